@@ -1,0 +1,112 @@
+package cgroup
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+)
+
+// group gives a test a cgroup of its own, which is gone afterwards.
+func group(t *testing.T) Group {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to make cgroups")
+	}
+	v, err := Detect()
+	if err != nil {
+		t.Skipf("no cgroups here: %v", err)
+	}
+	g := At(v, fmt.Sprintf("/nomad-driver-pod-test-%d", os.Getpid()))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		must.NoError(t, g.Kill(ctx))
+		must.NoError(t, g.Remove())
+		must.False(t, g.Exists())
+	})
+	return g
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestKillReachesDetachedDescendants(t *testing.T) {
+	g := group(t)
+	// The child waits until it has been moved, then leaves a daemon of its
+	// own session behind and ends.
+	cmd := exec.Command("/bin/sh", "-c", "read x; setsid sh -c 'sleep 600 & sleep 600 & wait' & exit 0")
+	in, err := cmd.StdinPipe()
+	must.NoError(t, err)
+	must.NoError(t, cmd.Start())
+	must.NoError(t, g.Add(cmd.Process.Pid))
+	must.NoError(t, in.Close())
+	must.NoError(t, cmd.Wait())
+
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		pids, err := g.Procs()
+		must.NoError(t, err)
+		if len(pids) >= 3 {
+			break
+		}
+		must.True(t, time.Now().Before(deadline), must.Sprintf("only %v in the group", pids))
+	}
+	must.NoError(t, g.Kill(within(t, 10*time.Second)))
+	pids, err := g.Procs()
+	must.NoError(t, err)
+	must.Len(t, 0, pids)
+}
+
+func TestStatsCountWhatRan(t *testing.T) {
+	g := group(t)
+	cmd := exec.Command("/bin/sh", "-c", "read x; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; read y; true")
+	in, err := cmd.StdinPipe()
+	must.NoError(t, err)
+	must.NoError(t, cmd.Start())
+	must.NoError(t, g.Add(cmd.Process.Pid))
+	_, err = in.Write([]byte("\n"))
+	must.NoError(t, err)
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		s, err := g.Stats()
+		must.NoError(t, err)
+		if s.Processes == 1 && s.Memory.Usage > 0 {
+			must.Eq(t, 0, s.OOMKills)
+			break
+		}
+		must.True(t, time.Now().Before(deadline), must.Sprintf("stats: %+v", s))
+	}
+	must.NoError(t, in.Close())
+	must.NoError(t, cmd.Wait())
+}
+
+func TestTheRootIsRefused(t *testing.T) {
+	for _, path := range []string{"", "/", "..", "/a/.."} {
+		g := At(V2, path)
+		must.ErrorContains(t, g.Kill(within(t, time.Second)), "root group")
+		must.ErrorContains(t, g.Remove(), "root group")
+	}
+}
+
+func TestAGroupThatIsNotThere(t *testing.T) {
+	v, err := Detect()
+	if err != nil {
+		t.Skipf("no cgroups here: %v", err)
+	}
+	g := At(v, "/nomad-driver-pod-test-none/below")
+	must.False(t, g.Exists())
+	pids, err := g.Procs()
+	must.NoError(t, err)
+	must.Len(t, 0, pids)
+	must.NoError(t, g.Kill(within(t, time.Second)))
+	must.NoError(t, g.Remove())
+}

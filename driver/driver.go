@@ -1,0 +1,144 @@
+// Package driver is Nomad's side of nomad-driver-pod: it declares the task
+// driver, reads its configuration and that of tasks, says whether this host
+// can run pods, and passes Nomad's calls on to package pod.
+//
+// It is the only package of the driver that imports Nomad. It makes no
+// namespace, mount or process itself.
+package driver
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/nomad/client/lib/cpustats"
+	"github.com/hashicorp/nomad/drivers/shared/eventer"
+	"github.com/hashicorp/nomad/plugins/base"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/hashicorp/nomad/plugins/shared/hclspec"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+// Driver implements Nomad's drivers.DriverPlugin.
+type Driver struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	log    hclog.Logger
+	events *eventer.Eventer
+
+	mu       sync.Mutex
+	settings settings
+	compute  cpustats.Compute
+	host     *host        // nil until this host was found able
+	pods     *pod.Manager // nil until the first task
+}
+
+// Driver is all of these.
+var (
+	_ drivers.DriverPlugin               = (*Driver)(nil)
+	_ drivers.ExecTaskStreamingRawDriver = (*Driver)(nil)
+)
+
+// New returns a driver. Nomad makes several, most of them only to ask what
+// they can do, so it touches nothing.
+func New(log hclog.Logger) *Driver {
+	ctx, cancel := context.WithCancel(context.Background())
+	log = log.Named(Name)
+	return &Driver{ctx: ctx, cancel: cancel, log: log, events: eventer.NewEventer(ctx, log)}
+}
+
+// Close ends all that runs in the background. Tasks go on.
+func (d *Driver) Close() error {
+	d.cancel()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.pods == nil {
+		return nil
+	}
+	return d.pods.Close()
+}
+
+// PluginInfo tells what kind of plugin this is.
+func (d *Driver) PluginInfo() (*base.PluginInfoResponse, error) { return pluginInfo(), nil }
+
+// ConfigSchema describes the plugin's config block.
+func (d *Driver) ConfigSchema() (*hclspec.Spec, error) { return pluginConfigSpec(), nil }
+
+// TaskConfigSchema describes the config block of a task.
+func (d *Driver) TaskConfigSchema() (*hclspec.Spec, error) { return taskConfigSpec(), nil }
+
+// Capabilities tells what the driver can do.
+func (d *Driver) Capabilities() (*drivers.Capabilities, error) { return driverCapabilities(), nil }
+
+// SetConfig takes the operator's configuration.
+func (d *Driver) SetConfig(cfg *base.Config) error {
+	var c PluginConfig
+	if len(cfg.PluginConfig) != 0 {
+		if err := base.MsgPackDecode(cfg.PluginConfig, &c); err != nil {
+			return fmt.Errorf("decode plugin config: %w", err)
+		}
+	}
+	s, err := newSettings(c)
+	if err != nil {
+		return fmt.Errorf("plugin config: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.settings, d.host = s, nil
+	if cfg.AgentConfig != nil {
+		d.compute = cfg.AgentConfig.Compute()
+	}
+	return nil
+}
+
+// able returns what the host has, and finds that out where it is not known.
+func (d *Driver) able(ctx context.Context) (*host, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.host != nil && d.host.present() {
+		return d.host, nil
+	}
+	h, err := findHost(ctx, d.settings)
+	if err != nil {
+		d.host = nil
+		return nil, err
+	}
+	d.host = h
+	return h, nil
+}
+
+// manager returns the pods of this node, and begins to keep them where this
+// is the first call.
+func (d *Driver) manager() (*pod.Manager, *host, error) {
+	h, err := d.able(d.ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("this host can not run pods: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.pods == nil {
+		d.pods = pod.New(d.podConfig(h))
+	}
+	return d.pods, h, nil
+}
+
+func (d *Driver) podConfig(h *host) pod.Config {
+	s := d.settings
+	images := filepath.Join(s.DataDir, "images")
+	return pod.Config{
+		RunDir: s.RunDir, DataDir: s.DataDir,
+		Runtime: ociruntime.Runtime{Path: h.runtime.Path, StateDir: filepath.Join(s.RunDir, "runtime")},
+		Monitor: h.monitor, Init: h.init, Cgroups: h.cgroups,
+		HostPaths: s.hostPaths, Linger: s.podLinger, Log: d.log,
+		Images: image.Config{
+			Root: images, RunRoot: filepath.Join(s.RunDir, "images"),
+			AuthFile: s.Image.AuthFile, PullTimeout: s.pullTimeout,
+		},
+		Event: d.emit,
+	}
+}

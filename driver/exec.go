@@ -1,0 +1,62 @@
+package driver
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+)
+
+// ExecTask runs a command in a task, as script checks do.
+func (d *Driver) ExecTask(taskID string, cmd []string, timeout time.Duration) (*drivers.ExecTaskResult, error) {
+	c, err := d.container(taskID)
+	if err != nil {
+		return nil, err
+	}
+	if len(cmd) == 0 {
+		return nil, fmt.Errorf("exec in task %s: there is no command", taskID)
+	}
+	ctx, cancel := context.WithTimeout(d.ctx, timeout)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	code, err := c.Exec(ctx, cmd, ociruntime.ExecOptions{Stdout: &stdout, Stderr: &stderr})
+	if err != nil {
+		return nil, err
+	}
+	return &drivers.ExecTaskResult{
+		Stdout: stdout.Bytes(), Stderr: stderr.Bytes(),
+		ExitResult: &drivers.ExitResult{ExitCode: code},
+	}, nil
+}
+
+// ExecTaskStreamingRaw runs a command in a task with its input and output
+// connected to the caller, with or without a terminal. The last message has
+// the exit code.
+func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, taskID string, command []string, tty bool, stream drivers.ExecTaskStream) error {
+	c, err := d.container(taskID)
+	if err != nil {
+		return err
+	}
+	if len(command) == 0 {
+		return fmt.Errorf("exec in task %s: there is no command", taskID)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	conn := newExecConn(stream)
+	go conn.receive(ctx, cancel) // ends with the stream, which is the caller's
+	defer conn.stdin.Close()     // lets go of what still reads the input
+	code, err := c.Exec(ctx, command, ociruntime.ExecOptions{
+		Process: &specs.Process{Terminal: tty},
+		Stdin:   conn.stdin, Stdout: conn.writer(stdoutOf), Stderr: conn.writer(stderrOf),
+		Resize: conn.sizes,
+	})
+	if err != nil {
+		return err
+	}
+	return conn.finish(code)
+}

@@ -1,0 +1,67 @@
+package driver
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	pstructs "github.com/hashicorp/nomad/plugins/shared/structs"
+)
+
+// fingerprintPeriod is how often Nomad is told whether pods can be run.
+const fingerprintPeriod = 30 * time.Second
+
+// Fingerprint tells Nomad whether pods can be run here, and with what, now
+// and again until ctx ends.
+func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, error) {
+	ch := make(chan *drivers.Fingerprint)
+	go func() { // ends with ctx, which is the plugin client's, or with the driver
+		defer close(ch)
+		tick := time.NewTicker(fingerprintPeriod)
+		defer tick.Stop()
+		for {
+			h, err := d.able(ctx)
+			select {
+			case ch <- fingerprint(h, err):
+			case <-ctx.Done():
+				return
+			case <-d.ctx.Done():
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			case <-d.ctx.Done():
+				return
+			}
+		}
+	}()
+	return ch, nil
+}
+
+func fingerprint(h *host, err error) *drivers.Fingerprint {
+	if err != nil {
+		return &drivers.Fingerprint{
+			Attributes:        map[string]*pstructs.Attribute{},
+			Health:            drivers.HealthStateUnhealthy,
+			HealthDescription: oneLine(err),
+		}
+	}
+	fp := &drivers.Fingerprint{
+		Attributes: map[string]*pstructs.Attribute{
+			"driver.pod":                 pstructs.NewBoolAttribute(true),
+			"driver.pod.version":         pstructs.NewStringAttribute(Version),
+			"driver.pod.runtime":         pstructs.NewStringAttribute(h.runtime.Name()),
+			"driver.pod.runtime.version": pstructs.NewStringAttribute(h.runtimeVersion),
+			"driver.pod.conmon.version":  pstructs.NewStringAttribute(h.monitorVersion),
+			"driver.pod.cgroups":         pstructs.NewStringAttribute(string(h.cgroups)),
+		},
+		Health:            drivers.HealthStateHealthy,
+		HealthDescription: drivers.DriverHealthy,
+	}
+	if h.passedOver != "" {
+		fp.HealthDescription = "Healthy with " + h.runtime.Name() + ": " + h.passedOver
+	}
+	return fp
+}

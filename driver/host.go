@@ -1,0 +1,186 @@
+package driver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+)
+
+// host is what this machine has to run pods with.
+type host struct {
+	cgroups cgroup.Version
+
+	runtime        ociruntime.Runtime
+	runtimeVersion string
+	// passedOver says why a runtime that comes first is not used.
+	passedOver string
+
+	monitor        ociruntime.Monitor
+	monitorVersion string
+
+	init string
+}
+
+// probeTimeout bounds the look at one runtime.
+const probeTimeout = 20 * time.Second
+
+// findHost looks for the programs that the driver needs and tries out that
+// they work here: a runtime that is installed may still refuse the kernel's
+// cgroups. The error says what to install or change.
+func findHost(ctx context.Context, s settings) (*host, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("the driver needs to run as root: run the Nomad client as root")
+	}
+	h := &host{}
+	var err error
+	if h.cgroups, err = cgroup.Detect(); err != nil {
+		return nil, fmt.Errorf("%w: mount cgroup2 there, or boot with systemd", err)
+	}
+	conmon, err := find(s.Conmon, "conmon")
+	if err != nil {
+		return nil, err
+	}
+	h.monitor = ociruntime.Monitor{Path: conmon}
+	if h.monitorVersion, err = h.monitor.Version(ctx); err != nil {
+		return nil, fmt.Errorf("conmon does not run: %w", err)
+	}
+	if h.init, err = find("", "catatonit"); err != nil {
+		return nil, err
+	}
+	return h, h.chooseRuntime(ctx, s)
+}
+
+// chooseRuntime takes the operator's, or the first of crun and runc that can
+// make a container.
+func (h *host) chooseRuntime(ctx context.Context, s settings) error {
+	candidates := []string{"crun", "runc"}
+	if s.Runtime != "" {
+		candidates = []string{s.Runtime}
+	}
+	var why []error
+	for _, name := range candidates {
+		path, err := find(s.Runtime, name)
+		if err == nil {
+			err = h.try(ctx, s, path)
+		}
+		if err == nil {
+			h.passedOver = oneLine(errors.Join(why...))
+			return nil
+		}
+		why = append(why, err)
+	}
+	return fmt.Errorf("no OCI runtime works here: %w", errors.Join(why...))
+}
+
+// try makes a container with a runtime and removes it again.
+func (h *host) try(ctx context.Context, s settings, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if err := os.MkdirAll(s.RunDir, 0o700); err != nil {
+		return fmt.Errorf("run_dir: %w", err)
+	}
+	dir, err := os.MkdirTemp(s.RunDir, "probe-")
+	if err != nil {
+		return fmt.Errorf("run_dir: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	r := ociruntime.Runtime{Path: path, StateDir: filepath.Join(dir, "runtime")}
+	group := cgroup.At(h.cgroups, "/nomad-driver-pod/"+filepath.Base(dir))
+	defer func() {
+		_ = group.Remove() // an empty group that is left is found by the next look
+		_ = cgroup.At(h.cgroups, "/nomad-driver-pod").Prune()
+	}()
+	version, err := r.Version(ctx)
+	if err != nil {
+		return fmt.Errorf("%s does not run: %w", path, err)
+	}
+	if err := writeProbe(dir, group.Path()); err != nil {
+		return err
+	}
+	if err := r.Probe(ctx, filepath.Base(dir), dir); err != nil {
+		return fmt.Errorf("%s (version %s) can not make a container here: %w", path, version, err)
+	}
+	h.runtime, h.runtimeVersion = r, version
+	return nil
+}
+
+// writeProbe makes a bundle with all that a task's has. Its program is this
+// one, which is never started.
+func writeProbe(dir, cgroupPath string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	root := filepath.Join(dir, "root")
+	spec, err := ocispec.Build(ocispec.Container{
+		RootHostPath: root,
+		Args:         []string{"/probe"},
+		Namespaces: []ocispec.Namespace{
+			{Kind: specs.MountNamespace}, {Kind: specs.CgroupNamespace}, {Kind: specs.IPCNamespace},
+			{Kind: specs.UTSNamespace}, {Kind: specs.PIDNamespace}, {Kind: specs.NetworkNamespace},
+		},
+		Mounts:     []ocispec.Mount{ocispec.BindFile(self, "/probe", true)},
+		CgroupPath: cgroupPath,
+		Limits:     ocispec.Limits{MemoryBytes: 16 << 20, MemorySwapBytes: 16 << 20, CPUShares: 100, Processes: 16},
+	})
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	b, err := json.Marshal(spec)
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	return os.WriteFile(filepath.Join(dir, "config.json"), b, 0o600)
+}
+
+// present tells whether the programs are still there.
+func (h *host) present() bool {
+	for _, path := range []string{h.runtime.Path, h.monitor.Path, h.init} {
+		if _, err := os.Stat(path); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// find returns the path of a program: the one given, or what PATH and the
+// places where distributions put such programs have.
+func find(given, name string) (string, error) {
+	if given != "" {
+		if _, err := exec.LookPath(given); err != nil {
+			return "", fmt.Errorf("%s, which the plugin's config names, can not be run: %w", given, err)
+		}
+		return given, nil
+	}
+	if path, err := exec.LookPath(name); err == nil {
+		return filepath.Abs(path)
+	}
+	for _, dir := range []string{"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/usr/libexec/podman", "/usr/lib/podman"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not installed: install the package %q", name, name)
+}
+
+func oneLine(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}

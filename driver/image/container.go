@@ -1,0 +1,151 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"go.podman.io/storage"
+)
+
+// storageID names a container and its layer in the store: 64 hex digits made
+// from the caller's id, which may hold any character. Both can be found again
+// when a crash left only one of them.
+func storageID(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
+}
+
+// Mount gives container id a writable layer of its own over img, mounts both
+// and returns the path of the root file system. Called again for the same id it
+// returns the same path, with what the container wrote; for another image it
+// fails, since that needs a Release first. An image that is gone is ErrNotFound.
+func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string, err error) {
+	if err := s.ready(ctx); err != nil {
+		return "", fmt.Errorf("mount root of container %q: %w", id, err)
+	}
+	if id == "" || img.ID == "" {
+		return "", fmt.Errorf("%w: mount needs a container id and an image, got %q and %q", ErrInvalidConfig, id, img.ID)
+	}
+	container, err := s.store.Container(storageID(id))
+	if errors.Is(err, storage.ErrContainerUnknown) {
+		container, err = s.create(ctx, id, img)
+	}
+	if err != nil {
+		return "", fmt.Errorf("mount root of container %q: %w", id, err)
+	}
+	if container.ImageID != img.ID {
+		return "", fmt.Errorf("%w: mount root of container %q: it was made from image %s, not %s: release it first",
+			ErrInUse, id, container.ImageID, img.ID)
+	}
+	rootfs, err = s.store.Mount(container.ID, "")
+	if err != nil {
+		return "", fmt.Errorf("mount root of container %q: %w", id, err)
+	}
+	return rootfs, nil
+}
+
+func (s *Store) create(ctx context.Context, id string, img Image) (*storage.Container, error) {
+	done, err := s.making(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	s.uses.RLock()
+	defer s.uses.RUnlock()
+
+	key := storageID(id)
+	make := func() (*storage.Container, error) {
+		return s.store.CreateContainer(key, nil, img.ID, key, id, &storage.ContainerOptions{Volatile: true})
+	}
+	container, err := make()
+	if errors.Is(err, storage.ErrDuplicateID) {
+		// Another call was faster, or a crash left the layer alone.
+		if found, ferr := s.store.Container(key); ferr == nil {
+			return found, nil
+		}
+		if err := s.releaseLayer(key); err != nil {
+			return nil, err
+		}
+		container, err = make()
+	}
+	if errors.Is(err, storage.ErrImageUnknown) {
+		return nil, fmt.Errorf("%w: image %s was removed from the store: pull it again: %w", ErrNotFound, img.ID, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make layer: %w", err)
+	}
+	return container, nil
+}
+
+// Release unmounts the container's root file system and deletes what it wrote.
+// It is nil when there is nothing to release, so it may be repeated.
+func (s *Store) Release(ctx context.Context, id string) error {
+	if err := s.ready(ctx); err != nil {
+		return fmt.Errorf("release container %q: %w", id, err)
+	}
+	key := storageID(id)
+	container, err := s.store.Container(key)
+	if errors.Is(err, storage.ErrContainerUnknown) {
+		err = s.releaseLayer(key)
+		if err != nil {
+			return fmt.Errorf("release container %q: %w", id, err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("release container %q: %w", id, err)
+	}
+	if err := s.unmount(key); err != nil {
+		return fmt.Errorf("release container %q: %w", id, err)
+	}
+	err = s.store.DeleteContainer(key)
+	if err != nil && !errors.Is(err, storage.ErrNotAContainer) {
+		return fmt.Errorf("delete layer of container %q: %w", id, err)
+	}
+	s.uses.RLock()
+	defer s.uses.RUnlock()
+	return s.markUsed(container.ImageID)
+}
+
+// releaseLayer deletes a layer that belongs to no container, if it is there.
+func (s *Store) releaseLayer(key string) error {
+	if err := s.unmount(key); err != nil {
+		return err
+	}
+	err := s.store.DeleteLayer(key)
+	if err != nil && !errors.Is(err, storage.ErrLayerUnknown) && !errors.Is(err, storage.ErrNotALayer) {
+		return fmt.Errorf("delete layer: %w", err)
+	}
+	return nil
+}
+
+// unmount unmounts a layer however often it was mounted.
+func (s *Store) unmount(key string) error {
+	_, err := s.store.Unmount(key, true)
+	if err != nil && !errors.Is(err, storage.ErrLayerUnknown) && !errors.Is(err, storage.ErrLayerNotMounted) {
+		return fmt.Errorf("unmount: %w", err)
+	}
+	return nil
+}
+
+// Containers lists the ids that have a layer, mounted or not, for the sweep
+// after a crash.
+func (s *Store) Containers(ctx context.Context) ([]string, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	containers, err := s.store.Containers()
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	var ids []string
+	for _, c := range containers {
+		if storageID(c.Metadata) == c.ID { // not one that another program made
+			ids = append(ids, c.Metadata)
+		}
+	}
+	return ids, nil
+}

@@ -1,0 +1,177 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/docker/reference"
+	cimage "go.podman.io/image/v5/image"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/signature"
+	cstorage "go.podman.io/image/v5/storage"
+	"go.podman.io/image/v5/types"
+)
+
+// progressInterval is how often a layer under way is reported.
+const progressInterval = 500 * time.Millisecond
+
+// pull fetches an image, trying again after errors that may pass.
+func (s *Store) pull(ctx context.Context, key flightKey, tell func(Progress)) (Image, error) {
+	if key.policy == PullMissing {
+		// The flight before this one may have brought it.
+		img, err := s.lookup(key)
+		if !errors.Is(err, errNotStored) {
+			return img, err
+		}
+	}
+	var img Image
+	attempt := func() (err error) {
+		img, err = s.copyOnce(ctx, key, tell)
+		return err
+	}
+	var err error
+	if key.ref.path == "" {
+		err = retry(ctx, attempt)
+	} else {
+		err = attempt() // a short read of a file stays one
+	}
+	if err != nil {
+		return Image{}, explain(key.ref, err)
+	}
+	return img, nil
+}
+
+// copyOnce makes one attempt. Layers that arrived whole stay in the store for
+// the next attempt.
+func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)) (img Image, err error) {
+	done, err := s.making(ctx)
+	if err != nil {
+		return Image{}, err
+	}
+	defer done()
+
+	name, err := key.ref.storeName()
+	if err != nil {
+		return Image{}, err
+	}
+	sys := s.systemContext(key)
+	src, err := openSource(ctx, key.ref, sys)
+	if err != nil {
+		return Image{}, err
+	}
+	defer func() { err = errors.Join(err, src.close()) }()
+	layers, err := inspect(ctx, key, src.source, sys)
+	if err != nil {
+		return Image{}, err
+	}
+	id, err := s.copyInto(ctx, name, src, sys, func(events <-chan types.ProgressProperties) {
+		newMeter(layers).follow(events, tell)
+	})
+	if err != nil {
+		return Image{}, err
+	}
+	s.uses.RLock()
+	defer s.uses.RUnlock()
+	found, err := s.store.Image(id)
+	if err != nil {
+		return Image{}, fmt.Errorf("read pulled image: %w", err)
+	}
+	img, _, err = s.stored(found)
+	if err != nil {
+		return Image{}, err
+	}
+	return img, s.markUsed(img.ID)
+}
+
+func openSource(ctx context.Context, ref Reference, sys *types.SystemContext) (*openedSource, error) {
+	from, err := ref.source()
+	if err != nil {
+		return nil, err
+	}
+	source, err := from.NewImageSource(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	return &openedSource{ImageReference: from, source: source}, nil
+}
+
+// inspect refuses an image for another platform before anything is fetched, and
+// gives the layers to come.
+func inspect(ctx context.Context, key flightKey, source types.ImageSource, sys *types.SystemContext) ([]types.BlobInfo, error) {
+	top := cimage.UnparsedInstance(source, nil)
+	blob, mime, err := top.Manifest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if manifest.MIMETypeIsMultiImage(mime) {
+		list, err := manifest.ListFromBlob(blob, mime)
+		if err != nil {
+			return nil, fmt.Errorf("%w: image index: %w", ErrInvalidImage, err)
+		}
+		if err := key.platform.chooses(key.ref, list, sys); err != nil {
+			return nil, err
+		}
+	}
+	img, err := cimage.FromUnparsedImage(ctx, sys, top)
+	if err != nil {
+		return nil, err
+	}
+	config, err := img.OCIConfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if have := platformOf(config.Platform); !key.platform.fits(have) {
+		return nil, key.platform.mismatch(key.ref, have.String())
+	}
+	return img.LayerInfos(), nil
+}
+
+// copyInto copies src into the store under name and gives the image's id.
+// follow gets the events of the copy until the channel is closed.
+func (s *Store) copyInto(ctx context.Context, name string, src *openedSource, sys *types.SystemContext,
+	follow func(<-chan types.ProgressProperties),
+) (id string, err error) {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return "", fmt.Errorf("name image %q in the store: %w", name, err)
+	}
+	dest, err := cstorage.Transport.NewStoreReference(s.store, named, "")
+	if err != nil {
+		return "", fmt.Errorf("name image %q in the store: %w", name, err)
+	}
+	policy, err := s.cfg.policy()
+	if err != nil {
+		return "", err
+	}
+	accepted, err := signature.NewPolicyContext(policy)
+	if err != nil {
+		return "", fmt.Errorf("signature policy: %w", err)
+	}
+	defer func() { err = errors.Join(err, accepted.Destroy()) }()
+
+	events := make(chan types.ProgressProperties)
+	var followers sync.WaitGroup
+	followers.Go(func() { follow(events) })
+	var resolved types.ImageReference
+	_, err = copy.Image(ctx, accepted, dest, src, &copy.Options{
+		SourceCtx:               sys,
+		DestinationCtx:          sys,
+		Progress:                events,
+		ProgressInterval:        progressInterval,
+		ReportResolvedReference: &resolved,
+	})
+	close(events)
+	followers.Wait()
+	if err != nil {
+		return "", err
+	}
+	_, img, err := cstorage.ResolveReference(resolved)
+	if err != nil {
+		return "", fmt.Errorf("find copied image: %w", err)
+	}
+	return img.ID, nil
+}

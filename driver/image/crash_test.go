@@ -1,0 +1,207 @@
+package image_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+	"go.podman.io/storage"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+)
+
+// startChild starts this binary as a child with a store at h, killed at the end
+// of the test if it still runs.
+func startChild(t *testing.T, h home, verb, ref string) (*exec.Cmd, io.Reader) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join([]string{verb, h.dir, h.conf.RegistriesConf, ref}, "\n"))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	must.NoError(t, err)
+	must.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			kill(t, cmd)
+		}
+	})
+	return cmd, out
+}
+
+func kill(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	must.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	must.True(t, ok && status.Signal() == syscall.SIGKILL, must.Sprint("the child ended by itself: ", cmd.ProcessState))
+}
+
+// One layer has arrived and been unpacked, half of the next one is there.
+func TestKilledInMidPull(t *testing.T) {
+	h, hub := hubHome(t)
+	first, second := bytesLayer(t, 1<<20), bytesLayer(t, 2<<20)
+	hub.push(t, "app:1", build(t, "amd64", first, second))
+	begun := make(chan struct{})
+	var once sync.Once
+	halfway(t, hub, second, func(r *http.Request) {
+		once.Do(func() { close(begun) })
+		<-r.Context().Done()
+	})
+	cmd, _ := startChild(t, h, "pull", hub.ref("app:1"))
+	<-begun
+	poll(t, "the first layer", func() bool { return len(h.layerDirs(t)) > 0 })
+	kill(t, cmd)
+	left, err := os.ReadDir(h.root("tmp"))
+	must.NoError(t, err)
+	must.SliceNotEmpty(t, left, must.Sprint("the pull was killed too late to show anything"))
+
+	hub.set(func() { hub.intercept = nil })
+	s := h.open(t)
+	left, err = os.ReadDir(h.root("tmp"))
+	must.NoError(t, err)
+	must.SliceEmpty(t, left)
+	must.SliceEmpty(t, h.layerDirs(t))
+	img := ensure(t, s, hub.ref("app:1"), image.PullOptions{})
+	mount(t, s, "c", img)
+}
+
+func poll(t *testing.T, what string, reached func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for !reached() {
+		select {
+		case <-deadline:
+			t.Fatalf("waited too long for %s", what)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// Killed over and over at no particular place while it mounts and releases.
+func TestKilledWhileMounting(t *testing.T) {
+	h, hub := hubHome(t)
+	hub.push(t, "app:1", hello(t, "whole"))
+	for round := range 12 {
+		cmd, out := startChild(t, h, "churn", hub.ref("app:1"))
+		// The kill falls into whatever follows this many steps.
+		_, err := io.ReadFull(out, make([]byte, 1+round))
+		must.NoError(t, err)
+		kill(t, cmd)
+
+		s, err := image.Open(h.conf)
+		must.NoError(t, err)
+		img := ensure(t, s, hub.ref("app:1"), image.PullOptions{Policy: image.PullNever})
+		ids, err := s.Containers(testContext(t))
+		must.NoError(t, err)
+		for _, id := range ids {
+			must.Eq(t, "whole", contents(t, mount(t, s, id, img), "etc/hello"))
+			must.NoError(t, s.Release(testContext(t), id))
+		}
+		must.SliceEmpty(t, mountsBelow(t, h.dir))
+		must.SliceLen(t, 1, h.layerDirs(t), must.Sprint("the image's"))
+		must.NoError(t, s.Close())
+	}
+}
+
+// A crash between the two steps of making a container leaves a layer alone:
+// Mount makes the container anew, Release and Open delete the layer.
+func TestHalfMadeContainer(t *testing.T) {
+	h := newHome(t)
+	s := h.open(t)
+	img := local(t, s, hello(t, "x"))
+	sum := sha256.Sum256([]byte("c"))
+	key := hex.EncodeToString(sum[:])
+	half := func() {
+		// The store that s has open.
+		raw, err := storage.GetStore(storage.StoreOptions{
+			GraphRoot: h.conf.Root, RunRoot: h.conf.RunRoot, GraphDriverName: "overlay",
+		})
+		must.NoError(t, err)
+		_, err = raw.CreateLayer(key, "", nil, "", true, nil)
+		must.NoError(t, err)
+		must.SliceContains(t, h.layerDirs(t), key)
+	}
+	half()
+	must.NoError(t, s.Release(testContext(t), "c"))
+	must.SliceNotContains(t, h.layerDirs(t), key)
+
+	half()
+	must.Eq(t, "x", contents(t, mount(t, s, "c", img), "etc/hello"))
+	must.NoError(t, s.Release(testContext(t), "c"))
+
+	half()
+	must.NoError(t, s.Close())
+	h.open(t)
+	must.SliceNotContains(t, h.layerDirs(t), key)
+}
+
+// A container made before a crash is taken over as it is.
+func TestContainerOutlivesProcess(t *testing.T) {
+	h := newHome(t)
+	s := h.open(t)
+	img := local(t, s, hello(t, "x"))
+	path := mount(t, s, "c", img)
+	must.NoError(t, os.WriteFile(path+"/kept", []byte("kept"), 0o600))
+	must.NoError(t, s.Close())
+
+	s = h.open(t)
+	must.SliceLen(t, 1, mountsBelow(t, h.dir))
+	must.Eq(t, path, mount(t, s, "c", img))
+	must.Eq(t, "kept", contents(t, path, "kept"))
+	must.NoError(t, s.Release(testContext(t), "c"))
+	must.SliceEmpty(t, mountsBelow(t, h.dir))
+}
+
+// After a reboot mounts and RunRoot are gone: containers are, too, images stay.
+func TestReboot(t *testing.T) {
+	h := newHome(t)
+	s := h.open(t)
+	img := local(t, s, hello(t, "x"))
+	path := mount(t, s, "c", img)
+	must.NoError(t, s.Close())
+	must.NoError(t, syscall.Unmount(path, 0))
+	must.NoError(t, os.RemoveAll(h.conf.RunRoot))
+
+	s = h.open(t)
+	ids, err := s.Containers(testContext(t))
+	must.NoError(t, err)
+	must.SliceEmpty(t, ids)
+	must.SliceLen(t, 1, h.layerDirs(t), must.Sprint("the image's"))
+	must.Eq(t, "x", contents(t, mount(t, s, "c", img), "etc/hello"))
+}
+
+// Two processes, here two stores of one: opening a store, or collecting, does
+// not sweep away what a pull elsewhere is making.
+func TestSweepSparesPullInProgress(t *testing.T) {
+	h, hub := hubHome(t)
+	hub.push(t, "app:1", build(t, "amd64", bytesLayer(t, 1<<20)))
+	stalled := stall(t, hub)
+	s := h.open(t)
+	result := make(chan error, 1)
+	go func() {
+		_, err := s.Ensure(context.Background(), parse(t, hub.ref("app:1")), image.PullOptions{})
+		result <- err
+	}()
+	<-stalled.begun
+	must.NoError(t, os.WriteFile(h.root("tmp", "of-the-pull"), nil, 0o600))
+	_, err := s.GC(testContext(t), 0)
+	must.NoError(t, err)
+	_, err = os.Stat(h.root("tmp", "of-the-pull"))
+	must.NoError(t, err)
+	stalled.release()
+	must.NoError(t, <-result)
+	_, err = s.GC(testContext(t), 0)
+	must.NoError(t, err)
+	_, err = os.Stat(h.root("tmp", "of-the-pull"))
+	must.ErrorIs(t, err, os.ErrNotExist)
+}

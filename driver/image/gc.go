@@ -1,0 +1,215 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
+)
+
+// GC removes the images that no container uses and nobody asked for since keep
+// ago, then what crashes and broken pulls left behind. It returns the ids of
+// the removed images, also with an error. With a keep shorter than the time
+// from Ensure to Mount, Mount may find its image gone.
+func (s *Store) GC(ctx context.Context, keep time.Duration) (removed []string, err error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, fmt.Errorf("collect images: %w", err)
+	}
+	images, err := s.store.Images()
+	if err != nil {
+		return nil, fmt.Errorf("collect images: %w", err)
+	}
+	var problems []error
+	for _, img := range images {
+		if err := ctx.Err(); err != nil {
+			return removed, errors.Join(append(problems, err)...)
+		}
+		switch gone, err := s.removeIfIdle(img.ID, keep); {
+		case err != nil:
+			problems = append(problems, err)
+		case gone:
+			removed = append(removed, img.ID)
+		}
+	}
+	if err := s.sweep(ctx); err != nil {
+		problems = append(problems, err)
+	}
+	return removed, errors.Join(problems...)
+}
+
+// RemoveUnused removes an image at once; ErrInUse if a container uses it,
+// ErrNotFound if there is none.
+func (s *Store) RemoveUnused(ctx context.Context, imageID string) error {
+	if err := s.ready(ctx); err != nil {
+		return fmt.Errorf("remove image %s: %w", imageID, err)
+	}
+	s.uses.Lock()
+	defer s.uses.Unlock()
+	return s.remove(imageID)
+}
+
+func (s *Store) removeIfIdle(imageID string, keep time.Duration) (gone bool, err error) {
+	s.uses.Lock()
+	defer s.uses.Unlock()
+	info, err := os.Stat(s.usedPath(imageID))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, s.markUsed(imageID) // pulled just now, or by a process that died
+	}
+	if err != nil {
+		return false, fmt.Errorf("last use of image %s: %w", imageID, err)
+	}
+	if time.Since(info.ModTime()) < keep {
+		return false, nil
+	}
+	switch err := s.remove(imageID); {
+	case errors.Is(err, ErrInUse), errors.Is(err, ErrNotFound):
+		return false, nil
+	default:
+		return err == nil, err
+	}
+}
+
+// remove needs s.uses.
+func (s *Store) remove(imageID string) error {
+	_, err := s.store.DeleteImage(imageID, true)
+	switch {
+	case errors.Is(err, storage.ErrImageUsedByContainer):
+		return fmt.Errorf("%w: remove image %s: %w: stop its tasks first", ErrInUse, imageID, err)
+	case errors.Is(err, storage.ErrImageUnknown), errors.Is(err, storage.ErrNotAnImage):
+		return fmt.Errorf("%w: remove image %s: %w", ErrNotFound, imageID, err)
+	case err != nil:
+		return fmt.Errorf("remove image %s: %w", imageID, err)
+	}
+	if err := os.Remove(s.usedPath(imageID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove image %s: %w", imageID, err)
+	}
+	return nil
+}
+
+func (s *Store) usedPath(imageID string) string {
+	return filepath.Join(s.cfg.Root, "used", imageID)
+}
+
+// markUsed notes that the image is used now. It needs s.uses.
+func (s *Store) markUsed(imageID string) error {
+	path, now := s.usedPath(imageID), time.Now()
+	err := os.Chtimes(path, now, now)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.WriteFile(path, nil, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("note use of image %s: %w", imageID, err)
+	}
+	return nil
+}
+
+// sweep clears away what belongs to nothing: temporary files, layers of pulls
+// and mounts that were broken off, directories whose record is gone. While
+// anybody, in any process, is making something it does nothing: the next one
+// will.
+func (s *Store) sweep(ctx context.Context) error {
+	done, err := s.alone()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.sweepLayers(); err != nil {
+		return err
+	}
+	// Records are in RunRoot: after a reboot the layers' directories are left.
+	if err := s.store.GarbageCollect(); err != nil {
+		return fmt.Errorf("collect storage: %w", err)
+	}
+	if err := s.sweepDir("tmp", func(string) bool { return false }); err != nil {
+		return err
+	}
+	return s.sweepDir("used", s.store.Exists)
+}
+
+// sweepLayers deletes the layers that neither an image nor a container needs.
+func (s *Store) sweepLayers() error {
+	layers, err := s.store.Layers()
+	if err != nil {
+		return fmt.Errorf("list layers: %w", err)
+	}
+	images, err := s.store.Images()
+	if err != nil {
+		return fmt.Errorf("list images: %w", err)
+	}
+	containers, err := s.store.Containers()
+	if err != nil {
+		return fmt.Errorf("list containers: %w", err)
+	}
+	parents := make(map[string]string, len(layers))
+	for _, layer := range layers {
+		parents[layer.ID] = layer.Parent
+	}
+	needed := make(map[string]bool, len(layers))
+	need := func(id string) {
+		for ; id != "" && !needed[id]; id = parents[id] {
+			needed[id] = true
+		}
+	}
+	for _, img := range images {
+		need(img.TopLayer)
+		for _, id := range img.MappedTopLayers {
+			need(id)
+		}
+	}
+	for _, c := range containers {
+		need(c.LayerID)
+	}
+	return s.deleteLayers(layers, needed)
+}
+
+// deleteLayers deletes all but the needed ones, children before parents.
+func (s *Store) deleteLayers(layers []storage.Layer, needed map[string]bool) error {
+	children := make(map[string]int, len(layers))
+	for _, layer := range layers {
+		children[layer.Parent]++
+	}
+	for deleted := true; deleted; {
+		deleted = false
+		for _, layer := range layers {
+			if needed[layer.ID] || children[layer.ID] > 0 {
+				continue
+			}
+			if err := s.releaseLayer(layer.ID); err != nil {
+				return fmt.Errorf("left-over layer %s: %w", layer.ID, err)
+			}
+			needed[layer.ID] = true // dealt with
+			children[layer.Parent]--
+			deleted = true
+		}
+	}
+	return nil
+}
+
+func (s *Store) sweepDir(name string, keep func(entry string) bool) error {
+	dir := filepath.Join(s.cfg.Root, name)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	for _, entry := range entries {
+		if keep(entry.Name()) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			return fmt.Errorf("sweep: %w", err)
+		}
+	}
+	return nil
+}

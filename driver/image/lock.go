@@ -1,0 +1,58 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockRetry is how often a maker looks whether a sweep is over. flock(2) cannot
+// be waited for and cancelled at once.
+const lockRetry = 10 * time.Millisecond
+
+// making holds off sweeps of all processes while something that no record
+// names yet is being made: a pull's layers and temporary files, a container's
+// layer. The kernel lets go of it when the process dies.
+func (s *Store) making(ctx context.Context) (done func(), err error) {
+	for {
+		done, err := s.flock(unix.LOCK_SH)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return done, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(lockRetry):
+		}
+	}
+}
+
+// alone is the other side of making. It does not wait: it wraps EWOULDBLOCK
+// while anybody is making something.
+func (s *Store) alone() (done func(), err error) {
+	return s.flock(unix.LOCK_EX)
+}
+
+func (s *Store) flock(how int) (func(), error) {
+	path := filepath.Join(s.cfg.Root, "create.lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock image store: %w", err)
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	// Closing the only descriptor of this open file releases the lock.
+	return func() { _ = f.Close() }, nil
+}

@@ -1,0 +1,112 @@
+package image
+
+import (
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/types"
+)
+
+// Progress is how far a pull has come. Layers that the store already has count
+// as done. Totals are known from the first call on.
+type Progress struct {
+	LayersDone, LayersTotal int
+	BytesDone, BytesTotal   int64 // compressed, as the source has them
+}
+
+// audience passes the progress of one pull to all who wait for it.
+type audience struct {
+	mu    sync.Mutex
+	next  int
+	calls map[int]func(Progress)
+}
+
+// join adds call, which may be nil; leave makes sure it is never called again.
+func (a *audience) join(call func(Progress)) (leave func()) {
+	if call == nil {
+		return func() {}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.calls == nil {
+		a.calls = make(map[int]func(Progress))
+	}
+	id := a.next
+	a.next++
+	a.calls[id] = call
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.calls, id)
+	}
+}
+
+func (a *audience) tell(p Progress) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, call := range a.calls {
+		call(p)
+	}
+}
+
+// meter adds up what copy.Image reports for each blob.
+type meter struct {
+	total  Progress
+	layers map[digest.Digest]*blobProgress
+}
+
+type blobProgress struct {
+	times int // an image may have the same layer twice; it is fetched once
+	size  int64
+	bytes int64
+	done  bool
+}
+
+func newMeter(layers []types.BlobInfo) *meter {
+	m := &meter{layers: make(map[digest.Digest]*blobProgress, len(layers))}
+	for _, layer := range layers {
+		if layer.Digest == "" {
+			continue
+		}
+		blob := m.layers[layer.Digest]
+		if blob == nil {
+			blob = &blobProgress{size: max(layer.Size, 0)}
+			m.layers[layer.Digest] = blob
+		}
+		blob.times++
+		m.total.LayersTotal++
+		m.total.BytesTotal += blob.size
+	}
+	return m
+}
+
+// follow tells of every event until the channel is closed.
+func (m *meter) follow(events <-chan types.ProgressProperties, tell func(Progress)) {
+	tell(m.total)
+	for event := range events {
+		blob := m.layers[event.Artifact.Digest]
+		if blob == nil {
+			continue // the config
+		}
+		switch event.Event {
+		case types.ProgressEventRead:
+			blob.bytes = min(int64(event.Offset), blob.size)
+		case types.ProgressEventDone, types.ProgressEventSkipped:
+			blob.bytes, blob.done = blob.size, true
+		default:
+			continue
+		}
+		tell(m.sum())
+	}
+}
+
+func (m *meter) sum() Progress {
+	p := m.total
+	for _, blob := range m.layers {
+		p.BytesDone += blob.bytes * int64(blob.times)
+		if blob.done {
+			p.LayersDone += blob.times
+		}
+	}
+	return p
+}

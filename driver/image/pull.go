@@ -1,0 +1,233 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.podman.io/image/v5/types"
+	"go.podman.io/storage"
+)
+
+// PullPolicy says when an image is fetched.
+type PullPolicy string
+
+// The pull policies. An image at a path is read again whenever its content
+// changed, unless the policy is PullNever.
+const (
+	PullMissing PullPolicy = "missing" // if the store has none under that name; the default
+	PullAlways  PullPolicy = "always"  // ask the source each time; layers it has are not fetched again
+	PullNever   PullPolicy = "never"   // only what the store has
+)
+
+// PullOptions say how to fetch an image.
+type PullOptions struct {
+	Policy PullPolicy // "" is PullMissing
+
+	// Username and Password go to the image's registry in place of the auth
+	// file's.
+	Username, Password string
+
+	Platform string        // os/arch[/variant]; "" is the host's
+	Timeout  time.Duration // 0 is Config.PullTimeout
+
+	// Progress may be nil. It is called from one goroutine at a time, never
+	// after Ensure has returned, and must not block.
+	Progress func(Progress)
+}
+
+// Check finds what Ensure would refuse about ref and o without looking for the
+// image. Errors wrap ErrInvalidReference or ErrInvalidConfig.
+func (o PullOptions) Check(ref Reference) error {
+	_, err := newFlightKey(ref, o)
+	return err
+}
+
+// flightKey tells pulls apart that may not share a result: with other
+// credentials a registry may answer otherwise.
+type flightKey struct {
+	ref                Reference
+	platform           platform
+	policy             PullPolicy
+	username, password string
+}
+
+// flight is a pull that one or more calls of Ensure wait for.
+type flight struct {
+	cancel   context.CancelFunc
+	waiting  int // guarded by Store.mu
+	audience audience
+	done     chan struct{}
+	img      Image // valid after done
+	err      error // valid after done
+}
+
+// Ensure makes the image available in the store. Calls for the same image while
+// a pull runs wait for that pull; it is given up when the last of them is
+// cancelled. Ensure returns as soon as ctx ends or the time is over.
+//
+// Errors wrap ErrNotFound, ErrUnauthorized, ErrInvalidReference,
+// ErrInvalidImage, ErrPlatform, ErrRejected, ErrPullTimeout, ErrInvalidConfig
+// or ErrClosed where one fits.
+func (s *Store) Ensure(ctx context.Context, ref Reference, o PullOptions) (Image, error) {
+	key, err := newFlightKey(ref, o)
+	if err != nil {
+		return Image{}, err
+	}
+	if err := s.ready(ctx); err != nil {
+		return Image{}, fmt.Errorf("image %q: %w", ref, err)
+	}
+	if key.policy != PullAlways {
+		img, err := s.lookup(key)
+		if err == nil || !errors.Is(err, errNotStored) {
+			return img, err
+		}
+		if key.policy == PullNever {
+			return Image{}, fmt.Errorf("%w: image %q is not in the store and its pull policy is %q: "+
+				"use the policy %q or fetch it first", ErrNotFound, ref, PullNever, PullMissing)
+		}
+	}
+	timeout := o.Timeout
+	if timeout == 0 {
+		timeout = s.cfg.PullTimeout
+	}
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf(
+			"%w: image %q did not arrive from %s within %s: raise the pull timeout, or look whether it is reachable",
+			ErrPullTimeout, ref, ref.place(), timeout))
+		defer cancel()
+	}
+	return s.await(ctx, key, o.Progress)
+}
+
+func newFlightKey(ref Reference, o PullOptions) (flightKey, error) {
+	if ref == (Reference{}) {
+		return flightKey{}, fmt.Errorf("%w: it is empty: name an image", ErrInvalidReference)
+	}
+	if ref.path != "" && ref.Resolve("/") != ref {
+		return flightKey{}, fmt.Errorf("%w %q: the path must be absolute", ErrInvalidReference, ref)
+	}
+	if o.Policy == "" {
+		o.Policy = PullMissing
+	}
+	switch o.Policy {
+	case PullMissing, PullAlways, PullNever:
+	default:
+		return flightKey{}, fmt.Errorf("%w: pull policy %q: use %q, %q or %q",
+			ErrInvalidConfig, o.Policy, PullMissing, PullAlways, PullNever)
+	}
+	if o.Timeout < 0 {
+		return flightKey{}, fmt.Errorf("%w: pull timeout %s is negative", ErrInvalidConfig, o.Timeout)
+	}
+	if o.Password != "" && o.Username == "" {
+		return flightKey{}, fmt.Errorf("%w: image %q: a password without a user name: set both", ErrInvalidConfig, ref)
+	}
+	p, err := parsePlatform(o.Platform)
+	if err != nil {
+		return flightKey{}, err
+	}
+	return flightKey{ref, p, o.Policy, o.Username, o.Password}, nil
+}
+
+// await joins the flight for key, starting it if there is none.
+func (s *Store) await(ctx context.Context, key flightKey, progress func(Progress)) (Image, error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return Image{}, fmt.Errorf("pull image %q: %w", key.ref, ErrClosed)
+	}
+	f := s.flights[key]
+	if f == nil {
+		var pullCtx context.Context
+		f = &flight{done: make(chan struct{})}
+		pullCtx, f.cancel = context.WithCancel(s.base)
+		s.flights[key] = f
+		s.pulls.Go(func() { s.fly(pullCtx, key, f) })
+	}
+	f.waiting++
+	s.mu.Unlock()
+
+	defer s.leave(key, f)
+	defer f.audience.join(progress)()
+	select {
+	case <-f.done:
+		return f.img, f.err
+	case <-ctx.Done():
+		cause := context.Cause(ctx)
+		if errors.Is(cause, ErrPullTimeout) {
+			return Image{}, cause // says it all
+		}
+		return Image{}, fmt.Errorf("pull image %q: %w", key.ref, cause)
+	}
+}
+
+// leave ends a flight that nobody waits for any more. It is forgotten at once,
+// so that a new caller does not join a pull that is being cancelled.
+func (s *Store) leave(key flightKey, f *flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.waiting--
+	if f.waiting > 0 {
+		return
+	}
+	f.cancel()
+	if s.flights[key] == f {
+		delete(s.flights, key)
+	}
+}
+
+// fly runs a flight to its end.
+func (s *Store) fly(ctx context.Context, key flightKey, f *flight) {
+	defer close(f.done)
+	f.img, f.err = s.pull(ctx, key, f.audience.tell)
+	if f.err != nil && errors.Is(context.Cause(ctx), ErrClosed) {
+		f.err = fmt.Errorf("pull image %q: %w", key.ref, ErrClosed)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[key] == f {
+		delete(s.flights, key)
+	}
+}
+
+// errNotStored says that the store has nothing that fits; it never leaves the
+// package.
+var errNotStored = errors.New("not in the store")
+
+// lookup finds the image in the store and notes that it is used. An image for
+// another platform under the same name does not count.
+func (s *Store) lookup(key flightKey) (Image, error) {
+	name, err := key.ref.storeName()
+	if err != nil {
+		return Image{}, err
+	}
+	s.uses.RLock()
+	defer s.uses.RUnlock()
+	found, err := s.store.Image(name)
+	if errors.Is(err, storage.ErrImageUnknown) {
+		return Image{}, errNotStored
+	}
+	if err != nil {
+		return Image{}, fmt.Errorf("look up image %q: %w", key.ref, err)
+	}
+	img, have, err := s.stored(found)
+	if errors.Is(err, ErrNotFound) || err == nil && !key.platform.fits(have) {
+		return Image{}, errNotStored
+	}
+	if err != nil {
+		return Image{}, err
+	}
+	return img, s.markUsed(img.ID)
+}
+
+// systemContext is the one for this pull.
+func (s *Store) systemContext(key flightKey) *types.SystemContext {
+	sys := s.cfg.systemContext()
+	sys.OSChoice, sys.ArchitectureChoice, sys.VariantChoice = key.platform.os, key.platform.arch, key.platform.variant
+	if key.username != "" {
+		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: key.username, Password: key.password}
+	}
+	return sys
+}

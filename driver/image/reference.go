@@ -1,0 +1,172 @@
+package image
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker"
+	dockerarchive "go.podman.io/image/v5/docker/archive"
+	"go.podman.io/image/v5/docker/reference"
+	ociarchive "go.podman.io/image/v5/oci/archive"
+	ocilayout "go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/types"
+)
+
+// The transports a Reference may name, by the names containers-transports(5)
+// gives them.
+const (
+	transportDocker        = "docker"
+	transportOCI           = "oci"
+	transportOCIArchive    = "oci-archive"
+	transportDockerArchive = "docker-archive"
+	transportDir           = "dir"
+)
+
+// Reference names an image: in a registry, or at a path of this host. The zero
+// value names nothing. References are comparable.
+type Reference struct {
+	transport string
+	name      string // docker: normalized name with tag or digest
+	domain    string // docker: registry host, with its port
+	path      string // all others
+	tag       string // oci, oci-archive, docker-archive; may be empty
+}
+
+// ParseReference reads one of
+//
+//	[docker://]NAME[:TAG][@DIGEST]
+//	oci:PATH[:TAG]
+//	oci-archive:PATH[:TAG]
+//	docker-archive:PATH[:NAME:TAG|:@INDEX]
+//	dir:PATH
+//
+// Names are completed as docker does: "nginx" is
+// "docker.io/library/nginx:latest". With both tag and digest the digest wins.
+// Nothing is looked up. Errors wrap ErrInvalidReference.
+func ParseReference(s string) (Reference, error) {
+	prefix, rest, _ := strings.Cut(s, ":")
+	switch prefix {
+	case transportDocker:
+		if named, ok := strings.CutPrefix(rest, "//"); ok {
+			return parseNamed(s, named)
+		}
+	case transportOCI, transportOCIArchive, transportDockerArchive, transportDir:
+		return parsePath(s, prefix, rest)
+	case "docker-daemon", "containers-storage", "sif", "tarball", "ostree", "atomic":
+		return Reference{}, invalidReference(s, fmt.Errorf("transport %q is not supported", prefix))
+	case "http", "https":
+		return Reference{}, invalidReference(s, fmt.Errorf("it is a URL; leave out %q", prefix+"://"))
+	}
+	return parseNamed(s, s)
+}
+
+func invalidReference(s string, why error) error {
+	return fmt.Errorf("%w %q: %w: use a name such as \"docker.io/library/nginx:1.27\", or "+
+		"oci:PATH[:TAG], oci-archive:PATH[:TAG], docker-archive:PATH[:NAME:TAG], dir:PATH",
+		ErrInvalidReference, s, why)
+}
+
+func parseNamed(s, name string) (Reference, error) {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return Reference{}, invalidReference(s, err)
+	}
+	if digested, ok := named.(reference.Digested); ok {
+		// image/v5 refuses a name with tag and digest; docker takes the digest.
+		named, err = reference.WithDigest(reference.TrimNamed(named), digested.Digest())
+		if err != nil {
+			return Reference{}, invalidReference(s, err)
+		}
+	}
+	named = reference.TagNameOnly(named)
+	return Reference{
+		transport: transportDocker,
+		name:      named.String(),
+		domain:    reference.Domain(named),
+	}, nil
+}
+
+func parsePath(s, transport, rest string) (Reference, error) {
+	r := Reference{transport: transport, path: rest}
+	if transport != transportDir {
+		r.path, r.tag, _ = strings.Cut(rest, ":")
+	}
+	if r.path == "" {
+		return Reference{}, invalidReference(s, fmt.Errorf("no path after %q", transport+":"))
+	}
+	r.path = filepath.Clean(r.path)
+	// The tag is checked where it is used; "/" makes that check independent of
+	// whether the path exists.
+	probe := r
+	probe.path = "/"
+	if transport == transportDockerArchive {
+		probe.path = "/archive"
+	}
+	if _, err := probe.source(); err != nil {
+		return Reference{}, invalidReference(s, err)
+	}
+	return r, nil
+}
+
+// String gives the normalized reference; ParseReference reads it back.
+func (r Reference) String() string {
+	if r.transport == transportDocker || r.transport == "" {
+		return r.name
+	}
+	s := r.transport + ":" + r.path
+	if r.tag != "" {
+		s += ":" + r.tag
+	}
+	return s
+}
+
+// Registry is the registry's host, with its port if it has one; empty for an
+// image at a path.
+func (r Reference) Registry() string { return r.domain }
+
+// Path is where on this host the image lies; empty for an image in a registry.
+func (r Reference) Path() string { return r.path }
+
+// Resolve makes a relative path one below dir. A reference without a path, or
+// with an absolute one, is returned as it is.
+func (r Reference) Resolve(dir string) Reference {
+	if r.path != "" && !filepath.IsAbs(r.path) {
+		r.path = filepath.Join(dir, r.path)
+	}
+	return r
+}
+
+// place is what error messages call the place where the image comes from.
+func (r Reference) place() string {
+	if r.transport == transportDocker {
+		return "registry " + r.domain
+	}
+	return "path " + r.path
+}
+
+// source gives the reference image/v5 reads the image by.
+func (r Reference) source() (types.ImageReference, error) {
+	switch r.transport {
+	case transportDocker:
+		named, err := reference.ParseNormalizedNamed(r.name)
+		if err != nil {
+			return nil, err
+		}
+		return docker.NewReference(named)
+	case transportOCI:
+		return ocilayout.NewReference(r.path, r.tag)
+	case transportOCIArchive:
+		return ociarchive.NewReference(r.path, r.tag)
+	case transportDockerArchive:
+		if r.tag == "" {
+			return dockerarchive.ParseReference(r.path)
+		}
+		return dockerarchive.ParseReference(r.path + ":" + r.tag)
+	case transportDir:
+		return directory.NewReference(r.path)
+	default:
+		return nil, fmt.Errorf("%w: empty reference", ErrInvalidReference)
+	}
+}

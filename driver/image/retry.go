@@ -1,0 +1,145 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/docker/distribution/registry/api/errcode"
+	"go.podman.io/image/v5/docker"
+	ociarchive "go.podman.io/image/v5/oci/archive"
+	ocilayout "go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	pullAttempts  = 4
+	firstWait     = 500 * time.Millisecond // doubled each time: 3.5 s in all
+	waitMultiple  = 2
+	serverErrors  = http.StatusInternalServerError
+	unknownStatus = 0
+)
+
+// retry calls f until it succeeds, fails for good or was called pullAttempts
+// times, waiting longer each time.
+func retry(ctx context.Context, f func() error) error {
+	wait := firstWait
+	for attempt := 1; ; attempt++ {
+		err := f()
+		if err == nil || attempt == pullAttempts || !passing(err) || ctx.Err() != nil {
+			return err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		case <-timer.C:
+		}
+		wait *= waitMultiple
+	}
+}
+
+// passing says whether the same request may succeed a moment later: the
+// connection broke, or the registry has trouble. A refused connection or an
+// unknown host is rather a wrong name, and is reported at once.
+func passing(err error) bool {
+	if status := httpStatus(err); status != unknownStatus {
+		return status >= serverErrors
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return dns.IsTemporary || dns.IsTimeout
+	}
+	for _, again := range []error{
+		io.EOF, io.ErrUnexpectedEOF, unix.ECONNRESET, unix.EPIPE, unix.ETIMEDOUT,
+		storage.ErrImageUnknown, // another process collected it between copy and use
+	} {
+		if errors.Is(err, again) {
+			return true
+		}
+	}
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout() && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// httpStatus is the status a registry answered with, or unknownStatus.
+func httpStatus(err error) int {
+	var credentials docker.ErrUnauthorizedForCredentials
+	var status docker.UnexpectedHTTPStatusError
+	var coded errcode.ErrorCoder
+	switch {
+	case errors.As(err, &credentials):
+		return http.StatusUnauthorized
+	case errors.Is(err, docker.ErrTooManyRequests):
+		return http.StatusTooManyRequests
+	case errors.As(err, &status):
+		return status.StatusCode
+	case errors.As(err, &coded):
+		return coded.ErrorCode().Descriptor().HTTPStatusCode
+	}
+	return unknownStatus
+}
+
+// explain says of which image, from where, what went wrong and how to mend it.
+func explain(ref Reference, err error) error {
+	for _, complete := range []error{ErrPlatform, ErrNotFound} {
+		if errors.Is(err, complete) {
+			return err
+		}
+	}
+	switch mend, kind := diagnose(ref, err); {
+	case kind != nil:
+		return fmt.Errorf("%w: image %q at %s: %w: %s", kind, ref, ref.place(), err, mend)
+	case mend != "":
+		return fmt.Errorf("pull image %q from %s: %w: %s", ref, ref.place(), err, mend)
+	default:
+		return fmt.Errorf("pull image %q from %s: %w", ref, ref.place(), err)
+	}
+}
+
+// diagnose gives the advice and the sentinel that fit, or neither.
+func diagnose(ref Reference, err error) (mend string, kind error) {
+	if errors.Is(err, ErrInvalidConfig) || errors.Is(err, context.Canceled) {
+		return "", nil
+	}
+	var policy signature.PolicyRequirementError
+	var dns *net.DNSError
+	switch status := httpStatus(err); {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		return "check auth { username, password } or the auth file, and that the image exists", ErrUnauthorized
+	case status == http.StatusNotFound:
+		return "check its name and tag", ErrNotFound
+	case errors.As(err, &policy):
+		return "sign the image or change the policy", ErrRejected
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "for a registry without TLS set insecure = true for it in registries.conf", nil
+	case errors.Is(err, unix.ECONNREFUSED), errors.As(err, &dns):
+		return "check the registry's name and that it runs", nil
+	}
+	if ref.path == "" {
+		return "", nil
+	}
+	return diagnosePath(ref, err)
+}
+
+func diagnosePath(ref Reference, err error) (mend string, kind error) {
+	var inLayout ocilayout.ImageNotFoundError
+	var inArchive ociarchive.ImageNotFoundError
+	switch {
+	case errors.As(err, &inLayout), errors.As(err, &inArchive):
+		return "check the tag after the path", ErrNotFound
+	case errors.Is(err, ocilayout.ErrMoreThanOneImage):
+		return "write its tag after the path, as in " + ref.String() + ":TAG", ErrInvalidReference
+	case errors.Is(err, os.ErrPermission), errors.Is(err, unix.ENOSPC):
+		return "", nil // the host's trouble, not the image's
+	}
+	return "check that it is a whole " + ref.transport + " image, and if it holds several, name one after the path", ErrInvalidImage
+}

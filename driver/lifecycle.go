@@ -1,0 +1,187 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+// handleVersion is the version of what Nomad keeps of a task for us.
+const handleVersion = 1
+
+// handleState is what Nomad keeps of a task. Everything else is in the pod's
+// own state directory, since Nomad does not store a handle again.
+type handleState struct {
+	ContainerID string
+	StartedAt   time.Time
+}
+
+// StartTask starts a task in the pod of its allocation.
+func (d *Driver) StartTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
+	m, h, err := d.manager()
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := d.currentSettings().taskFrom(cfg, h.cgroups)
+	if err != nil {
+		return nil, nil, fmt.Errorf("config of task %q: %w", cfg.Name, err)
+	}
+	if err := setMounts(&t, cfg); err != nil {
+		return nil, nil, err
+	}
+	c, err := m.Start(d.ctx, t)
+	if err != nil {
+		return nil, nil, err
+	}
+	handle := drivers.NewTaskHandle(handleVersion)
+	handle.Config, handle.State = cfg, drivers.TaskStateRunning
+	info := c.Info()
+	err = handle.SetDriverState(&handleState{ContainerID: info.ContainerID, StartedAt: info.StartedAt})
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("encode handle: %w", err), c.Destroy(d.ctx, true))
+	}
+	return handle, nil, nil
+}
+
+// RecoverTask takes up a task that an earlier process of this plugin started,
+// whether it runs or ended while nobody watched.
+func (d *Driver) RecoverTask(handle *drivers.TaskHandle) error {
+	if handle == nil || handle.Config == nil {
+		return errors.New("recover task: the handle has no task")
+	}
+	if handle.Version != handleVersion {
+		return fmt.Errorf("recover task %s: the handle has version %d, which this driver does not know", handle.Config.ID, handle.Version)
+	}
+	m, _, err := d.manager()
+	if err != nil {
+		return err
+	}
+	_, err = m.Recover(d.ctx, handle.Config.AllocID, handle.Config.Name, handle.Config.ID)
+	return err
+}
+
+// WaitTask gives the result of a task when it has ended.
+func (d *Driver) WaitTask(ctx context.Context, taskID string) (<-chan *drivers.ExitResult, error) {
+	c, err := d.container(taskID)
+	if err != nil {
+		return nil, err
+	}
+	ch := make(chan *drivers.ExitResult, 1)
+	go func() { // ends with the task, the caller or the driver
+		defer close(ch)
+		select {
+		case <-c.Done():
+			exit, _ := c.Exit()
+			ch <- exitResult(exit)
+		case <-ctx.Done():
+		case <-d.ctx.Done():
+		}
+	}()
+	return ch, nil
+}
+
+// StopTask sends a signal and kills what is left after the timeout. A task
+// that has ended is no error.
+func (d *Driver) StopTask(taskID string, timeout time.Duration, signal string) error {
+	c, err := d.container(taskID)
+	if err != nil {
+		return err
+	}
+	sig, err := pod.ParseSignal(signal)
+	if err != nil {
+		return err
+	}
+	return c.Stop(d.ctx, sig, timeout)
+}
+
+// DestroyTask removes what is left of a task.
+func (d *Driver) DestroyTask(taskID string, force bool) error {
+	c, err := d.container(taskID)
+	if errors.Is(err, drivers.ErrTaskNotFound) {
+		return nil // destroyed already
+	}
+	if err != nil {
+		return err
+	}
+	return c.Destroy(d.ctx, force)
+}
+
+// InspectTask tells the state of a task.
+func (d *Driver) InspectTask(taskID string) (*drivers.TaskStatus, error) {
+	c, err := d.container(taskID)
+	if err != nil {
+		return nil, err
+	}
+	info := c.Info()
+	status := &drivers.TaskStatus{
+		ID: info.TaskID, Name: info.Name, State: drivers.TaskStateRunning, StartedAt: info.StartedAt,
+		DriverAttributes: map[string]string{"pid": strconv.Itoa(info.PID), "container_id": info.ContainerID},
+	}
+	if info.ImageID != "" {
+		status.DriverAttributes["image_id"] = info.ImageID
+		status.DriverAttributes["image_digest"] = info.ImageDigest
+	}
+	if exit, ended := c.Exit(); ended {
+		status.State, status.CompletedAt, status.ExitResult = drivers.TaskStateExited, exit.At, exitResult(exit)
+	}
+	return status, nil
+}
+
+// SignalTask sends a signal to the first process of a task.
+func (d *Driver) SignalTask(taskID string, signal string) error {
+	c, err := d.container(taskID)
+	if err != nil {
+		return err
+	}
+	sig, err := pod.ParseSignal(signal)
+	if err != nil {
+		return err
+	}
+	return c.Signal(sig)
+}
+
+// TaskEvents gives what tasks wait for or what happened to them.
+func (d *Driver) TaskEvents(ctx context.Context) (<-chan *drivers.TaskEvent, error) {
+	return d.events.TaskEvents(ctx)
+}
+
+func (d *Driver) emit(taskID, allocID, name, message string) {
+	err := d.events.EmitEvent(&drivers.TaskEvent{
+		TaskID: taskID, AllocID: allocID, TaskName: name, Timestamp: time.Now(), Message: message,
+	})
+	if err != nil {
+		d.log.Warn("event was not sent", "task_id", taskID, "message", message, "error", err)
+	}
+}
+
+func (d *Driver) currentSettings() settings {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.settings
+}
+
+// container finds a task, with the error that Nomad knows for one that is not
+// there.
+func (d *Driver) container(taskID string) (*pod.Container, error) {
+	d.mu.Lock()
+	m := d.pods
+	d.mu.Unlock()
+	if m == nil {
+		return nil, drivers.ErrTaskNotFound
+	}
+	c, err := m.Get(taskID)
+	if err != nil {
+		return nil, drivers.ErrTaskNotFound
+	}
+	return c, nil
+}
+
+func exitResult(e pod.Exit) *drivers.ExitResult {
+	return &drivers.ExitResult{ExitCode: e.Code, Signal: e.Signal, OOMKilled: e.OOMKilled, Err: e.Err}
+}

@@ -1,0 +1,90 @@
+package driver
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/hashicorp/nomad/drivers/shared/hostnames"
+	"github.com/hashicorp/nomad/drivers/shared/resolvconf"
+	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+// setMounts adds what every task of Nomad has: its directories, the names and
+// addresses it knows, and the volumes of the job. It writes hosts and
+// resolv.conf in the allocation's directory, and is called when all else is
+// known to be right.
+func setMounts(t *pod.Task, cfg *drivers.TaskConfig) error {
+	dir := cfg.TaskDir()
+	t.Mounts = append(t.Mounts,
+		ocispec.Bind(dir.SharedAllocDir, "/alloc", false),
+		ocispec.Bind(dir.LocalDir, "/local", false),
+		ocispec.Bind(dir.SecretsDir, "/secrets", false),
+	)
+	// Log files are written by Nomad as root: CVE-2026-6959.
+	t.Beneath = append(t.Beneath, pod.Beneath{DirHostPath: dir.SharedAllocDir, Name: "logs", Target: "/alloc/logs", Readonly: true})
+	names, err := nameMounts(cfg)
+	if err != nil {
+		return err
+	}
+	for _, m := range append(names, cfg.Mounts...) {
+		b, err := bindFrom(m)
+		if err != nil {
+			return err
+		}
+		t.Mounts = append(t.Mounts, b)
+	}
+	for _, d := range cfg.Devices {
+		t.Devices = append(t.Devices, pod.Device{HostPath: d.HostPath, TaskPath: d.TaskPath, Permissions: d.Permissions})
+	}
+	return nil
+}
+
+// nameMounts gives the task /etc/hosts and /etc/resolv.conf.
+func nameMounts(cfg *drivers.TaskConfig) ([]*drivers.MountConfig, error) {
+	hosts, err := hostnames.GenerateEtcHostsMount(cfg.AllocDir, cfg.NetworkIsolation, nil)
+	if err != nil {
+		return nil, fmt.Errorf("make /etc/hosts: %w", err)
+	}
+	if hosts == nil { // the network is the host's
+		hosts = &drivers.MountConfig{TaskPath: "/etc/hosts", HostPath: "/etc/hosts", Readonly: true}
+	}
+	dns, err := resolvconf.GenerateDNSMount(cfg.TaskDir().Dir, cfg.DNS)
+	if err != nil {
+		return nil, fmt.Errorf("make /etc/resolv.conf: %w", err)
+	}
+	var out []*drivers.MountConfig
+	for _, m := range []*drivers.MountConfig{hosts, dns} {
+		if _, err := os.Stat(m.HostPath); err == nil {
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+// propagation of Nomad's volume_mount in the words of mount(8).
+func propagation(mode string) string {
+	switch mode {
+	case "host-to-task":
+		return "rslave"
+	case "bidirectional":
+		return "rshared"
+	}
+	return "rprivate"
+}
+
+func bindFrom(m *drivers.MountConfig) (ocispec.Mount, error) {
+	info, err := os.Stat(m.HostPath)
+	if err != nil {
+		return ocispec.Mount{}, fmt.Errorf("mount %s: %w", m.TaskPath, err)
+	}
+	bind := ocispec.BindFile
+	if info.IsDir() {
+		bind = ocispec.Bind
+	}
+	b := bind(m.HostPath, m.TaskPath, m.Readonly)
+	b.Options[len(b.Options)-1] = propagation(m.PropagationMode)
+	return b, nil
+}

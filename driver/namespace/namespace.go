@@ -1,0 +1,137 @@
+// Package namespace makes Linux namespaces that live without a process: each
+// is pinned to a file by a bind mount of its nsfs entry (namespaces(7)), and
+// ends when the file is unmounted and the last process in it is gone.
+//
+// It handles IPC, UTS and network namespaces only. A PID namespace can not be
+// pinned usefully, since it dies with its first process; mount and user
+// namespaces are the OCI runtime's.
+package namespace
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kind is a kind of namespace, spelt as in /proc/PID/ns.
+type Kind string
+
+// The kinds that can be pinned.
+const (
+	IPC Kind = "ipc"
+	UTS Kind = "uts"
+	Net Kind = "net"
+)
+
+func (k Kind) flag() (int, error) {
+	switch k {
+	case IPC:
+		return unix.CLONE_NEWIPC, nil
+	case UTS:
+		return unix.CLONE_NEWUTS, nil
+	case Net:
+		return unix.CLONE_NEWNET, nil
+	}
+	return 0, fmt.Errorf("namespace kind %q can not be pinned", string(k))
+}
+
+// Pin makes new namespaces of the given kinds and pins each to the file
+// dir/KIND, which is made. A new UTS namespace gets the hostname, if that is
+// not empty. After an error nothing is left.
+func Pin(dir, hostname string, kinds ...Kind) error {
+	flags := 0
+	for _, k := range kinds {
+		f, err := k.flag()
+		if err != nil {
+			return err
+		}
+		flags |= f
+	}
+	if flags == 0 {
+		return nil
+	}
+	err := onSpareThread(func() error { return pinFromThread(dir, hostname, flags, kinds) })
+	if err != nil {
+		return errors.Join(err, Unpin(dir, kinds...))
+	}
+	return nil
+}
+
+// onSpareThread runs f on a thread that ends afterwards, whatever f did to
+// it. It is never the main thread: that one can not end, and /proc/self shows
+// its namespaces as the process's.
+func onSpareThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// While this goroutine keeps the main thread, another can not
+			// be on it.
+			done <- onSpareThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		done <- f() // the thread stays locked and so ends with the goroutine
+	}()
+	return <-done
+}
+
+func pinFromThread(dir, hostname string, flags int, kinds []Kind) error {
+	if err := unix.Unshare(flags); err != nil {
+		return fmt.Errorf("unshare %v: %w", kinds, err)
+	}
+	if flags&unix.CLONE_NEWUTS != 0 && hostname != "" {
+		if err := unix.Sethostname([]byte(hostname)); err != nil {
+			return fmt.Errorf("set hostname %q: %w", hostname, err)
+		}
+	}
+	for _, k := range kinds {
+		if err := pinOne(filepath.Join(dir, string(k)), k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pinOne(path string, k Kind) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
+	if err != nil {
+		return fmt.Errorf("pin %s namespace: %w", k, err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("pin %s namespace: %w", k, err)
+	}
+	src := fmt.Sprintf("/proc/self/task/%d/ns/%s", unix.Gettid(), k)
+	if err := unix.Mount(src, path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("pin %s namespace to %s: %w", k, path, err)
+	}
+	return nil
+}
+
+// Pinned tells whether a namespace is pinned to the file dir/KIND.
+func Pinned(dir string, k Kind) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(filepath.Join(dir, string(k)), &st) == nil && st.Type == unix.NSFS_MAGIC
+}
+
+// Unpin undoes Pin. What is not there is no error. Processes in a namespace
+// keep it until they end.
+func Unpin(dir string, kinds ...Kind) error {
+	var errs []error
+	for _, k := range kinds {
+		path := filepath.Join(dir, string(k))
+		err := unix.Unmount(path, unix.MNT_DETACH)
+		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("unpin %s: %w", path, err))
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("unpin %s: %w", path, err))
+		}
+	}
+	return errors.Join(errs...)
+}

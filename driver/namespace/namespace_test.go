@@ -1,0 +1,69 @@
+package namespace
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to make namespaces")
+	}
+}
+
+func mounts(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	must.NoError(t, err)
+	return string(b)
+}
+
+func TestPinnedNamespacesOutliveTheirThread(t *testing.T) {
+	needRoot(t)
+	dir, before := t.TempDir(), mounts(t)
+	own, err := os.Hostname()
+	must.NoError(t, err)
+
+	must.NoError(t, Pin(dir, "a-pod", IPC, UTS))
+	defer func() { _ = Unpin(dir, IPC, UTS) }()
+	must.True(t, Pinned(dir, IPC))
+	must.True(t, Pinned(dir, UTS))
+	must.False(t, Pinned(dir, Net))
+
+	out, err := exec.Command("nsenter", "--uts="+filepath.Join(dir, "uts"), "--ipc="+filepath.Join(dir, "ipc"),
+		"sh", "-c", "hostname; readlink /proc/self/ns/ipc").CombinedOutput()
+	must.NoError(t, err, must.Sprint(string(out)))
+	lines := strings.Fields(string(out))
+	must.Eq(t, "a-pod", lines[0])
+	ours, err := os.Readlink("/proc/self/ns/ipc")
+	must.NoError(t, err)
+	must.NotEq(t, ours, lines[1])
+	now, err := os.Hostname()
+	must.NoError(t, err)
+	must.Eq(t, own, now, must.Sprint("the host's name must not change"))
+
+	must.NoError(t, Unpin(dir, IPC, UTS))
+	must.NoError(t, Unpin(dir, IPC, UTS), must.Sprint("twice is no error"))
+	must.Eq(t, before, mounts(t))
+	entries, err := os.ReadDir(dir)
+	must.NoError(t, err)
+	must.Len(t, 0, entries)
+}
+
+func TestPinLeavesNothingAfterAnError(t *testing.T) {
+	needRoot(t)
+	dir, before := t.TempDir(), mounts(t)
+	err := Pin(dir, strings.Repeat("x", 65), IPC, UTS) // HOST_NAME_MAX is 64
+	must.ErrorContains(t, err, "set hostname")
+	must.Eq(t, before, mounts(t))
+	must.ErrorContains(t, Pin(dir, "", Kind("pid")), "can not be pinned")
+	entries, err := os.ReadDir(dir)
+	must.NoError(t, err)
+	must.Len(t, 0, entries)
+}

@@ -1,0 +1,185 @@
+package ociruntime
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Monitor is conmon, the process that stays beside a container: it is the
+// parent of the container's first process, and writes its exit status to a
+// file whether or not anybody else is alive by then.
+type Monitor struct {
+	// Path is the absolute path of the conmon command.
+	Path string
+}
+
+// Version returns the version that the command says it has.
+func (m Monitor) Version(ctx context.Context) (string, error) { return version(ctx, m.Path) }
+
+// CreateOptions say what container to create and what stays beside it.
+type CreateOptions struct {
+	ID string
+	// Bundle is the directory with config.json. The monitor writes there as
+	// well.
+	Bundle string
+	// Stdout and Stderr become the container's own, without a copy between.
+	Stdout, Stderr *os.File
+	// Place is called with the monitor's process id before the monitor does
+	// anything, so that it can be moved to a cgroup. It may be nil.
+	Place func(pid int) error
+}
+
+// Pair is a container's first process and its monitor.
+type Pair struct{ InitPID, MonitorPID int }
+
+// Create starts a monitor, which has the runtime create a container. The
+// program in it is not started. After an error neither is left.
+func (m Monitor) Create(ctx context.Context, r Runtime, o CreateOptions) (Pair, error) {
+	log := logFile{filepath.Join(o.Bundle, "runtime.log")}
+	pair, err := m.create(ctx, r, o, log)
+	if err == nil {
+		return pair, nil
+	}
+	err = log.explain(fmt.Sprintf("%s create %s", r.Name(), o.ID), err)
+	return Pair{}, errors.Join(err, r.Delete(context.WithoutCancel(ctx), o.ID))
+}
+
+func (m Monitor) create(ctx context.Context, r Runtime, o CreateOptions, log logFile) (Pair, error) {
+	syncR, syncW, err := os.Pipe()
+	if err != nil {
+		return Pair{}, err
+	}
+	defer syncR.Close()
+	startR, startW, err := os.Pipe()
+	if err != nil {
+		return Pair{}, errors.Join(err, syncW.Close())
+	}
+	defer startW.Close()
+
+	// Not bound to ctx: it detaches itself and outlives this process.
+	cmd := command(context.WithoutCancel(ctx), m.Path, m.args(r, o, log)...)
+	cmd.Env = []string{"_OCI_SYNCPIPE=3", "_OCI_STARTPIPE=4"}
+	cmd.Dir = o.Bundle // conmon makes its "oom" file where it is
+	cmd.ExtraFiles = []*os.File{syncW, startR}
+	cmd.Stdout, cmd.Stderr = o.Stdout, o.Stderr
+	err = cmd.Start()
+	closed := errors.Join(syncW.Close(), startR.Close())
+	if err != nil {
+		return Pair{}, err
+	}
+	if o.Place != nil {
+		if err := o.Place(cmd.Process.Pid); err != nil {
+			_ = cmd.Process.Kill() // it waits for the start pipe; the error says why
+			_ = cmd.Wait()
+			return Pair{}, err
+		}
+	}
+	_, werr := startW.Write([]byte{0})
+	// The process started here forks the monitor and ends.
+	if err := errors.Join(closed, werr, cmd.Wait()); err != nil {
+		return Pair{}, fmt.Errorf("conmon: %w", err)
+	}
+	return awaitCreate(ctx, syncR, o.Bundle)
+}
+
+// awaitCreate reads conmon's report: {"data": PID}, or a negative number and
+// perhaps a message where the runtime failed.
+func awaitCreate(ctx context.Context, sync *os.File, bundle string) (Pair, error) {
+	monitor, err := readPID(filepath.Join(bundle, "conmon.pid"))
+	if err != nil {
+		return Pair{}, fmt.Errorf("conmon: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = sync.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	line, err := bufio.NewReader(sync).ReadBytes('\n')
+	if ctx.Err() != nil {
+		return Pair{}, fmt.Errorf("waiting for conmon: %w", ctx.Err())
+	}
+	if err != nil && len(line) == 0 {
+		return Pair{}, fmt.Errorf("conmon ended without a report: %w", err)
+	}
+	var report struct {
+		Data    int    `json:"data"`
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal(line, &report); err != nil {
+		return Pair{}, fmt.Errorf("conmon reported %q: %w", bytes.TrimSpace(line), err)
+	}
+	if report.Data <= 0 {
+		return Pair{}, fmt.Errorf("conmon reported exit status %d %s", -report.Data, report.Message)
+	}
+	return Pair{InitPID: report.Data, MonitorPID: monitor}, nil
+}
+
+func (m Monitor) args(r Runtime, o CreateOptions, log logFile) []string {
+	args := []string{
+		"--api-version", "1", "--cid", o.ID, "--cuuid", o.ID, "--name", o.ID,
+		"--runtime", r.Path, "--bundle", o.Bundle,
+		"--container-pidfile", filepath.Join(o.Bundle, "pid"),
+		"--conmon-pidfile", filepath.Join(o.Bundle, "conmon.pid"),
+		"--exit-dir", o.Bundle, "--persist-dir", o.Bundle,
+		"--log-path", "passthrough", "--log-level", "warning",
+	}
+	for _, a := range r.globalArgs(log.path) {
+		args = append(args, "--runtime-arg", a)
+	}
+	return args
+}
+
+// MonitorPID reads which process monitors the container of a bundle; an error
+// that is os.ErrNotExist says that none was started.
+func MonitorPID(bundle string) (int, error) { return readPID(filepath.Join(bundle, "conmon.pid")) }
+
+// ExitStatus reads what conmon recorded of the end of the container of a
+// bundle: the exit code, or 128 and the number of the signal. The error is
+// ErrNoExit where nothing was recorded.
+func ExitStatus(bundle string) (int, time.Time, error) {
+	path := filepath.Join(bundle, "exit")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, time.Time{}, ErrNoExit
+	}
+	if err != nil {
+		return 0, time.Time{}, fmt.Errorf("exit status: %w", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, time.Time{}, fmt.Errorf("exit status: %w", err)
+	}
+	code, err := ParseExit(b)
+	if err != nil {
+		return 0, time.Time{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return code, info.ModTime(), nil
+}
+
+// ParseExit reads the content of an exit file: a number in decimal, from 0 to
+// 255.
+func ParseExit(b []byte) (int, error) {
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 8)
+	if err != nil {
+		return 0, fmt.Errorf("exit status %q is not a number from 0 to 255", b)
+	}
+	return int(n), nil
+}
+
+func readPID(path string) (int, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 0 {
+		return 0, fmt.Errorf("%s: %q is not a process id", path, b)
+	}
+	return pid, nil
+}

@@ -1,0 +1,189 @@
+package ociruntime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/containerd/console"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// ExecOptions say what to run in a container that runs already.
+type ExecOptions struct {
+	// Process is the program, with its environment, user and limits.
+	// Process.Terminal gives it a terminal.
+	Process *specs.Process
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer // unused with a terminal: there is one stream only
+	// Resize brings the terminal's size whenever it changes. It may be nil.
+	Resize <-chan Size
+	// Dir is an existing directory for files that live as long as the call.
+	Dir string
+}
+
+// Size of a terminal in characters.
+type Size struct{ Rows, Columns uint16 }
+
+// Exec runs a program in a container and returns its exit code: 128 and the
+// number of the signal where one ended it. A program that could not be
+// started is an error. When ctx ends the program is killed.
+func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error) {
+	dir, err := os.MkdirTemp(o.Dir, "exec-")
+	if err != nil {
+		return 0, fmt.Errorf("exec in %s: %w", id, err)
+	}
+	defer os.RemoveAll(dir)
+	spec, err := json.Marshal(o.Process)
+	if err != nil {
+		return 0, fmt.Errorf("exec in %s: %w", id, err)
+	}
+	processFile, pidFile := filepath.Join(dir, "process.json"), filepath.Join(dir, "pid")
+	if err := os.WriteFile(processFile, spec, 0o600); err != nil {
+		return 0, fmt.Errorf("exec in %s: %w", id, err)
+	}
+	log := logFile{filepath.Join(dir, "log")}
+	args := append(r.globalArgs(log.path), "exec", "--process", processFile, "--pid-file", pidFile)
+	if o.Process.Terminal {
+		args = append(args, "--tty")
+	}
+	cmd := command(ctx, r.Path, append(args, id)...)
+	cmd.Cancel = func() error { return killExec(cmd, pidFile) }
+	cmd.WaitDelay = 2 * time.Second // for output that a stray child holds open
+
+	if o.Process.Terminal {
+		err = runOnTerminal(ctx, cmd, o)
+	} else {
+		err = runOnPipes(cmd, o)
+	}
+	return exitCode(ctx, cmd, log, id, err)
+}
+
+// exitCode tells the end of the program from a failure of the runtime, which
+// has logged an error then.
+func exitCode(ctx context.Context, cmd *exec.Cmd, log logFile, id string, err error) (int, error) {
+	if ctx.Err() != nil {
+		return 0, fmt.Errorf("exec in %s: %w", id, ctx.Err())
+	}
+	if msg := log.lastError(); msg != "" {
+		return 0, fmt.Errorf("exec in %s: %s", id, msg)
+	}
+	if cmd.ProcessState == nil {
+		return 0, fmt.Errorf("exec in %s: %w", id, err)
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		return 0, fmt.Errorf("exec in %s: %w", id, err)
+	}
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return cmd.ProcessState.ExitCode(), nil
+}
+
+// killExec kills the program in the container, which the runtime's own
+// process only waits for, and then that one.
+func killExec(cmd *exec.Cmd, pidFile string) error {
+	var inner error
+	if pid, err := readPID(pidFile); err == nil {
+		inner = unix.Kill(pid, unix.SIGKILL)
+	}
+	if errors.Is(inner, unix.ESRCH) {
+		inner = nil
+	}
+	return errors.Join(inner, cmd.Process.Kill())
+}
+
+// runOnPipes does not wait for the end of standard input: a reader that never
+// ends must not keep a program that has ended.
+func runOnPipes(cmd *exec.Cmd, o ExecOptions) error {
+	cmd.Stdout, cmd.Stderr = o.Stdout, o.Stderr
+	if o.Stdin == nil {
+		return cmd.Run()
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	go func() { // ends when the caller closes Stdin, at the latest
+		_, _ = io.Copy(in, o.Stdin) // the program may close its end first
+		_ = in.Close()
+	}()
+	return cmd.Wait()
+}
+
+// runOnTerminal gives the runtime a terminal of ours as its own. The runtime
+// makes another one in the container and copies between them, sizes included.
+func runOnTerminal(ctx context.Context, cmd *exec.Cmd, o ExecOptions) error {
+	master, slavePath, err := console.NewPty()
+	if err != nil {
+		return fmt.Errorf("terminal: %w", err)
+	}
+	// The terminal in the container echoes and edits lines; this one passes
+	// everything on, from before the runtime gets to see it.
+	if err := master.SetRaw(); err != nil {
+		return errors.Join(err, master.Close())
+	}
+	slave, err := os.OpenFile(slavePath, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		return errors.Join(err, master.Close())
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	err = cmd.Start()
+	if err := errors.Join(err, slave.Close()); err != nil {
+		return errors.Join(err, master.Close())
+	}
+	done := make(chan struct{})
+	copied := make(chan struct{})
+	go func() { // ends with EIO once nobody has the terminal any more
+		defer close(copied)
+		_, _ = io.Copy(o.Stdout, master)
+	}()
+	go func() { // ends when the caller closes Stdin, at the latest
+		if o.Stdin != nil {
+			_, _ = io.Copy(master, o.Stdin)
+		}
+	}()
+	resized := make(chan struct{})
+	go func() {
+		defer close(resized)
+		resize(master, o.Resize, done)
+	}()
+	err = cmd.Wait()
+	close(done)
+	<-resized
+	select {
+	case <-copied:
+	case <-ctx.Done():
+	case <-time.After(cmd.WaitDelay): // a stray child holds the terminal
+	}
+	return errors.Join(err, master.Close())
+}
+
+func resize(master console.Console, sizes <-chan Size, done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case s, ok := <-sizes:
+			if !ok {
+				return
+			}
+			// A terminal that is being closed has no size to set.
+			_ = master.Resize(console.WinSize{Height: s.Rows, Width: s.Columns})
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package ociruntime
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+)
+
+// fake is a program that stands in for a runtime or conmon. It is a shell
+// script, since that is what the real ones are to this package: commands.
+func fake(t *testing.T, name, script string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	must.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+	return path
+}
+
+func ctx(t *testing.T) context.Context {
+	t.Helper()
+	c, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return c
+}
+
+func TestVersions(t *testing.T) {
+	v, err := Runtime{Path: fake(t, "crun", "echo crun version 1.8.1; echo commit: x")}.Version(ctx(t))
+	must.NoError(t, err)
+	must.Eq(t, "1.8.1", v)
+	_, err = Runtime{Path: fake(t, "crun", "exit 0")}.Version(ctx(t))
+	must.ErrorContains(t, err, "printed nothing")
+}
+
+// The reason of a failure is what the runtime logged, not its exit status.
+func TestErrorsHaveTheRuntimesReason(t *testing.T) {
+	log := `for a; do case $a in --log=*) echo '{"level":"error","msg":"no such cgroup"}' > ${a#--log=};; esac; done; exit 1`
+	err := Runtime{Path: fake(t, "runc", log)}.Start(ctx(t), "c1")
+	must.ErrorContains(t, err, "runc start c1: no such cgroup")
+}
+
+func TestRuntimesHaveAnEmptyEnvironment(t *testing.T) {
+	t.Setenv("LD_PRELOAD_OF_A_TASK", "evil")
+	out := filepath.Join(t.TempDir(), "env")
+	must.NoError(t, Runtime{Path: fake(t, "runc", "/usr/bin/env > "+out)}.Start(ctx(t), "c1"))
+	b, err := os.ReadFile(out)
+	must.NoError(t, err)
+	must.StrNotContains(t, string(b), "LD_PRELOAD_OF_A_TASK")
+}
+
+func TestStateOfAnUnknownContainer(t *testing.T) {
+	r := Runtime{Path: fake(t, "runc", "exit 1"), StateDir: t.TempDir()}
+	_, err := r.State(ctx(t), "none")
+	must.ErrorIs(t, err, ErrNotFound)
+	must.NoError(t, r.Delete(ctx(t), "none"))
+	must.NoError(t, os.Mkdir(filepath.Join(r.StateDir, "kept"), 0o700))
+	must.Error(t, r.Delete(ctx(t), "kept"))
+}
+
+// conmonScript writes its process id where conmon does and then does what a
+// case asks for.
+const conmonScript = `
+while [ $# -gt 0 ]; do
+  case $1 in --conmon-pidfile) echo 4711 > "$2";; esac
+  shift
+done
+read -n 1 x <&4 2>/dev/null || head -c 1 <&4 > /dev/null
+`
+
+func TestCreateReadsConmonsReport(t *testing.T) {
+	for name, tc := range map[string]struct {
+		report, want string
+		pair         Pair
+	}{
+		"good":    {`echo '{"data": 4712}' >&3`, "", Pair{InitPID: 4712, MonitorPID: 4711}},
+		"failed":  {`echo '{"data": -1, "message": "it broke"}' >&3`, "it broke", Pair{}},
+		"silent":  {`:`, "without a report", Pair{}},
+		"garbage": {`echo nonsense >&3`, `conmon reported "nonsense"`, Pair{}},
+		"status":  {`exit 3`, "exit status 3", Pair{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			placed := 0
+			m := Monitor{Path: fake(t, "conmon", conmonScript+tc.report)}
+			pair, err := m.Create(ctx(t), Runtime{Path: fake(t, "runc", "exit 0")}, CreateOptions{
+				ID: "c1", Bundle: t.TempDir(), Place: func(pid int) error { placed = pid; return nil },
+			})
+			must.Positive(t, placed)
+			if tc.want != "" {
+				must.ErrorContains(t, err, tc.want)
+				return
+			}
+			must.NoError(t, err)
+			must.Eq(t, tc.pair, pair)
+		})
+	}
+}
+
+func TestCreateEndsWithItsContext(t *testing.T) {
+	c, cancel := context.WithCancel(ctx(t))
+	// The monitor stays in the background with the pipe open, as one whose
+	// runtime hangs. It ends with the test's directory.
+	dir := t.TempDir()
+	m := Monitor{Path: fake(t, "conmon", conmonScript+"(while [ -d "+dir+" ]; do sleep 0.1; done) & touch "+dir+"/up")}
+	go func() {
+		for {
+			if _, err := os.Stat(dir + "/up"); err == nil {
+				cancel()
+				return
+			}
+			time.Sleep(time.Millisecond) // between two looks
+		}
+	}()
+	_, err := m.Create(c, Runtime{Path: fake(t, "runc", "exit 0")}, CreateOptions{ID: "c1", Bundle: t.TempDir()})
+	must.ErrorIs(t, err, context.Canceled)
+}
+
+func TestCreateStopsWhereTheMonitorCanNotBePlaced(t *testing.T) {
+	m := Monitor{Path: fake(t, "conmon", conmonScript+"touch started")}
+	bundle := t.TempDir()
+	_, err := m.Create(ctx(t), Runtime{Path: fake(t, "runc", "exit 0")}, CreateOptions{
+		ID: "c1", Bundle: bundle, Place: func(int) error { return errors.New("no cgroup") },
+	})
+	must.ErrorContains(t, err, "no cgroup")
+	_, err = os.Stat(filepath.Join(bundle, "started"))
+	must.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestExitStatus(t *testing.T) {
+	bundle := t.TempDir()
+	_, _, err := ExitStatus(bundle)
+	must.ErrorIs(t, err, ErrNoExit)
+	must.NoError(t, os.WriteFile(filepath.Join(bundle, "exit"), []byte("137"), 0o600))
+	code, at, err := ExitStatus(bundle)
+	must.NoError(t, err)
+	must.Eq(t, 137, code)
+	must.False(t, at.IsZero())
+}
+
+func FuzzParseExit(f *testing.F) {
+	for _, s := range []string{"0", "255", "256", "-1", "", " 7\n", "x", "9999999999999999999"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		code, err := ParseExit(b)
+		if err == nil && (code < 0 || code > 255 || strings.TrimSpace(string(b)) == "") {
+			t.Fatalf("%q is %d", b, code)
+		}
+	})
+}

@@ -1,0 +1,74 @@
+package ocispec
+
+import (
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// standardMounts are what every container has: the runtime-spec's default
+// file systems (config-linux.md), unless the container brings its own for the
+// same target.
+func standardMounts(c Container) []specs.Mount {
+	all := []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+		sysfs(c),
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
+	}
+	return slices.DeleteFunc(all, func(m specs.Mount) bool {
+		return slices.ContainsFunc(c.Mounts, func(own Mount) bool { return own.Target == m.Destination })
+	})
+}
+
+// sysfs can be mounted anew only by who owns the network namespace's user
+// namespace and has a network namespace of its own; in the host's it is bound.
+func sysfs(c Container) specs.Mount {
+	own := slices.ContainsFunc(c.Namespaces, func(n Namespace) bool { return n.Kind == specs.NetworkNamespace })
+	if !own {
+		return specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}}
+	}
+	return specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}}
+}
+
+// maskedPaths are files of the kernel that tell about the host or let a
+// process disturb it; the list is what docker and podman mask.
+func maskedPaths() []string {
+	return []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
+		"/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
+		"/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+}
+
+// readonlyPaths are visible and not writable.
+func readonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+}
+
+// defaultDeviceRules deny every device and then allow those the runtime-spec
+// says each container has (config-linux.md, default devices), and terminals.
+// Making a device node is allowed, using it is not.
+func defaultDeviceRules() []specs.LinuxDeviceCgroup {
+	rules := []specs.LinuxDeviceCgroup{
+		{Allow: false, Access: "rwm"},
+		{Allow: true, Type: "c", Access: "m"},
+		{Allow: true, Type: "b", Access: "m"},
+	}
+	const any = -1
+	for _, d := range [][2]int64{
+		{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, // null, zero, full, random, urandom
+		{5, 0}, {5, 1}, {5, 2}, // tty, console, ptmx
+		{136, any}, // pts
+	} {
+		rule := specs.LinuxDeviceCgroup{Allow: true, Type: "c", Major: &d[0], Minor: &d[1], Access: "rwm"}
+		if d[1] == any {
+			rule.Minor = nil
+		}
+		rules = append(rules, rule)
+	}
+	return rules
+}

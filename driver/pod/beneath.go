@@ -1,0 +1,116 @@
+package pod
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+)
+
+// openBeneath opens what is at name below dir without following a symbolic
+// link on the way.
+//
+// The directories of an allocation are the tasks' to write, while mounts are
+// made with the rights of root: CVE-2026-14896.
+func openBeneath(dir, name string) (*os.File, error) {
+	f, err := openat2(dir, name, unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%w: it is, or is behind, a symbolic link, which is not followed", err)
+	}
+	return f, err
+}
+
+// openInRoot opens a file to read it as a process sees it whose root is dir:
+// a link can lead nowhere else. One that is not there is empty.
+func openInRoot(dir, name string) (io.ReadCloser, error) {
+	f, err := openat2(dir, name, unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if errors.Is(err, os.ErrNotExist) {
+		return io.NopCloser(strings.NewReader("")), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func openat2(dir, name string, how unix.OpenHow) (*os.File, error) {
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(root)
+	fd, err := unix.Openat2(root, name, &how)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: filepath.Join(dir, name), Err: err}
+	}
+	return os.NewFile(uintptr(fd), filepath.Join(dir, name)), nil
+}
+
+// stage binds each of the sources, as it was opened, to a directory that no
+// task can write to, and describes the mounts of the task that come from
+// there. Between the check and the mount nothing can be exchanged. What is
+// staged is needed until the container was created.
+func (c *Container) stage(list []Beneath) ([]ocispec.Mount, error) {
+	var mounts []ocispec.Mount
+	for i, b := range list {
+		at := filepath.Join(c.stageDir(), strconv.Itoa(i))
+		if err := stageOne(b, at); err != nil {
+			return nil, fmt.Errorf("mount %s: %w", b.Target, err)
+		}
+		mounts = append(mounts, ocispec.Bind(at, b.Target, b.Readonly))
+	}
+	return mounts, nil
+}
+
+func stageOne(b Beneath, at string) error {
+	f, err := openBeneath(b.DirHostPath, b.Name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := os.MkdirAll(at, 0o700); err != nil {
+		return err
+	}
+	source := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+	if err := unix.Mount(source, at, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// unstage undoes stage, also that of an earlier process.
+func (c *Container) unstage() error {
+	entries, err := os.ReadDir(c.stageDir())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		at := filepath.Join(c.stageDir(), e.Name())
+		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+			errs = append(errs, fmt.Errorf("unmount %s: %w", at, err))
+			continue
+		}
+		errs = append(errs, os.Remove(at)) // never what was mounted
+	}
+	errs = append(errs, os.Remove(c.stageDir()))
+	return errors.Join(errs...)
+}
+
+func (c *Container) stageDir() string { return filepath.Join(c.dir, "stage") }

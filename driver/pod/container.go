@@ -1,0 +1,262 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
+)
+
+// Container is a task that was started: running, or ended and not destroyed.
+type Container struct {
+	m     *Manager
+	pod   *pod
+	id    string
+	dir   string // bundle, and all that conmon and the runtime write
+	state taskState
+
+	handles       sync.Mutex
+	init, monitor *process.Handle // nil where they have ended
+
+	done chan struct{} // closed when exit is set
+	exit Exit
+
+	teardown sync.Mutex // one Destroy at a time
+	gone     bool
+}
+
+// Info is what is known of a container beside how it ended.
+type Info struct {
+	TaskID, AllocID, Name string
+	ContainerID           string
+	PID                   int // of the first process, in the host's namespace
+	ImageID, ImageDigest  string
+	StartedAt             time.Time
+}
+
+func (c *Container) stateFile() string { return filepath.Join(c.dir, "task.json") }
+
+func (c *Container) event(message string) {
+	c.m.cfg.Event(c.state.TaskID, c.state.AllocID, c.state.Name, message)
+}
+
+// Info returns what does not change while the container lives.
+func (c *Container) Info() Info {
+	return Info{
+		TaskID: c.state.TaskID, AllocID: c.state.AllocID, Name: c.state.Name, ContainerID: c.id,
+		PID: c.state.Init.PID, ImageID: c.state.ImageID, ImageDigest: c.state.Digest,
+		StartedAt: c.state.StartedAt,
+	}
+}
+
+// Done is closed when the task has ended and Exit tells how.
+func (c *Container) Done() <-chan struct{} { return c.done }
+
+// Exit returns how the task ended, and false while it runs.
+func (c *Container) Exit() (Exit, bool) {
+	select {
+	case <-c.done:
+		return c.exit, true
+	default:
+		return Exit{}, false
+	}
+}
+
+// Stats reads what the task uses. After the end the error says that there is
+// no such group.
+func (c *Container) Stats() (cgroup.Stats, error) { return c.cgroup().Stats() }
+
+// Signal sends a signal to the task's first process. A task that has ended is
+// no error.
+func (c *Container) Signal(sig unix.Signal) error {
+	c.handles.Lock()
+	defer c.handles.Unlock()
+	if c.init == nil {
+		return nil
+	}
+	if err := c.init.Signal(sig); err != nil && !errors.Is(err, process.ErrGone) {
+		return err
+	}
+	return nil
+}
+
+// Stop sends a signal, waits until the task has ended, and after the timeout
+// kills every process it has. Signal 0 is the image's STOPSIGNAL, or SIGTERM.
+// A task that has ended is no error.
+func (c *Container) Stop(ctx context.Context, sig unix.Signal, timeout time.Duration) error {
+	if sig == 0 {
+		sig = c.stopSignal()
+	}
+	if err := c.Signal(sig); err != nil {
+		return err
+	}
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+	}
+	return c.Kill(ctx)
+}
+
+// Kill kills every process of the task and waits for its end.
+func (c *Container) Kill(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, teardownTimeout)
+	defer cancel()
+	if err := c.cgroup().Kill(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("task %s did not end after SIGKILL: %w", c.state.TaskID, ctx.Err())
+	}
+}
+
+func (c *Container) stopSignal() unix.Signal {
+	if sig, err := ParseSignal(c.state.StopSignal); err == nil && sig != 0 {
+		return sig
+	}
+	return unix.SIGTERM
+}
+
+// Exec runs a program in the task with the task's environment, user and
+// rights, and returns its exit code.
+func (c *Container) Exec(ctx context.Context, args []string, o ociruntime.ExecOptions) (int, error) {
+	if _, ended := c.Exit(); ended {
+		return 0, fmt.Errorf("exec in task %s: the task has ended", c.state.TaskID)
+	}
+	spec, err := readSpec(c.dir)
+	if err != nil {
+		return 0, err
+	}
+	tty := o.Process != nil && o.Process.Terminal
+	o.Process = spec.Process
+	o.Process.Args, o.Process.Terminal = args, tty
+	o.Dir = c.dir
+	return c.m.cfg.Runtime.Exec(ctx, c.id, o)
+}
+
+// Destroy removes all that a task has left. One that still runs is killed
+// first with force, and is ErrRunning without.
+func (c *Container) Destroy(ctx context.Context, force bool) error {
+	c.teardown.Lock()
+	defer c.teardown.Unlock()
+	if c.gone {
+		return nil
+	}
+	if _, ended := c.Exit(); !ended {
+		if !force {
+			return fmt.Errorf("task %s: %w", c.state.TaskID, ErrRunning)
+		}
+		if err := c.Kill(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.remove(); err != nil {
+		return err
+	}
+	c.gone = true
+	c.m.mu.Lock()
+	delete(c.m.tasks, c.state.TaskID)
+	c.m.mu.Unlock()
+	c.m.leave(c.pod)
+	return nil
+}
+
+// hold takes hold of the two processes of a container. One that has ended is
+// left nil.
+func (c *Container) hold() error {
+	c.handles.Lock()
+	defer c.handles.Unlock()
+	var err error
+	if c.init, err = process.Open(c.state.Init); err != nil && !errors.Is(err, process.ErrGone) {
+		return err
+	}
+	if c.monitor, err = process.Open(c.state.Monitor); err != nil && !errors.Is(err, process.ErrGone) {
+		return errors.Join(err, c.releaseLocked())
+	}
+	return nil
+}
+
+// release lets go of them.
+func (c *Container) release() error {
+	c.handles.Lock()
+	defer c.handles.Unlock()
+	return c.releaseLocked()
+}
+
+func (c *Container) releaseLocked() error {
+	var errs []error
+	for _, h := range []**process.Handle{&c.init, &c.monitor} {
+		if *h != nil {
+			errs = append(errs, (*h).Close())
+			*h = nil
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Container) interrupt() error {
+	c.handles.Lock()
+	defer c.handles.Unlock()
+	if c.monitor == nil {
+		return nil
+	}
+	return c.monitor.Interrupt()
+}
+
+// Recover takes a task up again that an earlier manager started: one that
+// runs, or one that ended while nobody watched. The error is ErrNotFound
+// where nothing is known of it.
+func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*Container, error) {
+	if c, err := m.Get(taskID); err == nil {
+		return c, nil
+	}
+	t := Task{ID: taskID, AllocID: allocID, Name: name}
+	if !uuid.MatchString(allocID) {
+		return nil, fmt.Errorf("%w: allocation id %q is not a UUID", ErrInvalid, allocID)
+	}
+	m.sweepOnce()
+	p := m.enter(allocID)
+	c := m.newContainer(p, t)
+	if err := c.reload(); err != nil {
+		m.leave(p)
+		return nil, err
+	}
+	m.mu.Lock()
+	m.tasks[taskID] = c
+	m.mu.Unlock()
+	c.watch()
+	return c, nil
+}
+
+// reload reads what an earlier manager wrote and takes hold of what runs.
+func (c *Container) reload() error {
+	state, err := readTaskState(c.stateFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("task %s: %w", c.state.TaskID, ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	c.state = state
+	if state.StartedAt.IsZero() {
+		// The start was interrupted before the program ran.
+		return errors.Join(fmt.Errorf("task %s was never started: %w", state.TaskID, ErrNotFound), c.remove())
+	}
+	return c.hold()
+}

@@ -1,0 +1,255 @@
+// Package pod keeps pods: groups of containers of one allocation that share
+// namespaces and directories, and live and die as their parts do.
+//
+// A Manager makes a pod when its first task starts, runs containers in it
+// with an OCI runtime and conmon, and removes it when its last task has been
+// gone for a while. All it needs to know after a crash is on disk, and every
+// failure half-way is undone.
+//
+// The package does not know Nomad: it neither reads its configuration nor
+// speaks its protocol, does not decide what a task is allowed to do, and
+// makes no network.
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+)
+
+// Config is what a Manager works with. All paths are absolute.
+type Config struct {
+	RunDir  string // state, gone after a reboot
+	DataDir string // images and the writable roots of tasks
+	Runtime ociruntime.Runtime
+	Monitor ociruntime.Monitor
+	// Init is a statically linked program that as "Init -P" waits for ever
+	// and reaps: catatonit.
+	Init      string
+	Cgroups   cgroup.Version
+	HostPaths []HostPath
+	Images    image.Config
+	// Linger is how long a pod without tasks is kept.
+	Linger time.Duration
+	// Event is told what a task waits for or what happened to it. It must
+	// not block.
+	Event func(taskID, allocID, name, message string)
+	Log   hclog.Logger
+}
+
+// Manager keeps the pods of one state directory. There must be one manager
+// for a directory at a time.
+type Manager struct {
+	cfg Config
+
+	mu     sync.Mutex
+	pods   map[string]*pod       // by allocation
+	tasks  map[string]*Container // by task id
+	closed bool
+
+	storeMu sync.Mutex
+	store   *image.Store // opened when first used
+
+	sweep      sync.Once
+	background sync.WaitGroup // watchers and lingering pods
+}
+
+// New returns a manager. It makes nothing and reads nothing: that begins with
+// the first task.
+func New(cfg Config) *Manager {
+	if cfg.Log == nil {
+		cfg.Log = hclog.NewNullLogger()
+	}
+	if cfg.Event == nil {
+		cfg.Event = func(_, _, _, _ string) {}
+	}
+	return &Manager{cfg: cfg, pods: map[string]*pod{}, tasks: map[string]*Container{}}
+}
+
+// Close stops watching and waits for the watchers. Tasks go on; another
+// manager can recover them.
+func (m *Manager) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	var errs []error
+	for _, c := range m.tasks {
+		errs = append(errs, c.interrupt())
+	}
+	for _, p := range m.pods {
+		if p.end != nil && p.end.Stop() {
+			m.background.Done()
+		}
+	}
+	m.mu.Unlock()
+	m.background.Wait()
+	m.storeMu.Lock()
+	defer m.storeMu.Unlock()
+	if m.store != nil {
+		errs = append(errs, m.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Get returns a task that was started or recovered.
+func (m *Manager) Get(taskID string) (*Container, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c := m.tasks[taskID]; c != nil {
+		return c, nil
+	}
+	return nil, fmt.Errorf("task %s: %w", taskID, ErrNotFound)
+}
+
+func (m *Manager) podsDir() string { return filepath.Join(m.cfg.RunDir, "pods") }
+
+func (m *Manager) rootsDir() string { return filepath.Join(m.cfg.DataDir, "roots") }
+
+// images opens the image store when it is first needed, so that tasks that
+// use the host's paths do not pay for it.
+func (m *Manager) images() (*image.Store, error) {
+	m.storeMu.Lock()
+	defer m.storeMu.Unlock()
+	if m.store == nil {
+		s, err := image.Open(m.cfg.Images)
+		if err != nil {
+			return nil, err
+		}
+		m.store = s
+	}
+	return m.store, nil
+}
+
+// enter counts a task to its pod, so that the pod stays.
+func (m *Manager) enter(allocID string) *pod {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.pods[allocID]
+	if p == nil {
+		p = &pod{m: m, allocID: allocID, dir: filepath.Join(m.podsDir(), allocID)}
+		m.pods[allocID] = p
+	}
+	if p.end != nil && p.end.Stop() {
+		m.background.Done()
+	}
+	p.end = nil
+	p.tasks++
+	return p
+}
+
+// leave is the opposite of enter. The last one out starts the time after
+// which the pod goes.
+func (m *Manager) leave(p *pod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p.tasks--; p.tasks > 0 || m.closed {
+		return
+	}
+	m.background.Add(1)
+	p.end = time.AfterFunc(m.cfg.Linger, func() {
+		defer m.background.Done()
+		m.expire(p)
+	})
+}
+
+// expire removes a pod if nobody has entered it since.
+func (m *Manager) expire(p *pod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p.tasks > 0 || m.closed {
+		return
+	}
+	delete(m.pods, p.allocID)
+	if tasks, err := os.ReadDir(p.tasksDir()); err == nil && len(tasks) > 0 {
+		return // some that an earlier manager started were not recovered yet
+	}
+	// m.mu stays locked: a task that starts now waits for the old pod to be
+	// gone, instead of finding half of it.
+	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	defer cancel()
+	if err := p.remove(ctx); err != nil {
+		m.cfg.Log.Error("pod was not removed; the next start of the driver tries again", "error", err)
+	}
+}
+
+// sweepOnce removes what earlier managers left, before the first task is
+// started or recovered: pods without tasks, and roots and image layers that no
+// task uses. Tasks that were not destroyed are not touched, since Nomad may
+// recover them.
+func (m *Manager) sweepOnce() {
+	m.sweep.Do(func() {
+		if err := m.sweepAll(); err != nil {
+			m.cfg.Log.Error("not all that an earlier run left could be removed", "error", err)
+		}
+	})
+}
+
+func (m *Manager) sweepAll() error {
+	pods, err := os.ReadDir(m.podsDir())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	live := map[string]bool{}
+	for _, entry := range pods {
+		if !uuid.MatchString(entry.Name()) {
+			continue
+		}
+		tasks, err := os.ReadDir(filepath.Join(m.podsDir(), entry.Name(), "tasks"))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("sweep: %w", err)
+		}
+		for _, task := range tasks {
+			live[task.Name()] = true
+		}
+		if len(tasks) == 0 {
+			m.leave(m.enter(entry.Name())) // it goes after the linger time
+		}
+	}
+	return errors.Join(m.sweepRoots(live), m.sweepLayers(live))
+}
+
+func (m *Manager) sweepRoots(live map[string]bool) error {
+	entries, err := os.ReadDir(m.rootsDir())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		if !live[e.Name()] {
+			errs = append(errs, os.RemoveAll(filepath.Join(m.rootsDir(), e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (m *Manager) sweepLayers(live map[string]bool) error {
+	if _, err := os.Stat(m.cfg.Images.Root); err != nil {
+		return nil // no image was ever used
+	}
+	store, err := m.images()
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	defer cancel()
+	ids, err := store.Containers(ctx)
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	var errs []error
+	for _, id := range ids {
+		if !live[id] {
+			errs = append(errs, store.Release(ctx, id))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,240 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/namespace"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
+)
+
+// pod is what the tasks of one allocation have in common. It is made by the
+// first of them and goes some time after the last.
+type pod struct {
+	m       *Manager
+	allocID string
+	dir     string
+
+	mu    sync.Mutex // held while the pod's parts are made or removed
+	tasks int        // that were started and not destroyed; guarded by m.mu
+	end   *time.Timer
+}
+
+func (p *pod) stateFile() string        { return filepath.Join(p.dir, "pod.json") }
+func (p *pod) namespaceDir() string     { return filepath.Join(p.dir, "ns") }
+func (p *pod) shmDir() string           { return filepath.Join(p.dir, "shm") }
+func (p *pod) holderDir() string        { return filepath.Join(p.dir, "holder") }
+func (p *pod) tasksDir() string         { return filepath.Join(p.dir, "tasks") }
+func (p *pod) taskDir(id string) string { return filepath.Join(p.tasksDir(), id) }
+func (p *pod) holderID() string         { return p.allocID + ".pod" }
+
+// cgroup is the parent of the groups of the pod's own processes, which belong
+// to no task.
+func (p *pod) cgroup() cgroup.Group {
+	return cgroup.At(p.m.cfg.Cgroups, cgroupParent+"/"+p.allocID)
+}
+
+// cgroupParent is the group that has one child for each pod.
+const cgroupParent = "/nomad-driver-pod"
+
+// shmSizeBytes is what docker gives /dev/shm.
+const shmSizeBytes = 64 << 20
+
+// join makes sure that the pod has what a task wants to share. What is made
+// here stays when the task fails to start: it is the pod's.
+func (p *pod) join(ctx context.Context, t Task) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	state, err := p.load(t)
+	if err != nil {
+		return err
+	}
+	if t.Share.IPC && !namespace.Pinned(p.namespaceDir(), namespace.IPC) {
+		if err := p.makeIPC(); err != nil {
+			return fmt.Errorf("pod %s: %w", p.allocID, err)
+		}
+	}
+	if t.Share.UTS && !namespace.Pinned(p.namespaceDir(), namespace.UTS) {
+		if err := namespace.Pin(p.namespaceDir(), state.Hostname, namespace.UTS); err != nil {
+			return fmt.Errorf("pod %s: %w", p.allocID, err)
+		}
+	}
+	if t.Share.PID && !state.Holder.Alive() {
+		if err := p.makeHolder(ctx, &state); err != nil {
+			return fmt.Errorf("pod %s: %w", p.allocID, err)
+		}
+	}
+	return nil
+}
+
+// load reads the pod's state, or makes its directory and state.
+func (p *pod) load(t Task) (podState, error) {
+	state, err := readPodState(p.stateFile())
+	if !errors.Is(err, os.ErrNotExist) {
+		return state, err
+	}
+	for _, dir := range []string{p.dir, p.namespaceDir(), p.tasksDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return state, fmt.Errorf("make pod: %w", err)
+		}
+	}
+	state = podState{Version: stateVersion, AllocID: p.allocID, Hostname: t.Hostname}
+	return state, writeState(p.stateFile(), state)
+}
+
+// makeIPC makes the shared IPC namespace and the tmpfs for /dev/shm, which
+// belong together: POSIX shared memory is files there.
+func (p *pod) makeIPC() error {
+	if err := p.unmountShm(); err != nil { // left by a crash in between
+		return err
+	}
+	if err := os.MkdirAll(p.shmDir(), 0o700); err != nil {
+		return err
+	}
+	options := fmt.Sprintf("mode=1777,size=%d", shmSizeBytes)
+	if err := unix.Mount("shm", p.shmDir(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options); err != nil {
+		return fmt.Errorf("mount shared memory at %s: %w", p.shmDir(), err)
+	}
+	if err := namespace.Pin(p.namespaceDir(), "", namespace.IPC); err != nil {
+		return errors.Join(err, p.unmountShm())
+	}
+	return nil
+}
+
+func (p *pod) unmountShm() error {
+	err := unix.Unmount(p.shmDir(), unix.MNT_DETACH)
+	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return fmt.Errorf("unmount %s: %w", p.shmDir(), err)
+}
+
+// makeHolder starts the first process of the shared PID namespace. It is a
+// container of its own, with no rights, no files and no network, so that
+// /proc/1 of the pod leads nowhere. It reaps the pod's orphans.
+func (p *pod) makeHolder(ctx context.Context, state *podState) error {
+	if err := p.removeHolder(ctx); err != nil { // one that died
+		return err
+	}
+	root := filepath.Join(p.holderDir(), "root")
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return fmt.Errorf("make holder: %w", err)
+	}
+	spec, err := ocispec.Build(ocispec.Container{
+		RootHostPath: root,
+		ReadonlyRoot: true,
+		Args:         []string{"/catatonit", "-P"},
+		User:         ocispec.User{UID: 65534, GID: 65534},
+		Namespaces: []ocispec.Namespace{
+			{Kind: specs.MountNamespace}, {Kind: specs.PIDNamespace}, {Kind: specs.NetworkNamespace},
+			{Kind: specs.IPCNamespace}, {Kind: specs.UTSNamespace},
+		},
+		Mounts:     []ocispec.Mount{ocispec.BindFile(p.m.cfg.Init, "/catatonit", true)},
+		CgroupPath: p.cgroup().Child("holder").Path(),
+	})
+	if err != nil {
+		return fmt.Errorf("make holder: %w", err)
+	}
+	if err := writeSpec(p.holderDir(), spec); err != nil {
+		return fmt.Errorf("make holder: %w", err)
+	}
+	pid, err := p.m.cfg.Runtime.RunDetached(ctx, p.holderID(), p.holderDir())
+	if err == nil {
+		state.Holder, err = process.Identify(pid)
+	}
+	if err == nil {
+		err = writeState(p.stateFile(), *state)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("make holder: %w", err), p.removeHolder(context.WithoutCancel(ctx)))
+	}
+	return nil
+}
+
+func (p *pod) removeHolder(ctx context.Context) error {
+	if !p.m.cfg.Runtime.Known(p.holderID()) {
+		return nil
+	}
+	if err := p.m.cfg.Runtime.Delete(ctx, p.holderID()); err != nil {
+		return err
+	}
+	return p.cgroup().Child("holder").Remove()
+}
+
+// holder returns the first process of the shared PID namespace.
+func (p *pod) holder() (process.Identity, error) {
+	state, err := readPodState(p.stateFile())
+	return state.Holder, err
+}
+
+// remove takes down all that the pod has. It may be called again after an
+// error. Nothing else may use the pod meanwhile.
+func (p *pod) remove(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := errors.Join(
+		p.removeHolder(ctx),
+		p.cgroup().Remove(),
+		cgroup.At(p.m.cfg.Cgroups, cgroupParent).Prune(),
+		namespace.Unpin(p.namespaceDir(), namespace.IPC, namespace.UTS, namespace.Net),
+		p.unmountShm(),
+	)
+	if err != nil {
+		// The state stays, so that the next sweep finds what is left.
+		return fmt.Errorf("remove pod %s: %w", p.allocID, err)
+	}
+	if err := os.RemoveAll(p.dir); err != nil {
+		return fmt.Errorf("remove pod %s: %w", p.allocID, err)
+	}
+	return nil
+}
+
+// namespaces lists those of a task: its own, or the pod's.
+func (p *pod) namespaces(t Task) ([]ocispec.Namespace, error) {
+	shared := func(k namespace.Kind) string { return filepath.Join(p.namespaceDir(), string(k)) }
+	list := []ocispec.Namespace{{Kind: specs.MountNamespace}}
+	if p.m.cfg.Cgroups == cgroup.V2 {
+		// On v1 a task sees where it is, as with docker: Nomad's own test of
+		// exec wants to see that it is in the right group.
+		list = append(list, ocispec.Namespace{Kind: specs.CgroupNamespace})
+	}
+	ipc, uts, pid := ocispec.Namespace{Kind: specs.IPCNamespace}, ocispec.Namespace{Kind: specs.UTSNamespace}, ocispec.Namespace{Kind: specs.PIDNamespace}
+	if t.Share.IPC {
+		ipc.Path = shared(namespace.IPC)
+	}
+	if t.Share.UTS {
+		uts.Path = shared(namespace.UTS)
+	}
+	if t.Share.PID {
+		holder, err := p.holder()
+		if err != nil {
+			return nil, err
+		}
+		pid.Path = fmt.Sprintf("/proc/%d/ns/pid", holder.PID)
+	}
+	for _, own := range []struct {
+		host bool
+		ns   ocispec.Namespace
+	}{{t.HostNamespaces.IPC, ipc}, {t.HostNamespaces.UTS, uts}, {t.HostNamespaces.PID, pid}} {
+		if !own.host {
+			list = append(list, own.ns)
+		}
+	}
+	switch {
+	case t.Network.NamespaceHostPath != "":
+		list = append(list, ocispec.Namespace{Kind: specs.NetworkNamespace, Path: t.Network.NamespaceHostPath})
+	case t.Network.None:
+		list = append(list, ocispec.Namespace{Kind: specs.NetworkNamespace})
+	}
+	return list, nil
+}

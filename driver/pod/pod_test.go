@@ -1,0 +1,218 @@
+package pod
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+)
+
+const alloc = "01234567-89ab-cdef-0123-456789abcdef"
+
+func TestUndoRunsBackwardsAndToTheEnd(t *testing.T) {
+	var order []string
+	var u undo
+	for _, name := range []string{"a", "b", "c"} {
+		u.push(name, func() error {
+			order = append(order, name)
+			if name == "b" {
+				return errors.New("broken")
+			}
+			return nil
+		})
+	}
+	must.EqError(t, u.run(), "undo b: broken")
+	must.Eq(t, []string{"c", "b", "a"}, order)
+	must.NoError(t, u.run(), must.Sprint("what was undone is not undone again"))
+}
+
+func TestContainerIDs(t *testing.T) {
+	id := containerID(alloc, "web", alloc+"/web/12345678")
+	must.StrHasPrefix(t, alloc+".web.", id)
+	must.NotEq(t, id, containerID(alloc, "web", alloc+"/web/87654321"))
+	odd := containerID(alloc, "Ünï cöde/../"+strings.Repeat("x", 300), "x")
+	must.Eq(t, odd, filepath.Base(odd))
+	must.Less(t, 100, len(odd))
+	must.False(t, safe.MatchString(odd))
+}
+
+func TestCommandLinesAreDockers(t *testing.T) {
+	img := image.ImageConfig{Entrypoint: []string{"/entry"}, Cmd: []string{"default"}}
+	for _, tc := range []struct {
+		process Process
+		want    string
+	}{
+		{Process{}, "/entry default"},
+		{Process{Command: []string{"own"}}, "/entry own"},
+		{Process{Entrypoint: []string{"/mine"}}, "/mine"},
+		{Process{Entrypoint: []string{"/mine"}, Command: []string{"own"}}, "/mine own"},
+	} {
+		must.Eq(t, tc.want, strings.Join(tc.process.args(img), " "))
+	}
+}
+
+func TestEnvironmentsAreMerged(t *testing.T) {
+	got := environment([]string{"A=image", "B=image"}, []string{"B=task", "C=task"})
+	must.Eq(t, []string{"PATH=" + defaultPath, "A=image", "B=task", "C=task"}, got)
+	must.Eq(t, []string{"PATH=/own"}, environment([]string{"PATH=/own"}))
+}
+
+func TestHostPaths(t *testing.T) {
+	p, err := ParseHostPath("/opt/a:/b")
+	must.NoError(t, err)
+	must.Eq(t, HostPath{"/opt/a", "/b"}, p)
+	for _, bad := range []string{"", "/", "a", "/a:b", "/a:/", "/a/../b", "/a:", ":/a"} {
+		_, err := ParseHostPath(bad)
+		must.ErrorContains(t, err, "want", must.Sprint(bad))
+	}
+}
+
+// A link such as /bin is a link in the task too, where what it leads to is
+// there; elsewhere it is mounted.
+func TestHostRootCopiesLinks(t *testing.T) {
+	host, root := t.TempDir(), filepath.Join(t.TempDir(), "root")
+	for _, d := range []string{"usr/bin", "far"} {
+		must.NoError(t, os.MkdirAll(filepath.Join(host, d), 0o755))
+	}
+	must.NoError(t, os.Symlink("usr/bin", filepath.Join(host, "bin")))
+	must.NoError(t, os.Symlink("/nowhere", filepath.Join(host, "lost")))
+	must.NoError(t, os.Symlink("far", filepath.Join(host, "out")))
+	path := func(p string) HostPath { return HostPath{filepath.Join(host, p), filepath.Join(host, p)} }
+
+	mounts, err := makeHostRoot(root, []HostPath{path("usr"), path("bin"), path("out")})
+	must.NoError(t, err)
+	must.Eq(t, []ocispec.Mount{
+		ocispec.Bind(path("usr").HostPath, path("usr").TaskPath, true),
+		ocispec.Bind(path("out").HostPath, path("out").TaskPath, true),
+	}, mounts)
+	link, err := os.Readlink(filepath.Join(root, path("bin").TaskPath))
+	must.NoError(t, err)
+	must.Eq(t, "usr/bin", link)
+	info, err := os.Stat(filepath.Join(root, "tmp"))
+	must.NoError(t, err)
+	must.Eq(t, os.ModeDir|os.ModeSticky|0o777, info.Mode())
+
+	_, err = makeHostRoot(filepath.Join(t.TempDir(), "r"), []HostPath{path("lost")})
+	must.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// Trap 5, CVE-2026-14896.
+func TestTrap05NoLinkIsFollowedBeneath(t *testing.T) {
+	dir := t.TempDir()
+	must.NoError(t, os.MkdirAll(filepath.Join(dir, "real/logs"), 0o755))
+	must.NoError(t, os.Symlink("/etc", filepath.Join(dir, "link")))
+	must.NoError(t, os.Symlink("real", filepath.Join(dir, "inner")))
+	for name, want := range map[string]error{
+		"real/logs": nil, "link": unix.ELOOP, "inner/logs": unix.ELOOP, "../x": unix.EXDEV, "/etc": unix.EXDEV, "none": unix.ENOENT,
+	} {
+		f, err := openBeneath(dir, name)
+		if want != nil {
+			must.ErrorIs(t, err, want, must.Sprint(name))
+			continue
+		}
+		must.NoError(t, err)
+		must.NoError(t, f.Close())
+	}
+}
+
+func TestFilesOfARootAreReadAsFromInside(t *testing.T) {
+	root := t.TempDir()
+	must.NoError(t, os.MkdirAll(filepath.Join(root, "etc"), 0o755))
+	must.NoError(t, os.WriteFile(filepath.Join(root, "etc/real"), []byte("app:x:1234:1234::/:\n"), 0o644))
+	must.NoError(t, os.Symlink("/etc/real", filepath.Join(root, "etc/passwd")))
+	must.NoError(t, os.Symlink("../../../../../../etc/hostname", filepath.Join(root, "etc/group")))
+	f, err := openInRoot(root, "etc/passwd")
+	must.NoError(t, err)
+	b, err := io.ReadAll(f)
+	must.NoError(t, err)
+	must.NoError(t, f.Close())
+	must.Eq(t, "app:x:1234:1234::/:\n", string(b))
+
+	u, err := lookupUser(root, "app")
+	must.NoError(t, err)
+	must.Eq(t, ocispec.User{UID: 1234, GID: 1234}, u)
+	u, err = lookupUser(root, "77:88")
+	must.NoError(t, err)
+	must.Eq(t, ocispec.User{UID: 77, GID: 88}, u)
+	_, err = lookupUser(root, "nobody-here")
+	must.ErrorIs(t, err, ErrInvalid)
+	must.ErrorContains(t, err, `user "nobody-here"`)
+}
+
+func TestSignals(t *testing.T) {
+	for text, want := range map[string]unix.Signal{"": 0, "SIGTERM": 15, "TERM": 15, "term": 15, "15": 15, "SIGRTMIN": 0} {
+		got, err := ParseSignal(text)
+		if text == "SIGRTMIN" {
+			must.ErrorIs(t, err, ErrInvalid)
+			continue
+		}
+		must.NoError(t, err)
+		must.Eq(t, want, got)
+	}
+	for _, bad := range []string{"0", "-1", "99", "SIG", "nonsense"} {
+		_, err := ParseSignal(bad)
+		must.ErrorIs(t, err, ErrInvalid, must.Sprint(bad))
+	}
+}
+
+func TestTasksAreCheckedBeforeAnythingIsMade(t *testing.T) {
+	good := Task{ID: "i", AllocID: alloc, Name: "n", CgroupPath: "/nomad/x", Process: Process{Command: []string{"a"}}}
+	must.NoError(t, good.check())
+	for name, change := range map[string]func(*Task){
+		"allocation": func(t *Task) { t.AllocID = ".." },
+		"id":         func(t *Task) { t.ID = "" },
+		"command":    func(t *Task) { t.Process.Command = nil },
+		"cgroup":     func(t *Task) { t.CgroupPath = "/x/.." },
+		"mount":      func(t *Task) { t.Mounts = []ocispec.Mount{{Target: "rel"}} },
+	} {
+		task := good
+		change(&task)
+		_, err := New(Config{RunDir: "/nonexistent"}).Start(t.Context(), task)
+		must.ErrorIs(t, err, ErrInvalid, must.Sprint(name))
+	}
+}
+
+func TestStateIsReplacedAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "task.json")
+	want := taskState{Version: stateVersion, TaskID: "a", Share: Share{PID: true}, CgroupPath: "/c"}
+	must.NoError(t, writeState(path, want))
+	got, err := readTaskState(path)
+	must.NoError(t, err)
+	must.Eq(t, want, got)
+	entries, err := os.ReadDir(filepath.Dir(path))
+	must.NoError(t, err)
+	must.Len(t, 1, entries)
+
+	must.NoError(t, os.WriteFile(path, []byte(`{"version": 99}`), 0o600))
+	_, err = readTaskState(path)
+	must.ErrorContains(t, err, "version 99")
+}
+
+// Whatever is on disk is read or refused, and what is read can be written and
+// read again.
+func FuzzState(f *testing.F) {
+	for _, seed := range []string{`{"version":1,"task_id":"a"}`, `{"version":2}`, `{}`, ``, `[]`, `{"version":1,"started_at":"x"}`, `null`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "task.json")
+		must.NoError(t, os.WriteFile(path, b, 0o600))
+		got, err := readTaskState(path)
+		if err != nil {
+			return
+		}
+		must.Eq(t, stateVersion, got.Version)
+		must.NoError(t, writeState(path, got))
+		again, err := readTaskState(path)
+		must.NoError(t, err)
+		must.Eq(t, got, again)
+	})
+}

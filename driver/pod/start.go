@@ -1,0 +1,263 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
+)
+
+// teardownTimeout bounds the clean-up after a failure or an end, which must
+// happen whether or not the caller still waits.
+const teardownTimeout = 30 * time.Second
+
+// createTimeout bounds what the OCI runtime may take to create and start a
+// container: milliseconds on a host that is well.
+const createTimeout = time.Minute
+
+// Start makes a container for a task in the pod of its allocation and starts
+// its program. After an error nothing of the task is left. A task with the
+// same ID that a crash left behind is removed first.
+func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	if _, err := m.Get(t.ID); err == nil {
+		return nil, fmt.Errorf("task %s was started already", t.ID)
+	}
+	m.sweepOnce()
+	p := m.enter(t.AllocID)
+	c := m.newContainer(p, t)
+	if err := c.purge(); err != nil {
+		m.leave(p)
+		return nil, fmt.Errorf("remove what an interrupted start left: %w", err)
+	}
+	var u undo
+	u.push("pod membership", func() error { m.leave(p); return nil })
+	if err := c.start(ctx, t, &u); err != nil {
+		return nil, errors.Join(err, u.run())
+	}
+	m.mu.Lock()
+	m.tasks[t.ID] = c
+	m.mu.Unlock()
+	c.watch()
+	return c, nil
+}
+
+func (m *Manager) newContainer(p *pod, t Task) *Container {
+	id := containerID(t.AllocID, t.Name, t.ID)
+	return &Container{
+		m: m, pod: p, id: id, dir: p.taskDir(id), done: make(chan struct{}),
+		state: taskState{
+			Version: stateVersion, TaskID: t.ID, AllocID: t.AllocID, Name: t.Name,
+			Share: t.Share, CgroupPath: t.CgroupPath,
+		},
+	}
+}
+
+// start does one step after the other and pushes how to take each back.
+func (c *Container) start(ctx context.Context, t Task, u *undo) error {
+	if err := c.pod.join(ctx, t); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return fmt.Errorf("make task directory: %w", err)
+	}
+	u.push("task directory", c.removeDir)
+	if err := writeState(c.stateFile(), c.state); err != nil {
+		return err
+	}
+	u.push("root file system", c.removeRoot)
+	root, err := c.makeRoot(ctx, t)
+	if err != nil {
+		return err
+	}
+	staged, err := c.stage(t.Beneath)
+	if err != nil {
+		return err
+	}
+	t.Mounts = append(t.Mounts, staged...)
+	spec, err := c.pod.buildSpec(t, root)
+	if err != nil {
+		return err
+	}
+	if err := writeSpec(c.dir, spec); err != nil {
+		return err
+	}
+	c.state.StopSignal = root.config.StopSignal
+	c.state.OOMKills, _ = c.cgroup().OOMKills() // there may be no such group yet
+	u.push("container", c.removeContainer)
+	return c.run(ctx, t)
+}
+
+// makeRoot makes the task's root file system.
+func (c *Container) makeRoot(ctx context.Context, t Task) (rootfs, error) {
+	if t.Image == nil {
+		dir := filepath.Join(c.m.rootsDir(), c.id)
+		mounts, err := makeHostRoot(dir, c.m.cfg.HostPaths)
+		return rootfs{hostPath: dir, userDir: "/", mounts: mounts}, err
+	}
+	store, err := c.m.images()
+	if err != nil {
+		return rootfs{}, err
+	}
+	pull := t.Image.Pull
+	pull.Progress = c.progress(t, pull.Progress)
+	img, err := store.Ensure(ctx, t.Image.Reference, pull)
+	if err != nil {
+		return rootfs{}, err
+	}
+	dir, err := store.Mount(ctx, c.id, img)
+	if err != nil {
+		return rootfs{}, err
+	}
+	c.state.ImageID, c.state.Digest = img.ID, img.Digest
+	return rootfs{hostPath: dir, userDir: dir, config: img.Config}, nil
+}
+
+// progress tells once that an image is being pulled, unless the caller wants
+// to hear all of it.
+func (c *Container) progress(t Task, own func(image.Progress)) func(image.Progress) {
+	told := false
+	return func(p image.Progress) {
+		if !told {
+			told = true
+			c.event(fmt.Sprintf("Pulling image %s", t.Image.Reference))
+		}
+		if own != nil {
+			own(p)
+		}
+	}
+}
+
+// removeRoot takes makeRoot back, whichever kind of root it was.
+func (c *Container) removeRoot() error {
+	err := os.RemoveAll(filepath.Join(c.m.rootsDir(), c.id))
+	if _, serr := os.Stat(c.m.cfg.Images.Root); serr != nil {
+		return err
+	}
+	store, serr := c.m.images()
+	if serr != nil {
+		return errors.Join(err, serr)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	defer cancel()
+	return errors.Join(err, store.Release(ctx, c.id))
+}
+
+// run creates the container with a monitor beside it, takes note of both, and
+// starts the program.
+func (c *Container) run(ctx context.Context, t Task) error {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
+	stdout, err := openLog(t.StdoutHostPath)
+	if err != nil {
+		return err
+	}
+	defer stdout.Close()
+	stderr, err := openLog(t.StderrHostPath)
+	if err != nil {
+		return err
+	}
+	defer stderr.Close()
+	pair, err := c.m.cfg.Monitor.Create(ctx, c.m.cfg.Runtime, ociruntime.CreateOptions{
+		ID: c.id, Bundle: c.dir, Stdout: stdout, Stderr: stderr, Place: c.monitorCgroup().Add,
+	})
+	if err != nil {
+		return err
+	}
+	if c.state.Monitor, err = process.Identify(pair.MonitorPID); err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	if c.state.Init, err = process.Identify(pair.InitPID); err != nil {
+		return fmt.Errorf("first process: %w", err)
+	}
+	if err := c.unstage(); err != nil { // the container has its own by now
+		return err
+	}
+	if err := c.hold(); err != nil {
+		return err
+	}
+	if err := writeState(c.stateFile(), c.state); err != nil {
+		return errors.Join(err, c.release())
+	}
+	if err := c.m.cfg.Runtime.Start(ctx, c.id); err != nil {
+		return errors.Join(err, c.release())
+	}
+	c.state.StartedAt = time.Now()
+	if err := writeState(c.stateFile(), c.state); err != nil {
+		return errors.Join(err, c.release())
+	}
+	return nil
+}
+
+// openLog opens what a task's output goes to. Opened for reading as well, a
+// FIFO neither blocks without a reader nor breaks when the reader dies. Links
+// are not followed: tasks can write to the directory (CVE-2026-6959).
+func openLog(path string) (*os.File, error) {
+	if path == "" {
+		path = os.DevNull
+	}
+	// Not os.OpenFile, which makes a FIFO non-blocking, for the task as well.
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open log", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// cgroup is the task's own.
+func (c *Container) cgroup() cgroup.Group { return cgroup.At(c.m.cfg.Cgroups, c.state.CgroupPath) }
+
+// monitorCgroup is outside the task's, so that its limits do not hit the
+// monitor.
+func (c *Container) monitorCgroup() cgroup.Group { return c.pod.cgroup().Child("monitor-" + c.id) }
+
+// purge removes what a start of the same task left that was interrupted.
+func (c *Container) purge() error {
+	if _, err := os.Stat(c.dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return c.remove()
+}
+
+// remove takes down all that a task has. It may be called again after an
+// error.
+func (c *Container) remove() error {
+	if err := errors.Join(c.removeContainer(), c.removeRoot()); err != nil {
+		return err
+	}
+	return c.removeDir()
+}
+
+// removeDir removes the task's directory, but never what is mounted there.
+func (c *Container) removeDir() error {
+	if err := c.unstage(); err != nil {
+		return err
+	}
+	return os.RemoveAll(c.dir)
+}
+
+// removeContainer kills what runs and removes the container, its cgroup and
+// its monitor's.
+func (c *Container) removeContainer() error {
+	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	defer cancel()
+	monitor := c.monitorCgroup()
+	return errors.Join(
+		c.cgroup().Kill(ctx),
+		c.m.cfg.Runtime.Delete(ctx, c.id),
+		c.cgroup().Remove(),
+		monitor.Kill(ctx), // one whose container never started still waits
+		monitor.Remove(),
+	)
+}

@@ -1,0 +1,160 @@
+package pod
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+)
+
+// Task describes one task of a pod, with everything decided that needs Nomad
+// to decide. Paths with "Host" in their name are the host's.
+type Task struct {
+	// ID is unique for every start of a task. AllocID names the pod.
+	ID, AllocID, Name string
+
+	Share Share
+	// HostNamespaces are the host's instead of the pod's or the task's own.
+	HostNamespaces Share
+	Hostname       string // of the pod; the first task's counts
+	Network        Network
+
+	Image   *Image // nil: the host paths are the root
+	Process Process
+
+	Mounts       []ocispec.Mount
+	Beneath      []Beneath // after Mounts
+	Devices      []Device
+	ReadonlyRoot bool
+	Capabilities []string // CAP_…
+	Limits       ocispec.Limits
+	CgroupPath   string // from the root of the hierarchy
+
+	// StdoutHostPath and StderrHostPath are FIFOs or /dev/null.
+	StdoutHostPath, StderrHostPath string
+}
+
+// Beneath is a bind mount whose source is in a directory that tasks can write
+// to. No symbolic link on the way to it is followed.
+type Beneath struct {
+	DirHostPath string // trusted
+	Name        string // relative to it
+	Target      string
+	Readonly    bool
+}
+
+// Device is a device node of the host that a task gets.
+type Device struct {
+	HostPath, TaskPath string
+	Permissions        string // of "rwm"; all where empty
+}
+
+// Share tells which namespaces a task has in common with those of its pod
+// that share them too.
+type Share struct {
+	IPC bool `json:"ipc"` // with /dev/shm and POSIX message queues
+	UTS bool `json:"uts"` // the hostname
+	PID bool `json:"pid"` // the process list
+}
+
+// Network is what a task sees of the network.
+type Network struct {
+	// NamespaceHostPath is the network namespace to join. Empty is the
+	// host's, or with None a new one that has loopback only.
+	NamespaceHostPath string
+	None              bool
+}
+
+// Image is the image whose file system is a task's root.
+type Image struct {
+	Reference image.Reference
+	Pull      image.PullOptions
+}
+
+// Process is what runs in a task. What is empty comes from the image.
+type Process struct {
+	Entrypoint []string
+	// Command is the program, or with an entrypoint its arguments.
+	Command []string
+	Env     []string // NAME=value; wins over the image's
+	WorkDir string
+	User    string // "user", "uid", "user:group", as USER of a Containerfile
+}
+
+// Exit is how a task ended.
+type Exit struct {
+	// Code is the exit code, or 128 and the signal's number.
+	Code int
+	// Signal is the number of the signal that ended the task's first process,
+	// or 0.
+	Signal int
+	// OOMKilled says that the first process was killed because the task was
+	// over its memory limit.
+	OOMKilled bool
+	// Err says why nothing of the above is known, or what ended the task
+	// from outside.
+	Err error
+	At  time.Time
+}
+
+// hostUser is who a task without an image runs as where nothing else is said,
+// as with Nomad's exec driver.
+const hostUser = "nobody"
+
+var (
+	uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	safe = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
+)
+
+// containerID names the container of a task for the OCI runtime. It is unique
+// for the task's ID, says which allocation and task it is, and is a safe file
+// name whatever the task is called.
+func containerID(allocID, name, taskID string) string {
+	const nameMax, sumLen = 40, 4
+	sum := sha256.Sum256([]byte(taskID))
+	short := safe.ReplaceAllString(name, "_")
+	return allocID + "." + short[:min(len(short), nameMax)] + "." + hex.EncodeToString(sum[:sumLen])
+}
+
+// check refuses what can not be run, before anything is made.
+func (t Task) check() error {
+	if t.ID == "" || t.Name == "" {
+		return fmt.Errorf("%w: it has no id or no name", ErrInvalid)
+	}
+	// The allocation's id becomes part of paths: CVE-2026-14891 is about one
+	// that was "..".
+	if !uuid.MatchString(t.AllocID) {
+		return fmt.Errorf("%w: allocation id %q is not a UUID", ErrInvalid, t.AllocID)
+	}
+	if t.Image == nil && len(t.Process.Entrypoint)+len(t.Process.Command) == 0 {
+		return fmt.Errorf("%w: there is no command: set \"command\", or an \"image\" that has one", ErrInvalid)
+	}
+	if filepath.Clean("/"+t.CgroupPath) == "/" {
+		return fmt.Errorf("%w: it has no cgroup", ErrInvalid)
+	}
+	for _, m := range t.Mounts {
+		if !filepath.IsAbs(m.Target) {
+			return fmt.Errorf("%w: mount target %q is not an absolute path", ErrInvalid, m.Target)
+		}
+	}
+	return nil
+}
+
+// args puts the command line together as docker does: an entrypoint of the
+// task's own makes the image's command void.
+func (p Process) args(img image.ImageConfig) []string {
+	entrypoint, command := p.Entrypoint, p.Command
+	if len(entrypoint) == 0 {
+		entrypoint = img.Entrypoint
+		if len(command) == 0 {
+			command = img.Cmd
+		}
+	}
+	return slices.Concat(entrypoint, command)
+}

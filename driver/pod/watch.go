@@ -1,0 +1,102 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+)
+
+// watch waits in the background for the end of the container and finds out
+// how it ended. It ends with the container, or with the manager's Close.
+func (c *Container) watch() {
+	c.m.background.Add(1)
+	monitor := c.monitor // only this goroutine lets go of it
+	go func() {
+		defer c.m.background.Done()
+		defer func() { _ = c.release() }() // nobody is left to tell
+		if monitor != nil {
+			err := monitor.Wait()
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return // the manager closes; the task goes on
+			}
+			if err != nil {
+				c.m.cfg.Log.Error("waiting for a task's monitor", "task_id", c.state.TaskID, "error", err)
+			}
+		}
+		c.exit = c.end()
+		close(c.done)
+	}()
+}
+
+// end is called when the monitor is gone. It leaves no process of the task
+// alive and tells how the first one ended.
+func (c *Container) end() Exit {
+	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	defer cancel()
+	code, at, err := ociruntime.ExitStatus(c.dir)
+	lost := err != nil
+	// In a shared PID namespace the end of the first process leaves the
+	// others alive, and any of them would hold the log open.
+	kills, kerr := c.cgroup().OOMKills()
+	if err := c.cgroup().Kill(ctx); err != nil {
+		c.m.cfg.Log.Error("processes of an ended task are left", "task_id", c.state.TaskID, "error", err)
+	}
+	if lost {
+		return c.lostExit(err)
+	}
+	exit := Exit{Code: code, At: at, Signal: c.signalOf(code)}
+	if exit.Signal == int(unix.SIGKILL) {
+		exit.OOMKilled = kerr == nil && kills > c.state.OOMKills
+		if !exit.OOMKilled {
+			exit.Err = c.holderLoss()
+		}
+	}
+	return exit
+}
+
+// signalOf tells a signal from an exit code above 128. Where the kernel does
+// not say, the code is taken for a signal, as a shell would.
+func (c *Container) signalOf(code int) int {
+	const base = 128
+	if c.init != nil {
+		if ws, err := c.init.Status(); err == nil {
+			if ws.Signaled() {
+				return int(ws.Signal())
+			}
+			return 0
+		}
+	}
+	if code > base && unix.SignalName(unix.Signal(code-base)) != "" {
+		return code - base
+	}
+	return 0
+}
+
+// lostExit is the end of a task whose monitor died before it: the exit status
+// is lost, and the task was killed since nobody would see its end.
+func (c *Container) lostExit(err error) Exit {
+	if errors.Is(err, ociruntime.ErrNoExit) {
+		err = fmt.Errorf("the monitor (conmon, process %d) ended before the task, which was killed: %w",
+			c.state.Monitor.PID, err)
+	}
+	return Exit{Code: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL), Err: err, At: time.Now()}
+}
+
+// holderLoss says that a task was killed because the first process of its
+// PID namespace is gone, which takes all others with it (pid_namespaces(7)).
+func (c *Container) holderLoss() error {
+	if !c.state.Share.PID {
+		return nil
+	}
+	holder, err := c.pod.holder()
+	if err != nil || holder.Alive() {
+		return nil
+	}
+	return fmt.Errorf("the pod's first process (catatonit, process %d) ended and took every task that shares its PID namespace along", holder.PID)
+}

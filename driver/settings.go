@@ -1,0 +1,87 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+// settings are a PluginConfig that was checked.
+type settings struct {
+	PluginConfig
+	hostPaths   []pod.HostPath
+	podLinger   time.Duration
+	pullTimeout time.Duration
+}
+
+// defaultHostPaths are what a task without an image sees where the operator
+// says nothing else: programs, libraries, and what they need of /etc. It
+// holds no secret that every user of the host could not read anyway. Those
+// that the host does not have are left out.
+func defaultHostPaths() []string {
+	return []string{
+		"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/opt/nomad-sidecar",
+		"/etc/alternatives", "/etc/ca-certificates", "/etc/group", "/etc/ld.so.cache",
+		"/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/mime.types",
+		"/etc/nsswitch.conf", "/etc/passwd", "/etc/pki", "/etc/protocols",
+		"/etc/services", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/timezone",
+	}
+}
+
+// newSettings checks a plugin configuration. It reports everything that is
+// wrong at once, and makes nothing.
+func newSettings(c PluginConfig) (settings, error) {
+	s := settings{PluginConfig: c}
+	var errs []error
+	duration := func(key, value string) time.Duration {
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 {
+			errs = append(errs, fmt.Errorf("%s = %q: want a duration such as \"30s\" or \"5m\"", key, value))
+		}
+		return d
+	}
+	s.podLinger = duration("pod_linger", c.PodLinger)
+	s.pullTimeout = duration("image.pull_timeout", c.Image.PullTimeout)
+	for key, path := range map[string]string{
+		"runtime": c.Runtime, "conmon": c.Conmon, "data_dir": c.DataDir, "run_dir": c.RunDir,
+		"image.auth_file": c.Image.AuthFile,
+	} {
+		if path != "" && !filepath.IsAbs(path) {
+			errs = append(errs, fmt.Errorf("%s = %q: want an absolute path", key, path))
+		}
+	}
+	if c.PidsLimit < 0 {
+		errs = append(errs, fmt.Errorf("pids_limit = %d: want a number of processes, or 0 for no limit", c.PidsLimit))
+	}
+	var err error
+	if s.hostPaths, err = hostPaths(c.HostPaths); err != nil {
+		errs = append(errs, err)
+	}
+	return s, errors.Join(append(errs, checkCaps("allow_caps", c.AllowCaps))...)
+}
+
+func hostPaths(given []string) ([]pod.HostPath, error) {
+	list := given
+	if len(given) == 0 {
+		list = defaultHostPaths()
+	}
+	var out []pod.HostPath
+	for _, text := range list {
+		p, err := pod.ParseHostPath(text)
+		if err != nil {
+			return nil, fmt.Errorf("host_paths: %w", err)
+		}
+		if _, err := os.Lstat(p.HostPath); err != nil {
+			if len(given) == 0 {
+				continue
+			}
+			return nil, fmt.Errorf("host_paths: %q: %w", text, err)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}

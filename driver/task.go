@@ -1,0 +1,277 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/nomad/drivers/shared/capabilities"
+	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+// taskFrom turns what Nomad sends into what the pod package runs. It checks
+// everything that can be checked without making anything, and names the key
+// that is wrong.
+func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task, error) {
+	var c TaskConfig
+	if err := cfg.DecodeDriverConfig(&c); err != nil {
+		return pod.Task{}, fmt.Errorf("decode task config: %w", err)
+	}
+	t := pod.Task{
+		ID: cfg.ID, AllocID: cfg.AllocID, Name: cfg.Name,
+		Hostname:       hostname(c, cfg),
+		Network:        network(cfg.NetworkIsolation),
+		ReadonlyRoot:   c.ReadonlyRootfs,
+		CgroupPath:     cgroupPath(v, cfg),
+		StdoutHostPath: cfg.StdoutPath, StderrHostPath: cfg.StderrPath,
+		Process: pod.Process{
+			Entrypoint: c.Entrypoint, Env: cfg.EnvList(), WorkDir: c.WorkDir, User: cfg.User,
+		},
+	}
+	if c.Command != "" {
+		t.Process.Command = append([]string{c.Command}, c.Args...)
+	} else {
+		t.Process.Command = c.Args
+	}
+	err := errors.Join(
+		checkTask(c),
+		s.setShare(&t, c),
+		s.setImage(&t, c, cfg),
+		s.setCaps(&t, c),
+		s.setLimits(&t, c, cfg, v),
+	)
+	return t, err
+}
+
+var validHostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?$`)
+
+// checkTask finds values and combinations that make no sense.
+func checkTask(c TaskConfig) error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Image == "" {
+		for key, set := range map[string]bool{
+			"image_pull_policy": c.ImagePullPolicy != "", "image_pull_timeout": c.ImagePullTimeout != "",
+			"auth": c.Auth != AuthConfig{}, "platform": c.Platform != "", "entrypoint": len(c.Entrypoint) > 0,
+		} {
+			if set {
+				bad("%s is set and image is not: set image, or leave %s out", key, key)
+			}
+		}
+		if c.Command == "" {
+			bad("command is missing: set command to the program to run, or image to an image that has one")
+		}
+	}
+	if c.WorkDir != "" && !filepath.IsAbs(c.WorkDir) {
+		bad("work_dir = %q: want an absolute path", c.WorkDir)
+	}
+	if c.Hostname != "" && !validHostname.MatchString(c.Hostname) {
+		bad("hostname = %q: want at most 64 letters, digits, dots and dashes", c.Hostname)
+	}
+	if c.Hostname != "" && c.UTSMode == hostMode {
+		bad("hostname and uts_mode = \"host\" contradict each other: the host's name can not be changed")
+	}
+	if c.PidsLimit < 0 {
+		bad("pids_limit = %d: want a number above 0", c.PidsLimit)
+	}
+	return errors.Join(errs...)
+}
+
+// hostMode is the one value of pid_mode, ipc_mode and uts_mode.
+const hostMode = "host"
+
+// setShare decides for each kind of namespace: the pod's, the task's own, or
+// the host's.
+func (s settings) setShare(t *pod.Task, c TaskConfig) error {
+	modes := map[string]string{"pid": c.PidMode, "ipc": c.IPCMode, "uts": c.UTSMode}
+	share := c.Share
+	if share == nil {
+		share = []string{"ipc", "uts"}
+		share = slices.DeleteFunc(share, func(k string) bool { return modes[k] != "" })
+	}
+	var errs []error
+	for _, k := range share {
+		if _, ok := modes[k]; !ok {
+			errs = append(errs, fmt.Errorf("share: %q is not a namespace that can be shared: want \"ipc\", \"uts\" or \"pid\"", k))
+		}
+	}
+	for _, k := range []string{"pid", "ipc", "uts"} {
+		key, value := k+"_mode", modes[k]
+		switch {
+		case value == "":
+		case value != hostMode:
+			errs = append(errs, fmt.Errorf("%s = %q: want \"host\"; to share with the pod's other tasks use share = [%q]", key, value, k))
+		case slices.Contains(share, k):
+			errs = append(errs, fmt.Errorf("share = [%q] and %s = \"host\" contradict each other: leave one of them out", k, key))
+		case !s.AllowHostNamespaces:
+			errs = append(errs, fmt.Errorf("%s = \"host\" is not allowed here: the operator can set allow_host_namespaces = true in the plugin's config", key))
+		}
+	}
+	t.Share = pod.Share{
+		IPC: slices.Contains(share, "ipc"), UTS: slices.Contains(share, "uts"), PID: slices.Contains(share, "pid"),
+	}
+	t.HostNamespaces = pod.Share{IPC: c.IPCMode == hostMode, UTS: c.UTSMode == hostMode, PID: c.PidMode == hostMode}
+	return errors.Join(errs...)
+}
+
+func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
+	if c.Image == "" {
+		return nil
+	}
+	var errs []error
+	ref, err := image.ParseReference(c.Image)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("image: %w", err))
+	}
+	policy := image.PullPolicy(firstNonEmpty(c.ImagePullPolicy, string(image.PullMissing)))
+	if !slices.Contains([]image.PullPolicy{image.PullMissing, image.PullAlways, image.PullNever}, policy) {
+		errs = append(errs, fmt.Errorf("image_pull_policy = %q: want \"missing\", \"always\" or \"never\"", c.ImagePullPolicy))
+	}
+	timeout := s.pullTimeout
+	if c.ImagePullTimeout != "" {
+		if timeout, err = time.ParseDuration(c.ImagePullTimeout); err != nil || timeout <= 0 {
+			errs = append(errs, fmt.Errorf("image_pull_timeout = %q: want a duration such as \"5m\"", c.ImagePullTimeout))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	t.Image = &pod.Image{
+		// A relative path is what an artifact or template block made.
+		Reference: ref.Resolve(cfg.TaskDir().Dir),
+		Pull: image.PullOptions{
+			Policy: policy, Username: c.Auth.Username, Password: c.Auth.Password,
+			Platform: c.Platform, Timeout: timeout,
+		},
+	}
+	return nil
+}
+
+// setCaps computes capabilities as Nomad's own drivers do: the defaults, with
+// what is dropped and what is added, within what the operator allows.
+func (s settings) setCaps(t *pod.Task, c TaskConfig) error {
+	if err := errors.Join(checkCaps("cap_add", c.CapAdd), checkCaps("cap_drop", c.CapDrop)); err != nil {
+		return err
+	}
+	allowed := capabilities.NomadDefaults()
+	allowed.Union(capabilities.New(s.AllowCaps))
+	set, err := capabilities.Calculate(capabilities.NomadDefaults(), allowed.Slice(false), c.CapAdd, c.CapDrop)
+	if err != nil {
+		return fmt.Errorf("cap_add: %w; the operator can allow more with allow_caps in the plugin's config", err)
+	}
+	t.Capabilities = set
+	return nil
+}
+
+// checkCaps refuses names that the kernel does not know, written as in
+// Nomad's own drivers: "net_raw", "CAP_NET_RAW" or "all".
+func checkCaps(key string, names []string) error {
+	supported := capabilities.Supported().Slice(true)
+	for _, n := range names {
+		full := "CAP_" + strings.TrimPrefix(strings.ToUpper(n), "CAP_")
+		if full != "CAP_ALL" && !slices.Contains(supported, full) {
+			return fmt.Errorf("%s: %q is not a capability that this kernel knows (capabilities(7))", key, n)
+		}
+	}
+	return nil
+}
+
+const bytesPerMiB = 1 << 20
+
+// setLimits takes memory from NomadResources, since MemoryLimitBytes of
+// LinuxResources does not know "no limit".
+func (s settings) setLimits(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, v cgroup.Version) error {
+	t.Limits.Processes = s.PidsLimit
+	if c.PidsLimit > 0 {
+		if s.PidsLimit > 0 && c.PidsLimit > s.PidsLimit {
+			return fmt.Errorf("pids_limit = %d is above the operator's limit of %d", c.PidsLimit, s.PidsLimit)
+		}
+		t.Limits.Processes = c.PidsLimit
+	}
+	if cfg.Resources == nil {
+		return nil
+	}
+	if n := cfg.Resources.NomadResources; n != nil {
+		reserved, most := n.Memory.MemoryMB*bytesPerMiB, n.Memory.MemoryMaxMB*bytesPerMiB
+		switch {
+		case most == 0:
+			t.Limits.MemoryBytes = reserved
+		case most > 0:
+			t.Limits.MemoryBytes, t.Limits.MemoryReservationBytes = most, reserved
+		default: // -1: no hard limit
+			t.Limits.MemoryReservationBytes = reserved
+		}
+		t.Limits.MemorySwapBytes = t.Limits.MemoryBytes // no swap on top
+	}
+	if l := cfg.Resources.LinuxResources; l != nil {
+		t.Limits.CPUShares = uint64(max(l.CPUShares, 0))
+		if v != cgroup.V2 {
+			// On v2 the group that Nomad made has the cores already, and
+			// keeps following as reservations change.
+			t.Limits.CPUSet = l.CpusetCpus
+		}
+	}
+	return nil
+}
+
+// cgroupPath is where Nomad wants the task. On v2 it gives the task's whole
+// path; on v1 only that of the cpuset partition, and the task's own group has
+// the name that Nomad uses in the other hierarchies
+// (client/lib/cgroupslib, ScopeCG1).
+func cgroupPath(v cgroup.Version, cfg *drivers.TaskConfig) string {
+	given := ""
+	if cfg.Resources != nil && cfg.Resources.LinuxResources != nil {
+		given = cfg.Resources.LinuxResources.CpusetCgroupPath
+	}
+	scope := cfg.AllocID + "." + cfg.Name
+	if v == cgroup.V2 {
+		if given == "" {
+			return filepath.Join("/nomad.slice/share.slice", scope+".scope")
+		}
+		return strings.TrimPrefix(given, cgroup.Root)
+	}
+	parent := "/nomad"
+	if rest, ok := strings.CutPrefix(given, filepath.Join(cgroup.Root, "cpuset")); ok {
+		// PARENT/share, or PARENT/reserve/SCOPE
+		rest = strings.TrimSuffix(rest, "/"+scope)
+		parent = filepath.Dir(rest)
+	}
+	return filepath.Join(parent, scope)
+}
+
+// hostname of the pod: what the task asks for, what Nomad set up for the
+// group, or the short allocation id, which is Nomad's default too.
+func hostname(c TaskConfig, cfg *drivers.TaskConfig) string {
+	if c.Hostname != "" {
+		return c.Hostname
+	}
+	if n := cfg.NetworkIsolation; n != nil && n.HostsConfig != nil && n.HostsConfig.Hostname != "" {
+		return n.HostsConfig.Hostname
+	}
+	const short = 8
+	return cfg.AllocID[:min(short, len(cfg.AllocID))]
+}
+
+func network(spec *drivers.NetworkIsolationSpec) pod.Network {
+	if spec == nil {
+		return pod.Network{}
+	}
+	return pod.Network{NamespaceHostPath: spec.Path, None: spec.Path == "" && spec.Mode == drivers.NetIsolationModeNone}
+}
+
+func firstNonEmpty(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

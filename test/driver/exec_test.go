@@ -1,0 +1,182 @@
+package driver_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/hashicorp/nomad/plugins/drivers/proto"
+	"github.com/hashicorp/nomad/plugins/drivers/testutils"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+)
+
+// idle starts a task that waits to be stopped.
+func idle(t *testing.T, runtime string) (*node, *task) {
+	t.Helper()
+	n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+	tk := n.newTask("", "idle", sh("trap 'exit 0' TERM; echo up; while :; do sleep 1; done"), nil)
+	tk.start()
+	tk.output("stdout", contains("up"))
+	return n, tk
+}
+
+// Trap 16: Nomad's own conformance tests.
+func TestTrap16ExecConformance(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n, tk := idle(t, runtime)
+		testutils.TestExecTaskStreamingBasicResponses(t, n.DriverHarness, tk.ID)
+		if v, err := cgroup.Detect(); err == nil && v == cgroup.V2 {
+			t.Log("the isolation part is left out on cgroup v2: it wants to see the group's path, which a cgroup namespace hides")
+			return
+		}
+		testutils.TestExecFSIsolation(t, n.DriverHarness, tk.ID)
+	})
+}
+
+// client is the other end of "nomad alloc exec".
+type client struct {
+	ctx    context.Context
+	send   chan *drivers.ExecTaskStreamingRequestMsg // closed: the client has no more to say
+	mu     sync.Mutex
+	stdout bytes.Buffer
+	code   int
+}
+
+func newClient(ctx context.Context) *client {
+	return &client{ctx: ctx, send: make(chan *drivers.ExecTaskStreamingRequestMsg), code: -1}
+}
+
+func (c *client) Recv() (*drivers.ExecTaskStreamingRequestMsg, error) {
+	select {
+	case m, ok := <-c.send:
+		if !ok {
+			return nil, io.EOF
+		}
+		return m, nil
+	case <-c.ctx.Done():
+		return nil, c.ctx.Err()
+	}
+}
+
+func (c *client) Send(m *drivers.ExecTaskStreamingResponseMsg) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.Stdout != nil {
+		c.stdout.Write(m.Stdout.Data)
+	}
+	if m.Exited {
+		c.code = int(m.Result.ExitCode)
+	}
+	return nil
+}
+
+// stream runs a command over the wire's types.
+func (tk *task) stream(c *client, tty bool, command ...string) error {
+	return tk.n.impl.ExecTaskStreamingRaw(c.ctx, tk.ID, command, tty, c)
+}
+
+func TestTrap16ExecCarriesMuchOutput(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		_, tk := idle(t, runtime)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		const size = 50 << 20
+		for _, tty := range []bool{false, true} {
+			c := newClient(ctx)
+			close(c.send)
+			must.NoError(t, tk.stream(c, tty, "/bin/sh", "-c", fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x", size)))
+			must.Eq(t, 0, c.code)
+			must.Eq(t, size, c.stdout.Len(), must.Sprintf("tty %v", tty))
+		}
+	})
+}
+
+func TestTrap16ExecFollowsAHundredResizes(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		_, tk := idle(t, runtime)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		c := newClient(ctx)
+		go func() { // ends when all was received
+			defer close(c.send)
+			for i := 1; i <= 100; i++ {
+				c.send <- &drivers.ExecTaskStreamingRequestMsg{
+					TtySize: &proto.ExecTaskStreamingRequest_TerminalSize{Height: int32(i), Width: int32(200 + i)},
+				}
+			}
+			c.send <- stdin("go\n")
+		}()
+		must.NoError(t, tk.stream(c, true, "/bin/sh", "-c",
+			"read x; until [ \"$(stty size)\" = '100 300' ]; do :; done; stty size"))
+		must.Eq(t, 0, c.code)
+		must.StrContains(t, c.stdout.String(), "100 300")
+	})
+}
+
+func stdin(text string) *drivers.ExecTaskStreamingRequestMsg {
+	return &drivers.ExecTaskStreamingRequestMsg{Stdin: &proto.ExecTaskStreamingIOOperation{Data: []byte(text)}}
+}
+
+// Trap 16: what comes after the end of input is not an error.
+func TestTrap16InputAfterItsEnd(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		_, tk := idle(t, runtime)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		c := newClient(ctx)
+		go func() { // ends when all was received
+			defer close(c.send)
+			c.send <- stdin("first\n")
+			c.send <- &drivers.ExecTaskStreamingRequestMsg{Stdin: &proto.ExecTaskStreamingIOOperation{Close: true}}
+			c.send <- stdin("late\n")
+		}()
+		must.NoError(t, tk.stream(c, false, "/bin/sh", "-c", "cat; exit 9"))
+		must.Eq(t, 9, c.code)
+		must.Eq(t, "first\n", c.stdout.String())
+	})
+}
+
+func TestTrap16ExecEndsWithItsClient(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		_, tk := idle(t, runtime)
+		for _, tty := range []bool{false, true} {
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			go func() { done <- tk.stream(newClient(ctx), tty, "/bin/sh", "-c", "exec sleep 424242") }()
+			tk.n.waitFor("the command to run", func() bool { return strings.Contains(tk.exec("ps -eo args"), "sleep 424242") })
+			cancel()
+			select {
+			case e := <-done:
+				must.ErrorIs(t, e, context.Canceled)
+			case <-time.After(patience):
+				t.Fatal("exec did not end")
+			}
+			tk.n.waitFor("the command to be gone", func() bool { return !strings.Contains(tk.exec("ps -eo args"), "sleep 424242") })
+		}
+	})
+}
+
+func TestExecErrors(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n, tk := idle(t, runtime)
+		_, err := n.ExecTask(tk.ID, []string{"/no/such/program"}, patience)
+		must.ErrorContains(t, err, "/no/such/program")
+		_, err = n.ExecTask(tk.ID, []string{"/bin/sleep", "600"}, 300*time.Millisecond)
+		must.ErrorContains(t, err, "deadline exceeded")
+		_, err = n.ExecTask("no-such-task", []string{"/bin/true"}, patience)
+		must.ErrorContains(t, err, drivers.ErrTaskNotFound.Error())
+		must.NoError(t, n.StopTask(tk.ID, patience, "SIGKILL"))
+		tk.wait()
+		_, err = n.ExecTask(tk.ID, []string{"/bin/true"}, patience)
+		must.ErrorContains(t, err, "has ended")
+	})
+}

@@ -1,0 +1,326 @@
+package driver_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/client/allocdir"
+	"github.com/hashicorp/nomad/client/logmon"
+	"github.com/hashicorp/nomad/helper/testlog"
+	"github.com/hashicorp/nomad/helper/uuid"
+	"github.com/hashicorp/nomad/nomad/structs"
+	"github.com/hashicorp/nomad/plugins/base"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/hashicorp/nomad/plugins/drivers/fsisolation"
+	"github.com/hashicorp/nomad/plugins/drivers/testutils"
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	if image.Reexec() {
+		return
+	}
+	os.Exit(sandbox.Main(m))
+}
+
+// patience bounds every wait. Nothing is expected to take that long.
+const patience = 30 * time.Second
+
+// withRuntimes runs a test with each OCI runtime that this machine has.
+func withRuntimes(t *testing.T, f func(t *testing.T, runtime string)) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	for _, name := range []string{"runc", "crun"} {
+		t.Run(name, func(t *testing.T) {
+			f(t, runtimeCommand(t, name))
+		})
+	}
+}
+
+// runtimeCommand finds a runtime. crun refuses a hybrid cgroup hierarchy whose
+// v2 side has controllers; there it gets a mount namespace in which that side
+// is not mounted.
+func runtimeCommand(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("%s is not installed", name)
+	}
+	v, err := cgroup.Detect()
+	must.NoError(t, err)
+	if name != "crun" || v != cgroup.Hybrid {
+		return path
+	}
+	wrapper := filepath.Join(t.TempDir(), name)
+	script := fmt.Sprintf("#!/bin/sh\nexec /usr/bin/unshare --mount --propagation slave /bin/sh -c '/bin/umount %s/unified; exec %s \"$@\"' -- \"$@\"\n",
+		cgroup.Root, path)
+	must.NoError(t, os.WriteFile(wrapper, []byte(script), 0o755))
+	return wrapper
+}
+
+// node is a driver with the directories it works in, as one Nomad client has.
+type node struct {
+	t      *testing.T
+	config driver.PluginConfig
+	*testutils.DriverHarness
+	impl   *driver.Driver
+	allocs map[string]*allocdir.AllocDir
+
+	// programs are the node's own copies, which a test may break.
+	programs struct{ runtime, conmon string }
+}
+
+// newNode starts a driver with a configuration that a test may change. What
+// it leaves behind fails the test.
+func newNode(t *testing.T, change func(*driver.PluginConfig)) *node {
+	t.Helper()
+	ledger.Check(t, scope())
+	dir := t.TempDir()
+	n := &node{t: t, allocs: map[string]*allocdir.AllocDir{}, config: driver.PluginConfig{
+		DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"),
+		PodLinger: "0s", PidsLimit: 512, Image: driver.ImageConfig{PullTimeout: "1m"},
+	}}
+	if change != nil {
+		change(&n.config)
+	}
+	n.ownPrograms(dir)
+	n.start()
+	t.Cleanup(n.stop)
+	return n
+}
+
+// ownPrograms puts wrappers of the runtime and of conmon in the node's
+// directory, unless the test names others.
+func (n *node) ownPrograms(dir string) {
+	n.t.Helper()
+	own := func(key *string, name string) string {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			return *key
+		}
+		wrapper := filepath.Join(dir, filepath.Base(name))
+		must.NoError(n.t, os.WriteFile(wrapper, []byte("#!/bin/sh\nexec "+path+" \"$@\"\n"), 0o755))
+		*key = wrapper
+		return wrapper
+	}
+	if n.config.Runtime != "" {
+		n.programs.runtime = own(&n.config.Runtime, n.config.Runtime)
+	}
+	if n.config.Conmon == "" {
+		n.programs.conmon = own(&n.config.Conmon, "conmon")
+	}
+}
+
+// fingerprint returns the first that the driver gives.
+func (n *node) fingerprint() *drivers.Fingerprint {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ch, err := n.impl.Fingerprint(ctx)
+	must.NoError(n.t, err)
+	select {
+	case fp := <-ch:
+		return fp
+	case <-ctx.Done():
+		n.t.Fatal("no fingerprint")
+		return nil
+	}
+}
+
+func (n *node) start() {
+	n.t.Helper()
+	n.impl = driver.New(testlog.HCLogger(n.t))
+	n.DriverHarness = testutils.NewDriverHarness(n.t, n.impl)
+	var encoded []byte
+	must.NoError(n.t, base.MsgPackEncode(&encoded, &n.config))
+	must.NoError(n.t, n.SetConfig(&base.Config{PluginConfig: encoded}))
+}
+
+// stop closes the driver when its pods have gone.
+func (n *node) stop() {
+	n.t.Helper()
+	n.waitFor("the pods to be removed", func() bool {
+		entries, err := os.ReadDir(filepath.Join(n.config.RunDir, "pods"))
+		return os.IsNotExist(err) || err == nil && len(entries) == 0
+	})
+	n.abandon()
+}
+
+// abandon closes the driver as a graceful stop of Nomad does: tasks go on.
+func (n *node) abandon() {
+	n.t.Helper()
+	n.DriverHarness.Kill()
+	must.NoError(n.t, n.impl.Close())
+}
+
+func (n *node) waitFor(what string, done func() bool) {
+	n.t.Helper()
+	deadline := time.Now().Add(patience)
+	for !done() {
+		if time.Now().After(deadline) {
+			n.t.Fatalf("timed out waiting for %s", what)
+		}
+		time.Sleep(5 * time.Millisecond) // between two looks
+	}
+}
+
+// task is a task as Nomad describes it.
+type task struct {
+	*drivers.TaskConfig
+	n *node
+}
+
+// newTask makes the directories of a task in an allocation. An empty alloc is
+// a new one.
+func (n *node) newTask(alloc, name string, config driver.TaskConfig, change func(*drivers.TaskConfig)) *task {
+	n.t.Helper()
+	if alloc == "" {
+		alloc = uuid.Generate()
+	}
+	tk := &task{n: n, TaskConfig: &drivers.TaskConfig{
+		ID: alloc + "/" + name + "/" + uuid.Short(), AllocID: alloc, Name: name, JobName: "job", Env: map[string]string{},
+		Resources: &drivers.Resources{
+			NomadResources: &structs.AllocatedTaskResources{
+				Memory: structs.AllocatedMemoryResources{MemoryMB: 64},
+				Cpu:    structs.AllocatedCpuResources{CpuShares: 100},
+			},
+			LinuxResources: &drivers.LinuxResources{CPUShares: 100, MemoryLimitBytes: 64 << 20},
+		},
+	}}
+	if change != nil {
+		change(tk.TaskConfig)
+	}
+	must.NoError(n.t, tk.EncodeConcreteDriverConfig(&config))
+	n.makeDirs(tk.TaskConfig)
+	return tk
+}
+
+// makeDirs makes what Nomad has made when a task starts: the directories of
+// the allocation and the task, and a collector that reads the task's output.
+func (n *node) makeDirs(cfg *drivers.TaskConfig) {
+	n.t.Helper()
+	log := testlog.HCLogger(n.t)
+	dir := n.allocs[cfg.AllocID]
+	if dir == nil {
+		base := n.t.TempDir()
+		must.NoError(n.t, os.Chmod(base, 0o755))
+		dir = allocdir.NewAllocDir(log, base, n.t.TempDir(), cfg.AllocID)
+		must.NoError(n.t, dir.Build())
+		n.t.Cleanup(func() { must.NoError(n.t, dir.Destroy()) })
+		n.allocs[cfg.AllocID] = dir
+	}
+	cfg.AllocDir = dir.AllocDir
+	spec := &structs.Task{Name: cfg.Name, Env: cfg.Env}
+	taskDir := dir.NewTaskDir(spec)
+	must.NoError(n.t, taskDir.Build(fsisolation.Image, nil, cfg.User))
+	for k, v := range map[string]string{
+		"NOMAD_ALLOC_DIR": "/alloc", "NOMAD_TASK_DIR": "/local", "NOMAD_SECRETS_DIR": "/secrets",
+	} {
+		cfg.Env[k] = v
+	}
+	if cfg.StdoutPath != "" {
+		return // a test that collects no output
+	}
+	cfg.StdoutPath = filepath.Join(taskDir.LogDir, "."+cfg.Name+".stdout.fifo")
+	cfg.StderrPath = filepath.Join(taskDir.LogDir, "."+cfg.Name+".stderr.fifo")
+	lm := logmon.NewLogMon(log.Named("logmon"))
+	must.NoError(n.t, lm.Start(&logmon.LogConfig{
+		LogDir: taskDir.LogDir, StdoutLogFile: cfg.Name + ".stdout", StderrLogFile: cfg.Name + ".stderr",
+		StdoutFifo: cfg.StdoutPath, StderrFifo: cfg.StderrPath, MaxFiles: 10, MaxFileSizeMB: 10,
+	}))
+	stdout, stderr := cfg.StdoutPath, cfg.StderrPath // a test may change the task's
+	n.t.Cleanup(func() {
+		dropFIFO(stdout)
+		dropFIFO(stderr)
+		must.NoError(n.t, lm.Stop())
+	})
+}
+
+// dropFIFO lets a collector end that still waits for its first writer, which
+// is the end of a task that was never started.
+func dropFIFO(path string) {
+	if fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
+		_ = unix.Close(fd)
+	}
+}
+
+// sh is the config of a task that runs a shell script from the host's paths.
+func sh(script string) driver.TaskConfig {
+	return driver.TaskConfig{Command: "/bin/sh", Args: []string{"-c", script}}
+}
+
+// start starts the task and has it destroyed at the end.
+func (tk *task) start() *drivers.TaskHandle {
+	tk.n.t.Helper()
+	handle, _, err := tk.n.StartTask(tk.TaskConfig)
+	must.NoError(tk.n.t, err)
+	tk.n.t.Cleanup(func() { must.NoError(tk.n.t, tk.n.DestroyTask(tk.ID, true)) })
+	return handle
+}
+
+// wait returns how the task ended.
+func (tk *task) wait() *drivers.ExitResult {
+	tk.n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ch, err := tk.n.WaitTask(ctx, tk.ID)
+	must.NoError(tk.n.t, err)
+	select {
+	case r := <-ch:
+		must.NotNil(tk.n.t, r)
+		return r
+	case <-ctx.Done():
+		tk.n.t.Fatalf("task %s did not end", tk.Name)
+		return nil
+	}
+}
+
+// output waits until the task's standard output ends with what is wanted, or
+// the patience does.
+func (tk *task) output(stream string, enough func(string) bool) string {
+	tk.n.t.Helper()
+	path := filepath.Join(tk.TaskDir().LogDir, tk.Name+"."+stream+".0")
+	var text string
+	tk.n.waitFor(fmt.Sprintf("output of %s", tk.Name), func() bool {
+		b, err := os.ReadFile(path)
+		text = string(b)
+		return err == nil && enough(text)
+	})
+	return text
+}
+
+func contains(part string) func(string) bool {
+	return func(s string) bool { return strings.Contains(s, part) }
+}
+
+// exec runs a script in the task and returns what it printed.
+func (tk *task) exec(script string) string {
+	tk.n.t.Helper()
+	res, err := tk.n.ExecTask(tk.ID, []string{"/bin/sh", "-c", script}, patience)
+	must.NoError(tk.n.t, err)
+	must.Eq(tk.n.t, 0, res.ExitResult.ExitCode, must.Sprintf("%s: %s%s", script, res.Stdout, res.Stderr))
+	return string(res.Stdout)
+}
+
+// scope is what the driver and its helpers make on the machine.
+func scope() ledger.Scope {
+	return ledger.Scope{
+		Cgroups:  []string{"nomad", "nomad.slice", "nomad-driver-pod"},
+		Programs: []string{"conmon", "runc", "crun", "catatonit", "runc:[2:INIT]", "sleep", "sh"},
+	}
+}

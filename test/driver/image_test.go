@@ -1,0 +1,128 @@
+package driver_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/shoenig/test/must"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+)
+
+// catatonit is a static program that every machine of the tests has: as the
+// only file of an image it can run "--version".
+const catatonit = "/usr/bin/catatonit"
+
+// scratch makes an image of that one program, which runs as user 1234.
+func scratch(t *testing.T) v1.Image {
+	t.Helper()
+	program, err := os.ReadFile(catatonit)
+	if err != nil {
+		t.Skipf("%s is needed as the content of an image: %v", catatonit, err)
+	}
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	must.NoError(t, w.WriteHeader(&tar.Header{Name: "init", Mode: 0o755, Size: int64(len(program))}))
+	_, err = w.Write(program)
+	must.NoError(t, err)
+	must.NoError(t, w.Close())
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
+	must.NoError(t, err)
+	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
+		Architecture: "amd64", OS: "linux", RootFS: v1.RootFS{Type: "layers"},
+		Config: v1.Config{Entrypoint: []string{"/init"}, Cmd: []string{"--version"}, User: "1234", Env: []string{"FROM=image"}},
+	})
+	must.NoError(t, err)
+	img, err = mutate.AppendLayers(img, l)
+	must.NoError(t, err)
+	return img
+}
+
+// Each kind of image reference runs the program of the image.
+func TestATaskRunsFromAnImage(t *testing.T) {
+	img, dir, host := scratch(t), t.TempDir(), insecureRegistry(t)
+	path, err := layout.Write(filepath.Join(dir, "oci"), empty.Index)
+	must.NoError(t, err)
+	must.NoError(t, path.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "v1"})))
+	tag, err := name.NewTag("example.test/scratch:v1")
+	must.NoError(t, err)
+	must.NoError(t, tarball.WriteToFile(filepath.Join(dir, "docker.tar"), tag, img))
+	tarOf(t, filepath.Join(dir, "oci"), filepath.Join(dir, "oci.tar"))
+	at := host + "/scratch:v1"
+	ref, err := name.NewTag(at, name.Insecure)
+	must.NoError(t, err)
+	must.NoError(t, remote.Write(ref, img))
+
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		for kind, image := range map[string]string{
+			"oci": "oci:" + dir + "/oci:v1", "oci-archive": "oci-archive:" + dir + "/oci.tar:v1",
+			"docker-archive": "docker-archive:" + dir + "/docker.tar", "registry": at, "docker": "docker://" + at,
+		} {
+			tk := n.newTask("", kind, driver.TaskConfig{Image: image}, nil)
+			tk.start()
+			must.Eq(t, 0, tk.wait().ExitCode, must.Sprint(kind))
+			tk.output("stdout", contains("tini version"))
+		}
+	})
+}
+
+func TestMissingImages(t *testing.T) {
+	at := insecureRegistry(t)
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		for image, want := range map[string][]string{
+			"oci:/no/such/layout":   {"/no/such/layout"},
+			at + "/none:v1":         {at, "none:v1"},
+			"docker-archive:/no/it": {"/no/it"},
+		} {
+			tk := n.newTask("", "missing", driver.TaskConfig{Image: image}, nil)
+			_, _, err := n.StartTask(tk.TaskConfig)
+			for _, part := range want {
+				must.ErrorContains(t, err, part)
+			}
+		}
+	})
+}
+
+func tarOf(t *testing.T, dir, file string) {
+	t.Helper()
+	f, err := os.Create(file)
+	must.NoError(t, err)
+	w := tar.NewWriter(f)
+	must.NoError(t, w.AddFS(os.DirFS(dir)))
+	must.NoError(t, w.Close())
+	must.NoError(t, f.Close())
+}
+
+// insecureRegistry starts a registry on loopback that can be reached without
+// TLS, by the operator's registries.conf, and returns its address.
+func insecureRegistry(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	host := strings.TrimPrefix(server.URL, "http://")
+	conf := filepath.Join(t.TempDir(), "registries.conf")
+	must.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nlocation = \""+host+"\"\ninsecure = true\n"), 0o644))
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
+	// The library keeps what it read.
+	sysregistriesv2.InvalidateCache()
+	t.Cleanup(sysregistriesv2.InvalidateCache)
+	return host
+}

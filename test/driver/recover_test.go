@@ -1,0 +1,143 @@
+package driver_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/hashicorp/nomad/helper/uuid"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+)
+
+func TestANewDriverRecoversARunningTask(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		tk := n.newTask("", "web", sh("trap 'exit 6' TERM; i=0; while :; do i=$((i+1)); echo line $i; sleep 0.01; done"), nil)
+		handle := tk.start()
+		before, err := n.InspectTask(tk.ID)
+		must.NoError(t, err)
+
+		n.abandon()
+		n.start()
+		must.ErrorContains(t, n.StopTask(tk.ID, patience, ""), drivers.ErrTaskNotFound.Error())
+		must.NoError(t, n.RecoverTask(handle))
+		must.NoError(t, n.RecoverTask(handle), must.Sprint("twice is no error"))
+		after, err := n.InspectTask(tk.ID)
+		must.NoError(t, err)
+		must.Eq(t, drivers.TaskStateRunning, after.State)
+		must.Eq(t, before.DriverAttributes["pid"], after.DriverAttributes["pid"])
+		must.Eq(t, "ok\n", tk.exec("echo ok"))
+
+		must.NoError(t, n.StopTask(tk.ID, patience, "SIGTERM"))
+		must.Eq(t, drivers.ExitResult{ExitCode: 6}, *tk.wait())
+		lines := strings.Fields(strings.ReplaceAll(tk.output("stdout", contains("line 2\n")), "line ", ""))
+		for i, l := range lines {
+			must.Eq(t, strconv.Itoa(i+1), l, must.Sprint("a line is missing"))
+		}
+	})
+}
+
+// Trap 11: the exit code of a task that ended while nobody watched.
+func TestTrap11TheExitCodeSurvivesTheDriver(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		tk := n.newTask("", "batch", sh("until [ -e /alloc/go ]; do sleep 0.01; done; exit 7"), nil)
+		handle := tk.start()
+		n.abandon()
+		must.NoError(t, os.WriteFile(filepath.Join(tk.TaskDir().SharedAllocDir, "go"), nil, 0o644))
+		exit := filepath.Join(n.config.RunDir, "pods", tk.AllocID, "tasks", "*", "exit")
+		n.waitFor("the end of the task", func() bool {
+			found, _ := filepath.Glob(exit)
+			return len(found) == 1
+		})
+		n.start()
+		must.NoError(t, n.RecoverTask(handle))
+		must.Eq(t, drivers.ExitResult{ExitCode: 7}, *tk.wait())
+	})
+}
+
+// Trap 11: without its monitor a task's end would never be seen.
+func TestTrap11ATaskEndsWithItsMonitor(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n, tk := idle(t, runtime)
+		pids, err := filepath.Glob(filepath.Join(n.config.RunDir, "pods", tk.AllocID, "tasks", "*", "conmon.pid"))
+		must.NoError(t, err)
+		must.Len(t, 1, pids)
+		b, err := os.ReadFile(pids[0])
+		must.NoError(t, err)
+		pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		must.NoError(t, err)
+		must.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		must.ErrorContains(t, tk.wait().Err, "monitor (conmon")
+	})
+}
+
+// Trap 15: the death of the pod's first process takes the tasks along, and
+// they say why.
+func TestTrap15TheLossOfThePodIsTold(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		config := sh("echo up; exec sleep 600")
+		config.Share = []string{"ipc", "uts", "pid"}
+		tk := n.newTask("", "a", config, nil)
+		tk.start()
+		tk.output("stdout", contains("up"))
+		b, err := os.ReadFile(filepath.Join(n.config.RunDir, "pods", tk.AllocID, "holder", "pid"))
+		must.NoError(t, err)
+		pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		must.NoError(t, err)
+		must.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+		res := tk.wait()
+		must.ErrorContains(t, res.Err, "the pod's first process")
+		must.Eq(t, int(syscall.SIGKILL), res.Signal)
+	})
+}
+
+// Trap 15: between a task and the next the pod is kept.
+func TestTrap15ThePodLingers(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, "3s" })
+		alloc := uuid.Generate()
+		first := n.newTask(alloc, "prestart", sh("echo kept > /dev/shm/file"), nil)
+		first.start()
+		must.True(t, first.wait().Successful())
+		must.NoError(t, n.DestroyTask(first.ID, false))
+		main := n.newTask(alloc, "main", sh("cat /dev/shm/file"), nil)
+		main.start()
+		main.wait()
+		main.output("stdout", contains("kept\n"))
+	})
+}
+
+// Trap 15: what a driver left that never came back is removed by the next.
+func TestTrap15TheSweepRemovesEmptyPods(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, "1h" })
+		config := sh("exit 0")
+		config.Share = []string{"ipc", "uts", "pid"}
+		tk := n.newTask("", "gone", config, nil)
+		tk.start()
+		tk.wait()
+		must.NoError(t, n.DestroyTask(tk.ID, false))
+		pod := filepath.Join(n.config.RunDir, "pods", tk.AllocID)
+		_, err := os.Stat(pod)
+		must.NoError(t, err)
+		n.abandon()
+
+		n.config.PodLinger = "0s"
+		n.start()
+		other := n.newTask("", "other", sh("exit 0"), nil)
+		other.start()
+		other.wait()
+		n.waitFor("the old pod to be removed", func() bool {
+			_, err := os.Stat(pod)
+			return os.IsNotExist(err)
+		})
+	})
+}

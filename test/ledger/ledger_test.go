@@ -1,0 +1,162 @@
+package ledger_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(sandbox.Main(m))
+}
+
+// leak makes one thing of a kind and returns what undoes it.
+type leak struct {
+	kind string
+	make func(t *testing.T, dir string) (undo func())
+	root bool
+}
+
+func leakKinds() []leak {
+	return []leak{
+		{ledger.Mount, leakMount, true},
+		{ledger.Netns, leakNetns, true},
+		{ledger.Cgroup, leakCgroup, true},
+		{ledger.File, leakFile, false},
+		{ledger.Process, leakProcess, false},
+		{ledger.Descriptor, leakDescriptor, false},
+		{ledger.Goroutine, leakGoroutine, false},
+	}
+}
+
+// testCgroup is a top-level cgroup of this test alone.
+func testCgroup() string { return fmt.Sprintf("ledgertest%d", os.Getpid()) }
+
+func TestSeesEachKind(t *testing.T) {
+	for _, l := range leakKinds() {
+		t.Run(l.kind, func(t *testing.T) {
+			if l.root {
+				sandbox.Require(t)
+			}
+			dir := t.TempDir()
+			scope := ledger.Scope{Dirs: []string{dir}, Cgroups: []string{testCgroup()}}
+
+			before, err := scope.Snapshot()
+			must.NoError(t, err)
+			undo := l.make(t, dir)
+			after, err := scope.Snapshot()
+			must.NoError(t, err)
+			undo()
+
+			seen := ledger.Diff(before, after)
+			must.True(t, slices.ContainsFunc(seen, func(e ledger.Entry) bool {
+				return e.Kind == l.kind
+			}), must.Sprintf("sees only %v", seen))
+
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			must.NoError(t, scope.Settle(ctx, before))
+		})
+	}
+}
+
+func TestSettleNamesWhatIsLeft(t *testing.T) {
+	dir := t.TempDir()
+	scope := ledger.Scope{Dirs: []string{dir}, Programs: []string{}}
+	before, err := scope.Snapshot()
+	must.NoError(t, err)
+	path := filepath.Join(dir, "forgotten")
+	must.NoError(t, os.WriteFile(path, nil, 0o600))
+
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	err = scope.Settle(ctx, before)
+	must.ErrorContains(t, err, "file "+path)
+}
+
+func TestProgramsNarrowProcesses(t *testing.T) {
+	scope := ledger.Scope{Programs: []string{"no such program"}}
+	snap, err := scope.Snapshot()
+	must.NoError(t, err)
+	for entry := range snap {
+		must.NotEq(t, ledger.Process, entry.Kind, must.Sprint(entry))
+	}
+	undo := leakProcess(t, "")
+	after, err := scope.Snapshot()
+	undo()
+	must.NoError(t, err)
+	must.Len(t, 1, processes(after), must.Sprint("a child counts whatever its name"))
+}
+
+func processes(snap ledger.Snapshot) (found []ledger.Entry) {
+	for entry := range snap {
+		if entry.Kind == ledger.Process {
+			found = append(found, entry)
+		}
+	}
+	return found
+}
+
+func leakMount(t *testing.T, dir string) func() {
+	must.NoError(t, unix.Mount("ledger", dir, "tmpfs", 0, ""))
+	return func() { must.NoError(t, unix.Unmount(dir, 0)) }
+}
+
+func leakNetns(t *testing.T, _ string) func() {
+	path := "/run/netns/ledger"
+	must.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	must.NoError(t, os.WriteFile(path, nil, 0o600))
+	return func() { must.NoError(t, os.Remove(path)) }
+}
+
+func leakCgroup(t *testing.T, _ string) func() {
+	top := "/sys/fs/cgroup/memory" // v1
+	if _, err := os.Stat(top); err != nil {
+		top = "/sys/fs/cgroup" // v2
+	}
+	top = filepath.Join(top, testCgroup())
+	below := filepath.Join(top, "task")
+	must.NoError(t, os.MkdirAll(below, 0o755))
+	return func() {
+		must.NoError(t, os.Remove(below))
+		must.NoError(t, os.Remove(top))
+	}
+}
+
+func leakFile(t *testing.T, dir string) func() {
+	path := filepath.Join(dir, "layer")
+	must.NoError(t, os.WriteFile(path, nil, 0o600))
+	return func() { must.NoError(t, os.Remove(path)) }
+}
+
+func leakProcess(t *testing.T, _ string) func() {
+	cmd := exec.Command("sleep", "60")
+	must.NoError(t, cmd.Start())
+	return func() {
+		must.NoError(t, cmd.Process.Kill())
+		must.Error(t, cmd.Wait())
+	}
+}
+
+func leakDescriptor(t *testing.T, _ string) func() {
+	file, err := os.Open("/dev/null")
+	must.NoError(t, err)
+	return func() { must.NoError(t, file.Close()) }
+}
+
+func leakGoroutine(*testing.T, string) func() {
+	stop := make(chan struct{})
+	go func() { <-stop }()
+	return func() { close(stop) }
+}

@@ -1,0 +1,177 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/prometheus/procfs"
+)
+
+func (Scope) mounts(snap Snapshot) error {
+	infos, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return fmt.Errorf("read mounts: %w", err)
+	}
+	for _, m := range infos {
+		// A network namespace is told by its file below, and the directory of
+		// these files is bound on itself for good by whoever makes the first.
+		if m.FSType == "nsfs" && strings.HasPrefix(m.Root, "net:") || m.Mountpoint == netnsDir {
+			continue
+		}
+		snap[Entry{Mount, fmt.Sprintf("%s (%s %s)", m.Mountpoint, m.FSType, m.Source)}]++
+	}
+	return nil
+}
+
+const netnsDir = "/run/netns"
+
+func (Scope) netns(snap Snapshot) error {
+	entries, err := os.ReadDir(netnsDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read network namespaces: %w", err)
+	}
+	for _, e := range entries {
+		snap[Entry{Netns, e.Name()}]++
+	}
+	return nil
+}
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// cgroups notes the directories below the top-level ones named, in each v1
+// hierarchy or the one of v2. The top-level ones themselves are an agent's, as
+// are its partitions.
+func (s Scope) cgroups(snap Snapshot) error {
+	for _, name := range s.Cgroups {
+		tops, err := filepath.Glob(filepath.Join(cgroupRoot, "*", name))
+		if err != nil {
+			return fmt.Errorf("cgroup name %q: %w", name, err)
+		}
+		for _, top := range append(tops, filepath.Join(cgroupRoot, name)) {
+			err := walk(top, func(path string, dir fs.DirEntry) {
+				if dir.IsDir() && path != top && !partition(path) {
+					snap[Entry{Cgroup, path}]++
+				}
+			})
+			if err != nil {
+				return fmt.Errorf("read cgroups: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// partition tells Nomad's own directories for shared and reserved cores.
+func partition(path string) bool {
+	return slices.Contains([]string{"share", "reserve", "share.slice", "reserve.slice"}, filepath.Base(path))
+}
+
+func (s Scope) files(snap Snapshot) error {
+	for _, top := range s.Dirs {
+		err := walk(top, func(path string, _ fs.DirEntry) {
+			if path != top {
+				snap[Entry{File, path}]++
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("read files: %w", err)
+		}
+	}
+	return nil
+}
+
+// walk visits a tree that others change meanwhile.
+func walk(top string, visit func(path string, d fs.DirEntry)) error {
+	return filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		visit(path, d)
+		return nil
+	})
+}
+
+func (s Scope) processes(snap Snapshot) error {
+	all, err := procfs.AllProcs()
+	if err != nil {
+		return fmt.Errorf("read processes: %w", err)
+	}
+	stats := map[int]procfs.ProcStat{}
+	for _, p := range all {
+		// A process that is gone by now is not in use.
+		if stat, err := p.Stat(); err == nil {
+			stats[p.PID] = stat
+		}
+	}
+	self := os.Getpid()
+	for pid, stat := range stats {
+		if pid == self || kernel(stat) || !s.counts(stats, pid, self) {
+			continue
+		}
+		snap[Entry{Process, describe(stat)}]++
+	}
+	return nil
+}
+
+// kernel tells the kernel's own threads: all children of kthreadd, which is 2.
+func kernel(stat procfs.ProcStat) bool {
+	return stat.PPID == 2 && stat.VSize == 0 || stat.PID == 2 && stat.Comm == "kthreadd"
+}
+
+func (s Scope) counts(stats map[int]procfs.ProcStat, pid, self int) bool {
+	if s.Programs == nil || slices.Contains(s.Programs, stats[pid].Comm) {
+		return true
+	}
+	for pid != 0 && pid != self {
+		pid = stats[pid].PPID
+	}
+	return pid == self
+}
+
+// describe names a process such that a later one with its PID differs.
+func describe(stat procfs.ProcStat) string {
+	command := stat.Comm
+	if p, err := procfs.NewProc(stat.PID); err == nil {
+		if args, err := p.CmdLine(); err == nil && len(args) > 0 {
+			command = strings.Join(args, " ")
+		}
+	}
+	if stat.State == "Z" {
+		command = "defunct " + stat.Comm
+	}
+	return fmt.Sprintf("%d (started at tick %d, child of %d): %s", stat.PID, stat.Starttime, stat.PPID, command)
+}
+
+func (Scope) descriptors(snap Snapshot) error {
+	const dir = "/proc/self/fd"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("read descriptors: %w", err)
+	}
+	for _, e := range entries {
+		target, err := os.Readlink(filepath.Join(dir, e.Name()))
+		if err != nil || own(target) {
+			continue
+		}
+		snap[Entry{Descriptor, target}]++
+	}
+	return nil
+}
+
+// own tells what reading takes, and the runtime's network poller, which is
+// made once and kept.
+func own(target string) bool {
+	return target == "/proc/"+strconv.Itoa(os.Getpid())+"/fd" ||
+		strings.HasPrefix(target, "anon_inode:[eventpoll]") ||
+		strings.HasPrefix(target, "anon_inode:[eventfd]")
+}
