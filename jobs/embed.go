@@ -1,0 +1,16 @@
+// Package jobs holds the sidecar catalog that is built into the templater.
+//
+// It is data: it neither parses nor checks a definition, and it imports
+// nothing of this module. The programs that some definitions run, and the
+// example jobs, lie beside it in folders of their own.
+package jobs
+
+import "embed"
+
+// Sidecars is the built-in catalog: a tree of
+// sidecars/<name>/<name>.sidecar.hcl, one folder per definition, named after
+// the sidecar it defines. Only definitions are embedded, neither their READMEs
+// nor their programs.
+//
+//go:embed sidecars/*/*.sidecar.hcl
+var Sidecars embed.FS

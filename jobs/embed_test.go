@@ -1,0 +1,114 @@
+package jobs
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/shoenig/test/must"
+)
+
+// definitions parses the embedded catalog: name of the folder → body of the
+// sidecar block.
+func definitions(t *testing.T) map[string]*hclsyntax.Body {
+	t.Helper()
+	paths, err := fs.Glob(Sidecars, "sidecars/*/*.sidecar.hcl")
+	must.NoError(t, err)
+	out := map[string]*hclsyntax.Body{}
+	for _, p := range paths {
+		src, err := Sidecars.ReadFile(p)
+		must.NoError(t, err)
+		file, diags := hclsyntax.ParseConfig(src, p, hcl.InitialPos)
+		must.False(t, diags.HasErrors(), must.Sprint(diags))
+		blocks := file.Body.(*hclsyntax.Body).Blocks
+		must.SliceLen(t, 1, blocks, must.Sprint(p))
+		name := path.Base(path.Dir(p))
+		must.Eq(t, []string{name}, blocks[0].Labels, must.Sprint("the sidecar is named after its folder"))
+		must.Eq(t, name+".sidecar.hcl", path.Base(p))
+		out[name] = blocks[0].Body
+	}
+	return out
+}
+
+func TestEveryFolderIsEmbedded(t *testing.T) {
+	folders, err := os.ReadDir("sidecars")
+	must.NoError(t, err)
+	embedded := definitions(t)
+	must.MapLen(t, len(folders), embedded)
+	for _, folder := range folders {
+		must.MapContainsKey(t, embedded, folder.Name())
+	}
+}
+
+// TestReadmeNamesTheWholeInterface keeps a sidecar's README from falling
+// behind its definition.
+func TestReadmeNamesTheWholeInterface(t *testing.T) {
+	for name, body := range definitions(t) {
+		text, err := os.ReadFile(path.Join("sidecars", name, "README.md"))
+		must.NoError(t, err)
+		for _, block := range body.Blocks {
+			switch block.Type {
+			case "parameter":
+				must.StrContains(t, string(text), "| `"+block.Labels[0]+"` |", must.Sprint(name))
+			case "api":
+				for _, item := range block.Body.Blocks {
+					must.StrContains(t, string(text), "`"+item.Labels[0]+"`", must.Sprint(name))
+				}
+			}
+		}
+	}
+}
+
+// TestTasksDoNotEndTheApplication: without a restart block of its own a task
+// follows the group's, and one that runs out of restarts fails the allocation.
+func TestTasksDoNotEndTheApplication(t *testing.T) {
+	for name, body := range definitions(t) {
+		for _, task := range body.Blocks {
+			if task.Type != "task" {
+				continue
+			}
+			settings := map[string]string{}
+			for _, block := range task.Body.Blocks {
+				for key, attribute := range block.Body.Attributes {
+					if value, diags := attribute.Expr.Value(nil); !diags.HasErrors() && value.Type().FriendlyName() == "string" {
+						settings[block.Type+"."+key] = value.AsString()
+					}
+				}
+			}
+			must.Eq(t, "delay", settings["restart.mode"], must.Sprint(name))
+			must.Eq(t, "prestart", settings["lifecycle.hook"], must.Sprint(name))
+		}
+	}
+}
+
+func TestExamplesUseTheCatalog(t *testing.T) {
+	catalog := definitions(t)
+	examples, err := fs.Glob(os.DirFS("examples"), "*.nomad.hcl")
+	must.NoError(t, err)
+	must.SliceNotEmpty(t, examples)
+	for _, name := range examples {
+		src, err := os.ReadFile(path.Join("examples", name))
+		must.NoError(t, err)
+		file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+		must.False(t, diags.HasErrors(), must.Sprint(diags))
+		var used []string
+		for _, job := range file.Body.(*hclsyntax.Body).Blocks {
+			for _, group := range job.Body.Blocks {
+				for _, block := range group.Body.Blocks {
+					if block.Type == "sidecar" {
+						used = append(used, block.Labels[0])
+						must.MapContainsKey(t, catalog, block.Labels[0])
+					}
+				}
+			}
+		}
+		must.SliceNotEmpty(t, used, must.Sprint(name+" shows no sidecar"))
+		readme, err := os.ReadFile("README.md")
+		must.NoError(t, err)
+		must.True(t, strings.Contains(string(readme), "(examples/"+name+")"), must.Sprint(name))
+	}
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Process is one process at the time of a sample.
+type Process struct {
+	PID  int `json:"pid"`
+	PPID int `json:"ppid"` // 0: the parent is outside of the pod
+	// Task is the Nomad task that the process belongs to, "(pod)" for the
+	// pod's own first process, "" where nothing tells.
+	Task string `json:"task"`
+	// User is the name of the effective user, or its number where topz's own
+	// passwd file has no name for it.
+	User string `json:"user"`
+	// State is the letter of proc(5): R, S, D, Z, T, t, X or I.
+	State   string `json:"state"`
+	Threads int    `json:"threads"`
+	// CPUPercent is the use since the previous sample, or since the start of a
+	// younger process. 100 is one core.
+	CPUPercent float64 `json:"cpu_percent"`
+	// CPUSeconds is the user and system time since the start.
+	CPUSeconds float64 `json:"cpu_seconds"`
+	// MemoryBytes is the resident set.
+	MemoryBytes uint64    `json:"memory_bytes"`
+	StartedAt   time.Time `json:"started_at"`
+	// Name is the kernel's name of the process, at most 15 bytes.
+	Name string `json:"name"`
+	// Command is the arguments joined by spaces, "[name]" where there are
+	// none. Characters that do not print are escaped as in Go, and it ends in
+	// "…" when longer than maxCommandBytes.
+	Command string `json:"command"`
+}
+
+// maxCommandBytes bounds one command line: a process may make its own as long
+// as it likes, and topz has little memory.
+const maxCommandBytes = 4096
+
+// commandLine joins arguments for people and terminals to read.
+func commandLine(args []string, name string) string {
+	line := strings.Join(args, " ")
+	if strings.TrimSpace(line) == "" {
+		return "[" + printable(name) + "]"
+	}
+	if len(line) > maxCommandBytes {
+		cut := maxCommandBytes
+		for cut > 0 && !utf8.RuneStart(line[cut]) {
+			cut--
+		}
+		return printable(line[:cut]) + "…"
+	}
+	return printable(line)
+}
+
+// printable escapes what would move, hide or reorder text on a screen:
+// control characters, bidirectional overrides, broken UTF-8.
+func printable(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			q := strconv.QuoteRune(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+	}
+	return b.String()
+}
+
+// query is what a request chooses to see, and in which order.
+type query struct {
+	sort    string
+	reverse bool   // descending
+	task    string // exact; "" for all
+	text    string // contained in task, user or command, in any case; "" for all
+}
+
+// column is a key to sort by.
+type column struct {
+	key     string
+	title   string
+	numeric bool
+	falling bool // shown in descending order unless asked otherwise
+	compare func(a, b Process) int
+}
+
+// columns are all keys to sort by, in the order of the page.
+func columns() []column {
+	return []column{
+		{key: "pid", title: "PID", numeric: true, compare: by(func(p Process) int { return p.PID })},
+		{key: "ppid", title: "Parent", numeric: true, compare: by(func(p Process) int { return p.PPID })},
+		{key: "task", title: "Task", compare: by(func(p Process) string { return p.Task })},
+		{key: "user", title: "User", compare: by(func(p Process) string { return p.User })},
+		{key: "state", title: "State", compare: by(func(p Process) string { return p.State })},
+		{key: "threads", title: "Threads", numeric: true, falling: true, compare: by(func(p Process) int { return p.Threads })},
+		{key: "cpu", title: "CPU", numeric: true, falling: true, compare: by(func(p Process) float64 { return p.CPUPercent })},
+		{key: "time", title: "CPU time", numeric: true, falling: true, compare: by(func(p Process) float64 { return p.CPUSeconds })},
+		{key: "memory", title: "Memory", numeric: true, falling: true, compare: by(func(p Process) uint64 { return p.MemoryBytes })},
+		{key: "started", title: "Started", numeric: true, falling: true, compare: func(a, b Process) int { return a.StartedAt.Compare(b.StartedAt) }},
+		{key: "command", title: "Command", compare: by(func(p Process) string { return p.Command })},
+	}
+}
+
+func by[T cmp.Ordered](value func(Process) T) func(a, b Process) int {
+	return func(a, b Process) int { return cmp.Compare(value(a), value(b)) }
+}
+
+// selected returns the processes the query asks for, in its order, without
+// touching the given slice. Equal ones are ordered by PID.
+func (q query) selected(all []Process) []Process {
+	out := make([]Process, 0, len(all))
+	for _, p := range all {
+		if q.matches(p) {
+			out = append(out, p)
+		}
+	}
+	cols := columns()
+	i := slices.IndexFunc(cols, func(c column) bool { return c.key == q.sort })
+	slices.SortFunc(out, func(a, b Process) int {
+		n := cols[i].compare(a, b)
+		if q.reverse {
+			n = -n
+		}
+		return cmp.Or(n, cmp.Compare(a.PID, b.PID))
+	})
+	return out
+}
+
+func (q query) matches(p Process) bool {
+	if q.task != "" && p.Task != q.task {
+		return false
+	}
+	if q.text == "" {
+		return true
+	}
+	return strings.Contains(strings.ToLower(p.Task+"\n"+p.User+"\n"+p.Command), strings.ToLower(q.text))
+}

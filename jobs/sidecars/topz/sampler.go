@@ -1,0 +1,185 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/moby/sys/user"
+	"github.com/prometheus/procfs"
+)
+
+// ticksPerSecond is USER_HZ, the unit of times in /proc/<pid>/stat: 100 on
+// every architecture Linux runs Go on (proc(5), time(7)).
+const ticksPerSecond = 100
+
+// Pod names the allocation that topz runs in. Fields are empty outside Nomad.
+type Pod struct {
+	AllocID   string `json:"alloc_id"`
+	Namespace string `json:"namespace"`
+	Job       string `json:"job"`
+	Group     string `json:"group"`
+	Task      string `json:"task"` // topz's own
+	Hostname  string `json:"hostname"`
+}
+
+func podFromEnv(getenv func(string) string) Pod {
+	hostname, _ := os.Hostname() // only a label: without it the page shows none
+	return Pod{
+		AllocID:   getenv("NOMAD_ALLOC_ID"),
+		Namespace: getenv("NOMAD_NAMESPACE"),
+		Job:       getenv("NOMAD_JOB_NAME"),
+		Group:     getenv("NOMAD_GROUP_NAME"),
+		Task:      getenv("NOMAD_TASK_NAME"),
+		Hostname:  hostname,
+	}
+}
+
+// Snapshot is all processes of the pod at one time, ordered by nothing.
+type Snapshot struct {
+	Pod       Pod       `json:"pod"`
+	SampledAt time.Time `json:"sampled_at"`
+	Processes []Process `json:"processes"`
+}
+
+// identity tells a process from a later one that has its PID.
+type identity struct {
+	pid        int
+	startTicks uint64
+}
+
+// sampler reads /proc. It is not safe for concurrent use.
+type sampler struct {
+	proc     procfs.FS
+	bootTime time.Time
+	users    map[uint64]string
+	pod      Pod
+	now      func() time.Time
+
+	previous   map[identity]float64 // CPU seconds
+	previousAt time.Time
+}
+
+// newSampler reads what does not change: the boot time and the names of
+// users. A missing passwd file only costs the names.
+func newSampler(procDir, passwdFile string, pod Pod) (*sampler, error) {
+	proc, err := procfs.NewFS(procDir)
+	if err != nil {
+		return nil, fmt.Errorf("open the proc file system: %w", err)
+	}
+	stat, err := proc.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read the boot time: %w", err)
+	}
+	known, err := user.ParsePasswdFile(passwdFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read user names: %w", err)
+	}
+	users := make(map[uint64]string, len(known))
+	for _, u := range known {
+		if _, taken := users[uint64(u.Uid)]; !taken { // the first line wins, as in getpwuid(3)
+			users[uint64(u.Uid)] = u.Name
+		}
+	}
+	return &sampler{
+		proc:     proc,
+		bootTime: time.Unix(int64(stat.BootTime), 0).UTC(),
+		users:    users,
+		pod:      pod,
+		now:      time.Now,
+	}, nil
+}
+
+// sample reads all processes. One that ends meanwhile is left out.
+func (s *sampler) sample() (Snapshot, error) {
+	now := s.now()
+	found, err := s.proc.AllProcs()
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("list processes: %w", err)
+	}
+	var (
+		processes = make([]Process, 0, len(found))
+		evidence  = make(map[int]clues, len(found))
+		cpu       = make(map[identity]float64, len(found))
+	)
+	for _, proc := range found {
+		stat, err := proc.Stat()
+		if vanished(err) {
+			continue
+		}
+		if err != nil {
+			return Snapshot{}, fmt.Errorf("read process %d: %w", proc.PID, err)
+		}
+		p := s.process(proc, stat)
+		id := identity{proc.PID, stat.Starttime}
+		p.CPUPercent = s.cpuPercent(id, p, now)
+		cpu[id] = p.CPUSeconds
+		evidence[proc.PID] = readClues(proc, stat)
+		processes = append(processes, p)
+	}
+	tasks := attribute(evidence, s.pod.AllocID)
+	for i := range processes {
+		processes[i].Task = tasks[processes[i].PID]
+	}
+	s.previous, s.previousAt = cpu, now
+	return Snapshot{Pod: s.pod, SampledAt: now.UTC(), Processes: processes}, nil
+}
+
+func vanished(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
+}
+
+// process fills in all but the CPU percentage and the task. What cannot be
+// read besides stat stays empty: a process that hides something is still shown.
+func (s *sampler) process(proc procfs.Proc, stat procfs.ProcStat) Process {
+	p := Process{
+		PID:         stat.PID,
+		PPID:        stat.PPID,
+		State:       stat.State,
+		Threads:     stat.NumThreads,
+		CPUSeconds:  float64(stat.UTime+stat.STime) / ticksPerSecond,
+		MemoryBytes: uint64(max(0, stat.ResidentMemory())),
+		StartedAt:   s.bootTime.Add(time.Duration(stat.Starttime) * (time.Second / ticksPerSecond)),
+		Name:        printable(stat.Comm),
+	}
+	args, _ := proc.CmdLine()
+	p.Command = commandLine(args, stat.Comm)
+	if status, err := proc.NewStatus(); err == nil {
+		effective := status.UIDs[1]
+		p.User = fallback(s.users[effective], strconv.FormatUint(effective, 10))
+	}
+	return p
+}
+
+// cpuPercent is the CPU time used since the previous sample, or since its
+// start by a process that sample did not have, in percent of one core.
+func (s *sampler) cpuPercent(id identity, p Process, now time.Time) float64 {
+	used, elapsed := p.CPUSeconds, now.Sub(p.StartedAt)
+	if before, ok := s.previous[id]; ok {
+		used, elapsed = p.CPUSeconds-before, now.Sub(s.previousAt)
+	} else if s.previous != nil {
+		// Start times are rounded: no newcomer is older than the last sample.
+		elapsed = min(elapsed, now.Sub(s.previousAt))
+	}
+	// A tick is the least that can be told; below it the quotient is noise.
+	if elapsed < time.Second/ticksPerSecond {
+		return 0
+	}
+	return math.Round(max(0, used)/elapsed.Seconds()*1000) / 10
+}
+
+func readClues(proc procfs.Proc, stat procfs.ProcStat) clues {
+	c := clues{name: stat.Comm, parent: stat.PPID}
+	if cgroups, err := proc.Cgroups(); err == nil {
+		for _, cgroup := range cgroups {
+			c.cgroups = append(c.cgroups, cgroup.Path)
+		}
+	}
+	c.environ, _ = proc.Environ()
+	return c
+}

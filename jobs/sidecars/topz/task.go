@@ -1,0 +1,106 @@
+package main
+
+import (
+	"regexp"
+	"strings"
+)
+
+// podTask stands for the pod itself: the process that holds its PID namespace
+// and belongs to no task.
+const podTask = "(pod)"
+
+// podInit is the program that holds a pod's PID namespace, as process 1.
+const podInit = "catatonit"
+
+// clues is what /proc tells about one process that helps to find its task.
+type clues struct {
+	name    string   // comm
+	parent  int      // PID, 0 for none in this namespace
+	cgroups []string // paths, one per hierarchy, as the reader's cgroup namespace shows them
+	environ []string // nil where it may not be read
+}
+
+// taskScope is the cgroup that holds one task: Nomad names it
+// <alloc id>.<task>.scope (client/lib/cgroupslib); the suffix is optional so
+// that v1 hierarchies without it are recognised too.
+var taskScope = regexp.MustCompile(`^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(.+?)(?:\.scope)?$`)
+
+// attribute names the task of each process, "" where nothing tells. Only
+// tasks of the given allocation count; an empty allocID accepts any.
+//
+// The cgroup is asked first: every reader may see it and the process cannot
+// change it. The environment can be seen only with the reader's own user and
+// no fewer capabilities than the target's (ptrace access), and a process
+// chooses the one it gives to its children. A process that neither tells
+// about belongs to its parent's task.
+func attribute(procs map[int]clues, allocID string) map[int]string {
+	tasks := make(map[int]string, len(procs))
+	for pid, c := range procs {
+		tasks[pid] = ownTask(pid, c, allocID)
+	}
+	for pid := range procs {
+		if tasks[pid] == "" {
+			tasks[pid] = inheritedTask(pid, procs, tasks)
+		}
+	}
+	return tasks
+}
+
+func ownTask(pid int, c clues, allocID string) string {
+	for _, path := range c.cgroups {
+		if task := taskOfCgroup(path, allocID); task != "" {
+			return task
+		}
+	}
+	if task := taskOfEnviron(c.environ, allocID); task != "" {
+		return task
+	}
+	if pid == 1 && c.name == podInit {
+		return podTask
+	}
+	return ""
+}
+
+// taskOfCgroup takes the outermost matching element: what lies below a task's
+// own cgroup was named by the task.
+func taskOfCgroup(path, allocID string) string {
+	for _, element := range strings.Split(path, "/") {
+		m := taskScope.FindStringSubmatch(element)
+		if m != nil && (allocID == "" || m[1] == allocID) {
+			return m[2]
+		}
+	}
+	return ""
+}
+
+func taskOfEnviron(environ []string, allocID string) string {
+	var task, alloc string
+	for _, entry := range environ {
+		switch name, value, _ := strings.Cut(entry, "="); name {
+		case "NOMAD_TASK_NAME":
+			task = value
+		case "NOMAD_ALLOC_ID":
+			alloc = value
+		}
+	}
+	if allocID != "" && alloc != allocID {
+		return ""
+	}
+	return task
+}
+
+// inheritedTask walks up to the nearest ancestor whose task is known. Process
+// 1 adopts the orphans of every task, so it passes nothing on. PIDs are read
+// one after the other and may have been reused meanwhile: the walk is bounded.
+func inheritedTask(pid int, procs map[int]clues, tasks map[int]string) string {
+	for range len(procs) {
+		pid = procs[pid].parent
+		if pid <= 1 {
+			return ""
+		}
+		if task := tasks[pid]; task != "" {
+			return task
+		}
+	}
+	return ""
+}
