@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/mitchellh/cli"
+)
+
+// Exit codes of every verb, but for those that follow `nomad job plan`.
+const (
+	exitDone  = 0
+	exitError = 1 // an error in the input
+	exitUsage = 2 // wrong usage
+)
+
+// Program is the environment that the commands run in.
+type Program struct {
+	Version string
+	Args    []string // without the program's name
+	Environ []string // as os.Environ has it
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+}
+
+// Run runs the command that Args name and returns its exit code.
+func (p *Program) Run() int {
+	c := &cli.CLI{
+		Name: "nomad-sidecar", Version: p.Version, Args: p.Args,
+		HelpFunc: cli.BasicHelpFunc("nomad-sidecar"), HelpWriter: p.Stdout, ErrorWriter: p.Stderr,
+		Commands: map[string]cli.CommandFactory{
+			"inject":  p.command(&inject{p: p}),
+			"lint":    p.command(&lint{p: p}),
+			"list":    p.command(&list{p: p}),
+			"version": p.command(&versionCommand{p: p}),
+		},
+	}
+	known := map[string]bool{"": true}
+	for name := range c.Commands {
+		known[name] = true
+	}
+	if name := c.Subcommand(); !known[name] && !c.IsHelp() && !c.IsVersion() {
+		return p.usage(fmt.Errorf("there is no command %q; see nomad-sidecar -help", name))
+	}
+	if !c.IsHelp() && !c.IsVersion() {
+		c.HelpWriter = p.Stderr // help that nobody asked for
+	}
+	code, err := c.Run()
+	if err != nil {
+		return p.usage(err)
+	}
+	if code == cli.RunResultHelp || (c.Subcommand() == "" && code != exitDone) {
+		return exitUsage
+	}
+	return code
+}
+
+func (p *Program) command(c cli.Command) cli.CommandFactory {
+	return func() (cli.Command, error) { return c, nil }
+}
+
+// usage reports wrong usage.
+func (p *Program) usage(err error) int {
+	fmt.Fprintf(p.Stderr, "Error: %s.\n", strings.TrimSuffix(err.Error(), "."))
+	return exitUsage
+}
+
+// parse reads flags and arguments in any order.
+func parse(fs *flag.FlagSet, args []string) ([]string, error) {
+	fs.SetOutput(io.Discard)
+	var rest []string
+	for len(args) > 0 {
+		if err := fs.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, err
+			}
+			return nil, fmt.Errorf("%w; see nomad-sidecar %s -help", err, fs.Name())
+		}
+		args = fs.Args()
+		if len(args) > 0 {
+			rest, args = append(rest, args[0]), args[1:]
+		}
+	}
+	return rest, nil
+}
+
+// texts is a flag that may be given several times.
+type texts []string
+
+func (t *texts) String() string     { return strings.Join(*t, ", ") }
+func (t *texts) Set(s string) error { *t = append(*t, s); return nil }
+
+func getenv(environ []string, name string) string {
+	for _, e := range environ {
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,50 @@
+package cli_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cli"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"nomad-sidecar": func() {
+			p := &cli.Program{
+				Version: "1.2.3", Args: os.Args[1:], Environ: os.Environ(),
+				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+			}
+			os.Exit(p.Run())
+		},
+	})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		RequireExplicitExec: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// fails CODE ARG…: nomad-sidecar with these arguments ends with
+			// exactly this exit code and writes nothing to stdout.
+			"fails": fails,
+		},
+	})
+}
+
+func fails(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: fails CODE ARG...")
+	}
+	err := ts.Exec("nomad-sidecar", args[1:]...)
+	if err == nil {
+		ts.Fatalf("nomad-sidecar %q: no error", args[1:])
+	}
+	if want := "exit status " + args[0]; err.Error() != want {
+		ts.Fatalf("nomad-sidecar %q: %v, want %s", args[1:], err, want)
+	}
+	if out := ts.ReadFile("stdout"); out != "" {
+		ts.Fatalf("nomad-sidecar %q: wrote to stdout: %s", args[1:], out)
+	}
+}

@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"bytes"
+	"maps"
+	"path/filepath"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
+)
+
+// document is a job in one form, to be written in the same or another one.
+type document interface {
+	job() *templater.Job
+	marks() []templater.Marked
+	files() map[string]*hcl.File
+	// apply carries out edits on the job without earlier injections.
+	apply([]templater.Edit) ([]byte, hcl.Diagnostics)
+	// asItIs is the job with earlier injections.
+	asItIs() ([]byte, hcl.Diagnostics)
+}
+
+func sourceOf(name string, src []byte) map[string]*hcl.File {
+	return map[string]*hcl.File{name: {Bytes: src}}
+}
+
+// openJob reads a job, in JSON if it begins with a brace, for the output asked for.
+func openJob(src []byte, name string, o *injectOptions, catalog templater.Catalog, environ []string) (document, hcl.Diagnostics) {
+	if bytes.HasPrefix(bytes.TrimSpace(src), []byte("{")) {
+		if o.out == "hcl" {
+			return nil, failure("Cannot write HCL", name+" is JSON, and only a job file in HCL can come out as HCL. Use -out json, or give the job file.")
+		}
+		f, diags := jsonjob.Parse(src, name, catalog)
+		if f == nil {
+			return nil, diags
+		}
+		return jsonDocument{f}, diags
+	}
+	base := filepath.Dir(o.path)
+	if o.path == "-" {
+		base = "."
+	}
+	f, diags := hcljob.Parse(src, name, hcljob.Inputs{Vars: o.vars, VarFiles: o.varFiles, Env: environ, BaseDir: base})
+	if f == nil || diags.HasErrors() {
+		return nil, diags
+	}
+	if o.out != "json" {
+		return hclDocument{f}, diags
+	}
+	raw, more := f.JSON()
+	if more.HasErrors() {
+		return nil, append(diags, more...)
+	}
+	j, more := jsonjob.Parse(raw, name+" (as JSON)", catalog)
+	if j == nil {
+		return nil, append(diags, more...)
+	}
+	return &mixedDocument{text: f, json: j, view: templater.Reveal(f.Job(), j.Job())}, append(diags, more...)
+}
+
+// jsonDocument is JSON that stays JSON.
+type jsonDocument struct{ *jsonjob.File }
+
+func (d jsonDocument) job() *templater.Job         { return d.Job() }
+func (d jsonDocument) marks() []templater.Marked   { return d.Marks() }
+func (d jsonDocument) files() map[string]*hcl.File { return d.Files() }
+func (d jsonDocument) apply(e []templater.Edit) ([]byte, hcl.Diagnostics) {
+	return d.Apply(e)
+}
+func (d jsonDocument) asItIs() ([]byte, hcl.Diagnostics) { return d.Source(), nil }
+
+// hclDocument is HCL that stays HCL.
+type hclDocument struct{ *hcljob.File }
+
+func (d hclDocument) job() *templater.Job         { return d.Job() }
+func (d hclDocument) marks() []templater.Marked   { return d.Marks() }
+func (d hclDocument) files() map[string]*hcl.File { return d.Files() }
+func (d hclDocument) apply(e []templater.Edit) ([]byte, hcl.Diagnostics) {
+	return d.Apply(e)
+}
+func (d hclDocument) asItIs() ([]byte, hcl.Diagnostics) { return d.Source(), nil }
+
+// mixedDocument is HCL that comes out as JSON: it is seen as text, so that
+// diagnostics point into the file, and edited as JSON.
+type mixedDocument struct {
+	text *hcljob.File
+	json *jsonjob.File
+	view *templater.Job
+}
+
+func (d *mixedDocument) job() *templater.Job       { return d.view }
+func (d *mixedDocument) marks() []templater.Marked { return d.text.Marks() }
+
+func (d *mixedDocument) files() map[string]*hcl.File {
+	files := d.text.Files()
+	maps.Copy(files, d.json.Files())
+	return files
+}
+
+func (d *mixedDocument) apply(e []templater.Edit) ([]byte, hcl.Diagnostics) {
+	return d.json.Apply(e)
+}
+
+func (d *mixedDocument) asItIs() ([]byte, hcl.Diagnostics) { return d.text.SourceJSON() }

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+)
+
+type lint struct{ p *Program }
+
+func (*lint) Synopsis() string { return "Check sidecar definitions" }
+
+func (*lint) Help() string {
+	return `Usage: nomad-sidecar lint [-catalog DIR]... [PATH]...
+
+  Checks definitions: files, or all that are found below folders. Without a PATH
+  those of the catalog. Errors make the exit code 1, warnings do not.
+
+  -catalog DIR   Folder of definitions; may be repeated. Default is
+                 NOMAD_SIDECAR_CATALOG, then the built-in catalog.`
+}
+
+func (c *lint) Run(args []string) int {
+	var dirs texts
+	flags := flag.NewFlagSet("lint", flag.ContinueOnError)
+	flags.Var(&dirs, "catalog", "")
+	paths, err := parse(flags, args)
+	if err != nil {
+		return c.p.usage(err)
+	}
+	var catalog *sidecar.Catalog
+	var diags hcl.Diagnostics
+	if len(paths) > 0 {
+		catalog, diags = loadPaths(paths)
+	} else {
+		catalog, diags = loadCatalog(c.p.catalogDirs(dirs))
+	}
+	for _, d := range catalog.Definitions() {
+		diags = append(diags, d.Lint()...)
+	}
+	if len(catalog.Files()) == 0 && !diags.HasErrors() {
+		diags = append(diags, failure("Nothing to check", fmt.Sprintf("No file ending in %s was found.", sidecar.Suffix))...)
+	}
+	r := c.p.reporter()
+	r.know(catalog.Files())
+	if r.report(diags) {
+		return exitError
+	}
+	fmt.Fprintf(c.p.Stdout, "%d definitions, %d warnings\n", len(catalog.Definitions()), len(diags))
+	return exitDone
+}
+
+// loadPaths reads definitions from files and folders.
+func loadPaths(paths []string) (*sidecar.Catalog, hcl.Diagnostics) {
+	catalog := &sidecar.Catalog{}
+	var diags hcl.Diagnostics
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			diags = append(diags, failure("Cannot read definition", err.Error()+".")...)
+			continue
+		}
+		if info.IsDir() {
+			diags = append(diags, catalog.Load(os.DirFS(path), filepath.ToSlash(path))...)
+			continue
+		}
+		dir, name := filepath.Split(path)
+		if dir == "" {
+			dir = "."
+		}
+		diags = append(diags, catalog.Load(oneFile{os.DirFS(dir), name}, filepath.ToSlash(filepath.Clean(dir)))...)
+	}
+	return catalog, diags
+}
+
+// oneFile is a folder in which only one file is seen.
+type oneFile struct {
+	fs.FS
+	name string
+}
+
+func (o oneFile) ReadDir(string) ([]fs.DirEntry, error) {
+	info, err := fs.Stat(o.FS, o.name)
+	if err != nil {
+		return nil, err
+	}
+	return []fs.DirEntry{fs.FileInfoToDirEntry(info)}, nil
+}

@@ -1,0 +1,19 @@
+package cli
+
+import "fmt"
+
+type versionCommand struct{ p *Program }
+
+func (*versionCommand) Synopsis() string { return "Print the version" }
+
+func (*versionCommand) Help() string {
+	return "Usage: nomad-sidecar version\n\n  Prints the version of this program."
+}
+
+func (c *versionCommand) Run(args []string) int {
+	if len(args) > 0 {
+		return c.p.usage(fmt.Errorf("version takes no arguments"))
+	}
+	fmt.Fprintf(c.p.Stdout, "nomad-sidecar %s\n", c.p.Version)
+	return exitDone
+}

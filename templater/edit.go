@@ -1,0 +1,63 @@
+package templater
+
+import (
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Edit is one change of a job, addressed by names: *AddTask, *AddPort,
+// *AddService, *AddVolume, *SetEnv, *SetConfig or *AddAppBlock.
+type Edit interface{ edit() }
+
+// AddTask appends a task to a group.
+type AddTask struct {
+	Group string
+	Task  *sidecar.Block
+	// JobInherited and GroupInherited are the blocks that Nomad's HCL parser
+	// would copy into the task. A backend past that parser adds them itself.
+	JobInherited, GroupInherited []*sidecar.Block
+}
+
+// AddPort appends a dynamic port to the group's network. To is 0 where unset.
+type AddPort struct {
+	Group, Label string
+	To           int
+}
+
+// AddService appends a service to a group.
+type AddService struct {
+	Group   string
+	Service *sidecar.Block
+}
+
+// AddVolume adds a volume to a group.
+type AddVolume struct {
+	Group  string
+	Volume *sidecar.Block
+}
+
+// SetEnv adds a variable, which the task does not have yet, to its environment.
+type SetEnv struct {
+	Group, Task, Name, Value string
+}
+
+// SetConfig sets an attribute of a task's driver config, replacing one of the
+// same name.
+type SetConfig struct {
+	Group, Task, Name string
+	Value             cty.Value
+}
+
+// AddAppBlock appends a volume_mount or template to a task of the user's.
+type AddAppBlock struct {
+	Group, Task string
+	Block       *sidecar.Block
+}
+
+func (*AddTask) edit()     {}
+func (*AddPort) edit()     {}
+func (*AddService) edit()  {}
+func (*AddVolume) edit()   {}
+func (*SetEnv) edit()      {}
+func (*SetConfig) edit()   {}
+func (*AddAppBlock) edit() {}

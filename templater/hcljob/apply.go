@@ -1,0 +1,261 @@
+package hcljob
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Apply carries out edits and puts the sidecar blocks out of effect, so that the
+// result is what `nomad job run` takes. Every byte of the user's stays: Eject of
+// the result is the file again.
+func (f *File) Apply(edits []templater.Edit) ([]byte, hcl.Diagnostics) {
+	p := &patch{src: f.base, name: f.name, style: sidecar.Style{Heredoc: !bytes.Contains(f.base, []byte("\r\n"))}}
+	p.dropSidecars(f.job.Body)
+	e := newEditor(f)
+	for _, edit := range edits {
+		if err := e.add(edit); err != nil {
+			return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot edit the job", Detail: err.Error(), Subject: f.view.Range.Ptr()}}
+		}
+	}
+	for _, block := range e.order {
+		p.change(block, e.changes[block])
+	}
+	if p.diags.HasErrors() {
+		return nil, p.diags
+	}
+	out := p.bytes()
+	back, diags := Eject(out, f.name)
+	if diags.HasErrors() || !bytes.Equal(back, f.base) {
+		return nil, hcl.Diagnostics{errorAt(f.view.Range, "Cannot edit the job",
+			"The injection could not be taken out of this file again, so it is not made. Lines of the file that look like #sidecar comments are a likely cause; remove them.")}
+	}
+	return out, nil
+}
+
+// Plain is the file without injected parts and with its sidecar blocks out of
+// effect: the same job, without any sidecar.
+func (f *File) Plain() ([]byte, hcl.Diagnostics) { return f.Apply(nil) }
+
+// change is what to do to one block.
+type change struct {
+	blocks []*sidecar.Block // to append
+	env    map[string]string
+	config map[string]cty.Value
+}
+
+// editor finds the block that each edit concerns.
+type editor struct {
+	job     *hclsyntax.Block
+	groups  map[string]*hclsyntax.Block
+	changes map[*hclsyntax.Block]*change
+	order   []*hclsyntax.Block
+}
+
+func newEditor(f *File) *editor {
+	e := &editor{job: f.job, groups: map[string]*hclsyntax.Block{}, changes: map[*hclsyntax.Block]*change{}}
+	for _, b := range f.job.Body.Blocks {
+		if b.Type == "group" && len(b.Labels) == 1 {
+			e.groups[b.Labels[0]] = b
+		}
+	}
+	return e
+}
+
+func (e *editor) change(b *hclsyntax.Block) *change {
+	c := e.changes[b]
+	if c == nil {
+		c = &change{env: map[string]string{}, config: map[string]cty.Value{}}
+		e.changes[b] = c
+		e.order = append(e.order, b)
+	}
+	return c
+}
+
+func (e *editor) add(edit templater.Edit) error {
+	switch edit := edit.(type) {
+	case *templater.AddTask:
+		return e.append(edit.Group, edit.Task)
+	case *templater.AddService:
+		return e.append(edit.Group, edit.Service)
+	case *templater.AddVolume:
+		return e.append(edit.Group, edit.Volume)
+	case *templater.AddPort:
+		return e.port(edit)
+	case *templater.SetEnv:
+		t, err := e.task(edit.Group, edit.Task)
+		if err == nil {
+			e.change(t).env[edit.Name] = edit.Value
+		}
+		return err
+	case *templater.SetConfig:
+		t, err := e.task(edit.Group, edit.Task)
+		if err == nil {
+			e.change(t).config[edit.Name] = edit.Value
+		}
+		return err
+	case *templater.AddAppBlock:
+		t, err := e.task(edit.Group, edit.Task)
+		if err == nil {
+			c := e.change(t)
+			c.blocks = append(c.blocks, edit.Block)
+		}
+		return err
+	}
+	return fmt.Errorf("unknown edit %T", edit)
+}
+
+func (e *editor) append(group string, b *sidecar.Block) error {
+	g := e.groups[group]
+	if g == nil {
+		return fmt.Errorf("the job has no group %q", group)
+	}
+	c := e.change(g)
+	c.blocks = append(c.blocks, b)
+	return nil
+}
+
+func (e *editor) port(edit *templater.AddPort) error {
+	g := e.groups[edit.Group]
+	if g == nil {
+		return fmt.Errorf("the job has no group %q", edit.Group)
+	}
+	i := slices.IndexFunc(g.Body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == "network" })
+	if i < 0 {
+		return fmt.Errorf("group %q has no network", edit.Group)
+	}
+	port := &sidecar.Block{Type: "port", Labels: []string{edit.Label}}
+	if edit.To > 0 {
+		port.Body = sidecar.Body{&sidecar.Attr{Name: "to", Value: cty.NumberIntVal(int64(edit.To))}}
+	}
+	c := e.change(g.Body.Blocks[i])
+	c.blocks = append(c.blocks, port)
+	return nil
+}
+
+func (e *editor) task(group, task string) (*hclsyntax.Block, error) {
+	if g := e.groups[group]; g != nil {
+		for _, b := range g.Body.Blocks {
+			if b.Type == "task" && len(b.Labels) == 1 && b.Labels[0] == task {
+				return b, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("the job has no task %q in group %q", task, group)
+}
+
+// dropSidecars puts the sidecar blocks of the job and its groups out of effect.
+func (p *patch) dropSidecars(body *hclsyntax.Body) {
+	for _, b := range body.Blocks {
+		switch b.Type {
+		case "sidecar":
+			p.keep(b.Range())
+		case "group":
+			p.dropSidecars(b.Body)
+		}
+	}
+}
+
+// change edits one block: env and config go to their own blocks where there are
+// such, all else to its end.
+func (p *patch) change(b *hclsyntax.Block, c *change) {
+	var rest sidecar.Body
+	if len(c.env) > 0 && !p.env(b, c.env) {
+		rest = append(rest, &sidecar.Block{Type: "env", Body: envBody(c.env)})
+	}
+	if len(c.config) > 0 && !p.config(b, c.config) {
+		rest = append(rest, &sidecar.Block{Type: "config", Body: configBody(c.config)})
+	}
+	for _, blk := range c.blocks {
+		rest = append(rest, blk)
+	}
+	if len(rest) > 0 {
+		p.extend(b, rest, "")
+	}
+}
+
+// env adds variables to the env block or attribute of a task; false if it has none.
+func (p *patch) env(task *hclsyntax.Block, env map[string]string) bool {
+	if a := task.Body.Attributes["env"]; a != nil {
+		p.keep(a.SrcRange)
+		indent := p.indent(a.SrcRange)
+		s := p.style
+		s.Indent, s.Heredoc = indent, false
+		values := map[string]cty.Value{}
+		for k, v := range env {
+			values[k] = cty.StringVal(v)
+		}
+		was := strings.TrimSpace(string(p.src[a.EqualsRange.End.Byte:a.SrcRange.End.Byte]))
+		p.insert(lineEnd(p.src, a.SrcRange.End.Byte-1), inPlace, indent,
+			indent+"env = merge("+was+p.made(", "+sidecar.Value(cty.ObjectVal(values), s)+")\n"))
+		return true
+	}
+	for _, b := range task.Body.Blocks {
+		if b.Type == "env" {
+			p.extend(b, envBody(env), "")
+			return true
+		}
+	}
+	return false
+}
+
+// config sets attributes in the config block of a task; false if it has none.
+func (p *patch) config(task *hclsyntax.Block, config map[string]cty.Value) bool {
+	for _, b := range task.Body.Blocks {
+		if b.Type != "config" {
+			continue
+		}
+		added := configBody(config)
+		if p.oneLine(b) {
+			replaced := ""
+			for name := range b.Body.Attributes {
+				if _, ok := config[name]; ok {
+					replaced = name
+				}
+			}
+			p.extend(b, added, replaced)
+			return true
+		}
+		var rest sidecar.Body
+		for _, it := range added {
+			attr := it.(*sidecar.Attr)
+			was := b.Body.Attributes[attr.Name]
+			if was == nil {
+				rest = append(rest, attr)
+				continue
+			}
+			p.keep(was.SrcRange)
+			s := p.style
+			s.Indent = p.indent(was.SrcRange)
+			p.insert(lineEnd(p.src, was.SrcRange.End.Byte-1), inPlace, s.Indent, p.made(sidecar.Body{attr}.HCL(s)))
+		}
+		if len(rest) > 0 {
+			p.extend(b, rest, "")
+		}
+		return true
+	}
+	return false
+}
+
+func envBody(env map[string]string) sidecar.Body {
+	var body sidecar.Body
+	for _, name := range sortedKeys(env) {
+		body = append(body, &sidecar.Attr{Name: name, Value: cty.StringVal(env[name])})
+	}
+	return body
+}
+
+func configBody(config map[string]cty.Value) sidecar.Body {
+	var body sidecar.Body
+	for _, name := range sortedKeys(config) {
+		body = append(body, &sidecar.Attr{Name: name, Value: config[name]})
+	}
+	return body
+}

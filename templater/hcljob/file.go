@@ -1,0 +1,137 @@
+package hcljob
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+)
+
+// File is a job file. It is not changed by use.
+type File struct {
+	name   string
+	source []byte
+	// base is the source without injected parts; all ranges refer to it.
+	base []byte
+	file *hcl.File
+	// job is the syntax node of the job block.
+	job    *hclsyntax.Block
+	scope  *scope
+	inputs Inputs
+	view   *templater.Job
+	marks  []templater.Marked
+}
+
+// Parse reads a job file in HCL. Name is used in diagnostics.
+// The File is nil if there are errors.
+func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
+	f := &File{name: name, source: src, inputs: in}
+	whole, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+	f.file = whole
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	f.base, diags = Eject(src, name)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	if !bytes.Equal(f.base, src) {
+		f.marks, diags = readMarks(whole, in)
+		if diags.HasErrors() {
+			return nil, diags
+		}
+		// Lines are no longer those of the file; the name says so.
+		f.name = name + " without its sidecars"
+		if f.file, diags = hclsyntax.ParseConfig(f.base, f.name, hcl.InitialPos); diags.HasErrors() {
+			return nil, diags
+		}
+	}
+	if f.job, diags = jobBlock(f.file); diags.HasErrors() {
+		return nil, diags
+	}
+	var more hcl.Diagnostics
+	f.scope, more = newScope(f.file, in)
+	diags = append(diags, more...)
+	f.view, more = f.readJob()
+	diags = append(diags, more...)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return f, diags
+}
+
+func jobBlock(file *hcl.File) (*hclsyntax.Block, hcl.Diagnostics) {
+	var found *hclsyntax.Block
+	for _, b := range file.Body.(*hclsyntax.Body).Blocks {
+		if b.Type != "job" {
+			continue
+		}
+		if found != nil {
+			return nil, hcl.Diagnostics{errorAt(b.DefRange(), "Duplicate job block", fmt.Sprintf("A file holds one job; the first is at %s.", found.DefRange()))}
+		}
+		found = b
+	}
+	if found == nil {
+		return nil, hcl.Diagnostics{errorAt(file.Body.MissingItemRange(), "Missing job block", `A job file holds a job "name" { … } block.`)}
+	}
+	if len(found.Labels) != 1 {
+		return nil, hcl.Diagnostics{errorAt(found.DefRange(), "Invalid job block", `A job block has one label, its name: job "name" { … }.`)}
+	}
+	return found, nil
+}
+
+// Job is the job as injection sees it, without injected parts.
+func (f *File) Job() *templater.Job { return f.view }
+
+// Marks are those of the injected tasks that the file came with.
+func (f *File) Marks() []templater.Marked { return f.marks }
+
+// Source is the file as it was read.
+func (f *File) Source() []byte { return f.source }
+
+// Files are the sources that diagnostics of this file refer to. Ranges are those
+// of the file without injected parts.
+func (f *File) Files() map[string]*hcl.File {
+	files := map[string]*hcl.File{f.name: f.file}
+	maps.Copy(files, f.scope.files)
+	return files
+}
+
+// readMarks finds the marks of tasks in a file that was injected before.
+func readMarks(whole *hcl.File, in Inputs) ([]templater.Marked, hcl.Diagnostics) {
+	job, diags := jobBlock(whole)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	scope, diags := newScope(whole, in)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	r := &reader{scope: scope}
+	var marks []templater.Marked
+	for _, g := range job.Body.Blocks {
+		if g.Type != "group" || len(g.Labels) != 1 {
+			continue
+		}
+		for _, t := range g.Body.Blocks {
+			if t.Type != "task" || len(t.Labels) != 1 {
+				continue
+			}
+			meta := map[string]string{}
+			for k, v := range r.texts(t.Body, "meta") {
+				meta[k] = v.Value
+			}
+			if m := templater.ReadMark(meta); m != nil {
+				marks = append(marks, templater.Marked{Group: g.Labels[0], Task: t.Labels[0], Mark: m})
+			}
+		}
+	}
+	return marks, nil
+}
+
+func errorAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: at.Ptr()}
+}

@@ -1,0 +1,158 @@
+package hcljob
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/shoenig/test/must"
+	"github.com/zclconf/go-cty/cty"
+)
+
+func open(t *testing.T, src string, in Inputs) *File {
+	t.Helper()
+	f, diags := Parse([]byte(src), "job.hcl", in)
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	return f
+}
+
+func TestVariablesWinAsInNomad(t *testing.T) {
+	src := `
+variable "a" { default = "default" }
+variable "n" {
+  type    = number
+  default = 1
+}
+variable "l" { type = list(string) }
+variables { v = "old" }
+locals {
+  second = "${local.first}!"
+  first  = upper(var.a)
+}
+job "j" {
+  region    = local.second
+  namespace = var.l[0]
+  type      = var.v
+  meta { n = var.n + 1 }
+}
+`
+	file := filepath.Join(t.TempDir(), "vars.hcl")
+	must.NoError(t, os.WriteFile(file, []byte("a = \"file\"\nn = 5\n"), 0o600))
+	in := Inputs{Env: []string{"NOMAD_VAR_a=env", "NOMAD_VAR_l=[\"env\"]", "OTHER=1", "NOMAD_VAR_none=1"}}
+	job := open(t, src, in).Job()
+	must.Eq(t, "ENV!", job.Region)
+	must.Eq(t, "env", job.Namespace)
+	must.Eq(t, "old", job.Type)
+	must.Eq(t, "2", job.Meta["n"].Value)
+	in.VarFiles = []string{file}
+	job = open(t, src, in).Job()
+	must.Eq(t, "FILE!", job.Region)
+	must.Eq(t, "6", job.Meta["n"].Value)
+	in.Vars = []string{"a=flag=x", "l=[\"flag\"]"}
+	job = open(t, src, in).Job()
+	must.Eq(t, "FLAG=X!", job.Region)
+	must.Eq(t, "flag", job.Namespace)
+}
+
+func TestAVariableWithoutAValueIsNoObstacle(t *testing.T) {
+	src := "variable \"a\" {}\nvariable \"n\" { type = number }\nlocals { b = var.a }\njob \"j\" {\n region = local.b\n meta { x = var.a }\n" +
+		"group \"g\" {\n count = var.n\n task \"t\" {\n driver = \"pod\"\n config { x = var.a }\n }\n }\n}\n"
+	job := open(t, src, Inputs{}).Job()
+	must.Eq(t, "global", job.Region)
+	must.True(t, job.Meta["x"].Unknown)
+	must.False(t, job.Groups[0].Count.IsKnown())
+	must.False(t, job.Groups[0].Tasks[0].Config["x"].Value.IsKnown())
+}
+
+func TestABlockOfANewerNomadIsNoObstacle(t *testing.T) {
+	src := "job \"j\" {\n  future \"x\" {}\n  group \"g\" {\n    hologram = true\n    teleport {}\n    task \"t\" {\n      driver = \"pod\"\n      beam {}\n    }\n  }\n}\n"
+	f := open(t, src, Inputs{})
+	out, diags := f.Apply([]templater.Edit{&templater.SetEnv{Group: "g", Task: "t", Name: "A", Value: "b"}})
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	must.StrContains(t, string(out), "beam {}\n      #sidecar>")
+	_, diags = f.JSON()
+	must.Eq(t, "Nomad cannot parse the job", diags[0].Summary)
+}
+
+func TestLinesThatCannotBeEdited(t *testing.T) {
+	for name, src := range map[string]string{
+		"comment begins after":  "job \"j\" {\n group \"g\" {\n  sidecar \"x\" {} /* a\n */\n task \"t\" {\n }\n }\n}\n",
+		"comment ends before":   "job \"j\" {\n group \"g\" {\n  /* a\n */ sidecar \"x\" {}\n task \"t\" {\n }\n }\n}\n",
+		"brace behind comment":  "job \"j\" {\n group \"g\" {\n task \"t\" {\n /* a\n */ }\n }\n}\n",
+		"one-line with comment": "job \"j\" {\n group \"g\" {\n /* a */ task \"t\" { driver = \"pod\" }\n }\n}\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, diags := open(t, src, Inputs{}).Apply([]templater.Edit{&templater.SetEnv{Group: "g", Task: "t", Name: "A", Value: "b"}})
+			must.Len(t, 1, diags)
+			must.Eq(t, "Cannot edit this line", diags[0].Summary)
+			must.NotNil(t, diags[0].Subject)
+		})
+	}
+}
+
+func TestMarksMustPair(t *testing.T) {
+	for _, src := range []string{"#sidecar> x\n", "#sidecar<\n", "#sidecar> x\n#sidecar> x\n#sidecar<\n"} {
+		_, diags := Eject([]byte(src), "job.hcl")
+		must.Len(t, 1, diags)
+		must.Eq(t, "Broken marks of an injection", diags[0].Summary)
+	}
+}
+
+func TestMarksInAHeredocAreText(t *testing.T) {
+	src := "job \"j\" {\n  meta = { a = <<EOT\n#sidecar> x\n#sidecar|y\nEOT\n  }\n}\n"
+	out, diags := Eject([]byte(src), "job.hcl")
+	must.False(t, diags.HasErrors())
+	must.Eq(t, src, string(out))
+}
+
+func TestReindentedMarksStillPair(t *testing.T) {
+	// As `nomad fmt` leaves them.
+	src := "job \"j\" {\n  #sidecar|  sidecar \"x\" {}\n      #sidecar> added\n  x = 1\n #sidecar<\n}\n"
+	out, diags := Eject([]byte(src), "job.hcl")
+	must.False(t, diags.HasErrors())
+	must.Eq(t, "job \"j\" {\n  sidecar \"x\" {}\n}\n", string(out))
+}
+
+func TestEditsOfOneTaskMeet(t *testing.T) {
+	src := "job \"j\" {\n  group \"g\" {\n    task \"t\" {\n      config {\n        b = [1]\n        a = [1]\n      }\n    }\n  }\n}\n"
+	f := open(t, src, Inputs{})
+	set := func(name string) templater.Edit {
+		return &templater.SetConfig{Group: "g", Task: "t", Name: name, Value: cty.TupleVal([]cty.Value{cty.NumberIntVal(2)})}
+	}
+	out, diags := f.Apply([]templater.Edit{set("a"), set("b"), set("c"), &templater.AddTask{Group: "g", Task: &sidecar.Block{Type: "task", Labels: []string{"s"}}}})
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	again := open(t, strings.ReplaceAll(string(out), "#sidecar", "#"), Inputs{}).Job().Groups[0]
+	must.Len(t, 2, again.Tasks)
+	for _, name := range []string{"a", "b", "c"} {
+		must.Eq(t, "[2]", sidecar.Value(again.Tasks[0].Config[name].Value, sidecar.Style{}))
+	}
+}
+
+func FuzzEject(f *testing.F) {
+	f.Add([]byte("job \"j\" {\n#sidecar|  sidecar \"x\" {}\n  #sidecar> a\n  x = 1\n  #sidecar<\n}\n"))
+	f.Add([]byte("job \"j\" {\r\n  group \"g\" {\r\n    sidecar \"x\" {}\r\n    task \"t\" { driver = \"pod\" }\r\n  }\r\n}"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		file, _ := Parse(src, "job.hcl", Inputs{})
+		if file == nil {
+			return
+		}
+		var edits []templater.Edit
+		for _, g := range file.Job().Groups {
+			edits = append(edits, &templater.AddTask{Group: g.Name, Task: &sidecar.Block{Type: "task", Labels: []string{"s"}}})
+			for _, task := range g.Tasks {
+				edits = append(edits, &templater.SetEnv{Group: g.Name, Task: task.Name, Name: "A", Value: "b"})
+			}
+		}
+		out, diags := file.Apply(edits)
+		if diags.HasErrors() {
+			return
+		}
+		back, diags := Eject(out, "job.hcl")
+		must.False(t, diags.HasErrors())
+		base, _ := Eject(src, "job.hcl")
+		must.Eq(t, string(base), string(back))
+	})
+}

@@ -1,0 +1,39 @@
+package hcljob
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/nomad/api"
+	"github.com/hashicorp/nomad/jobspec2"
+)
+
+// JSON is the job without any sidecar, parsed by Nomad's own parser, as
+// `nomad job run -output` prints it. It needs every variable and knows only the
+// fields of the Nomad release that this program was built with.
+func (f *File) JSON() ([]byte, hcl.Diagnostics) {
+	plain, diags := f.Plain()
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return f.toJSON(plain)
+}
+
+// SourceJSON is the file as it was read, with what was injected before, as JSON.
+func (f *File) SourceJSON() ([]byte, hcl.Diagnostics) { return f.toJSON(f.source) }
+
+func (f *File) toJSON(text []byte) ([]byte, hcl.Diagnostics) {
+	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
+		Path: f.name, BaseDir: f.inputs.BaseDir, Body: text, AllowFS: true,
+		ArgVars: f.inputs.Vars, VarFiles: f.inputs.VarFiles, Envs: f.inputs.Env, Strict: true,
+	})
+	if err != nil {
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nomad cannot parse the job", Detail: err.Error()}}
+	}
+	out, err := json.MarshalIndent(struct{ Job *api.Job }{job}, "", "    ")
+	if err != nil {
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot write the job", Detail: fmt.Sprintf("marshal job: %s", err)}}
+	}
+	return append(out, '\n'), nil
+}

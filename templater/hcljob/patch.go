@@ -1,0 +1,129 @@
+package hcljob
+
+import (
+	"bytes"
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+)
+
+// patch collects insertions into a text. Nothing of the text itself is removed.
+type patch struct {
+	src   []byte
+	name  string
+	style sidecar.Style
+	parts []part
+	diags hcl.Diagnostics
+}
+
+// part is text to insert before the byte at.
+type part struct {
+	at   int
+	rank rank
+	text string
+}
+
+// rank orders parts at the same place.
+type rank int
+
+const (
+	inPlace  rank = iota // lines instead of those that end here
+	atTheEnd             // lines at the end of a block
+	asKept               // the prefix of a line that is kept as a comment
+)
+
+// bytes is the text with all parts inserted.
+func (p *patch) bytes() []byte {
+	slices.SortStableFunc(p.parts, func(x, y part) int {
+		return cmp.Or(x.at-y.at, int(x.rank-y.rank))
+	})
+	var out []byte
+	last := 0
+	for _, part := range p.parts {
+		out = append(out, p.src[last:part.at]...)
+		out = append(out, part.text...)
+		last = part.at
+	}
+	return append(out, p.src[last:]...)
+}
+
+// insert adds lines, between marks, before the line that begins at. The lines end
+// as those of the file do.
+func (p *patch) insert(at int, r rank, indent, lines string) {
+	p.parts = append(p.parts, part{at, r, p.made(indent+beginMark+"\n") + lines + p.made(indent+endMark+"\n")})
+}
+
+// made gives generated text the line ends of the file. Text that comes from the
+// file must not go through it.
+func (p *patch) made(text string) string {
+	if bytes.Contains(p.src, []byte("\r\n")) {
+		return strings.ReplaceAll(text, "\n", "\r\n")
+	}
+	return text
+}
+
+// keep turns the lines of a range into comments. They must hold nothing else, as
+// it would be lost with them.
+func (p *patch) keep(r hcl.Range) {
+	first, alone := lineStart(p.src, r.Start.Byte)
+	end := lineEnd(p.src, max(r.Start.Byte, r.End.Byte-1))
+	after := strings.TrimSpace(string(p.src[r.End.Byte:end]))
+	if r.End.Byte > end {
+		after = "" // the range took the line's end with it
+	}
+	if !alone || (after != "" && !strings.HasPrefix(after, "#") && !strings.HasPrefix(after, "//")) {
+		p.diags = append(p.diags, errorAt(r, "Cannot edit this line",
+			"Injection takes these lines out of effect, but they share a line with something else. Put that on a line of its own."))
+		return
+	}
+	for at := first; at < end; at = lineEnd(p.src, at) {
+		p.parts = append(p.parts, part{at, asKept, kept})
+	}
+}
+
+func (p *patch) indent(r hcl.Range) string {
+	start, _ := lineStart(p.src, r.Start.Byte)
+	line := p.src[start:r.Start.Byte]
+	return string(line[:len(line)-len(bytes.TrimLeft(line, " \t"))])
+}
+
+func (p *patch) oneLine(b *hclsyntax.Block) bool {
+	return b.OpenBraceRange.Start.Line == b.CloseBraceRange.Start.Line
+}
+
+// extend appends a body to a block. A block on one line is written anew on
+// several; of its single attribute, if it has one, the text is kept unless it is
+// the one called replaced.
+func (p *patch) extend(b *hclsyntax.Block, body sidecar.Body, replaced string) {
+	outer := p.indent(b.DefRange())
+	s := p.style
+	s.Indent = outer + "  "
+	if !p.oneLine(b) {
+		at, alone := lineStart(p.src, b.CloseBraceRange.Start.Byte)
+		if !alone {
+			p.diags = append(p.diags, errorAt(b.CloseBraceRange, "Cannot edit this line",
+				"Injection adds lines before this brace. Put the brace on a line of its own."))
+			return
+		}
+		p.insert(at, atTheEnd, s.Indent, p.made(body.HCL(s)))
+		return
+	}
+	p.keep(b.Range())
+	lines := outer + string(p.src[b.TypeRange.Start.Byte:b.OpenBraceRange.End.Byte]) + p.made("\n")
+	for name, a := range b.Body.Attributes {
+		if name != replaced {
+			lines += s.Indent + string(p.src[a.SrcRange.Start.Byte:a.SrcRange.End.Byte]) + p.made("\n")
+		}
+	}
+	lines += p.made(body.HCL(s) + outer + "}\n")
+	p.insert(lineEnd(p.src, b.CloseBraceRange.Start.Byte), inPlace, outer, lines)
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
+}

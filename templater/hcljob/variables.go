@@ -1,0 +1,225 @@
+package hcljob
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/typeexpr"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/nomad/jobspec2"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+)
+
+// Inputs are values for the job's variables, as `nomad job run` takes them.
+type Inputs struct {
+	Vars     []string // "name=value", from -var
+	VarFiles []string // paths, from -var-file
+	Env      []string // the environment: NOMAD_VAR_name=value
+	BaseDir  string   // what functions such as file() are relative to
+}
+
+// variable is a declared variable. A variable without a value is unknown: the
+// file can be edited without it, as long as no choice depends on it.
+type variable struct {
+	typ   cty.Type
+	value cty.Value
+}
+
+// scope evaluates expressions of a job file.
+type scope struct {
+	ctx   *hcl.EvalContext
+	files map[string]*hcl.File
+}
+
+// newScope evaluates variables and locals. Values win as they do in Nomad: -var
+// over -var-file over NOMAD_VAR_ over the default
+// (jobspec2.collectInputVariableValues).
+func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
+	s := &scope{files: map[string]*hcl.File{}}
+	body := file.Body.(*hclsyntax.Body)
+	vars, diags := declared(body)
+	for _, e := range in.Env {
+		name, value, ok := strings.Cut(strings.TrimPrefix(e, jobspec2.VarEnvPrefix), "=")
+		if v := vars[name]; ok && v != nil && strings.HasPrefix(e, jobspec2.VarEnvPrefix) {
+			diags = append(diags, v.set(name, value, jobspec2.VarEnvPrefix+name)...)
+		}
+	}
+	for _, path := range in.VarFiles {
+		diags = append(diags, s.readVarFile(path, vars)...)
+	}
+	for _, arg := range in.Vars {
+		name, value, ok := strings.Cut(arg, "=")
+		v := vars[name]
+		if !ok || v == nil {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Undefined variable",
+				Detail: fmt.Sprintf("-var %s: the job has no variable %q. Declare it with variable %q {}, or correct the name.", name, name, name)})
+			continue
+		}
+		diags = append(diags, v.set(name, value, "-var "+name)...)
+	}
+	values := map[string]cty.Value{}
+	for name, v := range vars {
+		values[name] = v.value
+	}
+	src := file.Bytes
+	s.ctx = &hcl.EvalContext{
+		Functions: jobspec2.Functions(in.BaseDir, true),
+		Variables: map[string]cty.Value{"var": cty.ObjectVal(values), "local": cty.EmptyObjectVal},
+		// Every other root stays for Nomad's runtime, as jobspec2 has it.
+		UndefinedVariable: func(t hcl.Traversal) (cty.Value, hcl.Diagnostics) {
+			r := t.SourceRange()
+			return cty.StringVal("${" + string(src[r.Start.Byte:r.End.Byte]) + "}"), nil
+		},
+	}
+	s.evaluateLocals(body)
+	return s, diags
+}
+
+func declared(body *hclsyntax.Body) (map[string]*variable, hcl.Diagnostics) {
+	vars := map[string]*variable{}
+	var diags hcl.Diagnostics
+	for _, b := range body.Blocks {
+		switch {
+		case b.Type == "variables":
+			for name, a := range b.Body.Attributes {
+				v, more := a.Expr.Value(nil)
+				diags = append(diags, more...)
+				vars[name] = &variable{typ: v.Type(), value: v}
+			}
+		case b.Type == "variable" && len(b.Labels) == 1:
+			v, more := declaration(b)
+			diags = append(diags, more...)
+			vars[b.Labels[0]] = v
+		}
+	}
+	return vars, diags
+}
+
+func declaration(b *hclsyntax.Block) (*variable, hcl.Diagnostics) {
+	v := &variable{typ: cty.NilType, value: cty.DynamicVal}
+	var diags hcl.Diagnostics
+	if a := b.Body.Attributes["type"]; a != nil {
+		t, _, more := typeexpr.TypeConstraintWithDefaults(a.Expr)
+		diags = append(diags, more...)
+		v.typ, v.value = t, cty.UnknownVal(t)
+	}
+	a := b.Body.Attributes["default"]
+	if a == nil {
+		return v, diags
+	}
+	def, more := a.Expr.Value(nil)
+	diags = append(diags, more...)
+	if more.HasErrors() {
+		return v, diags
+	}
+	if v.typ == cty.NilType {
+		v.typ, v.value = def.Type(), def
+		return v, diags
+	}
+	converted, err := convert.Convert(def, v.typ)
+	if err != nil {
+		return v, append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Invalid default value for variable",
+			Detail: fmt.Sprintf("The default of variable %q does not fit its type: %s.", b.Labels[0], err), Subject: a.Expr.Range().Ptr()})
+	}
+	v.value = converted
+	return v, diags
+}
+
+// set gives a variable a value written as text: the text itself for strings and
+// numbers, an expression for other types (jobspec2.expressionFromVariableDefinition).
+func (v *variable) set(name, text, from string) hcl.Diagnostics {
+	value := cty.StringVal(text)
+	if v.typ != cty.NilType && v.typ != cty.String && v.typ != cty.Number {
+		expr, diags := hclsyntax.ParseExpression([]byte(text), "<value of "+from+">", hcl.InitialPos)
+		if diags.HasErrors() {
+			return diags
+		}
+		if value, diags = expr.Value(nil); diags.HasErrors() {
+			return diags
+		}
+	}
+	return v.assign(name, value, from, nil)
+}
+
+func (v *variable) assign(name string, value cty.Value, from string, at *hcl.Range) hcl.Diagnostics {
+	if v.typ != cty.NilType {
+		converted, err := convert.Convert(value, v.typ)
+		if err != nil {
+			return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Invalid value for variable", Subject: at,
+				Detail: fmt.Sprintf("The value that %s gives to variable %q does not fit its type: %s.", from, name, err)}}
+		}
+		value = converted
+	}
+	v.value = value
+	return nil
+}
+
+func (s *scope) readVarFile(path string, vars map[string]*variable) hcl.Diagnostics {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot read variable file", Detail: fmt.Sprintf("%s. Check -var-file.", err)}}
+	}
+	file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
+	if diags.HasErrors() {
+		return diags
+	}
+	s.files[path] = file
+	attrs, more := file.Body.JustAttributes()
+	diags = append(diags, more...)
+	for name, a := range attrs {
+		v := vars[name]
+		if v == nil {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Undefined variable", Subject: a.NameRange.Ptr(),
+				Detail: fmt.Sprintf("The job has no variable %q. Declare it with variable %q {}, or correct the name.", name, name)})
+			continue
+		}
+		value, more := a.Expr.Value(nil)
+		diags = append(diags, more...)
+		if !more.HasErrors() {
+			diags = append(diags, v.assign(name, value, path, a.Expr.Range().Ptr())...)
+		}
+	}
+	return diags
+}
+
+// evaluateLocals evaluates locals until no more of them can be. What is left
+// depends on a variable without a value, or is an error that Nomad reports.
+func (s *scope) evaluateLocals(body *hclsyntax.Body) {
+	left := map[string]*hclsyntax.Attribute{}
+	known := map[string]cty.Value{}
+	for _, b := range body.Blocks {
+		if b.Type == "locals" {
+			for name, a := range b.Body.Attributes {
+				left[name] = a
+			}
+		}
+	}
+	for progress := true; progress; {
+		progress = false
+		s.ctx.Variables["local"] = cty.ObjectVal(known)
+		for name, a := range left {
+			v, diags := a.Expr.Value(s.ctx)
+			if !diags.HasErrors() {
+				known[name] = v
+				delete(left, name)
+				progress = true
+			}
+		}
+	}
+	for name := range left {
+		known[name] = cty.DynamicVal
+	}
+	s.ctx.Variables["local"] = cty.ObjectVal(known)
+}
+
+// value evaluates an expression; unknown if that fails.
+func (s *scope) value(expr hcl.Expression) cty.Value {
+	v, diags := expr.Value(s.ctx)
+	if diags.HasErrors() {
+		return cty.DynamicVal
+	}
+	return v
+}

@@ -1,0 +1,224 @@
+package templater
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// envSpelling is how a task name or port label appears in NOMAD_ADDR_<task>_<port>
+// and the like: names that differ only in it overwrite each other's variables
+// (nomad#5301).
+func envSpelling(name string) string { return strings.ReplaceAll(name, "-", "_") }
+
+// injection plans one sidecar in one group.
+type injection struct {
+	*planner
+	state  *groupState
+	choice *Choice
+	def    *sidecar.Definition
+	added  *Added
+}
+
+func (x *injection) me() owner {
+	return owner{fmt.Sprintf("sidecar %q %s", x.def.Name, x.def.Version), x.def.Range}
+}
+
+// network checks the group's network mode. The mode is never changed, because
+// that would move the app's addresses.
+func (x *injection) network(inst *sidecar.Instance) bool {
+	g, modes := x.state.group, x.def.Requires.Network
+	mode, at := "host", g.Range
+	if len(g.Networks) > 0 {
+		mode, at = g.Networks[0].Mode, g.Networks[0].Range
+	}
+	kind, _, _ := strings.Cut(mode, "/")
+	if len(modes) > 0 && !slices.Contains(modes, kind) {
+		has := fmt.Sprintf("has network mode %q", mode)
+		if len(g.Networks) == 0 {
+			has = `has no network block, which means network mode "host"`
+		}
+		x.conflict(at, "Unusable network mode", "Sidecar %q needs network mode %s (%s), but group %q %s. Set network { mode = %q } in the group if its tasks can live with addresses of their own; injection does not change it for you.",
+			x.def.Name, quotedOr(modes), x.def.Requires.Range, g.Name, has, modes[0])
+		return false
+	}
+	if len(g.Networks) == 0 && len(inst.Ports) > 0 {
+		x.conflict(g.Range, "No network for a port", "Sidecar %q adds port %q (%s), but group %q has no network block to add it to. Add network { mode = \"bridge\" } to the group.",
+			x.def.Name, inst.Ports[0].Label, inst.Ports[0].Range, g.Name)
+		return false
+	}
+	return true
+}
+
+func (x *injection) ports(inst *sidecar.Instance) {
+	st := x.state
+	for _, p := range inst.Ports {
+		if of, taken := st.ports[envSpelling(p.Label)]; taken {
+			x.conflict(of.at, "Port label taken", "Sidecar %q adds a port labelled %q to group %q (%s), but %s has that label already, or one that differs only in dashes. Rename one of the two.",
+				x.def.Name, p.Label, st.group.Name, p.Range, of)
+			continue
+		}
+		if of, taken := st.inside[p.To]; taken && p.To > 0 {
+			x.conflict(of.at, "Port taken inside the pod", "Port %q of sidecar %q leads to %d inside the pod of group %q (%s), but %s does too, and only one process can listen there. Choose another port in the sidecar's parameters or in the job.",
+				p.Label, x.def.Name, p.To, st.group.Name, p.Range, of)
+			continue
+		}
+		of := owner{fmt.Sprintf("port %q of sidecar %q", p.Label, x.def.Name), p.Range}
+		st.ports[envSpelling(p.Label)] = of
+		if p.To > 0 {
+			st.inside[p.To] = of
+		}
+		x.add(&AddPort{Group: st.group.Name, Label: p.Label, To: p.To})
+		x.added.Ports = append(x.added.Ports, p.Label)
+	}
+}
+
+func (x *injection) volumes(inst *sidecar.Instance) {
+	for _, v := range inst.Volumes {
+		if of, taken := x.state.volumes[v.Label()]; taken {
+			x.conflict(of.at, "Volume name taken", "Sidecar %q adds volume %q to group %q (%s), but %s has one of that name. Rename one of the two.",
+				x.def.Name, v.Label(), x.state.group.Name, v.Range, of)
+			continue
+		}
+		x.state.volumes[v.Label()] = x.me()
+		x.add(&AddVolume{Group: x.state.group.Name, Volume: v})
+		x.added.Volumes = append(x.added.Volumes, v.Label())
+	}
+}
+
+func (x *injection) services(inst *sidecar.Instance) {
+	for _, s := range inst.Services {
+		x.checkService(s)
+		x.add(&AddService{Group: x.state.group.Name, Service: s})
+		x.added.Services = append(x.added.Services, s.Body.String("name"))
+	}
+	for _, t := range inst.Tasks {
+		for _, s := range t.Body.Blocks("service") {
+			x.checkService(s)
+		}
+	}
+}
+
+// checkService holds Nomad's rules for services of a group: one provider, and no
+// two services with the same name and port (structs.TaskGroup.validateServices).
+func (x *injection) checkService(s *sidecar.Block) {
+	st := x.state
+	provider := s.Body.String("provider")
+	if provider == "" {
+		provider = "consul"
+	}
+	if st.provider != "" && st.provider != provider {
+		x.conflict(st.providerOf.at, "Two service providers", "Sidecar %q brings a service with provider %q (%s), but %s of group %q has provider %q, and Nomad allows one provider in a group. Use the same provider for both.",
+			x.def.Name, provider, s.Range, st.providerOf, st.group.Name, st.provider)
+		return
+	}
+	st.provider, st.providerOf = provider, x.me()
+	key := s.Body.String("name") + "\x00" + s.Body.String("port")
+	if of, taken := st.service[key]; taken {
+		x.conflict(of.at, "Service taken", "Sidecar %q brings service %q on port %q (%s), but %s of group %q is the same. Rename one of the two.",
+			x.def.Name, s.Body.String("name"), s.Body.String("port"), s.Range, of, st.group.Name)
+		return
+	}
+	st.service[key] = x.me()
+}
+
+func (x *injection) env(inst *sidecar.Instance) {
+	for _, t := range x.state.group.Tasks {
+		for _, v := range inst.Env {
+			x.setEnv(t, v)
+		}
+	}
+}
+
+func (x *injection) setEnv(t *Task, v *sidecar.Attr) {
+	env, value := x.state.env[t.Name], v.Value.AsString()
+	if have, ok := env[v.Name]; ok {
+		if !have.text.Unknown && have.text.Value == value {
+			return
+		}
+		x.conflict(have.of.at, "Environment variable taken", "Sidecar %q sets %s in the app tasks of group %q (%s), but %s sets it in task %q to something else. Remove it there, or set it to the same value.",
+			x.def.Name, v.Name, x.state.group.Name, v.Range, have.of, t.Name)
+		return
+	}
+	env[v.Name] = envValue{Text{Value: value, Range: v.Range}, x.me()}
+	x.add(&SetEnv{Group: x.state.group.Name, Task: t.Name, Name: v.Name, Value: value})
+	x.added.env(t.Name, v.Name)
+}
+
+func (x *injection) blocks(inst *sidecar.Instance) {
+	for _, t := range x.state.group.Tasks {
+		for _, b := range inst.App {
+			x.add(&AddAppBlock{Group: x.state.group.Name, Task: t.Name, Block: b})
+			x.added.block(t.Name, b.Type)
+		}
+	}
+}
+
+func (x *injection) tasks(inst *sidecar.Instance) {
+	g := x.state.group
+	for _, t := range inst.Tasks {
+		name := t.Label()
+		if of, taken := x.state.tasks[envSpelling(name)]; taken {
+			x.conflict(of.at, "Task name taken", "Sidecar %q brings a task %q into group %q (%s), but %s of the job has that name already, or one that differs only in dashes. Rename the job's task.",
+				x.def.Name, name, g.Name, t.Range, of)
+			return
+		}
+		x.state.tasks[envSpelling(name)] = owner{fmt.Sprintf("task %q of sidecar %q", name, x.def.Name), t.Range}
+		x.added.Tasks = append(x.added.Tasks, name)
+	}
+	for i, t := range inst.Tasks {
+		mark := &Mark{Name: x.def.Name, Version: x.def.Version.String(), Digest: x.def.Digest, Origin: x.choice.Origin}
+		if i == 0 {
+			mark.Added = x.added
+		}
+		x.warnInherited(t)
+		x.add(&AddTask{
+			Group: g.Name, Task: withRestart(t).WithMeta(mark.pairs()),
+			JobInherited: x.job.Inherited, GroupInherited: g.Inherited,
+		})
+	}
+}
+
+// warnInherited tells what Nomad's parser gives to any task of the group.
+func (x *injection) warnInherited(t *sidecar.Block) {
+	for _, b := range slices.Concat(x.state.group.Inherited, x.job.Inherited) {
+		if b.Type == "vault" && len(t.Body.Blocks("vault")) > 0 {
+			continue
+		}
+		x.conflict(b.Range, "Sidecar inherits "+b.Type, "Nomad gives this %s block to every task of group %q, and so to task %q of sidecar %q. Move it into the tasks that need it if the sidecar should not have it.",
+			b.Type, x.state.group.Name, t.Label(), x.def.Name)
+		x.diags[len(x.diags)-1].Severity = hcl.DiagWarning
+	}
+}
+
+// withRestart gives a sidecar task that sets no restart policy one of its own:
+// it would else take the group's, and a group that allows no restarts would be
+// ended by its sidecar (nomad#12250). Mode delay keeps the app alive.
+func withRestart(t *sidecar.Block) *sidecar.Block {
+	isSidecar := slices.ContainsFunc(t.Body.Blocks("lifecycle"), func(b *sidecar.Block) bool {
+		a := b.Body.Attr("sidecar")
+		return a != nil && a.Value.Type() == cty.Bool && a.Value.True()
+	})
+	if !isSidecar || len(t.Body.Blocks("restart")) > 0 {
+		return t
+	}
+	restart := &sidecar.Block{Type: "restart", Range: t.Range, Body: sidecar.Body{
+		&sidecar.Attr{Name: "attempts", Value: cty.NumberIntVal(3)},
+		&sidecar.Attr{Name: "interval", Value: cty.StringVal("1m")},
+		&sidecar.Attr{Name: "delay", Value: cty.StringVal("5s")},
+		&sidecar.Attr{Name: "mode", Value: cty.StringVal("delay")},
+	}}
+	return &sidecar.Block{Type: t.Type, Labels: t.Labels, Range: t.Range, Body: append(slices.Clone(t.Body), restart)}
+}
+
+func quotedOr(words []string) string {
+	out := make([]string, 0, len(words))
+	for _, w := range words {
+		out = append(out, fmt.Sprintf("%q", w))
+	}
+	return strings.Join(out, " or ")
+}

@@ -1,0 +1,132 @@
+package templater
+
+import (
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Job is what injection sees of a job: without injected parts, with variables,
+// locals and functions evaluated. A range is zero where there is no source.
+type Job struct {
+	ID, Name, Namespace, Type, Region string
+
+	Meta   map[string]Text
+	Groups []*Group
+	// Requests are the sidecar blocks that stand in the job itself.
+	Requests []*Request
+	// Inherited are blocks that Nomad's parser copies into every task of the
+	// job: vault and secret. JSON has none, as it is past the parser.
+	Inherited []*sidecar.Block
+	// Opaque are parts that only evaluation could show, such as a dynamic group.
+	// A choice that concerns all groups cannot be carried out with them.
+	Opaque []Obstacle
+	Range  hcl.Range
+}
+
+// Group is a task group.
+type Group struct {
+	Name      string
+	Count     cty.Value // number, unknown where it depends on an unset variable
+	Meta      map[string]Text
+	Networks  []*Network
+	Tasks     []*Task
+	Services  []Service
+	Volumes   map[string]hcl.Range
+	Requests  []*Request
+	Inherited []*sidecar.Block
+	// Opaque are the reasons why this group cannot be changed in this form.
+	Opaque []Obstacle
+	Range  hcl.Range
+}
+
+// Network is a network block of a group. Mode is "host" where none is set.
+type Network struct {
+	Mode  string
+	Ports []Port
+	Range hcl.Range
+}
+
+// Port is a port of a group or task network. To and Static are 0 where not set.
+type Port struct {
+	Label      string
+	To, Static int
+	Range      hcl.Range
+}
+
+// Service is a service of the group or of one of its tasks. Provider is "consul"
+// where none is set, as Nomad has it.
+type Service struct {
+	Name, Port, Provider string
+	Range                hcl.Range
+}
+
+// Task is a task of the user's.
+type Task struct {
+	Name, Driver string
+	Env          map[string]Text
+	// Config holds the attributes of the driver config that could be evaluated;
+	// the others are unknown values.
+	Config map[string]Setting
+	// Ports are those of the task's own resources.network.
+	Ports []Port
+	Meta  map[string]Text
+	Range hcl.Range
+}
+
+// Text is a string and where it stands. Unknown says that its value depends on a
+// variable that has none yet.
+type Text struct {
+	Value   string
+	Unknown bool
+	Range   hcl.Range
+}
+
+// Setting is a value of a driver config and where it stands.
+type Setting struct {
+	Value cty.Value
+	Range hcl.Range
+}
+
+// Obstacle is a part of a job that cannot be edited in the form it is given in.
+type Obstacle struct {
+	What   string // such as `dynamic "group"`
+	WayOut string // one sentence
+	Range  hcl.Range
+}
+
+// Request is a sidecar block of a job file, or a -with flag.
+type Request struct {
+	Sidecar    string
+	Constraint string // version constraint, "" for any
+	Arguments  map[string]sidecar.Argument
+	Range      hcl.Range
+}
+
+// Group returns the group called name, or nil.
+func (j *Job) Group(name string) *Group {
+	for _, g := range j.Groups {
+		if g.Name == name {
+			return g
+		}
+	}
+	return nil
+}
+
+func (g *Group) taskNames() []string {
+	names := make([]string, 0, len(g.Tasks))
+	for _, t := range g.Tasks {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+func plain(m map[string]Text) map[string]string {
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		if !v.Unknown {
+			out[k] = v.Value
+		}
+	}
+	return out
+}

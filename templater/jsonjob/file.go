@@ -1,0 +1,111 @@
+package jsonjob
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+)
+
+// File is a job in JSON. Apply does not change it: it works on a copy.
+type File struct {
+	name   string
+	source []byte
+	lines  []int // where the lines of source begin
+	lead   []byte
+	rest   []byte
+	root   *node
+	job    *node
+	depth  int // of the job object
+	step   string
+	marks  []templater.Marked
+	view   *templater.Job
+	made   fragments // while edits are carried out
+}
+
+// Parse reads a job. Name is used in diagnostics. Injected parts whose marks the
+// catalog confirms are taken out; tasks with other marks are left as they are, and
+// Plan refuses to touch their group. The File is nil if there are errors.
+func Parse(src []byte, name string, catalog templater.Catalog) (*File, hcl.Diagnostics) {
+	f := &File{name: name, source: src, lines: lineStarts(src)}
+	var err error
+	f.root, f.lead, f.rest, err = parseJSON(src)
+	if err != nil {
+		at := f.at(0)
+		var syntax *syntaxError
+		if errors.As(err, &syntax) {
+			at = f.at(syntax.offset)
+		}
+		return nil, hcl.Diagnostics{errorAt(at, "Invalid JSON", fmt.Sprintf("The job is not valid JSON: %s.", err))}
+	}
+	f.job, f.depth, f.step = f.root, 0, step(f.root)
+	if inner := f.root.get("Job"); inner != nil {
+		f.job, f.depth = inner, 1
+	}
+	if f.job.kind != '{' || (f.job.member("ID") == nil && f.job.member("TaskGroups") == nil) {
+		return nil, hcl.Diagnostics{errorAt(f.at(f.job.start), "Not a job", `The JSON is neither a job nor {"Job": …}. Give what "nomad job run -output" or "nomad job inspect" print.`)}
+	}
+	f.eject(catalog)
+	f.view = f.readJob()
+	return f, nil
+}
+
+// Job is the job as injection sees it, without injected parts.
+func (f *File) Job() *templater.Job { return f.view }
+
+// Marks are those of the injected tasks that the job came with.
+func (f *File) Marks() []templater.Marked { return f.marks }
+
+// Source is the job as it was read.
+func (f *File) Source() []byte { return f.source }
+
+// Files are the sources that diagnostics of this file refer to.
+func (f *File) Files() map[string]*hcl.File {
+	return map[string]*hcl.File{f.name: {Bytes: f.source}}
+}
+
+// bytes is the job as it is now.
+func (f *File) bytes() []byte {
+	out := f.root.write(bytes.Clone(f.lead))
+	return append(out, f.rest...)
+}
+
+// layout is that of a container at a depth below the job.
+func (f *File) layout(depth int) layout {
+	l := layout{step: f.step}
+	for range f.depth + depth {
+		l.prefix += f.step
+	}
+	return l
+}
+
+// at is the place of a byte of the source.
+func (f *File) at(offset int) hcl.Range {
+	offset = min(max(offset, 0), len(f.source))
+	line := sort.SearchInts(f.lines, offset+1) // lines that begin at or before it
+	begin := f.lines[line-1]
+	pos := hcl.Pos{Line: line, Column: offset - begin + 1, Byte: offset}
+	end := pos
+	if offset < len(f.source) && f.source[offset] != '\n' {
+		end.Byte, end.Column = end.Byte+1, end.Column+1
+	}
+	return hcl.Range{Filename: f.name, Start: pos, End: end}
+}
+
+// lineStarts are the offsets at which the lines of a text begin.
+func lineStarts(src []byte) []int {
+	starts := []int{0}
+	for i, c := range src {
+		if c == '\n' {
+			starts = append(starts, i+1)
+		}
+	}
+	return starts
+}
+
+func errorAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: at.Ptr()}
+}

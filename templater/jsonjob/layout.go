@@ -1,0 +1,111 @@
+package jsonjob
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// set gives a field a value, replacing the member that Nomad would read.
+func (n *node) set(name string, v *node, l layout) {
+	if it := n.member(name); it != nil {
+		it.value = v
+		return
+	}
+	n.add(name, v, l)
+}
+
+// put gives a key of a map a value. Unlike the names of fields, such keys differ
+// by case.
+func (n *node) put(key string, v *node, l layout) {
+	for i := len(n.items) - 1; i >= 0; i-- {
+		if n.items[i].name == key {
+			n.items[i].value = v
+			return
+		}
+	}
+	n.add(key, v, l)
+}
+
+func (n *node) add(name string, v *node, l layout) {
+	key, _ := json.Marshal(name) // a string always marshals
+	colon := []byte(":")
+	if l.pretty() {
+		colon = []byte(": ")
+	}
+	n.append(&item{key: key, name: name, colon: colon, value: v}, l)
+}
+
+// append adds an item at the end, laid out as the items before it.
+func (n *node) append(it *item, l layout) {
+	if len(n.items) > 0 {
+		it.lead = bytes.Clone(n.items[len(n.items)-1].lead)
+	} else if l.pretty() {
+		it.lead, n.tail = l.line(1), l.line(0)
+	}
+	n.items = append(n.items, it)
+}
+
+// remove takes an item out.
+func (n *node) remove(i int) {
+	if i == len(n.items)-1 && i > 0 {
+		n.items[i-1].trail = nil
+	}
+	n.items = append(n.items[:i:i], n.items[i+1:]...)
+	if len(n.items) == 0 {
+		n.tail = nil
+	}
+}
+
+// container returns the array or object in a field, making it where it is absent
+// or null.
+func (n *node) container(name string, kind byte, l layout) *node {
+	if v := n.get(name); v != nil {
+		return v
+	}
+	v := &node{kind: kind, start: -1}
+	n.set(name, v, l)
+	return v
+}
+
+// layout is how the lines of a container are indented: prefix for its closing
+// bracket, one more step for its items. Without a step all is on one line.
+type layout struct{ prefix, step string }
+
+func (l layout) pretty() bool { return l.step != "" }
+
+func (l layout) deeper() layout { return layout{l.prefix + l.step, l.step} }
+
+func (l layout) line(depth int) []byte {
+	if depth > 0 {
+		return []byte("\n" + l.prefix + l.step)
+	}
+	return []byte("\n" + l.prefix)
+}
+
+// step finds the indentation of a document from its outermost object.
+func step(root *node) string {
+	if len(root.items) == 0 {
+		return ""
+	}
+	lead := root.items[0].lead
+	i := bytes.LastIndexByte(lead, '\n')
+	if i < 0 {
+		return ""
+	}
+	return string(lead[i+1:])
+}
+
+// parseValue makes a node of valid JSON, laid out to stand at l.
+func parseValue(raw []byte, l layout) *node {
+	var out bytes.Buffer
+	// Both fail on invalid JSON only, and raw comes from json.Marshal.
+	if l.pretty() {
+		_ = json.Indent(&out, raw, l.prefix, l.step)
+	} else {
+		_ = json.Compact(&out, raw)
+	}
+	s := &scanner{src: out.Bytes()}
+	n := s.value()
+	n.start = -1
+	return n
+}

@@ -1,0 +1,89 @@
+package jsonjob
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/shoenig/test/must"
+	"pgregory.net/rapid"
+)
+
+func seeds() []string {
+	return []string{
+		`{}`, ` [ ] `, `{"a" : [1, 2.50e+1 ,"x\"\\\u0000"], "b":{ "c":null}, "a":true}`, "\n{\r\n\t\"a\":\t[\n]\n}\n trailing {",
+		`{"Job":{"ID":"j","TaskGroups":[{"Name":"g","Tasks":[{"Name":"t","Driver":"pod"}]}]}}`, `"text"`, `-0.0`,
+	}
+}
+
+func TestWhatIsReadIsWritten(t *testing.T) {
+	for _, src := range seeds() {
+		root, lead, rest, err := parseJSON([]byte(src))
+		must.NoError(t, err)
+		must.Eq(t, src, string(lead)+string(root.write(nil))+string(rest))
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range seeds() {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		root, lead, rest, err := parseJSON(src)
+		must.Eq(t, err == nil, json.NewDecoder(bytes.NewReader(src)).Decode(new(any)) == nil)
+		if err == nil {
+			must.Eq(t, string(src), string(lead)+string(root.write(nil))+string(rest))
+		}
+		if job, _ := Parse(src, "job.json", &sidecar.Catalog{}); job != nil {
+			out, diags := job.Apply(nil)
+			must.False(t, diags.HasErrors())
+			must.Eq(t, string(src), string(out))
+		}
+	})
+}
+
+func TestTheLastOfSeveralKeysCountsWithoutCase(t *testing.T) {
+	root, _, _, err := parseJSON([]byte(`{"Name":"a","name":"b","NAME":"c","Other":1}`))
+	must.NoError(t, err)
+	must.Eq(t, "c", root.get("Name").str())
+	root.set("Name", &node{text: []byte(`"d"`)}, layout{})
+	must.Eq(t, `{"Name":"a","name":"b","NAME":"d","Other":1}`, string(root.write(nil)))
+}
+
+func TestAddingAndRemovingIsNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		src := rapid.SampledFrom([]string{`[1,2]`, "[\n  1,\n  2\n]", `{"a":1}`, `{ "a": 1 , "b" : 2 }`}).Draw(t, "src")
+		root, _, _, err := parseJSON([]byte(src))
+		must.NoError(t, err)
+		n := rapid.IntRange(1, 4).Draw(t, "items")
+		for range n {
+			root.append(&item{value: &node{text: []byte("3")}}, layout{step: "  "})
+		}
+		for range n {
+			root.remove(len(root.items) - 1)
+		}
+		must.Eq(t, src, string(root.write(nil)))
+	})
+}
+
+func TestSyntaxErrorsHaveAPlace(t *testing.T) {
+	for src, line := range map[string]int{"{\n\"a\": }": 2, "{\n\n": 3, "": 1, "{\"a\":1\n,,}": 2} {
+		_, diags := Parse([]byte(src), "job.json", &sidecar.Catalog{})
+		must.Len(t, 1, diags)
+		must.Eq(t, "Invalid JSON", diags[0].Summary)
+		must.Eq(t, line, diags[0].Subject.Start.Line, must.Sprintf("%q", src))
+	}
+}
+
+func TestABlockThatNomadDoesNotKnowIsAnError(t *testing.T) {
+	f, diags := Parse([]byte(`{"ID":"j","TaskGroups":[{"Name":"g"}]}`), "job.json", &sidecar.Catalog{})
+	must.False(t, diags.HasErrors())
+	task := &sidecar.Block{Type: "task", Labels: []string{"t"}, Body: sidecar.Body{&sidecar.Block{Type: "confg"}}}
+	_, diags = f.Apply([]templater.Edit{&templater.AddTask{Group: "g", Task: task}})
+	must.Eq(t, hcl.DiagError, diags[0].Severity)
+	must.StrContains(t, diags[0].Detail, `task "t"`)
+	must.StrContains(t, diags[0].Detail, "confg")
+}

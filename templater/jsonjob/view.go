@@ -1,0 +1,127 @@
+package jsonjob
+
+import (
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+)
+
+// readJob reads what injection needs to see. Absent fields get the defaults that
+// Nomad gives them.
+func (f *File) readJob() *templater.Job {
+	j := &templater.Job{
+		ID: f.job.get("ID").str(), Name: f.job.get("Name").str(),
+		Namespace: or(f.job.get("Namespace").str(), "default"),
+		Type:      or(f.job.get("Type").str(), "service"),
+		Region:    or(f.job.get("Region").str(), "global"),
+		Meta:      f.texts(f.job.get("Meta")),
+		Range:     f.at(f.job.start),
+	}
+	j.Name = or(j.Name, j.ID)
+	for _, g := range f.job.get("TaskGroups").elements() {
+		if g.kind == '{' {
+			j.Groups = append(j.Groups, f.group(g))
+		}
+	}
+	return j
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func (f *File) group(n *node) *templater.Group {
+	g := &templater.Group{
+		Name: n.get("Name").str(), Count: cty.NumberIntVal(1), Meta: f.texts(n.get("Meta")),
+		Volumes: map[string]hcl.Range{}, Range: f.at(n.start),
+	}
+	if c := n.get("Count"); c != nil {
+		g.Count = cty.NumberIntVal(int64(c.number()))
+	}
+	for _, net := range n.get("Networks").elements() {
+		g.Networks = append(g.Networks, &templater.Network{
+			Mode: or(net.get("Mode").str(), "host"), Ports: f.ports(net), Range: f.at(net.start),
+		})
+	}
+	g.Services = f.services(nil, n)
+	if v := n.get("Volumes"); v != nil {
+		for _, it := range v.items {
+			g.Volumes[it.name] = f.at(it.value.start)
+		}
+	}
+	for _, t := range n.get("Tasks").elements() {
+		if t.kind != '{' {
+			continue
+		}
+		g.Services = f.services(g.Services, t)
+		g.Tasks = append(g.Tasks, f.task(t))
+	}
+	return g
+}
+
+func (f *File) services(to []templater.Service, n *node) []templater.Service {
+	for _, s := range n.get("Services").elements() {
+		to = append(to, templater.Service{
+			Name: s.get("Name").str(), Port: s.get("PortLabel").str(),
+			Provider: or(s.get("Provider").str(), "consul"), Range: f.at(s.start),
+		})
+	}
+	return to
+}
+
+func (f *File) ports(network *node) []templater.Port {
+	var ports []templater.Port
+	for _, field := range []string{"DynamicPorts", "ReservedPorts"} {
+		for _, p := range network.get(field).elements() {
+			ports = append(ports, templater.Port{
+				Label: p.get("Label").str(), To: p.get("To").number(), Static: p.get("Value").number(), Range: f.at(p.start),
+			})
+		}
+	}
+	return ports
+}
+
+func (f *File) task(n *node) *templater.Task {
+	t := &templater.Task{
+		Name: n.get("Name").str(), Driver: n.get("Driver").str(),
+		Env: f.texts(n.get("Env")), Meta: f.texts(n.get("Meta")),
+		Config: map[string]templater.Setting{}, Range: f.at(n.start),
+	}
+	if c := n.get("Config"); c != nil {
+		for _, it := range c.items {
+			t.Config[it.name] = templater.Setting{Value: toCty(it.value), Range: f.at(it.value.start)}
+		}
+	}
+	for _, net := range n.get("Resources").get("Networks").elements() {
+		t.Ports = append(t.Ports, f.ports(net)...)
+	}
+	return t
+}
+
+func (f *File) texts(n *node) map[string]templater.Text {
+	out := map[string]templater.Text{}
+	if n == nil {
+		return out
+	}
+	for _, it := range n.items {
+		out[it.name] = templater.Text{Value: it.value.str(), Range: f.at(it.value.start)}
+	}
+	return out
+}
+
+func toCty(n *node) cty.Value {
+	raw := n.write(nil)
+	t, err := ctyjson.ImpliedType(raw)
+	if err != nil {
+		return cty.DynamicVal
+	}
+	v, err := ctyjson.Unmarshal(raw, t)
+	if err != nil {
+		return cty.DynamicVal
+	}
+	return v
+}

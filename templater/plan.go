@@ -1,0 +1,180 @@
+package templater
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// PodDriver is the task driver whose config the templater may change.
+const PodDriver = "pod"
+
+// Plan computes the edits that carry out the choices, in the order to apply them.
+// Anything that would change what the user wrote, or clash with it, is an error
+// that names both sides; with an error there are no edits.
+func Plan(job *Job, choices []*Choice) ([]Edit, hcl.Diagnostics) {
+	p := &planner{job: job}
+	groups := map[*Group]*groupState{}
+	for _, c := range choices {
+		st := groups[c.Group]
+		if st == nil {
+			st = newGroupState(c.Group)
+			groups[c.Group] = st
+			if p.refuse(c) {
+				st.refused = true
+			}
+		}
+		if !st.refused {
+			p.inject(st, c)
+		}
+	}
+	if p.diags.HasErrors() {
+		return nil, p.diags
+	}
+	return p.edits, p.diags
+}
+
+type planner struct {
+	job   *Job
+	edits []Edit
+	diags hcl.Diagnostics
+}
+
+func (p *planner) add(e Edit) { p.edits = append(p.edits, e) }
+
+// conflict is an error about something of the user's, at; it says what the
+// sidecar wants and how to mend it.
+func (p *planner) conflict(at hcl.Range, summary, format string, args ...any) {
+	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...)}
+	if at != (hcl.Range{}) {
+		d.Subject = at.Ptr()
+	}
+	p.diags = append(p.diags, d)
+}
+
+// refuse reports what keeps a group from being changed at all.
+func (p *planner) refuse(c *Choice) bool {
+	before := len(p.diags)
+	for _, o := range c.Group.Opaque {
+		p.conflict(o.Range, "Cannot inject here", "Sidecar %q was chosen for group %q, but it has %s. %s", c.Definition.Name, c.Group.Name, o.What, o.WayOut)
+	}
+	for _, t := range c.Group.Tasks {
+		if m := ReadMark(plain(t.Meta)); m != nil {
+			p.conflict(t.Range, "Task with marks of a sidecar", "Task %q of group %q carries the marks of sidecar %q, but it is not as the injection left it, so it can be neither replaced nor taken for an app task. Remove the task, or the sidecar.* keys from its meta.", t.Name, c.Group.Name, m.Name)
+		}
+	}
+	return len(p.diags) > before
+}
+
+func (p *planner) inject(st *groupState, c *Choice) {
+	inst, diags := c.Definition.Evaluate(p.scope(c.Group), c.Values)
+	p.diags = append(p.diags, diags...)
+	if diags.HasErrors() {
+		return
+	}
+	x := &injection{planner: p, state: st, choice: c, def: c.Definition, added: &Added{}}
+	if !x.network(inst) {
+		return
+	}
+	x.ports(inst)
+	x.volumes(inst)
+	x.services(inst)
+	x.env(inst)
+	x.share()
+	x.config(inst)
+	x.blocks(inst)
+	x.tasks(inst)
+}
+
+func (p *planner) scope(g *Group) sidecar.Scope {
+	return sidecar.Scope{
+		JobID: p.job.ID, JobName: p.job.Name, Namespace: p.job.Namespace, JobType: p.job.Type, Region: p.job.Region,
+		JobMeta: plain(p.job.Meta), GroupName: g.Name, Count: g.Count, GroupMeta: plain(g.Meta), AppTasks: g.taskNames(),
+	}
+}
+
+// owner says who has something: the user or an earlier sidecar.
+type owner struct {
+	who string
+	at  hcl.Range
+}
+
+func (o owner) String() string {
+	if o.at == (hcl.Range{}) {
+		return o.who
+	}
+	return fmt.Sprintf("%s (%s)", o.who, o.at)
+}
+
+// groupState is what a group has, with what was planned for it so far.
+type groupState struct {
+	group   *Group
+	refused bool
+	tasks   map[string]owner // by name as the environment spells it
+	ports   map[string]owner // by label as the environment spells it
+	inside  map[int]owner    // ports inside the pod
+	env     map[string]map[string]envValue
+	config  map[string]map[string]cty.Value
+	volumes map[string]owner
+	service map[string]owner // name and port
+	// provider of the group's services, "" if there are none yet.
+	provider   string
+	providerOf owner
+}
+
+type envValue struct {
+	text Text
+	of   owner
+}
+
+func newGroupState(g *Group) *groupState {
+	st := &groupState{
+		group: g, tasks: map[string]owner{}, ports: map[string]owner{}, inside: map[int]owner{},
+		env: map[string]map[string]envValue{}, config: map[string]map[string]cty.Value{},
+		volumes: map[string]owner{}, service: map[string]owner{},
+	}
+	for _, n := range g.Networks {
+		for _, port := range n.Ports {
+			st.port(port, "the group's network")
+		}
+	}
+	for _, t := range g.Tasks {
+		st.tasks[envSpelling(t.Name)] = owner{fmt.Sprintf("task %q", t.Name), t.Range}
+		for _, port := range t.Ports {
+			st.port(port, fmt.Sprintf("task %q", t.Name))
+		}
+		st.env[t.Name], st.config[t.Name] = map[string]envValue{}, map[string]cty.Value{}
+		for k, v := range t.Env {
+			st.env[t.Name][k] = envValue{v, owner{fmt.Sprintf("task %q", t.Name), v.Range}}
+		}
+		for k, v := range t.Config {
+			st.config[t.Name][k] = v.Value
+		}
+	}
+	for name, at := range g.Volumes {
+		st.volumes[name] = owner{"the group", at}
+	}
+	for _, s := range g.Services {
+		of := owner{fmt.Sprintf("service %q", s.Name), s.Range}
+		st.service[s.Name+"\x00"+s.Port] = of
+		if st.provider == "" {
+			st.provider, st.providerOf = s.Provider, of
+		}
+	}
+	return st
+}
+
+func (st *groupState) port(port Port, who string) {
+	of := owner{fmt.Sprintf("port %q of %s", port.Label, who), port.Range}
+	st.ports[envSpelling(port.Label)] = of
+	// Without "to", a port has the same number inside: structs.NetworkResource.
+	inside := port.To
+	if inside == 0 {
+		inside = port.Static
+	}
+	if inside > 0 {
+		st.inside[inside] = of
+	}
+}

@@ -1,0 +1,59 @@
+package templater
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// Reconcile compares the injected tasks that a job came with to what is chosen
+// for it now. With keep the job stays as it is: nothing is chosen. Else the
+// choices replace what was injected before, and it is an error if they would lose
+// a sidecar, since only the one who chose it by a flag can choose it again.
+func Reconcile(marks []Marked, choices []*Choice, catalog Catalog) (keep bool, diags hcl.Diagnostics) {
+	if len(marks) == 0 {
+		return false, nil
+	}
+	chosen := map[string]bool{}
+	for _, c := range choices {
+		chosen[c.Group.Name+"/"+c.Definition.Name] = true
+	}
+	told := map[string]bool{}
+	for _, m := range marks {
+		if doubt := m.Mark.Doubt(catalog, m.Task); doubt != "" {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Doubtful marks",
+				Detail: fmt.Sprintf("Task %q of group %q carries the marks of sidecar %q, but %s.", m.Task, m.Group, m.Mark.Name, doubt)})
+			continue
+		}
+		key := m.Group + "/" + m.Mark.Name
+		if len(choices) == 0 || chosen[key] || told[key] {
+			continue
+		}
+		told[key] = true
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Sidecar would be lost",
+			Detail: fmt.Sprintf("The job already holds sidecar %q in group %q (chosen by %s), which nothing chooses now. Choose it again, for instance with -with %s, or start from the job as it was before.", m.Mark.Name, m.Group, m.Mark.Origin, m.Mark.Name)})
+	}
+	return len(choices) == 0, diags
+}
+
+// Reveal completes the view of a job file with that of the same job after
+// evaluation: groups that the text could not show, and those that it could not
+// change, are taken from evaluated; choices and ranges of the rest stay.
+func Reveal(text, evaluated *Job) *Job {
+	out := *text
+	out.Groups, out.Opaque = nil, nil
+	for _, g := range evaluated.Groups {
+		seen := text.Group(g.Name)
+		switch {
+		case seen == nil:
+		case len(seen.Opaque) == 0:
+			g = seen
+		default:
+			c := *g
+			c.Requests, c.Inherited, c.Range = seen.Requests, seen.Inherited, seen.Range
+			g = &c
+		}
+		out.Groups = append(out.Groups, g)
+	}
+	return &out
+}

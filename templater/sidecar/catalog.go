@@ -1,0 +1,114 @@
+package sidecar
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-version"
+	"github.com/hashicorp/hcl/v2"
+)
+
+// Suffix ends the name of every definition file.
+const Suffix = ".sidecar.hcl"
+
+// Catalog is a set of definitions, by name and version. The zero value is empty.
+type Catalog struct {
+	byName map[string][]*Definition // newest first
+	files  map[string]*hcl.File
+}
+
+// Load reads every *.sidecar.hcl file below the root of fsys into the catalog.
+// Prefix is put before file names in diagnostics. A definition whose name and
+// version the catalog already has from an earlier Load is left out, so that the
+// catalog loaded first wins; twice within one Load is an error.
+func (c *Catalog) Load(fsys fs.FS, prefix string) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	var loaded []*Definition
+	if c.files == nil {
+		c.byName, c.files = map[string][]*Definition{}, map[string]*hcl.File{}
+	}
+	err := fs.WalkDir(fsys, ".", func(p string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(p, Suffix) {
+			return err
+		}
+		src, err := fs.ReadFile(fsys, p)
+		if err != nil {
+			return err
+		}
+		name := path.Join(prefix, p)
+		c.files[name] = &hcl.File{Bytes: src}
+		d, more := Parse(src, name)
+		diags = append(diags, more...)
+		if d != nil {
+			loaded = append(loaded, d)
+		}
+		return nil
+	})
+	if err != nil {
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Cannot read catalog",
+			Detail: fmt.Sprintf("%s: %s. Check -catalog and NOMAD_SIDECAR_CATALOG.", prefix, err)})
+	}
+	return append(diags, c.add(loaded)...)
+}
+
+func (c *Catalog) add(loaded []*Definition) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	fresh := map[string]*Definition{}
+	for _, d := range loaded {
+		key := d.Name + "@" + d.Version.String()
+		if first := fresh[key]; first != nil {
+			diags = append(diags, errorAt(d.Range, "Duplicate sidecar", fmt.Sprintf(
+				"Sidecar %q version %s is already defined at %s. Give one of them another version or name.", d.Name, d.Version, first.Range)))
+			continue
+		}
+		fresh[key] = d
+		known := slices.ContainsFunc(c.byName[d.Name], func(o *Definition) bool { return o.Version.Equal(d.Version) })
+		if known {
+			continue
+		}
+		c.byName[d.Name] = append(c.byName[d.Name], d)
+		slices.SortStableFunc(c.byName[d.Name], func(x, y *Definition) int { return y.Version.Compare(x.Version) })
+	}
+	return diags
+}
+
+// Files returns the sources that were read, for showing diagnostics.
+func (c *Catalog) Files() map[string]*hcl.File { return c.files }
+
+// Definitions returns all definitions, by name and then newest first.
+func (c *Catalog) Definitions() []*Definition {
+	var out []*Definition
+	for _, name := range c.Names() {
+		out = append(out, c.byName[name]...)
+	}
+	return out
+}
+
+// Names returns the sorted names of the sidecars.
+func (c *Catalog) Names() []string { return sortedKeys(c.byName) }
+
+// Versions returns the definitions called name, newest first.
+func (c *Catalog) Versions(name string) []*Definition { return slices.Clone(c.byName[name]) }
+
+// Find returns the newest definition called name that meets every constraint, or
+// nil. Pre-releases are found only where a constraint names one, as go-version
+// has it, or where there is no constraint and nothing else.
+func (c *Catalog) Find(name string, constraints ...version.Constraints) *Definition {
+	versions := c.byName[name]
+	for _, d := range versions {
+		ok := true
+		for _, con := range constraints {
+			ok = ok && con.Check(d.Version)
+		}
+		if ok && (len(constraints) > 0 || d.Version.Prerelease() == "") {
+			return d
+		}
+	}
+	if len(constraints) == 0 && len(versions) > 0 {
+		return versions[0]
+	}
+	return nil
+}

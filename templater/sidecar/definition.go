@@ -1,0 +1,221 @@
+package sidecar
+
+import (
+	"fmt"
+	"regexp"
+
+	"github.com/hashicorp/go-version"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// Definition is one parsed and checked sidecar definition. It is never changed
+// by use, so that one Definition may serve many goroutines.
+type Definition struct {
+	Name       string
+	Version    *version.Version
+	Summary    string
+	Parameters []*Parameter
+	API        API
+	Requires   Requires
+	// Digest is "sha256:" and the hash of what the definition means: comments,
+	// layout, summaries and descriptions do not count.
+	Digest string
+	// Range is the header of the sidecar block.
+	Range hcl.Range
+
+	file     *hcl.File
+	tasks    []*hclsyntax.Block
+	services []*hclsyntax.Block
+	volumes  []*hclsyntax.Block
+	app      *hclsyntax.Block
+}
+
+// API is what a sidecar offers: each item is declared by the definition,
+// and ports and environment are checked against the group and set there.
+type API struct {
+	Ports       []*Port
+	Directories []*Directory
+	Env         []*Env
+	Signals     []*Signal
+}
+
+// Port is a port that the sidecar listens on inside the pod.
+type Port struct {
+	Label       string
+	Description string
+	Range       hcl.Range
+	to          hcl.Expression
+}
+
+// Directory is a path, relative to the allocation directory's mount points, that
+// the sidecar reads or writes. Access is "read", "write" or "readwrite".
+type Directory struct {
+	Path        string
+	Access      string
+	Description string
+	Range       hcl.Range
+}
+
+// Env is an environment variable that app tasks get.
+type Env struct {
+	Name        string
+	Description string
+	Range       hcl.Range
+	value       hcl.Expression
+}
+
+// Signal is a signal that the sidecar reacts to.
+type Signal struct {
+	Name        string
+	Description string
+	Range       hcl.Range
+}
+
+// Requires is what a sidecar needs of the group it is put in.
+type Requires struct {
+	// Network lists network modes: "bridge", "cni" (any cni/ network), "host",
+	// "none". Empty means any.
+	Network []string
+	// Share lists namespaces that the app tasks must share with the pod.
+	Share []string
+	// Nomad constrains Nomad's version; nil means any.
+	Nomad version.Constraints
+	// After names sidecars that come earlier, where they are present.
+	After []string
+	Range hcl.Range
+}
+
+// File is the parsed source, for showing diagnostics.
+func (d *Definition) File() *hcl.File { return d.file }
+
+// Filename is the name that the definition was parsed under.
+func (d *Definition) Filename() string { return d.Range.Filename }
+
+// reservedNames cannot name a sidecar, as "sidecar.<name>" is a key of ours in meta.
+var reservedNames = map[string]bool{
+	"inject": true, "exclude": true, "name": true, "version": true,
+	"digest": true, "origin": true, "added": true,
+}
+
+var sidecarName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
+
+// Parse reads one definition file. The result is nil if there are errors.
+func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
+	file, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	content, diags := file.Body.Content(fileSchema())
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	if len(content.Blocks) != 1 {
+		at := file.Body.MissingItemRange()
+		if len(content.Blocks) > 1 {
+			at = content.Blocks[1].DefRange
+		}
+		return nil, hcl.Diagnostics{errorAt(at, "Not one sidecar",
+			`A definition file holds exactly one sidecar "name" { … } block.`)}
+	}
+	d := &Definition{file: file}
+	diags = d.decode(content.Blocks[0])
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	diags = append(diags, d.checkReferences()...)
+	diags = append(diags, d.checkDefaults()...)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	d.Digest = digest(src, content.Blocks[0])
+	return d, diags
+}
+
+func (d *Definition) decode(b *hcl.Block) hcl.Diagnostics {
+	d.Name, d.Range = b.Labels[0], b.DefRange
+	var diags hcl.Diagnostics
+	if !sidecarName.MatchString(d.Name) || reservedNames[d.Name] {
+		diags = append(diags, errorAt(b.LabelRanges[0], "Invalid sidecar name",
+			fmt.Sprintf("%q cannot name a sidecar: use lower-case letters, digits and dashes, starting with a letter, at most 63, and none of inject, exclude, name, version, digest, origin, added.", d.Name)))
+	}
+	content, more := b.Body.Content(sidecarSchema())
+	diags = append(diags, more...)
+	if attr := content.Attributes["version"]; attr != nil {
+		diags = append(diags, d.decodeVersion(attr)...)
+	}
+	if attr := content.Attributes["summary"]; attr != nil {
+		diags = append(diags, gohcl.DecodeExpression(attr.Expr, nil, &d.Summary)...)
+	}
+	for _, blk := range content.Blocks {
+		diags = append(diags, d.decodeBlock(blk)...)
+	}
+	if len(d.tasks)+len(d.services)+len(d.volumes) == 0 && d.app == nil && !diags.HasErrors() {
+		diags = append(diags, errorAt(b.DefRange, "Nothing to inject",
+			fmt.Sprintf("Sidecar %q has no task, service, volume or app block. Add what it should bring.", d.Name)))
+	}
+	return append(diags, d.checkUnique()...)
+}
+
+func (d *Definition) decodeVersion(attr *hcl.Attribute) hcl.Diagnostics {
+	var text string
+	diags := gohcl.DecodeExpression(attr.Expr, nil, &text)
+	if diags.HasErrors() {
+		return diags
+	}
+	v, err := version.NewSemver(text)
+	if err != nil {
+		return hcl.Diagnostics{errorAt(attr.Expr.Range(), "Invalid version",
+			fmt.Sprintf("%q is not a semantic version such as 1.0.0.", text))}
+	}
+	d.Version = v
+	return nil
+}
+
+func (d *Definition) decodeBlock(b *hcl.Block) hcl.Diagnostics {
+	native := nativeBlock(d.file, b)
+	switch b.Type {
+	case "parameter":
+		p, diags := decodeParameter(b)
+		if p != nil {
+			d.Parameters = append(d.Parameters, p)
+		}
+		return diags
+	case "api":
+		return d.decodeAPI(b)
+	case "requires":
+		return d.decodeRequires(b)
+	case "task":
+		d.tasks = append(d.tasks, native)
+		return checkTask(native)
+	case "service":
+		d.services = append(d.services, native)
+	case "volume":
+		d.volumes = append(d.volumes, native)
+	case "app":
+		if d.app != nil {
+			return hcl.Diagnostics{errorAt(b.DefRange, "Duplicate app block", "Only one app block is allowed.")}
+		}
+		d.app = native
+		_, diags := b.Body.Content(appSchema())
+		return diags
+	}
+	return nil
+}
+
+// nativeBlock finds the syntax node behind a decoded block.
+func nativeBlock(file *hcl.File, b *hcl.Block) *hclsyntax.Block {
+	for _, sc := range file.Body.(*hclsyntax.Body).Blocks {
+		for _, n := range sc.Body.Blocks {
+			if n.TypeRange.Start.Byte == b.TypeRange.Start.Byte {
+				return n
+			}
+		}
+	}
+	return nil
+}
+
+func errorAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: at.Ptr()}
+}

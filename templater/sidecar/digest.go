@@ -1,0 +1,63 @@
+package sidecar
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// digest hashes the tokens of a definition without comments and line ends, with
+// the attributes of each body in the order of their names, and without the texts
+// that only inform people.
+func digest(src []byte, b *hcl.Block) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "sidecar %q\n", b.Labels[0])
+	digestBody(h, src, b.Body.(*hclsyntax.Body), true)
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// digestBody hashes a body; prose says that summary and description only inform.
+func digestBody(h io.Writer, src []byte, b *hclsyntax.Body, prose bool) {
+	attributes := sortedAttributes(b)
+	slices.SortFunc(attributes, func(x, y *hclsyntax.Attribute) int {
+		if x.Name < y.Name {
+			return -1
+		}
+		return 1
+	})
+	for _, a := range attributes {
+		if prose && (a.Name == "summary" || a.Name == "description") {
+			continue
+		}
+		fmt.Fprintf(h, "attr %q\n", a.Name)
+		r := a.Expr.Range()
+		// The lexer was happy with the whole file, so it is with a part of it.
+		tokens, _ := hclsyntax.LexExpression(src[r.Start.Byte:r.End.Byte], "", hcl.InitialPos)
+		for _, t := range tokens {
+			switch t.Type {
+			case hclsyntax.TokenComment, hclsyntax.TokenNewline, hclsyntax.TokenEOF:
+			default:
+				fmt.Fprintf(h, "token %d %q\n", t.Type, t.Bytes)
+			}
+		}
+	}
+	for _, blk := range b.Blocks {
+		fmt.Fprintf(h, "block %q %q {\n", blk.Type, blk.Labels)
+		digestBody(h, src, blk.Body, prose && isOurs(blk.Type))
+		fmt.Fprintf(h, "}\n")
+	}
+}
+
+// isOurs tells the blocks of the definition schema from those of Nomad.
+func isOurs(blockType string) bool {
+	switch blockType {
+	case "parameter", "api", "port", "directory", "env", "signal", "requires":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,284 @@
+package sidecar
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+)
+
+// Scope is what expressions of a definition see of the job, as it is without
+// any sidecar. Fields that are not known before the job is parsed are unknown
+// values; a definition that uses one gets an error.
+type Scope struct {
+	JobID, JobName, Namespace, JobType, Region string
+
+	JobMeta   map[string]string
+	GroupName string
+	Count     cty.Value // number
+	GroupMeta map[string]string
+	AppTasks  []string
+}
+
+// Instance is a definition with all expressions evaluated for one group.
+type Instance struct {
+	Ports    []InstancePort
+	Env      []*Attr // for app tasks; strings
+	Config   []*Attr // for the driver config of app tasks
+	App      []*Block
+	Tasks    []*Block
+	Services []*Block
+	Volumes  []*Block
+}
+
+// InstancePort is a port to add to the group's network. To is the port inside
+// the pod, 0 where the definition does not fix it.
+type InstancePort struct {
+	Label string
+	To    int
+	Range hcl.Range
+}
+
+// Evaluate computes what the definition brings into a group. Values come from Bind.
+func (d *Definition) Evaluate(scope Scope, values map[string]cty.Value) (*Instance, hcl.Diagnostics) {
+	e := &evaluator{ctx: d.context(scope, values)}
+	inst := &Instance{}
+	for _, p := range d.API.Ports {
+		inst.Ports = append(inst.Ports, InstancePort{Label: p.Label, To: e.port(p), Range: p.Range})
+	}
+	for _, v := range d.API.Env {
+		if a := e.attribute(v.Name, v.value, v.Range); a != nil {
+			inst.Env = append(inst.Env, e.text(a))
+		}
+	}
+	for _, b := range d.tasks {
+		inst.Tasks = append(inst.Tasks, e.block(b))
+	}
+	for _, b := range d.services {
+		inst.Services = append(inst.Services, e.block(b))
+	}
+	for _, b := range d.volumes {
+		inst.Volumes = append(inst.Volumes, e.block(b))
+	}
+	if d.app != nil {
+		e.app(inst, d.app)
+	}
+	for _, t := range inst.Tasks {
+		e.meta(t)
+	}
+	if e.diags.HasErrors() {
+		return nil, e.diags
+	}
+	return inst, nil
+}
+
+func (d *Definition) context(s Scope, values map[string]cty.Value) *hcl.EvalContext {
+	src := d.file.Bytes
+	count := s.Count
+	if count == cty.NilVal {
+		count = cty.UnknownVal(cty.Number)
+	}
+	tasks := make([]cty.Value, 0, len(s.AppTasks))
+	for _, t := range s.AppTasks {
+		tasks = append(tasks, cty.StringVal(t))
+	}
+	appTasks := cty.ListValEmpty(cty.String)
+	if len(tasks) > 0 {
+		appTasks = cty.ListVal(tasks)
+	}
+	return &hcl.EvalContext{
+		Functions: functions(),
+		Variables: map[string]cty.Value{
+			"param": cty.ObjectVal(values),
+			"job": cty.ObjectVal(map[string]cty.Value{
+				"id": cty.StringVal(s.JobID), "name": cty.StringVal(s.JobName),
+				"namespace": cty.StringVal(s.Namespace), "type": cty.StringVal(s.JobType),
+				"region": cty.StringVal(s.Region), "meta": stringMap(s.JobMeta),
+			}),
+			"group": cty.ObjectVal(map[string]cty.Value{
+				"name": cty.StringVal(s.GroupName), "count": count, "meta": stringMap(s.GroupMeta),
+			}),
+			"app": cty.ObjectVal(map[string]cty.Value{"tasks": appTasks}),
+		},
+		UndefinedVariable: func(t hcl.Traversal) (cty.Value, hcl.Diagnostics) {
+			r := t.SourceRange()
+			return cty.StringVal("${" + string(src[r.Start.Byte:r.End.Byte]) + "}"), nil
+		},
+	}
+}
+
+func stringMap(m map[string]string) cty.Value {
+	if len(m) == 0 {
+		return cty.MapValEmpty(cty.String)
+	}
+	out := make(map[string]cty.Value, len(m))
+	for k, v := range m {
+		out[k] = cty.StringVal(v)
+	}
+	return cty.MapVal(out)
+}
+
+// evaluator collects diagnostics while it walks a definition.
+type evaluator struct {
+	ctx   *hcl.EvalContext
+	diags hcl.Diagnostics
+}
+
+func (e *evaluator) fail(at hcl.Range, summary, detail string) {
+	e.diags = append(e.diags, errorAt(at, summary, detail))
+}
+
+// attribute evaluates one attribute; nil if it is null or wrong.
+func (e *evaluator) attribute(name string, expr hcl.Expression, at hcl.Range) *Attr {
+	v, diags := expr.Value(e.ctx)
+	e.diags = append(e.diags, diags...)
+	if diags.HasErrors() || v.IsNull() {
+		return nil
+	}
+	if !v.IsWhollyKnown() {
+		e.fail(expr.Range(), "Value not known", fmt.Sprintf(
+			"%s depends on something that is only known once the job is parsed. Give the job's variables with -var or -var-file.", name))
+		return nil
+	}
+	if hasHugeNumber(v) {
+		e.fail(expr.Range(), "Number out of range", fmt.Sprintf("%s holds a number that is too large or too small to write down.", name))
+		return nil
+	}
+	return &Attr{Name: name, Value: withoutNulls(v), Range: at}
+}
+
+// hasHugeNumber finds numbers such as 1e999999999, whose digits would take minutes
+// and gigabytes to write.
+func hasHugeNumber(v cty.Value) bool {
+	const limit = 4096 // bits
+	found := false
+	_ = cty.Walk(v, func(_ cty.Path, e cty.Value) (bool, error) {
+		if e.Type() == cty.Number && e.IsKnown() && !e.IsNull() {
+			exp := e.AsBigFloat().MantExp(nil)
+			found = found || exp > limit || exp < -limit
+		}
+		return true, nil
+	})
+	return found
+}
+
+// withoutNulls leaves attributes of objects out that are null, at any depth.
+func withoutNulls(v cty.Value) cty.Value {
+	t := v.Type()
+	switch {
+	case v.IsNull() || (!t.IsObjectType() && !t.IsTupleType()):
+		return v
+	case t.IsTupleType():
+		var out []cty.Value
+		for it := v.ElementIterator(); it.Next(); {
+			_, e := it.Element()
+			out = append(out, withoutNulls(e))
+		}
+		return cty.TupleVal(out)
+	}
+	out := map[string]cty.Value{}
+	for k, e := range v.AsValueMap() {
+		if !e.IsNull() {
+			out[k] = withoutNulls(e)
+		}
+	}
+	return cty.ObjectVal(out)
+}
+
+func (e *evaluator) block(b *hclsyntax.Block) *Block {
+	return &Block{Type: b.Type, Labels: slices.Clone(b.Labels), Body: e.body(b.Body), Range: b.DefRange()}
+}
+
+func (e *evaluator) body(b *hclsyntax.Body) Body {
+	type placed struct {
+		start int
+		item  Item
+	}
+	var items []placed
+	for _, a := range sortedAttributes(b) {
+		if attr := e.attribute(a.Name, a.Expr, a.SrcRange); attr != nil {
+			items = append(items, placed{a.SrcRange.Start.Byte, attr})
+		}
+	}
+	for _, blk := range b.Blocks {
+		items = append(items, placed{blk.TypeRange.Start.Byte, e.block(blk)})
+	}
+	slices.SortStableFunc(items, func(x, y placed) int { return x.start - y.start })
+	body := make(Body, 0, len(items))
+	for _, it := range items {
+		body = append(body, it.item)
+	}
+	return body
+}
+
+func (e *evaluator) port(p *Port) int {
+	if p.to == nil {
+		return 0
+	}
+	a := e.attribute("to", p.to, p.Range)
+	if a == nil {
+		return 0
+	}
+	n, err := convert.Convert(a.Value, cty.Number)
+	if err == nil {
+		to, _ := n.AsBigFloat().Int64()
+		if n.AsBigFloat().IsInt() && to >= 1 && to <= 65535 {
+			return int(to)
+		}
+	}
+	e.fail(p.to.Range(), "Invalid port", fmt.Sprintf("Port %q must lead to a number from 1 to 65535.", p.Label))
+	return 0
+}
+
+// text makes the value of an environment variable a string.
+func (e *evaluator) text(a *Attr) *Attr {
+	v, err := convert.Convert(a.Value, cty.String)
+	if err != nil {
+		e.fail(a.Range, "Invalid environment variable", fmt.Sprintf("The value of %s must be a string.", a.Name))
+		return a
+	}
+	return &Attr{Name: a.Name, Value: v, Range: a.Range}
+}
+
+func (e *evaluator) app(inst *Instance, app *hclsyntax.Block) {
+	for _, b := range app.Body.Blocks {
+		blk := e.block(b)
+		if b.Type != "env" && b.Type != "config" {
+			inst.App = append(inst.App, blk)
+			continue
+		}
+		for _, it := range blk.Body {
+			a, ok := it.(*Attr)
+			if !ok {
+				e.fail(it.(*Block).Range, "Invalid block", fmt.Sprintf("app.%s holds attributes only.", b.Type))
+				continue
+			}
+			if b.Type == "env" {
+				inst.Env = append(inst.Env, e.text(a))
+			} else {
+				inst.Config = append(inst.Config, a)
+			}
+		}
+	}
+}
+
+// meta makes a task's meta a map of strings that leaves our own keys alone.
+func (e *evaluator) meta(t *Block) {
+	check := func(v cty.Value, at hcl.Range) {
+		if !v.CanIterateElements() || v.Type().IsTupleType() || v.Type().IsListType() {
+			e.fail(at, "Invalid meta", "meta must be a map of strings.")
+			return
+		}
+		for k := range v.AsValueMap() {
+			if len(k) > 8 && k[:8] == "sidecar." {
+				e.fail(at, "Reserved meta", fmt.Sprintf("%q is set by the injection itself; choose another key.", k))
+			}
+		}
+	}
+	if a := t.Body.Attr("meta"); a != nil {
+		check(a.Value, a.Range)
+	}
+}

@@ -1,0 +1,154 @@
+package sidecar
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/go-version"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/nomad/jobspec2"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// parserVersion is the release of Nomad whose parser is built in.
+const parserVersion = "1.11.3"
+
+// Lint returns advice on a definition as warnings, and as errors what the
+// built-in parser of Nomad does not accept in its blocks. To find the latter the
+// definition is evaluated with its defaults and made-up values; where those do not
+// fit, or requires.nomad excludes the parser's release, that check is left out.
+func (d *Definition) Lint() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	warn := func(at hcl.Range, summary, format string, args ...any) {
+		diag := errorAt(at, summary, fmt.Sprintf(format, args...))
+		diag.Severity = hcl.DiagWarning
+		diags = append(diags, diag)
+	}
+	undescribed := func(what, name, description string, at hcl.Range) {
+		if description == "" {
+			warn(at, "Missing description", "Describe %s %q for those who choose this sidecar.", what, name)
+		}
+	}
+	if d.Summary == "" {
+		warn(d.Range, "Missing summary", "Say in one sentence what sidecar %q does: summary = \"…\".", d.Name)
+	}
+	for _, p := range d.Parameters {
+		undescribed("parameter", p.Name, p.Description, p.Range)
+	}
+	for _, p := range d.API.Ports {
+		undescribed("port", p.Label, p.Description, p.Range)
+	}
+	for _, e := range d.API.Directories {
+		undescribed("directory", e.Path, e.Description, e.Range)
+	}
+	for _, e := range d.API.Env {
+		undescribed("variable", e.Name, e.Description, e.Range)
+	}
+	for _, s := range d.API.Signals {
+		undescribed("signal", s.Name, s.Description, s.Range)
+	}
+	inst, evalDiags := d.Evaluate(sampleScope(), d.sampleValues())
+	if evalDiags.HasErrors() {
+		return diags
+	}
+	for _, t := range inst.Tasks {
+		lifecycle := t.Body.Blocks("lifecycle")
+		if len(lifecycle) > 0 && len(t.Body.Blocks("restart")) == 0 {
+			warn(t.Range, "Missing restart", "Task %q sets no restart policy, so injection gives it one: 3 attempts a minute, 5s apart, mode \"delay\". Write it out, or another one.", t.Label())
+		}
+		if len(lifecycle) == 0 {
+			warn(t.Range, "Missing lifecycle", "Task %q has no lifecycle block, so it runs beside the app as a main task: the allocation does not end before it does.", t.Label())
+		}
+		if missing := d.unshared(t); missing != "" {
+			warn(t.Range, "Missing share", "The app tasks must share %q, but task %q of this sidecar does not: add it to share in its config.", missing, t.Label())
+		}
+	}
+	return append(diags, d.checkNomad(inst)...)
+}
+
+// unshared is a namespace that the app must share and the sidecar's task does not.
+func (d *Definition) unshared(t *Block) string {
+	if t.Body.String("driver") != "pod" {
+		return ""
+	}
+	share := []string{"ipc", "uts"}
+	for _, c := range t.Body.Blocks("config") {
+		if a := c.Body.Attr("share"); a != nil && a.Value.CanIterateElements() {
+			share = nil
+			for _, v := range a.Value.AsValueSlice() {
+				if v.Type() == cty.String {
+					share = append(share, v.AsString())
+				}
+			}
+		}
+	}
+	for _, ns := range d.Requires.Share {
+		if !slices.Contains(share, ns) {
+			return ns
+		}
+	}
+	return ""
+}
+
+func (d *Definition) checkNomad(inst *Instance) hcl.Diagnostics {
+	if d.Requires.Nomad != nil && !d.Requires.Nomad.Check(version.Must(version.NewVersion(parserVersion))) {
+		return nil
+	}
+	var diags hcl.Diagnostics
+	for _, b := range slices.Concat(inst.Tasks, inst.Services, inst.Volumes) {
+		text := "job \"j\" {\ngroup \"g\" {\n" + b.HCL(Style{}) + "}\n}\n"
+		_, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "block", Body: []byte(text), Strict: true})
+		if err != nil {
+			diags = append(diags, errorAt(b.Range, "Not a Nomad block", fmt.Sprintf(
+				"Nomad %s does not accept this %s block: %s. If a newer Nomad does, say so with requires { nomad = \"> %s\" }.", parserVersion, b.Type, err, parserVersion)))
+		}
+	}
+	return diags
+}
+
+func sampleScope() Scope {
+	return Scope{
+		JobID: "job", JobName: "job", Namespace: "default", JobType: "service", Region: "global",
+		GroupName: "group", Count: cty.NumberIntVal(1), AppTasks: []string{"app"},
+	}
+}
+
+func (d *Definition) sampleValues() map[string]cty.Value {
+	values := map[string]cty.Value{}
+	for _, p := range d.Parameters {
+		values[p.Name] = p.Default
+		if p.Required() {
+			values[p.Name] = sample(p.Type)
+		}
+	}
+	return values
+}
+
+// sample makes a value of a type.
+func sample(t cty.Type) cty.Value {
+	switch {
+	case t == cty.Number:
+		return cty.NumberIntVal(1)
+	case t == cty.Bool:
+		return cty.True
+	case t.IsListType():
+		return cty.ListVal([]cty.Value{sample(t.ElementType())})
+	case t.IsSetType():
+		return cty.SetVal([]cty.Value{sample(t.ElementType())})
+	case t.IsMapType():
+		return cty.MapVal(map[string]cty.Value{"key": sample(t.ElementType())})
+	case t.IsTupleType():
+		items := []cty.Value{}
+		for _, e := range t.TupleElementTypes() {
+			items = append(items, sample(e))
+		}
+		return cty.TupleVal(items)
+	case t.IsObjectType():
+		attrs := map[string]cty.Value{}
+		for k, e := range t.AttributeTypes() {
+			attrs[k] = sample(e)
+		}
+		return cty.ObjectVal(attrs)
+	}
+	return cty.StringVal("1")
+}

@@ -1,0 +1,57 @@
+package sidecar
+
+import "slices"
+
+// Reach is what a definition may change outside its own tasks, as far as its text
+// says without evaluating it.
+type Reach struct {
+	Ports, Env, Config, Volumes, Blocks []string
+	Services                            int
+}
+
+// Reach returns what the definition may change outside its own tasks.
+func (d *Definition) Reach() Reach {
+	r := Reach{Services: len(d.services)}
+	for _, p := range d.API.Ports {
+		r.Ports = append(r.Ports, p.Label)
+	}
+	for _, e := range d.API.Env {
+		r.Env = append(r.Env, e.Name)
+	}
+	for _, v := range d.volumes {
+		r.Volumes = append(r.Volumes, v.Labels[0])
+	}
+	if len(d.Requires.Share) > 0 {
+		r.Config = append(r.Config, "share")
+	}
+	if d.app == nil {
+		return r
+	}
+	for _, b := range d.app.Body.Blocks {
+		var names []string
+		for _, a := range sortedAttributes(b.Body) {
+			names = append(names, a.Name)
+		}
+		switch b.Type {
+		case "env":
+			r.Env = append(r.Env, names...)
+		case "config":
+			r.Config = append(r.Config, names...)
+		default:
+			r.Blocks = append(r.Blocks, b.Type)
+		}
+	}
+	return r
+}
+
+// TaskNames lists the names of the tasks that the definition brings.
+func (d *Definition) TaskNames() []string {
+	names := make([]string, 0, len(d.tasks))
+	for _, t := range d.tasks {
+		names = append(names, t.Labels[0])
+	}
+	return names
+}
+
+// Brings says whether the definition has a task of that name.
+func (d *Definition) Brings(task string) bool { return slices.Contains(d.TaskNames(), task) }

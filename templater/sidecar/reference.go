@@ -1,0 +1,165 @@
+package sidecar
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/nomad/jobspec2"
+	"github.com/zclconf/go-cty/cty/function"
+)
+
+// functions are Nomad's own, without those whose result changes from run to run
+// (injection must be deterministic) and without access to files.
+func functions() map[string]function.Function {
+	f := jobspec2.Functions("", false)
+	delete(f, "uuidv4")
+	delete(f, "bcrypt")
+	return f
+}
+
+// IsRuntimeReference says whether a reference is Nomad's to resolve, when the
+// task runs: https://developer.hashicorp.com/nomad/docs/reference/runtime-variable-interpolation
+func IsRuntimeReference(root string) bool {
+	switch root {
+	case "attr", "meta", "node", "env", "device", "secret":
+		return true
+	}
+	return strings.HasPrefix(root, "NOMAD_")
+}
+
+// scopeNames are the references that expressions may hold, besides param.
+func scopeNames() map[string][]string {
+	return map[string][]string{
+		"job":   {"id", "name", "namespace", "type", "region", "meta"},
+		"group": {"name", "count", "meta"},
+		"app":   {"tasks"},
+	}
+}
+
+// checkReferences finds references and functions that no evaluation could
+// resolve, so that they are known when a definition is read, not when it is used.
+func (d *Definition) checkReferences() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, p := range d.Parameters {
+		for _, v := range p.validations {
+			diags = append(diags, d.checkExpression(v.condition, false)...)
+		}
+	}
+	for _, p := range d.API.Ports {
+		if p.to != nil {
+			diags = append(diags, d.checkExpression(p.to, true)...)
+		}
+	}
+	for _, e := range d.API.Env {
+		diags = append(diags, d.checkExpression(e.value, true)...)
+	}
+	blocks := slices.Concat(d.tasks, d.services, d.volumes)
+	if d.app != nil {
+		blocks = append(blocks, d.app)
+	}
+	for _, b := range blocks {
+		diags = append(diags, d.checkBody(b.Body)...)
+	}
+	return diags
+}
+
+func (d *Definition) checkBody(b *hclsyntax.Body) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, a := range sortedAttributes(b) {
+		diags = append(diags, d.checkExpression(a.Expr, true)...)
+	}
+	for _, blk := range b.Blocks {
+		diags = append(diags, d.checkBody(blk.Body)...)
+	}
+	return diags
+}
+
+func (d *Definition) checkExpression(expr hcl.Expression, inJob bool) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, t := range expr.Variables() {
+		if diag := d.checkTraversal(t, inJob); diag != nil {
+			diags = append(diags, diag)
+		}
+	}
+	if node, ok := expr.(hclsyntax.Node); ok {
+		known := functions()
+		more := hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
+			call, ok := n.(*hclsyntax.FunctionCallExpr)
+			if !ok {
+				return nil
+			}
+			if _, ok := known[call.Name]; ok {
+				return nil
+			}
+			return hcl.Diagnostics{errorAt(call.NameRange, "Unknown function",
+				fmt.Sprintf("There is no function %q here. Definitions have Nomad's HCL2 functions, without uuidv4 and bcrypt, whose results change from run to run.", call.Name))}
+		})
+		diags = append(diags, more...)
+	}
+	return diags
+}
+
+func (d *Definition) checkTraversal(t hcl.Traversal, inJob bool) *hcl.Diagnostic {
+	at := t.SourceRange()
+	root := t.RootName()
+	second := ""
+	if len(t) > 1 {
+		switch step := t[1].(type) {
+		case hcl.TraverseAttr:
+			second = step.Name
+		case hcl.TraverseIndex:
+			if step.Key.Type().FriendlyName() == "string" {
+				second = step.Key.AsString()
+			}
+		}
+	}
+	if root == "param" {
+		if second != "" && d.parameter(second) == nil {
+			return errorAt(at, "Unknown parameter", fmt.Sprintf(
+				"Sidecar %q has no parameter %q. Declare it with parameter %q { … }.", d.Name, second, second))
+		}
+		return nil
+	}
+	if !inJob {
+		return errorAt(at, "Invalid reference", "A validation sees only param.*.")
+	}
+	if names, ok := scopeNames()[root]; ok {
+		if second != "" && !slices.Contains(names, second) {
+			return errorAt(at, "Unknown reference", fmt.Sprintf(
+				"There is no %s.%s. There is: %s.", root, second, strings.Join(names, ", ")))
+		}
+		return nil
+	}
+	if IsRuntimeReference(root) {
+		return nil
+	}
+	return errorAt(at, "Unknown reference", fmt.Sprintf(
+		"%q is neither param, job, group or app, nor one of Nomad's runtime references (NOMAD_…, attr, meta, node, env, device, secret). Write $${%s} for text that should reach Nomad as ${%s}.",
+		root, root, root))
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
+}
+
+func sortedAttributes(b *hclsyntax.Body) []*hclsyntax.Attribute {
+	out := make([]*hclsyntax.Attribute, 0, len(b.Attributes))
+	for _, a := range b.Attributes {
+		out = append(out, a)
+	}
+	slices.SortFunc(out, func(x, y *hclsyntax.Attribute) int {
+		return x.SrcRange.Start.Byte - y.SrcRange.Start.Byte
+	})
+	return out
+}
+
+func listOr(names []string, none string) string {
+	if len(names) == 0 {
+		return none
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,218 @@
+package sidecar
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Style is how generated HCL is laid out.
+type Style struct {
+	// Indent is put before each line, except inside heredocs.
+	Indent string
+	// Heredoc writes multi-line strings as heredocs. It must be off where lines
+	// end in CRLF, because a heredoc's line ends are part of its value.
+	Heredoc bool
+}
+
+func (s Style) deeper() Style {
+	s.Indent += "  "
+	return s
+}
+
+// HCL renders the block as lines that end in "\n". Parsed with jobspec2 the
+// result has exactly the values of the block: every ${ and %{ is escaped, since
+// what is left of them by now is meant for Nomad's runtime.
+func (b *Block) HCL(s Style) string {
+	var out strings.Builder
+	b.write(&out, s)
+	return out.String()
+}
+
+// HCL renders the body's lines without a surrounding block.
+func (b Body) HCL(s Style) string {
+	var out strings.Builder
+	b.write(&out, s)
+	return out.String()
+}
+
+func (b *Block) write(out *strings.Builder, s Style) {
+	out.WriteString(s.Indent + b.Type)
+	for _, l := range b.Labels {
+		out.WriteString(" " + quote(l))
+	}
+	if len(b.Body) == 0 {
+		out.WriteString(" {}\n")
+		return
+	}
+	out.WriteString(" {\n")
+	b.Body.write(out, s.deeper())
+	out.WriteString(s.Indent + "}\n")
+}
+
+func (b Body) write(out *strings.Builder, s Style) {
+	texts := make([]string, len(b)) // of the attributes' values
+	for i, it := range b {
+		if a, ok := it.(*Attr); ok {
+			texts[i] = Value(a.Value, s)
+		}
+	}
+	widths := b.widths(texts)
+	for i, it := range b {
+		switch it := it.(type) {
+		case *Attr:
+			fmt.Fprintf(out, "%s%-*s = %s\n", s.Indent, widths[i], it.Name, texts[i])
+		case *Block:
+			if i > 0 {
+				out.WriteString("\n")
+			}
+			it.write(out, s)
+		}
+	}
+}
+
+// widths are those of the longest names in each run of one-line attributes, as
+// `nomad fmt` would align them; 0 for all other items.
+func (b Body) widths(texts []string) []int {
+	widths := make([]int, len(b))
+	for first := 0; first < len(b); {
+		end, width := first, 0
+		for ; end < len(b); end++ {
+			a, ok := b[end].(*Attr)
+			if !ok || strings.Contains(texts[end], "\n") {
+				break
+			}
+			width = max(width, len(a.Name))
+		}
+		for i := first; i < end; i++ {
+			widths[i] = width
+		}
+		first = end + 1
+	}
+	return widths
+}
+
+// Value renders a wholly known value as an HCL expression. The first line is not
+// indented, the following ones are relative to s.Indent.
+func Value(v cty.Value, s Style) string {
+	t := v.Type()
+	switch {
+	case v.IsNull():
+		return "null"
+	case t == cty.String:
+		if h, ok := heredoc(v.AsString()); ok && s.Heredoc {
+			return h
+		}
+		return quote(v.AsString())
+	case t == cty.Number:
+		return v.AsBigFloat().Text('f', -1)
+	case t == cty.Bool:
+		return fmt.Sprint(v.True())
+	case t.IsListType(), t.IsSetType(), t.IsTupleType():
+		return list(v, s)
+	default:
+		return object(v, s)
+	}
+}
+
+func list(v cty.Value, s Style) string {
+	inner := s.deeper()
+	inner.Heredoc = false
+	items := make([]string, 0, v.LengthInt())
+	length := 0
+	for it := v.ElementIterator(); it.Next(); {
+		_, e := it.Element()
+		items = append(items, Value(e, inner))
+		length += len(items[len(items)-1]) + 2
+	}
+	if length <= 76 && !strings.Contains(strings.Join(items, ""), "\n") {
+		return "[" + strings.Join(items, ", ") + "]"
+	}
+	var out strings.Builder
+	out.WriteString("[\n")
+	for _, it := range items {
+		out.WriteString(inner.Indent + it + ",\n")
+	}
+	out.WriteString(s.Indent + "]")
+	return out.String()
+}
+
+func object(v cty.Value, s Style) string {
+	if v.LengthInt() == 0 {
+		return "{}"
+	}
+	var body Body
+	for it := v.ElementIterator(); it.Next(); {
+		k, e := it.Element()
+		name := k.AsString()
+		if !plainKey(name) {
+			name = quote(name)
+		}
+		body = append(body, &Attr{Name: name, Value: e})
+	}
+	var out strings.Builder
+	out.WriteString("{\n")
+	body.write(&out, s.deeper())
+	out.WriteString(s.Indent + "}")
+	return out.String()
+}
+
+// plainKey says whether a key needs no quotes. HCL allows more without them, but
+// its scanner and its idea of an identifier differ in corners of Unicode.
+func plainKey(name string) bool {
+	for i, r := range name {
+		letter := r == '_' || (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z')
+		if !letter && (i == 0 || (r != '-' && (r < '0' || r > '9'))) {
+			return false
+		}
+	}
+	return name != "" && name != "for"
+}
+
+// quote writes a quoted template that evaluates to exactly s.
+func quote(s string) string {
+	var out strings.Builder
+	out.WriteByte('"')
+	runes := []rune(s)
+	for i, r := range runes {
+		switch {
+		case r == '\n':
+			out.WriteString(`\n`)
+		case r == '\r':
+			out.WriteString(`\r`)
+		case r == '\t':
+			out.WriteString(`\t`)
+		case r == '"' || r == '\\':
+			out.WriteString(`\` + string(r))
+		case (r == '$' || r == '%') && i+1 < len(runes) && runes[i+1] == '{':
+			out.WriteString(string(r) + string(r))
+		case !unicode.IsPrint(r) && r > 0xffff:
+			fmt.Fprintf(&out, `\U%08x`, r)
+		case !unicode.IsPrint(r):
+			fmt.Fprintf(&out, `\u%04x`, r)
+		default:
+			out.WriteRune(r)
+		}
+	}
+	out.WriteByte('"')
+	return out.String()
+}
+
+// heredoc writes a string of several lines as a heredoc; not ok where a heredoc
+// could not hold it exactly.
+func heredoc(s string) (string, bool) {
+	const mark = "EOT"
+	if strings.Count(s, "\n") < 2 || !strings.HasSuffix(s, "\n") ||
+		strings.Contains(s, mark) {
+		return "", false
+	}
+	for _, r := range s {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+			return "", false
+		}
+	}
+	s = strings.NewReplacer("${", "$${", "%{", "%%{").Replace(s)
+	return "<<" + mark + "\n" + s + mark, true
+}

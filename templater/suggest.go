@@ -1,0 +1,23 @@
+package templater
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/agext/levenshtein"
+)
+
+// suggestion is "; did you mean …?" where a known name is close to the given one.
+func suggestion(given string, known []string) string {
+	for _, k := range known {
+		if levenshtein.Distance(given, k, nil) < 3 {
+			return fmt.Sprintf("; did you mean %q?", k)
+		}
+	}
+	return ""
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	return slices.Sorted(maps.Keys(m))
+}
