@@ -12,6 +12,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/prometheus/procfs"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
 func (Scope) mounts(snap Snapshot) error {
@@ -115,7 +117,7 @@ func (s Scope) processes(snap Snapshot) error {
 	}
 	self := os.Getpid()
 	for pid, stat := range stats {
-		if pid == self || kernel(stat) || !s.counts(stats, pid, self) {
+		if pid == self || kernel(stat) || !s.counts(stats, pid, self) || sandboxed(pid) {
 			continue
 		}
 		snap[Entry{Process, describe(stat)}]++
@@ -126,6 +128,12 @@ func (s Scope) processes(snap Snapshot) error {
 // kernel tells the kernel's own threads: all children of kthreadd, which is 2.
 func kernel(stat procfs.ProcStat) bool {
 	return stat.PPID == 2 && stat.VSize == 0 || stat.PID == 2 && stat.Comm == "kthreadd"
+}
+
+// sandboxed tells a process of a sandbox that we are not in.
+func sandboxed(pid int) bool {
+	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	return err == nil && strings.Contains(string(groups), "/"+sandbox.CgroupPrefix)
 }
 
 func (s Scope) counts(stats map[int]procfs.ProcStat, pid, self int) bool {

@@ -14,6 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// CgroupPrefix begins the names of sandboxes' cgroups. From outside, a process
+// within shows by it.
+const CgroupPrefix = "podtest-"
+
 // hierarchy is one of cgroups version 1, or the side of version 2 beside them.
 type hierarchy struct {
 	mount string // such as /sys/fs/cgroup/memory

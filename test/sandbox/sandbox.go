@@ -95,7 +95,7 @@ func reexec() (int, error) {
 		return 0, err
 	}
 	defer undo()
-	name := fmt.Sprintf("podtest-%d", os.Getpid())
+	name := fmt.Sprint(CgroupPrefix, os.Getpid())
 	groups, err := hierarchies(name)
 	if err != nil {
 		return 0, err
@@ -147,6 +147,8 @@ func cniDir() (undo func(), err error) {
 // setup enters the sandbox's cgroups, furnishes the new namespaces and gives way to a process that reaps,
 // with the tests below it. It returns only on error.
 func setup() error {
+	// A cgroup namespace is entered by a thread, and kept by exec on it.
+	runtime.LockOSThread()
 	groups, err := hierarchies(os.Getenv(nameEnv))
 	if err != nil {
 		return err

@@ -1,0 +1,211 @@
+// Package agent runs a real Nomad from a directory of its own and on loopback
+// only: a server, and beside it a client with the pod driver as an external
+// plugin. Tests and the demo use it.
+//
+// They are two processes, because a client that starts together with its only
+// server tries to register before there is a leader, and tries again after up
+// to 30 seconds (registerRetryIntv in Nomad's client/client.go). And so a test
+// can kill the client while somebody still answers.
+//
+// It installs nothing and builds nothing, and it is no model for a production
+// set-up. What the agents make on the machine, Stop removes again, and no more
+// than that.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+)
+
+const (
+	driverPlugin = "nomad-driver-pod"
+	driverName   = "pod"
+
+	// markEnv marks the processes of an agent: Nomad passes its environment
+	// on to plugins, log collectors and executors.
+	markEnv = "POD_TEST_AGENT"
+)
+
+// Agent is a Nomad that was started. Its methods are for one goroutine.
+type Agent struct {
+	config  configuration
+	api     *api.Client
+	machine machine
+
+	server, client *process
+}
+
+// Start starts an agent and waits until its node is ready and, where there is
+// a plugin, the driver healthy. On error nothing is left.
+func Start(ctx context.Context, options Options) (*Agent, error) {
+	ports, err := freePorts()
+	if err != nil {
+		return nil, err
+	}
+	network, err := freeNetwork()
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{config: configuration{Options: options, Ports: ports, Network: network}}
+	if a.machine, err = inspect(a.config); err != nil {
+		return nil, err
+	}
+	a.api, err = api.NewClient(&api.Config{Address: a.Address()})
+	if err != nil {
+		return nil, fmt.Errorf("client of the agent: %w", err)
+	}
+	if err = a.config.write(); err == nil {
+		err = a.startServer(ctx)
+	}
+	if err == nil {
+		err = a.Launch(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, a.Stop(context.WithoutCancel(ctx)))
+	}
+	return a, nil
+}
+
+// Address is the URL of the server's API, for NOMAD_ADDR.
+func (a *Agent) Address() string { return a.url(a.config.Ports.HTTP) }
+
+// Client talks to the server.
+func (a *Agent) Client() *api.Client { return a.api }
+
+// Dir is where everything of the agent is.
+func (a *Agent) Dir() string { return a.config.Dir }
+
+// Nomad is the path of the nomad binary.
+func (a *Agent) Nomad() string { return a.config.Nomad }
+
+// DriverDirs are the driver's data and run directories.
+func (a *Agent) DriverDirs() []string {
+	return []string{a.config.DriverDataDir(), a.config.DriverRunDir()}
+}
+
+func (a *Agent) startServer(ctx context.Context) (err error) {
+	if a.server, err = a.start(server); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return a.until(ctx, "the server leads", func() error {
+		leader, err := a.api.Status().Leader()
+		if err == nil && leader == "" {
+			err = errors.New("no leader yet")
+		}
+		return err
+	})
+}
+
+// Launch starts the client, as Start does; by itself it brings back one that
+// was killed.
+func (a *Agent) Launch(ctx context.Context) (err error) {
+	if a.client, err = a.start(client); err != nil {
+		return err
+	}
+	return a.waitReady(ctx)
+}
+
+// start starts the process of a role.
+func (a *Agent) start(role string) (*process, error) {
+	argv := []string{a.config.Nomad, "agent", "-config", a.config.configFile(role)}
+	if role == client {
+		argv = append(a.wrapper(), argv...)
+	}
+	return startProcess(argv, append(os.Environ(), markEnv+"="+a.config.Dir), a.config.logFile(role))
+}
+
+// wrapper is what to run the client under: for crun on a machine that has both
+// versions of cgroups mounted, a mount namespace without version 2, as crun
+// refuses the mixture. All other mounts stay shared with our namespace.
+func (a *Agent) wrapper() []string {
+	if filepath.Base(a.config.Runtime) != "crun" {
+		return nil
+	}
+	return sandbox.WithoutCgroup2()
+}
+
+func (a *Agent) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return a.until(ctx, "the node is ready and the driver healthy", func() error {
+		nodes, _, err := a.api.Nodes().List(nil)
+		if err != nil {
+			return err
+		}
+		if len(nodes) == 0 {
+			return errors.New("no node yet")
+		}
+		// The server goes on calling a client ready that was just killed.
+		if err := a.clientAnswers(ctx); err != nil {
+			return err
+		}
+		node, _, err := a.api.Nodes().Info(nodes[0].ID, nil)
+		if err != nil {
+			return err
+		}
+		if node.Status != api.NodeStatusReady {
+			return fmt.Errorf("node is %s", node.Status)
+		}
+		return a.driverHealth(node)
+	})
+}
+
+func (a *Agent) driverHealth(node *api.Node) error {
+	if a.config.Plugin == "" {
+		return nil
+	}
+	driver := node.Drivers[driverName]
+	if driver == nil || !driver.Detected {
+		return fmt.Errorf("driver %s is not detected", driverName)
+	}
+	if !driver.Healthy {
+		return fmt.Errorf("driver %s is unhealthy: %s", driverName, driver.HealthDescription)
+	}
+	return nil
+}
+
+// clientAnswers asks the client itself, and a server it knows.
+func (a *Agent) clientAnswers(ctx context.Context) error {
+	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Ports.ClientHTTP)})
+	if err != nil {
+		return err
+	}
+	defer direct.Close()
+	_, _, err = direct.Nodes().List((&api.QueryOptions{}).WithContext(ctx))
+	return err
+}
+
+// Kill ends the client as a crash would, and leaves its plugins and tasks
+// alone. The server goes on.
+func (a *Agent) Kill(ctx context.Context) error { return a.client.end(ctx, syscall.SIGKILL) }
+
+// Shutdown asks the client to end. Its plugins end with it, its tasks do not.
+func (a *Agent) Shutdown(ctx context.Context) error { return a.client.end(ctx, syscall.SIGINT) }
+
+// Stop stops all jobs, ends the agents, and removes what they made. Errors
+// name what could not be removed; it is left as it is.
+func (a *Agent) Stop(ctx context.Context) error {
+	var errs []error
+	if a.client.running() && a.server.running() {
+		errs = append(errs, a.stopJobs(ctx))
+	}
+	for _, p := range []*process{a.client, a.server} {
+		errs = append(errs, p.stop(ctx))
+	}
+	a.api.Close()
+	errs = append(errs, endMarked(a.config.Dir), a.machine.restore(), a.removeDir())
+	return errors.Join(errs...)
+}
+
+func (a *Agent) url(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }

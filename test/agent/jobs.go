@@ -1,0 +1,264 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// RunJob registers the job that hcl describes, and waits until it has an
+// allocation, which it gives.
+func (a *Agent) RunJob(ctx context.Context, hcl string) (*api.Allocation, error) {
+	job, err := a.api.Jobs().ParseHCL(hcl, true)
+	if err != nil {
+		return nil, fmt.Errorf("parse job: %w", err)
+	}
+	return a.Register(ctx, job)
+}
+
+// Register is RunJob for a job that is parsed already.
+func (a *Agent) Register(ctx context.Context, job *api.Job) (*api.Allocation, error) {
+	registered, _, err := a.api.Jobs().Register(job, nil)
+	if err != nil {
+		return nil, fmt.Errorf("register job %s: %w", *job.ID, err)
+	}
+	var alloc *api.Allocation
+	err = a.until(ctx, "job "+*job.ID+" has an allocation", func() error {
+		eval, _, err := a.api.Evaluations().Info(registered.EvalID, nil)
+		if err != nil {
+			return err
+		}
+		allocs, _, err := a.api.Evaluations().Allocations(registered.EvalID, nil)
+		if err != nil {
+			return err
+		}
+		if len(allocs) == 0 {
+			return fmt.Errorf("evaluation is %s %s%s", eval.Status, eval.StatusDescription, unplaced(eval))
+		}
+		alloc, err = a.Alloc(allocs[0].ID)
+		return err
+	})
+	return alloc, err
+}
+
+func unplaced(eval *api.Evaluation) string {
+	var reasons strings.Builder
+	for group, m := range eval.FailedTGAllocs {
+		fmt.Fprintf(&reasons, "; group %s: filtered by %v, exhausted %v", group, m.ConstraintFiltered, m.DimensionExhausted)
+	}
+	return reasons.String()
+}
+
+// Alloc is an allocation as the servers know it now.
+func (a *Agent) Alloc(id string) (*api.Allocation, error) {
+	alloc, _, err := a.api.Allocations().Info(id, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read allocation %s: %w", id, err)
+	}
+	return alloc, nil
+}
+
+// WaitAlloc waits until an allocation has one of the client statuses. One that
+// can no longer come about ends the wait, with the tasks' events.
+func (a *Agent) WaitAlloc(ctx context.Context, id string, statuses ...string) (*api.Allocation, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var alloc *api.Allocation
+	err := a.until(ctx, fmt.Sprintf("allocation %.8s is %s", id, strings.Join(statuses, " or ")), func() error {
+		var err error
+		if alloc, err = a.Alloc(id); err != nil || slices.Contains(statuses, alloc.ClientStatus) {
+			return err
+		}
+		if alloc.ClientTerminalStatus() {
+			cancel()
+		}
+		return fmt.Errorf("it is %s%s", alloc.ClientStatus, Events(alloc))
+	})
+	return alloc, err
+}
+
+// WaitRunning waits until all tasks of an allocation run.
+func (a *Agent) WaitRunning(ctx context.Context, id string) (*api.Allocation, error) {
+	alloc, err := a.WaitAlloc(ctx, id, api.AllocClientStatusRunning)
+	if err != nil {
+		return alloc, err
+	}
+	for task := range alloc.TaskStates {
+		err := a.WaitTask(ctx, id, task, func(state *api.TaskState) error {
+			if state.State != "running" {
+				return fmt.Errorf("it is %s", state.State)
+			}
+			return nil
+		})
+		if err != nil {
+			return alloc, err
+		}
+	}
+	return a.Alloc(id)
+}
+
+// Events tells what happened to the tasks of an allocation, one line each.
+func Events(alloc *api.Allocation) string {
+	var lines strings.Builder
+	for name, state := range alloc.TaskStates {
+		for _, event := range state.Events {
+			fmt.Fprintf(&lines, "\n  %s: %s: %s", name, event.Type, event.DisplayMessage)
+		}
+	}
+	return lines.String()
+}
+
+// WaitTask waits until the state of a task satisfies the condition, which
+// gives an error as long as it does not.
+func (a *Agent) WaitTask(ctx context.Context, id, task string, condition func(*api.TaskState) error) error {
+	return a.until(ctx, "task "+task+" is as expected", func() error {
+		alloc, err := a.Alloc(id)
+		if err != nil {
+			return err
+		}
+		state := alloc.TaskStates[task]
+		if state == nil {
+			return errors.New("it has no state yet")
+		}
+		if err := condition(state); err != nil {
+			return fmt.Errorf("%w%s", err, Events(alloc))
+		}
+		return nil
+	})
+}
+
+// Logs is all of a task's "stdout" or "stderr", as Nomad gives it.
+func (a *Agent) Logs(ctx context.Context, alloc *api.Allocation, task, stream string) (string, error) {
+	cancel := make(chan struct{})
+	defer close(cancel)
+	frames, errs := a.api.AllocFS().Logs(alloc, false, task, stream, api.OriginStart, 0, cancel, nil)
+	var text strings.Builder
+	for {
+		select {
+		case frame, more := <-frames:
+			if !more {
+				return text.String(), nil
+			}
+			text.Write(frame.Data)
+		case err := <-errs:
+			if errors.Is(err, io.EOF) {
+				return text.String(), nil
+			}
+			return text.String(), fmt.Errorf("logs of %s: %w", task, err)
+		case <-ctx.Done():
+			return text.String(), fmt.Errorf("logs of %s: %w", task, ctx.Err())
+		}
+	}
+}
+
+// Result is how a command in a task ended.
+type Result struct {
+	Stdout, Stderr string
+	Code           int
+}
+
+// Exec runs a command in a task, without terminal.
+func (a *Agent) Exec(ctx context.Context, alloc *api.Allocation, task string, command ...string) (Result, error) {
+	var stdout, stderr bytes.Buffer
+	code, err := a.api.Allocations().Exec(ctx, alloc, task, false, command,
+		bytes.NewReader(nil), &stdout, &stderr, nil, nil)
+	if err != nil {
+		return Result{}, fmt.Errorf("run %q in %s: %w", command, task, err)
+	}
+	return Result{stdout.String(), stderr.String(), code}, nil
+}
+
+// stopJobs deregisters every job, waits for the end of its allocations, and
+// has the client forget them.
+func (a *Agent) stopJobs(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	jobs, _, err := a.api.Jobs().List(nil)
+	if err != nil {
+		return fmt.Errorf("list jobs: %w", err)
+	}
+	for _, job := range jobs {
+		if _, _, err := a.api.Jobs().Deregister(job.ID, false, nil); err != nil {
+			return fmt.Errorf("stop job %s: %w", job.ID, err)
+		}
+	}
+	err = a.until(ctx, "every allocation has ended", func() error {
+		allocs, _, err := a.api.Allocations().List(nil)
+		if err != nil {
+			return err
+		}
+		for _, alloc := range allocs {
+			if !ended(alloc.ClientStatus) {
+				return fmt.Errorf("allocation %.8s of job %s is %s", alloc.ID, alloc.JobID, alloc.ClientStatus)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.collect(ctx), a.waitPods(ctx))
+}
+
+func ended(clientStatus string) bool {
+	return slices.Contains([]string{
+		api.AllocClientStatusComplete, api.AllocClientStatusFailed, api.AllocClientStatusLost,
+	}, clientStatus)
+}
+
+// collect has the client remove the directories of ended allocations and what
+// is mounted in them, and waits until they are gone. The servers would collect
+// only what is old.
+func (a *Agent) collect(ctx context.Context) error {
+	nodes, _, err := a.api.Nodes().List(nil)
+	if err != nil {
+		return fmt.Errorf("list nodes: %w", err)
+	}
+	return a.until(ctx, "the client has removed all allocations", func() error {
+		for _, node := range nodes {
+			// Nodes().GC expects an answer, and the agent gives an empty one.
+			if _, err := a.api.Raw().Write("/v1/client/gc?node_id="+node.ID, nil, nil, nil); err != nil {
+				return fmt.Errorf("collect allocations: %w", err)
+			}
+		}
+		left, err := filepath.Glob(filepath.Join(a.config.AllocDir(), "*"))
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("it still has %v", left)
+		}
+		return err
+	})
+}
+
+// waitPods waits until the driver has removed its pods. They outlive their
+// tasks for a moment.
+func (a *Agent) waitPods(ctx context.Context) error {
+	return a.until(ctx, "the driver has removed all pods", func() error {
+		left, err := filepath.Glob(filepath.Join(a.config.DriverRunDir(), "pods", "*"))
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("it still has %v", left)
+		}
+		return err
+	})
+}
+
+// removeDir removes the agent's directory, unless something is still mounted
+// below it: removing files then could reach the machine's own.
+func (a *Agent) removeDir() error {
+	mounts, err := mountsBelow(a.config.Dir)
+	if err != nil {
+		return err
+	}
+	if len(mounts) > 0 {
+		return fmt.Errorf("keep %s: still mounted there: %s", a.config.Dir, strings.Join(mounts, ", "))
+	}
+	return os.RemoveAll(a.config.Dir)
+}

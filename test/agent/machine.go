@@ -1,0 +1,235 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// machine is how the machine was before the agent, in all that Nomad and the
+// CNI plugins change for good: they make these things at the first need and
+// never remove them.
+type machine struct {
+	bridge    string
+	paths     []string // those of sharedPaths that were there
+	chains    map[string]bool
+	rules     map[string]int
+	forward   string // net.ipv4.ip_forward
+	netnsBind bool
+}
+
+const (
+	netnsDir    = "/run/netns"
+	forwardFile = "/proc/sys/net/ipv4/ip_forward"
+)
+
+// sharedPaths are directories that all agents of a machine use, parents
+// first. The cgroups are those of Nomad with version 1, of which the runtime
+// makes some, then with version 2.
+func sharedPaths() []string {
+	var paths []string
+	// The error is that of a malformed pattern.
+	hierarchies, _ := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
+	for _, procs := range hierarchies {
+		paths = append(paths, filepath.Join(filepath.Dir(procs), "nomad"))
+	}
+	return append(paths,
+		"/sys/fs/cgroup/cpuset/nomad/share", "/sys/fs/cgroup/cpuset/nomad/reserve",
+		"/sys/fs/cgroup/nomad.slice", "/sys/fs/cgroup/nomad.slice/share.slice", "/sys/fs/cgroup/nomad.slice/reserve.slice",
+		netnsDir,
+		"/run/cni", "/run/cni/nomad",
+		"/var/lib/cni", "/var/lib/cni/networks", "/var/lib/cni/networks/nomad", "/var/lib/cni/results",
+	)
+}
+
+// addressFiles are what host-local leaves in a network's directory.
+func addressFiles() []string {
+	return []string{"lock", "last_reserved_ip.0"}
+}
+
+func inspect(c configuration) (machine, error) {
+	m := machine{bridge: c.Network.Bridge}
+	for _, path := range sharedPaths() {
+		if _, err := os.Stat(path); err == nil {
+			m.paths = append(m.paths, path)
+		}
+	}
+	var err error
+	if m.netnsBind, err = mountinfo.Mounted(netnsDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return m, fmt.Errorf("look at %s: %w", netnsDir, err)
+	}
+	forward, err := os.ReadFile(forwardFile)
+	if err != nil {
+		return m, err
+	}
+	m.forward = string(forward)
+	m.chains, m.rules, err = iptables()
+	return m, err
+}
+
+// restore removes what was not there before. It goes on after an error.
+func (m machine) restore() error {
+	return errors.Join(m.restoreNetwork(), m.restoreNetns(), m.restorePaths())
+}
+
+func (m machine) restoreNetwork() error {
+	var errs []error
+	if _, err := net.InterfaceByName(m.bridge); err == nil {
+		errs = append(errs, run("ip", "link", "delete", m.bridge))
+	}
+	errs = append(errs, m.restoreIPTables())
+	if now, err := os.ReadFile(forwardFile); err == nil && string(now) != m.forward {
+		errs = append(errs, os.WriteFile(forwardFile, []byte(m.forward), 0o644))
+	}
+	return errors.Join(errs...)
+}
+
+// iptables lists the chains as "table chain" and the rules as "table -A …",
+// with how often each occurs.
+func iptables() (chains map[string]bool, rules map[string]int, err error) {
+	out, err := exec.Command("iptables-save").Output()
+	if err != nil {
+		return nil, nil, fmt.Errorf("iptables-save: %w", err)
+	}
+	chains, rules = map[string]bool{}, map[string]int{}
+	table := ""
+	for line := range strings.Lines(string(out)) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "*"):
+			table = line[1:]
+		case strings.HasPrefix(line, ":"):
+			chain, _, _ := strings.Cut(line[1:], " ")
+			chains[table+" "+chain] = true
+		case strings.HasPrefix(line, "-A "):
+			rules[table+" "+line]++
+		}
+	}
+	return chains, rules, nil
+}
+
+// restoreIPTables removes new rules of Nomad and CNI, then their new chains.
+func (m machine) restoreIPTables() error {
+	chains, rules, err := iptables()
+	if err != nil {
+		return err
+	}
+	var script bytes.Buffer
+	for _, table := range []string{"filter", "nat"} {
+		fmt.Fprintf(&script, "*%s\n", table)
+		for rule, n := range rules {
+			if spec, ok := strings.CutPrefix(rule, table+" -A "); ok && ours(spec) {
+				script.WriteString(strings.Repeat("-D "+spec+"\n", max(0, n-m.rules[rule])))
+			}
+		}
+		for chain := range chains {
+			if name, ok := strings.CutPrefix(chain, table+" "); ok && ours(name) && !m.chains[chain] {
+				fmt.Fprintf(&script, "-X %s\n", name)
+			}
+		}
+		script.WriteString("COMMIT\n")
+	}
+	if !bytes.Contains(script.Bytes(), []byte("-")) {
+		return nil
+	}
+	cmd := exec.Command("iptables-restore", "--noflush")
+	cmd.Stdin = &script
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("remove iptables rules: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// ours tells a chain, or a rule that is in or leads to a chain, of Nomad or a
+// CNI plugin.
+func ours(spec string) bool {
+	return slices.ContainsFunc(strings.Fields(spec), func(word string) bool {
+		return strings.HasPrefix(word, "CNI-") || word == "NOMAD-ADMIN"
+	})
+}
+
+// restoreNetns undoes that the first to make a network namespace binds the
+// directory of their files on itself.
+func (m machine) restoreNetns() error {
+	if m.netnsBind {
+		return nil
+	}
+	bound, err := mountinfo.Mounted(netnsDir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !bound {
+		return nil
+	}
+	if left, err := os.ReadDir(netnsDir); err != nil || len(left) > 0 {
+		return err // used by others since
+	}
+	return unix.Unmount(netnsDir, 0)
+}
+
+// restorePaths removes the new ones of sharedPaths that nobody uses. Another
+// Nomad that was started meanwhile may use them all, empty as they are.
+func (m machine) restorePaths() error {
+	others, err := programRuns("nomad")
+	if err != nil || others {
+		return err
+	}
+	var errs []error
+	for _, path := range slices.Backward(sharedPaths()) {
+		if slices.Contains(m.paths, path) {
+			continue
+		}
+		if filepath.Base(path) == "nomad" && strings.Contains(path, "/cni/") {
+			errs = append(errs, removeAddressFiles(path))
+		}
+		err := os.Remove(path)
+		inUse := errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EBUSY)
+		if err != nil && !inUse && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeAddressFiles empties a network's directory in which no address is
+// taken.
+func removeAddressFiles(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) > len(addressFiles()) {
+		return nil
+	}
+	var errs []error
+	for _, name := range addressFiles() {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// mountsBelow are the mount points below a directory.
+func mountsBelow(dir string) ([]string, error) {
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	if err != nil {
+		return nil, fmt.Errorf("read mounts: %w", err)
+	}
+	var points []string
+	for _, m := range mounts {
+		points = append(points, m.Mountpoint)
+	}
+	return points, nil
+}
+
+func run(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return nil
+}

@@ -1,0 +1,265 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"text/template"
+)
+
+// Options say what agent to start. The zero value is an agent without plugin.
+type Options struct {
+	// Dir takes everything that the agent and the driver write. It is made,
+	// and removed by Stop.
+	Dir string
+	// Nomad is the path of the nomad binary.
+	Nomad string
+	// Plugin is the path of nomad-driver-pod, or "" for none.
+	Plugin string
+	// Runtime is the path of crun or runc, or "" for the driver's own choice.
+	Runtime string
+	// HostPaths are additions to the driver's default host paths, each
+	// "host" or "host:path in the task".
+	HostPaths []string
+	// LogDir takes the agents' logs, and keeps them. Without it they are in
+	// Dir, and go with it.
+	LogDir string
+}
+
+// defaultHostPaths are what the driver shows of the host to a task without
+// image. A list in the plugin's config takes their place, so that whoever adds
+// to them repeats them; and one that the host does not have is an error there.
+func defaultHostPaths() []string {
+	return []string{
+		"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr",
+		"/etc/alternatives", "/etc/ca-certificates", "/etc/group", "/etc/ld.so.cache",
+		"/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/mime.types",
+		"/etc/nsswitch.conf", "/etc/passwd", "/etc/pki", "/etc/protocols",
+		"/etc/services", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/timezone",
+	}
+}
+
+// The roles of the two agents.
+const (
+	server = "server"
+	client = "client"
+)
+
+// ports are the loopback ports of the agents.
+type ports struct{ HTTP, RPC, Serf, ClientHTTP int }
+
+// network is what the agent's bridge mode uses: names and addresses that no
+// other agent on the machine has.
+type network struct {
+	Bridge string
+	Subnet netip.Prefix
+}
+
+type configuration struct {
+	Options
+	Ports   ports
+	Network network
+}
+
+func (c configuration) PluginDir() string { return filepath.Join(c.Dir, "plugins") }
+func (c configuration) DataDir() string   { return filepath.Join(c.Dir, "nomad") }
+func (c configuration) AllocDir() string  { return filepath.Join(c.DataDir(), client, "alloc") }
+
+// DriverDataDir and DriverRunDir are the driver's, kept apart from those of an
+// installed one.
+func (c configuration) DriverDataDir() string { return filepath.Join(c.Dir, "driver", "data") }
+func (c configuration) DriverRunDir() string  { return filepath.Join(c.Dir, "driver", "run") }
+
+// commonConfig is for both agents, and fits neither without its own part.
+const commonConfig = `
+data_dir             = "{{.DataDir}}/{{.Role}}"
+bind_addr            = "127.0.0.1"
+disable_update_check = true
+log_level            = "DEBUG"
+# Nomad will not advertise loopback unless told to.
+advertise {
+  http = "127.0.0.1"
+  rpc  = "127.0.0.1"
+  serf = "127.0.0.1"
+}
+`
+
+const serverConfig = commonConfig + `
+name = "server"
+ports {
+  http = {{.Ports.HTTP}}
+  rpc  = {{.Ports.RPC}}
+  serf = {{.Ports.Serf}}
+}
+server {
+  enabled          = true
+  bootstrap_expect = 1
+  raft_multiplier  = 1
+}
+`
+
+const clientConfig = commonConfig + `
+name       = "client"
+plugin_dir = {{quote .PluginDir}}
+ports {
+  http = {{.Ports.ClientHTTP}}
+}
+client {
+  enabled               = true
+  servers               = ["127.0.0.1:{{.Ports.RPC}}"]
+  network_interface     = "lo"
+  cni_path              = "/usr/lib/cni:/opt/cni/bin"
+  bridge_network_name   = {{quote .Network.Bridge}}
+  bridge_network_subnet = "{{.Network.Subnet}}"
+  options = {
+    "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
+    "driver.allowlist"     = "pod,raw_exec"
+  }
+}
+# Without it Nomad collects no statistics of tasks.
+telemetry {
+  publish_allocation_metrics = true
+}
+plugin "raw_exec" {
+  config {
+    enabled = true
+  }
+}
+{{- if .Plugin}}
+plugin "nomad-driver-pod" {
+  config {
+    data_dir = {{quote .DriverDataDir}}
+    run_dir  = {{quote .DriverRunDir}}
+    # Stop waits for the end of all pods.
+    pod_linger = "1s"
+    {{- if .Runtime}}
+    runtime  = {{quote .Runtime}}
+    {{- end}}
+    {{- if .HostPaths}}
+    host_paths = [{{range .AllHostPaths}}
+      {{quote .}},{{end}}
+    ]
+    {{- end}}
+  }
+}
+{{- end}}
+`
+
+// AllHostPaths are those of the default that exist here, and the additions.
+func (c configuration) AllHostPaths() []string {
+	var paths []string
+	for _, path := range defaultHostPaths() {
+		if _, err := os.Lstat(path); err == nil {
+			paths = append(paths, path)
+		}
+	}
+	return append(paths, c.HostPaths...)
+}
+
+// write makes the directories and the configuration files of both agents.
+func (c configuration) write() error {
+	for _, dir := range []string{c.PluginDir(), c.DataDir()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if c.Plugin != "" {
+		// Nomad loads every file of the directory, and names a plugin after it.
+		if err := copyProgram(c.Plugin, filepath.Join(c.PluginDir(), driverPlugin)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(c.render(server, serverConfig), c.render(client, clientConfig))
+}
+
+func (c configuration) render(role, text string) error {
+	quote := template.FuncMap{"quote": strconv.Quote}
+	parsed, err := template.New(role).Funcs(quote).Parse(text)
+	if err != nil {
+		return fmt.Errorf("%s configuration: %w", role, err)
+	}
+	var out bytes.Buffer
+	if err := parsed.Execute(&out, struct {
+		configuration
+		Role string
+	}{c, role}); err != nil {
+		return fmt.Errorf("%s configuration: %w", role, err)
+	}
+	return os.WriteFile(c.configFile(role), out.Bytes(), 0o600)
+}
+
+func (c configuration) configFile(role string) string { return filepath.Join(c.Dir, role+".hcl") }
+
+func (c configuration) logFile(role string) string {
+	dir := c.LogDir
+	if dir == "" {
+		dir = c.Dir
+	}
+	return filepath.Join(dir, role+".log")
+}
+
+// copyProgram makes a copy rather than a link, so that Nomad runs the very
+// file in its plugin directory and a rebuild does not disturb it.
+func copyProgram(from, to string) error {
+	program, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("driver plugin: %w (make build makes it)", err)
+	}
+	return os.WriteFile(to, program, 0o755)
+}
+
+// freePorts asks the kernel for ports that nobody listens on now.
+func freePorts() (ports, error) {
+	var found [4]int
+	for i := range found {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return ports{}, fmt.Errorf("find a free port: %w", err)
+		}
+		// All are held until all are found, or the same comes twice.
+		defer l.Close()
+		found[i] = l.Addr().(*net.TCPAddr).Port
+	}
+	return ports{HTTP: found[0], RPC: found[1], Serf: found[2], ClientHTTP: found[3]}, nil
+}
+
+// freeNetwork finds a bridge name and a subnet that no interface has.
+func freeNetwork() (network, error) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return network{}, fmt.Errorf("read interfaces: %w", err)
+	}
+	names := map[string]bool{}
+	for _, i := range interfaces {
+		names[i.Name] = true
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return network{}, fmt.Errorf("read addresses: %w", err)
+	}
+	for n := range 200 {
+		candidate := network{
+			Bridge: fmt.Sprintf("podtest%d", n),
+			Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 213, byte(n), 0}), 24),
+		}
+		if !names[candidate.Bridge] && !overlaps(candidate.Subnet, addresses) {
+			return candidate, nil
+		}
+	}
+	return network{}, fmt.Errorf("no free subnet in 10.213.0.0/16 for the agent's bridge")
+}
+
+func overlaps(subnet netip.Prefix, addresses []net.Addr) bool {
+	for _, a := range addresses {
+		taken, err := netip.ParsePrefix(a.String())
+		if err == nil && taken.Overlaps(subnet) {
+			return true
+		}
+	}
+	return false
+}

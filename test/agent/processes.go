@@ -1,0 +1,97 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+)
+
+// endMarked kills what an agent left running of its own: plugins, log
+// collectors and executors of one that crashed.
+func endMarked(dir string) error {
+	pids, err := marked(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, pid := range pids {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("kill %d: %w", pid, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// marked are the processes that have the mark of the agent in dir, whose
+// programs are Nomad's and its plugins'.
+func marked(dir string) ([]int, error) {
+	all, err := procfs.AllProcs()
+	if err != nil {
+		return nil, fmt.Errorf("read processes: %w", err)
+	}
+	var pids []int
+	for _, p := range all {
+		environ, err := p.Environ()
+		if err == nil && slices.Contains(environ, markEnv+"="+dir) {
+			pids = append(pids, p.PID)
+		}
+	}
+	return pids, nil
+}
+
+// programRuns tells whether a process has that command name.
+func programRuns(name string) (bool, error) {
+	all, err := procfs.AllProcs()
+	if err != nil {
+		return false, fmt.Errorf("read processes: %w", err)
+	}
+	return slices.ContainsFunc(all, func(p procfs.Proc) bool {
+		stat, err := p.Stat()
+		if err != nil || stat.Comm != name || stat.State == "Z" {
+			return false
+		}
+		// One in a sandbox has its own of everything.
+		groups, err := p.Cgroups()
+		return err == nil && !slices.ContainsFunc(groups, func(g procfs.Cgroup) bool {
+			return strings.Contains(g.Path, "/"+sandbox.CgroupPrefix)
+		})
+	}), nil
+}
+
+// PluginPIDs are the processes of the driver plugin, one as a rule.
+func (a *Agent) PluginPIDs() ([]int, error) {
+	pids, err := marked(a.config.Dir)
+	if err != nil {
+		return nil, err
+	}
+	program := filepath.Join(a.config.PluginDir(), driverPlugin)
+	return slices.DeleteFunc(pids, func(pid int) bool {
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		return err != nil || exe != program
+	}), nil
+}
+
+// KillPlugin ends the driver plugin as a crash would.
+func (a *Agent) KillPlugin() error {
+	pids, err := a.PluginPIDs()
+	if err != nil {
+		return err
+	}
+	if len(pids) == 0 {
+		return errors.New("the driver plugin does not run")
+	}
+	for _, pid := range pids {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			return fmt.Errorf("kill plugin %d: %w", pid, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package architecture
+
+import (
+	"encoding/json"
+	"errors"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/mod/modfile"
+)
+
+const (
+	repository = "../.."
+	module     = "github.com/nomad-sidecar/nomad-sidecar"
+	nomad      = "github.com/hashicorp/nomad"
+)
+
+// pkg is what "go list -json" tells of a package. Paths of this module are
+// relative to it: "driver/pod".
+type pkg struct {
+	ImportPath   string
+	Dir          string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+	GoFiles      []string
+}
+
+// imports are those of the package and, if asked, of its tests.
+func (p pkg) imports(tests bool) []string {
+	all := p.Imports
+	if tests {
+		all = slices.Concat(all, p.TestImports, p.XTestImports)
+	}
+	return all
+}
+
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,TestImports,XTestImports,GoFiles",
+		"-tags", "containers_image_openpgp exclude_graphdriver_btrfs", "./...")
+	cmd.Dir = repository
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	must.NoError(t, err)
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	var all []pkg
+	for {
+		var p pkg
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		p.ImportPath = relative(p.ImportPath)
+		for _, paths := range [][]string{p.Imports, p.TestImports, p.XTestImports} {
+			for i := range paths {
+				paths[i] = relative(paths[i])
+			}
+		}
+		all = append(all, p)
+	}
+	must.SliceNotEmpty(t, all)
+	return all
+}
+
+func relative(path string) string { return strings.TrimPrefix(path, module+"/") }
+
+// in tells whether a package is that of a path or below it.
+func in(path, top string) bool { return path == top || strings.HasPrefix(path, top+"/") }
+
+// rule forbids imports, and says why. Tests may be excepted.
+type rule struct {
+	name    string
+	why     string
+	forbids func(from, to string) bool
+	tests   bool // the rule holds for test files, too
+}
+
+func rules() []rule {
+	return []rule{
+		{
+			name: "driver and templater are apart",
+			why:  "they are two programs that meet only in Nomad's job",
+			forbids: func(from, to string) bool {
+				return (in(from, "driver") || in(from, "plugin")) && in(to, "templater") ||
+					in(from, "templater") && (in(to, "driver") || in(to, "plugin"))
+			},
+			tests: true,
+		},
+		{
+			name: "jobs imports nothing of ours",
+			why:  "the catalog is data, and its programs stand for anybody's",
+			forbids: func(from, to string) bool {
+				return in(from, "jobs") && !in(to, "jobs") && slices.ContainsFunc(tops(), func(top string) bool { return in(to, top) })
+			},
+		},
+		{
+			name:    "only driver imports Nomad, of the driver's packages",
+			why:     "all else works with the kernel and the runtime, and is tested without Nomad",
+			forbids: func(from, to string) bool { return in(from, "driver") && from != "driver" && in(to, nomad) },
+			tests:   true,
+		},
+		{
+			name: "adapters do not import each other",
+			why:  "each adapts one thing; what joins them is driver/pod",
+			forbids: func(from, to string) bool {
+				return adapter(from) && in(to, "driver") && !in(to, adapterRoot(from))
+			},
+		},
+		{
+			name:    "nothing imports test",
+			why:     "what only tests need must not reach a product",
+			forbids: func(from, to string) bool { return !in(from, "test") && in(to, "test") },
+		},
+	}
+}
+
+func tops() []string { return []string{"driver", "plugin", "templater", "test"} }
+
+// adapter tells the packages below driver that adapt one thing each: all but
+// driver/pod, which joins them.
+func adapter(path string) bool {
+	return strings.HasPrefix(path, "driver/") && !in(path, "driver/pod")
+}
+
+func adapterRoot(path string) string {
+	parts := strings.SplitN(path, "/", 3)
+	return parts[0] + "/" + parts[1]
+}
+
+func TestImports(t *testing.T) {
+	packages := list(t)
+	for _, r := range rules() {
+		t.Run(r.name, func(t *testing.T) {
+			for _, p := range packages {
+				for _, to := range p.imports(r.tests) {
+					if r.forbids(p.ImportPath, to) {
+						t.Errorf("%s imports %s, but %s", p.ImportPath, to, r.why)
+					}
+				}
+			}
+		})
+	}
+}
+
+// The rules themselves, on imports made up.
+func TestRulesForbid(t *testing.T) {
+	cases := []struct {
+		rule, from, to string
+		forbidden      bool
+	}{
+		{"driver and templater are apart", "driver/pod", "templater/sidecar", true},
+		{"driver and templater are apart", "templater/cli", "driver", true},
+		{"driver and templater are apart", "templater/cli", "templater", false},
+		{"jobs imports nothing of ours", "jobs/sidecars/topz", "driver/process", true},
+		{"jobs imports nothing of ours", "jobs/sidecars/topz", "github.com/prometheus/procfs", false},
+		{"only driver imports Nomad, of the driver's packages", "driver/pod", nomad + "/plugins/drivers", true},
+		{"only driver imports Nomad, of the driver's packages", "driver", nomad + "/plugins/drivers", false},
+		{"adapters do not import each other", "driver/image", "driver/cgroup", true},
+		{"adapters do not import each other", "driver/image", "driver", true},
+		{"adapters do not import each other", "driver/image", "driver/image/registry", false},
+		{"adapters do not import each other", "driver/pod", "driver/image", false},
+		{"nothing imports test", "driver", "test/agent", true},
+		{"nothing imports test", "test/e2e", "test/agent", false},
+	}
+	all := rules()
+	for _, c := range cases {
+		i := slices.IndexFunc(all, func(r rule) bool { return r.name == c.rule })
+		must.NonNegative(t, i, must.Sprint(c.rule))
+		must.Eq(t, c.forbidden, all[i].forbids(c.from, c.to), must.Sprintf("%s → %s", c.from, c.to))
+	}
+}
+
+func TestOnePackageComment(t *testing.T) {
+	for _, p := range list(t) {
+		var with []string
+		for _, file := range p.GoFiles {
+			parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.PackageClauseOnly|parser.ParseComments)
+			must.NoError(t, err)
+			if parsed.Doc.Text() != "" {
+				with = append(with, file)
+			}
+		}
+		if len(p.GoFiles) > 0 && len(with) != 1 {
+			t.Errorf("%s: want one file with a package comment, have %v", p.ImportPath, with)
+		}
+	}
+}
+
+// A replace is not honoured by "go install" or by whoever imports the module.
+func TestNoReplace(t *testing.T) {
+	for _, file := range []string{"go.mod", "tools/go.mod"} {
+		text, err := os.ReadFile(filepath.Join(repository, file))
+		must.NoError(t, err)
+		mod, err := modfile.Parse(file, text, nil)
+		must.NoError(t, err)
+		must.SliceEmpty(t, mod.Replace, must.Sprint(file))
+	}
+}

@@ -1,0 +1,113 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+)
+
+// Neither the death of the plugin nor that of the agent is felt by tasks, and
+// no line of their output is lost.
+func TestTasksOutliveCrashes(t *testing.T) {
+	crashes := []struct {
+		name  string
+		crash func(c *cluster)
+	}{
+		// An orderly end comes first: with it Nomad saves the state of the
+		// allocations' networks, and else only every minute
+		// (stateSnapshotIntv in its client/client.go). After a crash before
+		// that, Nomad itself gives up all allocations in bridge mode.
+		{"orderly restart", func(c *cluster) {
+			must.NoError(c.t, c.Shutdown(c.ctx))
+			must.NoError(c.t, c.Launch(c.ctx))
+		}},
+		{"plugin", func(c *cluster) { must.NoError(c.t, c.KillPlugin()) }},
+		{"agent", func(c *cluster) {
+			must.NoError(c.t, c.Kill(c.ctx))
+			must.NoError(c.t, c.Launch(c.ctx))
+		}},
+		{"agent and plugin", func(c *cluster) {
+			must.NoError(c.t, c.Kill(c.ctx))
+			must.NoError(c.t, c.KillPlugin())
+			must.NoError(c.t, c.Launch(c.ctx))
+		}},
+	}
+	withRuntimes(t, func(c *cluster) {
+		web := c.runInjected()
+		counter := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
+		before := c.identities(web, "app", "tls-proxy", "topz")
+		count := c.identities(counter, "counter")
+
+		for _, crash := range crashes {
+			c.t.Run(crash.name, func(t *testing.T) {
+				c := &cluster{c.Agent, t, c.ctx}
+				crash.crash(c)
+				c.pluginRuns()
+				for _, alloc := range []*api.Allocation{web, counter} {
+					c.eventually("the allocation runs", func() error { return runsUnchanged(c, alloc.ID) })
+				}
+				must.Eq(t, before, c.identities(web, "app", "tls-proxy", "topz"))
+				must.Eq(t, count, c.identities(counter, "counter"))
+				c.logGrowsWithoutGap(counter)
+				// The driver knows them again: it can run something in them.
+				c.eventually("the driver knows the task", func() error {
+					_, err := c.Exec(c.ctx, web, "app", "true")
+					return err
+				})
+				c.fetch("https", port(t, web, "https"), "/")
+			})
+		}
+	})
+}
+
+// pluginRuns waits until Nomad has a plugin again.
+func (c *cluster) pluginRuns() {
+	c.t.Helper()
+	c.eventually("the plugin runs", func() error {
+		pids, err := c.PluginPIDs()
+		if err == nil && len(pids) == 0 {
+			err = errors.New("no process of it")
+		}
+		return err
+	})
+}
+
+func runsUnchanged(c *cluster, id string) error {
+	alloc, err := c.Alloc(id)
+	if err != nil {
+		return err
+	}
+	if alloc.ClientStatus != api.AllocClientStatusRunning {
+		return fmt.Errorf("it is %s", alloc.ClientStatus)
+	}
+	for name, state := range alloc.TaskStates {
+		if state.State != "running" || state.Restarts != 0 {
+			return fmt.Errorf("task %s is %s after %d restarts", name, state.State, state.Restarts)
+		}
+	}
+	return nil
+}
+
+// logGrowsWithoutGap waits for more lines than there are, and wants them
+// numbered from 1 without a hole or repetition.
+func (c *cluster) logGrowsWithoutGap(alloc *api.Allocation) {
+	c.t.Helper()
+	before, err := c.Logs(c.ctx, alloc, "counter", "stdout")
+	must.NoError(c.t, err)
+	var text string
+	c.eventually("the log grows", func() (err error) {
+		if text, err = c.Logs(c.ctx, alloc, "counter", "stdout"); err == nil && len(text) < len(before)+50 {
+			err = fmt.Errorf("it has %d bytes, and had %d", len(text), len(before))
+		}
+		return err
+	})
+	// The last line may be half written.
+	text = text[:strings.LastIndexByte(text, '\n')]
+	for i, line := range strings.Split(text, "\n") {
+		must.Eq(c.t, fmt.Sprint(i+1), line, must.Sprintf("line %d", i+1))
+	}
+}

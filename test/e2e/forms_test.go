@@ -1,0 +1,35 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+)
+
+// Injected as HCL and as JSON it is one job to Nomad.
+func TestFormsAreOneJob(t *testing.T) {
+	c := start(t, "runc")
+	c.run(inject(t, webJob), api.AllocClientStatusRunning)
+
+	var wrapped struct{ Job *api.Job }
+	text := []byte(inject(t, "-out", "json", webJob))
+	must.NoError(t, json.Unmarshal(text, &wrapped))
+	job := wrapped.Job
+	if job == nil {
+		must.NoError(t, json.Unmarshal(text, &job))
+	}
+	plan, _, err := c.Client().Jobs().Plan(job, true, nil)
+	must.NoError(t, err)
+	must.Eq(t, "None", plan.Diff.Type, must.Sprintf("%+v", plan.Diff))
+}
+
+// Without any choice a job comes out as it came in.
+func TestNoChoiceNoChange(t *testing.T) {
+	const file = "testdata/counter.nomad.hcl"
+	source, err := os.ReadFile(file)
+	must.NoError(t, err)
+	must.Eq(t, string(source), inject(t, file))
+}

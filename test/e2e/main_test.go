@@ -1,0 +1,197 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(sandbox.Main(m))
+}
+
+const (
+	repository = "../.."
+	webJob     = repository + "/jobs/examples/web.nomad.hcl"
+
+	// podBin is where the tasks see the repository's bin.
+	podBin = "/opt/nomad-sidecar/bin"
+
+	// patience is for one thing that a test waits for.
+	patience = 30 * time.Second
+)
+
+// cluster is a running agent and the test it runs for.
+type cluster struct {
+	*agent.Agent
+	t   *testing.T
+	ctx context.Context
+}
+
+// withRuntimes runs a test with each OCI runtime.
+func withRuntimes(t *testing.T, test func(c *cluster)) {
+	for _, runtime := range []string{"runc", "crun"} {
+		t.Run(runtime, func(t *testing.T) {
+			test(start(t, runtime))
+		})
+	}
+}
+
+// start starts an agent for a test, and afterwards shows that nothing is left.
+func start(t *testing.T, runtime string) *cluster {
+	t.Helper()
+	sandbox.Require(t)
+	plugin := program(t, "nomad-driver-pod")
+	runtimePath, err := exec.LookPath(runtime)
+	if err != nil {
+		t.Skipf("needs %s: run make deps", runtime)
+	}
+	nomad, err := agent.FindNomad(repository)
+	if errors.Is(err, agent.ErrNoNomad) {
+		t.Skip(err)
+	}
+	must.NoError(t, err)
+	ledger.Check(t, ledger.Scope{Cgroups: []string{"nomad", "nomad.slice", "nomad-driver-pod"}})
+
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	t.Cleanup(cancel)
+	a, err := agent.Start(ctx, agent.Options{
+		Dir: filepath.Join(t.TempDir(), "agent"), Nomad: nomad, Plugin: plugin, Runtime: runtimePath,
+		HostPaths: []string{filepath.Dir(plugin) + ":" + podBin}, LogDir: logDir(t),
+	})
+	must.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(a.LogTail(40))
+		}
+		if err := a.Stop(context.Background()); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+	})
+	return &cluster{Agent: a, t: t, ctx: ctx}
+}
+
+// logDir is where the agent's logs stay after the test: a directory of its own
+// below the one that POD_TEST_LOGS names, or "" for nowhere.
+func logDir(t *testing.T) string {
+	t.Helper()
+	top := os.Getenv("POD_TEST_LOGS")
+	if top == "" {
+		return ""
+	}
+	dir := filepath.Join(top, strings.ReplaceAll(t.Name(), "/", "_"))
+	must.NoError(t, os.MkdirAll(dir, 0o755))
+	return dir
+}
+
+// program is the absolute path of one that make build makes.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join(repository, "bin", name))
+	must.NoError(t, err)
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("needs bin/%s: run make build", name)
+	}
+	return path
+}
+
+// inject runs the templater on a job file and gives what it writes.
+func inject(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program(t, "nomad-sidecar"), append([]string{"inject"}, args...)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	must.NoError(t, err, must.Sprintf("inject %v: %s", args, &stderr))
+	return string(out)
+}
+
+// testdata is a job file of this package, with replacements as for
+// strings.NewReplacer.
+func testdata(t *testing.T, name string, replacements ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	must.NoError(t, err)
+	return strings.NewReplacer(replacements...).Replace(string(text))
+}
+
+// run runs a job and waits until its allocation has one of the statuses.
+func (c *cluster) run(hcl string, statuses ...string) *api.Allocation {
+	c.t.Helper()
+	alloc, err := c.RunJob(c.ctx, hcl)
+	must.NoError(c.t, err)
+	return c.waitAlloc(alloc.ID, statuses...)
+}
+
+func (c *cluster) waitAlloc(id string, statuses ...string) *api.Allocation {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	defer cancel()
+	alloc, err := c.WaitAlloc(ctx, id, statuses...)
+	must.NoError(c.t, err)
+	return alloc
+}
+
+func (c *cluster) waitTask(id, task string, condition func(*api.TaskState) error) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	defer cancel()
+	must.NoError(c.t, c.WaitTask(ctx, id, task, condition))
+}
+
+// runInjected runs the example job with its sidecars.
+func (c *cluster) runInjected() *api.Allocation {
+	c.t.Helper()
+	alloc, err := c.RunJob(c.ctx, inject(c.t, webJob))
+	must.NoError(c.t, err)
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	defer cancel()
+	alloc, err = c.WaitRunning(ctx, alloc.ID)
+	must.NoError(c.t, err)
+	must.MapContainsKeys(c.t, alloc.TaskStates, []string{"app", "tls-proxy", "topz"})
+	return alloc
+}
+
+// exec runs a command in a task and wants it to succeed.
+func (c *cluster) exec(alloc *api.Allocation, task string, command ...string) string {
+	c.t.Helper()
+	result, err := c.Exec(c.ctx, alloc, task, command...)
+	must.NoError(c.t, err)
+	must.Zero(c.t, result.Code, must.Sprintf("%v in %s: %s", command, task, result.Stderr))
+	return result.Stdout
+}
+
+// eventually waits until try gives no error.
+func (c *cluster) eventually(what string, try func() error) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	defer cancel()
+	must.NoError(c.t, agent.Until(ctx, what, try))
+}
+
+// waitLog waits until a task's output contains a text, and gives all of it.
+func (c *cluster) waitLog(alloc *api.Allocation, task, stream, text string) string {
+	c.t.Helper()
+	var all string
+	c.eventually("the "+stream+" of "+task+" is there", func() (err error) {
+		if all, err = c.Logs(c.ctx, alloc, task, stream); err == nil && !strings.Contains(all, text) {
+			err = fmt.Errorf("no %q in %q", text, all)
+		}
+		return err
+	})
+	return all
+}
