@@ -1,6 +1,8 @@
 package driver
 
 import (
+	"maps"
+
 	"github.com/hashicorp/nomad/plugins/base"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/drivers/fsisolation"
@@ -56,6 +58,8 @@ type PluginConfig struct {
 type ImageConfig struct {
 	AuthFile    string `codec:"auth_file"`
 	PullTimeout string `codec:"pull_timeout"`
+	GC          bool   `codec:"gc"`
+	GCDelay     string `codec:"gc_delay"`
 }
 
 func pluginConfigSpec() *hclspec.Spec {
@@ -67,11 +71,14 @@ func pluginConfigSpec() *hclspec.Spec {
 		"run_dir": hclspec.NewDefault(hclspec.NewAttr("run_dir", "string", false),
 			hclspec.NewLiteral(`"/run/nomad-driver-pod"`)),
 		"host_paths": hclspec.NewAttr("host_paths", "list(string)", false),
-		"image": hclspec.NewBlock("image", false, hclspec.NewObject(map[string]*hclspec.Spec{
+		"image": hclspec.NewDefault(hclspec.NewBlock("image", false, hclspec.NewObject(map[string]*hclspec.Spec{
 			"auth_file": hclspec.NewAttr("auth_file", "string", false),
 			"pull_timeout": hclspec.NewDefault(hclspec.NewAttr("pull_timeout", "string", false),
 				hclspec.NewLiteral(`"5m"`)),
-		})),
+			"gc": hclspec.NewDefault(hclspec.NewAttr("gc", "bool", false), hclspec.NewLiteral("true")),
+			"gc_delay": hclspec.NewDefault(hclspec.NewAttr("gc_delay", "string", false),
+				hclspec.NewLiteral(`"3m"`)),
+		})), hclspec.NewLiteral(`{ pull_timeout = "5m", gc = true, gc_delay = "3m" }`)),
 		"pids_limit": hclspec.NewDefault(hclspec.NewAttr("pids_limit", "number", false),
 			hclspec.NewLiteral("4096")),
 		"pod_linger": hclspec.NewDefault(hclspec.NewAttr("pod_linger", "string", false),
@@ -104,6 +111,8 @@ type TaskConfig struct {
 	CapAdd         []string `codec:"cap_add"`
 	CapDrop        []string `codec:"cap_drop"`
 	ReadonlyRootfs bool     `codec:"readonly_rootfs"`
+
+	PodConfig
 }
 
 // AuthConfig is the auth block of a task.
@@ -113,7 +122,7 @@ type AuthConfig struct {
 }
 
 func taskConfigSpec() *hclspec.Spec {
-	return hclspec.NewObject(map[string]*hclspec.Spec{
+	spec := map[string]*hclspec.Spec{
 		"image":              hclspec.NewAttr("image", "string", false),
 		"image_pull_policy":  hclspec.NewAttr("image_pull_policy", "string", false),
 		"image_pull_timeout": hclspec.NewAttr("image_pull_timeout", "string", false),
@@ -138,5 +147,7 @@ func taskConfigSpec() *hclspec.Spec {
 		"cap_add":         hclspec.NewAttr("cap_add", "list(string)", false),
 		"cap_drop":        hclspec.NewAttr("cap_drop", "list(string)", false),
 		"readonly_rootfs": hclspec.NewAttr("readonly_rootfs", "bool", false),
-	})
+	}
+	maps.Copy(spec, podConfigSpec())
+	return hclspec.NewObject(spec)
 }

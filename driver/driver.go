@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/nomad/client/lib/cpustats"
@@ -127,6 +128,10 @@ func (d *Driver) manager() (*pod.Manager, *host, error) {
 	return d.pods, h, nil
 }
 
+// danglingAfter is when a task that Nomad has not recovered is forgotten.
+// Nomad recovers its tasks one after the other when the client starts.
+const danglingAfter = 5 * time.Minute
+
 func (d *Driver) podConfig(h *host) pod.Config {
 	s := d.settings
 	images := filepath.Join(s.DataDir, "images")
@@ -134,7 +139,7 @@ func (d *Driver) podConfig(h *host) pod.Config {
 		RunDir: s.RunDir, DataDir: s.DataDir,
 		Runtime: ociruntime.Runtime{Path: h.runtime.Path, StateDir: filepath.Join(s.RunDir, "runtime")},
 		Monitor: h.monitor, Init: h.init, Cgroups: h.cgroups,
-		HostPaths: s.hostPaths, Linger: s.podLinger, Log: d.log,
+		HostPaths: s.hostPaths, Linger: s.podLinger, DanglingAfter: danglingAfter, ImageGCDelay: s.gcDelay, Log: d.log,
 		Images: image.Config{
 			Root: images, RunRoot: filepath.Join(s.RunDir, "images"),
 			AuthFile: s.Image.AuthFile, PullTimeout: s.pullTimeout,

@@ -109,7 +109,11 @@ func (d *Driver) DestroyTask(taskID string, force bool) error {
 	if err != nil {
 		return err
 	}
-	return c.Destroy(d.ctx, force)
+	if err := c.Destroy(d.ctx, force); err != nil {
+		d.log.Error("task was not removed", "task_id", taskID, "error", err) // Nomad does not
+		return err
+	}
+	return nil
 }
 
 // InspectTask tells the state of a task.

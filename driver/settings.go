@@ -16,6 +16,7 @@ type settings struct {
 	hostPaths   []pod.HostPath
 	podLinger   time.Duration
 	pullTimeout time.Duration
+	gcDelay     time.Duration // 0: images are kept
 }
 
 // defaultHostPaths are what a task without an image sees where the operator
@@ -46,6 +47,10 @@ func newSettings(c PluginConfig) (settings, error) {
 	}
 	s.podLinger = duration("pod_linger", c.PodLinger)
 	s.pullTimeout = duration("image.pull_timeout", c.Image.PullTimeout)
+	if c.Image.GC {
+		// At once would take an image away between its pull and its use.
+		s.gcDelay = max(duration("image.gc_delay", c.Image.GCDelay), time.Second)
+	}
 	for key, path := range map[string]string{
 		"runtime": c.Runtime, "conmon": c.Conmon, "data_dir": c.DataDir, "run_dir": c.RunDir,
 		"image.auth_file": c.Image.AuthFile,

@@ -44,6 +44,7 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 	err := errors.Join(
 		checkTask(c),
 		s.setShare(&t, c),
+		setPod(&t, c.PodConfig),
 		s.setImage(&t, c, cfg),
 		s.setCaps(&t, c),
 		s.setLimits(&t, c, cfg, v),

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hashicorp/nomad/helper/pluginutils/hclutils"
 	"github.com/hashicorp/nomad/nomad/structs"
@@ -55,6 +56,19 @@ func TestWrongTaskConfigs(t *testing.T) {
 		"pids_limit":       {"command = \"a\"\npids_limit = -1", `pids_limit = -1: want a number above 0`},
 		"too many pids":    {"command = \"a\"\npids_limit = 101", `pids_limit = 101 is above the operator's limit of 100`},
 		"cap_add":          {"command = \"a\"\ncap_add = [\"sys_admin\"]", `allow_caps in the plugin's config`},
+		"no check":         {"command = \"a\"\nready {\n}", `ready has 0 checks: set one of exec, http, tcp and file`},
+		"two checks":       {"command = \"a\"\nready {\n tcp = \":80\"\n file = \"/x\"\n}", `ready has 2 checks`},
+		"ready http":       {"command = \"a\"\nready {\n http = \"localhost:80\"\n}", `ready.http = "localhost:80": want a URL`},
+		"ready name":       {"command = \"a\"\nready {\n tcp = \"db.example:80\"\n}", `names are not looked up in the pod`},
+		"ready tcp":        {"command = \"a\"\nready {\n tcp = \"80\"\n}", `ready.tcp = "80": want an address`},
+		"ready file":       {"command = \"a\"\nready {\n file = \"x\"\n}", `ready.file = "x": want an absolute path`},
+		"ready interval":   {"command = \"a\"\nready {\n file = \"/x\"\n interval = \"0s\"\n}", `ready.interval = "0s": want a duration above 0`},
+		"ready timeout":    {"command = \"a\"\nready {\n file = \"/x\"\n timeout = \"x\"\n}", `ready.timeout = "x"`},
+		"pre_stop":         {"command = \"a\"\npre_stop {\n command = \"\"\n}", `pre_stop.command is empty`},
+		"pre_stop timeout": {"command = \"a\"\npre_stop {\n command = \"b\"\n timeout = \"-1s\"\n}", `pre_stop.timeout = "-1s"`},
+		"volume target":    {"command = \"a\"\npod_volume \"v\" {\n target = \"x\"\n}", `pod_volume "v": target = "x": want an absolute path`},
+		"volume size":      {"command = \"a\"\npod_volume \"v\" {\n target = \"/x\"\n size = \"big\"\n}", `pod_volume "v": size = "big": want a number of bytes`},
+		"shm_size":         {"command = \"a\"\nshm_size = -1", `shm_size = -1`},
 		"no such cap":      {"command = \"a\"\ncap_add = [\"fly\"]", `cap_add: "fly" is not a capability`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,6 +104,23 @@ func TestWrongPluginConfigs(t *testing.T) {
 			_, err := newSettings(c)
 			must.ErrorContains(t, err, tc.want)
 		})
+	}
+}
+
+// An operator who configures nothing, or one thing, gets the defaults.
+func TestPluginConfigDefaults(t *testing.T) {
+	for _, hcl := range []string{"", "image {}", "pids_limit = 4096"} {
+		var c PluginConfig
+		hclutils.NewConfigParser(pluginConfigSpec()).ParseHCL(t, "config {\n"+hcl+"\n}", &c)
+		s, err := newSettings(c)
+		must.NoError(t, err)
+		must.Eq(t, "/var/lib/nomad-driver-pod", s.DataDir)
+		must.Eq(t, "/run/nomad-driver-pod", s.RunDir)
+		must.Eq(t, 5*time.Minute, s.pullTimeout)
+		must.Eq(t, 3*time.Minute, s.gcDelay)
+		must.Eq(t, time.Minute, s.podLinger)
+		must.Eq(t, 4096, s.PidsLimit)
+		must.SliceContains(t, s.hostPaths, pod.HostPath{HostPath: "/usr", TaskPath: "/usr"})
 	}
 }
 

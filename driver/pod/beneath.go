@@ -46,6 +46,19 @@ func openInRoot(dir, name string) (io.ReadCloser, error) {
 	return f, nil
 }
 
+// existsInRoot tells, as a process sees it whose root is dir, whether there is
+// something at a path.
+func existsInRoot(dir, name string) error {
+	f, err := openat2(dir, name, unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 func openat2(dir, name string, how unix.OpenHow) (*os.File, error) {
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -103,8 +116,8 @@ func (c *Container) unstage() error {
 	var errs []error
 	for _, e := range entries {
 		at := filepath.Join(c.stageDir(), e.Name())
-		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", at, err))
+		if err := unmount(at); err != nil {
+			errs = append(errs, err)
 			continue
 		}
 		errs = append(errs, os.Remove(at)) // never what was mounted

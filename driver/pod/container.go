@@ -24,6 +24,8 @@ type Container struct {
 	dir   string // bundle, and all that conmon and the runtime write
 	state taskState
 
+	sibling *sibling
+
 	handles       sync.Mutex
 	init, monitor *process.Handle // nil where they have ended
 
@@ -96,19 +98,39 @@ func (c *Container) Stop(ctx context.Context, sig unix.Signal, timeout time.Dura
 	if sig == 0 {
 		sig = c.stopSignal()
 	}
+	grace, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c.prepareStop(grace, timeout)
 	if err := c.Signal(sig); err != nil {
 		return err
 	}
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
 	select {
 	case <-c.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-timer.C:
+	case <-grace.Done():
 	}
 	return c.Kill(ctx)
+}
+
+// prepareStop lets those end first that come after this task, and runs its
+// pre_stop. Each takes at most half of the time that is left, so that the
+// task has some to end by itself.
+func (c *Container) prepareStop(ctx context.Context, timeout time.Duration) {
+	if _, ended := c.Exit(); ended {
+		return
+	}
+	dependents, cancel := context.WithTimeout(ctx, timeout/2)
+	c.awaitDependents(dependents)
+	cancel()
+	if p := c.state.PreStop; p != nil {
+		ctx, cancel := context.WithTimeout(ctx, min(p.Timeout, timeout/2))
+		defer cancel()
+		if err := c.tryExec(ctx, p.Args); err != nil {
+			c.event(fmt.Sprintf("pre_stop: %v", err))
+		}
+	}
 }
 
 // Kill kills every process of the task and waits for its end.
@@ -173,7 +195,11 @@ func (c *Container) Destroy(ctx context.Context, force bool) error {
 	c.m.mu.Lock()
 	delete(c.m.tasks, c.state.TaskID)
 	c.m.mu.Unlock()
+	c.pod.strike(c.sibling)
 	c.m.leave(c.pod)
+	if c.state.ImageID != "" {
+		c.m.collectImages()
+	}
 	return nil
 }
 
@@ -237,10 +263,9 @@ func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*C
 		m.leave(p)
 		return nil, err
 	}
-	m.mu.Lock()
-	m.tasks[taskID] = c
-	m.mu.Unlock()
-	c.watch()
+	c.sibling.after, c.sibling.ready = c.state.After, true
+	p.enlist(c.sibling)
+	m.adopt(c)
 	return c, nil
 }
 
@@ -254,8 +279,8 @@ func (c *Container) reload() error {
 		return err
 	}
 	c.state = state
-	if state.StartedAt.IsZero() {
-		// The start was interrupted before the program ran.
+	if state.ReadyAt.IsZero() {
+		// The start was interrupted, and Nomad was never told of it.
 		return errors.Join(fmt.Errorf("task %s was never started: %w", state.TaskID, ErrNotFound), c.remove())
 	}
 	return c.hold()

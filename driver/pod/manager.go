@@ -41,6 +41,13 @@ type Config struct {
 	Images    image.Config
 	// Linger is how long a pod without tasks is kept.
 	Linger time.Duration
+	// ImageGCDelay is how long an image that no task uses is kept. Zero is for
+	// ever.
+	ImageGCDelay time.Duration
+	// DanglingAfter is how long tasks of an earlier manager may wait to be
+	// recovered before they are taken for forgotten and removed. Zero is for
+	// ever.
+	DanglingAfter time.Duration
 	// Event is told what a task waits for or what happened to it. It must
 	// not block.
 	Event func(taskID, allocID, name, message string)
@@ -61,6 +68,8 @@ type Manager struct {
 	store   *image.Store // opened when first used
 
 	sweep      sync.Once
+	dangling   *time.Timer
+	collect    *time.Timer    // of images; guarded by mu
 	background sync.WaitGroup // watchers and lingering pods
 }
 
@@ -90,6 +99,11 @@ func (m *Manager) Close() error {
 			m.background.Done()
 		}
 	}
+	for _, timer := range []*time.Timer{m.dangling, m.collect} {
+		if timer != nil && timer.Stop() {
+			m.background.Done()
+		}
+	}
 	m.mu.Unlock()
 	m.background.Wait()
 	m.storeMu.Lock()
@@ -113,21 +127,6 @@ func (m *Manager) Get(taskID string) (*Container, error) {
 func (m *Manager) podsDir() string { return filepath.Join(m.cfg.RunDir, "pods") }
 
 func (m *Manager) rootsDir() string { return filepath.Join(m.cfg.DataDir, "roots") }
-
-// images opens the image store when it is first needed, so that tasks that
-// use the host's paths do not pay for it.
-func (m *Manager) images() (*image.Store, error) {
-	m.storeMu.Lock()
-	defer m.storeMu.Unlock()
-	if m.store == nil {
-		s, err := image.Open(m.cfg.Images)
-		if err != nil {
-			return nil, err
-		}
-		m.store = s
-	}
-	return m.store, nil
-}
 
 // enter counts a task to its pod, so that the pod stays.
 func (m *Manager) enter(allocID string) *pod {
@@ -179,77 +178,4 @@ func (m *Manager) expire(p *pod) {
 	if err := p.remove(ctx); err != nil {
 		m.cfg.Log.Error("pod was not removed; the next start of the driver tries again", "error", err)
 	}
-}
-
-// sweepOnce removes what earlier managers left, before the first task is
-// started or recovered: pods without tasks, and roots and image layers that no
-// task uses. Tasks that were not destroyed are not touched, since Nomad may
-// recover them.
-func (m *Manager) sweepOnce() {
-	m.sweep.Do(func() {
-		if err := m.sweepAll(); err != nil {
-			m.cfg.Log.Error("not all that an earlier run left could be removed", "error", err)
-		}
-	})
-}
-
-func (m *Manager) sweepAll() error {
-	pods, err := os.ReadDir(m.podsDir())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("sweep: %w", err)
-	}
-	live := map[string]bool{}
-	for _, entry := range pods {
-		if !uuid.MatchString(entry.Name()) {
-			continue
-		}
-		tasks, err := os.ReadDir(filepath.Join(m.podsDir(), entry.Name(), "tasks"))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("sweep: %w", err)
-		}
-		for _, task := range tasks {
-			live[task.Name()] = true
-		}
-		if len(tasks) == 0 {
-			m.leave(m.enter(entry.Name())) // it goes after the linger time
-		}
-	}
-	return errors.Join(m.sweepRoots(live), m.sweepLayers(live))
-}
-
-func (m *Manager) sweepRoots(live map[string]bool) error {
-	entries, err := os.ReadDir(m.rootsDir())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("sweep: %w", err)
-	}
-	var errs []error
-	for _, e := range entries {
-		if !live[e.Name()] {
-			errs = append(errs, os.RemoveAll(filepath.Join(m.rootsDir(), e.Name())))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (m *Manager) sweepLayers(live map[string]bool) error {
-	if _, err := os.Stat(m.cfg.Images.Root); err != nil {
-		return nil // no image was ever used
-	}
-	store, err := m.images()
-	if err != nil {
-		return fmt.Errorf("sweep: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
-	defer cancel()
-	ids, err := store.Containers(ctx)
-	if err != nil {
-		return fmt.Errorf("sweep: %w", err)
-	}
-	var errs []error
-	for _, id := range ids {
-		if !live[id] {
-			errs = append(errs, store.Release(ctx, id))
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -28,6 +28,9 @@ type pod struct {
 	mu    sync.Mutex // held while the pod's parts are made or removed
 	tasks int        // that were started and not destroyed; guarded by m.mu
 	end   *time.Timer
+
+	orderMu sync.Mutex
+	order   order
 }
 
 func (p *pod) stateFile() string        { return filepath.Join(p.dir, "pod.json") }
@@ -47,8 +50,8 @@ func (p *pod) cgroup() cgroup.Group {
 // cgroupParent is the group that has one child for each pod.
 const cgroupParent = "/nomad-driver-pod"
 
-// shmSizeBytes is what docker gives /dev/shm.
-const shmSizeBytes = 64 << 20
+// defaultShmBytes is what docker gives /dev/shm.
+const defaultShmBytes = 64 << 20
 
 // join makes sure that the pod has what a task wants to share. What is made
 // here stays when the task fails to start: it is the pod's.
@@ -59,10 +62,13 @@ func (p *pod) join(ctx context.Context, t Task) error {
 	if err != nil {
 		return err
 	}
-	if t.Share.IPC && !namespace.Pinned(p.namespaceDir(), namespace.IPC) {
-		if err := p.makeIPC(); err != nil {
+	if t.Share.IPC {
+		if err := p.joinIPC(t); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
+	}
+	if err := p.makeVolumes(t); err != nil {
+		return err
 	}
 	if t.Share.UTS && !namespace.Pinned(p.namespaceDir(), namespace.UTS) {
 		if err := namespace.Pin(p.namespaceDir(), state.Hostname, namespace.UTS); err != nil {
@@ -92,31 +98,40 @@ func (p *pod) load(t Task) (podState, error) {
 	return state, writeState(p.stateFile(), state)
 }
 
-// makeIPC makes the shared IPC namespace and the tmpfs for /dev/shm, which
-// belong together: POSIX shared memory is files there.
-func (p *pod) makeIPC() error {
-	if err := p.unmountShm(); err != nil { // left by a crash in between
+const shmFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+
+// joinIPC makes the shared IPC namespace where there is none, and /dev/shm as
+// large as the task that wants most of it.
+func (p *pod) joinIPC(t Task) error {
+	if !namespace.Pinned(p.namespaceDir(), namespace.IPC) {
+		if err := p.makeIPC(); err != nil {
+			return err
+		}
+	}
+	have, _, err := tmpfsSize(p.shmDir())
+	if err != nil || t.ShmSizeBytes <= have {
 		return err
 	}
-	if err := os.MkdirAll(p.shmDir(), 0o700); err != nil {
-		return err
-	}
-	options := fmt.Sprintf("mode=1777,size=%d", shmSizeBytes)
-	if err := unix.Mount("shm", p.shmDir(), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options); err != nil {
-		return fmt.Errorf("mount shared memory at %s: %w", p.shmDir(), err)
-	}
-	if err := namespace.Pin(p.namespaceDir(), "", namespace.IPC); err != nil {
-		return errors.Join(err, p.unmountShm())
+	options := fmt.Sprintf("size=%d", roundUp(t.ShmSizeBytes))
+	if err := unix.Mount("", p.shmDir(), "", unix.MS_REMOUNT|shmFlags, options); err != nil {
+		return fmt.Errorf("enlarge shared memory at %s: %w", p.shmDir(), err)
 	}
 	return nil
 }
 
-func (p *pod) unmountShm() error {
-	err := unix.Unmount(p.shmDir(), unix.MNT_DETACH)
-	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-		return nil
+// makeIPC makes the shared IPC namespace and the tmpfs for /dev/shm, which
+// belong together: POSIX shared memory is files there.
+func (p *pod) makeIPC() error {
+	if err := unmount(p.shmDir()); err != nil { // left by a crash in between
+		return err
 	}
-	return fmt.Errorf("unmount %s: %w", p.shmDir(), err)
+	if err := mountTmpfs(p.shmDir(), defaultShmBytes, shmFlags); err != nil {
+		return err
+	}
+	if err := namespace.Pin(p.namespaceDir(), "", namespace.IPC); err != nil {
+		return errors.Join(err, unmount(p.shmDir()))
+	}
+	return nil
 }
 
 // makeHolder starts the first process of the shared PID namespace. It is a
@@ -187,7 +202,8 @@ func (p *pod) remove(ctx context.Context) error {
 		p.cgroup().Remove(),
 		cgroup.At(p.m.cfg.Cgroups, cgroupParent).Prune(),
 		namespace.Unpin(p.namespaceDir(), namespace.IPC, namespace.UTS, namespace.Net),
-		p.unmountShm(),
+		unmount(p.shmDir()),
+		p.removeVolumes(),
 	)
 	if err != nil {
 		// The state stays, so that the next sweep finds what is left.

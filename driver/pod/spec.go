@@ -44,7 +44,7 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	mounts := slices.Clone(root.mounts)
+	mounts := append(slices.Clone(root.mounts), p.volumeMounts(t)...)
 	if shm := p.shmSource(t); shm != "" {
 		mounts = append(mounts, ocispec.Mount{Target: "/dev/shm", Source: shm, Type: "bind",
 			Options: []string{"bind", "rw", "nosuid", "nodev", "noexec", "rprivate"}})

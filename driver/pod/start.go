@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
-	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
@@ -37,35 +36,65 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 	m.sweepOnce()
 	p := m.enter(t.AllocID)
 	c := m.newContainer(p, t)
-	if err := c.purge(); err != nil {
+	if err := errors.Join(c.purge(), m.purgeOthers(c)); err != nil {
 		m.leave(p)
 		return nil, fmt.Errorf("remove what an interrupted start left: %w", err)
 	}
 	var u undo
 	u.push("pod membership", func() error { m.leave(p); return nil })
+	p.enlist(c.sibling)
+	u.push("place in the order", func() error { p.strike(c.sibling); return nil })
 	if err := c.start(ctx, t, &u); err != nil {
 		return nil, errors.Join(err, u.run())
 	}
+	m.adopt(c)
+	if err := c.becomeReady(ctx, t.Ready); err != nil {
+		return nil, errors.Join(err, c.Destroy(context.WithoutCancel(ctx), true))
+	}
+	return c, nil
+}
+
+// adopt keeps a container that runs, and begins to watch it.
+func (m *Manager) adopt(c *Container) {
 	m.mu.Lock()
-	m.tasks[t.ID] = c
+	m.tasks[c.state.TaskID] = c
 	m.mu.Unlock()
 	c.watch()
-	return c, nil
+}
+
+// becomeReady waits for the task's check, where it has one, and lets those go
+// on that wait for the task.
+func (c *Container) becomeReady(ctx context.Context, r *Ready) error {
+	if r != nil {
+		if err := c.awaitReady(ctx, *r); err != nil {
+			return err
+		}
+	}
+	c.state.ReadyAt = time.Now()
+	if err := writeState(c.stateFile(), c.state); err != nil {
+		return err
+	}
+	c.pod.change(func(*order) { c.sibling.ready = true })
+	return nil
 }
 
 func (m *Manager) newContainer(p *pod, t Task) *Container {
 	id := containerID(t.AllocID, t.Name, t.ID)
 	return &Container{
 		m: m, pod: p, id: id, dir: p.taskDir(id), done: make(chan struct{}),
+		sibling: &sibling{name: t.Name, after: t.After},
 		state: taskState{
 			Version: stateVersion, TaskID: t.ID, AllocID: t.AllocID, Name: t.Name,
-			Share: t.Share, CgroupPath: t.CgroupPath,
+			Share: t.Share, CgroupPath: t.CgroupPath, After: t.After, PreStop: t.PreStop,
 		},
 	}
 }
 
 // start does one step after the other and pushes how to take each back.
 func (c *Container) start(ctx context.Context, t Task, u *undo) error {
+	if err := c.awaitTurn(ctx); err != nil {
+		return err
+	}
 	if err := c.pod.join(ctx, t); err != nil {
 		return err
 	}
@@ -111,7 +140,7 @@ func (c *Container) makeRoot(ctx context.Context, t Task) (rootfs, error) {
 		return rootfs{}, err
 	}
 	pull := t.Image.Pull
-	pull.Progress = c.progress(t, pull.Progress)
+	pull.Progress = c.progress(t)
 	img, err := store.Ensure(ctx, t.Image.Reference, pull)
 	if err != nil {
 		return rootfs{}, err
@@ -124,25 +153,10 @@ func (c *Container) makeRoot(ctx context.Context, t Task) (rootfs, error) {
 	return rootfs{hostPath: dir, userDir: dir, config: img.Config}, nil
 }
 
-// progress tells once that an image is being pulled, unless the caller wants
-// to hear all of it.
-func (c *Container) progress(t Task, own func(image.Progress)) func(image.Progress) {
-	told := false
-	return func(p image.Progress) {
-		if !told {
-			told = true
-			c.event(fmt.Sprintf("Pulling image %s", t.Image.Reference))
-		}
-		if own != nil {
-			own(p)
-		}
-	}
-}
-
 // removeRoot takes makeRoot back, whichever kind of root it was.
 func (c *Container) removeRoot() error {
 	err := os.RemoveAll(filepath.Join(c.m.rootsDir(), c.id))
-	if _, serr := os.Stat(c.m.cfg.Images.Root); serr != nil {
+	if !c.m.imagesUsed() {
 		return err
 	}
 	store, serr := c.m.images()
@@ -228,6 +242,46 @@ func (c *Container) purge() error {
 		return nil
 	}
 	return c.remove()
+}
+
+// purgeOthers removes containers of the same task that an earlier manager
+// started and nobody recovered: the start was cut off by the end of the agent,
+// which gives the next start another id.
+func (m *Manager) purgeOthers(c *Container) error {
+	entries, err := os.ReadDir(c.pod.tasksDir())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		other, err := m.unknown(c.pod, e.Name())
+		if err == nil && other != nil && other.state.Name == c.state.Name && other.id != c.id {
+			err = other.remove()
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// unknown returns a container that is on disk and was neither started nor
+// recovered by this manager, or nil.
+func (m *Manager) unknown(p *pod, id string) (*Container, error) {
+	state, err := readTaskState(filepath.Join(p.taskDir(id), "task.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // being made, or being removed
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := m.Get(state.TaskID); err == nil {
+		return nil, nil
+	}
+	c := m.newContainer(p, Task{ID: state.TaskID, AllocID: state.AllocID, Name: state.Name})
+	c.state = state
+	return c, nil
 }
 
 // remove takes down all that a task has. It may be called again after an

@@ -37,6 +37,9 @@ type taskState struct {
 	Init       process.Identity `json:"init,omitzero"`
 	Monitor    process.Identity `json:"monitor,omitzero"`
 	StartedAt  time.Time        `json:"started_at,omitzero"` // zero: not started yet
+	ReadyAt    time.Time        `json:"ready_at,omitzero"`   // zero: not ready yet
+	After      []string         `json:"after,omitempty"`
+	PreStop    *PreStop         `json:"pre_stop,omitempty"`
 	// OOMKills counts kills in the cgroup before this start.
 	OOMKills uint64 `json:"oom_kills,omitempty"`
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
@@ -38,6 +40,19 @@ type Task struct {
 
 	// StdoutHostPath and StderrHostPath are FIFOs or /dev/null.
 	StdoutHostPath, StderrHostPath string
+
+	Ready   *Ready   // nil: ready when running
+	After   []string // names of tasks of the pod that must be ready before
+	PreStop *PreStop
+	Volumes []Volume
+	// ShmSizeBytes is the least that /dev/shm must hold; 0 is docker's 64 MiB.
+	ShmSizeBytes int64
+}
+
+// PreStop is a command that runs in the task before it is sent its signal.
+type PreStop struct {
+	Args    []string
+	Timeout time.Duration
 }
 
 // Beneath is a bind mount whose source is in a directory that tasks can write
@@ -103,6 +118,18 @@ type Exit struct {
 	At  time.Time
 }
 
+func (e Exit) String() string {
+	switch {
+	case e.Err != nil:
+		return e.Err.Error()
+	case e.OOMKilled:
+		return "killed, out of memory"
+	case e.Signal != 0:
+		return "killed by " + unix.SignalName(unix.Signal(e.Signal))
+	}
+	return fmt.Sprintf("exit code %d", e.Code)
+}
+
 // hostUser is who a task without an image runs as where nothing else is said,
 // as with Nomad's exec driver.
 const hostUser = "nobody"
@@ -137,6 +164,14 @@ func (t Task) check() error {
 	}
 	if filepath.Clean("/"+t.CgroupPath) == "/" {
 		return fmt.Errorf("%w: it has no cgroup", ErrInvalid)
+	}
+	for _, v := range t.Volumes {
+		if !volumeName.MatchString(v.Name) {
+			return fmt.Errorf("%w: pod_volume %q: want a name of letters, digits, dashes and underscores", ErrInvalid, v.Name)
+		}
+	}
+	if slices.Contains(t.After, t.Name) {
+		return fmt.Errorf("%w: after = [%q]: a task can not come after itself", ErrInvalid, t.Name)
 	}
 	for _, m := range t.Mounts {
 		if !filepath.IsAbs(m.Target) {

@@ -31,6 +31,7 @@ func (c *Container) watch() {
 		}
 		c.exit = c.end()
 		close(c.done)
+		c.pod.change(func(*order) { c.sibling.ended = true })
 	}()
 }
 

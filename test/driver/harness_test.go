@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +24,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
@@ -52,6 +52,9 @@ func withRuntimes(t *testing.T, f func(t *testing.T, runtime string)) {
 	}
 }
 
+// withoutCgroup2 is made once, by the first test with crun.
+var withoutCgroup2 = sync.OnceValues(sandbox.EnterWithoutCgroup2)
+
 // runtimeCommand finds a runtime. crun refuses a hybrid cgroup hierarchy whose
 // v2 side has controllers; there it gets a mount namespace in which that side
 // is not mounted.
@@ -61,14 +64,17 @@ func runtimeCommand(t *testing.T, name string) string {
 	if err != nil {
 		t.Skipf("%s is not installed", name)
 	}
-	v, err := cgroup.Detect()
+	before, err := withoutCgroup2()
 	must.NoError(t, err)
-	if name != "crun" || v != cgroup.Hybrid {
+	if name != "crun" || before == nil {
 		return path
 	}
 	wrapper := filepath.Join(t.TempDir(), name)
-	script := fmt.Sprintf("#!/bin/sh\nexec /usr/bin/unshare --mount --propagation slave /bin/sh -c '/bin/umount %s/unified; exec %s \"$@\"' -- \"$@\"\n",
-		cgroup.Root, path)
+	script := "#!/bin/sh\nexec"
+	for _, word := range append(before, path) {
+		script += " '" + word + "'" // none has a quote
+	}
+	script += " \"$@\"\n"
 	must.NoError(t, os.WriteFile(wrapper, []byte(script), 0o755))
 	return wrapper
 }

@@ -3,6 +3,7 @@ package driver_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -125,4 +127,77 @@ func insecureRegistry(t *testing.T) string {
 	sysregistriesv2.InvalidateCache()
 	t.Cleanup(sysregistriesv2.InvalidateCache)
 	return host
+}
+
+// An image goes some time after its last user, not before, and also where the
+// driver was away in between.
+func TestUnusedImagesAreCollected(t *testing.T) {
+	host := insecureRegistry(t)
+	ref, err := name.NewTag(host+"/scratch:v1", name.Insecure)
+	must.NoError(t, err)
+	must.NoError(t, remote.Write(ref, scratch(t)))
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) {
+			c.Runtime = runtime
+			c.Image.GC, c.Image.GCDelay = true, "1s"
+		})
+		images := func() int {
+			found, err := filepath.Glob(filepath.Join(n.config.DataDir, "images", "used", "*"))
+			must.NoError(t, err)
+			return len(found)
+		}
+		user := n.newTask("", "user", driver.TaskConfig{Image: host + "/scratch:v1", Entrypoint: []string{"/init", "-P"}}, nil)
+		handle, _, err := n.StartTask(user.TaskConfig)
+		must.NoError(t, err)
+		other := n.newTask("", "other", driver.TaskConfig{Image: host + "/scratch:v1"}, nil)
+		other.start()
+		other.wait()
+		must.NoError(t, n.DestroyTask(other.ID, false))
+		n.abandon()
+		n.start()
+		must.NoError(t, n.RecoverTask(handle))
+		deadline := time.Now().Add(3 * time.Second) // several collections
+		for time.Now().Before(deadline) {
+			must.Eq(t, 1, images(), must.Sprint("the image of a running task is gone"))
+			time.Sleep(50 * time.Millisecond) // between two looks
+		}
+		must.NoError(t, n.DestroyTask(user.ID, true))
+		n.waitFor("the image to be removed", func() bool { return images() == 0 })
+	})
+}
+
+// The events of a task tell how its pull goes.
+func TestPullsAreToldInEvents(t *testing.T) {
+	host := insecureRegistry(t)
+	ref, err := name.NewTag(host+"/scratch:v1", name.Insecure)
+	must.NoError(t, err)
+	must.NoError(t, remote.Write(ref, scratch(t)))
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		events, err := n.impl.TaskEvents(ctx)
+		must.NoError(t, err)
+		told := make(chan string, 2)
+		go func() { // ends with ctx
+			for {
+				select {
+				case e := <-events:
+					told <- e.TaskName + ": " + e.Message
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+		n.newTask("", "pulls", driver.TaskConfig{Image: host + "/scratch:v1"}, nil).start()
+		for _, want := range []string{"in 1 layers", "1 of 1 layers"} {
+			select {
+			case e := <-told:
+				must.StrContains(t, e, "pulls: Pulling image "+host+"/scratch:v1")
+				must.StrContains(t, e, want)
+			case <-ctx.Done():
+				t.Fatal("no event")
+			}
+		}
+	})
 }

@@ -1,0 +1,156 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/namespace"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+)
+
+// Ready says when a task has become ready: when the one check that is set
+// passes. Checks run inside the task's namespaces.
+type Ready struct {
+	Exec []string // a command in the task that exits with 0
+	HTTP string   // a URL that answers with a status from 200 to 399
+	TCP  string   // an address that takes connections
+	File string   // a path in the task that exists
+
+	Interval time.Duration // between two tries
+	Timeout  time.Duration // for all of them
+}
+
+func (r Ready) String() string {
+	switch {
+	case len(r.Exec) > 0:
+		return "exec " + strings.Join(r.Exec, " ")
+	case r.HTTP != "":
+		return "http " + r.HTTP
+	case r.TCP != "":
+		return "tcp " + r.TCP
+	}
+	return "file " + r.File
+}
+
+var (
+	errEnded    = errors.New("the task ended before it was ready")
+	errNotTried = errors.New("no check came to its end")
+)
+
+// awaitReady returns when the task is ready, or why it is not: it ended, its
+// time is over, or ctx is.
+func (c *Container) awaitReady(ctx context.Context, r Ready) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	c.event(fmt.Sprintf("Waiting to be ready: %s", r))
+	begin := time.Now()
+	tick := time.NewTicker(r.Interval)
+	defer tick.Stop()
+	last := errNotTried
+	for {
+		err := c.try(ctx, r)
+		if err != nil && ctx.Err() == nil {
+			last = err // not that of a try that was cut off
+		}
+		if err == nil {
+			c.event(fmt.Sprintf("Ready after %s", time.Since(begin).Round(time.Millisecond)))
+			return nil
+		}
+		select {
+		case <-c.done:
+			return fmt.Errorf("ready: %w: %s; the last check, %s, said: %w", errEnded, c.exit, r, last)
+		case <-ctx.Done():
+			return fmt.Errorf("ready: %s did not pass within %s: %w", r, r.Timeout, last)
+		case <-tick.C:
+		}
+	}
+}
+
+func (c *Container) try(ctx context.Context, r Ready) error {
+	switch {
+	case len(r.Exec) > 0:
+		return c.tryExec(ctx, r.Exec)
+	case r.HTTP != "":
+		return c.tryHTTP(ctx, r.HTTP)
+	case r.TCP != "":
+		conn, err := c.dial(ctx, "tcp", r.TCP)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	return c.tryFile(r.File)
+}
+
+func (c *Container) tryExec(ctx context.Context, args []string) error {
+	var output strings.Builder
+	code, err := c.Exec(ctx, args, ociruntime.ExecOptions{Stdout: &output, Stderr: &output})
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return fmt.Errorf("exit code %d: %s", code, lastLine(output.String()))
+	}
+	return nil
+}
+
+func (c *Container) tryHTTP(ctx context.Context, url string) error {
+	transport := &http.Transport{DialContext: c.dial, DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	const enough = 64 << 10
+	_, err = io.Copy(io.Discard, io.LimitReader(res.Body, enough))
+	err = errors.Join(err, res.Body.Close())
+	if res.StatusCode < http.StatusOK || res.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("status %s", res.Status)
+	}
+	return err
+}
+
+// dial connects from the task's network namespace. Names are not looked up
+// there, so an address is a number or "localhost".
+func (c *Container) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if host == "localhost" || host == "" {
+		host = "127.0.0.1"
+	}
+	var conn net.Conn
+	err = namespace.InNetwork(c.procPath("ns/net"), func() error {
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(host, port))
+		return err
+	})
+	return conn, err
+}
+
+func (c *Container) tryFile(path string) error {
+	return existsInRoot(c.procPath("root"), path)
+}
+
+func (c *Container) procPath(what string) string {
+	return fmt.Sprintf("/proc/%d/%s", c.state.Init.PID, what)
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}

@@ -1,0 +1,138 @@
+package pod
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+)
+
+// Volume is a memory volume that all tasks of the pod that name it share. It
+// goes with the pod.
+type Volume struct {
+	Name, Target string
+	SizeBytes    int64 // 0: what another task says, or defaultVolumeBytes
+	Readonly     bool
+}
+
+// defaultVolumeBytes is the size of a volume for which no task names one.
+const defaultVolumeBytes = 64 << 20
+
+var volumeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$`)
+
+func (p *pod) volumesDir() string { return filepath.Join(p.dir, "volumes") }
+
+// makeVolumes makes those volumes of a task that the pod does not have yet.
+// Called with p.mu held.
+func (p *pod) makeVolumes(t Task) error {
+	for _, v := range t.Volumes {
+		if err := p.makeVolume(v); err != nil {
+			return fmt.Errorf("pod_volume %q: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
+func (p *pod) makeVolume(v Volume) error {
+	dir := filepath.Join(p.volumesDir(), v.Name)
+	have, mounted, err := tmpfsSize(dir)
+	if err != nil {
+		return err
+	}
+	if mounted {
+		if v.SizeBytes != 0 && roundUp(v.SizeBytes) != have {
+			return fmt.Errorf("%w: size = %d bytes, but the pod's other tasks gave it %d: give it the same size everywhere, or in one task only",
+				ErrInvalid, v.SizeBytes, have)
+		}
+		return nil
+	}
+	size := v.SizeBytes
+	if size == 0 {
+		size = defaultVolumeBytes
+	}
+	return mountTmpfs(dir, size, unix.MS_NOSUID|unix.MS_NODEV)
+}
+
+// volumeMounts describes a task's view of its volumes.
+func (p *pod) volumeMounts(t Task) []ocispec.Mount {
+	var out []ocispec.Mount
+	for _, v := range t.Volumes {
+		out = append(out, ocispec.Bind(filepath.Join(p.volumesDir(), v.Name), v.Target, v.Readonly))
+	}
+	return out
+}
+
+func (p *pod) removeVolumes() error {
+	entries, err := os.ReadDir(p.volumesDir())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		errs = append(errs, unmount(filepath.Join(p.volumesDir(), e.Name())))
+	}
+	return errors.Join(errs...)
+}
+
+// mountTmpfs makes a directory and mounts a tmpfs there that everybody may
+// write to.
+func mountTmpfs(dir string, sizeBytes int64, flags uintptr) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	options := fmt.Sprintf("mode=1777,size=%d", roundUp(sizeBytes))
+	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, options); err != nil {
+		return fmt.Errorf("mount memory at %s: %w", dir, err)
+	}
+	return nil
+}
+
+// tmpfsSize tells how large a tmpfs at dir is, and whether there is one.
+func tmpfsSize(dir string) (int64, bool, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(dir, &st)
+	if errors.Is(err, unix.ENOENT) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("look at %s: %w", dir, err)
+	}
+	mounted, err := isMountpoint(dir)
+	return int64(st.Blocks) * st.Bsize, mounted && st.Type == unix.TMPFS_MAGIC, err
+}
+
+// isMountpoint compares a directory with the one it is in; run_dir may be on
+// a tmpfs itself.
+func isMountpoint(dir string) (bool, error) {
+	var at, above unix.Stat_t
+	if err := unix.Lstat(dir, &at); err != nil {
+		return false, err
+	}
+	if err := unix.Lstat(filepath.Dir(dir), &above); err != nil {
+		return false, err
+	}
+	return at.Dev != above.Dev, nil
+}
+
+// roundUp gives whole pages, as the kernel does.
+func roundUp(bytes int64) int64 {
+	page := int64(os.Getpagesize())
+	return (bytes + page - 1) / page * page
+}
+
+// unmount takes down what is mounted at path; nothing there is no error.
+func unmount(path string) error {
+	err := unix.Unmount(path, unix.MNT_DETACH)
+	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return fmt.Errorf("unmount %s: %w", path, err)
+}
