@@ -2,9 +2,8 @@
 // is pinned to a file by a bind mount of its nsfs entry (namespaces(7)), and
 // ends when the file is unmounted and the last process in it is gone.
 //
-// It handles IPC, UTS and network namespaces only. A PID namespace can not be
-// pinned usefully, since it dies with its first process; mount and user
-// namespaces are the OCI runtime's.
+// It makes IPC, UTS and network namespaces only. A PID namespace needs a first
+// process, and mount and user namespaces are the OCI runtime's.
 package namespace
 
 import (
@@ -20,11 +19,12 @@ import (
 // Kind is a kind of namespace, spelt as in /proc/PID/ns.
 type Kind string
 
-// The kinds that can be pinned.
+// The kinds that can be pinned. PID is that of a process only.
 const (
 	IPC Kind = "ipc"
 	UTS Kind = "uts"
 	Net Kind = "net"
+	PID Kind = "pid"
 )
 
 func (k Kind) flag() (int, error) {
@@ -97,7 +97,19 @@ func pinFromThread(dir, hostname string, flags int, kinds []Kind) error {
 	return nil
 }
 
+// PinPID pins the PID namespace of a process to the file dir/pid. Unlike the
+// others it dies with its first process; what the file is good for is that it
+// can not come to mean the namespace of a stranger that got the process id.
+// The caller makes sure afterwards that the process still was the right one.
+func PinPID(dir string, pid int) error {
+	return pinFile(filepath.Join(dir, string(PID)), PID, fmt.Sprintf("/proc/%d/ns/pid", pid))
+}
+
 func pinOne(path string, k Kind) error {
+	return pinFile(path, k, fmt.Sprintf("/proc/self/task/%d/ns/%s", unix.Gettid(), k))
+}
+
+func pinFile(path string, k Kind, src string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
 	if err != nil {
 		return fmt.Errorf("pin %s namespace: %w", k, err)
@@ -105,7 +117,6 @@ func pinOne(path string, k Kind) error {
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("pin %s namespace: %w", k, err)
 	}
-	src := fmt.Sprintf("/proc/self/task/%d/ns/%s", unix.Gettid(), k)
 	if err := unix.Mount(src, path, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("pin %s namespace to %s: %w", k, path, err)
 	}

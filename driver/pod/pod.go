@@ -168,6 +168,12 @@ func (p *pod) makeHolder(ctx context.Context, state *podState) error {
 		state.Holder, err = process.Identify(pid)
 	}
 	if err == nil {
+		err = namespace.PinPID(p.namespaceDir(), pid)
+	}
+	if err == nil && !state.Holder.Alive() {
+		err = process.ErrGone
+	}
+	if err == nil {
 		err = writeState(p.stateFile(), *state)
 	}
 	if err != nil {
@@ -177,6 +183,9 @@ func (p *pod) makeHolder(ctx context.Context, state *podState) error {
 }
 
 func (p *pod) removeHolder(ctx context.Context) error {
+	if err := namespace.Unpin(p.namespaceDir(), namespace.PID); err != nil {
+		return err
+	}
 	if !p.m.cfg.Runtime.Known(p.holderID()) {
 		return nil
 	}
@@ -215,35 +224,30 @@ func (p *pod) remove(ctx context.Context) error {
 	return nil
 }
 
-// namespaces lists those of a task: its own, or the pod's.
-func (p *pod) namespaces(t Task) ([]ocispec.Namespace, error) {
-	shared := func(k namespace.Kind) string { return filepath.Join(p.namespaceDir(), string(k)) }
+// namespaces lists those of a task that are not the host's: its own, or the
+// pod's.
+func (p *pod) namespaces(t Task) []ocispec.Namespace {
 	list := []ocispec.Namespace{{Kind: specs.MountNamespace}}
 	if p.m.cfg.Cgroups == cgroup.V2 {
 		// On v1 a task sees where it is, as with docker: Nomad's own test of
 		// exec wants to see that it is in the right group.
 		list = append(list, ocispec.Namespace{Kind: specs.CgroupNamespace})
 	}
-	ipc, uts, pid := ocispec.Namespace{Kind: specs.IPCNamespace}, ocispec.Namespace{Kind: specs.UTSNamespace}, ocispec.Namespace{Kind: specs.PIDNamespace}
-	if t.Share.IPC {
-		ipc.Path = shared(namespace.IPC)
-	}
-	if t.Share.UTS {
-		uts.Path = shared(namespace.UTS)
-	}
-	if t.Share.PID {
-		holder, err := p.holder()
-		if err != nil {
-			return nil, err
+	for _, k := range []struct {
+		kind         specs.LinuxNamespaceType
+		pinned       namespace.Kind
+		shared, host bool
+	}{
+		{specs.IPCNamespace, namespace.IPC, t.Share.IPC, t.HostNamespaces.IPC},
+		{specs.UTSNamespace, namespace.UTS, t.Share.UTS, t.HostNamespaces.UTS},
+		{specs.PIDNamespace, namespace.PID, t.Share.PID, t.HostNamespaces.PID},
+	} {
+		own := ocispec.Namespace{Kind: k.kind}
+		if k.shared {
+			own.Path = filepath.Join(p.namespaceDir(), string(k.pinned))
 		}
-		pid.Path = fmt.Sprintf("/proc/%d/ns/pid", holder.PID)
-	}
-	for _, own := range []struct {
-		host bool
-		ns   ocispec.Namespace
-	}{{t.HostNamespaces.IPC, ipc}, {t.HostNamespaces.UTS, uts}, {t.HostNamespaces.PID, pid}} {
-		if !own.host {
-			list = append(list, own.ns)
+		if !k.host {
+			list = append(list, own)
 		}
 	}
 	switch {
@@ -252,5 +256,5 @@ func (p *pod) namespaces(t Task) ([]ocispec.Namespace, error) {
 	case t.Network.None:
 		list = append(list, ocispec.Namespace{Kind: specs.NetworkNamespace})
 	}
-	return list, nil
+	return list
 }

@@ -40,10 +40,6 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	namespaces, err := p.namespaces(t)
-	if err != nil {
-		return nil, err
-	}
 	mounts := append(slices.Clone(root.mounts), p.volumeMounts(t)...)
 	if shm := p.shmSource(t); shm != "" {
 		mounts = append(mounts, ocispec.Mount{Target: "/dev/shm", Source: shm, Type: "bind",
@@ -56,7 +52,7 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 		Env:          environment(root.config.Env, t.Process.Env),
 		WorkDir:      firstOf(t.Process.WorkDir, root.config.WorkingDir),
 		User:         user,
-		Namespaces:   namespaces,
+		Namespaces:   p.namespaces(t),
 		Mounts:       append(mounts, t.Mounts...),
 		CgroupPath:   t.CgroupPath,
 		Limits:       t.Limits,

@@ -118,7 +118,7 @@ client {
   bridge_network_subnet = "{{.Network.Subnet}}"
   options = {
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
-    "driver.allowlist"     = "pod,raw_exec"
+    "driver.allowlist"     = "pod,raw_exec,exec"
   }
 }
 # Without it Nomad collects no statistics of tasks.

@@ -86,6 +86,7 @@ type node struct {
 	*testutils.DriverHarness
 	impl   *driver.Driver
 	allocs map[string]*allocdir.AllocDir
+	ran    sync.Map // ids of tasks that were started
 
 	// programs are the node's own copies, which a test may break.
 	programs struct{ runtime, conmon string }
@@ -251,17 +252,32 @@ func (n *node) makeDirs(cfg *drivers.TaskConfig) {
 	}))
 	stdout, stderr := cfg.StdoutPath, cfg.StderrPath // a test may change the task's
 	n.t.Cleanup(func() {
-		dropFIFO(stdout)
-		dropFIFO(stderr)
+		if _, ran := n.ran.Load(cfg.ID); !ran || cfg.StdoutPath != stdout {
+			dropFIFO(stdout)
+			dropFIFO(stderr)
+		}
 		must.NoError(n.t, lm.Stop())
 	})
 }
 
-// dropFIFO lets a collector end that still waits for its first writer, which
-// is the end of a task that was never started.
+// StartTask takes note of the tasks that were started.
+func (n *node) StartTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
+	handle, network, err := n.DriverHarness.StartTask(cfg)
+	if err == nil {
+		n.ran.Store(cfg.ID, true)
+	}
+	return handle, network, err
+}
+
+// dropFIFO lets a collector end that waits for its first writer, which will
+// not come since the task did not start. The collector may not have got so far
+// yet, or may be done, where the start failed late.
 func dropFIFO(path string) {
-	if fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
-		_ = unix.Close(fd)
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
+			_ = unix.Close(fd)
+			return
+		}
 	}
 }
 

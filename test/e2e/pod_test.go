@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+)
+
+// The events of an allocation show the order in which its tasks became ready
+// and, when it stops, ended.
+func TestOrderOfAGroup(t *testing.T) {
+	withRuntimes(t, func(c *cluster) {
+		job, err := os.ReadFile(filepath.Join("..", "..", "jobs", "examples", "ordered.nomad.hcl"))
+		must.NoError(c.t, err)
+		alloc := c.run(string(job), api.AllocClientStatusRunning)
+		order := []string{"config", "proxy", "app"}
+		for _, task := range order {
+			c.waitTask(alloc.ID, task, func(s *api.TaskState) error {
+				if s.State != "running" {
+					return fmt.Errorf("task is %s", s.State)
+				}
+				return nil
+			})
+		}
+		alloc, err = c.Alloc(alloc.ID)
+		must.NoError(c.t, err)
+		started := times(alloc, api.TaskStarted)
+		must.True(c.t, started["config"].Before(started["proxy"]), must.Sprint(started))
+		must.True(c.t, started["proxy"].Before(started["app"]), must.Sprint(started))
+		must.StrContains(c.t, messages(alloc, "proxy"), "Waiting for config, as after says")
+		must.StrContains(c.t, messages(alloc, "proxy"), "Ready after")
+
+		_, _, err = c.Client().Jobs().Deregister("ordered", false, nil)
+		must.NoError(c.t, err)
+		alloc = c.waitAlloc(alloc.ID, api.AllocClientStatusComplete)
+		ended := times(alloc, api.TaskTerminated)
+		must.True(c.t, ended["app"].Before(ended["proxy"]), must.Sprint(ended))
+		must.True(c.t, ended["proxy"].Before(ended["config"]), must.Sprint(ended))
+	})
+}
+
+// times tells when each task had an event of a type for the first time.
+func times(alloc *api.Allocation, event string) map[string]time.Time {
+	out := map[string]time.Time{}
+	for name, state := range alloc.TaskStates {
+		for _, e := range state.Events {
+			if _, seen := out[name]; e.Type == event && !seen {
+				out[name] = time.Unix(0, e.Time)
+			}
+		}
+	}
+	return out
+}
+
+func messages(alloc *api.Allocation, task string) string {
+	var all []string
+	for _, e := range alloc.TaskStates[task].Events {
+		all = append(all, e.DisplayMessage)
+	}
+	return strings.Join(all, "\n")
+}
+
+// A group may have tasks of other drivers beside those of the pod.
+func TestOtherDriversShareTheNetwork(t *testing.T) {
+	withRuntimes(t, func(c *cluster) {
+		script := `exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 && sleep 600`
+		alloc := c.run(testdata(c.t, "mixed.nomad.hcl", "SCRIPT", script), api.AllocClientStatusRunning)
+		for _, task := range []string{"exec", "raw"} {
+			c.waitLog(alloc, task, "stdout", "200 OK")
+		}
+	})
+}

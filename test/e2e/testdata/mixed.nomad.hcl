@@ -1,0 +1,59 @@
+# Tasks of three drivers in one network namespace: each asks the pod's server.
+job "mixed" {
+  group "mixed" {
+    network {
+      mode = "bridge"
+    }
+
+    task "server" {
+      driver = "pod"
+
+      lifecycle {
+        hook    = "prestart"
+        sidecar = true
+      }
+
+      config {
+        command = "/opt/nomad-sidecar/bin/webapp"
+        args    = ["-listen", "127.0.0.1:8080"]
+
+        ready {
+          tcp = "127.0.0.1:8080"
+        }
+      }
+
+      resources {
+        cpu    = 20
+        memory = 32
+      }
+    }
+
+    task "exec" {
+      driver = "exec"
+
+      config {
+        command = "/bin/bash"
+        args    = ["-c", "SCRIPT"]
+      }
+
+      resources {
+        cpu    = 20
+        memory = 32
+      }
+    }
+
+    task "raw" {
+      driver = "raw_exec"
+
+      config {
+        command = "/bin/bash"
+        args    = ["-c", "SCRIPT"]
+      }
+
+      resources {
+        cpu    = 20
+        memory = 32
+      }
+    }
+  }
+}
