@@ -100,9 +100,11 @@ func (s settings) setCaps(t *pod.Task, c TaskConfig) error {
 		t.Capabilities, err = withinOwn(capabilities.Supported().Slice(true))
 		return err
 	}
-	allowed := capabilities.NomadDefaults()
-	allowed.Union(capabilities.New(s.AllowCaps))
-	set, err := capabilities.Calculate(capabilities.NomadDefaults(), allowed.Slice(false), c.CapAdd, c.CapDrop)
+	allowed := s.AllowCaps
+	if len(allowed) == 0 {
+		allowed = capabilities.NomadDefaults().Slice(false)
+	}
+	set, err := capabilities.Calculate(capabilities.NomadDefaults(), allowed, c.CapAdd, c.CapDrop)
 	if err != nil {
 		return fmt.Errorf("cap_add: %w; the operator can allow more with allow_caps in the plugin's config", err)
 	}

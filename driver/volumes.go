@@ -226,14 +226,18 @@ func tmpfsOptions(m MountConfig) []string {
 }
 
 // addTmpfs mounts a tmpfs, as docker does without programs, devices and
-// set-uid bits unless they are asked for. The kernel takes the last of several
-// options that contradict each other.
+// set-uid bits unless they are asked for.
 func addTmpfs(t *pod.Task, target string, given []string) error {
 	if err := checkTarget(target); err != nil {
 		return err
 	}
-	options := []string{"nosuid", "nodev", "noexec", "mode=1777"}
-	flags := []string{"ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "noatime"}
+	options := []string{"mode=1777"}
+	for _, flag := range []string{"suid", "dev", "exec"} {
+		if !slices.Contains(given, flag) {
+			options = append(options, "no"+flag) // crun heeds it even with the other after it
+		}
+	}
+	flags := []string{"ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev"}
 	for _, o := range given {
 		name, value, _ := strings.Cut(o, "=")
 		var err error

@@ -143,6 +143,8 @@ func Build(c Container) (*specs.Spec, error) {
 			Resources:   resources(c),
 			Devices:     c.Devices,
 			Sysctl:      c.Sysctl,
+
+			RootfsPropagation: rootPropagation(c.Mounts),
 		},
 	}
 	if c.Unconfined {
@@ -213,6 +215,24 @@ func mounts(list []Mount) []specs.Mount {
 		out = append(out, specs.Mount{Destination: m.Target, Source: m.Source, Type: m.Type, Options: m.Options})
 	}
 	return out
+}
+
+// rootPropagation is what the root needs where a mount is to hear of those on
+// the host, or the host of its: crun cuts all off otherwise. Empty is the
+// runtime's own choice.
+func rootPropagation(list []Mount) string {
+	root := ""
+	for _, m := range list {
+		for _, o := range m.Options {
+			switch o {
+			case "shared", "rshared":
+				return "shared"
+			case "slave", "rslave":
+				root = "rslave"
+			}
+		}
+	}
+	return root
 }
 
 func resources(c Container) *specs.LinuxResources {
