@@ -270,16 +270,29 @@ func TestLabelsAreAnnotations(t *testing.T) {
 		config.Labels = map[string]string{"team": "web", "run.oci.handler": "none"}
 		tk := n.newTask("", "labels", config, nil)
 		tk.start()
-		paths, err := filepath.Glob(filepath.Join(n.config.RunDir, "pods", tk.AllocID, "tasks", "*", "config.json"))
-		must.NoError(t, err)
-		must.SliceLen(t, 1, paths)
-		b, err := os.ReadFile(paths[0])
-		must.NoError(t, err)
-		var spec specs.Spec
-		must.NoError(t, json.Unmarshal(b, &spec))
-		must.Eq(t, "web", spec.Annotations["org.nomadproject.label.team"])
-		must.MapNotContainsKey(t, spec.Annotations, "run.oci.handler")
+		must.Eq(t, map[string]string{"team": "web", "run.oci.handler": "none"}, n.labels(tk))
 	})
+}
+
+// labels reads those of a task from what the runtime was given, where they are
+// the only annotations beside the driver's own.
+func (n *node) labels(tk *task) map[string]string {
+	n.t.Helper()
+	paths, err := filepath.Glob(filepath.Join(n.config.RunDir, "pods", tk.AllocID, "tasks", "*", "config.json"))
+	must.NoError(n.t, err)
+	must.SliceLen(n.t, 1, paths)
+	b, err := os.ReadFile(paths[0])
+	must.NoError(n.t, err)
+	var spec specs.Spec
+	must.NoError(n.t, json.Unmarshal(b, &spec))
+	labels := map[string]string{}
+	for k, v := range spec.Annotations {
+		must.StrHasPrefix(n.t, "org.nomadproject.", k)
+		if label, ok := strings.CutPrefix(k, "org.nomadproject.label."); ok {
+			labels[label] = v
+		}
+	}
+	return labels
 }
 
 // Trap 5, CVE-2026-14896: a volume is not what a link in the task's directory
