@@ -18,7 +18,7 @@ func TestReadmeTables(t *testing.T) {
 	b, err := os.ReadFile("README.md")
 	must.NoError(t, err)
 	want := string(b)
-	for name, table := range map[string]string{"task": table(taskKeys(), true), "plugin": table(pluginKeys(), false)} {
+	for name, table := range map[string]string{"task": table(t, taskKeys(), true), "plugin": table(t, pluginKeys(), false)} {
 		begin, end := "<!-- "+name+" keys -->\n", "<!-- end of "+name+" keys -->"
 		before, rest, ok := strings.Cut(want, begin)
 		must.True(t, ok, must.Sprintf("README.md has no %q", begin))
@@ -34,18 +34,19 @@ func TestReadmeTables(t *testing.T) {
 }
 
 // table has the names of the peers' drivers where that is wanted.
-func table(keys []key, peers bool) string {
+func table(t *testing.T, keys []key, peers bool) string {
 	var b strings.Builder
 	head := []string{"key", "type", "default", "meaning"}
 	if peers {
 		head = append(head, "docker", "podman")
 	}
 	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(head, " | "), strings.Repeat("---|", len(head)))
-	rows(&b, keys, "", peers)
+	rows(t, &b, keys, "", peers)
 	return b.String()
 }
 
-func rows(b *strings.Builder, keys []key, block string, peers bool) {
+func rows(t *testing.T, b *strings.Builder, keys []key, block string, peers bool) {
+	t.Helper()
 	for _, k := range keys {
 		name := block + k.name
 		if k.keys != nil && k.meaning == "" {
@@ -61,6 +62,7 @@ func rows(b *strings.Builder, keys []key, block string, peers bool) {
 		case k.value != "":
 			unset = "`" + strings.Trim(k.value, `"`) + "`"
 		}
+		must.StrNotContains(t, unset+k.meaning, "|", must.Sprintf("%s would break the table", name))
 		cells := []string{"`" + name + "`", k.kind, unset, k.meaning}
 		if peers {
 			cells = append(cells, peer(k.docker), peer(k.podman))
@@ -70,7 +72,7 @@ func rows(b *strings.Builder, keys []key, block string, peers bool) {
 		for i := range inner { // a block that a peer lacks has no keys there
 			inner[i].docker, inner[i].podman = or(inner[i].docker, k.docker), or(inner[i].podman, k.podman)
 		}
-		rows(b, inner, name+".", peers)
+		rows(t, b, inner, name+".", peers)
 	}
 }
 

@@ -221,7 +221,8 @@ func processScenario() scenario {
 func seccompScenario(profile string) scenario {
 	return scenario{
 		config: driver.TaskConfig{SecurityOpt: []string{"seccomp=" + profile}},
-		seen:   []observation{{"security_opt seccomp", "mkdir /tmp/x 2>/dev/null || echo refused; awk '/Seccomp:/ { print $2 }' /proc/1/status", "refused\n2"}},
+		change: func(c *drivers.TaskConfig) { c.User = "33" },
+		seen: []observation{{"user", "id -u; id -gn", "33\nwww-data"}, {"security_opt seccomp", "mkdir /tmp/x 2>/dev/null || echo refused; awk '/Seccomp:/ { print $2 }' /proc/1/status", "refused\n2"}},
 	}
 }
 
@@ -239,8 +240,8 @@ func privilegedScenario() scenario {
 		seen: []observation{
 			{"privileged", "awk '/NoNewPrivs/ { print $2 } /Seccomp:/ { print $2 } /CapEff/ { print $2 }' /proc/1/status", ownBoundingSet() + "\n0\n0"},
 			{"privileged devices", "stat -c %t:%T /dev/kmsg; head -c0 /dev/kmsg && echo open", "1:b\nopen"},
-			{"privileged mounts", "mount -t tmpfs none /tmp && echo mounted; grep -c ' /sys rw' /proc/self/mounts; " +
-				"awk '$2 == \"/sys\" { print $4 }' /proc/self/mounts | cut -c1-2; [ -w /proc/sys/vm/swappiness ] && echo writable", "mounted\n0\nrw\nwritable"},
+			{"privileged mounts", "mount -t tmpfs none /tmp && echo mounted; " +
+				"awk '$2 == \"/sys\" { print $4 }' /proc/self/mounts | cut -c1-2; [ -w /proc/sys/vm/swappiness ] && echo writable", "mounted\nrw\nwritable"},
 		},
 	}
 }
