@@ -222,7 +222,7 @@ func seccompScenario(profile string) scenario {
 	return scenario{
 		config: driver.TaskConfig{SecurityOpt: []string{"seccomp=" + profile}},
 		change: func(c *drivers.TaskConfig) { c.User = "33" },
-		seen: []observation{{"user", "id -u; id -gn", "33\nwww-data"}, {"security_opt seccomp", "mkdir /tmp/x 2>/dev/null || echo refused; awk '/Seccomp:/ { print $2 }' /proc/1/status", "refused\n2"}},
+		seen:   []observation{{"user", "id -u; id -gn", "33\nwww-data"}, {"security_opt seccomp", "mkdir /tmp/x 2>/dev/null || echo refused; awk '/Seccomp:/ { print $2 }' /proc/1/status", "refused\n2"}},
 	}
 }
 
