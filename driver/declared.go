@@ -1,8 +1,7 @@
 package driver
 
 import (
-	"maps"
-
+	"github.com/hashicorp/nomad/helper/pluginutils/hclutils"
 	"github.com/hashicorp/nomad/plugins/base"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/drivers/fsisolation"
@@ -52,6 +51,10 @@ type PluginConfig struct {
 	AllowCaps []string    `codec:"allow_caps"`
 
 	AllowHostNamespaces bool `codec:"allow_host_namespaces"`
+
+	Volumes         VolumesConfig `codec:"volumes"`
+	AllowPrivileged bool          `codec:"allow_privileged"`
+	AllowDevices    []string      `codec:"allow_devices"`
 }
 
 // ImageConfig is the image block of the plugin's configuration.
@@ -62,31 +65,12 @@ type ImageConfig struct {
 	GCDelay     string `codec:"gc_delay"`
 }
 
-func pluginConfigSpec() *hclspec.Spec {
-	return hclspec.NewObject(map[string]*hclspec.Spec{
-		"runtime": hclspec.NewAttr("runtime", "string", false),
-		"conmon":  hclspec.NewAttr("conmon", "string", false),
-		"data_dir": hclspec.NewDefault(hclspec.NewAttr("data_dir", "string", false),
-			hclspec.NewLiteral(`"/var/lib/nomad-driver-pod"`)),
-		"run_dir": hclspec.NewDefault(hclspec.NewAttr("run_dir", "string", false),
-			hclspec.NewLiteral(`"/run/nomad-driver-pod"`)),
-		"host_paths": hclspec.NewAttr("host_paths", "list(string)", false),
-		"image": hclspec.NewDefault(hclspec.NewBlock("image", false, hclspec.NewObject(map[string]*hclspec.Spec{
-			"auth_file": hclspec.NewAttr("auth_file", "string", false),
-			"pull_timeout": hclspec.NewDefault(hclspec.NewAttr("pull_timeout", "string", false),
-				hclspec.NewLiteral(`"5m"`)),
-			"gc": hclspec.NewDefault(hclspec.NewAttr("gc", "bool", false), hclspec.NewLiteral("true")),
-			"gc_delay": hclspec.NewDefault(hclspec.NewAttr("gc_delay", "string", false),
-				hclspec.NewLiteral(`"3m"`)),
-		})), hclspec.NewLiteral(`{ pull_timeout = "5m", gc = true, gc_delay = "3m" }`)),
-		"pids_limit": hclspec.NewDefault(hclspec.NewAttr("pids_limit", "number", false),
-			hclspec.NewLiteral("4096")),
-		"pod_linger": hclspec.NewDefault(hclspec.NewAttr("pod_linger", "string", false),
-			hclspec.NewLiteral(`"1m"`)),
-		"allow_caps":            hclspec.NewAttr("allow_caps", "list(string)", false),
-		"allow_host_namespaces": hclspec.NewAttr("allow_host_namespaces", "bool", false),
-	})
+// VolumesConfig is the volumes block of the plugin's configuration.
+type VolumesConfig struct {
+	Enabled bool `codec:"enabled"`
 }
+
+func pluginConfigSpec() *hclspec.Spec { return specOf(pluginKeys()) }
 
 // TaskConfig is the config block of a task.
 type TaskConfig struct {
@@ -112,7 +96,37 @@ type TaskConfig struct {
 	CapDrop        []string `codec:"cap_drop"`
 	ReadonlyRootfs bool     `codec:"readonly_rootfs"`
 
-	PodConfig
+	Ready      *ReadyConfig            `codec:"ready"`
+	After      []string                `codec:"after"`
+	PreStop    *PreStopConfig          `codec:"pre_stop"`
+	PodVolumes map[string]VolumeConfig `codec:"pod_volume"`
+	ShmSize    int64                   `codec:"shm_size"`
+
+	ForcePull bool               `codec:"force_pull"`
+	Init      bool               `codec:"init"`
+	TTY       bool               `codec:"tty"`
+	GroupAdd  []string           `codec:"group_add"`
+	Labels    hclutils.MapStrStr `codec:"labels"`
+
+	Volumes []string       `codec:"volumes"`
+	Mounts  []MountConfig  `codec:"mount"`
+	Tmpfs   []string       `codec:"tmpfs"`
+	Devices []DeviceConfig `codec:"devices"`
+
+	Ulimit       hclutils.MapStrStr `codec:"ulimit"`
+	Sysctl       hclutils.MapStrStr `codec:"sysctl"`
+	CPUHardLimit bool               `codec:"cpu_hard_limit"`
+	CPUCFSPeriod int64              `codec:"cpu_cfs_period"`
+	MemorySwap   string             `codec:"memory_swap"`
+	OOMScoreAdj  int                `codec:"oom_score_adj"`
+
+	Privileged  bool     `codec:"privileged"`
+	SecurityOpt []string `codec:"security_opt"`
+	Userns      string   `codec:"userns"`
+	UsernsMode  string   `codec:"userns_mode"`
+
+	ExtraHosts []string `codec:"extra_hosts"`
+	Ports      []string `codec:"ports"`
 }
 
 // AuthConfig is the auth block of a task.
@@ -121,33 +135,32 @@ type AuthConfig struct {
 	Password string `codec:"password"`
 }
 
-func taskConfigSpec() *hclspec.Spec {
-	spec := map[string]*hclspec.Spec{
-		"image":              hclspec.NewAttr("image", "string", false),
-		"image_pull_policy":  hclspec.NewAttr("image_pull_policy", "string", false),
-		"image_pull_timeout": hclspec.NewAttr("image_pull_timeout", "string", false),
-		"auth": hclspec.NewBlock("auth", false, hclspec.NewObject(map[string]*hclspec.Spec{
-			"username": hclspec.NewAttr("username", "string", true),
-			"password": hclspec.NewAttr("password", "string", true),
-		})),
-		"platform": hclspec.NewAttr("platform", "string", false),
-
-		"entrypoint": hclspec.NewAttr("entrypoint", "list(string)", false),
-		"command":    hclspec.NewAttr("command", "string", false),
-		"args":       hclspec.NewAttr("args", "list(string)", false),
-		"work_dir":   hclspec.NewAttr("work_dir", "string", false),
-
-		"share":    hclspec.NewAttr("share", "list(string)", false),
-		"hostname": hclspec.NewAttr("hostname", "string", false),
-		"pid_mode": hclspec.NewAttr("pid_mode", "string", false),
-		"ipc_mode": hclspec.NewAttr("ipc_mode", "string", false),
-		"uts_mode": hclspec.NewAttr("uts_mode", "string", false),
-
-		"pids_limit":      hclspec.NewAttr("pids_limit", "number", false),
-		"cap_add":         hclspec.NewAttr("cap_add", "list(string)", false),
-		"cap_drop":        hclspec.NewAttr("cap_drop", "list(string)", false),
-		"readonly_rootfs": hclspec.NewAttr("readonly_rootfs", "bool", false),
-	}
-	maps.Copy(spec, podConfigSpec())
-	return hclspec.NewObject(spec)
+// DeviceConfig is a devices block of a task.
+type DeviceConfig struct {
+	HostPath          string `codec:"host_path"`
+	ContainerPath     string `codec:"container_path"`
+	CgroupPermissions string `codec:"cgroup_permissions"`
 }
+
+// MountConfig is a mount block of a task.
+type MountConfig struct {
+	Type         string       `codec:"type"`
+	Source       string       `codec:"source"`
+	Target       string       `codec:"target"`
+	Readonly     bool         `codec:"readonly"`
+	BindOptions  BindOptions  `codec:"bind_options"`
+	TmpfsOptions TmpfsOptions `codec:"tmpfs_options"`
+}
+
+// BindOptions is the bind_options block of a mount.
+type BindOptions struct {
+	Propagation string `codec:"propagation"`
+}
+
+// TmpfsOptions is the tmpfs_options block of a mount.
+type TmpfsOptions struct {
+	SizeBytes int64 `codec:"size"`
+	Mode      int64 `codec:"mode"`
+}
+
+func taskConfigSpec() *hclspec.Spec { return specOf(taskKeys()) }

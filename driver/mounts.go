@@ -3,6 +3,7 @@ package driver
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/hashicorp/nomad/drivers/shared/hostnames"
 	"github.com/hashicorp/nomad/drivers/shared/resolvconf"
@@ -25,7 +26,7 @@ func setMounts(t *pod.Task, cfg *drivers.TaskConfig) error {
 	)
 	// Log files are written by Nomad as root: CVE-2026-6959.
 	t.Beneath = append(t.Beneath, pod.Beneath{DirHostPath: dir.SharedAllocDir, Name: "logs", Target: "/alloc/logs", Readonly: true})
-	names, err := nameMounts(cfg)
+	names, err := nameMounts(t, cfg)
 	if err != nil {
 		return err
 	}
@@ -42,21 +43,30 @@ func setMounts(t *pod.Task, cfg *drivers.TaskConfig) error {
 	return nil
 }
 
-// nameMounts gives the task /etc/hosts and /etc/resolv.conf.
-func nameMounts(cfg *drivers.TaskConfig) ([]*drivers.MountConfig, error) {
+// nameMounts gives the task /etc/hosts and /etc/resolv.conf, unless its config
+// mounts something there.
+func nameMounts(t *pod.Task, cfg *drivers.TaskConfig) ([]*drivers.MountConfig, error) {
 	hosts, err := hostnames.GenerateEtcHostsMount(cfg.AllocDir, cfg.NetworkIsolation, nil)
 	if err != nil {
 		return nil, fmt.Errorf("make /etc/hosts: %w", err)
 	}
 	if hosts == nil { // the network is the host's
-		hosts = &drivers.MountConfig{TaskPath: "/etc/hosts", HostPath: "/etc/hosts", Readonly: true}
+		hosts = &drivers.MountConfig{TaskPath: hostsTarget, HostPath: hostsTarget, Readonly: true}
 	}
 	dns, err := resolvconf.GenerateDNSMount(cfg.TaskDir().Dir, cfg.DNS)
 	if err != nil {
 		return nil, fmt.Errorf("make /etc/resolv.conf: %w", err)
 	}
+	ownHosts, err := completeHosts(t, hosts.HostPath)
+	if err != nil {
+		return nil, err
+	}
+	taken := targets(*t)
 	var out []*drivers.MountConfig
 	for _, m := range []*drivers.MountConfig{hosts, dns} {
+		if slices.Contains(taken, m.TaskPath) || ownHosts && m == hosts {
+			continue
+		}
 		if _, err := os.Stat(m.HostPath); err == nil {
 			out = append(out, m)
 		}

@@ -8,20 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/hashicorp/nomad/plugins/shared/hclspec"
-
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
-
-// PodConfig are the keys of a task's config block that are about its life in
-// the pod.
-type PodConfig struct {
-	Ready      *ReadyConfig            `codec:"ready"`
-	After      []string                `codec:"after"`
-	PreStop    *PreStopConfig          `codec:"pre_stop"`
-	PodVolumes map[string]VolumeConfig `codec:"pod_volume"`
-	ShmSize    int64                   `codec:"shm_size"`
-}
 
 // ReadyConfig is the ready block: one check, and how often and how long to
 // try it.
@@ -49,36 +37,41 @@ type VolumeConfig struct {
 	Readonly bool   `codec:"readonly"`
 }
 
-func podConfigSpec() map[string]*hclspec.Spec {
-	withDefault := func(key, value string) *hclspec.Spec {
-		return hclspec.NewDefault(hclspec.NewAttr(key, "string", false), hclspec.NewLiteral(fmt.Sprintf("%q", value)))
-	}
-	return map[string]*hclspec.Spec{
-		"ready": hclspec.NewBlock("ready", false, hclspec.NewObject(map[string]*hclspec.Spec{
-			"exec":     hclspec.NewAttr("exec", "list(string)", false),
-			"http":     hclspec.NewAttr("http", "string", false),
-			"tcp":      hclspec.NewAttr("tcp", "string", false),
-			"file":     hclspec.NewAttr("file", "string", false),
-			"interval": withDefault("interval", "250ms"),
-			"timeout":  withDefault("timeout", "1m"),
-		})),
-		"after": hclspec.NewAttr("after", "list(string)", false),
-		"pre_stop": hclspec.NewBlock("pre_stop", false, hclspec.NewObject(map[string]*hclspec.Spec{
-			"command": hclspec.NewAttr("command", "string", true),
-			"args":    hclspec.NewAttr("args", "list(string)", false),
-			"timeout": withDefault("timeout", "5s"),
-		})),
-		"pod_volume": hclspec.NewBlockMap("pod_volume", []string{"name"}, hclspec.NewObject(map[string]*hclspec.Spec{
-			"target":   hclspec.NewAttr("target", "string", true),
-			"size":     hclspec.NewAttr("size", "string", false),
-			"readonly": hclspec.NewAttr("readonly", "bool", false),
-		})),
-		"shm_size": hclspec.NewAttr("shm_size", "number", false),
+// lifeKeys are those about a task's life in the pod.
+func lifeKeys() []key {
+	return []key{
+		{name: "ready", kind: "block", docker: none, podman: none,
+			meaning: "the start returns, and with it the main tasks may start, when the one check that is set passes inside the task's namespaces",
+			keys: []key{
+				{name: "exec", kind: "list(string)", meaning: "a command in the task that exits with 0"},
+				{name: "http", kind: "string", meaning: "a URL that answers with a status from 200 to 399; its host is a number or `localhost`"},
+				{name: "tcp", kind: "string", meaning: "an address that takes connections; its host is a number or `localhost`"},
+				{name: "file", kind: "string", meaning: "a path in the task that exists"},
+				{name: "interval", kind: "string", value: `"250ms"`, meaning: "between two tries"},
+				{name: "timeout", kind: "string", value: `"1m"`, meaning: "for all of them; then the task fails"},
+			}},
+		{name: "after", kind: "list(string)", docker: none, podman: none,
+			meaning: "tasks of the pod that must be ready before this one starts; at a stop they end after it"},
+		{name: "pre_stop", kind: "block", docker: none, podman: none,
+			meaning: "runs in the task before its signal, for at most half of the `kill_timeout`",
+			keys: []key{
+				{name: "command", kind: "string", required: true, meaning: "the program"},
+				{name: "args", kind: "list(string)", meaning: "of the command"},
+				{name: "timeout", kind: "string", value: `"5s"`, meaning: "then it is killed"},
+			}},
+		{name: "pod_volume", kind: "named blocks", docker: none, podman: none,
+			meaning: "`pod_volume \"NAME\" { … }`: memory shared by all tasks of the pod that name it",
+			keys: []key{
+				{name: "target", kind: "string", required: true, meaning: "absolute path in the task"},
+				{name: "size", kind: "string", unset: "`64m`, or what another task says", meaning: "`8m`, or a number of bytes"},
+				{name: "readonly", kind: "bool", unset: "`false`", meaning: "for this task"},
+			}},
+		{name: "shm_size", kind: "number", unset: "64 MiB", meaning: "least size of `/dev/shm` in bytes; the largest of those that share it counts"},
 	}
 }
 
 // setPod translates the keys and reports all that is wrong with them.
-func setPod(t *pod.Task, c PodConfig) error {
+func setPod(t *pod.Task, c TaskConfig) error {
 	t.After = c.After
 	if c.ShmSize < 0 {
 		return fmt.Errorf("shm_size = %d: want a number of bytes above 0", c.ShmSize)

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/nomad/drivers/shared/capabilities"
 	"github.com/hashicorp/nomad/plugins/drivers"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
@@ -34,7 +33,9 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 		StdoutHostPath: cfg.StdoutPath, StderrHostPath: cfg.StderrPath,
 		Process: pod.Process{
 			Entrypoint: c.Entrypoint, Env: cfg.EnvList(), WorkDir: c.WorkDir, User: cfg.User,
+			Groups: c.GroupAdd, Init: c.Init,
 		},
+		Labels: c.Labels,
 	}
 	if c.Command != "" {
 		t.Process.Command = append([]string{c.Command}, c.Args...)
@@ -44,10 +45,13 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 	err := errors.Join(
 		checkTask(c),
 		s.setShare(&t, c),
-		setPod(&t, c.PodConfig),
+		setPod(&t, c),
 		s.setImage(&t, c, cfg),
-		s.setCaps(&t, c),
+		s.setSecurity(&t, c),
 		s.setLimits(&t, c, cfg, v),
+		s.setVolumes(&t, c, cfg),
+		s.setDevices(&t, c),
+		setHosts(&t, c, cfg),
 	)
 	return t, err
 }
@@ -61,7 +65,7 @@ func checkTask(c TaskConfig) error {
 	if c.Image == "" {
 		for key, set := range map[string]bool{
 			"image_pull_policy": c.ImagePullPolicy != "", "image_pull_timeout": c.ImagePullTimeout != "",
-			"auth": c.Auth != AuthConfig{}, "platform": c.Platform != "", "entrypoint": len(c.Entrypoint) > 0,
+			"auth": c.Auth != AuthConfig{}, "platform": c.Platform != "", "force_pull": c.ForcePull, "entrypoint": len(c.Entrypoint) > 0,
 		} {
 			if set {
 				bad("%s is set and image is not: set image, or leave %s out", key, key)
@@ -79,6 +83,17 @@ func checkTask(c TaskConfig) error {
 	}
 	if c.Hostname != "" && c.UTSMode == hostMode {
 		bad("hostname and uts_mode = \"host\" contradict each other: the host's name can not be changed")
+	}
+	if c.ForcePull && c.ImagePullPolicy != "" && c.ImagePullPolicy != string(image.PullAlways) {
+		bad("force_pull and image_pull_policy = %q contradict each other: leave one of them out", c.ImagePullPolicy)
+	}
+	if c.TTY {
+		bad("tty = true: a task has no terminal, since its output goes to Nomad's logs unchanged: leave tty out, and use \"nomad alloc exec -t\" for a terminal")
+	}
+	for k := range c.Labels {
+		if k == "" {
+			bad("labels: there is one without a name")
+		}
 	}
 	if c.PidsLimit < 0 {
 		bad("pids_limit = %d: want a number above 0", c.PidsLimit)
@@ -133,6 +148,9 @@ func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) e
 		errs = append(errs, fmt.Errorf("image: %w", err))
 	}
 	policy := image.PullPolicy(firstNonEmpty(c.ImagePullPolicy, string(image.PullMissing)))
+	if c.ForcePull {
+		policy = image.PullAlways
+	}
 	if !slices.Contains([]image.PullPolicy{image.PullMissing, image.PullAlways, image.PullNever}, policy) {
 		errs = append(errs, fmt.Errorf("image_pull_policy = %q: want \"missing\", \"always\" or \"never\"", c.ImagePullPolicy))
 	}
@@ -152,73 +170,6 @@ func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) e
 			Policy: policy, Username: c.Auth.Username, Password: c.Auth.Password,
 			Platform: c.Platform, Timeout: timeout,
 		},
-	}
-	return nil
-}
-
-// setCaps computes capabilities as Nomad's own drivers do: the defaults, with
-// what is dropped and what is added, within what the operator allows.
-func (s settings) setCaps(t *pod.Task, c TaskConfig) error {
-	if err := errors.Join(checkCaps("cap_add", c.CapAdd), checkCaps("cap_drop", c.CapDrop)); err != nil {
-		return err
-	}
-	allowed := capabilities.NomadDefaults()
-	allowed.Union(capabilities.New(s.AllowCaps))
-	set, err := capabilities.Calculate(capabilities.NomadDefaults(), allowed.Slice(false), c.CapAdd, c.CapDrop)
-	if err != nil {
-		return fmt.Errorf("cap_add: %w; the operator can allow more with allow_caps in the plugin's config", err)
-	}
-	t.Capabilities = set
-	return nil
-}
-
-// checkCaps refuses names that the kernel does not know, written as in
-// Nomad's own drivers: "net_raw", "CAP_NET_RAW" or "all".
-func checkCaps(key string, names []string) error {
-	supported := capabilities.Supported().Slice(true)
-	for _, n := range names {
-		full := "CAP_" + strings.TrimPrefix(strings.ToUpper(n), "CAP_")
-		if full != "CAP_ALL" && !slices.Contains(supported, full) {
-			return fmt.Errorf("%s: %q is not a capability that this kernel knows (capabilities(7))", key, n)
-		}
-	}
-	return nil
-}
-
-const bytesPerMiB = 1 << 20
-
-// setLimits takes memory from NomadResources, since MemoryLimitBytes of
-// LinuxResources does not know "no limit".
-func (s settings) setLimits(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, v cgroup.Version) error {
-	t.Limits.Processes = s.PidsLimit
-	if c.PidsLimit > 0 {
-		if s.PidsLimit > 0 && c.PidsLimit > s.PidsLimit {
-			return fmt.Errorf("pids_limit = %d is above the operator's limit of %d", c.PidsLimit, s.PidsLimit)
-		}
-		t.Limits.Processes = c.PidsLimit
-	}
-	if cfg.Resources == nil {
-		return nil
-	}
-	if n := cfg.Resources.NomadResources; n != nil {
-		reserved, most := n.Memory.MemoryMB*bytesPerMiB, n.Memory.MemoryMaxMB*bytesPerMiB
-		switch {
-		case most == 0:
-			t.Limits.MemoryBytes = reserved
-		case most > 0:
-			t.Limits.MemoryBytes, t.Limits.MemoryReservationBytes = most, reserved
-		default: // -1: no hard limit
-			t.Limits.MemoryReservationBytes = reserved
-		}
-		t.Limits.MemorySwapBytes = t.Limits.MemoryBytes // no swap on top
-	}
-	if l := cfg.Resources.LinuxResources; l != nil {
-		t.Limits.CPUShares = uint64(max(l.CPUShares, 0))
-		if v != cgroup.V2 {
-			// On v2 the group that Nomad made has the cores already, and
-			// keeps following as reservations change.
-			t.Limits.CPUSet = l.CpusetCpus
-		}
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ func standardMounts(c Container) []specs.Mount {
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 		sysfs(c),
-		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", access(c)}},
 	}
 	return slices.DeleteFunc(all, func(m specs.Mount) bool {
 		return slices.ContainsFunc(c.Mounts, func(own Mount) bool { return own.Target == m.Destination })
@@ -29,9 +29,17 @@ func standardMounts(c Container) []specs.Mount {
 func sysfs(c Container) specs.Mount {
 	own := slices.ContainsFunc(c.Namespaces, func(n Namespace) bool { return n.Kind == specs.NetworkNamespace })
 	if !own {
-		return specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}}
+		return specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", access(c)}}
 	}
-	return specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}}
+	return specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", access(c)}}
+}
+
+// access to /sys.
+func access(c Container) string {
+	if c.Unconfined {
+		return "rw"
+	}
+	return "ro"
 }
 
 // maskedPaths are files of the kernel that tell about the host or let a

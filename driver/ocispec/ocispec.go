@@ -38,13 +38,32 @@ type Container struct {
 	Limits     Limits
 
 	Capabilities []string // CAP_…; those a process of root has
+	Security     Security
 	// Unconfined leaves out seccomp, masked and read-only paths and
-	// no_new_privs. It is for the pod's own tooling in tests and for tasks
-	// that an operator allowed to be privileged.
+	// no_new_privs, makes /sys writable and allows every device. It is for
+	// tasks that an operator allowed to be privileged.
 	Unconfined bool
+
+	Rlimits     []specs.POSIXRlimit
+	Sysctl      map[string]string // in the container's namespaces
+	OOMScoreAdj int               // 0 to 1000
 
 	Annotations map[string]string
 }
+
+// Security changes how a container is confined. The zero value is the safe
+// one.
+type Security struct {
+	// SeccompProfile is a profile in docker's JSON; the default one where
+	// empty, none where it is SeccompUnconfined.
+	SeccompProfile string
+	// NewPrivileges lets set-uid programs give rights.
+	NewPrivileges bool
+	AppArmor      string // name of a loaded profile
+}
+
+// SeccompUnconfined stands for no seccomp profile at all.
+const SeccompUnconfined = "unconfined"
 
 // User is who the process runs as. Numbers are those inside the container.
 type User struct {
@@ -88,8 +107,8 @@ func Bind(source, target string, readonly bool) Mount {
 type Limits struct {
 	MemoryBytes            int64
 	MemoryReservationBytes int64
-	// MemorySwapBytes is memory and swap together; equal to MemoryBytes
-	// there is no swap.
+	// MemorySwapBytes is memory and swap together, -1 as much swap as there
+	// is; equal to MemoryBytes there is no swap.
 	MemorySwapBytes int64
 	CPUShares       uint64
 	CPUQuotaMicros  int64
@@ -123,20 +142,40 @@ func Build(c Container) (*specs.Spec, error) {
 			CgroupsPath: c.CgroupPath,
 			Resources:   resources(c),
 			Devices:     c.Devices,
+			Sysctl:      c.Sysctl,
+
+			RootfsPropagation: rootPropagation(c.Mounts),
 		},
 	}
 	if c.Unconfined {
 		return s, nil
 	}
-	s.Process.NoNewPrivileges = true
+	s.Process.NoNewPrivileges = !c.Security.NewPrivileges
+	s.Process.ApparmorProfile = c.Security.AppArmor
 	s.Linux.MaskedPaths = maskedPaths()
 	s.Linux.ReadonlyPaths = readonlyPaths()
-	profile, err := seccomp.GetDefaultProfile(s)
-	if err != nil {
-		return nil, fmt.Errorf("default seccomp profile: %w", err)
+	return s, setSeccomp(s, c.Security.SeccompProfile)
+}
+
+func setSeccomp(s *specs.Spec, profile string) (err error) {
+	switch profile {
+	case SeccompUnconfined:
+	case "":
+		if s.Linux.Seccomp, err = seccomp.GetDefaultProfile(s); err != nil {
+			return fmt.Errorf("default seccomp profile: %w", err)
+		}
+	default:
+		if s.Linux.Seccomp, err = seccomp.LoadProfile(profile, s); err != nil {
+			return fmt.Errorf("seccomp profile: %w", err)
+		}
 	}
-	s.Linux.Seccomp = profile
-	return s, nil
+	return nil
+}
+
+// CheckSeccomp says what is wrong with a profile.
+func CheckSeccomp(profile string) error {
+	_, err := seccomp.LoadProfile(profile, &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}})
+	return err
 }
 
 func process(c Container) *specs.Process {
@@ -149,7 +188,8 @@ func process(c Container) *specs.Process {
 		Cwd:      c.WorkDir,
 		User:     specs.User{UID: c.User.UID, GID: c.User.GID, AdditionalGids: c.User.Additional},
 		// Nomad's unit sets -1000, which a task must not inherit.
-		OOMScoreAdj:  new(int),
+		OOMScoreAdj:  &c.OOMScoreAdj,
+		Rlimits:      c.Rlimits,
 		Capabilities: &specs.LinuxCapabilities{Bounding: caps},
 	}
 	// Somebody other than root has no capabilities until a set-uid program
@@ -177,6 +217,24 @@ func mounts(list []Mount) []specs.Mount {
 	return out
 }
 
+// rootPropagation is what the root needs where a mount is to hear of those on
+// the host, or the host of its: crun cuts all off otherwise. Empty is the
+// runtime's own choice.
+func rootPropagation(list []Mount) string {
+	root := ""
+	for _, m := range list {
+		for _, o := range m.Options {
+			switch o {
+			case "shared", "rshared":
+				return "shared"
+			case "slave", "rslave":
+				root = "rslave"
+			}
+		}
+	}
+	return root
+}
+
 func resources(c Container) *specs.LinuxResources {
 	l := c.Limits
 	r := &specs.LinuxResources{
@@ -184,9 +242,15 @@ func resources(c Container) *specs.LinuxResources {
 		Memory:  &specs.LinuxMemory{},
 		CPU:     &specs.LinuxCPU{Cpus: l.CPUSet},
 	}
+	if c.Unconfined {
+		r.Devices = append(r.Devices, specs.LinuxDeviceCgroup{Allow: true, Access: "rwm"})
+	}
 	r.Memory.Limit = positive(l.MemoryBytes)
 	r.Memory.Reservation = positive(l.MemoryReservationBytes)
 	r.Memory.Swap = positive(l.MemorySwapBytes)
+	if l.MemorySwapBytes < 0 {
+		r.Memory.Swap = &l.MemorySwapBytes
+	}
 	if l.CPUShares > 0 {
 		shares := min(max(l.CPUShares, 2), maxCPUShares) // 2 is the kernel's least
 		r.CPU.Shares = &shares

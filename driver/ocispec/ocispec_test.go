@@ -112,6 +112,38 @@ func TestTrap21OOMScoreIsReset(t *testing.T) {
 	must.Eq(t, 0, *s.Process.OOMScoreAdj)
 }
 
+func TestMountsDecideOnTheRootsPropagation(t *testing.T) {
+	for _, tc := range []struct {
+		options []string
+		want    string
+	}{{nil, ""}, {[]string{"rslave"}, "rslave"}, {[]string{"rslave", "shared"}, "shared"}, {[]string{"rshared", "slave"}, "shared"}} {
+		c := task()
+		for _, o := range tc.options {
+			c.Mounts = append(c.Mounts, Mount{Target: "/x", Source: "/x", Type: "bind", Options: []string{"bind", o}})
+		}
+		s, err := Build(c)
+		must.NoError(t, err)
+		must.Eq(t, tc.want, s.Linux.RootfsPropagation)
+	}
+}
+
+// A profile of the author's own takes the place of the default one.
+func TestSeccompProfiles(t *testing.T) {
+	c := task()
+	c.Security.SeccompProfile = `{"defaultAction": "SCMP_ACT_LOG"}`
+	s, err := Build(c)
+	must.NoError(t, err)
+	must.Eq(t, specs.ActLog, s.Linux.Seccomp.DefaultAction)
+	c.Security.SeccompProfile = SeccompUnconfined
+	s, err = Build(c)
+	must.NoError(t, err)
+	must.Nil(t, s.Linux.Seccomp)
+	c.Security.SeccompProfile = "{"
+	_, err = Build(c)
+	must.ErrorContains(t, err, "seccomp profile")
+	must.Error(t, CheckSeccomp("{"))
+}
+
 func TestNoCommand(t *testing.T) {
 	c := task()
 	c.Args = nil

@@ -80,26 +80,72 @@ func (c *Container) stage(list []Beneath) ([]ocispec.Mount, error) {
 	var mounts []ocispec.Mount
 	for i, b := range list {
 		at := filepath.Join(c.stageDir(), strconv.Itoa(i))
-		if err := stageOne(b, at); err != nil {
+		m, err := stageOne(b, at)
+		if err != nil {
 			return nil, fmt.Errorf("mount %s: %w", b.Target, err)
 		}
-		mounts = append(mounts, ocispec.Bind(at, b.Target, b.Readonly))
+		mounts = append(mounts, m)
 	}
 	return mounts, nil
 }
 
-func stageOne(b Beneath, at string) error {
+func stageOne(b Beneath, at string) (ocispec.Mount, error) {
 	f, err := openBeneath(b.DirHostPath, b.Name)
+	if b.Make && errors.Is(err, os.ErrNotExist) {
+		if err = makeBeneath(b.DirHostPath, b.Name); err == nil {
+			f, err = openBeneath(b.DirHostPath, b.Name)
+		}
+	}
 	if err != nil {
-		return err
+		return ocispec.Mount{}, err
 	}
 	defer f.Close()
-	if err := os.MkdirAll(at, 0o700); err != nil {
-		return err
+	info, err := f.Stat()
+	if err != nil {
+		return ocispec.Mount{}, err
+	}
+	bind := ocispec.BindFile
+	if info.IsDir() {
+		bind = ocispec.Bind
+	}
+	if err := makePoint(at, info.IsDir()); err != nil {
+		return ocispec.Mount{}, err
 	}
 	source := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
 	if err := unix.Mount(source, at, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("bind %s: %w", f.Name(), err)
+		return ocispec.Mount{}, fmt.Errorf("bind %s: %w", f.Name(), err)
+	}
+	return bind(at, b.Target, b.Readonly), nil
+}
+
+// makePoint makes what a directory or a file can be mounted on.
+func makePoint(at string, dir bool) error {
+	if dir {
+		return os.MkdirAll(at, 0o700)
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(at, nil, 0o600)
+}
+
+// makeBeneath makes a directory and those on the way to it, which belong to
+// root as docker's do, and follows no link either.
+func makeBeneath(dir, name string) error {
+	parent := "."
+	for _, part := range strings.Split(filepath.Clean(name), "/") {
+		f, err := openBeneath(dir, parent)
+		if err != nil {
+			return err
+		}
+		err = unix.Mkdirat(int(f.Fd()), part, 0o755)
+		if cerr := f.Close(); err == nil || errors.Is(err, unix.EEXIST) {
+			err = cerr
+		}
+		parent = filepath.Join(parent, part)
+		if err != nil {
+			return &os.PathError{Op: "mkdir", Path: filepath.Join(dir, parent), Err: err}
+		}
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
@@ -36,11 +35,15 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	if who == "" && t.Image == nil {
 		who = hostUser
 	}
-	user, err := lookupUser(root.userDir, who)
+	user, err := lookupUser(root.userDir, who, t.Process.Groups...)
 	if err != nil {
 		return nil, err
 	}
 	mounts := append(slices.Clone(root.mounts), p.volumeMounts(t)...)
+	if t.Process.Init {
+		args = append([]string{initPath, "--"}, args...)
+		mounts = append(mounts, ocispec.BindFile(p.m.cfg.Init, initPath, true))
+	}
 	if shm := p.shmSource(t); shm != "" {
 		mounts = append(mounts, ocispec.Mount{Target: "/dev/shm", Source: shm, Type: "bind",
 			Options: []string{"bind", "rw", "nosuid", "nodev", "noexec", "rprivate"}})
@@ -53,19 +56,59 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 		WorkDir:      firstOf(t.Process.WorkDir, root.config.WorkingDir),
 		User:         user,
 		Namespaces:   p.namespaces(t),
-		Mounts:       append(mounts, t.Mounts...),
+		Mounts:       outerFirst(append(mounts, t.Mounts...)),
 		CgroupPath:   t.CgroupPath,
 		Limits:       t.Limits,
 		Capabilities: t.Capabilities,
-		Annotations:  map[string]string{"org.nomadproject.alloc_id": t.AllocID, "org.nomadproject.task": t.Name},
+		Security:     t.Security,
+		Unconfined:   t.Privileged,
+		Rlimits:      t.Rlimits,
+		Sysctl:       t.Sysctl,
+		OOMScoreAdj:  t.OOMScoreAdj,
+		Annotations:  annotations(t, root.config.Labels),
 	}
 	if !t.Share.UTS && !t.HostNamespaces.UTS {
 		c.Hostname = t.Hostname
 	}
-	if c.Devices, c.DeviceRules, err = devices(t.Devices); err != nil {
+	wanted := t.Devices
+	if t.Privileged {
+		all, err := hostDevices("/dev")
+		if err != nil {
+			return nil, err
+		}
+		wanted = append(all, wanted...)
+	}
+	if c.Devices, c.DeviceRules, err = devices(wanted); err != nil {
 		return nil, err
 	}
 	return ocispec.Build(c)
+}
+
+// initPath is where the first process of a task with Init is. /dev is a tmpfs
+// of the task's own, so that nothing of it gets into an image's layer.
+const initPath = "/dev/init"
+
+// outerFirst puts a mount after those whose targets it is below, in whatever
+// order they were asked for.
+func outerFirst(mounts []ocispec.Mount) []ocispec.Mount {
+	slices.SortStableFunc(mounts, func(a, b ocispec.Mount) int {
+		return strings.Count(filepath.Clean(a.Target), "/") - strings.Count(filepath.Clean(b.Target), "/")
+	})
+	return mounts
+}
+
+// labelPrefix keeps labels, which an image may have too, from being taken for
+// annotations that a runtime acts upon, such as crun's run.oci.*.
+const labelPrefix = "org.nomadproject.label."
+
+func annotations(t Task, image map[string]string) map[string]string {
+	out := map[string]string{"org.nomadproject.alloc_id": t.AllocID, "org.nomadproject.task": t.Name}
+	for _, labels := range []map[string]string{image, t.Labels} {
+		for k, v := range labels {
+			out[labelPrefix+k] = v
+		}
+	}
+	return out
 }
 
 // shmSource is what goes with the task's IPC namespace at /dev/shm; empty is
@@ -78,30 +121,6 @@ func (p *pod) shmSource(t Task) string {
 		return "/dev/shm"
 	}
 	return ""
-}
-
-// devices reads what kind of device each is, for the node and for the rule
-// that lets the task use it.
-func devices(list []Device) ([]specs.LinuxDevice, []specs.LinuxDeviceCgroup, error) {
-	var nodes []specs.LinuxDevice
-	var rules []specs.LinuxDeviceCgroup
-	for _, d := range list {
-		var st unix.Stat_t
-		if err := unix.Stat(d.HostPath, &st); err != nil {
-			return nil, nil, fmt.Errorf("device %s: %w", d.HostPath, err)
-		}
-		kind := map[uint32]string{unix.S_IFCHR: "c", unix.S_IFBLK: "b"}[st.Mode&unix.S_IFMT]
-		if kind == "" {
-			return nil, nil, fmt.Errorf("%w: device %s is not a device", ErrInvalid, d.HostPath)
-		}
-		major, minor := int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
-		mode := os.FileMode(st.Mode & 0o777)
-		nodes = append(nodes, specs.LinuxDevice{Path: firstOf(d.TaskPath, d.HostPath), Type: kind,
-			Major: major, Minor: minor, FileMode: &mode, UID: &st.Uid, GID: &st.Gid})
-		rules = append(rules, specs.LinuxDeviceCgroup{Allow: true, Type: kind, Major: &major, Minor: &minor,
-			Access: firstOf(d.Permissions, "rwm")})
-	}
-	return nodes, rules, nil
 }
 
 // environment merges NAME=value lists; a later list wins. The result is in

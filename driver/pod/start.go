@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -114,7 +115,11 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 	if err != nil {
 		return err
 	}
-	t.Mounts = append(t.Mounts, staged...)
+	own, err := c.fill(t, root)
+	if err != nil {
+		return err
+	}
+	t.Mounts = slices.Concat(own, t.Mounts, staged)
 	spec, err := c.pod.buildSpec(t, root)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
@@ -47,6 +48,22 @@ type Task struct {
 	Volumes []Volume
 	// ShmSizeBytes is the least that /dev/shm must hold; 0 is docker's 64 MiB.
 	ShmSizeBytes int64
+
+	// Privileged takes confinement away and gives every device of the host.
+	Privileged  bool
+	Security    ocispec.Security
+	Labels      map[string]string // win over the image's
+	Rlimits     []specs.POSIXRlimit
+	Sysctl      map[string]string
+	OOMScoreAdj int
+	Files       []File
+}
+
+// File is a file that is written for a task and mounted into it.
+type File struct {
+	Target   string
+	Content  []byte
+	Readonly bool
 }
 
 // PreStop is a command that runs in the task before it is sent its signal.
@@ -62,6 +79,7 @@ type Beneath struct {
 	Name        string // relative to it
 	Target      string
 	Readonly    bool
+	Make        bool // a directory, where there is nothing
 }
 
 // Device is a device node of the host that a task gets.
@@ -99,7 +117,9 @@ type Process struct {
 	Command []string
 	Env     []string // NAME=value; wins over the image's
 	WorkDir string
-	User    string // "user", "uid", "user:group", as USER of a Containerfile
+	User    string   // "user", "uid", "user:group", as USER of a Containerfile
+	Groups  []string // names or numbers, beside those of the user
+	Init    bool     // a first process that reaps and passes signals on
 }
 
 // Exit is how a task ended.

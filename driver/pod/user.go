@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/moby/sys/user"
 
@@ -9,8 +10,9 @@ import (
 )
 
 // lookupUser resolves a user in the form of a Containerfile's USER with the
-// passwd and group files below root. Links there are resolved within root.
-func lookupUser(root, name string) (ocispec.User, error) {
+// passwd and group files below root, and the groups it is in beside its own.
+// Links there are resolved within root.
+func lookupUser(root, name string, groups ...string) (ocispec.User, error) {
 	passwd, err := openInRoot(root, "etc/passwd")
 	if err != nil {
 		return ocispec.User{}, err
@@ -29,5 +31,35 @@ func lookupUser(root, name string) (ocispec.User, error) {
 	for _, g := range u.Sgids {
 		out.Additional = append(out.Additional, uint32(g))
 	}
+	if len(groups) == 0 {
+		return out, nil
+	}
+	more, err := lookupGroups(root, groups)
+	if err != nil {
+		return ocispec.User{}, err
+	}
+	for _, g := range more {
+		if g != out.GID && !slices.Contains(out.Additional, g) {
+			out.Additional = append(out.Additional, g)
+		}
+	}
+	return out, nil
+}
+
+func lookupGroups(root string, names []string) ([]uint32, error) {
+	file, err := openInRoot(root, "etc/group")
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	gids, err := user.GetAdditionalGroups(names, file)
+	if err != nil {
+		return nil, fmt.Errorf("%w: group_add: %w", ErrInvalid, err)
+	}
+	var out []uint32
+	for _, g := range gids {
+		out = append(out, uint32(g))
+	}
+	slices.Sort(out) // the library gives them in the order of a map
 	return out, nil
 }

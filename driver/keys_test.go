@@ -1,0 +1,127 @@
+package driver
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+var update = flag.Bool("update", false, "write the tables of README.md anew")
+
+// What README.md says about keys is what the code checks them with.
+func TestReadmeTables(t *testing.T) {
+	b, err := os.ReadFile("README.md")
+	must.NoError(t, err)
+	want := string(b)
+	for name, table := range map[string]string{"task": table(t, taskKeys(), true), "plugin": table(t, pluginKeys(), false)} {
+		begin, end := "<!-- "+name+" keys -->\n", "<!-- end of "+name+" keys -->"
+		before, rest, ok := strings.Cut(want, begin)
+		must.True(t, ok, must.Sprintf("README.md has no %q", begin))
+		_, after, ok := strings.Cut(rest, end)
+		must.True(t, ok, must.Sprintf("README.md has no %q", end))
+		want = before + begin + table + end + after
+	}
+	if *update {
+		must.NoError(t, os.WriteFile("README.md", []byte(want), 0o644))
+		return
+	}
+	must.Eq(t, want, string(b), must.Sprint("write the tables anew: go test ./driver -run TestReadmeTables -update"))
+}
+
+// table has the names of the peers' drivers where that is wanted.
+func table(t *testing.T, keys []key, peers bool) string {
+	var b strings.Builder
+	head := []string{"key", "type", "default", "meaning"}
+	if peers {
+		head = append(head, "docker", "podman")
+	}
+	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(head, " | "), strings.Repeat("---|", len(head)))
+	rows(t, &b, keys, "", peers)
+	return b.String()
+}
+
+func rows(t *testing.T, b *strings.Builder, keys []key, block string, peers bool) {
+	t.Helper()
+	for _, k := range keys {
+		name := block + k.name
+		if k.keys != nil && k.meaning == "" {
+			k.meaning = "a block"
+			if strings.HasSuffix(k.kind, "blocks") {
+				k.meaning = "as often as needed"
+			}
+		}
+		unset := k.unset
+		switch {
+		case k.required:
+			unset = "needed"
+		case k.value != "":
+			unset = "`" + strings.Trim(k.value, `"`) + "`"
+		}
+		must.StrNotContains(t, unset+k.meaning, "|", must.Sprintf("%s would break the table", name))
+		cells := []string{"`" + name + "`", k.kind, unset, k.meaning}
+		if peers {
+			cells = append(cells, peer(k.docker), peer(k.podman))
+		}
+		fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | "))
+		inner := k.keys
+		for i := range inner { // a block that a peer lacks has no keys there
+			inner[i].docker, inner[i].podman = or(inner[i].docker, k.docker), or(inner[i].podman, k.podman)
+		}
+		rows(t, b, inner, name+".", peers)
+	}
+}
+
+func peer(name string) string {
+	switch name {
+	case "":
+		return "same"
+	case none:
+		return none
+	}
+	return "`" + name + "`"
+}
+
+func or(own, block string) string {
+	if own == "" && block == none {
+		return none
+	}
+	return own
+}
+
+// Each key of a schema has a field that takes it, and each field a key.
+func TestEveryKeyHasAField(t *testing.T) {
+	for name, tc := range map[string]struct {
+		keys   []key
+		config any
+	}{"task": {taskKeys(), TaskConfig{}}, "plugin": {pluginKeys(), PluginConfig{}}} {
+		t.Run(name, func(t *testing.T) { sameKeys(t, tc.keys, reflect.TypeOf(tc.config)) })
+	}
+}
+
+func sameKeys(t *testing.T, keys []key, config reflect.Type) {
+	t.Helper()
+	fields := map[string]reflect.Type{}
+	for i := range config.NumField() {
+		fields[config.Field(i).Tag.Get("codec")] = config.Field(i).Type
+	}
+	for _, k := range keys {
+		field, ok := fields[k.name]
+		must.True(t, ok, must.Sprintf("no field of %s takes %q", config, k.name))
+		must.True(t, k.meaning != "" || k.keys != nil, must.Sprintf("%q has no meaning", k.name))
+		delete(fields, k.name)
+		if k.keys == nil {
+			continue
+		}
+		switch field.Kind() {
+		case reflect.Slice, reflect.Pointer, reflect.Map:
+			field = field.Elem()
+		}
+		sameKeys(t, k.keys, field)
+	}
+	must.MapEmpty(t, fields, must.Sprintf("fields of %s without a key", config))
+}

@@ -1,0 +1,147 @@
+package driver
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/hashicorp/nomad/nomad/structs"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/moby/sys/capability"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+// generous are settings that allow everything.
+func generous(t *testing.T) settings {
+	t.Helper()
+	s := defaults(t)
+	s.AllowPrivileged, s.Volumes.Enabled, s.AllowCaps = true, true, []string{"all"}
+	return s
+}
+
+// What an operator allows can still be wrong.
+func TestWrongTaskConfigsWhereMuchIsAllowed(t *testing.T) {
+	profile := filepath.Join(t.TempDir(), "profile.json")
+	must.NoError(t, os.WriteFile(profile, []byte(`{"defaultAction": 1}`), 0o600))
+	for name, tc := range map[string]struct{ hcl, want string }{
+		"no source":    {`volumes = ["/no/such:/a"]`, `volumes: "/no/such:/a": /no/such is not there: make it on the host first`},
+		"no device":    {"devices {\n host_path = \"/dev/no-such\"\n}", `devices: host_path = "/dev/no-such": the host has no such device`},
+		"no device it": {"devices {\n host_path = \"/dev/pts\"\n}", `it is not a device: name each device in a block of its own`},
+		"no profile":   {`security_opt = ["seccomp=/no/such"]`, `security_opt: "seccomp=/no/such": seccomp profile: open /no/such`},
+		"relative":     {`security_opt = ["seccomp=local/x.json"]`, `want seccomp=unconfined, or the absolute path`},
+		"bad profile":  {`security_opt = ["seccomp=` + profile + `"]`, profile + ": "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := generous(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\n"+tc.hcl)), cgroup.V2)
+			must.ErrorContains(t, err, tc.want)
+		})
+	}
+}
+
+// A limit that can not be raised, and a capability that can not be given, are
+// told before the runtime fails for them.
+func TestWhatTheClientItselfDoesNotHave(t *testing.T) {
+	own, err := capability.NewPid2(0)
+	must.NoError(t, err)
+	must.NoError(t, own.Load())
+	if own.Get(capability.BOUNDING, capability.CAP_SYS_RESOURCE) {
+		t.Skip("this process has CAP_SYS_RESOURCE and may raise limits")
+	}
+	for hcl, want := range map[string]string{
+		`ulimit = { nofile = "-1" }`:   `ulimit: nofile = "-1" is above the limit of`,
+		`cap_add = ["sys_resource"]`:   `cap_add: the Nomad client does not have CAP_SYS_RESOURCE itself`,
+		`ulimit = { core = "0:9999" }`: ``,
+	} {
+		_, err := generous(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\n"+hcl)), cgroup.V2)
+		if want == "" {
+			must.NoError(t, err)
+			continue
+		}
+		must.ErrorContains(t, err, want)
+	}
+	task, err := generous(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\ncap_add = [\"all\"]")), cgroup.V2)
+	must.NoError(t, err, must.Sprint("all is all that there is"))
+	must.SliceContains(t, task.Capabilities, "CAP_SYS_ADMIN")
+	must.SliceNotContains(t, task.Capabilities, "CAP_SYS_RESOURCE")
+}
+
+// Where the allocation's directory is meant, the operator need allow nothing,
+// and links are not followed.
+func TestVolumesOfTheAllocation(t *testing.T) {
+	cfg := taskConfig(t, TaskConfig{})
+	dir := cfg.TaskDir()
+	for text, want := range map[string][]pod.Beneath{
+		"local/a:/a":            {{DirHostPath: dir.Dir, Name: "local/a", Target: "/a", Make: true}},
+		"./local/../local:/a/":  {{DirHostPath: dir.Dir, Name: "local", Target: "/a", Make: true}},
+		"secrets:/a:ro":         {{DirHostPath: dir.Dir, Name: "secrets", Target: "/a", Make: true, Readonly: true}},
+		"../alloc/data:/a":      {{DirHostPath: dir.SharedAllocDir, Name: "data", Target: "/a", Make: true}},
+		"../alloc/logs/x:/a:rw": {{DirHostPath: dir.SharedAllocDir, Name: "logs/x", Target: "/a", Make: true, Readonly: true}},
+		"../alloc:/a": {{DirHostPath: dir.SharedAllocDir, Name: ".", Target: "/a", Make: true},
+			{DirHostPath: dir.SharedAllocDir, Name: "logs", Target: "/a/logs", Readonly: true}},
+		dir.LocalDir + "/a:/a": {{DirHostPath: dir.Dir, Name: "local/a", Target: "/a", Make: true}},
+	} {
+		c := TaskConfig{Command: "a", Volumes: []string{text}}
+		must.NoError(t, cfg.EncodeConcreteDriverConfig(&c))
+		task, err := defaults(t).taskFrom(cfg, cgroup.V2)
+		must.NoError(t, err, must.Sprint(text))
+		must.Eq(t, want, task.Beneath, must.Sprint(text))
+		must.SliceEmpty(t, task.Mounts)
+	}
+}
+
+func TestTmpfsOptions(t *testing.T) {
+	for text, want := range map[string][]string{
+		"/run":                  {"mode=1777", "nosuid", "nodev", "noexec"},
+		"/run:size=64k,exec":    {"mode=1777", "nosuid", "nodev", "size=65536", "exec"},
+		"/run:mode=0700,ro,dev": {"mode=1777", "nosuid", "noexec", "mode=0700", "ro", "dev"},
+	} {
+		task, err := defaults(t).taskFrom(taskConfig(t, TaskConfig{Command: "a", Tmpfs: []string{text}}), cgroup.V2)
+		must.NoError(t, err)
+		must.Eq(t, want, task.Mounts[0].Options, must.Sprint(text))
+	}
+}
+
+func TestHardLimitsAndSwap(t *testing.T) {
+	const mib = 1 << 20
+	cfg := taskConfig(t, TaskConfig{Command: "a", CPUHardLimit: true, CPUCFSPeriod: 20000, MemorySwap: "1g"})
+	cfg.Resources = &drivers.Resources{
+		NomadResources: &structs.AllocatedTaskResources{Memory: structs.AllocatedMemoryResources{MemoryMB: 64}},
+		LinuxResources: &drivers.LinuxResources{PercentTicks: 0.5},
+	}
+	task, err := defaults(t).taskFrom(cfg, cgroup.V1)
+	must.NoError(t, err)
+	must.Eq(t, int64(10000*runtime.NumCPU()), task.Limits.CPUQuotaMicros)
+	must.Eq(t, 20000, task.Limits.CPUPeriodMicros)
+	must.Eq(t, 64*mib, task.Limits.MemoryBytes)
+	must.Eq(t, 1024*mib, task.Limits.MemorySwapBytes)
+
+	cfg.Resources.LinuxResources.PercentTicks = 0.0001
+	task, err = defaults(t).taskFrom(cfg, cgroup.V1)
+	must.NoError(t, err)
+	must.Eq(t, minCPUQuotaMicros, task.Limits.CPUQuotaMicros, must.Sprint("the kernel takes no less"))
+
+	cfg.Resources.NomadResources.Memory.MemoryMaxMB = -1
+	_, err = defaults(t).taskFrom(cfg, cgroup.V1)
+	must.ErrorContains(t, err, `memory_swap = "1g": the task has no memory limit`)
+}
+
+func TestSysctlsOfANetworkOfTheGroup(t *testing.T) {
+	cfg := taskConfig(t, TaskConfig{Command: "a", Sysctl: map[string]string{"net.core.somaxconn": "1"}, Ports: []string{"http"}})
+	cfg.NetworkIsolation = &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: "/run/netns/x"}
+	task, err := defaults(t).taskFrom(cfg, cgroup.V2)
+	must.NoError(t, err)
+	must.Eq(t, map[string]string{"net.core.somaxconn": "1"}, task.Sysctl)
+}
+
+// allow_caps is all that a task may have, as with Nomad's other drivers.
+func TestAllowedCapabilities(t *testing.T) {
+	s := defaults(t)
+	s.AllowCaps = []string{"net_raw", "chown"}
+	task, err := s.taskFrom(taskConfig(t, TaskConfig{Command: "a", CapAdd: []string{"net_raw"}}), cgroup.V2)
+	must.NoError(t, err)
+	must.SliceContainsAll(t, []string{"CAP_CHOWN", "CAP_NET_RAW"}, task.Capabilities)
+}

@@ -1,0 +1,197 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/moby/sys/capability"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+const bytesPerMiB = 1 << 20
+
+// setLimits sets what the task's cgroup and its processes are limited to.
+func (s settings) setLimits(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, v cgroup.Version) error {
+	t.Limits.Processes = s.PidsLimit
+	if c.PidsLimit > 0 {
+		t.Limits.Processes = c.PidsLimit
+	}
+	setMemory(t, cfg)
+	var errs []error
+	if c.PidsLimit > 0 && s.PidsLimit > 0 && c.PidsLimit > s.PidsLimit {
+		errs = append(errs, fmt.Errorf("pids_limit = %d is above the operator's limit of %d", c.PidsLimit, s.PidsLimit))
+	}
+	if c.OOMScoreAdj < 0 || c.OOMScoreAdj > 1000 {
+		errs = append(errs, fmt.Errorf("oom_score_adj = %d: want 0 to 1000; a task can not be killed later than others", c.OOMScoreAdj))
+	}
+	t.OOMScoreAdj = c.OOMScoreAdj
+	return errors.Join(append(errs, setSwap(t, c), setCPU(t, c, cfg, v), setUlimits(t, c), setSysctl(t, c, cfg))...)
+}
+
+// setMemory takes memory from NomadResources, since MemoryLimitBytes of
+// LinuxResources does not know "no limit".
+func setMemory(t *pod.Task, cfg *drivers.TaskConfig) {
+	if cfg.Resources == nil || cfg.Resources.NomadResources == nil {
+		return
+	}
+	n := cfg.Resources.NomadResources
+	reserved, most := n.Memory.MemoryMB*bytesPerMiB, n.Memory.MemoryMaxMB*bytesPerMiB
+	switch {
+	case most == 0:
+		t.Limits.MemoryBytes = reserved
+	case most > 0:
+		t.Limits.MemoryBytes, t.Limits.MemoryReservationBytes = most, reserved
+	default: // -1: no hard limit
+		t.Limits.MemoryReservationBytes = reserved
+	}
+	t.Limits.MemorySwapBytes = t.Limits.MemoryBytes // no swap on top
+}
+
+// setSwap comes after setMemory: swap is what is above the memory.
+func setSwap(t *pod.Task, c TaskConfig) error {
+	if c.MemorySwap == "" {
+		return nil
+	}
+	if t.Limits.MemoryBytes == 0 {
+		return fmt.Errorf("memory_swap = %q: the task has no memory limit, so that swap has none either: leave memory_swap out", c.MemorySwap)
+	}
+	if c.MemorySwap == "-1" {
+		t.Limits.MemorySwapBytes = -1
+		return nil
+	}
+	n, err := units.RAMInBytes(c.MemorySwap)
+	if err != nil || n <= 0 {
+		return fmt.Errorf("memory_swap = %q: want memory and swap together, such as \"256m\" or \"1g\", or \"-1\" for no limit", c.MemorySwap)
+	}
+	if n < t.Limits.MemoryBytes {
+		return fmt.Errorf("memory_swap = %q is below the task's memory of %d MiB: it is memory and swap together", c.MemorySwap, t.Limits.MemoryBytes/bytesPerMiB)
+	}
+	t.Limits.MemorySwapBytes = n
+	return nil
+}
+
+// What the kernel takes for a period and at least for a quota
+// (Documentation/scheduler/sched-bwc.rst).
+const (
+	minCPUPeriodMicros, maxCPUPeriodMicros = 1000, 1000000
+	defaultCPUPeriodMicros                 = 100000
+	minCPUQuotaMicros                      = 1000
+)
+
+func setCPU(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, v cgroup.Version) error {
+	period := c.CPUCFSPeriod
+	switch {
+	case period == 0:
+		period = defaultCPUPeriodMicros
+	case period < minCPUPeriodMicros || period > maxCPUPeriodMicros:
+		return fmt.Errorf("cpu_cfs_period = %d: want %d to %d microseconds", period, minCPUPeriodMicros, maxCPUPeriodMicros)
+	case !c.CPUHardLimit:
+		return fmt.Errorf("cpu_cfs_period is set and cpu_hard_limit is not: set cpu_hard_limit = true, or leave cpu_cfs_period out")
+	}
+	if cfg.Resources == nil || cfg.Resources.LinuxResources == nil {
+		return nil
+	}
+	l := cfg.Resources.LinuxResources
+	t.Limits.CPUShares = uint64(max(l.CPUShares, 0))
+	if v != cgroup.V2 {
+		// On v2 the group that Nomad made has the cores already, and
+		// keeps following as reservations change.
+		t.Limits.CPUSet = l.CpusetCpus
+	}
+	if c.CPUHardLimit {
+		// PercentTicks is the task's part of what all cores can do.
+		quota := int64(l.PercentTicks * float64(period) * float64(runtime.NumCPU()))
+		t.Limits.CPUQuotaMicros, t.Limits.CPUPeriodMicros = max(quota, minCPUQuotaMicros), uint64(period)
+	}
+	return nil
+}
+
+// setUlimits refuses what the kernel would: who starts the task can raise
+// hard limits only with CAP_SYS_RESOURCE (setrlimit(2)).
+func setUlimits(t *pod.Task, c TaskConfig) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(c.Ulimit)) {
+		value := strings.ReplaceAll(c.Ulimit[name], "unlimited", "-1")
+		u, err := units.ParseUlimit(name + "=" + value)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("ulimit: %s = %q: %w: want \"soft:hard\" or one number, -1 for no limit", name, c.Ulimit[name], err))
+			continue
+		}
+		limit := specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(name), Soft: uint64(u.Soft), Hard: uint64(u.Hard)}
+		r, err := u.GetRlimit()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("ulimit: %s: %w", name, err))
+			continue
+		}
+		if most, ok := mostRlimit(r.Type); ok && limit.Hard > most {
+			errs = append(errs, fmt.Errorf("ulimit: %s = %q is above the limit of %d that the Nomad client has itself: raise that one (LimitNOFILE and the like of its unit), or ask for less",
+				name, c.Ulimit[name], most))
+		}
+		t.Rlimits = append(t.Rlimits, limit)
+	}
+	return errors.Join(errs...)
+}
+
+// mostRlimit is what a hard limit can be, where it can not be raised.
+func mostRlimit(resource int) (uint64, bool) {
+	caps, err := capability.NewPid2(0)
+	if err == nil {
+		err = caps.Load()
+	}
+	if err != nil || caps.Get(capability.EFFECTIVE, capability.CAP_SYS_RESOURCE) {
+		return 0, false
+	}
+	var own unix.Rlimit
+	if err := unix.Prlimit(0, resource, nil, &own); err != nil {
+		return 0, false
+	}
+	return own.Max, true
+}
+
+var sysctlName = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_-]+)+$`)
+
+// setSysctl takes those that belong to a namespace (namespaces(7) and the
+// pages it names), and that namespace must not be the host's.
+func setSysctl(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
+	hostNet := !t.Network.None && t.Network.NamespaceHostPath == ""
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(c.Sysctl)) {
+		bad := func(why string) { errs = append(errs, fmt.Errorf("sysctl: %s %s", name, why)) }
+		has := func(prefixes ...string) bool {
+			return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+		}
+		switch {
+		case !sysctlName.MatchString(name):
+			bad("is not a name such as net.core.somaxconn")
+		case has("net."):
+			if hostNet {
+				bad("is of the network namespace, which is the host's here: set mode = \"bridge\" in the group's network block")
+			}
+		case has("kernel.shm", "kernel.msg", "fs.mqueue.") || name == "kernel.sem":
+			if t.HostNamespaces.IPC {
+				bad("is of the IPC namespace, which is the host's here: leave ipc_mode out")
+			}
+		case name == "kernel.hostname":
+			bad("is what the key hostname is for")
+		case name == "kernel.domainname":
+			if t.HostNamespaces.UTS {
+				bad("is of the UTS namespace, which is the host's here: leave uts_mode out")
+			}
+		default:
+			bad("is of no namespace, and would change the host: want net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* or kernel.domainname")
+		}
+	}
+	t.Sysctl = c.Sysctl
+	return errors.Join(errs...)
+}

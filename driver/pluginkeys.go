@@ -1,0 +1,29 @@
+package driver
+
+// pluginKeys are those of the plugin's config block.
+func pluginKeys() []key {
+	return []key{
+		{name: "runtime", kind: "string", unset: "crun, else runc", meaning: "path of an OCI runtime", docker: none, podman: none},
+		{name: "conmon", kind: "string", unset: "found on `PATH`", meaning: "path of conmon", docker: none, podman: none},
+		{name: "data_dir", kind: "string", value: `"/var/lib/nomad-driver-pod"`, meaning: "images, and the writable roots of tasks", docker: none, podman: none},
+		{name: "run_dir", kind: "string", value: `"/run/nomad-driver-pod"`, meaning: "state; should be gone after a reboot", docker: none, podman: none},
+		{name: "host_paths", kind: "list(string)", unset: "programs, libraries, parts of `/etc`, `/opt/nomad-sidecar`", docker: none, podman: none,
+			meaning: "what a task without an image sees, as `/path` or `/path/on/host:/path/in/task`"},
+		{name: "image", kind: "block", docker: none, podman: none, absent: `{ pull_timeout = "5m", gc = true, gc_delay = "3m" }`, keys: []key{
+			{name: "auth_file", kind: "string", meaning: "registries' credentials, as podman and skopeo keep them", docker: "auth.config", podman: "auth.config"},
+			{name: "pull_timeout", kind: "string", value: `"5m"`, meaning: "how long a pull may take", docker: "image_pull_timeout", podman: none},
+			{name: "gc", kind: "bool", value: "true", meaning: "whether an image that no task uses is removed", docker: "gc.image", podman: none},
+			{name: "gc_delay", kind: "string", value: `"3m"`, meaning: "how long it is kept before", docker: "gc.image_delay", podman: none},
+		}},
+		{name: "pids_limit", kind: "number", value: "4096", meaning: "most processes of a task, and the most it may ask for; `0` is no limit", podman: none},
+		{name: "pod_linger", kind: "string", value: `"1m"`, meaning: "how long a pod without tasks is kept, so that shared memory outlives a restart", docker: none, podman: none},
+		{name: "allow_caps", kind: "list(string)", unset: "Nomad's defaults", meaning: "all capabilities that tasks may have: what `cap_add` may add, and what is left of the defaults; `[\"all\"]` for all", podman: none},
+		{name: "allow_host_namespaces", kind: "bool", unset: "`false`", meaning: "whether `pid_mode` and the like are allowed", docker: none, podman: none},
+		{name: "volumes", kind: "block", keys: []key{
+			{name: "enabled", kind: "bool", unset: "`false`", meaning: "whether `volumes` and `mount` may name any path of the host"},
+		}},
+		{name: "allow_privileged", kind: "bool", unset: "`false`", podman: none,
+			meaning: "whether `privileged`, `seccomp=` and any device are allowed: root on the host for whoever may run a job"},
+		{name: "allow_devices", kind: "list(string)", unset: "none", meaning: "devices of the host that `devices` may name; `*` stands for a part of a name: `/dev/dri/*`", docker: none, podman: none},
+	}
+}

@@ -1,0 +1,62 @@
+package pod
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// devices reads what kind of device each is, for the node and for the rule
+// that lets the task use it.
+func devices(list []Device) ([]specs.LinuxDevice, []specs.LinuxDeviceCgroup, error) {
+	var nodes []specs.LinuxDevice
+	var rules []specs.LinuxDeviceCgroup
+	for _, d := range list {
+		var st unix.Stat_t
+		if err := unix.Stat(d.HostPath, &st); err != nil {
+			return nil, nil, fmt.Errorf("device %s: %w", d.HostPath, err)
+		}
+		kind := map[uint32]string{unix.S_IFCHR: "c", unix.S_IFBLK: "b"}[st.Mode&unix.S_IFMT]
+		if kind == "" {
+			return nil, nil, fmt.Errorf("%w: device %s is not a device", ErrInvalid, d.HostPath)
+		}
+		major, minor := int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
+		mode := os.FileMode(st.Mode & 0o777)
+		nodes = append(nodes, specs.LinuxDevice{Path: firstOf(d.TaskPath, d.HostPath), Type: kind,
+			Major: major, Minor: minor, FileMode: &mode, UID: &st.Uid, GID: &st.Gid})
+		rules = append(rules, specs.LinuxDeviceCgroup{Allow: true, Type: kind, Major: &major, Minor: &minor,
+			Access: firstOf(d.Permissions, "rwm")})
+	}
+	return nodes, rules, nil
+}
+
+// hostDevices lists the devices below a directory of the host, without those
+// that each container has of its own: terminals, and what is in file systems
+// mounted there.
+func hostDevices(dir string) ([]Device, error) {
+	own := map[string]bool{"console": true, "tty": true, "ptmx": true, "pts": true, "shm": true, "mqueue": true,
+		"fd": true, "null": true, "zero": true, "full": true, "random": true, "urandom": true}
+	var out []Device
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case os.IsNotExist(err): // gone since it was listed
+			return nil
+		case err != nil:
+			return err
+		case filepath.Dir(path) == dir && own[e.Name()] && e.IsDir():
+			return fs.SkipDir
+		case filepath.Dir(path) == dir && own[e.Name()], e.Type()&fs.ModeDevice == 0:
+			return nil
+		}
+		out = append(out, Device{HostPath: path})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("devices of the host: %w", err)
+	}
+	return out, nil
+}

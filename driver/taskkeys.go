@@ -1,0 +1,105 @@
+package driver
+
+import "slices"
+
+// taskKeys are those of the config block of a task.
+func taskKeys() []key {
+	return slices.Concat(imageKeys(), processKeys(), podKeys(), lifeKeys(), mountKeys(), limitKeys(), securityKeys(), networkKeys())
+}
+
+func imageKeys() []key {
+	return []key{
+		{name: "image", kind: "string", meaning: "`docker.io/library/nginx:1.27`, `docker://…`, `oci:PATH[:TAG]`, `oci-archive:PATH[:TAG]`, " +
+			"`docker-archive:PATH`, `dir:PATH`; a relative path starts in the task's directory. Without it the host's paths are the root"},
+		{name: "image_pull_policy", kind: "string", unset: "`missing`", meaning: "or `always`, `never`", docker: none, podman: none},
+		{name: "force_pull", kind: "bool", unset: "`false`", meaning: "the same as `image_pull_policy = \"always\"`"},
+		{name: "image_pull_timeout", kind: "string", unset: "the operator's", meaning: "how long a pull may take"},
+		{name: "auth", kind: "block", keys: []key{
+			{name: "username", kind: "string", required: true, meaning: "for the image's registry"},
+			{name: "password", kind: "string", required: true, meaning: "for the image's registry"},
+		}},
+		{name: "platform", kind: "string", unset: "the host's", meaning: "`os/arch[/variant]`", docker: none, podman: none},
+	}
+}
+
+func processKeys() []key {
+	return []key{
+		{name: "entrypoint", kind: "list(string)", unset: "the image's", meaning: "what the command's words follow"},
+		{name: "command", kind: "string", unset: "the image's", meaning: "the program; needed without an image"},
+		{name: "args", kind: "list(string)", meaning: "of the command"},
+		{name: "work_dir", kind: "string", unset: "the image's, or `/`", meaning: "made where it is missing", podman: "working_dir"},
+		{name: "init", kind: "bool", unset: "`false`", meaning: "catatonit as the first process: it reaps orphans and passes signals on"},
+		{name: "tty", kind: "bool", unset: "`false`", meaning: "`true` is refused, see below; `nomad alloc exec -t` does have a terminal"},
+		{name: "group_add", kind: "list(string)", meaning: "names or numbers of more groups for the user", podman: none},
+		{name: "labels", kind: "map(string)", meaning: "annotations `" + "org.nomadproject.label.NAME" + "` of the container, after those of the image"},
+	}
+}
+
+func podKeys() []key {
+	return []key{
+		{name: "share", kind: "list(string)", unset: "`[\"ipc\", \"uts\"]`", docker: none, podman: none,
+			meaning: "namespaces in common with those of the pod that share them too: `ipc` (with `/dev/shm`), `uts`, `pid`; `[]` for none"},
+		{name: "hostname", kind: "string", unset: "Nomad's, or the short allocation id", meaning: "of the pod; the first task's counts"},
+		{name: "pid_mode", kind: "string", meaning: "`host`, where the operator allows it", podman: none},
+		{name: "ipc_mode", kind: "string", meaning: "`host`, where the operator allows it", podman: none},
+		{name: "uts_mode", kind: "string", meaning: "`host`, where the operator allows it", podman: none},
+	}
+}
+
+func mountKeys() []key {
+	return []key{
+		{name: "volumes", kind: "list(string)", meaning: "`SOURCE:TARGET[:ro]`. A relative source starts in the task's directory, `../alloc` is the allocation's; " +
+			"one that is missing is made, and no symbolic link on the way is followed. An absolute one needs the operator's `volumes { enabled = true }`"},
+		{name: "mount", kind: "blocks", podman: none, keys: []key{
+			{name: "type", kind: "string", meaning: "`bind` or `tmpfs`", unset: "needed"},
+			{name: "source", kind: "string", meaning: "as with `volumes`; it has to be there"},
+			{name: "target", kind: "string", unset: "needed", meaning: "absolute path in the task"},
+			{name: "readonly", kind: "bool", unset: "`false`", meaning: "with all that is mounted below"},
+			{name: "bind_options", kind: "block", keys: []key{
+				{name: "propagation", kind: "string", unset: "`rprivate`", meaning: "or `private`, `slave`, `rslave`, `shared`, `rshared`; of an absolute source"},
+			}},
+			{name: "tmpfs_options", kind: "block", keys: []key{
+				{name: "size", kind: "number", unset: "half of the host's memory", meaning: "bytes; what is in use counts as the task's memory"},
+				{name: "mode", kind: "number", unset: "`1777` octal", meaning: "permissions, in decimal: 511 is 0777"},
+			}},
+		}},
+		{name: "tmpfs", kind: "list(string)", docker: none,
+			meaning: "`TARGET[:size=64m,mode=1777,uid=0,gid=0,ro,exec,suid,dev]`"},
+		{name: "devices", kind: "blocks", keys: []key{
+			{name: "host_path", kind: "string", unset: "needed", meaning: "a device that the operator's `allow_devices` names, or one that harms nobody such as `/dev/null`"},
+			{name: "container_path", kind: "string", unset: "`host_path`", meaning: "where the task has it"},
+			{name: "cgroup_permissions", kind: "string", unset: "`rwm`", meaning: "some of `r`, `w` and `m`"},
+		}},
+	}
+}
+
+func limitKeys() []key {
+	return []key{
+		{name: "pids_limit", kind: "number", unset: "the operator's", meaning: "most processes and threads"},
+		{name: "ulimit", kind: "map(string)", meaning: "`nofile = \"1024:4096\"`: soft and hard limit, or one number for both; `-1` is no limit"},
+		{name: "sysctl", kind: "map(string)", meaning: "`net.*` in a network namespace; `kernel.shm*`, `kernel.msg*`, `kernel.sem`, `fs.mqueue.*`; `kernel.domainname`. In a namespace that is shared it holds for the pod"},
+		{name: "cpu_hard_limit", kind: "bool", unset: "`false`", meaning: "no more processor time than `resources { cpu }`, also where there is some left"},
+		{name: "cpu_cfs_period", kind: "number", unset: "`100000`", meaning: "microseconds over which that is counted: 1000 to 1000000"},
+		{name: "memory_swap", kind: "string", unset: "the memory limit: no swap", meaning: "memory and swap together, `256m`; `-1` is as much swap as there is", docker: none},
+		{name: "oom_score_adj", kind: "number", unset: "`0`", meaning: "up to `1000`: killed first", podman: none},
+	}
+}
+
+func securityKeys() []key {
+	return []key{
+		{name: "cap_add", kind: "list(string)", meaning: "within what the operator allows"},
+		{name: "cap_drop", kind: "list(string)", meaning: "or `[\"all\"]`; `cap_add` wins"},
+		{name: "privileged", kind: "bool", unset: "`false`", meaning: "all capabilities and devices, no seccomp, nothing masked, `/sys` writable; where the operator allows it"},
+		{name: "readonly_rootfs", kind: "bool", unset: "`false`", meaning: "`/alloc`, `/local`, `/secrets`, `/dev/shm`, mounts and the image's volumes stay writable; for `/tmp` or `/run` use `tmpfs`"},
+		{name: "security_opt", kind: "list(string)", meaning: "`no-new-privileges=false` lets set-uid programs work; `apparmor=PROFILE`; `seccomp=unconfined` and `seccomp=/path/on/host.json` need the operator's `allow_privileged`"},
+		{name: "userns", kind: "string", unset: "`host`", meaning: "`host` is all there is: see below", docker: "userns_mode"},
+		{name: "userns_mode", kind: "string", meaning: "another name for `userns`", podman: "userns"},
+	}
+}
+
+func networkKeys() []key {
+	return []key{
+		{name: "extra_hosts", kind: "list(string)", meaning: "`NAME:ADDRESS`, for the task's `/etc/hosts`"},
+		{name: "ports", kind: "list(string)", meaning: "labels of the group's ports. Nomad publishes them in bridge mode whether they are listed or not; without a network of the group's own this is an error"},
+	}
+}

@@ -1,0 +1,268 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/docker/go-units"
+	"github.com/hashicorp/nomad/plugins/drivers"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+// setVolumes adds what the keys volumes, mount and tmpfs ask for.
+func (s settings) setVolumes(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
+	var errs []error
+	for _, text := range c.Volumes {
+		v, err := parseVolume(text)
+		if err == nil {
+			err = s.addBind(t, cfg, v)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("volumes: %q: %w", text, err))
+		}
+	}
+	for _, m := range c.Mounts {
+		if err := s.addMount(t, cfg, m); err != nil {
+			errs = append(errs, fmt.Errorf("mount at %q: %w", m.Target, err))
+		}
+	}
+	for _, text := range c.Tmpfs {
+		target, options, _ := strings.Cut(text, ":")
+		if err := addTmpfs(t, target, strings.Split(options, ",")); err != nil {
+			errs = append(errs, fmt.Errorf("tmpfs: %q: %w", text, err))
+		}
+	}
+	return errors.Join(append(errs, checkTargets(*t, cfg))...)
+}
+
+// targets of all that is mounted into a task.
+func targets(t pod.Task) []string {
+	var list []string
+	for _, m := range t.Mounts {
+		list = append(list, filepath.Clean(m.Target))
+	}
+	for _, b := range t.Beneath {
+		list = append(list, filepath.Clean(b.Target))
+	}
+	return list
+}
+
+// checkTargets is called while a task has only the mounts of its config.
+func checkTargets(t pod.Task, cfg *drivers.TaskConfig) error {
+	list := targets(t)
+	for _, m := range cfg.Mounts {
+		list = append(list, filepath.Clean(m.TaskPath))
+	}
+	slices.Sort(list)
+	for i, target := range list {
+		if slices.Contains([]string{"/alloc", "/local", "/secrets"}, target) {
+			return fmt.Errorf("volumes, mount or tmpfs: %s is where Nomad's own directory is: want another target", target)
+		}
+		if i > 0 && target == list[i-1] {
+			return fmt.Errorf("volumes, mount, tmpfs or volume_mount: there are two mounts at %s: leave one of them out", target)
+		}
+	}
+	return nil
+}
+
+func checkTarget(target string) error {
+	switch {
+	case !filepath.IsAbs(target):
+		return fmt.Errorf("target %q: want an absolute path in the task", target)
+	case filepath.Clean(target) == "/":
+		return errors.New("target \"/\" is the task's root: want a path below")
+	}
+	return nil
+}
+
+// volume is one bind mount that a task's author asks for.
+type volume struct {
+	source, target string
+	readonly       bool
+	propagation    string // empty: rprivate
+	make           bool   // a relative source that is missing
+}
+
+var propagations = []string{"private", "rprivate", "slave", "rslave", "shared", "rshared"}
+
+// parseVolume reads docker's SOURCE:TARGET[:OPTION,…].
+func parseVolume(text string) (volume, error) {
+	parts := strings.Split(text, ":")
+	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" {
+		return volume{}, errors.New("want \"source:/target\" or \"source:/target:ro\"")
+	}
+	v := volume{source: parts[0], target: parts[1], make: true}
+	if len(parts) == 2 {
+		return v, nil
+	}
+	for _, option := range strings.Split(parts[2], ",") {
+		switch {
+		case option == "ro":
+			v.readonly = true
+		case option == "rw", option == "z", option == "Z":
+			// z and Z are about SELinux labels, which tasks do not have.
+		case slices.Contains(propagations, option):
+			v.propagation = option
+		default:
+			return volume{}, fmt.Errorf("option %q is not known: want ro, rw, or a propagation such as rslave", option)
+		}
+	}
+	return v, nil
+}
+
+// addBind binds what is in the allocation's directory without following links,
+// since tasks write there, and what is elsewhere where the operator allows it.
+func (s settings) addBind(t *pod.Task, cfg *drivers.TaskConfig, v volume) error {
+	if err := checkTarget(v.target); err != nil {
+		return err
+	}
+	v.target = filepath.Clean(v.target)
+	relative := !filepath.IsAbs(v.source)
+	source := filepath.Clean(v.source)
+	if relative {
+		source = filepath.Join(cfg.TaskDir().Dir, v.source)
+	}
+	if _, inside := below(cfg.AllocDir, source); inside || relative {
+		return addBeneath(t, cfg, source, v)
+	}
+	if !s.Volumes.Enabled {
+		return errors.New("paths of the host are not allowed here: the operator can set volumes { enabled = true } in the plugin's config; want a path relative to the task's directory, or a volume of the group")
+	}
+	b, err := bindFrom(&drivers.MountConfig{HostPath: source, TaskPath: v.target, Readonly: v.readonly})
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s is not there: make it on the host first", source)
+	}
+	if err != nil {
+		return err
+	}
+	if v.propagation != "" {
+		b.Options[len(b.Options)-1] = v.propagation
+	}
+	t.Mounts = append(t.Mounts, b)
+	return nil
+}
+
+func addBeneath(t *pod.Task, cfg *drivers.TaskConfig, source string, v volume) error {
+	if v.propagation != "" {
+		return errors.New("a propagation is for absolute sources: leave it out")
+	}
+	dir := cfg.TaskDir()
+	b := pod.Beneath{Target: v.target, Readonly: v.readonly, Make: v.make}
+	if name, ok := below(dir.Dir, source); ok && name != "." && !isOrBelow(name, "private") {
+		b.DirHostPath, b.Name = dir.Dir, name
+		t.Beneath = append(t.Beneath, b)
+		return nil
+	}
+	name, ok := below(dir.SharedAllocDir, source)
+	if !ok {
+		return errors.New("the source is outside of the task's directory: want a path below it such as \"local/conf\", or below \"../alloc\"")
+	}
+	b.DirHostPath, b.Name = dir.SharedAllocDir, name
+	// Log files are written by Nomad as root: CVE-2026-6959.
+	b.Readonly = b.Readonly || isOrBelow(name, "logs")
+	t.Beneath = append(t.Beneath, b)
+	if name == "." {
+		t.Beneath = append(t.Beneath, pod.Beneath{DirHostPath: dir.SharedAllocDir, Name: "logs",
+			Target: filepath.Join(v.target, "logs"), Readonly: true})
+	}
+	return nil
+}
+
+// below returns path as seen from dir, where it is dir or below. Both are
+// clean.
+func below(dir, path string) (string, bool) {
+	rel, err := filepath.Rel(dir, path)
+	return rel, err == nil && !isOrBelow(rel, "..")
+}
+
+func isOrBelow(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
+
+func (s settings) addMount(t *pod.Task, cfg *drivers.TaskConfig, m MountConfig) error {
+	switch m.Type {
+	case "bind":
+		if m.TmpfsOptions != (TmpfsOptions{}) {
+			return errors.New("tmpfs_options are for type = \"tmpfs\": leave them out")
+		}
+		if m.Source == "" {
+			return errors.New("source is missing: want a path in the task's directory, or of the host")
+		}
+		if p := m.BindOptions.Propagation; p != "" && !slices.Contains(propagations, p) {
+			return fmt.Errorf("propagation = %q: want one of %s", p, strings.Join(propagations, ", "))
+		}
+		return s.addBind(t, cfg, volume{source: m.Source, target: m.Target, readonly: m.Readonly, propagation: m.BindOptions.Propagation})
+	case "tmpfs":
+		if m.Source != "" || m.BindOptions != (BindOptions{}) {
+			return errors.New("source and bind_options are for type = \"bind\": leave them out")
+		}
+		if m.TmpfsOptions.SizeBytes < 0 || m.TmpfsOptions.Mode < 0 || m.TmpfsOptions.Mode > 0o7777 {
+			return errors.New("tmpfs_options: want a size in bytes, and a mode in decimal up to 4095 (07777)")
+		}
+		return addTmpfs(t, m.Target, tmpfsOptions(m))
+	case "", "volume":
+		return fmt.Errorf("type = %q: there are no named volumes here, as there is no daemon to keep them: want \"bind\" or \"tmpfs\"; for what outlives the task use a volume of the group and volume_mount", m.Type)
+	}
+	return fmt.Errorf("type = %q: want \"bind\" or \"tmpfs\"", m.Type)
+}
+
+func tmpfsOptions(m MountConfig) []string {
+	var options []string
+	if m.TmpfsOptions.SizeBytes > 0 {
+		options = append(options, "size="+strconv.FormatInt(m.TmpfsOptions.SizeBytes, 10))
+	}
+	if m.TmpfsOptions.Mode > 0 {
+		options = append(options, "mode="+strconv.FormatInt(m.TmpfsOptions.Mode, 8))
+	}
+	if m.Readonly {
+		options = append(options, "ro")
+	}
+	return options
+}
+
+// addTmpfs mounts a tmpfs, as docker does without programs, devices and
+// set-uid bits unless they are asked for.
+func addTmpfs(t *pod.Task, target string, given []string) error {
+	if err := checkTarget(target); err != nil {
+		return err
+	}
+	options := []string{"mode=1777"}
+	for _, flag := range []string{"suid", "dev", "exec"} {
+		if !slices.Contains(given, flag) {
+			options = append(options, "no"+flag) // crun heeds it even with the other after it
+		}
+	}
+	flags := []string{"ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev"}
+	for _, o := range given {
+		name, value, _ := strings.Cut(o, "=")
+		var err error
+		switch {
+		case o == "", slices.Contains(flags, o):
+		case name == "size":
+			var n int64
+			if n, err = units.RAMInBytes(value); err == nil && n <= 0 {
+				err = errors.New("it is not positive")
+			}
+			o = fmt.Sprintf("size=%d", n) // the units of mount(8) are fewer
+		case name == "mode":
+			_, err = strconv.ParseUint(value, 8, 12)
+		case name == "uid", name == "gid":
+			_, err = strconv.ParseUint(value, 10, 31)
+		default:
+			err = errors.New("it is not known")
+		}
+		if err != nil {
+			return fmt.Errorf("option %q: %w: want size=64m, mode=1777, uid=0, gid=0, or one of %s", o, err, strings.Join(flags, ", "))
+		}
+		if o != "" {
+			options = append(options, o)
+		}
+	}
+	t.Mounts = append(t.Mounts, ocispec.Mount{Target: filepath.Clean(target), Source: "tmpfs", Type: "tmpfs", Options: options})
+	return nil
+}

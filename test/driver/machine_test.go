@@ -1,0 +1,29 @@
+package driver_test
+
+import (
+	"os"
+	"runtime"
+	"strings"
+)
+
+// What the tests know of the machine they run on.
+
+func cpus() int { return runtime.NumCPU() }
+
+// ownStatus is a line of this process's /proc/self/status.
+func ownStatus(name string) string {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(rest)
+		}
+	}
+	return ""
+}
+
+func ownBoundingSet() string { return ownStatus("CapBnd") }
+
+func allowedCPUs() string { return ownStatus("Cpus_allowed_list") }
