@@ -217,6 +217,9 @@ func (n *node) newTask(alloc, name string, config driver.TaskConfig, change func
 	return tk
 }
 
+// quiet is a change of a task whose output nobody collects.
+func quiet(c *drivers.TaskConfig) { c.StdoutPath, c.StderrPath = os.DevNull, os.DevNull }
+
 // makeDirs makes what Nomad has made when a task starts: the directories of
 // the allocation and the task, and a collector that reads the task's output.
 func (n *node) makeDirs(cfg *drivers.TaskConfig) {

@@ -22,7 +22,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/shoenig/test/must"
-	"go.podman.io/image/v5/pkg/sysregistriesv2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
@@ -120,12 +119,7 @@ func insecureRegistry(t *testing.T) string {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	host := strings.TrimPrefix(server.URL, "http://")
-	conf := filepath.Join(t.TempDir(), "registries.conf")
-	must.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nlocation = \""+host+"\"\ninsecure = true\n"), 0o644))
-	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
-	// The library keeps what it read.
-	sysregistriesv2.InvalidateCache()
-	t.Cleanup(sysregistriesv2.InvalidateCache)
+	trustWithoutTLS(t, host)
 	return host
 }
 

@@ -109,7 +109,7 @@ func TestTrap04LogsAreNotFollowed(t *testing.T) {
 func TestTrap05ALinkInTheAllocDirIsRefused(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		tk := n.newTask("", "link", sh("ls /alloc/logs"), func(c *drivers.TaskConfig) { c.StdoutPath, c.StderrPath = os.DevNull, os.DevNull })
+		tk := n.newTask("", "link", sh("ls /alloc/logs"), quiet)
 		logs := tk.TaskDir().LogDir
 		must.NoError(t, os.Rename(logs, logs+".moved"))
 		must.NoError(t, os.Symlink("/etc", logs))

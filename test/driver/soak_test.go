@@ -1,0 +1,68 @@
+package driver_test
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+)
+
+// soakTasks is how many tasks a round starts and stops: a few in every run of
+// the tests, and as many as POD_TEST_SOAK says in a long one (make soak).
+func soakTasks(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("POD_TEST_SOAK")
+	if text == "" {
+		return 10
+	}
+	n, err := strconv.Atoi(text)
+	must.NoError(t, err)
+	return n
+}
+
+// Traps 8 and 17: after many starts and stops nothing has grown. What is left
+// on the machine is the ledger's to see, at the end.
+func TestTrap08And17NothingGrows(t *testing.T) {
+	const rounds, atOnce = 10, 10
+	tasks := soakTasks(t)
+	withRuntimes(t, func(t *testing.T, command string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = command })
+		var goroutines, descriptors []int
+		for round := range rounds {
+			slots := make(chan struct{}, atOnce)
+			var wg sync.WaitGroup
+			for i := range tasks {
+				tk := n.newTask("", fmt.Sprintf("t%d-%d", round, i), sh("exec sleep 600"), quiet)
+				slots <- struct{}{}
+				wg.Go(func() {
+					defer func() { <-slots }()
+					if _, _, err := n.StartTask(tk.TaskConfig); err != nil {
+						t.Errorf("start: %v", err)
+						return
+					}
+					if err := n.StopTask(tk.ID, 0, "SIGKILL"); err != nil {
+						t.Errorf("stop: %v", err)
+					}
+					if err := n.DestroyTask(tk.ID, false); err != nil {
+						t.Errorf("destroy: %v", err)
+					}
+				})
+			}
+			wg.Wait()
+			open, err := os.ReadDir("/proc/self/fd")
+			must.NoError(t, err)
+			goroutines, descriptors = append(goroutines, runtime.NumGoroutine()), append(descriptors, len(open))
+		}
+		t.Logf("%d × %d tasks: goroutines %v, descriptors %v", rounds, tasks, goroutines, descriptors)
+		// A few come and go with gRPC's calls; what leaks grows with the tasks.
+		const slack = 10
+		must.Less(t, goroutines[0]+slack, goroutines[rounds-1])
+		must.Less(t, descriptors[0]+slack, descriptors[rounds-1])
+	})
+}
