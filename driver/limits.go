@@ -3,7 +3,6 @@ package driver
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"runtime"
 	"slices"
@@ -70,8 +69,8 @@ func setSwap(t *pod.Task, c TaskConfig) error {
 		t.Limits.MemorySwapBytes = -1
 		return nil
 	}
-	n, err := units.RAMInBytes(c.MemorySwap)
-	if err != nil || n <= 0 {
+	n, err := parseSize(c.MemorySwap)
+	if err != nil {
 		return fmt.Errorf("memory_swap = %q: want memory and swap together, such as \"256m\" or \"1g\", or \"-1\" for no limit", c.MemorySwap)
 	}
 	if n < t.Limits.MemoryBytes {
@@ -121,7 +120,7 @@ func setCPU(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, v cgroup.Version
 // hard limits only with CAP_SYS_RESOURCE (setrlimit(2)).
 func setUlimits(t *pod.Task, c TaskConfig) error {
 	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(c.Ulimit)) {
+	for _, name := range sortedKeys(c.Ulimit) {
 		value := strings.ReplaceAll(c.Ulimit[name], "unlimited", "-1")
 		u, err := units.ParseUlimit(name + "=" + value)
 		if err != nil {
@@ -166,7 +165,7 @@ var sysctlName = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_-]+)+$`)
 func setSysctl(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
 	hostNet := !t.Network.None && t.Network.NamespaceHostPath == ""
 	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(c.Sysctl)) {
+	for _, name := range sortedKeys(c.Sysctl) {
 		bad := func(why string) { errs = append(errs, fmt.Errorf("sysctl: %s %s", name, why)) }
 		has := func(prefixes ...string) bool {
 			return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })

@@ -68,6 +68,7 @@ func TestWrongTaskConfigs(t *testing.T) {
 		"pre_stop timeout": {"command = \"a\"\npre_stop {\n command = \"b\"\n timeout = \"-1s\"\n}", `pre_stop.timeout = "-1s"`},
 		"pod target":       {"command = \"a\"\npod_volume \"v\" {\n target = \"x\"\n}", `pod_volume "v": target = "x": want an absolute path`},
 		"pod size":         {"command = \"a\"\npod_volume \"v\" {\n target = \"/x\"\n size = \"big\"\n}", `pod_volume "v": size = "big": want a number of bytes`},
+		"pod_volume twice": {"command = \"a\"\ntmpfs = [\"/x\"]\npod_volume \"v\" {\n target = \"/x\"\n}", `there are two mounts at /x`},
 		"shm_size":         {"command = \"a\"\nshm_size = -1", `shm_size = -1`},
 		"force_pull":       {"command = \"a\"\nforce_pull = true", `force_pull is set and image is not`},
 		"policy and force": {"image = \"a\"\nforce_pull = true\nimage_pull_policy = \"never\"", `force_pull and image_pull_policy = "never" contradict each other`},

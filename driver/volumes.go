@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/docker/go-units"
 	"github.com/hashicorp/nomad/plugins/drivers"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
@@ -51,6 +50,9 @@ func targets(t pod.Task) []string {
 	for _, b := range t.Beneath {
 		list = append(list, filepath.Clean(b.Target))
 	}
+	for _, v := range t.Volumes {
+		list = append(list, filepath.Clean(v.Target))
+	}
 	return list
 }
 
@@ -63,10 +65,10 @@ func checkTargets(t pod.Task, cfg *drivers.TaskConfig) error {
 	slices.Sort(list)
 	for i, target := range list {
 		if slices.Contains([]string{"/alloc", "/local", "/secrets"}, target) {
-			return fmt.Errorf("volumes, mount or tmpfs: %s is where Nomad's own directory is: want another target", target)
+			return fmt.Errorf("volumes, mount, tmpfs or pod_volume: %s is where Nomad's own directory is: want another target", target)
 		}
 		if i > 0 && target == list[i-1] {
-			return fmt.Errorf("volumes, mount, tmpfs or volume_mount: there are two mounts at %s: leave one of them out", target)
+			return fmt.Errorf("volumes, mount, tmpfs, pod_volume or volume_mount: there are two mounts at %s: leave one of them out", target)
 		}
 	}
 	return nil
@@ -245,9 +247,7 @@ func addTmpfs(t *pod.Task, target string, given []string) error {
 		case o == "", slices.Contains(flags, o):
 		case name == "size":
 			var n int64
-			if n, err = units.RAMInBytes(value); err == nil && n <= 0 {
-				err = errors.New("it is not positive")
-			}
+			n, err = parseSize(value)
 			o = fmt.Sprintf("size=%d", n) // the units of mount(8) are fewer
 		case name == "mode":
 			_, err = strconv.ParseUint(value, 8, 12)

@@ -72,5 +72,6 @@ func imageVolumes(t Task, root rootfs) ([]ocispec.Mount, error) {
 // mountsAt tells whether a task has something mounted at a target already.
 func (t Task) mountsAt(target string) bool {
 	return slices.ContainsFunc(t.Mounts, func(m ocispec.Mount) bool { return filepath.Clean(m.Target) == target }) ||
-		slices.ContainsFunc(t.Beneath, func(b Beneath) bool { return filepath.Clean(b.Target) == target })
+		slices.ContainsFunc(t.Beneath, func(b Beneath) bool { return filepath.Clean(b.Target) == target }) ||
+		slices.ContainsFunc(t.Volumes, func(v Volume) bool { return filepath.Clean(v.Target) == target })
 }

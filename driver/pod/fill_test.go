@@ -16,8 +16,8 @@ import (
 func TestVolumesOfAnImage(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	must.NoError(t, os.Symlink(outside, filepath.Join(dir, "escape")))
-	root := rootfs{hostPath: dir, config: image.ImageConfig{Volumes: []string{"/", "/data/deep", "/escape/x", "/own", "rel"}}}
-	task := Task{Mounts: []ocispec.Mount{{Target: "/own/"}}}
+	root := rootfs{hostPath: dir, config: image.ImageConfig{Volumes: []string{"/", "/data/deep", "/escape/x", "/own", "/shared", "rel"}}}
+	task := Task{Mounts: []ocispec.Mount{{Target: "/own/"}}, Volumes: []Volume{{Name: "v", Target: "/shared"}}}
 
 	mounts, err := imageVolumes(task, root)
 	must.NoError(t, err)
@@ -25,6 +25,7 @@ func TestVolumesOfAnImage(t *testing.T) {
 	must.DirExists(t, filepath.Join(dir, "data/deep"))
 	must.DirExists(t, filepath.Join(dir, "rel"))
 	must.DirNotExists(t, filepath.Join(dir, "own"))
+	must.DirNotExists(t, filepath.Join(dir, "shared"))
 	must.DirNotExists(t, filepath.Join(outside, "x"), must.Sprint("a link led out of the image"))
 
 	task.ReadonlyRoot = true
