@@ -122,6 +122,8 @@ type groupState struct {
 	// provider of the group's services, "" if there are none yet.
 	provider   string
 	providerOf owner
+	// filled are the containers that something was put into, as "task/field".
+	filled map[string]bool
 }
 
 type envValue struct {
@@ -134,6 +136,7 @@ func newGroupState(g *Group) *groupState {
 		group: g, tasks: map[string]owner{}, ports: map[string]owner{}, inside: map[int]owner{},
 		env: map[string]map[string]envValue{}, config: map[string]map[string]cty.Value{},
 		volumes: map[string]owner{}, service: map[string]owner{},
+		filled: map[string]bool{},
 	}
 	for _, n := range g.Networks {
 		for _, port := range n.Ports {

@@ -33,6 +33,7 @@ func (p *Program) Run() int {
 		Name: "nomad-sidecar", Version: p.Version, Args: p.Args,
 		HelpFunc: cli.BasicHelpFunc("nomad-sidecar"), HelpWriter: p.Stdout, ErrorWriter: p.Stderr,
 		Commands: map[string]cli.CommandFactory{
+			"eject":   p.command(&eject{p: p}),
 			"inject":  p.command(&inject{p: p}),
 			"lint":    p.command(&lint{p: p}),
 			"list":    p.command(&list{p: p}),
