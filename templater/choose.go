@@ -73,6 +73,7 @@ type chooser struct {
 	catalog Catalog
 	flags   Flags
 	used    map[string]bool // sidecars chosen or excluded somewhere
+	told    []*Explanation  // of the group that is looked at
 	diags   hcl.Diagnostics
 }
 
@@ -81,6 +82,7 @@ type candidate struct {
 	name        string
 	origin      string
 	at          hcl.Range
+	by          []Source // from weakest to strongest
 	constraints []version.Constraints
 	arguments   map[string]sidecar.Argument
 }
@@ -113,7 +115,9 @@ func (c *chooser) group(g *Group) []*Choice {
 	var out []*Choice
 	for _, name := range sortedKeys(found) {
 		c.used[name] = true
-		if choice := c.resolve(g, found[name]); choice != nil {
+		choice := c.resolve(g, found[name])
+		c.tell(g, found[name], choice)
+		if choice != nil {
 			out = append(out, choice)
 		}
 	}
@@ -129,6 +133,7 @@ func pick(found map[string]*candidate, name, origin string, at hcl.Range) *candi
 		found[name] = &candidate{name: name, arguments: map[string]sidecar.Argument{}}
 	}
 	found[name].origin, found[name].at = origin, at
+	found[name].by = append(found[name].by, Source{origin, at})
 	return found[name]
 }
 
@@ -222,6 +227,7 @@ func (c *chooser) exclude(found map[string]*candidate, g *Group) {
 			if slices.Contains(names, name) || slices.Contains(names, "*") {
 				c.used[name] = true
 				c.warn(text.Range, "Sidecar excluded", fmt.Sprintf("Sidecar %q was chosen for group %q by %s, but %q refuses it.", name, g.Name, found[name].origin, metaExclude))
+				c.tellExcluded(g, found[name], text.Range)
 				delete(found, name)
 			}
 		}

@@ -220,11 +220,8 @@ func (x *injection) warnInherited(t *sidecar.Block) {
 // it would else take the group's, and a group that allows no restarts would be
 // ended by its sidecar (nomad#12250). Mode delay keeps the app alive.
 func withRestart(t *sidecar.Block) *sidecar.Block {
-	isSidecar := slices.ContainsFunc(t.Body.Blocks("lifecycle"), func(b *sidecar.Block) bool {
-		a := b.Body.Attr("sidecar")
-		return a != nil && a.Value.Type() == cty.Bool && a.Value.True()
-	})
-	if !isSidecar || len(t.Body.Blocks("restart")) > 0 {
+	_, stays := lifecycleOf(t)
+	if !stays || len(t.Body.Blocks("restart")) > 0 {
 		return t
 	}
 	restart := &sidecar.Block{Type: "restart", Range: t.Range, Body: sidecar.Body{

@@ -17,6 +17,13 @@ const (
 	exitUsage = 2 // wrong usage
 )
 
+// Exit codes of the verbs that follow `nomad job plan`.
+const (
+	exitSame    = 0
+	exitChanged = 1
+	exitFailed  = 255 // wrong usage as well
+)
+
 // Program is the environment that the commands run in.
 type Program struct {
 	Version string
@@ -33,7 +40,9 @@ func (p *Program) Run() int {
 		Name: "nomad-sidecar", Version: p.Version, Args: p.Args,
 		HelpFunc: cli.BasicHelpFunc("nomad-sidecar"), HelpWriter: p.Stdout, ErrorWriter: p.Stderr,
 		Commands: map[string]cli.CommandFactory{
+			"diff":    p.command(&diffCommand{p: p}),
 			"eject":   p.command(&eject{p: p}),
+			"explain": p.command(&explain{p: p}),
 			"inject":  p.command(&inject{p: p}),
 			"lint":    p.command(&lint{p: p}),
 			"list":    p.command(&list{p: p}),
