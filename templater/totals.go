@@ -59,7 +59,7 @@ func Totals(job *Job, edits []Edit) []Total {
 					continue
 				}
 				t.Tasks++
-				r := resourcesOf(e.Task)
+				r := TaskResources(e.Task)
 				hook, stays := lifecycleOf(e.Task)
 				switch {
 				case hook == "prestart" && stays:
@@ -103,9 +103,9 @@ func Sum(totals []Total) Resources {
 	return out
 }
 
-// resourcesOf reads a task's resources. What it does not say is what Nomad gives
+// TaskResources reads a task's resources. What it does not say is what Nomad gives
 // it (api.DefaultResources).
-func resourcesOf(t *sidecar.Block) Resources {
+func TaskResources(t *sidecar.Block) Resources {
 	r := Resources{CPUMHz: 100, MemoryMB: 300}
 	for _, b := range t.Body.Blocks("resources") {
 		if n := whole(b.Body.Attr("cores")); n > 0 {

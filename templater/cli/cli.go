@@ -41,6 +41,7 @@ func (p *Program) Run() int {
 		HelpFunc: cli.BasicHelpFunc("nomad-sidecar"), HelpWriter: p.Stdout, ErrorWriter: p.Stderr,
 		Commands: map[string]cli.CommandFactory{
 			"diff":    p.command(&diffCommand{p: p}),
+			"docs":    p.command(&docs{p: p}),
 			"eject":   p.command(&eject{p: p}),
 			"explain": p.command(&explain{p: p}),
 			"inject":  p.command(&inject{p: p}),

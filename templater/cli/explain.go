@@ -101,7 +101,7 @@ func explainOne(out *bytes.Buffer, e *templater.Explanation) {
 	for _, p := range e.Parameters {
 		value := "(sensitive)"
 		if !p.Sensitive {
-			value = sidecar.Value(p.Value, sidecar.Style{Indent: "    "})
+			value = sidecar.Value(p.Value, sidecar.Style{Flat: true})
 		}
 		fmt.Fprintf(w, "    %s\t= %s\t  %s%s\n", p.Name, value, p.Source.Origin, in(p.Source.Range))
 	}

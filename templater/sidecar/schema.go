@@ -41,7 +41,7 @@ func sidecarSchema() *hcl.BodySchema {
 
 func parameterSchema() *hcl.BodySchema {
 	return &hcl.BodySchema{
-		Attributes: attrs("type", "default", "description", "nullable", "sensitive"),
+		Attributes: attrs("type", "default", "example", "description", "nullable", "sensitive"),
 		Blocks:     []hcl.BlockHeaderSchema{{Type: "validation"}},
 	}
 }
