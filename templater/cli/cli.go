@@ -47,6 +47,8 @@ func (p *Program) Run() int {
 			"inject":  p.command(&inject{p: p}),
 			"lint":    p.command(&lint{p: p}),
 			"list":    p.command(&list{p: p}),
+			"plan":    p.command(&planCommand{p: p}),
+			"run":     p.command(&run{p: p}),
 			"version": p.command(&versionCommand{p: p}),
 		},
 	}

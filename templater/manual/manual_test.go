@@ -126,7 +126,7 @@ func withoutCode(line string) string {
 			continue
 		}
 		i += run
-		end := regexp.MustCompile("(^|[^`])`{"+strconv.Itoa(run)+"}([^`]|$)").FindStringIndex(line[i:])
+		end := regexp.MustCompile("(^|[^`])`{" + strconv.Itoa(run) + "}([^`]|$)").FindStringIndex(line[i:])
 		if end == nil {
 			continue
 		}
