@@ -121,7 +121,20 @@ func (c *chooser) group(g *Group) []*Choice {
 			out = append(out, choice)
 		}
 	}
+	c.conflicts(out)
 	return c.order(out)
+}
+
+// conflicts finds sidecars that cannot be in one group.
+func (c *chooser) conflicts(choices []*Choice) {
+	for _, one := range choices {
+		for _, other := range choices {
+			if one != other && slices.Contains(one.Definition.Requires.Conflicts, other.Definition.Name) {
+				c.fail(one.Range, "Sidecars in conflict", fmt.Sprintf("Sidecar %q cannot be in one group with sidecar %q (%s), but both are chosen for group %q: %q by %s. Choose one of them, or put them into different groups.",
+					one.Definition.Name, other.Definition.Name, one.Definition.Requires.Range, one.Group.Name, other.Definition.Name, Source{other.Origin, other.Range}))
+			}
+		}
+	}
 }
 
 func (c *chooser) flagged(g *Group) bool {

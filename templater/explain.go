@@ -45,6 +45,13 @@ type Source struct {
 	Range  hcl.Range
 }
 
+func (s Source) String() string {
+	if s.Range == (hcl.Range{}) {
+		return s.Origin
+	}
+	return fmt.Sprintf("%s (%s)", s.Origin, s.Range)
+}
+
 // ParameterValue is a parameter's value and where it came from. The value of a
 // sensitive parameter is in it: whoever shows it must look at Sensitive.
 type ParameterValue struct {

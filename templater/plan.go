@@ -74,6 +74,11 @@ func (p *planner) inject(st *groupState, c *Choice) {
 	if diags.HasErrors() {
 		return
 	}
+	if len(inst.Tasks) == 0 {
+		p.conflict(c.Range, "No task to inject", "With these parameters sidecar %q (%s) brings no task into group %q, so nothing could tell what it changed there. Enable one of its tasks, or do not choose it.",
+			c.Definition.Name, c.Definition.Range, c.Group.Name)
+		return
+	}
 	x := &injection{planner: p, state: st, choice: c, def: c.Definition, added: &Added{}}
 	if !x.network(inst) {
 		return

@@ -71,10 +71,16 @@ func New(d *sidecar.Definition) *Page {
 }
 
 func (p *Page) api(d *sidecar.Definition, inst *sidecar.Instance) {
-	for i, port := range d.API.Ports {
+	inside := map[string]int{}
+	if inst != nil {
+		for _, port := range inst.Ports {
+			inside[port.Label] = port.To
+		}
+	}
+	for _, port := range d.API.Ports {
 		item := Item{Kind: "port", Name: port.Label, Description: port.Description}
-		if inst != nil && inst.Ports[i].To > 0 {
-			item.Detail = fmt.Sprintf("%d inside the pod", inst.Ports[i].To)
+		if to := inside[port.Label]; to > 0 {
+			item.Detail = fmt.Sprintf("%d inside the pod", to)
 		}
 		p.API = append(p.API, item)
 	}
@@ -153,6 +159,9 @@ func requires(d *sidecar.Definition) []string {
 	}
 	if len(r.After) > 0 {
 		out = append(out, "comes after "+strings.Join(r.After, ", ")+", where present")
+	}
+	if len(r.Conflicts) > 0 {
+		out = append(out, "not together with "+strings.Join(r.Conflicts, ", "))
 	}
 	if r.Nomad != nil {
 		out = append(out, "Nomad "+r.Nomad.String())
