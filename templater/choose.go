@@ -73,6 +73,7 @@ type chooser struct {
 	catalog Catalog
 	flags   Flags
 	used    map[string]bool // sidecars chosen or excluded somewhere
+	told    []*Explanation  // of the group that is looked at
 	diags   hcl.Diagnostics
 }
 
@@ -81,6 +82,7 @@ type candidate struct {
 	name        string
 	origin      string
 	at          hcl.Range
+	by          []Source // from weakest to strongest
 	constraints []version.Constraints
 	arguments   map[string]sidecar.Argument
 }
@@ -113,11 +115,26 @@ func (c *chooser) group(g *Group) []*Choice {
 	var out []*Choice
 	for _, name := range sortedKeys(found) {
 		c.used[name] = true
-		if choice := c.resolve(g, found[name]); choice != nil {
+		choice := c.resolve(g, found[name])
+		c.tell(g, found[name], choice)
+		if choice != nil {
 			out = append(out, choice)
 		}
 	}
+	c.conflicts(out)
 	return c.order(out)
+}
+
+// conflicts finds sidecars that cannot be in one group.
+func (c *chooser) conflicts(choices []*Choice) {
+	for _, one := range choices {
+		for _, other := range choices {
+			if one != other && slices.Contains(one.Definition.Requires.Conflicts, other.Definition.Name) {
+				c.fail(one.Range, "Sidecars in conflict", fmt.Sprintf("Sidecar %q cannot be in one group with sidecar %q (%s), but both are chosen for group %q: %q by %s. Choose one of them, or put them into different groups.",
+					one.Definition.Name, other.Definition.Name, one.Definition.Requires.Range, one.Group.Name, other.Definition.Name, Source{other.Origin, other.Range}))
+			}
+		}
+	}
 }
 
 func (c *chooser) flagged(g *Group) bool {
@@ -129,6 +146,7 @@ func pick(found map[string]*candidate, name, origin string, at hcl.Range) *candi
 		found[name] = &candidate{name: name, arguments: map[string]sidecar.Argument{}}
 	}
 	found[name].origin, found[name].at = origin, at
+	found[name].by = append(found[name].by, Source{origin, at})
 	return found[name]
 }
 
@@ -222,6 +240,7 @@ func (c *chooser) exclude(found map[string]*candidate, g *Group) {
 			if slices.Contains(names, name) || slices.Contains(names, "*") {
 				c.used[name] = true
 				c.warn(text.Range, "Sidecar excluded", fmt.Sprintf("Sidecar %q was chosen for group %q by %s, but %q refuses it.", name, g.Name, found[name].origin, metaExclude))
+				c.tellExcluded(g, found[name], text.Range)
 				delete(found, name)
 			}
 		}

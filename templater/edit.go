@@ -54,6 +54,14 @@ type AddAppBlock struct {
 	Block       *sidecar.Block
 }
 
+// FieldOf is the field of a task in Nomad's API that holds an app block.
+func FieldOf(blockType string) string {
+	if blockType == "template" {
+		return "Templates"
+	}
+	return "VolumeMounts"
+}
+
 func (*AddTask) edit()     {}
 func (*AddPort) edit()     {}
 func (*AddService) edit()  {}

@@ -2,6 +2,8 @@ package templater_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -190,3 +192,5 @@ func (g *jobText) config(share string) {
 	}
 	g.line(3, `}`)
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

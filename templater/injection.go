@@ -28,6 +28,21 @@ func (x *injection) me() owner {
 	return owner{fmt.Sprintf("sidecar %q %s", x.def.Name, x.def.Version), x.def.Range}
 }
 
+// fill notes how a container was spelt, if this is the first thing put into it. It
+// is one of task t, or of the group where t is nil.
+func (x *injection) fill(t *Task, field string) {
+	name, bare := "", x.state.group.Bare
+	if t != nil {
+		name, bare = t.Name, t.Bare
+	}
+	if key := name + "/" + field; !x.state.filled[key] {
+		x.state.filled[key] = true
+		if spelt, ok := bare[field]; ok {
+			x.added.bare(name, field, spelt)
+		}
+	}
+}
+
 // network checks the group's network mode. The mode is never changed, because
 // that would move the app's addresses.
 func (x *injection) network(inst *sidecar.Instance) bool {
@@ -72,6 +87,7 @@ func (x *injection) ports(inst *sidecar.Instance) {
 		if p.To > 0 {
 			st.inside[p.To] = of
 		}
+		x.fill(nil, "DynamicPorts")
 		x.add(&AddPort{Group: st.group.Name, Label: p.Label, To: p.To})
 		x.added.Ports = append(x.added.Ports, p.Label)
 	}
@@ -85,6 +101,7 @@ func (x *injection) volumes(inst *sidecar.Instance) {
 			continue
 		}
 		x.state.volumes[v.Label()] = x.me()
+		x.fill(nil, "Volumes")
 		x.add(&AddVolume{Group: x.state.group.Name, Volume: v})
 		x.added.Volumes = append(x.added.Volumes, v.Label())
 	}
@@ -93,6 +110,7 @@ func (x *injection) volumes(inst *sidecar.Instance) {
 func (x *injection) services(inst *sidecar.Instance) {
 	for _, s := range inst.Services {
 		x.checkService(s)
+		x.fill(nil, "Services")
 		x.add(&AddService{Group: x.state.group.Name, Service: s})
 		x.added.Services = append(x.added.Services, s.Body.String("name"))
 	}
@@ -145,6 +163,7 @@ func (x *injection) setEnv(t *Task, v *sidecar.Attr) {
 		return
 	}
 	env[v.Name] = envValue{Text{Value: value, Range: v.Range}, x.me()}
+	x.fill(t, "Env")
 	x.add(&SetEnv{Group: x.state.group.Name, Task: t.Name, Name: v.Name, Value: value})
 	x.added.env(t.Name, v.Name)
 }
@@ -152,6 +171,7 @@ func (x *injection) setEnv(t *Task, v *sidecar.Attr) {
 func (x *injection) blocks(inst *sidecar.Instance) {
 	for _, t := range x.state.group.Tasks {
 		for _, b := range inst.App {
+			x.fill(t, FieldOf(b.Type))
 			x.add(&AddAppBlock{Group: x.state.group.Name, Task: t.Name, Block: b})
 			x.added.block(t.Name, b.Type)
 		}
@@ -170,6 +190,7 @@ func (x *injection) tasks(inst *sidecar.Instance) {
 		x.state.tasks[envSpelling(name)] = owner{fmt.Sprintf("task %q of sidecar %q", name, x.def.Name), t.Range}
 		x.added.Tasks = append(x.added.Tasks, name)
 	}
+	x.fill(nil, "Tasks")
 	for i, t := range inst.Tasks {
 		mark := &Mark{Name: x.def.Name, Version: x.def.Version.String(), Digest: x.def.Digest, Origin: x.choice.Origin}
 		if i == 0 {
@@ -199,11 +220,8 @@ func (x *injection) warnInherited(t *sidecar.Block) {
 // it would else take the group's, and a group that allows no restarts would be
 // ended by its sidecar (nomad#12250). Mode delay keeps the app alive.
 func withRestart(t *sidecar.Block) *sidecar.Block {
-	isSidecar := slices.ContainsFunc(t.Body.Blocks("lifecycle"), func(b *sidecar.Block) bool {
-		a := b.Body.Attr("sidecar")
-		return a != nil && a.Value.Type() == cty.Bool && a.Value.True()
-	})
-	if !isSidecar || len(t.Body.Blocks("restart")) > 0 {
+	_, stays := lifecycleOf(t)
+	if !stays || len(t.Body.Blocks("restart")) > 0 {
 		return t
 	}
 	restart := &sidecar.Block{Type: "restart", Range: t.Range, Body: sidecar.Body{

@@ -35,6 +35,9 @@ type Group struct {
 	Volumes   map[string]hcl.Range
 	Requests  []*Request
 	Inherited []*sidecar.Block
+	// Bare are the group's containers that hold nothing and are not null; those of
+	// its first network are among them.
+	Bare Bare
 	// Opaque are the reasons why this group cannot be changed in this form.
 	Opaque []Obstacle
 	Range  hcl.Range
@@ -71,8 +74,21 @@ type Task struct {
 	// Ports are those of the task's own resources.network.
 	Ports []Port
 	Meta  map[string]Text
+	Bare  Bare
 	Range hcl.Range
 }
+
+// Bare tells how the containers of an object that hold nothing are spelt, by the
+// name of their field in Nomad's API, such as "Services". What is not listed holds
+// something or is null, which is how Nomad's parser spells most empty containers.
+// Taking an injection out again needs it.
+type Bare map[string]string
+
+// How a container without content may be spelt, besides null.
+const (
+	BareAbsent = "absent"
+	BareEmpty  = "empty"
+)
 
 // Text is a string and where it stands. Unknown says that its value depends on a
 // variable that has none yet.

@@ -38,6 +38,7 @@ type Added struct {
 	Env      map[string][]string           `json:"env,omitempty"`    // task → names
 	Config   map[string]map[string]*string `json:"config,omitempty"` // task → name → JSON of the value before, null for none
 	Blocks   map[string][]string           `json:"blocks,omitempty"` // task → block types, in order
+	Bare     map[string]Bare               `json:"bare,omitempty"`   // task, "" for the group → how containers were spelt
 }
 
 func (a *Added) env(task, name string) {
@@ -55,6 +56,16 @@ func (a *Added) config(task, name string, before *string) {
 		a.Config[task] = map[string]*string{}
 	}
 	a.Config[task][name] = before
+}
+
+func (a *Added) bare(task, field, spelt string) {
+	if a.Bare == nil {
+		a.Bare = map[string]Bare{}
+	}
+	if a.Bare[task] == nil {
+		a.Bare[task] = Bare{}
+	}
+	a.Bare[task][field] = spelt
 }
 
 func (a *Added) block(task, typ string) {

@@ -74,6 +74,11 @@ func (p *planner) inject(st *groupState, c *Choice) {
 	if diags.HasErrors() {
 		return
 	}
+	if len(inst.Tasks) == 0 {
+		p.conflict(c.Range, "No task to inject", "With these parameters sidecar %q (%s) brings no task into group %q, so nothing could tell what it changed there. Enable one of its tasks, or do not choose it.",
+			c.Definition.Name, c.Definition.Range, c.Group.Name)
+		return
+	}
 	x := &injection{planner: p, state: st, choice: c, def: c.Definition, added: &Added{}}
 	if !x.network(inst) {
 		return
@@ -122,6 +127,8 @@ type groupState struct {
 	// provider of the group's services, "" if there are none yet.
 	provider   string
 	providerOf owner
+	// filled are the containers that something was put into, as "task/field".
+	filled map[string]bool
 }
 
 type envValue struct {
@@ -134,6 +141,7 @@ func newGroupState(g *Group) *groupState {
 		group: g, tasks: map[string]owner{}, ports: map[string]owner{}, inside: map[int]owner{},
 		env: map[string]map[string]envValue{}, config: map[string]map[string]cty.Value{},
 		volumes: map[string]owner{}, service: map[string]owner{},
+		filled: map[string]bool{},
 	}
 	for _, n := range g.Networks {
 		for _, port := range n.Ports {

@@ -120,6 +120,7 @@ func (x *injection) setConfig(t *Task, name string, v cty.Value) {
 	}
 	x.state.config[t.Name][name] = v
 	x.added.config(t.Name, name, before)
+	x.fill(t, "Config")
 	x.add(&SetConfig{Group: x.state.group.Name, Task: t.Name, Name: name, Value: v})
 }
 

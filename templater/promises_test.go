@@ -37,7 +37,10 @@ func drawFlags(t *rapid.T) templater.Flags {
 	}
 	if len(flags.With) > 0 && flags.With[0].Sidecar == "awkward" {
 		text := rapid.StringOf(rapid.SampledFrom([]rune("ab${}%{}\"\\\n\r\t{}[]#<EOT\u0301\u00e9\U0001f600\u200b"))).Draw(t, "text")
-		flags.Params["awkward"] = map[string]sidecar.Argument{"text": {Value: cty.StringVal(text), Text: true}}
+		flags.Params["awkward"] = map[string]sidecar.Argument{
+			"text":  {Value: cty.StringVal(text), Text: true},
+			"extra": {Value: cty.BoolVal(rapid.Bool().Draw(t, "extra"))},
+		}
 	}
 	return flags
 }

@@ -18,11 +18,10 @@ func Reconcile(marks []Marked, choices []*Choice, catalog Catalog) (keep bool, d
 	for _, c := range choices {
 		chosen[c.Group.Name+"/"+c.Definition.Name] = true
 	}
+	diags = Doubts(marks, catalog)
 	told := map[string]bool{}
 	for _, m := range marks {
-		if doubt := m.Mark.Doubt(catalog, m.Task); doubt != "" {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Doubtful marks",
-				Detail: fmt.Sprintf("Task %q of group %q carries the marks of sidecar %q, but %s.", m.Task, m.Group, m.Mark.Name, doubt)})
+		if m.Mark.Doubt(catalog, m.Task) != "" {
 			continue
 		}
 		key := m.Group + "/" + m.Mark.Name
@@ -34,6 +33,18 @@ func Reconcile(marks []Marked, choices []*Choice, catalog Catalog) (keep bool, d
 			Detail: fmt.Sprintf("The job already holds sidecar %q in group %q (chosen by %s), which nothing chooses now. Choose it again, for instance with -with %s, or start from the job as it was before.", m.Mark.Name, m.Group, m.Mark.Origin, m.Mark.Name)})
 	}
 	return len(choices) == 0, diags
+}
+
+// Doubts are warnings about marks that cannot be true.
+func Doubts(marks []Marked, catalog Catalog) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, m := range marks {
+		if doubt := m.Mark.Doubt(catalog, m.Task); doubt != "" {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Doubtful marks",
+				Detail: fmt.Sprintf("Task %q of group %q carries the marks of sidecar %q, but %s.", m.Task, m.Group, m.Mark.Name, doubt)})
+		}
+	}
+	return diags
 }
 
 // Reveal completes the view of a job file with that of the same job after

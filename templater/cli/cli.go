@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mitchellh/cli"
+	"github.com/posener/complete"
 )
 
 // Exit codes of every verb, but for those that follow `nomad job plan`.
@@ -15,6 +16,13 @@ const (
 	exitDone  = 0
 	exitError = 1 // an error in the input
 	exitUsage = 2 // wrong usage
+)
+
+// Exit codes of the verbs that follow `nomad job plan`.
+const (
+	exitSame    = 0
+	exitChanged = 1
+	exitFailed  = 255 // wrong usage as well
 )
 
 // Program is the environment that the commands run in.
@@ -32,12 +40,7 @@ func (p *Program) Run() int {
 	c := &cli.CLI{
 		Name: "nomad-sidecar", Version: p.Version, Args: p.Args,
 		HelpFunc: cli.BasicHelpFunc("nomad-sidecar"), HelpWriter: p.Stdout, ErrorWriter: p.Stderr,
-		Commands: map[string]cli.CommandFactory{
-			"inject":  p.command(&inject{p: p}),
-			"lint":    p.command(&lint{p: p}),
-			"list":    p.command(&list{p: p}),
-			"version": p.command(&versionCommand{p: p}),
-		},
+		Autocomplete: true, Commands: p.commands(),
 	}
 	known := map[string]bool{"": true}
 	for name := range c.Commands {
@@ -59,8 +62,28 @@ func (p *Program) Run() int {
 	return code
 }
 
-func (p *Program) command(c cli.Command) cli.CommandFactory {
-	return func() (cli.Command, error) { return c, nil }
+// commands are the verbs, each with what a shell may propose after it.
+func (p *Program) commands() map[string]cli.CommandFactory {
+	definitions := complete.PredictOr(complete.PredictFiles("*.hcl"), complete.PredictDirs("*"))
+	out := map[string]cli.CommandFactory{}
+	for name, c := range map[string]cli.Command{
+		"diff":    p.completion(&diffCommand{p: p}, jobFiles(), choosing("json")...),
+		"docs":    p.completion(&docs{p: p}, p.sidecars(), "format=", "catalog="),
+		"eject":   p.completion(&eject{p: p}, jobFiles(), "catalog="),
+		"explain": p.completion(&explain{p: p}, jobFiles(), choosing("json")...),
+		"fmt":     p.completion(&format{p: p}, definitions, "check"),
+		"init":    p.completion(&initCommand{p: p}, complete.PredictNothing, "dir="),
+		"inject":  p.completion(&inject{p: p}, jobFiles(), choosing("out=")...),
+		"lint":    p.completion(&lint{p: p}, definitions, "catalog="),
+		"list":    p.completion(&list{p: p}, complete.PredictNothing, "catalog="),
+		"plan":    p.completion(&planCommand{p: p}, jobFiles(), choosing()...),
+		"run":     p.completion(&run{p: p}, jobFiles(), choosing("check-index=", "detach")...),
+		"test":    p.completion(&test{p: p}, definitions, "run=", "update", "catalog="),
+		"version": p.completion(&versionCommand{p: p}, complete.PredictNothing),
+	} {
+		out[name] = func() (cli.Command, error) { return c, nil }
+	}
+	return out
 }
 
 // usage reports wrong usage.

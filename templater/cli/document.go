@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"maps"
 	"path/filepath"
 
@@ -28,7 +27,7 @@ func sourceOf(name string, src []byte) map[string]*hcl.File {
 
 // openJob reads a job, in JSON if it begins with a brace, for the output asked for.
 func openJob(src []byte, name string, o *injectOptions, catalog templater.Catalog, environ []string) (document, hcl.Diagnostics) {
-	if bytes.HasPrefix(bytes.TrimSpace(src), []byte("{")) {
+	if isJSON(src) {
 		if o.out == "hcl" {
 			return nil, failure("Cannot write HCL", name+" is JSON, and only a job file in HCL can come out as HCL. Use -out json, or give the job file.")
 		}

@@ -62,6 +62,20 @@ func (r *reader) texts(body *hclsyntax.Body, name string) map[string]templater.T
 	return out
 }
 
+// isEmpty says whether a block or attribute is there that holds nothing.
+func (r *reader) isEmpty(body *hclsyntax.Body, name string) bool {
+	if a := body.Attributes[name]; a != nil {
+		v := r.scope.value(a.Expr)
+		return v.IsKnown() && !v.IsNull() && v.CanIterateElements() && v.LengthInt() == 0
+	}
+	for _, b := range body.Blocks {
+		if b.Type == name {
+			return len(b.Body.Attributes)+len(b.Body.Blocks) == 0
+		}
+	}
+	return false
+}
+
 // itemRanges finds where the items of an object expression stand.
 func itemRanges(expr hcl.Expression) map[string]hcl.Range {
 	out := map[string]hcl.Range{}

@@ -161,7 +161,13 @@ func (r *reader) service(b *hclsyntax.Block) templater.Service {
 func (r *reader) task(g *templater.Group, b *hclsyntax.Block) *templater.Task {
 	t := &templater.Task{
 		Name: b.Labels[0], Env: r.texts(b.Body, "env"), Meta: r.texts(b.Body, "meta"),
-		Config: map[string]templater.Setting{}, Range: b.DefRange(),
+		Config: map[string]templater.Setting{}, Bare: templater.Bare{}, Range: b.DefRange(),
+	}
+	// These two stay empty in Nomad's parser; all else that is empty becomes null.
+	for field, name := range map[string]string{"Env": "env", "Config": "config"} {
+		if r.isEmpty(b.Body, name) {
+			t.Bare[field] = templater.BareEmpty
+		}
 	}
 	r.text(b.Body, "driver", &t.Driver)
 	r.noSidecars(b.Body)

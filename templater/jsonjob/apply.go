@@ -98,9 +98,11 @@ func (f *File) addToGroup(group, field string, raw []byte, err error) error {
 		return err
 	}
 	l := f.layout(inTasks)
-	list := g.container(field, '[', f.layout(inGroup))
-	list.append(&item{value: parseValue(raw, l.deeper())}, l)
-	return nil
+	list, err := g.container(field, '[', f.layout(inGroup))
+	if err == nil {
+		list.append(&item{value: parseValue(raw, l.deeper())}, l)
+	}
+	return err
 }
 
 func (f *File) addVolume(e *templater.AddVolume) error {
@@ -113,8 +115,11 @@ func (f *File) addVolume(e *templater.AddVolume) error {
 		return err
 	}
 	l := f.layout(inTasks)
-	g.container("Volumes", '{', f.layout(inGroup)).put(e.Volume.Label(), parseValue(raw, l.deeper()), l)
-	return nil
+	volumes, err := g.container("Volumes", '{', f.layout(inGroup))
+	if err == nil {
+		volumes.put(e.Volume.Label(), parseValue(raw, l.deeper()), l)
+	}
+	return err
 }
 
 func (f *File) addPort(e *templater.AddPort) error {
@@ -131,9 +136,11 @@ func (f *File) addPort(e *templater.AddPort) error {
 		return fmt.Errorf("group %q has no network", e.Group)
 	}
 	l := f.layout(inTaskField)
-	list := networks[0].container("DynamicPorts", '[', f.layout(inTask))
-	list.append(&item{value: parseValue(raw, l.deeper())}, l)
-	return nil
+	list, err := networks[0].container("DynamicPorts", '[', f.layout(inTask))
+	if err == nil {
+		list.append(&item{value: parseValue(raw, l.deeper())}, l)
+	}
+	return err
 }
 
 func (f *File) setInTask(group, task, field, name string, raw []byte, err error) error {
@@ -145,8 +152,11 @@ func (f *File) setInTask(group, task, field, name string, raw []byte, err error)
 		return err
 	}
 	l := f.layout(inTaskField)
-	t.container(field, '{', f.layout(inTask)).put(name, parseValue(raw, l.deeper()), l)
-	return nil
+	values, err := t.container(field, '{', f.layout(inTask))
+	if err == nil {
+		values.put(name, parseValue(raw, l.deeper()), l)
+	}
+	return err
 }
 
 func (f *File) addAppBlock(e *templater.AddAppBlock) error {
@@ -159,7 +169,9 @@ func (f *File) addAppBlock(e *templater.AddAppBlock) error {
 		return err
 	}
 	l := f.layout(inTaskField)
-	list := t.container(field, '[', f.layout(inTask))
-	list.append(&item{value: parseValue(raw, l.deeper())}, l)
-	return nil
+	list, err := t.container(field, '[', f.layout(inTask))
+	if err == nil {
+		list.append(&item{value: parseValue(raw, l.deeper())}, l)
+	}
+	return err
 }

@@ -1,6 +1,8 @@
 package jsonjob
 
 import (
+	"slices"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 )
 
@@ -40,38 +42,41 @@ func (f *File) eject(catalog templater.Catalog) {
 
 // revert undoes what an injection changed outside its own tasks.
 func (f *File) revert(g *node, a *templater.Added) {
+	tasks := g.get("Tasks")
+	if tasks != nil && len(tasks.items) == 0 {
+		g.respell("Tasks", a.Bare[""]["Tasks"])
+	}
 	for _, net := range g.get("Networks").elements() {
 		for _, label := range a.Ports {
-			net.drop("DynamicPorts", func(it *item) bool { return it.value.get("Label").str() == label })
+			net.drop("DynamicPorts", a.Bare[""], func(it *item) bool { return it.value.get("Label").str() == label })
 		}
 	}
 	for _, name := range a.Services {
-		g.drop("Services", func(it *item) bool { return it.value.get("Name").str() == name })
+		g.drop("Services", a.Bare[""], func(it *item) bool { return it.value.get("Name").str() == name })
 	}
 	for _, name := range a.Volumes {
-		g.drop("Volumes", func(it *item) bool { return it.name == name })
+		g.drop("Volumes", a.Bare[""], func(it *item) bool { return it.name == name })
 	}
 	for task, names := range a.Env {
 		for _, name := range names {
-			named(g.get("Tasks"), task).drop("Env", func(it *item) bool { return it.name == name })
+			named(tasks, task).drop("Env", a.Bare[task], func(it *item) bool { return it.name == name })
 		}
 	}
 	for task, settings := range a.Config {
-		f.restore(named(g.get("Tasks"), task), settings)
+		f.restore(named(tasks, task), settings, a.Bare[task])
 	}
 	for task, types := range a.Blocks {
 		for _, typ := range types {
-			field := map[string]string{"template": "Templates", "volume_mount": "VolumeMounts"}[typ]
-			named(g.get("Tasks"), task).drop(field, func(*item) bool { return true })
+			named(tasks, task).drop(templater.FieldOf(typ), a.Bare[task], func(*item) bool { return true })
 		}
 	}
 }
 
 // restore gives settings of a driver config the values they had.
-func (f *File) restore(task *node, settings map[string]*string) {
+func (f *File) restore(task *node, settings map[string]*string, bare templater.Bare) {
 	for name, before := range settings {
 		if before == nil {
-			task.drop("Config", func(it *item) bool { return it.name == name })
+			task.drop("Config", bare, func(it *item) bool { return it.name == name })
 			continue
 		}
 		if _, _, rest, err := parseJSON([]byte(*before)); err != nil || len(rest) > 0 {
@@ -84,20 +89,33 @@ func (f *File) restore(task *node, settings map[string]*string) {
 	}
 }
 
-// drop removes the last item that matches from a container, and makes the
-// container null when nothing is left in it.
-func (n *node) drop(field string, match func(*item) bool) {
+// drop removes the last item that matches from a container. When nothing is left
+// in it, it is spelt as it was before.
+func (n *node) drop(field string, bare templater.Bare, match func(*item) bool) {
 	c := n.get(field)
 	if c == nil {
 		return
 	}
 	for i := len(c.items) - 1; i >= 0; i-- {
-		if match(c.items[i]) {
-			c.remove(i)
-			break
+		if !match(c.items[i]) {
+			continue
 		}
+		c.remove(i)
+		if len(c.items) == 0 {
+			n.respell(field, bare[field])
+		}
+		return
 	}
-	if len(c.items) == 0 {
+}
+
+// respell writes a container that is empty now as spelt says; see templater.Bare.
+func (n *node) respell(field, spelt string) {
+	switch spelt {
+	case templater.BareEmpty:
+	case templater.BareAbsent:
+		it := n.member(field)
+		n.remove(slices.Index(n.items, it))
+	default:
 		n.member(field).value = &node{text: []byte("null"), start: -1}
 	}
 }

@@ -3,6 +3,7 @@ package jsonjob
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 )
 
 // set gives a field a value, replacing the member that Nomad would read.
@@ -57,14 +58,21 @@ func (n *node) remove(i int) {
 }
 
 // container returns the array or object in a field, making it where it is absent
-// or null.
-func (n *node) container(name string, kind byte, l layout) *node {
-	if v := n.get(name); v != nil {
-		return v
+// or null. A value of another kind is an error.
+func (n *node) container(name string, kind byte, l layout) (*node, error) {
+	v := n.get(name)
+	switch {
+	case v == nil:
+		v = &node{kind: kind, start: -1}
+		n.set(name, v, l)
+	case v.kind != kind:
+		what := "a list"
+		if kind == '{' {
+			what = "an object"
+		}
+		return nil, fmt.Errorf("%s is not %s but %s", name, what, v)
 	}
-	v := &node{kind: kind, start: -1}
-	n.set(name, v, l)
-	return v
+	return v, nil
 }
 
 // layout is how the lines of a container are indented: prefix for its closing

@@ -1,6 +1,8 @@
 package jsonjob
 
 import (
+	"maps"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/zclconf/go-cty/cty"
@@ -37,7 +39,7 @@ func or(s, otherwise string) string {
 func (f *File) group(n *node) *templater.Group {
 	g := &templater.Group{
 		Name: n.get("Name").str(), Count: cty.NumberIntVal(1), Meta: f.texts(n.get("Meta")),
-		Volumes: map[string]hcl.Range{}, Range: f.at(n.start),
+		Volumes: map[string]hcl.Range{}, Bare: bare(n, "Tasks", "Services", "Volumes"), Range: f.at(n.start),
 	}
 	if c := n.get("Count"); c != nil {
 		g.Count = cty.NumberIntVal(int64(c.number()))
@@ -46,6 +48,9 @@ func (f *File) group(n *node) *templater.Group {
 		g.Networks = append(g.Networks, &templater.Network{
 			Mode: or(net.get("Mode").str(), "host"), Ports: f.ports(net), Range: f.at(net.start),
 		})
+	}
+	if nets := n.get("Networks").elements(); len(nets) > 0 {
+		maps.Copy(g.Bare, bare(nets[0], "DynamicPorts"))
 	}
 	g.Services = f.services(nil, n)
 	if v := n.get("Volumes"); v != nil {
@@ -90,6 +95,7 @@ func (f *File) task(n *node) *templater.Task {
 		Name: n.get("Name").str(), Driver: n.get("Driver").str(),
 		Env: f.texts(n.get("Env")), Meta: f.texts(n.get("Meta")),
 		Config: map[string]templater.Setting{}, Range: f.at(n.start),
+		Bare: bare(n, "Env", "Config", "Templates", "VolumeMounts"),
 	}
 	if c := n.get("Config"); c != nil {
 		for _, it := range c.items {
@@ -100,6 +106,20 @@ func (f *File) task(n *node) *templater.Task {
 		t.Ports = append(t.Ports, f.ports(net)...)
 	}
 	return t
+}
+
+// bare finds containers that hold nothing and are not null.
+func bare(n *node, fields ...string) templater.Bare {
+	out := templater.Bare{}
+	for _, field := range fields {
+		switch it := n.member(field); {
+		case it == nil:
+			out[field] = templater.BareAbsent
+		case it.value.kind != 0 && len(it.value.items) == 0:
+			out[field] = templater.BareEmpty
+		}
+	}
+	return out
 }
 
 func (f *File) texts(n *node) map[string]templater.Text {

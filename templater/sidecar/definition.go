@@ -26,6 +26,7 @@ type Definition struct {
 	Range hcl.Range
 
 	file     *hcl.File
+	locals   []*hclsyntax.Attribute // in the order of the text
 	tasks    []*hclsyntax.Block
 	services []*hclsyntax.Block
 	volumes  []*hclsyntax.Block
@@ -47,6 +48,7 @@ type Port struct {
 	Description string
 	Range       hcl.Range
 	to          hcl.Expression
+	enabled     *hcl.Attribute // nil for always
 }
 
 // Directory is a path, relative to the allocation directory's mount points, that
@@ -64,6 +66,7 @@ type Env struct {
 	Description string
 	Range       hcl.Range
 	value       hcl.Expression
+	enabled     *hcl.Attribute
 }
 
 // Signal is a signal that the sidecar reacts to.
@@ -84,7 +87,9 @@ type Requires struct {
 	Nomad version.Constraints
 	// After names sidecars that come earlier, where they are present.
 	After []string
-	Range hcl.Range
+	// Conflicts names sidecars that cannot be in the same group.
+	Conflicts []string
+	Range     hcl.Range
 }
 
 // File is the parsed source, for showing diagnostics.
@@ -151,9 +156,9 @@ func (d *Definition) decode(b *hcl.Block) hcl.Diagnostics {
 	for _, blk := range content.Blocks {
 		diags = append(diags, d.decodeBlock(blk)...)
 	}
-	if len(d.tasks)+len(d.services)+len(d.volumes) == 0 && d.app == nil && !diags.HasErrors() {
+	if len(d.tasks) == 0 && !diags.HasErrors() {
 		diags = append(diags, errorAt(b.DefRange, "Nothing to inject",
-			fmt.Sprintf("Sidecar %q has no task, service, volume or app block. Add what it should bring.", d.Name)))
+			fmt.Sprintf("Sidecar %q has no task block. Add the task that it brings: its meta also tells what else was changed, so that it can be taken out again.", d.Name)))
 	}
 	return append(diags, d.checkUnique()...)
 }
@@ -182,6 +187,11 @@ func (d *Definition) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 			d.Parameters = append(d.Parameters, p)
 		}
 		return diags
+	case "locals":
+		if len(native.Body.Blocks) > 0 {
+			return hcl.Diagnostics{errorAt(native.Body.Blocks[0].DefRange(), "Invalid locals", "locals holds attributes only: name = value.")}
+		}
+		d.locals = append(d.locals, sortedAttributes(native.Body)...)
 	case "api":
 		return d.decodeAPI(b)
 	case "requires":
@@ -199,7 +209,7 @@ func (d *Definition) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 		}
 		d.app = native
 		_, diags := b.Body.Content(appSchema())
-		return diags
+		return append(diags, checkApp(native)...)
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func digest(src []byte, b *hcl.Block) string {
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
-// digestBody hashes a body; prose says that summary and description only inform.
+// digestBody hashes a body; prose says that summary, description and example only inform.
 func digestBody(h io.Writer, src []byte, b *hclsyntax.Body, prose bool) {
 	attributes := sortedAttributes(b)
 	slices.SortFunc(attributes, func(x, y *hclsyntax.Attribute) int {
@@ -31,7 +31,7 @@ func digestBody(h io.Writer, src []byte, b *hclsyntax.Body, prose bool) {
 		return 1
 	})
 	for _, a := range attributes {
-		if prose && (a.Name == "summary" || a.Name == "description") {
+		if prose && (a.Name == "summary" || a.Name == "description" || a.Name == "example") {
 			continue
 		}
 		fmt.Fprintf(h, "attr %q\n", a.Name)

@@ -45,25 +45,26 @@ type InstancePort struct {
 // Evaluate computes what the definition brings into a group. Values come from Bind.
 func (d *Definition) Evaluate(scope Scope, values map[string]cty.Value) (*Instance, hcl.Diagnostics) {
 	e := &evaluator{ctx: d.context(scope, values)}
+	e.locals(d.locals)
 	inst := &Instance{}
 	for _, p := range d.API.Ports {
+		if !e.enabled(p.enabled) {
+			continue
+		}
 		inst.Ports = append(inst.Ports, InstancePort{Label: p.Label, To: e.port(p), Range: p.Range})
 	}
 	for _, v := range d.API.Env {
+		if !e.enabled(v.enabled) {
+			continue
+		}
 		if a := e.attribute(v.Name, v.value, v.Range); a != nil {
 			inst.Env = append(inst.Env, e.text(a))
 		}
 	}
-	for _, b := range d.tasks {
-		inst.Tasks = append(inst.Tasks, e.block(b))
-	}
-	for _, b := range d.services {
-		inst.Services = append(inst.Services, e.block(b))
-	}
-	for _, b := range d.volumes {
-		inst.Volumes = append(inst.Volumes, e.block(b))
-	}
-	if d.app != nil {
+	inst.Tasks = e.blocks(d.tasks)
+	inst.Services = e.blocks(d.services)
+	inst.Volumes = e.blocks(d.volumes)
+	if d.app != nil && e.enabled(e.switchOf(d.app)) {
 		e.app(inst, d.app)
 	}
 	for _, t := range inst.Tasks {
@@ -123,8 +124,10 @@ func stringMap(m map[string]string) cty.Value {
 
 // evaluator collects diagnostics while it walks a definition.
 type evaluator struct {
-	ctx   *hcl.EvalContext
-	diags hcl.Diagnostics
+	ctx *hcl.EvalContext
+	// foreign says that blocks here are a driver's, whose attributes are its own.
+	foreign bool
+	diags   hcl.Diagnostics
 }
 
 func (e *evaluator) fail(at hcl.Range, summary, detail string) {
@@ -189,22 +192,34 @@ func withoutNulls(v cty.Value) cty.Value {
 }
 
 func (e *evaluator) block(b *hclsyntax.Block) *Block {
-	return &Block{Type: b.Type, Labels: slices.Clone(b.Labels), Body: e.body(b.Body), Range: b.DefRange()}
+	outside := e.foreign
+	without := e.switchOf(b)
+	e.foreign = outside || b.Type == "config"
+	body := e.body(b.Body, without)
+	e.foreign = outside
+	return &Block{Type: b.Type, Labels: slices.Clone(b.Labels), Body: body, Range: b.DefRange()}
 }
 
-func (e *evaluator) body(b *hclsyntax.Body) Body {
+// body evaluates a body without its switch, the attribute that says whether it is
+// there at all.
+func (e *evaluator) body(b *hclsyntax.Body, without *hcl.Attribute) Body {
 	type placed struct {
 		start int
 		item  Item
 	}
 	var items []placed
 	for _, a := range sortedAttributes(b) {
+		if without != nil && a.Name == without.Name {
+			continue
+		}
 		if attr := e.attribute(a.Name, a.Expr, a.SrcRange); attr != nil {
 			items = append(items, placed{a.SrcRange.Start.Byte, attr})
 		}
 	}
 	for _, blk := range b.Blocks {
-		items = append(items, placed{blk.TypeRange.Start.Byte, e.block(blk)})
+		for _, made := range e.blocks([]*hclsyntax.Block{blk}) {
+			items = append(items, placed{blk.TypeRange.Start.Byte, made})
+		}
 	}
 	slices.SortStableFunc(items, func(x, y placed) int { return x.start - y.start })
 	body := make(Body, 0, len(items))
@@ -244,19 +259,18 @@ func (e *evaluator) text(a *Attr) *Attr {
 }
 
 func (e *evaluator) app(inst *Instance, app *hclsyntax.Block) {
-	for _, b := range app.Body.Blocks {
-		blk := e.block(b)
-		if b.Type != "env" && b.Type != "config" {
+	for _, blk := range e.blocks(app.Body.Blocks) {
+		if blk.Type != "env" && blk.Type != "config" {
 			inst.App = append(inst.App, blk)
 			continue
 		}
 		for _, it := range blk.Body {
 			a, ok := it.(*Attr)
 			if !ok {
-				e.fail(it.(*Block).Range, "Invalid block", fmt.Sprintf("app.%s holds attributes only.", b.Type))
+				e.fail(it.(*Block).Range, "Invalid block", fmt.Sprintf("app.%s holds attributes only.", blk.Type))
 				continue
 			}
-			if b.Type == "env" {
+			if blk.Type == "env" {
 				inst.Env = append(inst.Env, e.text(a))
 			} else {
 				inst.Config = append(inst.Config, a)

@@ -47,8 +47,8 @@ func (d *Definition) Lint() hcl.Diagnostics {
 	for _, s := range d.API.Signals {
 		undescribed("signal", s.Name, s.Description, s.Range)
 	}
-	inst, evalDiags := d.Evaluate(sampleScope(), d.sampleValues())
-	if evalDiags.HasErrors() {
+	inst := d.Sample()
+	if inst == nil {
 		return diags
 	}
 	for _, t := range inst.Tasks {
@@ -104,51 +104,4 @@ func (d *Definition) checkNomad(inst *Instance) hcl.Diagnostics {
 		}
 	}
 	return diags
-}
-
-func sampleScope() Scope {
-	return Scope{
-		JobID: "job", JobName: "job", Namespace: "default", JobType: "service", Region: "global",
-		GroupName: "group", Count: cty.NumberIntVal(1), AppTasks: []string{"app"},
-	}
-}
-
-func (d *Definition) sampleValues() map[string]cty.Value {
-	values := map[string]cty.Value{}
-	for _, p := range d.Parameters {
-		values[p.Name] = p.Default
-		if p.Required() {
-			values[p.Name] = sample(p.Type)
-		}
-	}
-	return values
-}
-
-// sample makes a value of a type.
-func sample(t cty.Type) cty.Value {
-	switch {
-	case t == cty.Number:
-		return cty.NumberIntVal(1)
-	case t == cty.Bool:
-		return cty.True
-	case t.IsListType():
-		return cty.ListVal([]cty.Value{sample(t.ElementType())})
-	case t.IsSetType():
-		return cty.SetVal([]cty.Value{sample(t.ElementType())})
-	case t.IsMapType():
-		return cty.MapVal(map[string]cty.Value{"key": sample(t.ElementType())})
-	case t.IsTupleType():
-		items := []cty.Value{}
-		for _, e := range t.TupleElementTypes() {
-			items = append(items, sample(e))
-		}
-		return cty.TupleVal(items)
-	case t.IsObjectType():
-		attrs := map[string]cty.Value{}
-		for k, e := range t.AttributeTypes() {
-			attrs[k] = sample(e)
-		}
-		return cty.ObjectVal(attrs)
-	}
-	return cty.StringVal("1")
 }

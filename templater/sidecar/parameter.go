@@ -21,6 +21,8 @@ type Parameter struct {
 	Type cty.Type
 	// Default is the value when none is given; NilVal means that one is required.
 	Default cty.Value
+	// Example is a value for documentation and checks; NilVal where there is none.
+	Example cty.Value
 	// Nullable says whether null may be given; a null for a parameter that is
 	// not nullable means its default, as in Terraform.
 	Nullable bool
@@ -65,25 +67,37 @@ func decodeParameter(b *hcl.Block) (*Parameter, hcl.Diagnostics) {
 		return nil, diags
 	}
 	if a := content.Attributes["default"]; a != nil {
-		v, more := a.Expr.Value(nil)
+		v, more := p.constant(a)
 		diags = append(diags, more...)
-		if !more.HasErrors() {
-			if !p.Nullable && v.IsNull() {
-				diags = append(diags, errorAt(a.Expr.Range(), "Invalid default",
-					fmt.Sprintf("Parameter %q is not nullable, so its default cannot be null. Leave the default out to make the parameter required.", p.Name)))
-			}
-			converted, err := p.convert(v)
-			if err != nil {
-				diags = append(diags, errorAt(a.Expr.Range(), "Invalid default",
-					fmt.Sprintf("The default of parameter %q is not of type %s: %s.", p.Name, p.TypeString(), err)))
-			}
-			p.Default = converted
+		if !p.Nullable && v.IsNull() && !more.HasErrors() {
+			diags = append(diags, errorAt(a.Expr.Range(), "Invalid default",
+				fmt.Sprintf("Parameter %q is not nullable, so its default cannot be null. Leave the default out to make the parameter required.", p.Name)))
 		}
+		p.Default = v
+	}
+	if a := content.Attributes["example"]; a != nil {
+		v, more := p.constant(a)
+		diags = append(diags, more...)
+		p.Example = v
 	}
 	for _, v := range content.Blocks {
 		diags = append(diags, p.decodeValidation(v)...)
 	}
 	return p, diags
+}
+
+// constant evaluates a default or an example.
+func (p *Parameter) constant(a *hcl.Attribute) (cty.Value, hcl.Diagnostics) {
+	v, diags := a.Expr.Value(nil)
+	if diags.HasErrors() {
+		return cty.DynamicVal, diags
+	}
+	converted, err := p.convert(v)
+	if err != nil {
+		return cty.DynamicVal, hcl.Diagnostics{errorAt(a.Expr.Range(), "Invalid "+a.Name,
+			fmt.Sprintf("The %s of parameter %q is not of type %s: %s.", a.Name, p.Name, p.TypeString(), err))}
+	}
+	return converted, nil
 }
 
 func (p *Parameter) decodeValidation(b *hcl.Block) hcl.Diagnostics {

@@ -28,6 +28,10 @@ func (d *Definition) Reach() Reach {
 		return r
 	}
 	for _, b := range d.app.Body.Blocks {
+		if b.Type == "dynamic" {
+			r.Blocks = append(r.Blocks, b.Labels...)
+			continue
+		}
 		var names []string
 		for _, a := range sortedAttributes(b.Body) {
 			names = append(names, a.Name)

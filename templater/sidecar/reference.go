@@ -40,48 +40,85 @@ func scopeNames() map[string][]string {
 	}
 }
 
+// place is where an expression stands: what it may refer to.
+type place struct {
+	job       bool     // job, group, app and local are known there
+	iterators []string // of dynamic blocks around it
+}
+
 // checkReferences finds references and functions that no evaluation could
 // resolve, so that they are known when a definition is read, not when it is used.
 func (d *Definition) checkReferences() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, p := range d.Parameters {
 		for _, v := range p.validations {
-			diags = append(diags, d.checkExpression(v.condition, false)...)
+			diags = append(diags, d.checkExpression(v.condition, place{})...)
+		}
+	}
+	inJob := place{job: true}
+	for _, a := range d.locals {
+		diags = append(diags, d.checkExpression(a.Expr, inJob)...)
+	}
+	if !diags.HasErrors() {
+		diags = append(diags, d.checkLocals()...)
+	}
+	check := func(a *hcl.Attribute) {
+		if a != nil {
+			diags = append(diags, d.checkExpression(a.Expr, inJob)...)
 		}
 	}
 	for _, p := range d.API.Ports {
 		if p.to != nil {
-			diags = append(diags, d.checkExpression(p.to, true)...)
+			diags = append(diags, d.checkExpression(p.to, inJob)...)
 		}
+		check(p.enabled)
 	}
 	for _, e := range d.API.Env {
-		diags = append(diags, d.checkExpression(e.value, true)...)
+		diags = append(diags, d.checkExpression(e.value, inJob)...)
+		check(e.enabled)
 	}
 	blocks := slices.Concat(d.tasks, d.services, d.volumes)
 	if d.app != nil {
 		blocks = append(blocks, d.app)
 	}
 	for _, b := range blocks {
-		diags = append(diags, d.checkBody(b.Body)...)
+		diags = append(diags, d.checkBody(b.Body, inJob)...)
 	}
 	return diags
 }
 
-func (d *Definition) checkBody(b *hclsyntax.Body) hcl.Diagnostics {
+func (d *Definition) checkBody(b *hclsyntax.Body, at place) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, a := range sortedAttributes(b) {
-		diags = append(diags, d.checkExpression(a.Expr, true)...)
+		diags = append(diags, d.checkExpression(a.Expr, at)...)
 	}
 	for _, blk := range b.Blocks {
-		diags = append(diags, d.checkBody(blk.Body)...)
+		if blk.Type == "dynamic" {
+			diags = append(diags, d.checkDynamic(blk, at)...)
+			continue
+		}
+		diags = append(diags, d.checkBody(blk.Body, at)...)
 	}
 	return diags
 }
 
-func (d *Definition) checkExpression(expr hcl.Expression, inJob bool) hcl.Diagnostics {
+func (d *Definition) checkDynamic(b *hclsyntax.Block, at place) hcl.Diagnostics {
+	dyn, diags := readDynamic(b)
+	if dyn == nil {
+		return diags
+	}
+	diags = append(diags, d.checkExpression(dyn.forEach, at)...)
+	inner := place{at.job, append(slices.Clone(at.iterators), dyn.iterator)}
+	if dyn.labels != nil {
+		diags = append(diags, d.checkExpression(dyn.labels, inner)...)
+	}
+	return append(diags, d.checkBody(dyn.content.Body, inner)...)
+}
+
+func (d *Definition) checkExpression(expr hcl.Expression, at place) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, t := range expr.Variables() {
-		if diag := d.checkTraversal(t, inJob); diag != nil {
+		if diag := d.checkTraversal(t, at); diag != nil {
 			diags = append(diags, diag)
 		}
 	}
@@ -103,29 +140,30 @@ func (d *Definition) checkExpression(expr hcl.Expression, inJob bool) hcl.Diagno
 	return diags
 }
 
-func (d *Definition) checkTraversal(t hcl.Traversal, inJob bool) *hcl.Diagnostic {
+func (d *Definition) checkTraversal(t hcl.Traversal, in place) *hcl.Diagnostic {
 	at := t.SourceRange()
 	root := t.RootName()
 	second := ""
 	if len(t) > 1 {
-		switch step := t[1].(type) {
-		case hcl.TraverseAttr:
-			second = step.Name
-		case hcl.TraverseIndex:
-			if step.Key.Type().FriendlyName() == "string" {
-				second = step.Key.AsString()
-			}
-		}
+		second = stepName(t[1])
 	}
-	if root == "param" {
+	if slices.Contains(in.iterators, root) {
+		return nil
+	}
+	switch {
+	case root == "param":
 		if second != "" && d.parameter(second) == nil {
 			return errorAt(at, "Unknown parameter", fmt.Sprintf(
 				"Sidecar %q has no parameter %q. Declare it with parameter %q { … }.", d.Name, second, second))
 		}
 		return nil
-	}
-	if !inJob {
+	case !in.job:
 		return errorAt(at, "Invalid reference", "A validation sees only param.*.")
+	case root == "local":
+		if second == "" || d.local(second) == nil {
+			return errorAt(at, "Unknown local value", fmt.Sprintf("Sidecar %q has no local value %q. Define it in locals { … }.", d.Name, second))
+		}
+		return nil
 	}
 	if names, ok := scopeNames()[root]; ok {
 		if second != "" && !slices.Contains(names, second) {
@@ -138,7 +176,7 @@ func (d *Definition) checkTraversal(t hcl.Traversal, inJob bool) *hcl.Diagnostic
 		return nil
 	}
 	return errorAt(at, "Unknown reference", fmt.Sprintf(
-		"%q is neither param, job, group or app, nor one of Nomad's runtime references (NOMAD_…, attr, meta, node, env, device, secret). Write $${%s} for text that should reach Nomad as ${%s}.",
+		"%q is neither param, local, job, group or app, nor one of Nomad's runtime references (NOMAD_…, attr, meta, node, env, device, secret). Write $${%s} for text that should reach Nomad as ${%s}.",
 		root, root, root))
 }
 

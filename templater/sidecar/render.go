@@ -15,6 +15,8 @@ type Style struct {
 	// Heredoc writes multi-line strings as heredocs. It must be off where lines
 	// end in CRLF, because a heredoc's line ends are part of its value.
 	Heredoc bool
+	// Flat writes lists and objects on one line.
+	Flat bool
 }
 
 func (s Style) deeper() Style {
@@ -127,7 +129,7 @@ func list(v cty.Value, s Style) string {
 		items = append(items, Value(e, inner))
 		length += len(items[len(items)-1]) + 2
 	}
-	if length <= 76 && !strings.Contains(strings.Join(items, ""), "\n") {
+	if s.Flat || length <= 76 && !strings.Contains(strings.Join(items, ""), "\n") {
 		return "[" + strings.Join(items, ", ") + "]"
 	}
 	var out strings.Builder
@@ -143,20 +145,35 @@ func object(v cty.Value, s Style) string {
 	if v.LengthInt() == 0 {
 		return "{}"
 	}
+	if s.Flat {
+		return flatObject(v, s)
+	}
 	var body Body
 	for it := v.ElementIterator(); it.Next(); {
 		k, e := it.Element()
-		name := k.AsString()
-		if !plainKey(name) {
-			name = quote(name)
-		}
-		body = append(body, &Attr{Name: name, Value: e})
+		body = append(body, &Attr{Name: key(k.AsString()), Value: e})
 	}
 	var out strings.Builder
 	out.WriteString("{\n")
 	body.write(&out, s.deeper())
 	out.WriteString(s.Indent + "}")
 	return out.String()
+}
+
+func flatObject(v cty.Value, s Style) string {
+	var items []string
+	for it := v.ElementIterator(); it.Next(); {
+		k, e := it.Element()
+		items = append(items, key(k.AsString())+" = "+Value(e, s))
+	}
+	return "{ " + strings.Join(items, ", ") + " }"
+}
+
+func key(name string) string {
+	if plainKey(name) {
+		return name
+	}
+	return quote(name)
 }
 
 // plainKey says whether a key needs no quotes. HCL allows more without them, but

@@ -30,6 +30,7 @@ func sidecarSchema() *hcl.BodySchema {
 		Attributes: attrs("version!", "summary"),
 		Blocks: []hcl.BlockHeaderSchema{
 			{Type: "parameter", LabelNames: []string{"name"}},
+			{Type: "locals"},
 			{Type: "api"}, {Type: "requires"},
 			{Type: "task", LabelNames: []string{"name"}},
 			{Type: "service"},
@@ -41,7 +42,7 @@ func sidecarSchema() *hcl.BodySchema {
 
 func parameterSchema() *hcl.BodySchema {
 	return &hcl.BodySchema{
-		Attributes: attrs("type", "default", "description", "nullable", "sensitive"),
+		Attributes: attrs("type", "default", "example", "description", "nullable", "sensitive"),
 		Blocks:     []hcl.BlockHeaderSchema{{Type: "validation"}},
 	}
 }
@@ -58,7 +59,8 @@ func apiSchema() *hcl.BodySchema {
 func appSchema() *hcl.BodySchema {
 	return &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{
 		{Type: "env"}, {Type: "config"}, {Type: "volume_mount"}, {Type: "template"},
-	}}
+		{Type: "dynamic", LabelNames: []string{"type"}},
+	}, Attributes: attrs("enabled")}
 }
 
 var (
@@ -76,8 +78,8 @@ func (d *Definition) decodeAPI(b *hcl.Block) hcl.Diagnostics {
 
 func (d *Definition) decodeAPIBlock(b *hcl.Block) hcl.Diagnostics {
 	names := map[string][]string{
-		"port": {"to", "description"}, "directory": {"access", "description"},
-		"env": {"value!", "description"}, "signal": {"description"},
+		"port": {"to", "enabled", "description"}, "directory": {"access", "description"},
+		"env": {"value!", "enabled", "description"}, "signal": {"description"},
 	}[b.Type]
 	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attrs(names...)})
 	var description string
@@ -97,6 +99,7 @@ func (d *Definition) decodeAPIBlock(b *hcl.Block) hcl.Diagnostics {
 		if a := content.Attributes["to"]; a != nil {
 			p.to = a.Expr
 		}
+		p.enabled = content.Attributes["enabled"]
 		d.API.Ports = append(d.API.Ports, p)
 	case "directory":
 		dir := &Directory{Path: label, Access: "read", Description: description, Range: b.DefRange}
@@ -115,6 +118,7 @@ func (d *Definition) decodeAPIBlock(b *hcl.Block) hcl.Diagnostics {
 		if a := content.Attributes["value"]; a != nil {
 			e.value = a.Expr
 		}
+		e.enabled = content.Attributes["enabled"]
 		d.API.Env = append(d.API.Env, e)
 	case "signal":
 		if !strings.HasPrefix(label, "SIG") {
@@ -126,7 +130,7 @@ func (d *Definition) decodeAPIBlock(b *hcl.Block) hcl.Diagnostics {
 }
 
 func (d *Definition) decodeRequires(b *hcl.Block) hcl.Diagnostics {
-	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attrs("network", "share", "nomad", "after")})
+	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attrs("network", "share", "nomad", "after", "conflicts")})
 	d.Requires.Range = b.DefRange
 	lists := []struct {
 		name    string
@@ -136,6 +140,7 @@ func (d *Definition) decodeRequires(b *hcl.Block) hcl.Diagnostics {
 		{"network", &d.Requires.Network, []string{"bridge", "cni", "host", "none"}},
 		{"share", &d.Requires.Share, []string{"ipc", "uts", "pid"}},
 		{"after", &d.Requires.After, nil},
+		{"conflicts", &d.Requires.Conflicts, nil},
 	}
 	for _, l := range lists {
 		attr := content.Attributes[l.name]
@@ -173,10 +178,16 @@ func checkTask(t *hclsyntax.Block) hcl.Diagnostics {
 		diags = append(diags, errorAt(t.LabelRanges[0], "Invalid task name",
 			fmt.Sprintf("%q cannot name a task: it must not be empty, \"alloc\", or hold a slash or backslash.", name)))
 	}
-	for _, b := range t.Body.Blocks {
-		if b.Type == "dynamic" {
-			diags = append(diags, errorAt(b.DefRange(), "Dynamic block in a definition",
-				"Definitions cannot use dynamic blocks. Write the blocks out, or leave attributes out by setting them to null."))
+	return diags
+}
+
+// checkApp refuses dynamic blocks that make something whose names must be known.
+func checkApp(app *hclsyntax.Block) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, b := range app.Body.Blocks {
+		if b.Type == "dynamic" && b.Labels[0] != "template" && b.Labels[0] != "volume_mount" {
+			diags = append(diags, errorAt(b.DefRange(), "Invalid dynamic block", fmt.Sprintf(
+				"In app a dynamic block makes template or volume_mount, not %q. In env and config set what should be left out to null.", b.Labels[0])))
 		}
 	}
 	return diags

@@ -4,6 +4,7 @@ sidecar "tls-proxy" {
 
   parameter "app_port" {
     type        = number
+    example     = 8080
     description = "Loopback port the application listens on."
     validation {
       condition     = param.app_port >= 1 && param.app_port <= 65535 && floor(param.app_port) == param.app_port
@@ -34,7 +35,7 @@ sidecar "tls-proxy" {
   parameter "server_name" {
     type        = string
     default     = "localhost"
-    description = "DNS name in the self-signed certificate."
+    description = "DNS name in the self-signed certificate; localhost and 127.0.0.1 are always in it."
     validation {
       condition     = param.server_name != "" && regex_replace(param.server_name, "^[A-Za-z0-9*][A-Za-z0-9.-]{0,62}$", "") == ""
       error_message = "server_name must be a DNS name of at most 63 characters, such as web.example.com."

@@ -5,6 +5,13 @@ sidecar "awkward" {
     type    = string
     default = "plain"
   }
+  parameter "extra" {
+    type    = bool
+    default = true
+  }
+  locals {
+    text = "line\n${param.text}\n"
+  }
   requires {
     after = ["viewer"]
   }
@@ -41,11 +48,15 @@ sidecar "awkward" {
         ${NOMAD_PORT_http} ${param.text}
       EOT
     }
-    template {
-      destination = "local/b"
-      data        = param.text
+    dynamic "template" {
+      for_each = [param.text]
+      content {
+        destination = "local/b"
+        data        = template.value
+      }
     }
     service {
+      enabled  = param.extra
       name     = "awkward-${group.name}"
       provider = "nomad"
       tags     = [param.text]
@@ -65,8 +76,9 @@ sidecar "awkward" {
       labels = { text = param.text }
     }
     template {
+      enabled     = param.extra
       destination = "local/awkward"
-      data        = "line\n${param.text}\n"
+      data        = local.text
     }
   }
 }

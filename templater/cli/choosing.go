@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"strings"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// choosingHelp describes the flags of choosingFlags.
+const choosingHelp = `
+  -with NAME[@CONSTRAINT]   Choose a sidecar, such as topz@~>1.0; may be repeated.
+  -param NAME.KEY=VALUE     Value of a sidecar's parameter; may be repeated.
+  -group GROUP              Let -with and -param concern this group only; may be
+                            repeated.
+  -var KEY=VALUE            Value of a variable of the job; may be repeated.
+  -var-file FILE            File with values of variables; may be repeated.
+  -catalog DIR              Folder of definitions; may be repeated. Default is
+                            NOMAD_SIDECAR_CATALOG, then the built-in catalog.`
+
+// injectOptions is what the command line of a verb that injects says.
+type injectOptions struct {
+	with, params, groups texts
+
+	flags    templater.Flags
+	vars     texts
+	varFiles texts
+	catalogs texts
+	out      string // "", "hcl" or "json"
+	path     string
+}
+
+// choosingFlags are the flags of every verb that injects.
+func (p *Program) choosingFlags(verb string) (*flag.FlagSet, *injectOptions) {
+	o := &injectOptions{}
+	fs := flag.NewFlagSet(verb, flag.ContinueOnError)
+	fs.Var(&o.with, "with", "")
+	fs.Var(&o.params, "param", "")
+	fs.Var(&o.groups, "group", "")
+	fs.Var(&o.vars, "var", "")
+	fs.Var(&o.varFiles, "var-file", "")
+	fs.Var(&o.catalogs, "catalog", "")
+	return fs, o
+}
+
+// parse reads the command line of a verb that takes one job.
+func (o *injectOptions) parse(fs *flag.FlagSet, args []string) error {
+	rest, err := parse(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) != 1 {
+		return fmt.Errorf("%s takes one job file, or - for stdin; see nomad-sidecar %s -help", fs.Name(), fs.Name())
+	}
+	if o.out != "" && o.out != "hcl" && o.out != "json" {
+		return fmt.Errorf("-out is hcl or json, not %q", o.out)
+	}
+	o.path = rest[0]
+	o.flags, err = chooseFlags(o.with, o.params)
+	o.flags.Groups = o.groups
+	return err
+}
+
+// chooseFlags reads -with NAME[@CONSTRAINT] and -param NAME.KEY=VALUE.
+func chooseFlags(with, params []string) (templater.Flags, error) {
+	flags := templater.Flags{Params: map[string]map[string]sidecar.Argument{}}
+	for _, w := range with {
+		name, constraint, _ := strings.Cut(w, "@")
+		if name == "" {
+			return flags, fmt.Errorf("-with is NAME or NAME@CONSTRAINT, not %q", w)
+		}
+		flags.With = append(flags.With, &templater.Request{Sidecar: name, Constraint: constraint})
+	}
+	for _, p := range params {
+		target, value, ok := strings.Cut(p, "=")
+		name, key, dotted := strings.Cut(target, ".")
+		if !ok || !dotted || name == "" || key == "" {
+			return flags, fmt.Errorf("-param is NAME.KEY=VALUE, and this is not: %q", target)
+		}
+		if flags.Params[name] == nil {
+			flags.Params[name] = map[string]sidecar.Argument{}
+		}
+		flags.Params[name][key] = sidecar.Argument{Value: cty.StringVal(value), Text: true, From: "-param " + target}
+	}
+	return flags, nil
+}

@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/rogpeppe/go-internal/diff"
+	"golang.org/x/term"
+)
+
+type diffCommand struct{ p *Program }
+
+func (*diffCommand) Synopsis() string { return "Show what injection changes in a job file" }
+
+func (*diffCommand) Help() string {
+	return `Usage: nomad-sidecar diff [options] JOB|-
+
+  Shows what inject would change in the job file, as a unified diff.
+
+  -json                     Print the edits as JSON instead.
+` + choosingHelp + `
+
+  Exit codes: 0 no change, 1 a change, 255 an error.`
+}
+
+func (c *diffCommand) Run(args []string) int {
+	fs, o := c.p.choosingFlags("diff")
+	asJSON := fs.Bool("json", false, "")
+	if err := o.parse(fs, args); err != nil {
+		c.p.usage(err)
+		return exitFailed
+	}
+	r := c.p.reporter()
+	in, diags := c.p.injection(o, r)
+	if r.report(diags) {
+		return exitFailed
+	}
+	changed := !bytes.Equal(in.source, in.after)
+	var out []byte
+	switch {
+	case *asJSON:
+		var more hcl.Diagnostics
+		if out, more = in.editsJSON(changed); r.report(more) {
+			return exitFailed
+		}
+	case changed:
+		out = diff.Diff(in.name, in.source, in.name+" with sidecars", in.after)
+		if c.p.colourful() {
+			out = colourDiff(out)
+		}
+	}
+	if c.p.write(r, out) != exitDone {
+		return exitFailed
+	}
+	if changed {
+		return exitChanged
+	}
+	return exitSame
+}
+
+// editsJSON lists the edits that inject makes to the job without sidecars.
+func (in *injection) editsJSON(changed bool) ([]byte, hcl.Diagnostics) {
+	list := make([]*templater.EditText, 0, len(in.edits))
+	for _, e := range in.edits {
+		text, err := templater.Describe(e)
+		if err != nil {
+			return nil, failure("Cannot write the edits", err.Error()+".")
+		}
+		list = append(list, text)
+	}
+	return marshal(struct {
+		Changed bool                  `json:"changed"`
+		Edits   []*templater.EditText `json:"edits"`
+	}{changed, list})
+}
+
+// marshal writes JSON for programs.
+func marshal(v any) ([]byte, hcl.Diagnostics) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return nil, failure("Cannot write JSON", err.Error()+".")
+	}
+	return out.Bytes(), nil
+}
+
+// colourful says whether stdout is a terminal that wants colours.
+func (p *Program) colourful() bool { return p.terminal(p.Stdout) }
+
+func (p *Program) terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && getenv(p.Environ, "NO_COLOR") == ""
+}
+
+func colourDiff(text []byte) []byte {
+	colours := map[byte]int{'-': 31, '+': 32, '@': 36}
+	var out bytes.Buffer
+	for line := range bytes.Lines(text) {
+		if code := colours[line[0]]; code != 0 {
+			fmt.Fprintf(&out, "\x1b[%dm%s\x1b[0m\n", code, bytes.TrimSuffix(line, []byte("\n")))
+			continue
+		}
+		out.Write(line)
+	}
+	return out.Bytes()
+}

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/go-version"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/manual"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+)
+
+type docs struct{ p *Program }
+
+func (*docs) Synopsis() string { return "Write the documentation of sidecars" }
+
+func (*docs) Help() string {
+	return `Usage: nomad-sidecar docs [options] [NAME[@CONSTRAINT]]...
+
+  Writes what definitions say about themselves to stdout: parameters, API surface,
+  requirements, resources, an example. Without a NAME the newest version of every
+  sidecar of the catalog.
+
+  -format text|markdown|html   Form of the output. Default is text. The HTML is one
+                               page that needs no other file.
+  -catalog DIR                 Folder of definitions; may be repeated. Default is
+                               NOMAD_SIDECAR_CATALOG, then the built-in catalog.`
+}
+
+func (c *docs) Run(args []string) int {
+	var dirs texts
+	flags := flag.NewFlagSet("docs", flag.ContinueOnError)
+	flags.Var(&dirs, "catalog", "")
+	format := flags.String("format", "text", "")
+	names, err := parse(flags, args)
+	if err != nil {
+		return c.p.usage(err)
+	}
+	if *format != "text" && *format != "markdown" && *format != "html" {
+		return c.p.usage(fmt.Errorf("-format is text, markdown or html, not %q", *format))
+	}
+	catalog, diags := loadCatalog(c.p.catalogDirs(dirs))
+	r := c.p.reporter()
+	r.know(catalog.Files())
+	if r.report(diags) {
+		return exitError
+	}
+	pages, diags := pagesOf(catalog, names)
+	if r.report(diags) {
+		return exitError
+	}
+	var out []byte
+	switch *format {
+	case "html":
+		if out, err = manual.HTML(pages); err != nil {
+			r.report(failure("Cannot write the page", err.Error()+"."))
+			return exitError
+		}
+	case "markdown":
+		out = []byte(manual.Markdown(pages))
+	default:
+		out = []byte(manual.Text(pages, c.p.colourful()))
+	}
+	return c.p.write(r, out)
+}
+
+// pagesOf documents the definitions named, or the newest of each.
+func pagesOf(catalog *sidecar.Catalog, names []string) ([]*manual.Page, hcl.Diagnostics) {
+	if len(names) == 0 {
+		names = catalog.Names()
+	}
+	var pages []*manual.Page
+	var diags hcl.Diagnostics
+	for _, n := range names {
+		name, constraint, _ := strings.Cut(n, "@")
+		var constraints []version.Constraints
+		if constraint != "" {
+			parsed, err := version.NewConstraint(constraint)
+			if err != nil {
+				diags = append(diags, failure("Invalid version constraint", fmt.Sprintf("%q is not a version constraint such as \"~> 1.0\".", constraint))...)
+				continue
+			}
+			constraints = append(constraints, parsed)
+		}
+		d := catalog.Find(name, constraints...)
+		if d == nil {
+			diags = append(diags, failure("Unknown sidecar", fmt.Sprintf("The catalog has no sidecar %q. It has: %s.", n, strings.Join(catalog.Names(), ", ")))...)
+			continue
+		}
+		pages = append(pages, manual.New(d))
+	}
+	return pages, diags
+}

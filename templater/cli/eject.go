@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
+)
+
+type eject struct{ p *Program }
+
+func (*eject) Synopsis() string { return "Take injected sidecars out of a job again" }
+
+func (*eject) Help() string {
+	return `Usage: nomad-sidecar eject [options] JOB|-
+
+  Reads a job that sidecars were injected into, in HCL or JSON, and writes it to
+  stdout as it was before. A job without any comes out as it is. What was injected
+  is known by the comments that begin with #sidecar in HCL, and in JSON by the meta
+  of the injected tasks, which is checked against the catalog.
+
+  -catalog DIR   Folder of definitions; may be repeated. Default is
+                 NOMAD_SIDECAR_CATALOG, then the built-in catalog.
+
+  Exit codes: 0 done, 1 an error in the input, 2 wrong usage.`
+}
+
+func (c *eject) Run(args []string) int {
+	var dirs texts
+	fs := flag.NewFlagSet("eject", flag.ContinueOnError)
+	fs.Var(&dirs, "catalog", "")
+	rest, err := parse(fs, args)
+	if err != nil {
+		return c.p.usage(err)
+	}
+	if len(rest) != 1 {
+		return c.p.usage(fmt.Errorf("eject takes one job file, or - for stdin; see nomad-sidecar eject -help"))
+	}
+	r := c.p.reporter()
+	out, diags := c.eject(rest[0], dirs, r)
+	if r.report(diags) {
+		return exitError
+	}
+	return c.p.write(r, out)
+}
+
+func (c *eject) eject(path string, dirs []string, r *reporter) ([]byte, hcl.Diagnostics) {
+	src, name, err := c.p.read(path)
+	if err != nil {
+		return nil, failure("Cannot read the job", err.Error()+".")
+	}
+	r.know(sourceOf(name, src))
+	if !isJSON(src) {
+		return hcljob.Eject(src, name)
+	}
+	catalog, diags := loadCatalog(c.p.catalogDirs(dirs))
+	r.know(catalog.Files())
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	f, diags := jsonjob.Parse(src, name, catalog)
+	if f == nil {
+		return nil, diags
+	}
+	diags = append(diags, templater.Doubts(f.Marks(), catalog)...)
+	out, more := f.Apply(nil)
+	return out, append(diags, more...)
+}
+
+// isJSON tells a job in JSON from one in HCL.
+func isJSON(src []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(src), []byte("{")) }

@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+)
+
+type explain struct{ p *Program }
+
+func (*explain) Synopsis() string { return "Tell which sidecars are chosen for a job, and why" }
+
+func (*explain) Help() string {
+	return `Usage: nomad-sidecar explain [options] JOB|-
+
+  Tells for each group of the job and each sidecar of the catalog whether it is
+  injected, what chose or excluded it and where, and the value of each parameter
+  with the place it came from. Values of sensitive parameters are not shown.
+
+  -json                     Print it as JSON.
+` + choosingHelp + `
+
+  Exit codes: 0 done, 1 an error in the input, 2 wrong usage.`
+}
+
+func (c *explain) Run(args []string) int {
+	fs, o := c.p.choosingFlags("explain")
+	asJSON := fs.Bool("json", false, "")
+	if err := o.parse(fs, args); err != nil {
+		return c.p.usage(err)
+	}
+	r := c.p.reporter()
+	in, diags := c.p.open(o, r)
+	if diags.HasErrors() {
+		r.report(diags)
+		return exitError
+	}
+	told, more := templater.Explain(in.doc.job(), in.catalog, o.flags)
+	diags = append(diags, more...)
+	var totals []templater.Total
+	if !more.HasErrors() {
+		// Explain said already what Choose has to say.
+		choices, _ := templater.Choose(in.doc.job(), in.catalog, o.flags)
+		edits, more := templater.Plan(in.doc.job(), choices)
+		diags = append(diags, more...)
+		totals = templater.Totals(in.doc.job(), edits)
+	}
+	out := explainText(in.doc.job(), told, totals)
+	if *asJSON {
+		out, more = explainJSON(in.doc.job(), told, totals)
+		diags = append(diags, more...)
+	}
+	if code := c.p.write(r, out); code != exitDone {
+		return code
+	}
+	if r.report(diags) {
+		return exitError
+	}
+	return exitDone
+}
+
+func explainText(job *templater.Job, told []*templater.Explanation, totals []templater.Total) []byte {
+	var out bytes.Buffer
+	for i, g := range job.Groups {
+		if i > 0 {
+			out.WriteString("\n")
+		}
+		fmt.Fprintf(&out, "group %q%s\n", g.Name, in(g.Range))
+		for _, e := range told {
+			if e.Group == g {
+				explainOne(&out, e)
+			}
+		}
+		for _, t := range totals {
+			if t.Group == g.Name {
+				fmt.Fprintf(&out, "  together they add to each allocation: %s\n", resourcesText(t))
+			}
+		}
+	}
+	if len(totals) > 1 || (len(totals) == 1 && totals[0].Count != 1) {
+		fmt.Fprintf(&out, "\njob %q: the sidecars of all allocations together: %s\n", job.ID, resourcesText(templater.Total{Resources: templater.Sum(totals)}))
+	}
+	return out.Bytes()
+}
+
+func explainOne(out *bytes.Buffer, e *templater.Explanation) {
+	title := e.Sidecar
+	if e.Definition != nil {
+		title += " " + e.Definition.Version.String()
+	}
+	fmt.Fprintf(out, "  %s: %s%s%s\n", title, e.State, by(e), because(e))
+	if len(e.Constraints) > 0 {
+		fmt.Fprintf(out, "    version %s\n", strings.Join(e.Constraints, " and "))
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
+	for _, p := range e.Parameters {
+		value := "(sensitive)"
+		if !p.Sensitive {
+			value = sidecar.Value(p.Value, sidecar.Style{Flat: true})
+		}
+		fmt.Fprintf(w, "    %s\t= %s\t  %s%s\n", p.Name, value, p.Source.Origin, in(p.Source.Range))
+	}
+	_ = w.Flush() // a buffer takes everything
+}
+
+func by(e *templater.Explanation) string {
+	var names []string
+	for _, s := range e.Sources {
+		names = append(names, s.Origin+in(s.Range))
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	if e.State == templater.StateExcluded {
+		return ", though chosen by " + strings.Join(names, ", ")
+	}
+	return " by " + strings.Join(names, ", ")
+}
+
+func because(e *templater.Explanation) string {
+	if e.Reason == "" {
+		return ""
+	}
+	return ": " + e.Reason
+}
+
+func in(at hcl.Range) string {
+	if at == (hcl.Range{}) {
+		return ""
+	}
+	return fmt.Sprintf(" (%s:%d)", at.Filename, at.Start.Line)
+}
+
+func resourcesText(t templater.Total) string {
+	var parts []string
+	part := func(n int, unit string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, unit))
+		}
+	}
+	counted := func(n int, unit string) {
+		if n != 1 {
+			unit += "s"
+		}
+		part(n, unit)
+	}
+	counted(t.Tasks, "task")
+	part(t.CPUMHz, "MHz")
+	counted(t.Cores, "core")
+	part(t.MemoryMB, "MB")
+	if t.MemoryMaxMB > t.MemoryMB {
+		part(t.MemoryMaxMB, "MB at most")
+	}
+	counted(t.Ports, "port")
+	if len(parts) == 0 {
+		return "nothing"
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
+)
+
+type format struct{ p *Program }
+
+func (*format) Synopsis() string { return "Lay out definitions and their tests" }
+
+func (*format) Help() string {
+	return `Usage: nomad-sidecar fmt [-check] [PATH|-]...
+
+  Lays out definitions and their tests as nomad fmt does jobs: files, or all that
+  are found below folders, by default the working folder. The names of those that
+  change are printed. With - stdin is laid out to stdout.
+
+  -check   Change nothing; the exit code is 1 if there is something to change.`
+}
+
+func (c *format) Run(args []string) int {
+	flags := flag.NewFlagSet("fmt", flag.ContinueOnError)
+	check := flags.Bool("check", false, "")
+	paths, err := parse(flags, args)
+	if err != nil {
+		return c.p.usage(err)
+	}
+	if len(paths) == 0 {
+		paths = []string{"."}
+	}
+	r := c.p.reporter()
+	if len(paths) == 1 && paths[0] == "-" {
+		return c.stdin(r, *check)
+	}
+	changed := false
+	var diags hcl.Diagnostics
+	for _, path := range paths {
+		files, err := ourFiles(path)
+		if err != nil {
+			diags = append(diags, failure("Cannot read", err.Error()+".")...)
+		}
+		for _, file := range files {
+			did, more := c.file(file, *check, r)
+			changed = changed || did
+			diags = append(diags, more...)
+		}
+	}
+	if r.report(diags) || (*check && changed) {
+		return exitError
+	}
+	return exitDone
+}
+
+// ourFiles are the definitions and tests below a folder, or the file itself.
+func ourFiles(path string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(path, func(p string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && (p == path || strings.HasSuffix(p, sidecar.Suffix) || strings.HasSuffix(p, sidecartest.Suffix)) {
+			files = append(files, p)
+		}
+		return err
+	})
+	return files, err
+}
+
+func (c *format) file(path string, check bool, r *reporter) (changed bool, diags hcl.Diagnostics) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return false, failure("Cannot read", err.Error()+".")
+	}
+	out, diags := layOut(src, path, r)
+	if diags.HasErrors() || bytes.Equal(src, out) {
+		return false, diags
+	}
+	fmt.Fprintln(c.p.Stdout, path)
+	if check {
+		return true, diags
+	}
+	info, err := os.Stat(path)
+	if err == nil {
+		err = os.WriteFile(path, out, info.Mode().Perm())
+	}
+	if err != nil {
+		return true, failure("Cannot write", err.Error()+".")
+	}
+	return true, diags
+}
+
+func (c *format) stdin(r *reporter, check bool) int {
+	src, name, err := c.p.read("-")
+	if err != nil {
+		r.report(failure("Cannot read", err.Error()+"."))
+		return exitError
+	}
+	out, diags := layOut(src, name, r)
+	if r.report(diags) {
+		return exitError
+	}
+	if !check {
+		return c.p.write(r, out)
+	}
+	if !bytes.Equal(src, out) {
+		return exitError
+	}
+	return exitDone
+}
+
+// layOut formats HCL that can be parsed.
+func layOut(src []byte, name string, r *reporter) ([]byte, hcl.Diagnostics) {
+	file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
+	r.know(map[string]*hcl.File{name: file})
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return hclwrite.Format(src), diags
+}

@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"embed"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/manual"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
+)
+
+//go:embed scaffold
+var scaffold embed.FS
+
+type initCommand struct{ p *Program }
+
+func (*initCommand) Synopsis() string { return "Begin a new definition, with a test and a README" }
+
+func (*initCommand) Help() string {
+	return `Usage: nomad-sidecar init [-dir DIR] NAME
+
+  Makes a folder NAME with a definition that passes lint, a test that passes, and a
+  README. What is there already is never overwritten.
+
+  -dir DIR   Folder to put it in, that is the catalog. Default is the working folder.`
+}
+
+func (c *initCommand) Run(args []string) int {
+	flags := flag.NewFlagSet("init", flag.ContinueOnError)
+	dir := flags.String("dir", ".", "")
+	rest, err := parse(flags, args)
+	if err != nil {
+		return c.p.usage(err)
+	}
+	if len(rest) != 1 {
+		return c.p.usage(fmt.Errorf("init takes the name of the new sidecar; see nomad-sidecar init -help"))
+	}
+	r := c.p.reporter()
+	paths, diags := c.create(*dir, rest[0])
+	if r.report(diags) {
+		return exitError
+	}
+	for _, path := range paths {
+		fmt.Fprintln(c.p.Stdout, path)
+	}
+	return exitDone
+}
+
+// create writes the files of a new sidecar and returns their paths.
+func (c *initCommand) create(dir, name string) ([]string, hcl.Diagnostics) {
+	definition, err := fromScaffold("definition.hcl", name)
+	if err != nil {
+		return nil, failure("Cannot read the scaffold", err.Error()+".")
+	}
+	file := name + sidecar.Suffix
+	def, diags := sidecar.Parse([]byte(definition), file)
+	if diags.HasErrors() {
+		// The scaffold is right, so it is the name that is not.
+		return nil, failure(diags[0].Summary, diags[0].Detail)
+	}
+	test, err := fromScaffold("test.hcl", name)
+	if err != nil {
+		return nil, failure("Cannot read the scaffold", err.Error()+".")
+	}
+	readme, err := fromScaffold("README.md", name)
+	if err != nil {
+		return nil, failure("Cannot read the scaffold", err.Error()+".")
+	}
+	page := manual.New(def)
+	readme = strings.NewReplacer("SUMMARY", page.Summary, "EXAMPLE", page.Example, "PARAMETERS", page.ParameterTable()).Replace(readme)
+	folder := filepath.Join(dir, name)
+	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
+		return nil, failure("Already there", fmt.Sprintf("%s exists. Choose another name, or remove it.", folder))
+	}
+	var paths []string
+	for _, f := range []struct{ path, text string }{
+		{file, definition}, {"README.md", readme}, {filepath.Join("tests", name+sidecartest.Suffix), test},
+	} {
+		path := filepath.Join(folder, f.path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return nil, failure("Cannot write", err.Error()+".")
+		}
+		if err := os.WriteFile(path, []byte(f.text), 0o644); err != nil {
+			return nil, failure("Cannot write", err.Error()+".")
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+func fromScaffold(file, name string) (string, error) {
+	text, err := scaffold.ReadFile("scaffold/" + file)
+	return strings.ReplaceAll(string(text), "NAME", name), err
+}

@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"io"
+	"os"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+)
+
+// injection is one run of injecting, step by step; what could not be computed for
+// errors is nil.
+type injection struct {
+	name    string // of the job file, in messages
+	source  []byte
+	catalog *sidecar.Catalog
+	doc     document
+	choices []*templater.Choice
+	// keep says that nothing is chosen and the job stays as it is.
+	keep  bool
+	edits []templater.Edit
+	after []byte
+}
+
+// injection reads the job, chooses sidecars and injects them. The reporter learns
+// the sources read.
+func (p *Program) injection(o *injectOptions, r *reporter) (*injection, hcl.Diagnostics) {
+	in, diags := p.open(o, r)
+	if diags.HasErrors() {
+		return in, diags
+	}
+	var more hcl.Diagnostics
+	in.choices, more = templater.Choose(in.doc.job(), in.catalog, o.flags)
+	diags = append(diags, more...)
+	if diags.HasErrors() {
+		return in, diags
+	}
+	in.keep, more = templater.Reconcile(in.doc.marks(), in.choices, in.catalog)
+	diags = append(diags, more...)
+	if diags.HasErrors() {
+		return in, diags
+	}
+	if in.keep {
+		in.after, more = in.doc.asItIs()
+		return in, append(diags, more...)
+	}
+	in.edits, more = templater.Plan(in.doc.job(), in.choices)
+	diags = append(diags, more...)
+	if diags.HasErrors() {
+		return in, diags
+	}
+	in.after, more = in.doc.apply(in.edits)
+	return in, append(diags, more...)
+}
+
+// open reads the catalog and the job.
+func (p *Program) open(o *injectOptions, r *reporter) (*injection, hcl.Diagnostics) {
+	in := &injection{}
+	var diags, more hcl.Diagnostics
+	in.catalog, diags = loadCatalog(p.catalogDirs(o.catalogs))
+	r.know(in.catalog.Files())
+	if diags.HasErrors() {
+		return in, diags
+	}
+	var err error
+	in.source, in.name, err = p.read(o.path)
+	if err != nil {
+		return in, append(diags, failure("Cannot read the job", err.Error()+".")...)
+	}
+	in.doc, more = openJob(in.source, in.name, o, in.catalog, p.Environ)
+	diags = append(diags, more...)
+	if in.doc == nil || diags.HasErrors() {
+		r.know(sourceOf(in.name, in.source))
+		return in, diags
+	}
+	r.know(in.doc.files())
+	return in, diags
+}
+
+// read reads a file, or stdin for "-".
+func (p *Program) read(path string) (src []byte, name string, err error) {
+	if path == "-" {
+		src, err = io.ReadAll(p.Stdin)
+		return src, "<stdin>", err
+	}
+	src, err = os.ReadFile(path)
+	return src, path, err
+}
+
+// write writes a result to stdout and returns the exit code.
+func (p *Program) write(r *reporter, out []byte) int {
+	if _, err := p.Stdout.Write(out); err != nil {
+		r.report(failure("Cannot write", err.Error()+"."))
+		return exitError
+	}
+	return exitDone
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
+)
+
+// clusterHelp is what the verbs that speak to a Nomad have in common.
+const clusterHelp = `
+  The Nomad is the one that NOMAD_ADDR, NOMAD_TOKEN, NOMAD_NAMESPACE, NOMAD_REGION,
+  NOMAD_CACERT and the like name, as for the nomad command. Region and namespace of
+  the job win over these.`
+
+type planCommand struct{ p *Program }
+
+func (*planCommand) Synopsis() string { return "Show what running an injected job would change" }
+
+func (*planCommand) Help() string {
+	return `Usage: nomad-sidecar plan [options] JOB|-
+
+  Injects sidecars and asks Nomad what registering the job would change: the diff,
+  which tasks restart, what the sidecars add, and what could not be placed.
+` + choosingHelp + `
+` + clusterHelp + `
+
+  Exit codes: 0 no allocations created or destroyed, 1 some are, 255 an error.`
+}
+
+func (c *planCommand) Run(args []string) int {
+	fs, o := c.p.choosingFlags("plan")
+	if err := o.parse(fs, args); err != nil {
+		c.p.usage(err)
+		return exitFailed
+	}
+	o.out = "json"
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	r := c.p.reporter()
+	in, diags := c.p.injection(o, r)
+	if r.report(diags) {
+		return exitFailed
+	}
+	job, diags := in.job(o, c.p.Environ)
+	if r.report(diags) {
+		return exitFailed
+	}
+	nomad, err := cluster.Open()
+	if err != nil {
+		r.report(failure("Cannot reach Nomad", err.Error()+"."))
+		return exitFailed
+	}
+	plan, err := nomad.Plan(ctx, job)
+	if err != nil {
+		r.report(failure("Cannot plan the job", err.Error()+"."))
+		return exitFailed
+	}
+	if c.p.write(r, []byte(c.text(in, plan))) != exitDone {
+		return exitFailed
+	}
+	if cluster.Changes(plan) {
+		return exitChanged
+	}
+	return exitSame
+}
+
+func (c *planCommand) text(in *injection, plan *api.JobPlanResponse) string {
+	var out strings.Builder
+	if plan.Diff != nil {
+		out.WriteString(jobDiff(plan.Diff, c.p.colourful()))
+	}
+	out.WriteString("\nTasks:\n")
+	for _, g := range cluster.Effects(plan, in.taskNames()) {
+		for _, t := range g.Tasks {
+			fmt.Fprintf(&out, "  %s/%s: %s\n", g.Group, t.Task, effectText(t))
+		}
+	}
+	totals := templater.Totals(in.doc.job(), in.edits)
+	if len(totals) > 0 {
+		out.WriteString("\nThe sidecars add:\n")
+		for _, t := range totals {
+			fmt.Fprintf(&out, "  to each allocation of group %q: %s\n", t.Group, resourcesText(t))
+		}
+		fmt.Fprintf(&out, "  to the job: %s\n", resourcesText(templater.Total{Resources: templater.Sum(totals)}))
+	}
+	lines := cluster.Failures(plan.FailedTGAllocs)
+	if plan.Warnings != "" {
+		lines = append(lines, "Nomad warns: "+strings.TrimSpace(plan.Warnings))
+	}
+	for _, line := range lines {
+		fmt.Fprintf(&out, "\n%s\n", line)
+	}
+	fmt.Fprintf(&out, "\nJob modify index: %d. To register the job only if it is still that one:\n  nomad-sidecar run -check-index %d …\n", plan.JobModifyIndex, plan.JobModifyIndex)
+	return out.String()
+}
+
+// effectText says what happens to a task, and whether by its own change.
+func effectText(t cluster.TaskEffect) string {
+	switch {
+	case t.Effect == cluster.Destructive && t.Own == cluster.Destructive:
+		return "restarts: its change is destructive"
+	case t.Effect == cluster.Destructive:
+		return "restarts, with its allocation, because of a change beside it"
+	case t.Effect == cluster.InPlace:
+		return "changed in place, goes on running"
+	case t.Effect == cluster.None:
+		return "not changed"
+	}
+	return string(t.Effect)
+}

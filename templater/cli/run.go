@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
+)
+
+type run struct{ p *Program }
+
+func (*run) Synopsis() string { return "Inject sidecars and run the job" }
+
+func (*run) Help() string {
+	return `Usage: nomad-sidecar run [options] JOB|-
+
+  Injects sidecars, registers the job with Nomad, and follows its deployment until
+  it is healthy or has failed. Nomad keeps the file as it was given as the job's
+  source, with its sidecar blocks.
+
+  -check-index INDEX        Register only if the job's modify index is still this
+                            one, as plan printed it; 0 if the job must not exist.
+  -detach                   Return when the job is registered, and print the ID of
+                            its evaluation.
+` + choosingHelp + `
+` + clusterHelp + `
+
+  Exit codes: 0 done, 1 an error or a job that did not become healthy, 2 wrong usage.`
+}
+
+func (c *run) Run(args []string) int {
+	fs, o := c.p.choosingFlags("run")
+	var check checkIndex
+	fs.Var(&check, "check-index", "")
+	detach := fs.Bool("detach", false, "")
+	if err := o.parse(fs, args); err != nil {
+		return c.p.usage(err)
+	}
+	o.out = "json"
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	r := c.p.reporter()
+	in, diags := c.p.injection(o, r)
+	if r.report(diags) {
+		return exitError
+	}
+	job, diags := in.job(o, c.p.Environ)
+	if r.report(diags) {
+		return exitError
+	}
+	nomad, err := cluster.Open()
+	if err != nil {
+		r.report(failure("Cannot reach Nomad", err.Error()+"."))
+		return exitError
+	}
+	eval, warnings, err := nomad.Register(ctx, job, check.index)
+	if err != nil {
+		r.report(failure("Cannot register the job", err.Error()+"."))
+		return exitError
+	}
+	if warnings != "" {
+		fmt.Fprintf(c.p.Stderr, "Nomad warns: %s\n", strings.TrimSpace(warnings))
+	}
+	fmt.Fprintf(c.p.Stdout, "job %q registered\n", job.ID)
+	switch {
+	case job.Scheduled || eval == "":
+		return exitDone
+	case *detach:
+		fmt.Fprintf(c.p.Stdout, "evaluation %s\n", eval)
+		return exitDone
+	}
+	err = nomad.Follow(ctx, job, eval, func(line string) { fmt.Fprintln(c.p.Stdout, line) })
+	switch {
+	case ctx.Err() != nil:
+		r.report(failure("Interrupted", "The job is registered and goes on; nomad job status "+job.ID+" shows how."))
+		return exitError
+	case errors.Is(err, cluster.ErrNotHealthy):
+		r.report(failure("Job not healthy", err.Error()+". See nomad job status "+job.ID+"."))
+		return exitError
+	case err != nil:
+		r.report(failure("Cannot follow the job", err.Error()+"."))
+		return exitError
+	}
+	return exitDone
+}

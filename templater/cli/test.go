@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"regexp"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
+)
+
+type test struct{ p *Program }
+
+func (*test) Synopsis() string { return "Run the tests kept beside definitions" }
+
+func (*test) Help() string {
+	return `Usage: nomad-sidecar test [options] [PATH]...
+
+  Runs the tests in all files *.sidecartest.hcl below the paths, by default the
+  working folder. Each injects the sidecar of the folder above its own into a job
+  and compares the outcome to what it expects. No Nomad is needed.
+
+  -run REGEXP    Only tests whose name matches.
+  -update        Write golden files that differ anew.
+  -catalog DIR   Folder with other definitions that the jobs choose; may be
+                 repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in
+                 catalog.
+
+  Exit codes: 0 all passed, 1 a test failed or cannot be read, 2 wrong usage.`
+}
+
+func (c *test) Run(args []string) int {
+	var dirs texts
+	flags := flag.NewFlagSet("test", flag.ContinueOnError)
+	flags.Var(&dirs, "catalog", "")
+	pattern := flags.String("run", "", "")
+	update := flags.Bool("update", false, "")
+	paths, err := parse(flags, args)
+	if err != nil {
+		return c.p.usage(err)
+	}
+	only, err := regexp.Compile(*pattern)
+	if err != nil {
+		return c.p.usage(fmt.Errorf("-run is a regular expression: %w", err))
+	}
+	if len(paths) == 0 {
+		paths = []string{"."}
+	}
+	r := c.p.reporter()
+	others, diags := loadCatalog(c.p.catalogDirs(dirs))
+	r.know(others.Files())
+	if r.report(diags) {
+		return exitError
+	}
+	tests, diags := loadTests(paths, r)
+	if r.report(diags) {
+		return exitError
+	}
+	return c.run(tests, only, others, *update)
+}
+
+func (c *test) run(tests []*sidecartest.Test, only *regexp.Regexp, others *sidecar.Catalog, update bool) int {
+	passed, failed := 0, 0
+	for _, t := range tests {
+		if !only.MatchString(t.Name) {
+			continue
+		}
+		failures := t.Run(others, update)
+		if len(failures) == 0 {
+			passed++
+			fmt.Fprintf(c.p.Stdout, "ok    %s: %s\n", t.Sidecar.Name, t.Name)
+			continue
+		}
+		failed++
+		fmt.Fprintf(c.p.Stdout, "FAIL  %s: %s (%s:%d)\n", t.Sidecar.Name, t.Name, t.Range.Filename, t.Range.Start.Line)
+		for _, f := range failures {
+			fmt.Fprintf(c.p.Stdout, "      %s\n", f)
+		}
+	}
+	fmt.Fprintf(c.p.Stdout, "%d passed, %d failed\n", passed, failed)
+	if failed > 0 {
+		return exitError
+	}
+	return exitDone
+}
+
+// loadTests reads the tests below paths.
+func loadTests(paths []string, r *reporter) ([]*sidecartest.Test, hcl.Diagnostics) {
+	var tests []*sidecartest.Test
+	var diags hcl.Diagnostics
+	for _, path := range paths {
+		files, err := sidecartest.Find(path)
+		if err != nil {
+			diags = append(diags, failure("Cannot find tests", err.Error()+".")...)
+			continue
+		}
+		for _, file := range files {
+			more, sources, wrong := sidecartest.Load(file)
+			r.know(sources)
+			tests, diags = append(tests, more...), append(diags, wrong...)
+		}
+	}
+	if len(tests) == 0 && !diags.HasErrors() {
+		diags = append(diags, failure("No tests", fmt.Sprintf("No file ending in %s was found. nomad-sidecar init shows one.", sidecartest.Suffix))...)
+	}
+	return tests, diags
+}

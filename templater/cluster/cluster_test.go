@@ -1,0 +1,147 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+)
+
+// fake answers each path with one text after the other, and the last one forever.
+type fake struct {
+	answers map[string][]string
+	bodies  map[string]string
+}
+
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	list := f.answers[path]
+	if len(list) == 0 {
+		http.Error(w, "no such path", http.StatusNotFound)
+		return
+	}
+	if len(list) > 1 {
+		f.answers[path] = list[1:]
+	}
+	var body strings.Builder
+	_, _ = fmt.Fprint(&body, r.Method, " ", r.URL.RawQuery, " ")
+	buf := make([]byte, 4096)
+	n, _ := r.Body.Read(buf)
+	body.Write(buf[:n])
+	f.bodies[path] = body.String()
+	w.Header().Set("X-Nomad-Index", "7")
+	fmt.Fprint(w, list[0])
+}
+
+func open(t *testing.T, answers map[string][]string) (*Cluster, *fake) {
+	f := &fake{answers, map[string]string{}}
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	t.Setenv("NOMAD_ADDR", server.URL)
+	c, err := Open()
+	must.NoError(t, err)
+	return c, f
+}
+
+func TestUnknownFieldsReachNomad(t *testing.T) {
+	c, f := open(t, map[string][]string{
+		"/v1/jobs": {`{"EvalID":"e1","Warnings":"w"}`}, "/v1/job/a%2Fb/plan": {`{"JobModifyIndex":3}`},
+	})
+	job, err := ReadJob([]byte(`{"job":null,"JOB":{"ID":"a/b","Future":[1.50],"namespace":"n","Region":"r"}} trailing`))
+	must.NoError(t, err)
+	index := uint64(5)
+	eval, warnings, err := c.Register(context.Background(), job, &index)
+	must.NoError(t, err)
+	must.Eq(t, "e1", eval)
+	must.Eq(t, "w", warnings)
+	for _, want := range []string{"PUT", "namespace=n", "region=r", `"Future":[1.50]`, `"EnforceIndex":true`, `"JobModifyIndex":5`} {
+		must.StrContains(t, f.bodies["/v1/jobs"], want)
+	}
+	plan, err := c.Plan(context.Background(), job)
+	must.NoError(t, err)
+	must.Eq(t, 3, plan.JobModifyIndex)
+	must.StrContains(t, f.bodies["/v1/job/a%2Fb/plan"], `"Diff":true`)
+}
+
+func TestJobsThatAreOnlyScheduled(t *testing.T) {
+	for text, scheduled := range map[string]bool{
+		`{"ID":"j"}`: false, `{"ID":"j","Periodic":null,"Multiregion":{"Regions":[]}}`: false,
+		`{"ID":"j","Periodic":{}}`: true, `{"ID":"j","ParameterizedJob":{}}`: true,
+		`{"ID":"j","Multiregion":{"Regions":[{}]}}`: true,
+	} {
+		job, err := ReadJob([]byte(text))
+		must.NoError(t, err)
+		must.Eq(t, scheduled, job.Scheduled, must.Sprint(text))
+	}
+	_, err := ReadJob([]byte(`[`))
+	must.Error(t, err)
+}
+
+func follow(t *testing.T, evals, deployments []string) (lines []string, err error) {
+	c, _ := open(t, map[string][]string{"/v1/evaluation/e1": evals, "/v1/deployment/d1": deployments})
+	err = c.Follow(context.Background(), &Job{ID: "j"}, "e1", func(line string) { lines = append(lines, line) })
+	return lines, err
+}
+
+func TestADeploymentIsFollowedToItsEnd(t *testing.T) {
+	evals := []string{`{"ID":"e1","Status":"pending"}`, `{"ID":"e1","Status":"complete","DeploymentID":"d1"}`}
+	running := `{"Status":"running","TaskGroups":{"g":{"DesiredTotal":2,"PlacedAllocs":1}}}`
+	lines, err := follow(t, evals, []string{running, running, `{"Status":"successful","StatusDescription":"done","TaskGroups":{"g":{"DesiredTotal":2,"PlacedAllocs":2,"HealthyAllocs":2}}}`})
+	must.NoError(t, err)
+	must.Eq(t, []string{
+		"evaluation e1: pending", "evaluation e1: complete", `group "g": 1 of 2 placed, 0 healthy, 0 unhealthy`,
+		`group "g": 2 of 2 placed, 2 healthy, 0 unhealthy`, "deployment d1: done",
+	}, lines)
+	_, err = follow(t, evals, []string{running, `{"Status":"failed","StatusDescription":"progress deadline"}`})
+	must.ErrorIs(t, err, ErrNotHealthy)
+	must.ErrorContains(t, err, "deployment d1 is failed: progress deadline")
+}
+
+func TestAnEvaluationThatPlacesNothing(t *testing.T) {
+	lines, err := follow(t, []string{`{"Status":"complete","BlockedEval":"b1","FailedTGAllocs":{"g":{"NodesEvaluated":2,"ConstraintFiltered":{"x = y":2},"CoalescedFailures":1}}}`}, nil)
+	must.ErrorIs(t, err, ErrNotHealthy)
+	must.Eq(t, `group "g": 2 allocations could not be placed: x = y (2 clients)`, lines[1])
+	_, err = follow(t, []string{`{"Status":"failed","StatusDescription":"why"}`}, nil)
+	must.ErrorContains(t, err, "evaluation e1 is failed: why")
+	_, err = follow(t, nil, nil)
+	must.ErrorContains(t, err, "follow evaluation e1")
+}
+
+func TestTrap13EffectsAreThoseOfTheWholeAllocation(t *testing.T) {
+	names := map[string][]string{"g": {"app", "proxy"}}
+	edited := func(name, annotation string) *api.TaskDiff {
+		return &api.TaskDiff{Type: "Edited", Name: name, Annotations: []string{annotation}}
+	}
+	for name, c := range map[string]struct {
+		group   api.TaskGroupDiff
+		updates api.DesiredUpdates
+		app     Effect
+		proxy   Effect
+	}{
+		"nothing":               {api.TaskGroupDiff{Type: "None"}, api.DesiredUpdates{Ignore: 1}, None, None},
+		"one destructive":       {api.TaskGroupDiff{Type: "Edited", Tasks: []*api.TaskDiff{edited("proxy", "forces create/destroy update")}}, api.DesiredUpdates{DestructiveUpdate: 1}, Destructive, Destructive},
+		"one in place":          {api.TaskGroupDiff{Type: "Edited", Tasks: []*api.TaskDiff{edited("proxy", "forces in-place update")}}, api.DesiredUpdates{InPlaceUpdate: 1}, None, InPlace},
+		"only the group":        {api.TaskGroupDiff{Type: "Edited"}, api.DesiredUpdates{DestructiveUpdate: 1}, Destructive, Destructive},
+		"canary":                {api.TaskGroupDiff{Type: "Edited"}, api.DesiredUpdates{Canary: 1}, Destructive, Destructive},
+		"added task":            {api.TaskGroupDiff{Type: "Edited", Tasks: []*api.TaskDiff{{Type: "Added", Name: "proxy"}}}, api.DesiredUpdates{DestructiveUpdate: 1}, Destructive, Created},
+		"removed task":          {api.TaskGroupDiff{Type: "Edited", Tasks: []*api.TaskDiff{{Type: "Deleted", Name: "proxy"}}}, api.DesiredUpdates{DestructiveUpdate: 1}, Destructive, Removed},
+		"new group":             {api.TaskGroupDiff{Type: "Added"}, api.DesiredUpdates{Place: 1}, Created, Created},
+		"no allocations to ask": {api.TaskGroupDiff{Type: "Edited", Tasks: []*api.TaskDiff{edited("app", "forces create/destroy update")}}, api.DesiredUpdates{Place: 1}, Destructive, Destructive},
+	} {
+		c.group.Name = "g"
+		plan := &api.JobPlanResponse{
+			Diff:        &api.JobDiff{Type: "Edited", TaskGroups: []*api.TaskGroupDiff{&c.group}},
+			Annotations: &api.PlanAnnotations{DesiredTGUpdates: map[string]*api.DesiredUpdates{"g": &c.updates}},
+		}
+		effects := Effects(plan, names)
+		must.Len(t, 1, effects, must.Sprint(name))
+		must.Eq(t, c.app, effects[0].Tasks[0].Effect, must.Sprint(name))
+		must.Eq(t, c.proxy, effects[0].Tasks[1].Effect, must.Sprint(name))
+	}
+	must.Len(t, 0, Effects(&api.JobPlanResponse{}, names))
+}

@@ -1,0 +1,138 @@
+package cluster
+
+import (
+	"strings"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// Effect is what registering a planned job does to running tasks.
+type Effect string
+
+// Effects, from the strongest to the weakest.
+const (
+	Destructive Effect = "destructive" // stopped, and started anew in a new allocation
+	Removed     Effect = "removed"
+	Created     Effect = "created"
+	InPlace     Effect = "in place" // changed while it runs
+	None        Effect = "none"
+)
+
+// GroupEffect is what happens to the tasks of a group. They share an allocation: one
+// task whose change is destructive restarts all of them.
+type GroupEffect struct {
+	Group  string
+	Effect Effect
+	Tasks  []TaskEffect
+}
+
+// TaskEffect is what happens to one task, and what its own change alone asks for.
+type TaskEffect struct {
+	Task   string
+	Effect Effect
+	Own    Effect
+}
+
+// Effects predicts from Nomad's annotations of a plan which tasks restart. Groups
+// come in the order of the plan; names are the tasks of each group of the job.
+func Effects(plan *api.JobPlanResponse, names map[string][]string) []GroupEffect {
+	var out []GroupEffect
+	if plan.Diff == nil {
+		return out
+	}
+	for _, g := range plan.Diff.TaskGroups {
+		ge := GroupEffect{Group: g.Name}
+		own := map[string]Effect{}
+		for _, t := range g.Tasks {
+			own[t.Name] = taskEffect(t)
+		}
+		ge.Effect = groupEffect(plan, g, own)
+		listed := map[string]bool{}
+		add := func(task string) {
+			if listed[task] {
+				return
+			}
+			listed[task] = true
+			te := TaskEffect{Task: task, Own: None, Effect: ge.Effect}
+			if e, ok := own[task]; ok {
+				te.Own = e
+			}
+			if ge.Effect == Destructive && (te.Own == Created || te.Own == Removed) || ge.Effect == InPlace {
+				te.Effect = te.Own
+			}
+			ge.Tasks = append(ge.Tasks, te)
+		}
+		for _, task := range names[g.Name] {
+			add(task)
+		}
+		for _, t := range g.Tasks {
+			add(t.Name)
+		}
+		out = append(out, ge)
+	}
+	return out
+}
+
+func taskEffect(t *api.TaskDiff) Effect {
+	switch {
+	case t.Type == "Added":
+		return Created
+	case t.Type == "Deleted":
+		return Removed
+	}
+	// The annotations of Nomad's scheduler (scheduler/annotate.go).
+	for _, a := range t.Annotations {
+		switch {
+		case strings.Contains(a, "create/destroy"):
+			return Destructive
+		case strings.Contains(a, "in-place"):
+			return InPlace
+		}
+	}
+	return None
+}
+
+// groupEffect trusts the scheduler's counts, and where it has no allocation to count
+// what the changes of the tasks ask for.
+func groupEffect(plan *api.JobPlanResponse, g *api.TaskGroupDiff, own map[string]Effect) Effect {
+	switch g.Type {
+	case "Added":
+		return Created
+	case "Deleted":
+		return Removed
+	}
+	if plan.Annotations != nil {
+		if u := plan.Annotations.DesiredTGUpdates[g.Name]; u != nil {
+			switch {
+			case u.DestructiveUpdate > 0 || u.Canary > 0:
+				return Destructive
+			case u.InPlaceUpdate > 0:
+				return InPlace
+			}
+		}
+	}
+	effect := None
+	for _, e := range own {
+		switch e {
+		case Destructive, Created, Removed:
+			return Destructive
+		case InPlace:
+			effect = InPlace
+		}
+	}
+	return effect
+}
+
+// Changes says whether the plan creates or destroys allocations: what decides the
+// exit code of `nomad job plan`.
+func Changes(plan *api.JobPlanResponse) bool {
+	if plan.Diff == nil || plan.Diff.Type == "None" || plan.Annotations == nil {
+		return false
+	}
+	for _, u := range plan.Annotations.DesiredTGUpdates {
+		if u.Stop+u.Place+u.Migrate+u.DestructiveUpdate+u.Canary > 0 {
+			return true
+		}
+	}
+	return false
+}

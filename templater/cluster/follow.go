@@ -1,0 +1,102 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// Follow waits until the evaluation and the deployment that it makes have ended,
+// and reports each step as a line of text. It returns ErrNotHealthy if tasks could
+// not be placed and nothing waits for that, or if the deployment failed.
+func (c *Cluster) Follow(ctx context.Context, job *Job, evalID string, report func(string)) error {
+	eval, err := c.followEvaluation(ctx, job, evalID, report)
+	if err != nil {
+		return err
+	}
+	unplaced := Failures(eval.FailedTGAllocs)
+	for _, line := range unplaced {
+		report(line)
+	}
+	if eval.DeploymentID != "" {
+		return c.followDeployment(ctx, job, eval.DeploymentID, report)
+	}
+	if eval.Status != "complete" {
+		return fmt.Errorf("evaluation %s is %s: %s: %w", short(evalID), eval.Status, eval.StatusDescription, ErrNotHealthy)
+	}
+	if len(unplaced) > 0 {
+		return fmt.Errorf("not all tasks could be placed; evaluation %s waits for room: %w", short(eval.BlockedEval), ErrNotHealthy)
+	}
+	return nil
+}
+
+func (c *Cluster) followEvaluation(ctx context.Context, job *Job, id string, report func(string)) (*api.Evaluation, error) {
+	status, index := "", uint64(0)
+	for {
+		eval, meta, err := c.client.Evaluations().Info(id, job.query(ctx, index))
+		if err != nil {
+			return nil, fmt.Errorf("follow evaluation %s: %w", short(id), err)
+		}
+		index = max(1, meta.LastIndex)
+		if eval.Status != status {
+			status = eval.Status
+			report(fmt.Sprintf("evaluation %s: %s", short(id), status))
+		}
+		if status != "pending" && status != "blocked" {
+			return eval, nil
+		}
+	}
+}
+
+func (c *Cluster) followDeployment(ctx context.Context, job *Job, id string, report func(string)) error {
+	said, index := "", uint64(0)
+	for {
+		d, meta, err := c.client.Deployments().Info(id, job.query(ctx, index))
+		if err != nil {
+			return fmt.Errorf("follow deployment %s: %w", short(id), err)
+		}
+		index = max(1, meta.LastIndex)
+		for _, name := range slices.Sorted(maps.Keys(d.TaskGroups)) {
+			g := d.TaskGroups[name]
+			line := fmt.Sprintf("group %q: %d of %d placed, %d healthy, %d unhealthy", name, g.PlacedAllocs, g.DesiredTotal, g.HealthyAllocs, g.UnhealthyAllocs)
+			if !strings.Contains(said, line+"\n") {
+				said += line + "\n"
+				report(line)
+			}
+		}
+		switch d.Status {
+		case "running", "pending", "initializing", "blocked", "unblocking":
+			continue
+		case "successful":
+			report(fmt.Sprintf("deployment %s: %s", short(id), d.StatusDescription))
+			return nil
+		}
+		return fmt.Errorf("deployment %s is %s: %s: %w", short(id), d.Status, d.StatusDescription, ErrNotHealthy)
+	}
+}
+
+// Failures are lines about groups that could not be placed.
+func Failures(groups map[string]*api.AllocationMetric) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		m := groups[name]
+		var why []string
+		if m.NodesEvaluated == 0 {
+			why = append(why, "no client was eligible")
+		}
+		for _, reasons := range []map[string]int{m.ConstraintFiltered, m.ClassFiltered, m.DimensionExhausted} {
+			for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+				why = append(why, fmt.Sprintf("%s (%d clients)", reason, reasons[reason]))
+			}
+		}
+		out = append(out, fmt.Sprintf("group %q: %d allocations could not be placed: %s", name, m.CoalescedFailures+1, strings.Join(why, ", ")))
+	}
+	return out
+}
+
+// short is the part of an ID that people read.
+func short(id string) string { return id[:min(8, len(id))] }

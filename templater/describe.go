@@ -1,0 +1,57 @@
+package templater
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+)
+
+// EditText is an edit for programs to read. Fields that an operation does not use
+// are empty.
+type EditText struct {
+	// Op is add_task, add_port, add_service, add_volume, set_env, set_config,
+	// add_template or add_volume_mount.
+	Op    string `json:"op"`
+	Group string `json:"group"`
+	// Task is the task that is changed, or added.
+	Task string `json:"task,omitempty"`
+	// Name is that of the port, service, volume, variable or setting.
+	Name string `json:"name,omitempty"`
+	// Value is the variable's or setting's value, or the port inside the pod.
+	Value json.RawMessage `json:"value,omitempty"`
+	// HCL is the block that is added.
+	HCL string `json:"hcl,omitempty"`
+}
+
+// Describe puts an edit into words.
+func Describe(e Edit) (*EditText, error) {
+	block := func(b *sidecar.Block) string { return b.HCL(sidecar.Style{Heredoc: true}) }
+	switch e := e.(type) {
+	case *AddTask:
+		return &EditText{Op: "add_task", Group: e.Group, Task: e.Task.Label(), HCL: block(e.Task)}, nil
+	case *AddService:
+		return &EditText{Op: "add_service", Group: e.Group, Name: e.Service.Body.String("name"), HCL: block(e.Service)}, nil
+	case *AddVolume:
+		return &EditText{Op: "add_volume", Group: e.Group, Name: e.Volume.Label(), HCL: block(e.Volume)}, nil
+	case *AddAppBlock:
+		return &EditText{Op: "add_" + e.Block.Type, Group: e.Group, Task: e.Task, HCL: block(e.Block)}, nil
+	case *AddPort:
+		out := &EditText{Op: "add_port", Group: e.Group, Name: e.Label}
+		if e.To > 0 {
+			out.Value = fmt.Appendf(nil, "%d", e.To)
+		}
+		return out, nil
+	case *SetEnv:
+		value, err := json.Marshal(e.Value)
+		return &EditText{Op: "set_env", Group: e.Group, Task: e.Task, Name: e.Name, Value: value}, err
+	case *SetConfig:
+		value, err := ctyjson.Marshal(e.Value, e.Value.Type())
+		if err != nil {
+			return nil, fmt.Errorf("config %s of task %q: %w", e.Name, e.Task, err)
+		}
+		return &EditText{Op: "set_config", Group: e.Group, Task: e.Task, Name: e.Name, Value: value}, nil
+	}
+	return nil, fmt.Errorf("unknown edit %T", e)
+}

@@ -1,0 +1,204 @@
+package manual
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// inAppTasks is the detail of what is changed in the user's tasks.
+const inAppTasks = "in every app task"
+
+// Page is the documentation of one definition, in plain text: nothing in it is
+// escaped yet. Entries are in the order of the definition.
+type Page struct {
+	Name, Version, Summary string
+	Parameters             []Parameter
+	API                    []Item
+	// Requires are clauses about what a group must have.
+	Requires []string
+	// Brings are what is added to a group beside tasks, and changed in app tasks.
+	Brings []Item
+	Tasks  []Task
+	// Example is a group with the sidecar in it, in HCL.
+	Example string
+}
+
+// Parameter is a row of the table of parameters. Default is an HCL expression, ""
+// for a required parameter.
+type Parameter struct {
+	Name, Type, Default, Description string
+	Required, Sensitive              bool
+}
+
+// Item is something that has a name: Kind is "port", "directory", "env", "signal",
+// "service", "volume" and the like.
+type Item struct {
+	Kind, Name, Detail, Description string
+}
+
+// Task is a task that is injected.
+type Task struct {
+	Name, Driver, Lifecycle, Resources string
+}
+
+// New documents a definition.
+func New(d *sidecar.Definition) *Page {
+	p := &Page{Name: d.Name, Version: d.Version.String(), Summary: d.Summary, Requires: requires(d), Example: example(d)}
+	for _, param := range d.Parameters {
+		row := Parameter{
+			Name: param.Name, Type: param.TypeString(), Description: param.Description,
+			Required: param.Required(), Sensitive: param.Sensitive,
+		}
+		switch {
+		case param.Required():
+		case param.Sensitive && !param.Default.IsNull():
+			row.Default = "(sensitive)"
+		default:
+			row.Default = oneLine(param.Default)
+		}
+		p.Parameters = append(p.Parameters, row)
+	}
+	inst := d.Sample()
+	p.api(d, inst)
+	if inst != nil {
+		p.brings(inst)
+	}
+	return p
+}
+
+func (p *Page) api(d *sidecar.Definition, inst *sidecar.Instance) {
+	inside := map[string]int{}
+	if inst != nil {
+		for _, port := range inst.Ports {
+			inside[port.Label] = port.To
+		}
+	}
+	for _, port := range d.API.Ports {
+		item := Item{Kind: "port", Name: port.Label, Description: port.Description}
+		if to := inside[port.Label]; to > 0 {
+			item.Detail = fmt.Sprintf("%d inside the pod", to)
+		}
+		p.API = append(p.API, item)
+	}
+	for _, dir := range d.API.Directories {
+		p.API = append(p.API, Item{Kind: "directory", Name: dir.Path, Detail: dir.Access, Description: dir.Description})
+	}
+	for _, v := range d.API.Env {
+		p.API = append(p.API, Item{Kind: "env", Name: v.Name, Detail: inAppTasks, Description: v.Description})
+	}
+	for _, s := range d.API.Signals {
+		p.API = append(p.API, Item{Kind: "signal", Name: s.Name, Description: s.Description})
+	}
+}
+
+func (p *Page) brings(inst *sidecar.Instance) {
+	for _, t := range inst.Tasks {
+		p.Tasks = append(p.Tasks, Task{
+			Name: t.Label(), Driver: t.Body.String("driver"), Lifecycle: lifecycle(t), Resources: resources(templater.TaskResources(t)),
+		})
+	}
+	for _, s := range inst.Services {
+		p.Brings = append(p.Brings, Item{Kind: "service", Name: s.Body.String("name"), Detail: "of the group"})
+	}
+	for _, v := range inst.Volumes {
+		p.Brings = append(p.Brings, Item{Kind: "volume", Name: v.Label(), Detail: "of the group"})
+	}
+	declared := map[string]bool{}
+	for _, item := range p.API {
+		declared[item.Kind+item.Name] = true
+	}
+	for _, v := range inst.Env {
+		if !declared["env"+v.Name] {
+			p.Brings = append(p.Brings, Item{Kind: "env", Name: v.Name, Detail: inAppTasks})
+		}
+	}
+	for _, a := range inst.Config {
+		p.Brings = append(p.Brings, Item{Kind: "config", Name: a.Name, Detail: inAppTasks})
+	}
+	for _, b := range inst.App {
+		name := b.Body.String("destination")
+		p.Brings = append(p.Brings, Item{Kind: b.Type, Name: name, Detail: inAppTasks})
+	}
+}
+
+func lifecycle(t *sidecar.Block) string {
+	for _, b := range t.Body.Blocks("lifecycle") {
+		out := b.Body.String("hook")
+		if a := b.Body.Attr("sidecar"); a != nil && a.Value.Type() == cty.Bool && a.Value.True() {
+			out += ", stays beside the app"
+		}
+		return out
+	}
+	return "a main task, beside the app"
+}
+
+func resources(r templater.Resources) string {
+	cpu := fmt.Sprintf("%d MHz", r.CPUMHz)
+	if r.Cores > 0 {
+		cpu = fmt.Sprintf("%d cores", r.Cores)
+	}
+	out := fmt.Sprintf("%s, %d MB", cpu, r.MemoryMB)
+	if r.MemoryMaxMB > r.MemoryMB {
+		out += fmt.Sprintf(", at most %d MB", r.MemoryMaxMB)
+	}
+	return out
+}
+
+func requires(d *sidecar.Definition) []string {
+	var out []string
+	r := d.Requires
+	if len(r.Network) > 0 {
+		out = append(out, "network mode "+strings.Join(r.Network, " or "))
+	}
+	if len(r.Share) > 0 {
+		out = append(out, "app tasks of the pod driver, which get share = "+strings.Join(r.Share, ", "))
+	}
+	if len(r.After) > 0 {
+		out = append(out, "comes after "+strings.Join(r.After, ", ")+", where present")
+	}
+	if len(r.Conflicts) > 0 {
+		out = append(out, "not together with "+strings.Join(r.Conflicts, ", "))
+	}
+	if r.Nomad != nil {
+		out = append(out, "Nomad "+r.Nomad.String())
+	}
+	return out
+}
+
+// example is a group with the sidecar in it.
+func example(d *sidecar.Definition) string {
+	body := sidecar.Body{&sidecar.Attr{Name: "version", Value: cty.StringVal(constraint(d))}}
+	for _, p := range d.Parameters {
+		if p.Required() || p.Example != cty.NilVal {
+			body = append(body, &sidecar.Attr{Name: p.Name, Value: p.Sample()})
+		}
+	}
+	group := sidecar.Body{}
+	mode := "bridge"
+	if n := d.Requires.Network; len(n) > 0 {
+		mode = n[0]
+	}
+	group = append(group,
+		&sidecar.Block{Type: "network", Body: sidecar.Body{&sidecar.Attr{Name: "mode", Value: cty.StringVal(mode)}}},
+		&sidecar.Block{Type: "sidecar", Labels: []string{d.Name}, Body: body},
+		&sidecar.Block{Type: "task", Labels: []string{"app"}, Body: sidecar.Body{&sidecar.Attr{Name: "driver", Value: cty.StringVal("pod")}}},
+	)
+	return (&sidecar.Block{Type: "group", Labels: []string{"web"}, Body: group}).HCL(sidecar.Style{})
+}
+
+func constraint(d *sidecar.Definition) string {
+	if d.Version.Prerelease() != "" {
+		return d.Version.String()
+	}
+	s := d.Version.Segments()
+	return fmt.Sprintf("~> %d.%d", s[0], s[1])
+}
+
+// oneLine writes a value as an expression on one line.
+func oneLine(v cty.Value) string {
+	return sidecar.Value(v, sidecar.Style{Flat: true})
+}

@@ -1,0 +1,113 @@
+package sidecar
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// locals evaluates the local values. Each waits for those that it refers to;
+// checkLocals has made sure that this ends.
+func (e *evaluator) locals(attributes []*hclsyntax.Attribute) {
+	known := map[string]cty.Value{}
+	e.ctx.Variables["local"] = cty.EmptyObjectVal
+	for left := attributes; len(left) > 0; {
+		var next []*hclsyntax.Attribute
+		for _, a := range left {
+			if !allKnown(a, known) {
+				next = append(next, a)
+				continue
+			}
+			v, diags := a.Expr.Value(e.ctx)
+			e.diags = append(e.diags, diags...)
+			if diags.HasErrors() {
+				v = cty.DynamicVal
+			}
+			known[a.Name] = v
+			e.ctx.Variables["local"] = cty.ObjectVal(known)
+		}
+		if len(next) == len(left) {
+			return
+		}
+		left = next
+	}
+}
+
+func allKnown(a *hclsyntax.Attribute, known map[string]cty.Value) bool {
+	for _, name := range localsIn(a.Expr) {
+		if _, ok := known[name]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// localsIn are the names of the local values that an expression refers to.
+func localsIn(expr hcl.Expression) []string {
+	var out []string
+	for _, t := range expr.Variables() {
+		if t.RootName() == "local" && len(t) > 1 {
+			out = append(out, stepName(t[1]))
+		}
+	}
+	return out
+}
+
+// stepName is the name that a step of a traversal leads to, "" for a number.
+func stepName(step hcl.Traverser) string {
+	switch step := step.(type) {
+	case hcl.TraverseAttr:
+		return step.Name
+	case hcl.TraverseIndex:
+		if step.Key.Type() == cty.String {
+			return step.Key.AsString()
+		}
+	}
+	return ""
+}
+
+func (d *Definition) local(name string) *hclsyntax.Attribute {
+	for _, a := range d.locals {
+		if a.Name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// checkLocals finds local values that are defined twice or by way of themselves.
+func (d *Definition) checkLocals() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	done, doing := map[string]bool{}, map[string]bool{}
+	var visit func(a *hclsyntax.Attribute) bool
+	visit = func(a *hclsyntax.Attribute) bool {
+		if done[a.Name] {
+			return true
+		}
+		if doing[a.Name] {
+			diags = append(diags, errorAt(a.SrcRange, "Circular local value", fmt.Sprintf("local.%s is defined by way of itself. Break the circle.", a.Name)))
+			return false
+		}
+		doing[a.Name] = true
+		for _, name := range localsIn(a.Expr) {
+			if next := d.local(name); next != nil && !visit(next) {
+				return false
+			}
+		}
+		done[a.Name] = true
+		return true
+	}
+	for i, a := range d.locals {
+		for _, b := range d.locals[:i] {
+			if a.Name == b.Name {
+				diags = append(diags, errorAt(a.NameRange, "Duplicate local value", fmt.Sprintf("local.%s was already defined at %s. Remove or rename one of them.", a.Name, b.NameRange)))
+			}
+		}
+		if !visit(a) {
+			return diags
+		}
+	}
+	return diags
+}

@@ -1,0 +1,69 @@
+package sidecar
+
+import "github.com/zclconf/go-cty/cty"
+
+func sampleScope() Scope {
+	return Scope{
+		JobID: "job", JobName: "job", Namespace: "default", JobType: "service", Region: "global",
+		GroupName: "group", Count: cty.NumberIntVal(1), AppTasks: []string{"app"},
+	}
+}
+
+// Sample is what the definition brings into a made-up group, with its defaults and,
+// for required parameters, its examples or made-up values. It is nil where these do
+// not fit together.
+func (d *Definition) Sample() *Instance {
+	inst, diags := d.Evaluate(sampleScope(), d.sampleValues())
+	if diags.HasErrors() {
+		return nil
+	}
+	return inst
+}
+
+// Sample is a value for a parameter: its example, or a made-up one of its type.
+func (p *Parameter) Sample() cty.Value {
+	if p.Example != cty.NilVal {
+		return p.Example
+	}
+	return sample(p.Type)
+}
+
+func (d *Definition) sampleValues() map[string]cty.Value {
+	values := map[string]cty.Value{}
+	for _, p := range d.Parameters {
+		values[p.Name] = p.Default
+		if p.Required() {
+			values[p.Name] = p.Sample()
+		}
+	}
+	return values
+}
+
+// sample makes a value of a type.
+func sample(t cty.Type) cty.Value {
+	switch {
+	case t == cty.Number:
+		return cty.NumberIntVal(1)
+	case t == cty.Bool:
+		return cty.True
+	case t.IsListType():
+		return cty.ListVal([]cty.Value{sample(t.ElementType())})
+	case t.IsSetType():
+		return cty.SetVal([]cty.Value{sample(t.ElementType())})
+	case t.IsMapType():
+		return cty.MapVal(map[string]cty.Value{"key": sample(t.ElementType())})
+	case t.IsTupleType():
+		items := []cty.Value{}
+		for _, e := range t.TupleElementTypes() {
+			items = append(items, sample(e))
+		}
+		return cty.TupleVal(items)
+	case t.IsObjectType():
+		attrs := map[string]cty.Value{}
+		for k, e := range t.AttributeTypes() {
+			attrs[k] = sample(e)
+		}
+		return cty.ObjectVal(attrs)
+	}
+	return cty.StringVal("1")
+}

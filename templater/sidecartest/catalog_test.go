@@ -1,0 +1,32 @@
+package sidecartest
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/shoenig/test/must"
+)
+
+// TestTheCatalog runs the tests beside the built-in definitions.
+func TestTheCatalog(t *testing.T) {
+	const dir = "../../jobs/sidecars"
+	c := &sidecar.Catalog{}
+	diags := c.Load(os.DirFS(dir), dir)
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	files, err := Find(dir)
+	must.NoError(t, err)
+	must.SliceNotEmpty(t, files)
+	for _, file := range files {
+		tests, _, diags := Load(file)
+		must.False(t, diags.HasErrors(), must.Sprint(diags))
+		for _, test := range tests {
+			t.Run(filepath.Base(file)+"/"+test.Name, func(t *testing.T) {
+				for _, failure := range test.Run(c, false) {
+					t.Error(failure)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,218 @@
+package sidecartest
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-version"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/nomad/jobspec2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+)
+
+// Run runs the test and returns why it failed, nothing if it passed. Other sidecars
+// that the job chooses come from others. With update a golden file that differs is
+// written anew instead.
+func (t *Test) Run(others templater.Catalog, update bool) (failures []string) {
+	out, diags := t.inject(catalog{t.Sidecar, others})
+	if t.wantError != "" {
+		return t.checkError(diags)
+	}
+	if diags.HasErrors() {
+		return texts(diags)
+	}
+	job, err := t.parse(out)
+	if err != nil {
+		return []string{fmt.Sprintf("Nomad cannot parse the result: %s", err)}
+	}
+	if t.golden != "" {
+		failures = append(failures, t.checkGolden(out, update)...)
+	}
+	return append(failures, t.checkAsserts(job)...)
+}
+
+// inject injects as the inject command does, into HCL.
+func (t *Test) inject(c templater.Catalog) ([]byte, hcl.Diagnostics) {
+	f, diags := hcljob.Parse([]byte(t.job), t.jobName, hcljob.Inputs{Vars: t.variables, BaseDir: t.dir})
+	if f == nil || diags.HasErrors() {
+		return nil, diags
+	}
+	flags := templater.Flags{}
+	if t.chosen {
+		args := map[string]sidecar.Argument{}
+		for name, v := range t.parameters {
+			args[name] = sidecar.Argument{Value: v, From: "the test"}
+		}
+		flags.With = []*templater.Request{{Sidecar: t.Sidecar.Name}}
+		flags.Params = map[string]map[string]sidecar.Argument{t.Sidecar.Name: args}
+	}
+	choices, diags := templater.Choose(f.Job(), c, flags)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	edits, diags := templater.Plan(f.Job(), choices)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return f.Apply(edits)
+}
+
+func (t *Test) checkError(diags hcl.Diagnostics) []string {
+	if !diags.HasErrors() {
+		return []string{fmt.Sprintf("no error, but %q was expected", t.wantError)}
+	}
+	for _, text := range texts(diags) {
+		if strings.Contains(text, t.wantError) {
+			return nil
+		}
+	}
+	return append([]string{fmt.Sprintf("other errors than the expected %q:", t.wantError)}, texts(diags)...)
+}
+
+// texts are the errors among diagnostics, each with its place.
+func texts(diags hcl.Diagnostics) []string {
+	var out []string
+	for _, d := range diags {
+		if d.Severity != hcl.DiagError {
+			continue
+		}
+		text := d.Summary + ": " + d.Detail
+		if d.Subject != nil {
+			text = d.Subject.String() + ": " + text
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+var digests = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+
+// checkGolden compares the result to a file, with all digests written as one: they
+// change whenever the definition does.
+func (t *Test) checkGolden(out []byte, update bool) []string {
+	out = digests.ReplaceAll(out, []byte("sha256:…"))
+	path := filepath.Join(t.dir, t.golden)
+	want, err := os.ReadFile(path)
+	if err != nil && !update {
+		return []string{fmt.Sprintf("read golden file: %s; -update writes it", err)}
+	}
+	if string(want) == string(out) {
+		return nil
+	}
+	if update {
+		if err := os.WriteFile(path, out, 0o644); err != nil {
+			return []string{fmt.Sprintf("write golden file: %s", err)}
+		}
+		return nil
+	}
+	return []string{"the result is not that of the golden file:\n" + string(diff.Diff(path, want, "result", out))}
+}
+
+// parse gives the result to Nomad's own parser.
+func (t *Test) parse(out []byte) (cty.Value, error) {
+	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
+		Path: t.jobName, BaseDir: t.dir, Body: out, AllowFS: true, ArgVars: t.variables, Strict: true,
+	})
+	if err != nil {
+		return cty.NilVal, err
+	}
+	raw, err := json.Marshal(job)
+	if err != nil {
+		return cty.NilVal, fmt.Errorf("marshal job: %w", err)
+	}
+	typ, err := ctyjson.ImpliedType(raw)
+	if err != nil {
+		return cty.NilVal, fmt.Errorf("read job: %w", err)
+	}
+	return ctyjson.Unmarshal(raw, typ)
+}
+
+func (t *Test) checkAsserts(job cty.Value) []string {
+	ctx := &hcl.EvalContext{
+		Functions: jobspec2.Functions(t.dir, false),
+		Variables: map[string]cty.Value{"job": job, "group": byName(job.GetAttr("TaskGroups"), func(g map[string]cty.Value) {
+			g["task"] = byName(g["Tasks"], nil)
+		})},
+	}
+	var failures []string
+	for _, a := range t.asserts {
+		v, diags := a.condition.Value(ctx)
+		if diags.HasErrors() {
+			failures = append(failures, texts(diags)...)
+			continue
+		}
+		v, err := convert.Convert(v, cty.Bool)
+		if err != nil || v.IsNull() || !v.IsKnown() {
+			failures = append(failures, fmt.Sprintf("%s: the condition must be true or false", a.condition.Range()))
+			continue
+		}
+		if v.False() {
+			failures = append(failures, fmt.Sprintf("%s: %s", a.condition.Range(), a.message))
+		}
+	}
+	return failures
+}
+
+// byName makes an object of a list of objects that have a Name.
+func byName(list cty.Value, complete func(map[string]cty.Value)) cty.Value {
+	out := map[string]cty.Value{}
+	if list.IsNull() || !list.CanIterateElements() {
+		return cty.EmptyObjectVal
+	}
+	for _, e := range list.AsValueSlice() {
+		fields := e.AsValueMap()
+		name := fields["Name"]
+		if complete != nil {
+			complete(fields)
+		}
+		if !name.IsNull() {
+			out[name.AsString()] = cty.ObjectVal(fields)
+		}
+	}
+	return cty.ObjectVal(out)
+}
+
+// catalog is the definition under test in front of other ones.
+type catalog struct {
+	own    *sidecar.Definition
+	others templater.Catalog
+}
+
+func (c catalog) Find(name string, constraints ...version.Constraints) *sidecar.Definition {
+	if name != c.own.Name {
+		return c.others.Find(name, constraints...)
+	}
+	for _, con := range constraints {
+		if !con.Check(c.own.Version) {
+			return nil
+		}
+	}
+	return c.own
+}
+
+func (c catalog) Versions(name string) []*sidecar.Definition {
+	if name == c.own.Name {
+		return []*sidecar.Definition{c.own}
+	}
+	return c.others.Versions(name)
+}
+
+func (c catalog) Names() []string {
+	names := append(c.others.Names(), c.own.Name)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,214 @@
+package sidecartest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+)
+
+// Suffix ends the name of every file of tests.
+const Suffix = ".sidecartest.hcl"
+
+// Test is one test block.
+type Test struct {
+	Name string
+	// Sidecar is the definition under test: the one in the folder above.
+	Sidecar *sidecar.Definition
+	Range   hcl.Range
+
+	dir        string // of the file
+	job        string // text
+	jobName    string
+	chosen     bool // by the test itself
+	parameters map[string]cty.Value
+	variables  []string // name=value
+	golden     string   // path, "" for none
+	wantError  string
+	asserts    []assertion
+}
+
+type assertion struct {
+	condition hcl.Expression
+	message   string
+}
+
+// Find returns the files of tests below a path, or the path itself.
+func Find(path string) ([]string, error) {
+	var files []string
+	err := filepath.WalkDir(path, func(p string, entry os.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && strings.HasSuffix(p, Suffix) {
+			files = append(files, p)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find tests: %w", err)
+	}
+	return files, nil
+}
+
+// Load reads a file of tests and the definition that they are about, which must be
+// the only one in the folder above that of the file; of several versions it is the
+// newest. Files are the sources read, for showing diagnostics.
+func Load(file string) (tests []*Test, files map[string]*hcl.File, diags hcl.Diagnostics) {
+	files = map[string]*hcl.File{}
+	src, err := os.ReadFile(file)
+	if err != nil {
+		return nil, files, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot read tests", Detail: err.Error() + "."}}
+	}
+	parsed, diags := hclsyntax.ParseConfig(src, file, hcl.InitialPos)
+	files[file] = parsed
+	if diags.HasErrors() {
+		return nil, files, diags
+	}
+	def, more := definition(filepath.Dir(filepath.Dir(file)), files)
+	diags = append(diags, more...)
+	if def == nil {
+		return nil, files, diags
+	}
+	content, more := parsed.Body.Content(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "test", LabelNames: []string{"name"}}}})
+	diags = append(diags, more...)
+	for _, b := range content.Blocks {
+		t := &Test{Name: b.Labels[0], Sidecar: def, Range: b.DefRange, dir: filepath.Dir(file)}
+		more := t.decode(b)
+		diags = append(diags, more...)
+		if !more.HasErrors() {
+			tests = append(tests, t)
+		}
+	}
+	return tests, files, diags
+}
+
+// definition reads the only sidecar of a folder, without those below it.
+func definition(dir string, files map[string]*hcl.File) (*sidecar.Definition, hcl.Diagnostics) {
+	paths, _ := filepath.Glob(filepath.Join(dir, "*"+sidecar.Suffix)) // the pattern is well-formed
+	var newest *sidecar.Definition
+	var diags hcl.Diagnostics
+	for _, p := range paths {
+		src, err := os.ReadFile(p)
+		if err != nil {
+			return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot read definition", Detail: err.Error() + "."}}
+		}
+		files[p] = &hcl.File{Bytes: src}
+		d, more := sidecar.Parse(src, p)
+		diags = append(diags, more...)
+		if d == nil {
+			continue
+		}
+		if newest != nil && newest.Name != d.Name {
+			return nil, append(diags, errorAt(d.Range, "Several sidecars", fmt.Sprintf(
+				"The folder %s holds %q as well, so its tests could be about either. Put each into a folder of its own.", dir, newest.Name)))
+		}
+		if newest == nil || d.Version.GreaterThan(newest.Version) {
+			newest = d
+		}
+	}
+	if newest == nil && !diags.HasErrors() {
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "No sidecar to test",
+			Detail: fmt.Sprintf("There is no file ending in %s in %s, the folder above that of the tests.", sidecar.Suffix, dir)})
+	}
+	return newest, diags
+}
+
+func (t *Test) decode(b *hcl.Block) hcl.Diagnostics {
+	content, diags := b.Body.Content(&hcl.BodySchema{
+		Attributes: []hcl.AttributeSchema{
+			{Name: "job", Required: true}, {Name: "parameters"}, {Name: "variables"}, {Name: "golden"}, {Name: "error"},
+		},
+		Blocks: []hcl.BlockHeaderSchema{{Type: "assert"}},
+	})
+	if diags.HasErrors() {
+		return diags
+	}
+	for name, into := range map[string]*string{"job": &t.job, "golden": &t.golden, "error": &t.wantError} {
+		if a := content.Attributes[name]; a != nil {
+			diags = append(diags, gohcl.DecodeExpression(a.Expr, nil, into)...)
+		}
+	}
+	if a := content.Attributes["parameters"]; a != nil {
+		t.chosen = true
+		var more hcl.Diagnostics
+		t.parameters, more = object(a)
+		diags = append(diags, more...)
+	}
+	if a := content.Attributes["variables"]; a != nil {
+		diags = append(diags, t.decodeVariables(a)...)
+	}
+	for _, block := range content.Blocks {
+		diags = append(diags, t.decodeAssert(block)...)
+	}
+	if diags.HasErrors() {
+		return diags
+	}
+	if t.golden == "" && t.wantError == "" && len(t.asserts) == 0 {
+		return hcl.Diagnostics{errorAt(b.DefRange, "Nothing is expected", "A test says what it expects: golden, error or assert.")}
+	}
+	if t.wantError != "" && (t.golden != "" || len(t.asserts) > 0) {
+		return hcl.Diagnostics{errorAt(b.DefRange, "Error and result", "A test expects either an error or a result, golden or assert. Make two tests of it.")}
+	}
+	return t.readJob(content.Attributes["job"])
+}
+
+// readJob reads the job from a file, if it is the name of one.
+func (t *Test) readJob(a *hcl.Attribute) hcl.Diagnostics {
+	t.jobName = fmt.Sprintf("job of test %q", t.Name)
+	if strings.Contains(t.job, "\n") {
+		return nil
+	}
+	path := filepath.Join(t.dir, t.job)
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return hcl.Diagnostics{errorAt(a.Expr.Range(), "Cannot read the job", err.Error()+". Give a file beside the test, or the text of a job on several lines.")}
+	}
+	t.job, t.jobName = string(src), path
+	return nil
+}
+
+func (t *Test) decodeVariables(a *hcl.Attribute) hcl.Diagnostics {
+	values, diags := object(a)
+	for _, name := range sortedKeys(values) {
+		text := sidecar.Value(values[name], sidecar.Style{Flat: true})
+		if s, err := convert.Convert(values[name], cty.String); err == nil && !s.IsNull() {
+			text = s.AsString()
+		}
+		t.variables = append(t.variables, name+"="+text)
+	}
+	return diags
+}
+
+func (t *Test) decodeAssert(b *hcl.Block) hcl.Diagnostics {
+	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{
+		{Name: "condition", Required: true}, {Name: "error_message", Required: true},
+	}})
+	if diags.HasErrors() {
+		return diags
+	}
+	as := assertion{condition: content.Attributes["condition"].Expr}
+	diags = append(diags, gohcl.DecodeExpression(content.Attributes["error_message"].Expr, nil, &as.message)...)
+	t.asserts = append(t.asserts, as)
+	return diags
+}
+
+// object evaluates an attribute to an object's values.
+func object(a *hcl.Attribute) (map[string]cty.Value, hcl.Diagnostics) {
+	v, diags := a.Expr.Value(nil)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	if v.IsNull() || !(v.Type().IsObjectType() || v.Type().IsMapType()) {
+		return nil, hcl.Diagnostics{errorAt(a.Expr.Range(), "Invalid "+a.Name, a.Name+" is an object, such as { name = \"value\" }.")}
+	}
+	return v.AsValueMap(), nil
+}
+
+func errorAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: at.Ptr()}
+}
