@@ -14,9 +14,10 @@
 #
 # From the environment:
 #   RUN        run only these tests, as "go test -run" takes it
-#   MEMORY     of the machine, 3072M
-#   TIMEOUT    in minutes, 40: then the machine is killed
-#   PATIENCE   by how much longer than elsewhere the tests wait, 6
+#   RUNTIMES   "crun runc": a machine for each, at the same time
+#   MEMORY     of a machine, 3072M
+#   TIMEOUT    in minutes, 40: then the machines are killed
+#   PATIENCE   by how much longer than elsewhere the tests wait, 10
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,6 +25,7 @@ tags=$1
 shift
 [ $# -gt 0 ] || set -- ./driver/cgroup ./driver/namespace ./driver/process ./driver/pod ./test/driver
 minutes=${TIMEOUT:-40}
+runtimes=${RUNTIMES:-crun runc}
 
 say() {
 	echo "cgroup2: $*"
@@ -68,67 +70,94 @@ compile() {
 say "compiling"
 compile "$@"
 
+# boot RUNTIME runs the tests of one OCI runtime in a machine of their own; a
+# machine has one processor. It returns when the machine is off.
+boot() {
+	other=crun
+	[ "$1" = runc ] || other=runc
+	: >"$work/console.$1"
+	/usr/bin/linux.uml mem="${MEMORY:-3072M}" \
+		root=/dev/root rootfstype=hostfs rootflags=/ ro quiet loglevel=4 panic=-1 \
+		con=null con0=null,fd:1 ssl=null init="$PWD/test/cgroup2/init.sh" \
+		POD_TEST_WORK="$work" POD_TEST_NAME="$1" POD_TEST_TIMEOUT="${minutes}m" \
+		POD_TEST_PATIENCE="${PATIENCE:-10}" POD_TEST_RUN="${RUN:-.}" POD_TEST_SKIP="./$other|././$other" \
+		</dev/null 2>"$work/kernel.$1" >"$work/console.$1" &
+	machine=$!
+	trap 'stop $machine; exit 1' TERM
+	tail -q -n +1 -f --pid=$machine "$work/console.$1" | grep -a --line-buffered -e '^cgroup2: ' -e '^--- ' &
+	wait $machine || :
+	stop $machine # what it left, if it crashed
+	wait
+}
+
+# A machine is several processes of the host, and a session of its own.
+stop() {
+	kill -KILL -- "-$1" 2>/dev/null || kill -KILL "$1" 2>/dev/null || :
+}
+
 say "booting; the tests may take $minutes minutes"
 started=$(date +%s)
-console=$work/console
-mkfifo "$console"
-grep -a --line-buffered -e '^cgroup2: ' -e '^--- ' <"$console" &
-progress=$!
-/usr/bin/linux.uml mem="${MEMORY:-3072M}" \
-	root=/dev/root rootfstype=hostfs rootflags=/ ro quiet loglevel=4 panic=-1 \
-	con=null con0=null,fd:1 ssl=null \
-	init="$PWD/test/cgroup2/init.sh" POD_TEST_WORK="$work" POD_TEST_TIMEOUT="${minutes}m" \
-	POD_TEST_PATIENCE="${PATIENCE:-6}" POD_TEST_RUN="${RUN:-.}" \
-	</dev/null >"$console" 2>"$work/kernel.log" &
-machine=$!
-
-# The machine is several processes of the host, and a session of its own.
-stop_machine() {
-	kill -KILL -- -$machine 2>/dev/null || kill -KILL $machine 2>/dev/null || :
-}
-trap stop_machine EXIT
+machines=
+trap 'kill $machines 2>/dev/null || :; wait' EXIT
 trap 'exit 1' HUP INT TERM
+for runtime in $runtimes; do
+	boot "$runtime" &
+	machines="$machines $!"
+done
 (
 	for _ in $(seq $((minutes * 60))); do
 		sleep 1
-		kill -0 $machine 2>/dev/null || exit 0
+		kill -0 $machines 2>/dev/null || exit 0
 	done
 	say "not done after $minutes minutes"
-	stop_machine
+	kill $machines 2>/dev/null || :
 ) &
-limit=$!
-wait $machine || :
-stop_machine
-wait $limit $progress || :
-rm "$console"
+for machine in $machines; do
+	wait "$machine" || :
+done
+machines=
 say "ran for $(($(date +%s) - started)) s; logs are in $work"
 
-# Counts the results of tests that have no subtests, by runtime.
+# Counts the results of tests that have no subtests, by runtime. Those of
+# neither ran in each machine and are counted once, as failed if one failed.
 count() {
-	sed -n 's/^.*--- \(PASS\|FAIL\|SKIP\): \([^ ]*\) (.*/\1 \2/p' "$work"/*/log | awk '
-		{ result[$2] = $1; parent = $2; while (sub("/[^/]*$", "", parent)) inner[parent] = 1 }
+	for runtime in $runtimes; do
+		for log in "$work"/*/log."$runtime"; do
+			sed -n "s|^.*--- \(PASS\|FAIL\|SKIP\): \([^ ]*\) (.*|\1 $log/\2|p" "$log" | sed "s|/log.$runtime/|/|"
+		done
+	done | awk '
+		result[$2] != "FAIL" { result[$2] = $1 }
+		{ parent = $2; while (sub("/[^/]*$", "", parent)) inner[parent] = 1 }
 		END {
 			for (name in result) if (!(name in inner)) {
 				runtime = "neither"
-				if (match("/" name "/", "/(crun|runc)/")) runtime = substr(name, RSTART, 4)
+				if (match(name "/", "/(crun|runc)/")) runtime = substr(name, RSTART + 1, 4)
 				n[runtime, result[name]]++
 			}
-			split("crun runc neither", runtimes)
-			for (i = 1; i <= 3; i++) {
+			count = split("crun runc neither", runtimes)
+			for (i = 1; i <= count; i++) {
 				r = runtimes[i]
-				printf "cgroup2: %-7s %d passed, %d failed, %d skipped\n", r, n[r, "PASS"], n[r, "FAIL"], n[r, "SKIP"]
+				printf "cgroup2: %-8s %d passed, %d failed, %d skipped\n", r, n[r, "PASS"], n[r, "FAIL"], n[r, "SKIP"]
 			}
 		}'
 }
 
+# What failed and what was skipped, and why. The last line of the summary would
+# count some tests twice.
 bad=0
+: >"$work/events"
 for dir in "$work"/*/; do
-	status=$(cat "$dir/exit" 2>/dev/null) || status="none, the machine stopped before its end"
-	[ "$status" = 0 ] || bad=1
-	[ "$status" = 0 ] || say "$(cat "$dir/package"): exit code $status"
-	[ ! -f "$dir/log" ] || go tool test2json -t -p "$(cat "$dir/package")" <"$dir/log"
-done >"$work/events"
-grep -a '^cgroup2: ' "$work/events" || :
-grep -a '^{' "$work/events" | "$work/summary" || bad=1
+	for runtime in $runtimes; do
+		name="$(cat "$dir/package") with $runtime"
+		status=$(cat "$dir/exit.$runtime" 2>/dev/null) || status="unknown: the machine stopped before its end"
+		if [ "$status" != 0 ]; then
+			say "$name: exit code $status"
+			bad=1
+		fi
+		[ ! -f "$dir/log.$runtime" ] || go tool test2json -t -p "$name" <"$dir/log.$runtime" >>"$work/events"
+	done
+done
+"$work/summary" <"$work/events" >"$work/summary.txt" || bad=1
+sed '$d' "$work/summary.txt"
 count
 exit $bad

@@ -8,9 +8,11 @@
 #
 # The kernel hands what its command line sets on as environment:
 #   POD_TEST_WORK      one folder per package: its test binary "test" and its
-#                      testdata. "log" and "exit" are written beside them.
+#                      testdata. "log.NAME" and "exit.NAME" are written there.
+#   POD_TEST_NAME      of the machine
 #   POD_TEST_TIMEOUT   for each package, as -test.timeout takes it
 #   POD_TEST_RUN       which tests, as -test.run takes it
+#   POD_TEST_SKIP      which tests not, as -test.skip takes it
 #   POD_TEST_PATIENCE  for the tests, see package test/patience
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -76,8 +78,9 @@ for package in /tmp/work/*/; do
 	cd "$package"
 	{
 		status=0
-		./test -test.v=test2json -test.timeout "$POD_TEST_TIMEOUT" -test.run "${POD_TEST_RUN:-.}" 2>&1 || status=$?
-		echo $status >exit
-	} | tee log | grep -a --line-buffered -oE -e '--- (PASS|FAIL|SKIP): .*' || :
+		./test -test.v=test2json -test.timeout "$POD_TEST_TIMEOUT" \
+			-test.run "${POD_TEST_RUN:-.}" -test.skip "${POD_TEST_SKIP:-}" 2>&1 || status=$?
+		echo $status >"exit.$POD_TEST_NAME"
+	} | tee "log.$POD_TEST_NAME" | grep -a --line-buffered -oE -e '--- (PASS|FAIL|SKIP): .*' || :
 	cd /
 done

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hashicorp/nomad/client/lib/cgroupslib"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 
@@ -15,21 +14,22 @@ import (
 )
 
 // makeGroup makes, on cgroup v2, the group that Nomad gives a task and removes
-// it in the end as Nomad does: it kills what is left and does not wait. On v1
-// Nomad's groups have the place where the runtime makes them anyway.
+// it in the end as Nomad does: it kills what is left and does not wait
+// (client/lib/cgroupslib, lifeCG2). On v1 Nomad's groups have the place where
+// the runtime makes them anyway. Nomad's own code is not used: on a kernel
+// without the cpuset controller it takes cgroups for being off.
 func (n *node) makeGroup(cfg *drivers.TaskConfig) {
 	n.t.Helper()
 	if v, err := cgroup.Detect(); err != nil || v != cgroup.V2 || os.Geteuid() != 0 {
 		return
 	}
 	n.makeSlices()
-	const cores = false // of the share partition
-	group := cgroupslib.Factory(cfg.AllocID, cfg.Name, cores)
-	must.NoError(n.t, group.Setup())
-	cfg.Resources.LinuxResources.CpusetCgroupPath = cgroupslib.LinuxResourcesPath(cfg.AllocID, cfg.Name, cores)
+	group := filepath.Join(cgroup.Root, "nomad.slice/share.slice", cfg.AllocID+"."+cfg.Name+".scope")
+	must.NoError(n.t, os.MkdirAll(group, 0o755))
+	cfg.Resources.LinuxResources.CpusetCgroupPath = group
 	n.t.Cleanup(func() {
-		_ = group.Kill()     // it may be gone
-		_ = group.Teardown() // the ledger sees what is left
+		_ = os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0) // it may be gone
+		_ = os.Remove(group)                                                  // the ledger sees what is left
 	})
 }
 
