@@ -103,7 +103,8 @@ func TestTheFingerprintSaysWhatIsMissing(t *testing.T) {
 		for key, change := range map[string]func(*driver.PluginConfig){
 			"/no/such/runtime": func(c *driver.PluginConfig) { c.Runtime = "/no/such/runtime" },
 			"/no/such/conmon":  func(c *driver.PluginConfig) { c.Runtime, c.Conmon = runtime, "/no/such/conmon" },
-			"/bin/true":        func(c *driver.PluginConfig) { c.Runtime = "/bin/true" },
+			// The node runs it by a wrapper of that name.
+			"/true": func(c *driver.PluginConfig) { c.Runtime = "/bin/true" },
 		} {
 			n := newNode(t, change)
 			fp := n.fingerprint()

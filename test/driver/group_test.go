@@ -54,13 +54,12 @@ func (n *node) makeSlices() {
 	}
 }
 
-// onV2 gives the task's group, or skips the test.
-func (tk *task) onV2() string {
-	tk.n.t.Helper()
+// requireV2 skips a test where there is another version than 2.
+func requireV2(t *testing.T) {
+	t.Helper()
 	if v, err := cgroup.Detect(); err != nil || v != cgroup.V2 {
-		tk.n.t.Skip("needs a host with cgroup v2 alone: make test-cgroup2 brings one")
+		t.Skip("needs a host with cgroup v2 alone: make test-cgroup2 brings one")
 	}
-	return tk.Resources.LinuxResources.CpusetCgroupPath
 }
 
 // groupOf reads the group of the process that a pid file names.
@@ -79,12 +78,13 @@ func groupOf(t *testing.T, pidFile string) string {
 // A task is in the very group that Nomad made, its monitor and the pod's first
 // process in none of a task, and the task can not see where it is.
 func TestOnV2EveryProcessIsInAGroupOfItsOwn(t *testing.T) {
+	requireV2(t)
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("echo up; exec sleep 600")
 		config.Share = []string{"ipc", "uts", "pid"}
 		tk := n.newTask("", "a", config, nil)
-		group := tk.onV2()
+		group := tk.Resources.LinuxResources.CpusetCgroupPath
 		tk.start()
 		tk.output("stdout", contains("up"))
 
@@ -105,10 +105,11 @@ func TestOnV2EveryProcessIsInAGroupOfItsOwn(t *testing.T) {
 // What Nomad does to a task that it gives up: its processes end, and this is
 // not taken for a want of memory.
 func TestOnV2NomadKillsByGroup(t *testing.T) {
+	requireV2(t)
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "killed", sh("sleep 600 & echo up; wait"), nil)
-		group := tk.onV2()
+		group := tk.Resources.LinuxResources.CpusetCgroupPath
 		tk.start()
 		tk.output("stdout", contains("up"))
 		must.NoError(t, os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0))
