@@ -92,7 +92,7 @@ boot() {
 
 # A machine is several processes of the host, and a session of its own.
 stop() {
-	kill -KILL -- "-$1" 2>/dev/null || kill -KILL "$1" 2>/dev/null || :
+	kill -s KILL -- "-$1" 2>/dev/null || kill -s KILL "$1" 2>/dev/null || :
 }
 
 say "booting; the tests may take $minutes minutes"
@@ -123,7 +123,8 @@ say "ran for $(($(date +%s) - started)) s; logs are in $work"
 count() {
 	for runtime in $runtimes; do
 		for log in "$work"/*/log."$runtime"; do
-			sed -n "s|^.*--- \(PASS\|FAIL\|SKIP\): \([^ ]*\) (.*|\1 $log/\2|p" "$log" | sed "s|/log.$runtime/|/|"
+			sed -n 's/^.*--- \(PASS\|FAIL\|SKIP\): \([^ ]*\) (.*/\1 \2/p' "$log" |
+				awk -v package="$(dirname "$log")" '{ print $1, package "/" $2 }'
 		done
 	done | awk '
 		result[$2] != "FAIL" { result[$2] = $1 }
