@@ -83,7 +83,7 @@ boot() {
 		POD_TEST_PATIENCE="${PATIENCE:-10}" POD_TEST_RUN="${RUN:-.}" POD_TEST_SKIP="./$other|././$other" \
 		</dev/null 2>"$work/kernel.$1" >"$work/console.$1" &
 	machine=$!
-	trap 'stop $machine; exit 1' TERM
+	trap 'stop $machine; wait; exit 1' TERM
 	tail -q -n +1 -f --pid=$machine "$work/console.$1" | grep -a --line-buffered -e '^cgroup2: ' -e '^--- ' &
 	wait $machine || :
 	stop $machine # what it left, if it crashed
