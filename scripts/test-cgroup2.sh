@@ -16,7 +16,7 @@
 #   RUN        run only these tests, as "go test -run" takes it
 #   RUNTIMES   "crun runc": a machine for each, at the same time
 #   MEMORY     of a machine, 3072M
-#   TIMEOUT    in minutes, 40: then the machines are killed
+#   TIMEOUT    in minutes, 60: then the machines are killed
 #   PATIENCE   by how much longer than elsewhere the tests wait, 10
 set -eu
 cd "$(dirname "$0")/.."
@@ -24,7 +24,7 @@ cd "$(dirname "$0")/.."
 tags=$1
 shift
 [ $# -gt 0 ] || set -- ./driver/cgroup ./driver/namespace ./driver/process ./driver/pod ./test/driver
-minutes=${TIMEOUT:-40}
+minutes=${TIMEOUT:-60}
 runtimes=${RUNTIMES:-crun runc}
 
 say() {
