@@ -126,14 +126,15 @@ func (p *Page) brings(inst *sidecar.Instance) {
 }
 
 func lifecycle(t *sidecar.Block) string {
-	for _, b := range t.Body.Blocks("lifecycle") {
-		out := b.Body.String("hook")
-		if a := b.Body.Attr("sidecar"); a != nil && a.Value.Type() == cty.Bool && a.Value.True() {
-			out += ", stays beside the app"
-		}
-		return out
+	blocks := t.Body.Blocks("lifecycle")
+	if len(blocks) == 0 {
+		return "a main task, beside the app"
 	}
-	return "a main task, beside the app"
+	out := blocks[0].Body.String("hook")
+	if a := blocks[0].Body.Attr("sidecar"); a != nil && a.Value.Type() == cty.Bool && a.Value.True() {
+		out += ", stays beside the app"
+	}
+	return out
 }
 
 func resources(r templater.Resources) string {

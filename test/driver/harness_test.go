@@ -26,6 +26,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait. Nothing is expected to take that long.
-const patience = 30 * time.Second
+var patience = patiently.For(30 * time.Second)
 
 // withRuntimes runs a test with each OCI runtime that this machine has.
 func withRuntimes(t *testing.T, f func(t *testing.T, runtime string)) {
@@ -243,6 +244,7 @@ func (n *node) makeDirs(cfg *drivers.TaskConfig) {
 	} {
 		cfg.Env[k] = v
 	}
+	n.makeGroup(cfg)
 	if cfg.StdoutPath != "" {
 		return // a test that collects no output
 	}

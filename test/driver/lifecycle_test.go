@@ -1,6 +1,7 @@
 package driver_test
 
 import (
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
 func TestATaskRunsAndItsOutputIsLogged(t *testing.T) {
@@ -40,6 +42,9 @@ func TestHowATaskEndedIsTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withRuntimes(t, func(t *testing.T, runtime string) {
+				if tc.want.ExitCode > 128 && tc.want.Signal == 0 && !statusKept(t) {
+					t.Skip("this kernel does not tell an exit code above 128 from a signal (Linux 6.15 does)")
+				}
 				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 				// In a PID namespace of its own a shell is process 1 and can
 				// not be killed by itself, so it is not.
@@ -53,6 +58,25 @@ func TestHowATaskEndedIsTold(t *testing.T) {
 			})
 		})
 	}
+}
+
+// statusKept tells whether this kernel keeps exit statuses for others than a
+// process's parent.
+func statusKept(t *testing.T) bool {
+	t.Helper()
+	cmd := exec.Command("/bin/cat")
+	in, err := cmd.StdinPipe()
+	must.NoError(t, err)
+	must.NoError(t, cmd.Start())
+	id, err := process.Identify(cmd.Process.Pid)
+	must.NoError(t, err)
+	h, err := process.Open(id)
+	must.NoError(t, err)
+	defer h.Close()
+	must.NoError(t, in.Close())
+	must.NoError(t, cmd.Wait())
+	_, err = h.Status()
+	return err == nil
 }
 
 func TestStopSendsTheSignalAndKillsAfterTheTimeout(t *testing.T) {

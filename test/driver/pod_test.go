@@ -16,6 +16,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 func ready(c driver.TaskConfig, r driver.ReadyConfig) driver.TaskConfig {
@@ -79,9 +80,9 @@ func TestATaskThatIsNeverReadyFails(t *testing.T) {
 		}{
 			"timeout": {ready(sh("exec sleep 600"), driver.ReadyConfig{File: "/never", Timeout: "300ms"}), "file /never did not pass within 300ms"},
 			"ended":   {ready(sh("exit 7"), driver.ReadyConfig{File: "/never"}), "ended before it was ready: exit code 7"},
-			"status": {ready(sh(fmt.Sprintf(serve, 18473, "503 Busy")), driver.ReadyConfig{HTTP: "http://127.0.0.1:18473", Timeout: "4s"}),
+			"status": {ready(sh(fmt.Sprintf(serve, 18473, "503 Busy")), driver.ReadyConfig{HTTP: "http://127.0.0.1:18473", Timeout: patiently.For(4 * time.Second).String()}),
 				"status 503"},
-			"exec": {ready(sh("exec sleep 600"), driver.ReadyConfig{Exec: []string{"/bin/sh", "-c", "echo too early; exit 3"}, Timeout: "4s"}),
+			"exec": {ready(sh("exec sleep 600"), driver.ReadyConfig{Exec: []string{"/bin/sh", "-c", "echo too early; exit 3"}, Timeout: patiently.For(4 * time.Second).String()}),
 				"exit code 3: too early"},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -154,7 +155,7 @@ func TestPreStopRunsBeforeTheSignal(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("trap 'cat /tmp/pre; exit 0' TERM; echo up; while :; do sleep 0.05; done")
-		config.PreStop = &driver.PreStopConfig{Command: "/bin/sh", Args: []string{"-c", "echo drained > /tmp/pre"}, Timeout: "10s"}
+		config.PreStop = &driver.PreStopConfig{Command: "/bin/sh", Args: []string{"-c", "echo drained > /tmp/pre"}, Timeout: patiently.For(10 * time.Second).String()}
 		tk := n.newTask("", "web", config, nil)
 		tk.start()
 		tk.output("stdout", contains("up"))

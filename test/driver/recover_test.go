@@ -7,12 +7,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 func TestANewDriverRecoversARunningTask(t *testing.T) {
@@ -102,7 +104,7 @@ func TestTrap15TheLossOfThePodIsTold(t *testing.T) {
 // Trap 15: between a task and the next the pod is kept.
 func TestTrap15ThePodLingers(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
-		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, "3s" })
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, patiently.For(3*time.Second).String() })
 		alloc := uuid.Generate()
 		first := n.newTask(alloc, "prestart", sh("echo kept > /dev/shm/file"), nil)
 		first.start()

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 // Kinds of entries.
@@ -115,8 +117,8 @@ func leaks(left []Entry) error {
 	return errors.Join(errs...)
 }
 
-// patience is how long a process may take to be gone after its end was seen.
-const patience = 15 * time.Second
+// settleTime is how long a process may take to be gone after its end was seen.
+const settleTime = 15 * time.Second
 
 // Check notes what is in use, and when t and its later clean-ups are done,
 // fails t for whatever came in addition and does not go. Call it first.
@@ -127,7 +129,7 @@ func Check(t testing.TB, s Scope) {
 		t.Fatalf("ledger before: %v", err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), patience.For(settleTime))
 		defer cancel()
 		if err := s.Settle(ctx, before); err != nil {
 			t.Errorf("ledger: %v", err)

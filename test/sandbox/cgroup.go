@@ -112,6 +112,9 @@ func removeCgroups(top string) error {
 // enterCgroups moves this process to the sandbox's cgroups and makes them all
 // that can be seen from now on, as if they were the machine's.
 func enterCgroups(all []hierarchy) error {
+	if len(all) == 0 {
+		return nil // in a namespace alone, paths would not match what is mounted
+	}
 	for _, h := range all {
 		if err := os.WriteFile(filepath.Join(h.own, "cgroup.procs"), []byte("0"), 0o644); err != nil {
 			return fmt.Errorf("enter cgroup: %w", err)

@@ -1,0 +1,118 @@
+package driver_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+)
+
+// makeGroup makes, on cgroup v2, the group that Nomad gives a task and removes
+// it in the end as Nomad does: it kills what is left and does not wait
+// (client/lib/cgroupslib, lifeCG2). On v1 Nomad's groups have the place where
+// the runtime makes them anyway. Nomad's own code is not used: on a kernel
+// without the cpuset controller it takes cgroups for being off.
+func (n *node) makeGroup(cfg *drivers.TaskConfig) {
+	n.t.Helper()
+	if v, err := cgroup.Detect(); err != nil || v != cgroup.V2 || os.Geteuid() != 0 {
+		return
+	}
+	n.makeSlices()
+	group := filepath.Join(cgroup.Root, "nomad.slice/share.slice", cfg.AllocID+"."+cfg.Name+".scope")
+	must.NoError(n.t, os.MkdirAll(group, 0o755))
+	cfg.Resources.LinuxResources.CpusetCgroupPath = group
+	n.t.Cleanup(func() {
+		_ = os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0) // it may be gone
+		_ = os.Remove(group)                                                  // the ledger sees what is left
+	})
+}
+
+// makeSlices does what Nomad's client does at its start (cgroupslib.Init), but
+// enables only the controllers that this kernel has: one without
+// multiprocessing has no cpuset.
+func (n *node) makeSlices() {
+	n.t.Helper()
+	b, err := os.ReadFile(filepath.Join(cgroup.Root, "cgroup.controllers"))
+	must.NoError(n.t, err)
+	enable := ""
+	for _, c := range strings.Fields(string(b)) {
+		switch c {
+		case "cpuset", "cpu", "io", "memory", "pids":
+			enable += " +" + c
+		}
+	}
+	for _, dir := range []string{".", "nomad.slice", "nomad.slice/share.slice", "nomad.slice/reserve.slice"} {
+		dir = filepath.Join(cgroup.Root, dir)
+		must.NoError(n.t, os.MkdirAll(dir, 0o755))
+		must.NoError(n.t, os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(enable), 0o644))
+	}
+}
+
+// requireV2 skips a test where there is another version than 2.
+func requireV2(t *testing.T) {
+	t.Helper()
+	if v, err := cgroup.Detect(); err != nil || v != cgroup.V2 {
+		t.Skip("needs a host with cgroup v2 alone: make test-cgroup2 brings one")
+	}
+}
+
+// groupOf reads the group of the process that a pid file names.
+func groupOf(t *testing.T, pidFile string) string {
+	t.Helper()
+	found, err := filepath.Glob(pidFile)
+	must.NoError(t, err)
+	must.Len(t, 1, found, must.Sprint(pidFile))
+	pid, err := os.ReadFile(found[0])
+	must.NoError(t, err)
+	b, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(pid)), "cgroup"))
+	must.NoError(t, err)
+	return strings.TrimSpace(string(b))
+}
+
+// A task is in the very group that Nomad made, its monitor and the pod's first
+// process in none of a task, and the task can not see where it is.
+func TestOnV2EveryProcessIsInAGroupOfItsOwn(t *testing.T) {
+	requireV2(t)
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		config := sh("echo up; exec sleep 600")
+		config.Share = []string{"ipc", "uts", "pid"}
+		tk := n.newTask("", "a", config, nil)
+		group := tk.Resources.LinuxResources.CpusetCgroupPath
+		tk.start()
+		tk.output("stdout", contains("up"))
+
+		b, err := os.ReadFile(filepath.Join(group, "cgroup.procs"))
+		must.NoError(t, err)
+		status, err := n.InspectTask(tk.ID)
+		must.NoError(t, err)
+		must.Eq(t, status.DriverAttributes["pid"]+"\n", string(b))
+		pod := filepath.Join(n.config.RunDir, "pods", tk.AllocID)
+		must.StrHasPrefix(t, "0::/nomad-driver-pod/"+tk.AllocID+"/monitor-", groupOf(t, filepath.Join(pod, "tasks", "*", "conmon.pid")))
+		must.Eq(t, "0::/nomad-driver-pod/"+tk.AllocID+"/holder", groupOf(t, filepath.Join(pod, "holder", "pid")))
+		must.Eq(t, "0::/\n", tk.exec("cat /proc/self/cgroup"))
+		must.Eq(t, "67108864\n", tk.exec("cat /sys/fs/cgroup/memory.max"))
+		must.Eq(t, "no\n", tk.exec("echo max > /sys/fs/cgroup/memory.max 2>/dev/null || echo no"))
+	})
+}
+
+// What Nomad does to a task that it gives up: its processes end, and this is
+// not taken for a want of memory.
+func TestOnV2NomadKillsByGroup(t *testing.T) {
+	requireV2(t)
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		tk := n.newTask("", "killed", sh("sleep 600 & echo up; wait"), nil)
+		group := tk.Resources.LinuxResources.CpusetCgroupPath
+		tk.start()
+		tk.output("stdout", contains("up"))
+		must.NoError(t, os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0))
+		must.Eq(t, drivers.ExitResult{ExitCode: 137, Signal: 9}, *tk.wait())
+	})
+}

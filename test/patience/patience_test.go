@@ -1,0 +1,20 @@
+package patience_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+)
+
+func TestFor(t *testing.T) {
+	for factor, want := range map[string]time.Duration{
+		"": time.Second, "1": time.Second, "6": 6 * time.Second, "1.5": 1500 * time.Millisecond,
+		"0": time.Second, "-3": time.Second, "NaN": time.Second, "many": time.Second,
+	} {
+		t.Setenv(patience.Env, factor)
+		must.Eq(t, want, patience.For(time.Second), must.Sprint(factor))
+	}
+}
