@@ -151,25 +151,6 @@ func makeBeneath(dir, name string) error {
 }
 
 // unstage undoes stage, also that of an earlier process.
-func (c *Container) unstage() error {
-	entries, err := os.ReadDir(c.stageDir())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, e := range entries {
-		at := filepath.Join(c.stageDir(), e.Name())
-		if err := unmount(at); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		errs = append(errs, os.Remove(at)) // never what was mounted
-	}
-	errs = append(errs, os.Remove(c.stageDir()))
-	return errors.Join(errs...)
-}
+func (c *Container) unstage() error { return takeDown(c.stageDir()) }
 
 func (c *Container) stageDir() string { return filepath.Join(c.dir, "stage") }

@@ -67,8 +67,12 @@ func (p *pod) volumeMounts(t Task) []ocispec.Mount {
 	return out
 }
 
-func (p *pod) removeVolumes() error {
-	entries, err := os.ReadDir(p.volumesDir())
+func (p *pod) removeVolumes() error { return takeDown(p.volumesDir()) }
+
+// takeDown removes a directory of mount points, but never what is mounted
+// there. One that is not there is no error.
+func takeDown(dir string) error {
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -77,9 +81,14 @@ func (p *pod) removeVolumes() error {
 	}
 	var errs []error
 	for _, e := range entries {
-		errs = append(errs, unmount(filepath.Join(p.volumesDir(), e.Name())))
+		at := filepath.Join(dir, e.Name())
+		if err := unmount(at); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, os.Remove(at))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, os.Remove(dir))...)
 }
 
 // mountTmpfs makes a directory and mounts a tmpfs there that everybody may

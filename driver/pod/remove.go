@@ -1,0 +1,88 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// purge removes what a start of the same task left that was interrupted.
+func (c *Container) purge() error {
+	if _, err := os.Stat(c.dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return c.remove()
+}
+
+// purgeOthers removes containers of the same task that an earlier manager
+// started and nobody recovered: the start was cut off by the end of the agent,
+// which gives the next start another id.
+func (m *Manager) purgeOthers(c *Container) error {
+	entries, err := os.ReadDir(c.pod.tasksDir())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		other, err := m.unknown(c.pod, e.Name())
+		if err == nil && other != nil && other.state.Name == c.state.Name && other.id != c.id {
+			err = other.remove()
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// unknown returns a container that is on disk and was neither started nor
+// recovered by this manager, or nil.
+func (m *Manager) unknown(p *pod, id string) (*Container, error) {
+	state, err := readTaskState(filepath.Join(p.taskDir(id), "task.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // being made, or being removed
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := m.Get(state.TaskID); err == nil {
+		return nil, nil
+	}
+	c := m.newContainer(p, Task{ID: state.TaskID, AllocID: state.AllocID, Name: state.Name})
+	c.state = state
+	return c, nil
+}
+
+// remove takes down all that a task has. It may be called again after an
+// error.
+func (c *Container) remove() error {
+	if err := errors.Join(c.removeContainer(), c.removeRoot()); err != nil {
+		return err
+	}
+	return c.removeDir()
+}
+
+// removeDir removes the task's directory, but never what is mounted there.
+func (c *Container) removeDir() error {
+	if err := c.unstage(); err != nil {
+		return err
+	}
+	return os.RemoveAll(c.dir)
+}
+
+// removeContainer kills what runs and removes the container, its cgroup and
+// its monitor's.
+func (c *Container) removeContainer() error {
+	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	defer cancel()
+	monitor := c.monitorCgroup()
+	return errors.Join(
+		c.cgroup().Kill(ctx),
+		c.m.cfg.Runtime.Delete(ctx, c.id),
+		c.cgroup().Remove(),
+		monitor.Kill(ctx), // one whose container never started still waits
+		monitor.Remove(),
+	)
+}
