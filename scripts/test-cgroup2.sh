@@ -51,7 +51,7 @@ need() {
 need
 work=$PWD/bin/cgroup2
 rm -rf "$work"
-mkdir -p "$work"
+mkdir -p "$work/.uml"
 
 # One folder per package, named after it.
 compile() {
@@ -76,7 +76,7 @@ boot() {
 	other=crun
 	[ "$1" = runc ] || other=runc
 	: >"$work/console.$1"
-	/usr/bin/linux.uml mem="${MEMORY:-3072M}" \
+	/usr/bin/linux.uml uml_dir="$work/.uml/" mem="${MEMORY:-3072M}" \
 		root=/dev/root rootfstype=hostfs rootflags=/ ro quiet loglevel=4 panic=-1 \
 		con=null con0=null,fd:1 ssl=null init="$PWD/test/cgroup2/init.sh" \
 		POD_TEST_WORK="$work" POD_TEST_NAME="$1" POD_TEST_TIMEOUT="${minutes}m" \
