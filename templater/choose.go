@@ -250,7 +250,7 @@ func (c *chooser) exclude(found map[string]*candidate, g *Group) {
 func (c *chooser) resolve(g *Group, cand *candidate) *Choice {
 	versions := c.catalog.Versions(cand.name)
 	if len(versions) == 0 {
-		c.fail(cand.at, "Unknown sidecar", fmt.Sprintf("There is no sidecar %q in the catalog%s. It has: %s. Correct the name, or name its catalog with -catalog.",
+		c.fail(cand.at, "Unknown sidecar", fmt.Sprintf("There is no sidecar %q in the catalog.%s It has: %s. Correct the name, or name its catalog with -catalog.",
 			cand.name, suggestion(cand.name, c.catalog.Names()), strings.Join(c.catalog.Names(), ", ")))
 		return nil
 	}

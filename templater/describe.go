@@ -27,7 +27,7 @@ type EditText struct {
 
 // Describe puts an edit into words.
 func Describe(e Edit) (*EditText, error) {
-	block := func(b *sidecar.Block) string { return b.HCL(sidecar.Style{Heredoc: true}) }
+	block := func(b *sidecar.Block) string { return b.HCL(sidecar.Style{Heredoc: true, Runtime: true}) }
 	switch e := e.(type) {
 	case *AddTask:
 		return &EditText{Op: "add_task", Group: e.Group, Task: e.Task.Label(), HCL: block(e.Task)}, nil

@@ -158,8 +158,12 @@ func (x *injection) setEnv(t *Task, v *sidecar.Attr) {
 		if !have.text.Unknown && have.text.Value == value {
 			return
 		}
-		x.conflict(have.of.at, "Environment variable taken", "Sidecar %q sets %s in the app tasks of group %q (%s), but %s sets it in task %q to something else. Remove it there, or set it to the same value.",
-			x.def.Name, v.Name, x.state.group.Name, v.Range, have.of, t.Name)
+		where := ""
+		if have.of.who != fmt.Sprintf("task %q", t.Name) {
+			where = fmt.Sprintf(" in task %q", t.Name)
+		}
+		x.conflict(have.of.at, "Environment variable taken", "Sidecar %q sets %s in the app tasks of group %q (%s), but %s sets it%s to something else. Remove it there, or set it to the same value.",
+			x.def.Name, v.Name, x.state.group.Name, v.Range, have.of, where)
 		return
 	}
 	env[v.Name] = envValue{Text{Value: value, Range: v.Range}, x.me()}

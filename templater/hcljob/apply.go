@@ -17,7 +17,7 @@ import (
 // result is what `nomad job run` takes. Every byte of the user's stays: Eject of
 // the result is the file again.
 func (f *File) Apply(edits []templater.Edit) ([]byte, hcl.Diagnostics) {
-	p := &patch{src: f.base, name: f.name, style: sidecar.Style{Heredoc: !bytes.Contains(f.base, []byte("\r\n"))}}
+	p := &patch{src: f.base, name: f.name, style: sidecar.Style{Runtime: true, Heredoc: !bytes.Contains(f.base, []byte("\r\n"))}}
 	p.dropSidecars(f.job.Body)
 	e := newEditor(f)
 	for _, edit := range edits {

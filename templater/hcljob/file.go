@@ -32,7 +32,7 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 	whole, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	f.file = whole
 	if diags.HasErrors() {
-		return nil, diags
+		return nil, diags[:1] // what follows is most likely a consequence
 	}
 	f.base, diags = Eject(src, name)
 	if diags.HasErrors() {

@@ -81,8 +81,10 @@ func (p *patch) keep(r hcl.Range) {
 			"Injection takes these lines out of effect, but they share a line with something else. Put that on a line of its own."))
 		return
 	}
+	// Indented as `nomad fmt` indents comments; Eject takes the blanks away again.
+	prefix := p.indent(r) + kept
 	for at := first; at < end; at = lineEnd(p.src, at) {
-		p.parts = append(p.parts, part{at, asKept, kept})
+		p.parts = append(p.parts, part{at, asKept, prefix})
 	}
 }
 

@@ -215,6 +215,27 @@ func (s *scope) evaluateLocals(body *hclsyntax.Body) {
 	s.ctx.Variables["local"] = cty.ObjectVal(known)
 }
 
+// explain says of a reference to a variable or local that there is none, where HCL
+// speaks of an object without an attribute.
+func (s *scope) explain(expr hcl.Expression, diags hcl.Diagnostics) hcl.Diagnostics {
+	if !diags.HasErrors() {
+		return diags
+	}
+	for _, t := range expr.Variables() {
+		kinds := map[string]string{"var": "variable", "local": "local value"}
+		kind, ours := kinds[t.RootName()]
+		if !ours || len(t) < 2 {
+			continue
+		}
+		step, ok := t[1].(hcl.TraverseAttr)
+		if !ok || s.ctx.Variables[t.RootName()].Type().HasAttribute(step.Name) {
+			continue
+		}
+		return hcl.Diagnostics{errorAt(t.SourceRange(), "Undefined "+kind, fmt.Sprintf("The job has no %s %q. Define it, or correct the name.", kind, step.Name))}
+	}
+	return diags
+}
+
 // value evaluates an expression; unknown if that fails.
 func (s *scope) value(expr hcl.Expression) cty.Value {
 	v, diags := expr.Value(s.ctx)

@@ -218,7 +218,7 @@ func (r *reader) request(to []*templater.Request, b *hclsyntax.Block) []*templat
 	req := &templater.Request{Sidecar: b.Labels[0], Arguments: map[string]sidecar.Argument{}, Range: b.DefRange()}
 	for name, a := range b.Body.Attributes {
 		v, diags := a.Expr.Value(r.scope.ctx)
-		r.diags = append(r.diags, diags...)
+		r.diags = append(r.diags, r.scope.explain(a.Expr, diags)...)
 		if name != "version" {
 			req.Arguments[name] = sidecar.Argument{Value: v, Range: a.SrcRange, Safe: b.DefRange()}
 			continue

@@ -110,7 +110,7 @@ var sidecarName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
 	file, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos)
 	if diags.HasErrors() {
-		return nil, diags
+		return nil, diags[:1] // what follows is most likely a consequence
 	}
 	content, diags := file.Body.Content(fileSchema())
 	if diags.HasErrors() {

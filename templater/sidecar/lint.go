@@ -2,7 +2,10 @@ package sidecar
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
@@ -99,9 +102,63 @@ func (d *Definition) checkNomad(inst *Instance) hcl.Diagnostics {
 		text := "job \"j\" {\ngroup \"g\" {\n" + b.HCL(Style{}) + "}\n}\n"
 		_, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "block", Body: []byte(text), Strict: true})
 		if err != nil {
-			diags = append(diags, errorAt(b.Range, "Not a Nomad block", fmt.Sprintf(
-				"Nomad %s does not accept this %s block: %s. If a newer Nomad does, say so with requires { nomad = \"> %s\" }.", parserVersion, b.Type, err, parserVersion)))
+			diags = append(diags, notNomad(b, text, err)...)
 		}
 	}
 	return diags
+}
+
+// complaint is an error of Nomad's parser, which comes as text: where it is in what
+// was parsed, and what it says.
+var complaint = regexp.MustCompile(`^block:(\d+),(\d+)-(\d+): (.*)$`)
+
+// notNomad turns what Nomad's parser says about generated text into errors about the
+// places in the definition that the text was made from.
+func notNomad(b *Block, text string, err error) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	lines := strings.Split(text, "\n")
+	for _, said := range strings.Split(err.Error(), "\n") {
+		at, what := b.Range, said
+		if m := complaint.FindStringSubmatch(said); m != nil {
+			what = strings.Replace(m[4], "; ", ": ", 1)
+			if r, ok := b.find(slice(lines, m[1], m[2], m[3])); ok {
+				at = r
+			}
+		}
+		diags = append(diags, errorAt(at, "Not a Nomad block", fmt.Sprintf(
+			"Nomad %s does not accept this in %s %q. %s If a newer Nomad does, say so with requires { nomad = \"> %s\" }.",
+			parserVersion, b.Type, b.Label(), what, parserVersion)))
+	}
+	return diags
+}
+
+// slice is the part of a line between two columns, all counted from 1.
+func slice(lines []string, line, from, to string) string {
+	n, _ := strconv.Atoi(line) // digits: see complaint
+	i, _ := strconv.Atoi(from)
+	j, _ := strconv.Atoi(to)
+	if n < 1 || n > len(lines) || i < 1 || j < i || j-1 > len(lines[n-1]) {
+		return ""
+	}
+	return lines[n-1][i-1 : j-1]
+}
+
+// find returns where an attribute or block of this name stands, at any depth.
+func (b *Block) find(name string) (hcl.Range, bool) {
+	for _, it := range b.Body {
+		switch it := it.(type) {
+		case *Attr:
+			if it.Name == name {
+				return it.Range, true
+			}
+		case *Block:
+			if it.Type == name {
+				return it.Range, true
+			}
+			if r, ok := it.find(name); ok {
+				return r, true
+			}
+		}
+	}
+	return hcl.Range{}, false
 }

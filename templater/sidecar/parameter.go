@@ -162,7 +162,9 @@ func (d *Definition) Bind(args map[string]Argument, site hcl.Range) (map[string]
 			}
 			values[p.Name], given[p.Name] = v, arg
 		case p.Required():
-			diags = append(diags, d.missing(p, site))
+			if !d.misspelt(args, p.Name) {
+				diags = append(diags, d.missing(p, site))
+			}
 			values[p.Name] = cty.UnknownVal(p.Type)
 		default:
 			values[p.Name] = p.Default
@@ -186,19 +188,27 @@ func (d *Definition) missing(p *Parameter, site hcl.Range) *hcl.Diagnostic {
 	return diag
 }
 
+// misspelt says whether an argument without a parameter is most likely meant for
+// this one; then one error is enough.
+func (d *Definition) misspelt(args map[string]Argument, parameter string) bool {
+	for name := range args {
+		if d.parameter(name) == nil && closest(name, d.parameterNames()) == parameter {
+			return true
+		}
+	}
+	return false
+}
+
 func (d *Definition) unknownArguments(args map[string]Argument) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, name := range sortedKeys(args) {
 		if d.parameter(name) != nil {
 			continue
 		}
-		known := make([]string, 0, len(d.Parameters))
-		for _, p := range d.Parameters {
-			known = append(known, p.Name)
-		}
+		known := d.parameterNames()
 		arg := args[name]
 		diag := errorAt(arg.Range, "Unknown parameter", fmt.Sprintf(
-			"Sidecar %q %s has no parameter %q%s. It has: %s.", d.Name, d.Version, name, arg.from(), listOr(known, "none")))
+			"Sidecar %q %s has no parameter %q%s.%s It has: %s.", d.Name, d.Version, name, arg.from(), didYouMean(name, known), listOr(known, "none")))
 		if arg.Range == (hcl.Range{}) {
 			diag.Subject = nil
 		}
@@ -277,6 +287,9 @@ func (d *Definition) validate(values map[string]cty.Value, given map[string]Argu
 			arg, ok := given[p.Name]
 			if !ok {
 				arg = Argument{Range: site, Safe: site, From: "its default"}
+				if site == d.Range { // the definition itself is being checked
+					arg.Range, arg.Safe = p.Range, p.Range
+				}
 			}
 			diags = append(diags, p.blame(arg, "Invalid value of parameter", fmt.Sprintf(
 				"Parameter %q of sidecar %q%s: %s (The rule is at %s.)", p.Name, d.Name, arg.from(), v.message, v.at)))

@@ -16,8 +16,11 @@ import (
 // (injection must be deterministic) and without access to files.
 func functions() map[string]function.Function {
 	f := jobspec2.Functions("", false)
-	delete(f, "uuidv4")
-	delete(f, "bcrypt")
+	for _, name := range []string{
+		"uuidv4", "bcrypt", "abspath", "basename", "dirname", "file", "filebase64", "fileexists", "fileset", "pathexpand",
+	} {
+		delete(f, name)
+	}
 	return f
 }
 
@@ -132,8 +135,11 @@ func (d *Definition) checkExpression(expr hcl.Expression, at place) hcl.Diagnost
 			if _, ok := known[call.Name]; ok {
 				return nil
 			}
-			return hcl.Diagnostics{errorAt(call.NameRange, "Unknown function",
-				fmt.Sprintf("There is no function %q here. Definitions have Nomad's HCL2 functions, without uuidv4 and bcrypt, whose results change from run to run.", call.Name))}
+			detail := fmt.Sprintf("There is no function %q.%s", call.Name, didYouMean(call.Name, sortedKeys(known)))
+			if _, ok := jobspec2.Functions("", false)[call.Name]; ok {
+				detail = fmt.Sprintf("A definition cannot use %s: its result could be another one on each run or on each machine.", call.Name)
+			}
+			return hcl.Diagnostics{errorAt(call.NameRange, "Unknown function", detail+" Definitions have Nomad's HCL2 functions, but for uuidv4, bcrypt, and those about files.")}
 		})
 		diags = append(diags, more...)
 	}
@@ -154,14 +160,14 @@ func (d *Definition) checkTraversal(t hcl.Traversal, in place) *hcl.Diagnostic {
 	case root == "param":
 		if second != "" && d.parameter(second) == nil {
 			return errorAt(at, "Unknown parameter", fmt.Sprintf(
-				"Sidecar %q has no parameter %q. Declare it with parameter %q { … }.", d.Name, second, second))
+				"Sidecar %q has no parameter %q.%s Declare it with parameter %q { … }.", d.Name, second, didYouMean(second, d.parameterNames()), second))
 		}
 		return nil
 	case !in.job:
 		return errorAt(at, "Invalid reference", "A validation sees only param.*.")
 	case root == "local":
 		if second == "" || d.local(second) == nil {
-			return errorAt(at, "Unknown local value", fmt.Sprintf("Sidecar %q has no local value %q. Define it in locals { … }.", d.Name, second))
+			return errorAt(at, "Unknown local value", fmt.Sprintf("Sidecar %q has no local value %q.%s Define it in locals { … }.", d.Name, second, didYouMean(second, d.localNames())))
 		}
 		return nil
 	}
@@ -176,8 +182,24 @@ func (d *Definition) checkTraversal(t hcl.Traversal, in place) *hcl.Diagnostic {
 		return nil
 	}
 	return errorAt(at, "Unknown reference", fmt.Sprintf(
-		"%q is neither param, local, job, group or app, nor one of Nomad's runtime references (NOMAD_…, attr, meta, node, env, device, secret). Write $${%s} for text that should reach Nomad as ${%s}.",
-		root, root, root))
+		"There is no %q here.%s It is neither param, local, job, group or app, nor one of Nomad's runtime references (NOMAD_…, attr, meta, node, env, device, secret). Write $${%s} for text that should reach Nomad as ${%s}.",
+		root, didYouMean(root, append([]string{"param", "local", "job", "group", "app"}, in.iterators...)), root, root))
+}
+
+func (d *Definition) parameterNames() []string {
+	out := make([]string, 0, len(d.Parameters))
+	for _, p := range d.Parameters {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
+func (d *Definition) localNames() []string {
+	out := make([]string, 0, len(d.locals))
+	for _, a := range d.locals {
+		out = append(out, a.Name)
+	}
+	return out
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -2,8 +2,10 @@ package sidecar
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/zclconf/go-cty/cty"
 )
@@ -15,6 +17,9 @@ type Style struct {
 	// Heredoc writes multi-line strings as heredocs. It must be off where lines
 	// end in CRLF, because a heredoc's line ends are part of its value.
 	Heredoc bool
+	// Runtime writes Nomad's runtime references as they are, where that is exact:
+	// see plainReference. It needs a reader that keeps them, as jobspec2 does.
+	Runtime bool
 	// Flat writes lists and objects on one line.
 	Flat bool
 }
@@ -25,8 +30,9 @@ func (s Style) deeper() Style {
 }
 
 // HCL renders the block as lines that end in "\n". Parsed with jobspec2 the
-// result has exactly the values of the block: every ${ and %{ is escaped, since
-// what is left of them by now is meant for Nomad's runtime.
+// result has exactly the values of the block: every ${ and %{ is escaped, or left to
+// jobspec2 where Style allows it, since what is left of them by now is meant for
+// Nomad's runtime.
 func (b *Block) HCL(s Style) string {
 	var out strings.Builder
 	b.write(&out, s)
@@ -75,23 +81,29 @@ func (b Body) write(out *strings.Builder, s Style) {
 	}
 }
 
-// widths are those of the longest names in each run of one-line attributes, as
-// `nomad fmt` would align them; 0 for all other items.
+// widths are those of the longest names in each run of attributes, as `nomad fmt`
+// would align them: a heredoc is the last one of its run, a list or object of several
+// lines belongs to none. 0 for other items.
 func (b Body) widths(texts []string) []int {
 	widths := make([]int, len(b))
 	for first := 0; first < len(b); {
 		end, width := first, 0
 		for ; end < len(b); end++ {
 			a, ok := b[end].(*Attr)
-			if !ok || strings.Contains(texts[end], "\n") {
+			several := strings.Contains(texts[end], "\n")
+			if !ok || (several && !strings.HasPrefix(texts[end], "<<")) {
 				break
 			}
-			width = max(width, len(a.Name))
+			width = max(width, utf8.RuneCountInString(a.Name))
+			if several {
+				end++
+				break
+			}
 		}
 		for i := first; i < end; i++ {
 			widths[i] = width
 		}
-		first = end + 1
+		first = max(end, first+1)
 	}
 	return widths
 }
@@ -104,10 +116,10 @@ func Value(v cty.Value, s Style) string {
 	case v.IsNull():
 		return "null"
 	case t == cty.String:
-		if h, ok := heredoc(v.AsString()); ok && s.Heredoc {
+		if h, ok := heredoc(v.AsString(), s.Runtime); ok && s.Heredoc {
 			return h
 		}
-		return quote(v.AsString())
+		return quoted(v.AsString(), s.Runtime)
 	case t == cty.Number:
 		return v.AsBigFloat().Text('f', -1)
 	case t == cty.Bool:
@@ -188,13 +200,22 @@ func plainKey(name string) bool {
 	return name != "" && name != "for"
 }
 
+// plainReference is a runtime reference that jobspec2 hands on exactly as it is
+// written: one that is nothing but names with dots between them.
+var plainReference = regexp.MustCompile(`^\$\{(NOMAD_[A-Za-z0-9_]+|(attr|meta|node|env)(\.[A-Za-z_][A-Za-z0-9_-]*)+)\}`)
+
 // quote writes a quoted template that evaluates to exactly s.
-func quote(s string) string {
+func quote(s string) string { return quoted(s, false) }
+
+func quoted(s string, runtime bool) string {
 	var out strings.Builder
 	out.WriteByte('"')
-	runes := []rune(s)
-	for i, r := range runes {
+	before := rune(0)
+	for i, r := range s {
+		next := strings.HasPrefix(s[i+utf8.RuneLen(r):], "{") // s is valid UTF-8, as cty has it
 		switch {
+		case r == '$' && runtime && isPlain(s, i, before):
+			out.WriteByte('$')
 		case r == '\n':
 			out.WriteString(`\n`)
 		case r == '\r':
@@ -203,7 +224,7 @@ func quote(s string) string {
 			out.WriteString(`\t`)
 		case r == '"' || r == '\\':
 			out.WriteString(`\` + string(r))
-		case (r == '$' || r == '%') && i+1 < len(runes) && runes[i+1] == '{':
+		case (r == '$' || r == '%') && next:
 			out.WriteString(string(r) + string(r))
 		case !unicode.IsPrint(r) && r > 0xffff:
 			fmt.Fprintf(&out, `\U%08x`, r)
@@ -212,14 +233,23 @@ func quote(s string) string {
 		default:
 			out.WriteRune(r)
 		}
+		before = r
 	}
 	out.WriteByte('"')
 	return out.String()
 }
 
+// isPlain says whether the ${ at i may stay. Behind another $ or % it could be taken
+// for a part of an escape, and jobspec2 takes a brace that follows for one of the
+// reference's (its jobConfig.EvalContext).
+func isPlain(s string, i int, before rune) bool {
+	ref := plainReference.FindString(s[i:])
+	return ref != "" && before != '$' && before != '%' && !strings.HasPrefix(strings.TrimLeft(s[i+len(ref):], " "), "}")
+}
+
 // heredoc writes a string of several lines as a heredoc; not ok where a heredoc
 // could not hold it exactly.
-func heredoc(s string) (string, bool) {
+func heredoc(s string, runtime bool) (string, bool) {
 	const mark = "EOT"
 	if strings.Count(s, "\n") < 2 || !strings.HasSuffix(s, "\n") ||
 		strings.Contains(s, mark) {
@@ -230,6 +260,14 @@ func heredoc(s string) (string, bool) {
 			return "", false
 		}
 	}
-	s = strings.NewReplacer("${", "$${", "%{", "%%{").Replace(s)
-	return "<<" + mark + "\n" + s + mark, true
+	var out strings.Builder
+	before := rune(0)
+	for i, r := range s {
+		if (r == '$' && !(runtime && isPlain(s, i, before)) || r == '%') && strings.HasPrefix(s[i+1:], "{") {
+			out.WriteRune(r)
+		}
+		out.WriteRune(r)
+		before = r
+	}
+	return "<<" + mark + "\n" + out.String() + mark, true
 }

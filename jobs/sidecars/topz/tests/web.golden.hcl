@@ -8,7 +8,7 @@ job "web" {
       }
       #sidecar<
     }
-#sidecar|    sidecar "topz" {}
+    #sidecar|    sidecar "topz" {}
     task "app" {
       driver = "pod"
       config {

@@ -1,0 +1,26 @@
+package sidecar
+
+import (
+	"fmt"
+
+	"github.com/agext/levenshtein"
+)
+
+// closest is the known name that a given one is most likely meant to be, or "".
+func closest(given string, known []string) string {
+	best, at := "", 3
+	for _, k := range known {
+		if d := levenshtein.Distance(given, k, nil); d < at {
+			best, at = k, d
+		}
+	}
+	return best
+}
+
+// didYouMean is a sentence that proposes a name, or "".
+func didYouMean(given string, known []string) string {
+	if k := closest(given, known); k != "" {
+		return fmt.Sprintf(" Did you mean %q?", k)
+	}
+	return ""
+}
