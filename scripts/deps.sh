@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs the Debian packages that building, tests and the demo need. Prints
-# what was missing, and does nothing where all are there. It starts no service.
+# Installs the Debian packages that building, tests and the demo need, and
+# those given as arguments. Prints what was missing, and does nothing where all
+# are there. It starts no service.
 set -eu
 
 packages="ca-certificates catatonit conmon containernetworking-plugins crun curl git
-	iproute2 iptables jq nginx-light openssl procps runc util-linux"
+	iproute2 iptables jq nginx-light openssl procps runc util-linux $*"
 
 need_go() {
 	have=$(go env GOVERSION 2>/dev/null) || have=none
