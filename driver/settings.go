@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
@@ -58,6 +59,10 @@ func newSettings(c PluginConfig) (settings, error) {
 		if path != "" && !filepath.IsAbs(path) {
 			errs = append(errs, fmt.Errorf("%s = %q: want an absolute path", key, path))
 		}
+	}
+	if strings.Contains(c.RunDir, ",") {
+		// runc passes the paths of namespaces on in a list.
+		errs = append(errs, fmt.Errorf("run_dir = %q: want a path without a comma", c.RunDir))
 	}
 	if c.PidsLimit < 0 {
 		errs = append(errs, fmt.Errorf("pids_limit = %d: want a number of processes, or 0 for no limit", c.PidsLimit))

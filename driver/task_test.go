@@ -151,6 +151,7 @@ func TestWrongPluginConfigs(t *testing.T) {
 		want   string
 	}{
 		"linger":    {func(c *PluginConfig) { c.PodLinger = "long" }, `pod_linger = "long": want a duration`},
+		"run_dir":   {func(c *PluginConfig) { c.RunDir = "/run/a,b" }, `run_dir = "/run/a,b": want a path without a comma`},
 		"runtime":   {func(c *PluginConfig) { c.Runtime = "crun" }, `runtime = "crun": want an absolute path`},
 		"host path": {func(c *PluginConfig) { c.HostPaths = []string{"usr"} }, `host path "usr": want "/path"`},
 		"missing":   {func(c *PluginConfig) { c.HostPaths = []string{"/no/such"} }, `host_paths: "/no/such"`},

@@ -33,12 +33,12 @@ func TestHowATaskEndedIsTold(t *testing.T) {
 		script string
 		want   drivers.ExitResult
 	}{
-		"code":         {"exit 7", drivers.ExitResult{ExitCode: 7}},
-		"high code":    {"exit 143", drivers.ExitResult{ExitCode: 143}},
-		"term":         {"kill -TERM $$", drivers.ExitResult{ExitCode: 143, Signal: int(syscall.SIGTERM)}},
-		"kill":         {"kill -KILL $$", drivers.ExitResult{ExitCode: 137, Signal: int(syscall.SIGKILL)}},
-		"oom":          {"exec awk 'BEGIN { x = \"a\"; while (1) x = x x }'", drivers.ExitResult{ExitCode: 137, Signal: 9, OOMKilled: true}},
-		"oom, a child": {"(" + hog + "); exit 5", drivers.ExitResult{ExitCode: 5}},
+		"code":           {"exit 7", drivers.ExitResult{ExitCode: 7}},
+		"high code":      {"exit 143", drivers.ExitResult{ExitCode: 143}},
+		"term":           {"kill -TERM $$", drivers.ExitResult{ExitCode: 143, Signal: int(syscall.SIGTERM)}},
+		"kill":           {"kill -KILL $$", drivers.ExitResult{ExitCode: 137, Signal: int(syscall.SIGKILL)}},
+		"oom":            {"exec awk 'BEGIN { x = \"a\"; while (1) x = x x }'", drivers.ExitResult{ExitCode: 137, Signal: 9, OOMKilled: true}},
+		"oom of a child": {"(" + hog + "); exit 5", drivers.ExitResult{ExitCode: 5}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withRuntimes(t, func(t *testing.T, runtime string) {
