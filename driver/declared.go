@@ -55,14 +55,19 @@ type PluginConfig struct {
 	Volumes         VolumesConfig `codec:"volumes"`
 	AllowPrivileged bool          `codec:"allow_privileged"`
 	AllowDevices    []string      `codec:"allow_devices"`
+	DebugContainers bool          `codec:"debug_containers"`
+	LogCollector    string        `codec:"log_collector"`
 }
 
 // ImageConfig is the image block of the plugin's configuration.
 type ImageConfig struct {
-	AuthFile    string `codec:"auth_file"`
-	PullTimeout string `codec:"pull_timeout"`
-	GC          bool   `codec:"gc"`
-	GCDelay     string `codec:"gc_delay"`
+	AuthFile            string `codec:"auth_file"`
+	RegistriesConf      string `codec:"registries_conf"`
+	SignaturePolicy     string `codec:"signature_policy"`
+	PullTimeout         string `codec:"pull_timeout"`
+	PullActivityTimeout string `codec:"pull_activity_timeout"`
+	GC                  bool   `codec:"gc"`
+	GCDelay             string `codec:"gc_delay"`
 }
 
 // VolumesConfig is the volumes block of the plugin's configuration.
@@ -127,6 +132,14 @@ type TaskConfig struct {
 
 	ExtraHosts []string `codec:"extra_hosts"`
 	Ports      []string `codec:"ports"`
+
+	Logs *LogsConfig `codec:"logs"`
+}
+
+// LogsConfig is the logs block of a task.
+type LogsConfig struct {
+	MaxFiles      int `codec:"max_files"`
+	MaxFileSizeMB int `codec:"max_file_size"`
 }
 
 // AuthConfig is the auth block of a task.

@@ -122,6 +122,9 @@ func (d *Driver) manager() (*pod.Manager, *host, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.ctx.Err(); err != nil { // Close has nothing more to close
+		return nil, nil, err
+	}
 	if d.pods == nil {
 		d.pods = pod.New(d.podConfig(h))
 	}
@@ -142,8 +145,10 @@ func (d *Driver) podConfig(h *host) pod.Config {
 		HostPaths: s.hostPaths, Linger: s.podLinger, DanglingAfter: danglingAfter, ImageGCDelay: s.gcDelay, Log: d.log,
 		Images: image.Config{
 			Root: images, RunRoot: filepath.Join(s.RunDir, "images"),
-			AuthFile: s.Image.AuthFile, PullTimeout: s.pullTimeout,
+			AuthFile: s.Image.AuthFile, RegistriesConf: s.Image.RegistriesConf, SignaturePolicyFile: s.Image.SignaturePolicy,
+			PullTimeout: s.pullTimeout, PullIdleTimeout: s.pullIdleTimeout,
 		},
 		Event: d.emit,
+		Trace: d.trace,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
 // ExecTask runs a command in a task, as script checks do.
@@ -50,7 +51,7 @@ func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, taskID string, comman
 	conn := newExecConn(stream)
 	go conn.receive(ctx, cancel) // ends with the stream, which is the caller's
 	defer conn.stdin.Close()     // lets go of what still reads the input
-	code, err := c.Exec(ctx, command, ociruntime.ExecOptions{
+	code, err := d.run(ctx, c, command, ociruntime.ExecOptions{
 		Process: &specs.Process{Terminal: tty},
 		Stdin:   conn.stdin, Stdout: conn.writer(stdoutOf), Stderr: conn.writer(stderrOf),
 		Resize: conn.sizes,
@@ -59,4 +60,19 @@ func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, taskID string, comman
 		return err
 	}
 	return conn.finish(code)
+}
+
+// run runs a program in a task, or beside it.
+func (d *Driver) run(ctx context.Context, c *pod.Container, command []string, o ociruntime.ExecOptions) (int, error) {
+	if command[0] != debugWord {
+		return c.Exec(ctx, command, o)
+	}
+	d.mu.Lock()
+	s := d.settings
+	d.mu.Unlock()
+	debug, err := s.parseDebug(command[1:])
+	if err != nil {
+		return 0, err
+	}
+	return c.Debug(ctx, debug, o)
 }

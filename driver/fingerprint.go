@@ -12,7 +12,9 @@ import (
 const fingerprintPeriod = 30 * time.Second
 
 // Fingerprint tells Nomad whether pods can be run here, and with what, now
-// and again until ctx ends.
+// and again until ctx ends. Of all the processes of the plugin that Nomad
+// starts, only the one that is to run tasks is asked; so this is also where
+// what an earlier one left is removed, although no task may ever come.
 func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, error) {
 	ch := make(chan *drivers.Fingerprint)
 	go func() { // ends with ctx, which is the plugin client's, or with the driver
@@ -28,6 +30,9 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 			case <-d.ctx.Done():
 				return
 			}
+			if err == nil {
+				d.sweep()
+			}
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -38,6 +43,13 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 		}
 	}()
 	return ch, nil
+}
+
+// sweep removes what an earlier plugin left. Only the first call does anything.
+func (d *Driver) sweep() {
+	if m, _, err := d.manager(); err == nil { // else there is no host to sweep
+		m.Sweep()
+	}
 }
 
 func fingerprint(h *host, err error) *drivers.Fingerprint {

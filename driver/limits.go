@@ -103,10 +103,14 @@ func setCPU(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, v cgroup.Version
 	}
 	l := cfg.Resources.LinuxResources
 	t.Limits.CPUShares = uint64(max(l.CPUShares, 0))
-	if v != cgroup.V2 {
-		// On v2 the group that Nomad made has the cores already, and
-		// keeps following as reservations change.
-		t.Limits.CPUSet = l.CpusetCpus
+	switch {
+	case v == cgroup.V2:
+		// The group that Nomad made has the processors already, and keeps
+		// following as reservations change.
+	case l.CpusetCpus != "":
+		t.Limits.CPUSet = l.CpusetCpus // cores are the task's for good
+	default:
+		t.CpusetHostPath = l.CpusetCgroupPath // what no task has reserved
 	}
 	if c.CPUHardLimit {
 		// PercentTicks is the task's part of what all cores can do.

@@ -3,9 +3,9 @@ package driver
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
-	"github.com/hashicorp/nomad/drivers/shared/hostnames"
 	"github.com/hashicorp/nomad/drivers/shared/resolvconf"
 	"github.com/hashicorp/nomad/plugins/drivers"
 
@@ -46,32 +46,28 @@ func setMounts(t *pod.Task, cfg *drivers.TaskConfig) error {
 // nameMounts gives the task /etc/hosts and /etc/resolv.conf, unless its config
 // mounts something there.
 func nameMounts(t *pod.Task, cfg *drivers.TaskConfig) ([]*drivers.MountConfig, error) {
-	hosts, err := hostnames.GenerateEtcHostsMount(cfg.AllocDir, cfg.NetworkIsolation, nil)
-	if err != nil {
-		return nil, fmt.Errorf("make /etc/hosts: %w", err)
-	}
-	if hosts == nil { // the network is the host's
-		hosts = &drivers.MountConfig{TaskPath: hostsTarget, HostPath: hostsTarget, Readonly: true}
+	var out []*drivers.MountConfig
+	taken := targets(*t)
+	if !slices.Contains(taken, hostsTarget) {
+		hosts, err := hostsMount(t, cfg)
+		if err != nil {
+			return nil, fmt.Errorf("make /etc/hosts: %w", err)
+		}
+		if hosts != nil {
+			out = append(out, hosts)
+		}
 	}
 	dns, err := resolvconf.GenerateDNSMount(cfg.TaskDir().Dir, cfg.DNS)
 	if err != nil {
 		return nil, fmt.Errorf("make /etc/resolv.conf: %w", err)
 	}
-	ownHosts, err := completeHosts(t, hosts.HostPath)
-	if err != nil {
-		return nil, err
+	if !slices.Contains(taken, dns.TaskPath) {
+		out = append(out, dns)
 	}
-	taken := targets(*t)
-	var out []*drivers.MountConfig
-	for _, m := range []*drivers.MountConfig{hosts, dns} {
-		if slices.Contains(taken, m.TaskPath) || ownHosts && m == hosts {
-			continue
-		}
-		if _, err := os.Stat(m.HostPath); err == nil {
-			out = append(out, m)
-		}
-	}
-	return out, nil
+	return slices.DeleteFunc(out, func(m *drivers.MountConfig) bool {
+		_, err := os.Stat(m.HostPath)
+		return err != nil
+	}), nil
 }
 
 // propagation of Nomad's volume_mount in the words of mount(8).
@@ -96,5 +92,10 @@ func bindFrom(m *drivers.MountConfig) (ocispec.Mount, error) {
 	}
 	b := bind(m.HostPath, m.TaskPath, m.Readonly)
 	b.Options[len(b.Options)-1] = propagation(m.PropagationMode)
+	if isOrBelow(filepath.Clean(m.TaskPath), "/dev") {
+		// What is there is for its devices, such as the host's /dev that a CSI
+		// plugin has; the task's cgroup tells which of them it may use.
+		b.Options = slices.DeleteFunc(b.Options, func(o string) bool { return o == "nodev" })
+	}
 	return b, nil
 }

@@ -9,9 +9,12 @@ func pluginKeys() []key {
 		{name: "run_dir", kind: "string", value: `"/run/nomad-driver-pod"`, meaning: "state; should be gone after a reboot", docker: none, podman: none},
 		{name: "host_paths", kind: "list(string)", unset: "programs, libraries, parts of `/etc`, `/opt/nomad-sidecar`", docker: none, podman: none,
 			meaning: "what a task without an image sees, as `/path` or `/path/on/host:/path/in/task`"},
-		{name: "image", kind: "block", docker: none, podman: none, absent: `{ pull_timeout = "5m", gc = true, gc_delay = "3m" }`, keys: []key{
+		{name: "image", kind: "block", docker: none, podman: none, absent: `{ pull_timeout = "5m", pull_activity_timeout = "1m", gc = true, gc_delay = "3m" }`, keys: []key{
 			{name: "auth_file", kind: "string", meaning: "registries' credentials, as podman and skopeo keep them", docker: "auth.config", podman: "auth.config"},
+			{name: "registries_conf", kind: "string", unset: "the host's", meaning: "mirrors, and registries without TLS, as in containers-registries.conf(5)", docker: none, podman: none},
+			{name: "signature_policy", kind: "string", unset: "the host's, else every image", meaning: "which images are admitted, by signature or origin, as in containers-policy.json(5)", docker: none, podman: none},
 			{name: "pull_timeout", kind: "string", value: `"5m"`, meaning: "how long a pull may take", docker: "image_pull_timeout", podman: none},
+			{name: "pull_activity_timeout", kind: "string", value: `"1m"`, meaning: "how long a registry may send nothing before it is asked again; `0s` for as long as it likes", docker: "pull_activity_timeout", podman: none},
 			{name: "gc", kind: "bool", value: "true", meaning: "whether an image that no task uses is removed", docker: "gc.image", podman: none},
 			{name: "gc_delay", kind: "string", value: `"3m"`, meaning: "how long it is kept before", docker: "gc.image_delay", podman: none},
 		}},
@@ -25,5 +28,8 @@ func pluginKeys() []key {
 		{name: "allow_privileged", kind: "bool", unset: "`false`", podman: none,
 			meaning: "whether `privileged`, `seccomp=` and any device are allowed: root on the host for whoever may run a job"},
 		{name: "allow_devices", kind: "list(string)", unset: "none", meaning: "devices of the host that `devices` may name; `*` stands for a part of a name: `/dev/dri/*`", docker: none, podman: none},
+		{name: "log_collector", kind: "string", value: `"pod"`, docker: none, podman: none,
+			meaning: "who moves the output of tasks to their logs: `pod`, one process of this plugin for the whole node, or `nomad`, one of Nomad's for each task"},
+		{name: "debug_containers", kind: "bool", unset: "`false`", meaning: "whether `nomad alloc exec … pod-debug` may run a container beside a task", docker: none, podman: none},
 	}
 }

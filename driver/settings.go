@@ -14,10 +14,11 @@ import (
 // settings are a PluginConfig that was checked.
 type settings struct {
 	PluginConfig
-	hostPaths   []pod.HostPath
-	podLinger   time.Duration
-	pullTimeout time.Duration
-	gcDelay     time.Duration // 0: images are kept
+	hostPaths       []pod.HostPath
+	podLinger       time.Duration
+	pullTimeout     time.Duration
+	pullIdleTimeout time.Duration // 0: as long as the pull's own timeout
+	gcDelay         time.Duration // 0: images are kept
 }
 
 // defaultHostPaths are what a task without an image sees where the operator
@@ -48,13 +49,15 @@ func newSettings(c PluginConfig) (settings, error) {
 	}
 	s.podLinger = duration("pod_linger", c.PodLinger)
 	s.pullTimeout = duration("image.pull_timeout", c.Image.PullTimeout)
+	s.pullIdleTimeout = duration("image.pull_activity_timeout", c.Image.PullActivityTimeout)
 	if c.Image.GC {
 		// At once would take an image away between its pull and its use.
 		s.gcDelay = max(duration("image.gc_delay", c.Image.GCDelay), time.Second)
 	}
 	for key, path := range map[string]string{
 		"runtime": c.Runtime, "conmon": c.Conmon, "data_dir": c.DataDir, "run_dir": c.RunDir,
-		"image.auth_file": c.Image.AuthFile,
+		"image.auth_file": c.Image.AuthFile, "image.registries_conf": c.Image.RegistriesConf,
+		"image.signature_policy": c.Image.SignaturePolicy,
 	} {
 		if path != "" && !filepath.IsAbs(path) {
 			errs = append(errs, fmt.Errorf("%s = %q: want an absolute path", key, path))
@@ -63,6 +66,9 @@ func newSettings(c PluginConfig) (settings, error) {
 	if strings.Contains(c.RunDir, ",") {
 		// runc passes the paths of namespaces on in a list.
 		errs = append(errs, fmt.Errorf("run_dir = %q: want a path without a comma", c.RunDir))
+	}
+	if c.LogCollector != collectorPod && c.LogCollector != collectorNomad {
+		errs = append(errs, fmt.Errorf("log_collector = %q: want \"pod\" or \"nomad\"", c.LogCollector))
 	}
 	if c.PidsLimit < 0 {
 		errs = append(errs, fmt.Errorf("pids_limit = %d: want a number of processes, or 0 for no limit", c.PidsLimit))

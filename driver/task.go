@@ -52,6 +52,7 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 		s.setVolumes(&t, c, cfg),
 		s.setDevices(&t, c),
 		setHosts(&t, c, cfg),
+		s.setLogs(&t, c, cfg),
 	)
 	return t, err
 }
@@ -179,10 +180,7 @@ func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) e
 // the name that Nomad uses in the other hierarchies
 // (client/lib/cgroupslib, ScopeCG1).
 func cgroupPath(v cgroup.Version, cfg *drivers.TaskConfig) string {
-	given := ""
-	if cfg.Resources != nil && cfg.Resources.LinuxResources != nil {
-		given = cfg.Resources.LinuxResources.CpusetCgroupPath
-	}
+	given := givenGroup(cfg)
 	scope := cfg.AllocID + "." + cfg.Name
 	if v == cgroup.V2 {
 		if given == "" {
@@ -197,6 +195,14 @@ func cgroupPath(v cgroup.Version, cfg *drivers.TaskConfig) string {
 		parent = filepath.Dir(rest)
 	}
 	return filepath.Join(parent, scope)
+}
+
+// givenGroup is the directory that Nomad made for the task.
+func givenGroup(cfg *drivers.TaskConfig) string {
+	if cfg.Resources == nil || cfg.Resources.LinuxResources == nil {
+		return ""
+	}
+	return cfg.Resources.LinuxResources.CpusetCgroupPath
 }
 
 // hostname of the pod: what the task asks for, what Nomad set up for the

@@ -31,7 +31,9 @@ func taskConfig(t *testing.T, c TaskConfig) *drivers.TaskConfig {
 
 func defaults(t *testing.T) settings {
 	t.Helper()
-	s, err := newSettings(PluginConfig{PodLinger: "1m", Image: ImageConfig{PullTimeout: "5m"}, PidsLimit: 100})
+	s, err := newSettings(PluginConfig{
+		LogCollector: "pod", PodLinger: "1m", Image: ImageConfig{PullTimeout: "5m", PullActivityTimeout: "1m"}, PidsLimit: 100,
+	})
 	must.NoError(t, err)
 	return s
 }
@@ -45,6 +47,7 @@ func TestWrongTaskConfigs(t *testing.T) {
 		"entrypoint alone": {"command = \"a\"\nentrypoint = [\"b\"]", `entrypoint is set and image is not`},
 		"image":            {`image = "UPPER CASE"`, `image: `},
 		"policy":           {"image = \"a\"\nimage_pull_policy = \"daily\"", `image_pull_policy = "daily": want "missing", "always" or "never"`},
+		"logs":             {"command = \"a\"\nlogs {\n max_files = 0\n}", "logs: max_files = 0, max_file_size = 10: want at least 1 each"},
 		"timeout":          {"image = \"a\"\nimage_pull_timeout = \"soon\"", `image_pull_timeout = "soon": want a duration`},
 		"work_dir":         {"command = \"a\"\nwork_dir = \"b\"", `work_dir = "b": want an absolute path`},
 		"hostname":         {"command = \"a\"\nhostname = \"under_score\"", `hostname = "under_score": want at most 64`},
@@ -145,12 +148,16 @@ func TestEveryMistakeIsTold(t *testing.T) {
 }
 
 func TestWrongPluginConfigs(t *testing.T) {
-	good := PluginConfig{PodLinger: "1m", Image: ImageConfig{PullTimeout: "5m"}}
+	good := PluginConfig{LogCollector: "pod", PodLinger: "1m", Image: ImageConfig{PullTimeout: "5m", PullActivityTimeout: "1m"}}
 	for name, tc := range map[string]struct {
 		change func(*PluginConfig)
 		want   string
 	}{
 		"linger":    {func(c *PluginConfig) { c.PodLinger = "long" }, `pod_linger = "long": want a duration`},
+		"activity":  {func(c *PluginConfig) { c.Image.PullActivityTimeout = "-1s" }, `image.pull_activity_timeout = "-1s": want a duration`},
+		"policy":    {func(c *PluginConfig) { c.Image.SignaturePolicy = "policy.json" }, `image.signature_policy = "policy.json": want an absolute path`},
+		"mirrors":   {func(c *PluginConfig) { c.Image.RegistriesConf = "r.conf" }, `image.registries_conf = "r.conf": want an absolute path`},
+		"logs":      {func(c *PluginConfig) { c.LogCollector = "me" }, `log_collector = "me": want "pod" or "nomad"`},
 		"run_dir":   {func(c *PluginConfig) { c.RunDir = "/run/a,b" }, `run_dir = "/run/a,b": want a path without a comma`},
 		"runtime":   {func(c *PluginConfig) { c.Runtime = "crun" }, `runtime = "crun": want an absolute path`},
 		"host path": {func(c *PluginConfig) { c.HostPaths = []string{"usr"} }, `host path "usr": want "/path"`},
@@ -179,6 +186,7 @@ func TestPluginConfigDefaults(t *testing.T) {
 		must.Eq(t, "/var/lib/nomad-driver-pod", s.DataDir)
 		must.Eq(t, "/run/nomad-driver-pod", s.RunDir)
 		must.Eq(t, 5*time.Minute, s.pullTimeout)
+		must.Eq(t, time.Minute, s.pullIdleTimeout)
 		must.Eq(t, 3*time.Minute, s.gcDelay)
 		must.Eq(t, time.Minute, s.podLinger)
 		must.Eq(t, 4096, s.PidsLimit)

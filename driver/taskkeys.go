@@ -4,7 +4,16 @@ import "slices"
 
 // taskKeys are those of the config block of a task.
 func taskKeys() []key {
-	return slices.Concat(imageKeys(), processKeys(), podKeys(), lifeKeys(), mountKeys(), limitKeys(), securityKeys(), networkKeys())
+	return slices.Concat(imageKeys(), processKeys(), podKeys(), lifeKeys(), mountKeys(), limitKeys(), securityKeys(), networkKeys(), logKeys())
+}
+
+func logKeys() []key {
+	return []key{
+		{name: "logs", kind: "block", docker: none, podman: none, keys: []key{
+			{name: "max_files", kind: "number", value: "10", meaning: "as in the task's own `logs` block, which Nomad does not tell a driver", docker: none, podman: none},
+			{name: "max_file_size", kind: "number", value: "10", meaning: "MiB, likewise", docker: none, podman: none},
+		}},
+	}
 }
 
 func imageKeys() []key {

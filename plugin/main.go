@@ -1,18 +1,15 @@
 // Command nomad-driver-pod serves the pod task driver to a Nomad client,
-// which starts it. It does nothing else.
+// which starts it. It does nothing else, but for being its own helper.
 package main
 
 import (
-	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/nomad/plugins"
-
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
 func main() {
-	if image.Reexec() {
-		return // this process is a helper of the image store
+	if pod.Reexec() {
+		return
 	}
-	plugins.Serve(func(log hclog.Logger) any { return driver.New(log) })
+	driver.Serve()
 }

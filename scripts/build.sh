@@ -11,11 +11,13 @@ source_of() {
 	case $1 in
 	nomad-driver-pod) echo ./plugin ;;
 	nomad-sidecar) echo ./templater/cmd/nomad-sidecar ;;
-	topz) echo ./jobs/sidecars/topz ;;
 	webapp) echo ./jobs/examples/app ;;
 	*)
-		echo "build.sh: no program is called $1" >&2
-		exit 2
+		if [ ! -f "jobs/sidecars/$1/main.go" ]; then
+			echo "build.sh: no program is called $1" >&2
+			exit 2
+		fi
+		echo "./jobs/sidecars/$1"
 		;;
 	esac
 }

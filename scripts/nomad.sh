@@ -31,8 +31,16 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
+# Nomad has its exec driver only when a C compiler took part.
+if echo 'int main(void) { return 0; }' | ${CC:-cc} -x c -o "$work/probe" - 2>/dev/null; then
+	export CGO_ENABLED=1
+else
+	export CGO_ENABLED=0
+	echo "nomad: no C compiler is here (gcc, libc6-dev), so this Nomad will be without the exec driver"
+fi
+
 # -v prints a line for each package that is compiled.
-(cd $module && CGO_ENABLED=0 go build -v -trimpath -o "$work/nomad" github.com/hashicorp/nomad) 2>"$work/log" &
+(cd $module && go build -v -trimpath -o "$work/nomad" github.com/hashicorp/nomad) 2>"$work/log" &
 build=$!
 trap 'kill $build 2>/dev/null || true; rm -rf "$work"' EXIT
 

@@ -31,9 +31,22 @@ say() {
 	echo "cgroup2: $*"
 }
 
+case $PWD/ in
+/tmp/* | /run/* | /dev/*)
+	say "the machine has file systems of its own at /tmp, /run and /dev: move $PWD elsewhere" >&2
+	exit 1
+	;;
+esac
+
+# Whether this processor has registers that the kernel can not restore, see
+# test/cgroup2/xstate.c.
+wide_registers() {
+	grep -q -w -m 1 amx_tile /proc/cpuinfo
+}
+
 need() {
 	missing=
-	for package in user-mode-linux kmod iproute2 crun runc conmon catatonit; do
+	for package in user-mode-linux kmod iproute2 crun runc conmon catatonit $(! wide_registers || echo gcc libc6-dev); do
 		[ "$(dpkg-query -W -f '${db:Status-Status}' $package 2>/dev/null)" = installed ] || missing="$missing $package"
 	done
 	[ -n "$missing" ] || return 0
@@ -61,14 +74,18 @@ compile() {
 		mkdir "$dir"
 		echo "$path" >"$dir/package"
 		CGO_ENABLED=0 go test -c -tags "$tags" -o "$dir/test" "$package"
-		source=$(go list -tags "$tags" -f '{{.Dir}}' "$package")
-		[ ! -d "$source/testdata" ] || cp -R "$source/testdata" "$dir/"
+		go list -tags "$tags" -f '{{.Dir}}' "$package" >"$dir/source" # where "go test" runs it
 	done
 	CGO_ENABLED=0 go build -o "$work/summary" ./test/summary
 }
 
 say "compiling"
 compile "$@"
+shim=
+if wide_registers; then
+	shim=$work/xstate.so
+	gcc -O2 -Wall -Werror -shared -fPIC -o "$shim" test/cgroup2/xstate.c
+fi
 
 # boot RUNTIME runs the tests of one OCI runtime in a machine of their own; a
 # machine has one processor. It returns when the machine is off.
@@ -76,7 +93,7 @@ boot() {
 	other=crun
 	[ "$1" = runc ] || other=runc
 	: >"$work/console.$1"
-	/usr/bin/linux.uml uml_dir="$work/.uml/" mem="${MEMORY:-3072M}" \
+	env ${shim:+LD_PRELOAD="$shim"} /usr/bin/linux.uml uml_dir="$work/.uml/" mem="${MEMORY:-3072M}" \
 		root=/dev/root rootfstype=hostfs rootflags=/ ro quiet loglevel=4 panic=-1 \
 		con=null con0=null,fd:1 ssl=null init="$PWD/test/cgroup2/init.sh" \
 		POD_TEST_WORK="$work" POD_TEST_NAME="$1" POD_TEST_TIMEOUT="${minutes}m" \

@@ -13,4 +13,4 @@ go build -o "$summary" ./test/summary
 # of several would slow each other down beyond their deadlines.
 echo "test: building"
 go build -tags "$tags" ./... 2>/dev/null || : # the tests report it
-go test -json -p 1 -timeout 20m -tags "$tags" "$@" | "$summary"
+go test -json -p 1 -timeout 40m -tags "$tags" "$@" | "$summary"

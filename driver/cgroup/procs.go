@@ -31,14 +31,27 @@ func (g Group) Add(pid int) error {
 		}
 	}
 	for _, dir := range dirs {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("make cgroup %s: %w", dir, err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), strconv.AppendInt(nil, int64(pid), 10), 0o644); err != nil {
+		if err := addTo(dir, pid); err != nil {
 			return fmt.Errorf("move process %d to cgroup %s: %w", pid, dir, err)
 		}
 	}
 	return nil
+}
+
+// addTo moves a process into the group of one hierarchy, and makes it again
+// where another removed it in between as empty.
+func addTo(dir string, pid int) error {
+	const tries = 10
+	var err error
+	for range tries {
+		if err = os.MkdirAll(dir, 0o755); err == nil {
+			err = os.WriteFile(filepath.Join(dir, "cgroup.procs"), strconv.AppendInt(nil, int64(pid), 10), 0o644)
+		}
+		if !gone(err) {
+			break
+		}
+	}
+	return err
 }
 
 // Procs lists the processes in the group and below it. A group that is not

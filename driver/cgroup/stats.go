@@ -2,6 +2,10 @@ package cgroup
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/containerd/cgroups/v3/cgroup1"
 	v1 "github.com/containerd/cgroups/v3/cgroup1/stats"
@@ -64,23 +68,33 @@ func (g Group) Stats() (Stats, error) {
 	return fromV1(metrics), nil
 }
 
-// OOMKills reads Stats.OOMKills alone. It must be read before the group is
-// removed.
+// OOMKills reads Stats.OOMKills alone, which is one file. It must be read
+// before the group is removed.
 func (g Group) OOMKills() (uint64, error) {
-	s, err := g.Stats()
-	return s.OOMKills, err
+	path := filepath.Join(Root, g.path, "memory.events")
+	if g.version != V2 {
+		path = filepath.Join(Root, "memory", g.path, "memory.oom_control")
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("read kills for lack of memory: %w", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			return strconv.ParseUint(strings.TrimSpace(n), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("%s does not tell kills", path) // Linux before 4.13
 }
 
-// accounting picks the v1 hierarchies that Stats reads.
+// accounting names the v1 hierarchies that Stats reads. The library's own list
+// costs a look at every mount there is, each time.
 func accounting() ([]cgroup1.Subsystem, error) {
-	all, err := cgroup1.Default()
-	if err != nil {
-		return nil, err
-	}
 	var used []cgroup1.Subsystem
-	for _, s := range all {
-		switch s.Name() {
-		case cgroup1.Cpu, cgroup1.Cpuacct, cgroup1.Memory, cgroup1.Pids:
+	for _, s := range []cgroup1.Subsystem{
+		cgroup1.NewCpu(Root), cgroup1.NewCpuacct(Root), cgroup1.NewMemory(Root), cgroup1.NewPids(Root),
+	} {
+		if _, err := os.Stat(filepath.Join(Root, string(s.Name()))); err == nil {
 			used = append(used, s)
 		}
 	}

@@ -29,7 +29,7 @@ func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string,
 	if id == "" || img.ID == "" {
 		return "", fmt.Errorf("%w: mount needs a container id and an image, got %q and %q", ErrInvalidConfig, id, img.ID)
 	}
-	container, err := s.store.Container(storageID(id))
+	container, err := s.whole(id)
 	if errors.Is(err, storage.ErrContainerUnknown) {
 		container, err = s.create(ctx, id, img)
 	}
@@ -40,11 +40,29 @@ func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string,
 		return "", fmt.Errorf("%w: mount root of container %q: it was made from image %s, not %s: release it first",
 			ErrInUse, id, container.ImageID, img.ID)
 	}
-	rootfs, err = s.store.Mount(container.ID, "")
+	if err = s.before("mount layer"); err == nil {
+		rootfs, err = s.store.Mount(container.ID, "")
+	}
 	if err != nil {
 		return "", fmt.Errorf("mount root of container %q: %w", id, err)
 	}
 	return rootfs, nil
+}
+
+// whole finds a container that has its layer. A process that is killed while it
+// deletes one leaves the container's record without it; that is deleted too.
+func (s *Store) whole(id string) (*storage.Container, error) {
+	container, err := s.store.Container(storageID(id))
+	if err != nil {
+		return nil, err
+	}
+	if _, err = s.store.Layer(container.LayerID); !errors.Is(err, storage.ErrLayerUnknown) {
+		return container, err
+	}
+	if err := s.store.DeleteContainer(container.ID); err != nil {
+		return nil, fmt.Errorf("delete what is left of an earlier one: %w", err)
+	}
+	return nil, storage.ErrContainerUnknown
 }
 
 func (s *Store) create(ctx context.Context, id string, img Image) (*storage.Container, error) {
@@ -58,6 +76,9 @@ func (s *Store) create(ctx context.Context, id string, img Image) (*storage.Cont
 
 	key := storageID(id)
 	make := func() (*storage.Container, error) {
+		if err := s.before("make layer"); err != nil {
+			return nil, err
+		}
 		return s.store.CreateContainer(key, nil, img.ID, key, id, &storage.ContainerOptions{Volatile: true})
 	}
 	container, err := make()
@@ -101,7 +122,9 @@ func (s *Store) Release(ctx context.Context, id string) error {
 	if err := s.unmount(key); err != nil {
 		return fmt.Errorf("release container %q: %w", id, err)
 	}
-	err = s.store.DeleteContainer(key)
+	if err = s.before("delete layer"); err == nil {
+		err = s.store.DeleteContainer(key)
+	}
 	if err != nil && !errors.Is(err, storage.ErrNotAContainer) {
 		return fmt.Errorf("delete layer of container %q: %w", id, err)
 	}
@@ -115,7 +138,10 @@ func (s *Store) releaseLayer(key string) error {
 	if err := s.unmount(key); err != nil {
 		return err
 	}
-	err := s.store.DeleteLayer(key)
+	err := s.before("delete layer alone")
+	if err == nil {
+		err = s.store.DeleteLayer(key)
+	}
 	if err != nil && !errors.Is(err, storage.ErrLayerUnknown) && !errors.Is(err, storage.ErrNotALayer) {
 		return fmt.Errorf("delete layer: %w", err)
 	}
@@ -124,7 +150,10 @@ func (s *Store) releaseLayer(key string) error {
 
 // unmount unmounts a layer however often it was mounted.
 func (s *Store) unmount(key string) error {
-	_, err := s.store.Unmount(key, true)
+	err := s.before("unmount layer")
+	if err == nil {
+		_, err = s.store.Unmount(key, true)
+	}
 	if err != nil && !errors.Is(err, storage.ErrLayerUnknown) && !errors.Is(err, storage.ErrLayerNotMounted) {
 		return fmt.Errorf("unmount: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	cimage "go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/signature"
 	cstorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
@@ -29,15 +30,16 @@ func (s *Store) pull(ctx context.Context, key flightKey, tell func(Progress)) (I
 		}
 	}
 	var img Image
-	attempt := func() (err error) {
-		img, err = s.copyOnce(ctx, key, tell)
-		return err
-	}
 	var err error
 	if key.ref.path == "" {
-		err = retry(ctx, attempt)
+		err = retry(ctx, func() (err error) {
+			limited, idle := withIdleTimeout(ctx, s.cfg.PullIdleTimeout)
+			defer idle.stop()
+			img, err = s.copyOnce(limited, key, func(p Progress) { idle.touch(p); tell(p) })
+			return idle.explain(limited, err)
+		})
 	} else {
-		err = attempt() // a short read of a file stays one
+		img, err = s.copyOnce(ctx, key, tell) // a short read of a file stays one
 	}
 	if err != nil {
 		return Image{}, explain(key.ref, err)
@@ -58,6 +60,7 @@ func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)
 	if err != nil {
 		return Image{}, err
 	}
+	sysregistriesv2.InvalidateCache() // an edit of registries.conf counts from the next pull on
 	sys := s.systemContext(key)
 	src, err := openSource(ctx, key.ref, sys)
 	if err != nil {
@@ -66,6 +69,9 @@ func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)
 	defer func() { err = errors.Join(err, src.close()) }()
 	layers, err := inspect(ctx, key, src.source, sys)
 	if err != nil {
+		return Image{}, err
+	}
+	if err := s.before("copy image"); err != nil {
 		return Image{}, err
 	}
 	id, err := s.copyInto(ctx, name, src, sys, func(events <-chan types.ProgressProperties) {

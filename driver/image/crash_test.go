@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/shoenig/test/must"
 	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 )
@@ -143,6 +146,48 @@ func TestHalfMadeContainer(t *testing.T) {
 	must.NoError(t, s.Close())
 	h.open(t)
 	must.SliceNotContains(t, h.layerDirs(t), key)
+}
+
+// A crash between the two steps of deleting a container leaves its record
+// alone: Mount makes the container anew, Release deletes the record.
+func TestHalfDeletedContainer(t *testing.T) {
+	h := newHome(t)
+	img := local(t, h.open(t), hello(t, "x"))
+	for _, then := range []func(s *image.Store){
+		func(s *image.Store) { must.Eq(t, "x", contents(t, mount(t, s, "c", img), "etc/hello")) },
+		func(*image.Store) {},
+	} {
+		s, err := image.Open(h.conf)
+		must.NoError(t, err)
+		mount(t, s, "c", img)
+		must.NoError(t, s.Close())
+		for _, dir := range mountsBelow(t, h.dir) {
+			must.NoError(t, unix.Unmount(dir, 0))
+		}
+		// What the store writes before it deletes a layer's files.
+		list := filepath.Join(h.conf.RunRoot, "overlay-layers", "volatile-layers.json")
+		text, err := os.ReadFile(list)
+		must.NoError(t, err)
+		var layers []map[string]any
+		must.NoError(t, json.Unmarshal(text, &layers))
+		must.Len(t, 1, layers)
+		layers[0]["flags"] = map[string]any{"incomplete": true}
+		text, err = json.Marshal(layers)
+		must.NoError(t, err)
+		must.NoError(t, os.WriteFile(list, text, 0o600))
+
+		s, err = image.Open(h.conf)
+		must.NoError(t, err)
+		ids, err := s.Containers(testContext(t))
+		must.NoError(t, err)
+		must.Eq(t, []string{"c"}, ids)
+		then(s)
+		must.NoError(t, s.Release(testContext(t), "c"))
+		ids, err = s.Containers(testContext(t))
+		must.NoError(t, err)
+		must.SliceEmpty(t, ids)
+		must.NoError(t, s.Close())
+	}
 }
 
 // A container made before a crash is taken over as it is.

@@ -77,13 +77,19 @@ func (s *Store) removeIfIdle(imageID string, keep time.Duration) (gone bool, err
 
 // remove needs s.uses.
 func (s *Store) remove(imageID string) error {
-	_, err := s.store.DeleteImage(imageID, true)
+	err := s.before("delete image")
+	if err == nil {
+		_, err = s.store.DeleteImage(imageID, true)
+	}
 	switch {
 	case errors.Is(err, storage.ErrImageUsedByContainer):
 		return fmt.Errorf("%w: remove image %s: %w: stop its tasks first", ErrInUse, imageID, err)
 	case errors.Is(err, storage.ErrImageUnknown), errors.Is(err, storage.ErrNotAnImage):
 		return fmt.Errorf("%w: remove image %s: %w", ErrNotFound, imageID, err)
 	case err != nil:
+		return fmt.Errorf("remove image %s: %w", imageID, err)
+	}
+	if err := s.before("forget use of image"); err != nil {
 		return fmt.Errorf("remove image %s: %w", imageID, err)
 	}
 	if err := os.Remove(s.usedPath(imageID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -99,7 +105,10 @@ func (s *Store) usedPath(imageID string) string {
 // markUsed notes that the image is used now. It needs s.uses.
 func (s *Store) markUsed(imageID string) error {
 	path, now := s.usedPath(imageID), time.Now()
-	err := os.Chtimes(path, now, now)
+	err := s.before("note use of image")
+	if err == nil {
+		err = os.Chtimes(path, now, now)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = os.WriteFile(path, nil, 0o600)
 	}
@@ -123,6 +132,9 @@ func (s *Store) sweep(ctx context.Context) error {
 	}
 	defer done()
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := s.before("sweep image store"); err != nil {
 		return err
 	}
 	if err := s.sweepLayers(); err != nil {

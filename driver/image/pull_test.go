@@ -149,6 +149,38 @@ func TestEnsureTimeout(t *testing.T) {
 	must.Less(t, 2*time.Second, time.Since(start))
 }
 
+// A registry that accepts the request and then sends nothing is asked again.
+func TestEnsureAsksAgainWhenNothingArrives(t *testing.T) {
+	h, hub := hubHome(t)
+	hub.push(t, "app:1", hello(t, "x"))
+	stalled := stall(t, hub)
+	h.conf.PullIdleTimeout = 300 * time.Millisecond
+	s := h.open(t)
+	result := make(chan error, 1)
+	go func() {
+		_, err := s.Ensure(testContext(t), parse(t, hub.ref("app:1")), image.PullOptions{})
+		result <- err
+	}()
+	<-stalled.begun
+	<-stalled.abandoned
+	<-stalled.begun // asked again
+	stalled.release()
+	must.NoError(t, <-result)
+}
+
+func TestEnsureGivesUpOnASilentRegistry(t *testing.T) {
+	h, hub := hubHome(t)
+	hub.push(t, "app:1", hello(t, "x"))
+	stall(t, hub)
+	h.conf.PullIdleTimeout = 50 * time.Millisecond
+	s := h.open(t)
+	_, err := s.Ensure(testContext(t), parse(t, hub.ref("app:1")), image.PullOptions{})
+	must.ErrorIs(t, err, image.ErrPullTimeout)
+	must.StrContains(t, err.Error(), hub.ref("app:1"))
+	must.StrContains(t, err.Error(), "registry "+hub.host)
+	must.StrContains(t, err.Error(), "nothing arrived for 50ms")
+}
+
 // The one who started a pull may leave: the others still get the image. When
 // the last one leaves, the pull stops.
 func TestEnsureCancelled(t *testing.T) {

@@ -60,6 +60,7 @@ func passing(err error) bool {
 	}
 	for _, again := range []error{
 		io.EOF, io.ErrUnexpectedEOF, unix.ECONNRESET, unix.EPIPE, unix.ETIMEDOUT,
+		errStalled,
 		storage.ErrImageUnknown, // another process collected it between copy and use
 	} {
 		if errors.Is(err, again) {
@@ -111,14 +112,17 @@ func diagnose(ref Reference, err error) (mend string, kind error) {
 		return "", nil
 	}
 	var policy signature.PolicyRequirementError
+	var forged signature.InvalidSignatureError
 	var dns *net.DNSError
 	switch status := httpStatus(err); {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return "check auth { username, password } or the auth file, and that the image exists", ErrUnauthorized
 	case status == http.StatusNotFound:
 		return "check its name and tag", ErrNotFound
-	case errors.As(err, &policy):
+	case errors.As(err, &policy), errors.As(err, &forged):
 		return "sign the image or change the policy", ErrRejected
+	case errors.Is(err, errStalled):
+		return "look whether it is reachable and well, or raise the pull's activity timeout", ErrPullTimeout
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "for a registry without TLS set insecure = true for it in registries.conf", nil
 	case errors.Is(err, unix.ECONNREFUSED), errors.As(err, &dns):

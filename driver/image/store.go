@@ -45,6 +45,21 @@ type Config struct {
 
 	// PullTimeout bounds a pull that has no timeout of its own; 0 is none.
 	PullTimeout time.Duration
+
+	// PullIdleTimeout ends an attempt to pull during which nothing arrived from
+	// the registry for so long, and the next one begins; 0 is none.
+	PullIdleTimeout time.Duration
+
+	// Before is called before each step that changes what is in the store,
+	// which an error makes fail. It may be nil.
+	Before func(step string) error
+}
+
+func (s *Store) before(step string) error {
+	if s.cfg.Before == nil {
+		return nil
+	}
+	return s.cfg.Before(step)
 }
 
 // Store is an open image store. Its methods may be called concurrently.
@@ -157,6 +172,9 @@ func (c Config) check() error {
 	}
 	if c.PullTimeout < 0 {
 		return fmt.Errorf("%w: pull timeout %s is negative", ErrInvalidConfig, c.PullTimeout)
+	}
+	if c.PullIdleTimeout < 0 {
+		return fmt.Errorf("%w: idle timeout %s of a pull is negative", ErrInvalidConfig, c.PullIdleTimeout)
 	}
 	for name, file := range map[string]string{
 		"auth file":        c.AuthFile,

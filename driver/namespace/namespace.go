@@ -41,7 +41,8 @@ func (k Kind) flag() (int, error) {
 
 // Pin makes new namespaces of the given kinds and pins each to the file
 // dir/KIND, which is made. A new UTS namespace gets the hostname, if that is
-// not empty. After an error nothing is left.
+// not empty. What an interrupted Pin left there is replaced. After an error
+// nothing is left.
 func Pin(dir, hostname string, kinds ...Kind) error {
 	flags := 0
 	for _, k := range kinds {
@@ -53,6 +54,9 @@ func Pin(dir, hostname string, kinds ...Kind) error {
 	}
 	if flags == 0 {
 		return nil
+	}
+	if err := Unpin(dir, kinds...); err != nil {
+		return err
 	}
 	err := onSpareThread(func() error { return pinFromThread(dir, hostname, flags, kinds) })
 	if err != nil {

@@ -30,6 +30,7 @@ func TestPinnedNamespacesOutliveTheirThread(t *testing.T) {
 	own, err := os.Hostname()
 	must.NoError(t, err)
 
+	must.NoError(t, os.WriteFile(filepath.Join(dir, "uts"), nil, 0o444), must.Sprint("an interrupted Pin left it"))
 	must.NoError(t, Pin(dir, "a-pod", IPC, UTS))
 	defer func() { _ = Unpin(dir, IPC, UTS) }()
 	must.True(t, Pinned(dir, IPC))

@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Monitor is conmon, the process that stays beside a container: it is the
@@ -20,6 +23,16 @@ import (
 type Monitor struct {
 	// Path is the absolute path of the conmon command.
 	Path string
+	// Before is called before each step of Create, which an error makes fail.
+	// It may be nil.
+	Before func(step string) error
+}
+
+func (m Monitor) before(step string) error {
+	if m.Before == nil {
+		return nil
+	}
+	return m.Before(step)
 }
 
 // Version returns the version that the command says it has.
@@ -71,21 +84,32 @@ func (m Monitor) create(ctx context.Context, r Runtime, o CreateOptions, log log
 	cmd.Dir = o.Bundle // conmon makes its "oom" file where it is
 	cmd.ExtraFiles = []*os.File{syncW, startR}
 	cmd.Stdout, cmd.Stderr = o.Stdout, o.Stderr
-	err = cmd.Start()
+	// Conmon takes the end of the start pipe for its start. So that one that
+	// was not placed yet does not go on alone when this process is killed, it
+	// dies with it; the monitor that it forks does not. The kernel counts the
+	// thread as the parent.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	err = m.before("start monitor")
+	if err == nil {
+		err = cmd.Start()
+	}
 	closed := errors.Join(syncW.Close(), startR.Close())
 	if err != nil {
 		return Pair{}, err
 	}
 	if o.Place != nil {
-		if err := o.Place(cmd.Process.Pid); err != nil {
-			_ = cmd.Process.Kill() // it waits for the start pipe; the error says why
-			_ = cmd.Wait()
-			return Pair{}, err
-		}
+		err = o.Place(cmd.Process.Pid)
+	}
+	if err = errors.Join(closed, err, m.before("release monitor")); err != nil {
+		_ = cmd.Process.Kill() // it waits for the start pipe; the error says why
+		_ = cmd.Wait()
+		return Pair{}, err
 	}
 	_, werr := startW.Write([]byte{0})
 	// The process started here forks the monitor and ends.
-	if err := errors.Join(closed, werr, cmd.Wait()); err != nil {
+	if err := errors.Join(werr, cmd.Wait(), m.before("await container")); err != nil {
 		return Pair{}, fmt.Errorf("conmon: %w", err)
 	}
 	return awaitCreate(ctx, syncR, o.Bundle)

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containerd/console"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -53,18 +52,20 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 	}
 	log := logFile{filepath.Join(dir, "log")}
 	args := append(r.globalArgs(log.path), "exec", "--process", processFile, "--pid-file", pidFile)
+	run := runOnPipes
 	if o.Process.Terminal {
-		args = append(args, "--tty")
+		term, err := r.newTerminal(dir)
+		if err != nil {
+			return 0, fmt.Errorf("exec in %s: %w", id, err)
+		}
+		defer term.close()
+		args = append(append(args, "--tty"), term.args()...)
+		run = func(cmd *exec.Cmd, o ExecOptions) error { return runOnTerminal(ctx, cmd, term, o) }
 	}
 	cmd := command(ctx, r.Path, append(args, id)...)
 	cmd.Cancel = func() error { return killExec(cmd, pidFile) }
 	cmd.WaitDelay = 2 * time.Second // for output that a stray child holds open
-
-	if o.Process.Terminal {
-		err = runOnTerminal(ctx, cmd, o)
-	} else {
-		err = runOnPipes(cmd, o)
-	}
+	err = run(cmd, o)
 	return exitCode(ctx, cmd, log, id, err)
 }
 
@@ -122,68 +123,4 @@ func runOnPipes(cmd *exec.Cmd, o ExecOptions) error {
 		_ = in.Close()
 	}()
 	return cmd.Wait()
-}
-
-// runOnTerminal gives the runtime a terminal of ours as its own. The runtime
-// makes another one in the container and copies between them, sizes included.
-func runOnTerminal(ctx context.Context, cmd *exec.Cmd, o ExecOptions) error {
-	master, slavePath, err := console.NewPty()
-	if err != nil {
-		return fmt.Errorf("terminal: %w", err)
-	}
-	// The terminal in the container echoes and edits lines; this one passes
-	// everything on, from before the runtime gets to see it.
-	if err := master.SetRaw(); err != nil {
-		return errors.Join(err, master.Close())
-	}
-	slave, err := os.OpenFile(slavePath, os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		return errors.Join(err, master.Close())
-	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	err = cmd.Start()
-	if err := errors.Join(err, slave.Close()); err != nil {
-		return errors.Join(err, master.Close())
-	}
-	done := make(chan struct{})
-	copied := make(chan struct{})
-	go func() { // ends with EIO once nobody has the terminal any more
-		defer close(copied)
-		_, _ = io.Copy(o.Stdout, master)
-	}()
-	go func() { // ends when the caller closes Stdin, at the latest
-		if o.Stdin != nil {
-			_, _ = io.Copy(master, o.Stdin)
-		}
-	}()
-	resized := make(chan struct{})
-	go func() {
-		defer close(resized)
-		resize(master, o.Resize, done)
-	}()
-	err = cmd.Wait()
-	close(done)
-	<-resized
-	select {
-	case <-copied:
-	case <-ctx.Done():
-	case <-time.After(cmd.WaitDelay): // a stray child holds the terminal
-	}
-	return errors.Join(err, master.Close())
-}
-
-func resize(master console.Console, sizes <-chan Size, done <-chan struct{}) {
-	for {
-		select {
-		case <-done:
-			return
-		case s, ok := <-sizes:
-			if !ok {
-				return
-			}
-			// A terminal that is being closed has no size to set.
-			_ = master.Resize(console.WinSize{Height: s.Rows, Width: s.Columns})
-		}
-	}
 }

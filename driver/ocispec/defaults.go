@@ -26,10 +26,12 @@ func standardMounts(c Container) []specs.Mount {
 
 // sysfs can be mounted anew only by who owns the network namespace's user
 // namespace and has a network namespace of its own; in the host's it is bound.
+// Private, or what is mounted below would be mounted on the host as well, where
+// a volume of the task makes its root shared.
 func sysfs(c Container) specs.Mount {
 	own := slices.ContainsFunc(c.Namespaces, func(n Namespace) bool { return n.Kind == specs.NetworkNamespace })
 	if !own {
-		return specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", access(c)}}
+		return specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", access(c), "rprivate"}}
 	}
 	return specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", access(c)}}
 }

@@ -8,7 +8,9 @@ package ocispec
 
 import (
 	"fmt"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -82,6 +84,14 @@ type Namespace struct {
 type Mount struct {
 	Target, Source, Type string
 	Options              []string
+}
+
+// Propagates tells whether the mount hears of mounts on the host, or the host
+// of its.
+func (m Mount) Propagates() bool {
+	return slices.ContainsFunc(m.Options, func(o string) bool {
+		return strings.HasSuffix(o, "shared") || strings.HasSuffix(o, "slave")
+	})
 }
 
 // BindFile describes the bind mount of a single file of the host.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -80,7 +81,7 @@ func (c *Container) stage(list []Beneath) ([]ocispec.Mount, error) {
 	var mounts []ocispec.Mount
 	for i, b := range list {
 		at := filepath.Join(c.stageDir(), strconv.Itoa(i))
-		m, err := stageOne(b, at)
+		m, err := c.stageOne(b, at)
 		if err != nil {
 			return nil, fmt.Errorf("mount %s: %w", b.Target, err)
 		}
@@ -89,7 +90,7 @@ func (c *Container) stage(list []Beneath) ([]ocispec.Mount, error) {
 	return mounts, nil
 }
 
-func stageOne(b Beneath, at string) (ocispec.Mount, error) {
+func (c *Container) stageOne(b Beneath, at string) (ocispec.Mount, error) {
 	f, err := openBeneath(b.DirHostPath, b.Name)
 	if b.Make && errors.Is(err, os.ErrNotExist) {
 		if err = makeBeneath(b.DirHostPath, b.Name); err == nil {
@@ -108,11 +109,11 @@ func stageOne(b Beneath, at string) (ocispec.Mount, error) {
 	if info.IsDir() {
 		bind = ocispec.Bind
 	}
-	if err := makePoint(at, info.IsDir()); err != nil {
+	if err := c.m.step("make stage", func() error { return makePoint(at, info.IsDir()) }); err != nil {
 		return ocispec.Mount{}, err
 	}
 	source := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
-	if err := unix.Mount(source, at, "", unix.MS_BIND, ""); err != nil {
+	if err := c.m.step("mount on stage", func() error { return unix.Mount(source, at, "", unix.MS_BIND, "") }); err != nil {
 		return ocispec.Mount{}, fmt.Errorf("bind %s: %w", f.Name(), err)
 	}
 	return bind(at, b.Target, b.Readonly), nil
@@ -150,7 +151,33 @@ func makeBeneath(dir, name string) error {
 	return nil
 }
 
-// unstage undoes stage, also that of an earlier process.
-func (c *Container) unstage() error { return takeDown(c.stageDir()) }
+// stageRoot makes a root that is none yet a mount of its own, where one of the
+// task's mounts is to hear of others on the host or the host of its: runtimes
+// cut off the mount that the root is on, and volumes may be on the same.
+func (c *Container) stageRoot(t Task, root string) (string, error) {
+	if t.Image != nil || !slices.ContainsFunc(t.Mounts, ocispec.Mount.Propagates) {
+		return root, nil
+	}
+	at := c.rootPoint()
+	err := makePoint(at, true)
+	if err == nil {
+		err = c.m.step("mount root on itself", func() error { return unix.Mount(root, at, "", unix.MS_BIND, "") })
+	}
+	if err != nil {
+		return "", fmt.Errorf("bind %s: %w", root, err)
+	}
+	return at, nil
+}
+
+// unstage undoes stage and stageRoot, also that of an earlier process.
+func (c *Container) unstage() error {
+	return c.m.step("take stage down", func() error {
+		return errors.Join(takeDown(c.stageDir()), unmount(c.rootPoint()))
+	})
+}
+
+// rootPoint is where a root is mounted that is staged. The empty directory
+// stays: runc works in it when it runs something in the container.
+func (c *Container) rootPoint() string { return filepath.Join(c.dir, "root") }
 
 func (c *Container) stageDir() string { return filepath.Join(c.dir, "stage") }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/logs"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
@@ -25,9 +26,19 @@ type Container struct {
 	state taskState
 
 	sibling *sibling
+	took    stopwatch // of the start
+
+	output  *logs.Holder // nil where the collector has nothing to do with it
+	drained bool
 
 	handles       sync.Mutex
 	init, monitor *process.Handle // nil where they have ended
+
+	oom struct { // kills for want of memory that are not accounted for yet
+		sync.Mutex // guards state.OOMKills as well
+		kills      uint64
+		seen       time.Time
+	}
 
 	done chan struct{} // closed when exit is set
 	exit Exit
@@ -75,7 +86,13 @@ func (c *Container) Exit() (Exit, bool) {
 
 // Stats reads what the task uses. After the end the error says that there is
 // no such group.
-func (c *Container) Stats() (cgroup.Stats, error) { return c.cgroup().Stats() }
+func (c *Container) Stats() (cgroup.Stats, error) {
+	s, err := c.cgroup().Stats()
+	if err == nil {
+		c.noteOOM(s.OOMKills, time.Now())
+	}
+	return s, err
+}
 
 // Signal sends a signal to the task's first process. A task that has ended is
 // no error.
@@ -101,7 +118,7 @@ func (c *Container) Stop(ctx context.Context, sig unix.Signal, timeout time.Dura
 	grace, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	c.prepareStop(grace, timeout)
-	if err := c.Signal(sig); err != nil {
+	if err := c.m.step("signal task", func() error { return c.Signal(sig) }); err != nil {
 		return err
 	}
 	select {
@@ -127,7 +144,7 @@ func (c *Container) prepareStop(ctx context.Context, timeout time.Duration) {
 	if p := c.state.PreStop; p != nil {
 		ctx, cancel := context.WithTimeout(ctx, min(p.Timeout, timeout/2))
 		defer cancel()
-		if err := c.tryExec(ctx, p.Args); err != nil {
+		if err := c.m.step("run pre_stop", func() error { return c.tryExec(ctx, p.Args) }); err != nil {
 			c.event(fmt.Sprintf("pre_stop: %v", err))
 		}
 	}
@@ -137,7 +154,7 @@ func (c *Container) prepareStop(ctx context.Context, timeout time.Duration) {
 func (c *Container) Kill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, teardownTimeout)
 	defer cancel()
-	if err := c.cgroup().Kill(ctx); err != nil {
+	if err := c.m.step("kill running task", func() error { return c.cgroup().Kill(ctx) }); err != nil {
 		return err
 	}
 	select {
@@ -160,6 +177,9 @@ func (c *Container) stopSignal() unix.Signal {
 func (c *Container) Exec(ctx context.Context, args []string, o ociruntime.ExecOptions) (int, error) {
 	if _, ended := c.Exit(); ended {
 		return 0, fmt.Errorf("exec in task %s: the task has ended", c.state.TaskID)
+	}
+	if err := c.cpuset().CopyTo(c.cgroup()); err != nil {
+		return 0, fmt.Errorf("exec in task %s: %w", c.state.TaskID, err)
 	}
 	spec, err := readSpec(c.dir)
 	if err != nil {
@@ -263,6 +283,9 @@ func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*C
 		m.leave(p)
 		return nil, err
 	}
+	if err := c.attachLogs(ctx); err != nil {
+		m.cfg.Log.Error("the output of a task is not collected", "task_id", taskID, "error", err)
+	}
 	c.sibling.after, c.sibling.ready = c.state.After, true
 	p.enlist(c.sibling)
 	m.adopt(c)
@@ -271,7 +294,11 @@ func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*C
 
 // reload reads what an earlier manager wrote and takes hold of what runs.
 func (c *Container) reload() error {
-	state, err := readTaskState(c.stateFile())
+	var state taskState
+	err := c.m.step("read task state", func() (err error) {
+		state, err = readTaskState(c.stateFile())
+		return err
+	})
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("task %s: %w", c.state.TaskID, ErrNotFound)
 	}
@@ -283,5 +310,8 @@ func (c *Container) reload() error {
 		// The start was interrupted, and Nomad was never told of it.
 		return errors.Join(fmt.Errorf("task %s was never started: %w", state.TaskID, ErrNotFound), c.remove())
 	}
-	return c.hold()
+	if err := c.removeDebug(); err != nil {
+		c.m.cfg.Log.Error("a container beside the task was not removed; it goes with the task", "task_id", state.TaskID, "error", err)
+	}
+	return c.m.step("hold recovered processes", c.hold)
 }

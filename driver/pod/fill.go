@@ -26,13 +26,13 @@ func (c *Container) fill(t Task, root rootfs) ([]ocispec.Mount, error) {
 
 func (c *Container) writeFiles(list []File) ([]ocispec.Mount, error) {
 	dir := filepath.Join(c.dir, "files")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := c.m.step("make directory of files", func() error { return os.MkdirAll(dir, 0o700) }); err != nil {
 		return nil, fmt.Errorf("write files: %w", err)
 	}
 	var mounts []ocispec.Mount
 	for i, f := range list {
 		path := filepath.Join(dir, strconv.Itoa(i))
-		if err := os.WriteFile(path, f.Content, 0o644); err != nil {
+		if err := c.m.step("write file", func() error { return os.WriteFile(path, f.Content, 0o644) }); err != nil {
 			return nil, fmt.Errorf("write %s: %w", f.Target, err)
 		}
 		if err := os.Chmod(path, 0o644); err != nil { // whatever the umask is

@@ -59,7 +59,11 @@ func (m *Manager) collectNow() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
 	defer cancel()
-	removed, err := store.GC(ctx, m.cfg.ImageGCDelay)
+	var removed []string
+	err = m.step("collect images", func() (err error) {
+		removed, err = store.GC(ctx, m.cfg.ImageGCDelay)
+		return err
+	})
 	if err != nil {
 		m.cfg.Log.Error("collect images", "error", err)
 	}
@@ -68,21 +72,31 @@ func (m *Manager) collectNow() {
 	}
 }
 
+// pull makes an image available, and tells of it in the task's events.
+func (c *Container) pull(ctx context.Context, want Image) (image.Image, error) {
+	store, err := c.m.images()
+	if err != nil {
+		return image.Image{}, err
+	}
+	want.Pull.Progress = c.progress(want.Reference)
+	return store.Ensure(ctx, want.Reference, want.Pull)
+}
+
 // progressPeriod is the least time between two events about one pull.
 const progressPeriod = 2 * time.Second
 
 // progress tells how a pull goes in the task's events: that it began, how far
 // it is now and then, and that it is done.
-func (c *Container) progress(t Task) func(image.Progress) {
+func (c *Container) progress(ref image.Reference) func(image.Progress) {
 	var last time.Time
 	return func(p image.Progress) {
 		now := time.Now()
 		switch done := p.LayersTotal > 0 && p.LayersDone == p.LayersTotal; {
 		case last.IsZero():
-			c.event(fmt.Sprintf("Pulling image %s: %s in %d layers", t.Image.Reference, mebibytes(p.BytesTotal), p.LayersTotal))
+			c.event(fmt.Sprintf("Pulling image %s: %s in %d layers", ref, mebibytes(p.BytesTotal), p.LayersTotal))
 		case done || now.Sub(last) >= progressPeriod:
 			c.event(fmt.Sprintf("Pulling image %s: %s of %s, %d of %d layers",
-				t.Image.Reference, mebibytes(p.BytesDone), mebibytes(p.BytesTotal), p.LayersDone, p.LayersTotal))
+				ref, mebibytes(p.BytesDone), mebibytes(p.BytesTotal), p.LayersDone, p.LayersTotal))
 		default:
 			return
 		}

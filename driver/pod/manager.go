@@ -24,6 +24,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/logs"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 )
 
@@ -51,7 +52,15 @@ type Config struct {
 	// Event is told what a task waits for or what happened to it. It must
 	// not block.
 	Event func(taskID, allocID, name, message string)
+	// Trace is told where the time of a start went that was successful. It
+	// must not block. It may be nil.
+	Trace func(taskID string, steps []Step)
 	Log   hclog.Logger
+	// Before is called with the name of each step of a start, a stop, a
+	// removal, a recovery and a sweep, before it is taken. An error becomes
+	// the step's own. It is for tests, which fail and kill at each, and may
+	// be nil.
+	Before func(step string) error
 }
 
 // Manager keeps the pods of one state directory. There must be one manager
@@ -66,6 +75,9 @@ type Manager struct {
 
 	storeMu sync.Mutex
 	store   *image.Store // opened when first used
+
+	logs    *logs.Client
+	filters *filters
 
 	sweep      sync.Once
 	dangling   *time.Timer
@@ -82,7 +94,13 @@ func New(cfg Config) *Manager {
 	if cfg.Event == nil {
 		cfg.Event = func(_, _, _, _ string) {}
 	}
-	return &Manager{cfg: cfg, pods: map[string]*pod{}, tasks: map[string]*Container{}}
+	if cfg.Trace == nil {
+		cfg.Trace = func(string, []Step) {}
+	}
+	cfg.Images.Before, cfg.Monitor.Before = cfg.Before, cfg.Before
+	m := &Manager{cfg: cfg, pods: map[string]*pod{}, tasks: map[string]*Container{}, filters: newFilters(cfg.Runtime)}
+	m.logs = m.newLogs()
+	return m
 }
 
 // Close stops watching and waits for the watchers. Tasks go on; another
@@ -106,6 +124,10 @@ func (m *Manager) Close() error {
 	}
 	m.mu.Unlock()
 	m.background.Wait()
+	for _, c := range m.tasks {
+		errs = append(errs, c.output.Close())
+	}
+	errs = append(errs, m.logs.Close())
 	m.storeMu.Lock()
 	defer m.storeMu.Unlock()
 	if m.store != nil {

@@ -15,7 +15,6 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/namespace"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
-	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
 // pod is what the tasks of one allocation have in common. It is made by the
@@ -71,11 +70,11 @@ func (p *pod) join(ctx context.Context, t Task) error {
 		return err
 	}
 	if t.Share.UTS && !namespace.Pinned(p.namespaceDir(), namespace.UTS) {
-		if err := namespace.Pin(p.namespaceDir(), state.Hostname, namespace.UTS); err != nil {
+		if err := p.pin(state.Hostname, namespace.UTS); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
 	}
-	if t.Share.PID && !state.Holder.Alive() {
+	if t.Share.PID && !(state.Holder.Alive() && namespace.Pinned(p.namespaceDir(), namespace.PID)) {
 		if err := p.makeHolder(ctx, &state); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
@@ -85,17 +84,23 @@ func (p *pod) join(ctx context.Context, t Task) error {
 
 // load reads the pod's state, or makes its directory and state.
 func (p *pod) load(t Task) (podState, error) {
+	for _, dir := range []string{p.dir, p.namespaceDir(), p.tasksDir()} {
+		// A removal that was interrupted may have taken some of them.
+		if err := p.m.step("make pod directory", func() error { return os.MkdirAll(dir, 0o700) }); err != nil {
+			return podState{}, fmt.Errorf("make pod: %w", err)
+		}
+	}
 	state, err := readPodState(p.stateFile())
 	if !errors.Is(err, os.ErrNotExist) {
 		return state, err
 	}
-	for _, dir := range []string{p.dir, p.namespaceDir(), p.tasksDir()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return state, fmt.Errorf("make pod: %w", err)
-		}
-	}
 	state = podState{Version: stateVersion, AllocID: p.allocID, Hostname: t.Hostname}
-	return state, writeState(p.stateFile(), state)
+	return state, p.m.step("write pod state", func() error { return writeState(p.stateFile(), state) })
+}
+
+// pin makes a namespace of the pod.
+func (p *pod) pin(hostname string, kind namespace.Kind) error {
+	return p.m.step("pin "+string(kind), func() error { return namespace.Pin(p.namespaceDir(), hostname, kind) })
 }
 
 const shmFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
@@ -113,7 +118,10 @@ func (p *pod) joinIPC(t Task) error {
 		return err
 	}
 	options := fmt.Sprintf("size=%d", roundUp(t.ShmSizeBytes))
-	if err := unix.Mount("", p.shmDir(), "", unix.MS_REMOUNT|shmFlags, options); err != nil {
+	err = p.m.step("enlarge shared memory", func() error {
+		return unix.Mount("", p.shmDir(), "", unix.MS_REMOUNT|shmFlags, options)
+	})
+	if err != nil {
 		return fmt.Errorf("enlarge shared memory at %s: %w", p.shmDir(), err)
 	}
 	return nil
@@ -125,80 +133,14 @@ func (p *pod) makeIPC() error {
 	if err := unmount(p.shmDir()); err != nil { // left by a crash in between
 		return err
 	}
-	if err := mountTmpfs(p.shmDir(), defaultShmBytes, shmFlags); err != nil {
+	err := p.m.step("mount shared memory", func() error { return mountTmpfs(p.shmDir(), defaultShmBytes, shmFlags) })
+	if err != nil {
 		return err
 	}
-	if err := namespace.Pin(p.namespaceDir(), "", namespace.IPC); err != nil {
+	if err := p.pin("", namespace.IPC); err != nil {
 		return errors.Join(err, unmount(p.shmDir()))
 	}
 	return nil
-}
-
-// makeHolder starts the first process of the shared PID namespace. It is a
-// container of its own, with no rights, no files and no network, so that
-// /proc/1 of the pod leads nowhere. It reaps the pod's orphans.
-func (p *pod) makeHolder(ctx context.Context, state *podState) error {
-	if err := p.removeHolder(ctx); err != nil { // one that died
-		return err
-	}
-	root := filepath.Join(p.holderDir(), "root")
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		return fmt.Errorf("make holder: %w", err)
-	}
-	spec, err := ocispec.Build(ocispec.Container{
-		RootHostPath: root,
-		ReadonlyRoot: true,
-		Args:         []string{"/catatonit", "-P"},
-		User:         ocispec.User{UID: 65534, GID: 65534},
-		Namespaces: []ocispec.Namespace{
-			{Kind: specs.MountNamespace}, {Kind: specs.PIDNamespace}, {Kind: specs.NetworkNamespace},
-			{Kind: specs.IPCNamespace}, {Kind: specs.UTSNamespace},
-		},
-		Mounts:     []ocispec.Mount{ocispec.BindFile(p.m.cfg.Init, "/catatonit", true)},
-		CgroupPath: p.cgroup().Child("holder").Path(),
-	})
-	if err != nil {
-		return fmt.Errorf("make holder: %w", err)
-	}
-	if err := writeSpec(p.holderDir(), spec); err != nil {
-		return fmt.Errorf("make holder: %w", err)
-	}
-	pid, err := p.m.cfg.Runtime.RunDetached(ctx, p.holderID(), p.holderDir())
-	if err == nil {
-		state.Holder, err = process.Identify(pid)
-	}
-	if err == nil {
-		err = namespace.PinPID(p.namespaceDir(), pid)
-	}
-	if err == nil && !state.Holder.Alive() {
-		err = process.ErrGone
-	}
-	if err == nil {
-		err = writeState(p.stateFile(), *state)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("make holder: %w", err), p.removeHolder(context.WithoutCancel(ctx)))
-	}
-	return nil
-}
-
-func (p *pod) removeHolder(ctx context.Context) error {
-	if err := namespace.Unpin(p.namespaceDir(), namespace.PID); err != nil {
-		return err
-	}
-	if !p.m.cfg.Runtime.Known(p.holderID()) {
-		return nil
-	}
-	if err := p.m.cfg.Runtime.Delete(ctx, p.holderID()); err != nil {
-		return err
-	}
-	return p.cgroup().Child("holder").Remove()
-}
-
-// holder returns the first process of the shared PID namespace.
-func (p *pod) holder() (process.Identity, error) {
-	state, err := readPodState(p.stateFile())
-	return state.Holder, err
 }
 
 // remove takes down all that the pod has. It may be called again after an
@@ -208,17 +150,22 @@ func (p *pod) remove(ctx context.Context) error {
 	defer p.mu.Unlock()
 	err := errors.Join(
 		p.removeHolder(ctx),
-		p.cgroup().Remove(),
-		cgroup.At(p.m.cfg.Cgroups, cgroupParent).Prune(),
-		namespace.Unpin(p.namespaceDir(), namespace.IPC, namespace.UTS, namespace.Net),
-		unmount(p.shmDir()),
+		// Whatever became of the above, nothing of the pod may run on, and no
+		// group that is not empty hold this up.
+		p.m.step("kill pod", func() error { return p.cgroup().Kill(ctx) }),
+		p.m.step("remove pod's cgroup", p.cgroup().Remove),
+		p.m.step("prune cgroup", cgroup.At(p.m.cfg.Cgroups, cgroupParent).Prune),
+		p.m.step("unpin namespaces", func() error {
+			return namespace.Unpin(p.namespaceDir(), namespace.IPC, namespace.UTS, namespace.Net)
+		}),
+		p.m.step("unmount shared memory", func() error { return unmount(p.shmDir()) }),
 		p.removeVolumes(),
 	)
 	if err != nil {
 		// The state stays, so that the next sweep finds what is left.
 		return fmt.Errorf("remove pod %s: %w", p.allocID, err)
 	}
-	if err := os.RemoveAll(p.dir); err != nil {
+	if err := p.m.step("remove pod directory", func() error { return os.RemoveAll(p.dir) }); err != nil {
 		return fmt.Errorf("remove pod %s: %w", p.allocID, err)
 	}
 	return nil

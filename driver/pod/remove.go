@@ -58,7 +58,10 @@ func (m *Manager) unknown(p *pod, id string) (*Container, error) {
 // remove takes down all that a task has. It may be called again after an
 // error.
 func (c *Container) remove() error {
-	if err := errors.Join(c.removeContainer(), c.removeRoot()); err != nil {
+	if err := errors.Join(c.removeDebug(), c.removeContainer()); err != nil {
+		return err
+	}
+	if err := c.m.removeRoot(c.id); err != nil {
 		return err
 	}
 	return c.removeDir()
@@ -69,7 +72,32 @@ func (c *Container) removeDir() error {
 	if err := c.unstage(); err != nil {
 		return err
 	}
-	return os.RemoveAll(c.dir)
+	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	defer cancel()
+	if err := c.drainLogs(ctx); err != nil {
+		c.m.cfg.Log.Error("not all that a task printed is in its log", "error", err)
+	}
+	if err := c.output.Close(); err != nil {
+		return err
+	}
+	return c.m.step("remove task directory", func() error { return removeLast(c.dir, c.stateFile()) })
+}
+
+// removeLast removes a directory with all that is in it, one file after
+// everything else: as long as that is there, what it describes can be found.
+func removeLast(dir, file string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if path := filepath.Join(dir, e.Name()); path != file {
+			if err := os.RemoveAll(path); err != nil {
+				return err
+			}
+		}
+	}
+	return os.RemoveAll(dir)
 }
 
 // removeContainer kills what runs and removes the container, its cgroup and
@@ -77,12 +105,13 @@ func (c *Container) removeDir() error {
 func (c *Container) removeContainer() error {
 	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
 	defer cancel()
-	monitor := c.monitorCgroup()
+	own, monitor := c.cgroup(), c.monitorCgroup()
 	return errors.Join(
-		c.cgroup().Kill(ctx),
-		c.m.cfg.Runtime.Delete(ctx, c.id),
-		c.cgroup().Remove(),
-		monitor.Kill(ctx), // one whose container never started still waits
-		monitor.Remove(),
+		// First, so that one that is still creating the container stops.
+		c.m.step("kill monitor", func() error { return monitor.Kill(ctx) }),
+		c.m.step("kill task", func() error { return own.Kill(ctx) }),
+		c.m.step("delete container", func() error { return c.m.cfg.Runtime.Delete(ctx, c.id) }),
+		c.m.step("remove task's cgroup", own.Remove),
+		c.m.step("remove monitor's cgroup", monitor.Remove),
 	)
 }

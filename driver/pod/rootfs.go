@@ -1,11 +1,14 @@
 package pod
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
@@ -24,6 +27,43 @@ func ParseHostPath(s string) (HostPath, error) {
 		}
 	}
 	return HostPath{host, task}, nil
+}
+
+// makeRoot makes the root file system of a container from an image, or from
+// the host's paths where that is the zero value.
+func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (rootfs, error) {
+	if img.ID == "" {
+		root := rootfs{hostPath: filepath.Join(m.rootsDir(), id), userDir: "/"}
+		err := m.step("make root", func() (err error) {
+			root.mounts, err = makeHostRoot(root.hostPath, m.cfg.HostPaths)
+			return err
+		})
+		return root, err
+	}
+	store, err := m.images()
+	if err != nil {
+		return rootfs{}, err
+	}
+	dir, err := store.Mount(ctx, id, img)
+	if err != nil {
+		return rootfs{}, err
+	}
+	return rootfs{hostPath: dir, userDir: dir, config: img.Config}, nil
+}
+
+// removeRoot takes makeRoot back, whichever kind of root it was.
+func (m *Manager) removeRoot(id string) error {
+	err := m.step("remove root", func() error { return os.RemoveAll(filepath.Join(m.rootsDir(), id)) })
+	if !m.imagesUsed() {
+		return err
+	}
+	store, serr := m.images()
+	if serr != nil {
+		return errors.Join(err, serr)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	defer cancel()
+	return errors.Join(err, store.Release(ctx, id))
 }
 
 // makeHostRoot makes the directory that becomes the root of a task without an

@@ -81,6 +81,9 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	if c.Devices, c.DeviceRules, err = devices(wanted); err != nil {
 		return nil, err
 	}
+	if t.mountsAt("/dev") {
+		c.Devices = nil // they would be made in what is mounted there
+	}
 	return ocispec.Build(c)
 }
 

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
@@ -35,8 +35,14 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 		return nil, fmt.Errorf("task %s was started already", t.ID)
 	}
 	m.sweepOnce()
+	if t.Logs != nil {
+		// It takes its time when it is the first; whether it runs is seen when
+		// it is needed.
+		m.background.Go(func() { _ = m.logs.Start(context.WithoutCancel(ctx)) })
+	}
 	p := m.enter(t.AllocID)
 	c := m.newContainer(p, t)
+	c.took = newStopwatch()
 	if err := errors.Join(c.purge(), m.purgeOthers(c)); err != nil {
 		m.leave(p)
 		return nil, fmt.Errorf("remove what an interrupted start left: %w", err)
@@ -52,6 +58,8 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 	if err := c.becomeReady(ctx, t.Ready); err != nil {
 		return nil, errors.Join(err, c.Destroy(context.WithoutCancel(ctx), true))
 	}
+	c.took.lap("ready")
+	m.cfg.Trace(t.ID, c.took.steps)
 	return c, nil
 }
 
@@ -72,7 +80,7 @@ func (c *Container) becomeReady(ctx context.Context, r *Ready) error {
 		}
 	}
 	c.state.ReadyAt = time.Now()
-	if err := writeState(c.stateFile(), c.state); err != nil {
+	if err := c.m.step("write state of a ready task", c.writeState); err != nil {
 		return err
 	}
 	c.pod.change(func(*order) { c.sibling.ready = true })
@@ -86,31 +94,39 @@ func (m *Manager) newContainer(p *pod, t Task) *Container {
 		sibling: &sibling{name: t.Name, after: t.After},
 		state: taskState{
 			Version: stateVersion, TaskID: t.ID, AllocID: t.AllocID, Name: t.Name,
-			Share: t.Share, CgroupPath: t.CgroupPath, After: t.After, PreStop: t.PreStop,
+			Share: t.Share, CgroupPath: t.CgroupPath, CpusetPath: t.CpusetHostPath, After: t.After, PreStop: t.PreStop,
 		},
 	}
 }
 
 // start does one step after the other and pushes how to take each back.
 func (c *Container) start(ctx context.Context, t Task, u *undo) error {
+	c.took.lap("purge")
 	if err := c.awaitTurn(ctx); err != nil {
 		return err
 	}
+	c.took.lap("turn")
 	if err := c.pod.join(ctx, t); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+	c.took.lap("join")
+	u.push("container", c.remove)
+	err := c.m.step("make task directory", func() error { return os.MkdirAll(c.dir, 0o700) })
+	if err != nil {
 		return fmt.Errorf("make task directory: %w", err)
 	}
-	u.push("task directory", c.removeDir)
-	if err := writeState(c.stateFile(), c.state); err != nil {
+	if err := c.m.step("write task state", c.writeState); err != nil {
 		return err
 	}
-	u.push("root file system", c.removeRoot)
+	if err := c.makeLogs(&t); err != nil {
+		return err
+	}
+	c.took.lap("state")
 	root, err := c.makeRoot(ctx, t)
 	if err != nil {
 		return err
 	}
+	c.took.lap("root")
 	staged, err := c.stage(t.Beneath)
 	if err != nil {
 		return err
@@ -119,58 +135,48 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 	if err != nil {
 		return err
 	}
+	c.took.lap("mounts")
 	t.Mounts = slices.Concat(own, t.Mounts, staged)
+	if root.hostPath, err = c.stageRoot(t, root.hostPath); err != nil {
+		return err
+	}
+	// What is run in the task later starts in its own group; see run and Exec.
+	if cpus, err := c.cpuset().CPUs(); err != nil {
+		return err
+	} else if cpus != "" {
+		t.Limits.CPUSet = cpus
+	}
 	spec, err := c.pod.buildSpec(t, root)
 	if err != nil {
 		return err
 	}
-	if err := writeSpec(c.dir, spec); err != nil {
+	c.m.filters.apply(spec)
+	if err := c.m.step("write spec", func() error { return writeSpec(c.dir, spec) }); err != nil {
 		return err
 	}
 	c.state.StopSignal = root.config.StopSignal
 	c.state.OOMKills, _ = c.cgroup().OOMKills() // there may be no such group yet
-	u.push("container", c.removeContainer)
-	return c.run(ctx, t)
+	c.took.lap("spec")
+	if err := c.run(ctx, t); err != nil {
+		return err
+	}
+	c.m.filters.learn(spec, c.id)
+	return nil
 }
+
+func (c *Container) writeState() error { return writeState(c.stateFile(), c.state) }
 
 // makeRoot makes the task's root file system.
 func (c *Container) makeRoot(ctx context.Context, t Task) (rootfs, error) {
-	if t.Image == nil {
-		dir := filepath.Join(c.m.rootsDir(), c.id)
-		mounts, err := makeHostRoot(dir, c.m.cfg.HostPaths)
-		return rootfs{hostPath: dir, userDir: "/", mounts: mounts}, err
+	var pulled image.Image
+	if t.Image != nil {
+		var err error
+		if pulled, err = c.pull(ctx, *t.Image); err != nil {
+			return rootfs{}, err
+		}
+		c.state.ImageID, c.state.Digest = pulled.ID, pulled.Digest
 	}
-	store, err := c.m.images()
-	if err != nil {
-		return rootfs{}, err
-	}
-	pull := t.Image.Pull
-	pull.Progress = c.progress(t)
-	img, err := store.Ensure(ctx, t.Image.Reference, pull)
-	if err != nil {
-		return rootfs{}, err
-	}
-	dir, err := store.Mount(ctx, c.id, img)
-	if err != nil {
-		return rootfs{}, err
-	}
-	c.state.ImageID, c.state.Digest = img.ID, img.Digest
-	return rootfs{hostPath: dir, userDir: dir, config: img.Config}, nil
-}
-
-// removeRoot takes makeRoot back, whichever kind of root it was.
-func (c *Container) removeRoot() error {
-	err := os.RemoveAll(filepath.Join(c.m.rootsDir(), c.id))
-	if !c.m.imagesUsed() {
-		return err
-	}
-	store, serr := c.m.images()
-	if serr != nil {
-		return errors.Join(err, serr)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
-	defer cancel()
-	return errors.Join(err, store.Release(ctx, c.id))
+	return c.m.makeRoot(ctx, c.id, pulled)
 }
 
 // run creates the container with a monitor beside it, takes note of both, and
@@ -188,12 +194,16 @@ func (c *Container) run(ctx context.Context, t Task) error {
 		return err
 	}
 	defer stderr.Close()
+	if err := c.announceLogs(t); err != nil {
+		return err
+	}
 	pair, err := c.m.cfg.Monitor.Create(ctx, c.m.cfg.Runtime, ociruntime.CreateOptions{
-		ID: c.id, Bundle: c.dir, Stdout: stdout, Stderr: stderr, Place: c.monitorCgroup().Add,
+		ID: c.id, Bundle: c.dir, Stdout: stdout, Stderr: stderr, Place: c.placeMonitor,
 	})
 	if err != nil {
 		return err
 	}
+	c.took.lap("create")
 	if c.state.Monitor, err = process.Identify(pair.MonitorPID); err != nil {
 		return fmt.Errorf("monitor: %w", err)
 	}
@@ -203,17 +213,27 @@ func (c *Container) run(ctx context.Context, t Task) error {
 	if err := c.unstage(); err != nil { // the container has its own by now
 		return err
 	}
-	if err := c.hold(); err != nil {
+	c.took.lap("identify")
+	if err := c.attachLogs(ctx); err != nil {
 		return err
 	}
-	if err := writeState(c.stateFile(), c.state); err != nil {
-		return errors.Join(err, c.release())
+	c.took.lap("logs")
+	if err := c.m.step("hold processes", c.hold); err != nil {
+		return err
 	}
-	if err := c.m.cfg.Runtime.Start(ctx, c.id); err != nil {
-		return errors.Join(err, c.release())
+	err = c.m.step("write state of a created task", c.writeState)
+	if err == nil {
+		err = c.m.step("place task on its processors", func() error { return c.cpuset().Add(c.state.Init.PID) })
 	}
+	if err == nil {
+		err = c.m.step("start program", func() error { return c.m.cfg.Runtime.Start(ctx, c.id) })
+	}
+	c.took.lap("start")
 	c.state.StartedAt = time.Now()
-	if err := writeState(c.stateFile(), c.state); err != nil {
+	if err == nil {
+		err = c.m.step("write state of a started task", c.writeState)
+	}
+	if err != nil {
 		return errors.Join(err, c.release())
 	}
 	return nil
@@ -237,6 +257,19 @@ func openLog(path string) (*os.File, error) {
 // cgroup is the task's own.
 func (c *Container) cgroup() cgroup.Group { return cgroup.At(c.m.cfg.Cgroups, c.state.CgroupPath) }
 
+// cpuset is where the task's processors are, unless its own group has them.
+func (c *Container) cpuset() cgroup.Cpuset {
+	return cgroup.CpusetAt(c.m.cfg.Cgroups, c.state.CpusetPath)
+}
+
 // monitorCgroup is outside the task's, so that its limits do not hit the
 // monitor.
 func (c *Container) monitorCgroup() cgroup.Group { return c.pod.cgroup().Child("monitor-" + c.id) }
+
+// placeMonitor moves the monitor to its group before it does anything.
+func (c *Container) placeMonitor(pid int) error {
+	c.took.lap("conmon")
+	err := c.m.step("place monitor", func() error { return c.monitorCgroup().Add(pid) })
+	c.took.lap("cgroup")
+	return err
+}

@@ -31,6 +31,7 @@ type taskState struct {
 	Name       string           `json:"name"`
 	Share      Share            `json:"share"`
 	CgroupPath string           `json:"cgroup_path"`
+	CpusetPath string           `json:"cpuset_path,omitempty"` // of the host, on cgroup v1
 	ImageID    string           `json:"image_id,omitempty"`
 	Digest     string           `json:"image_digest,omitempty"`
 	StopSignal string           `json:"stop_signal,omitempty"`

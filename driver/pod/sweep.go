@@ -9,10 +9,22 @@ import (
 	"time"
 )
 
-// sweepOnce removes what earlier managers left, before the first task is
-// started or recovered: pods without tasks, and roots and image layers that no
-// task uses. Tasks that were not destroyed are not touched, since Nomad may
-// recover them.
+// Sweep removes what earlier managers left: pods without tasks, and roots and
+// image layers that no task uses. Tasks that were not destroyed are not touched
+// at first, since Nomad may recover them. It is done once, and before the first
+// task is started or recovered at the latest.
+func (m *Manager) Sweep() {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return
+	}
+	m.background.Add(1)
+	m.mu.Unlock()
+	defer m.background.Done()
+	m.sweepOnce()
+}
+
 func (m *Manager) sweepOnce() {
 	m.sweep.Do(func() {
 		if err := m.sweepAll(); err != nil {
@@ -59,7 +71,7 @@ func (m *Manager) removeUnknown(p *pod) error {
 		c, err := m.unknown(p, task.Name())
 		if err == nil && c != nil && !c.starting() {
 			m.cfg.Log.Warn("removing a task that was not recovered", "task_id", c.state.TaskID)
-			err = c.remove()
+			err = m.step("remove forgotten task", c.remove)
 		}
 		errs = append(errs, err)
 	}
@@ -84,18 +96,42 @@ func (m *Manager) sweepAll() error {
 		if !uuid.MatchString(entry.Name()) {
 			continue
 		}
-		tasks, err := os.ReadDir(filepath.Join(m.podsDir(), entry.Name(), "tasks"))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+		p := m.enter(entry.Name())
+		tasks, err := m.sweepTasks(p)
+		m.leave(p) // without tasks it goes after the linger time
+		if err != nil {
 			return fmt.Errorf("sweep: %w", err)
 		}
-		for _, task := range tasks {
-			live[task.Name()] = true
-		}
-		if len(tasks) == 0 {
-			m.leave(m.enter(entry.Name())) // it goes after the linger time
+		for _, id := range tasks {
+			live[id] = true
 		}
 	}
 	return errors.Join(m.sweepRoots(live), m.sweepLayers(live))
+}
+
+// sweepTasks lists the tasks of a pod, and removes directories of those that
+// have no state: either none was made yet or all was removed already.
+func (m *Manager) sweepTasks(p *pod) (live []string, err error) {
+	entries, err := os.ReadDir(p.tasksDir())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		c := m.newContainer(p, Task{})
+		c.id, c.dir = e.Name(), p.taskDir(e.Name())
+		if _, err := os.Lstat(c.stateFile()); !errors.Is(err, os.ErrNotExist) {
+			live = append(live, c.id)
+			continue
+		}
+		err := c.unstage()
+		if err == nil {
+			err = m.step("remove directory without state", func() error { return os.RemoveAll(c.dir) })
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return live, nil
 }
 
 func (m *Manager) sweepRoots(live map[string]bool) error {
@@ -106,7 +142,8 @@ func (m *Manager) sweepRoots(live map[string]bool) error {
 	var errs []error
 	for _, e := range entries {
 		if !live[e.Name()] {
-			errs = append(errs, os.RemoveAll(filepath.Join(m.rootsDir(), e.Name())))
+			root := filepath.Join(m.rootsDir(), e.Name())
+			errs = append(errs, m.step("remove forgotten root", func() error { return os.RemoveAll(root) }))
 		}
 	}
 	return errors.Join(errs...)
@@ -130,7 +167,7 @@ func (m *Manager) sweepLayers(live map[string]bool) error {
 	var errs []error
 	for _, id := range ids {
 		if !live[id] {
-			errs = append(errs, store.Release(ctx, id))
+			errs = append(errs, m.step("remove forgotten layer", func() error { return store.Release(ctx, id) }))
 		}
 	}
 	return errors.Join(errs...)

@@ -38,8 +38,13 @@ type Task struct {
 	Capabilities []string // CAP_…
 	Limits       ocispec.Limits
 	CgroupPath   string // from the root of the hierarchy
+	// CpusetHostPath is on v1 the directory of the group whose processors the
+	// task has, also when they change. Limits has none then.
+	CpusetHostPath string
 
-	// StdoutHostPath and StderrHostPath are FIFOs or /dev/null.
+	// Logs has the task's output collected. Without it StdoutHostPath and
+	// StderrHostPath are FIFOs that somebody else reads, or /dev/null.
+	Logs                           *Logs
 	StdoutHostPath, StderrHostPath string
 
 	Ready   *Ready   // nil: ready when running

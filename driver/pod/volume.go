@@ -55,7 +55,7 @@ func (p *pod) makeVolume(v Volume) error {
 	if size == 0 {
 		size = defaultVolumeBytes
 	}
-	return mountTmpfs(dir, size, unix.MS_NOSUID|unix.MS_NODEV)
+	return p.m.step("mount pod volume", func() error { return mountTmpfs(dir, size, unix.MS_NOSUID|unix.MS_NODEV) })
 }
 
 // volumeMounts describes a task's view of its volumes.
@@ -67,7 +67,9 @@ func (p *pod) volumeMounts(t Task) []ocispec.Mount {
 	return out
 }
 
-func (p *pod) removeVolumes() error { return takeDown(p.volumesDir()) }
+func (p *pod) removeVolumes() error {
+	return p.m.step("take pod volumes down", func() error { return takeDown(p.volumesDir()) })
+}
 
 // takeDown removes a directory of mount points, but never what is mounted
 // there. One that is not there is no error.

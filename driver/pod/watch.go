@@ -45,15 +45,18 @@ func (c *Container) end() Exit {
 	// In a shared PID namespace the end of the first process leaves the
 	// others alive, and any of them would hold the log open.
 	kills, kerr := c.cgroup().OOMKills()
-	if err := c.cgroup().Kill(ctx); err != nil {
+	if err := c.m.step("kill what outlived the task", func() error { return c.cgroup().Kill(ctx) }); err != nil {
 		c.m.cfg.Log.Error("processes of an ended task are left", "task_id", c.state.TaskID, "error", err)
+	}
+	if err := c.drainLogs(ctx); err != nil {
+		c.m.cfg.Log.Error("not all that a task printed is in its log", "error", err)
 	}
 	if lost {
 		return c.lostExit(err)
 	}
 	exit := Exit{Code: code, At: at, Signal: c.signalOf(code)}
 	if exit.Signal == int(unix.SIGKILL) {
-		exit.OOMKilled = kerr == nil && kills > c.state.OOMKills
+		exit.OOMKilled = kerr == nil && c.oomKilled(kills)
 		if !exit.OOMKilled {
 			exit.Err = c.holderLoss()
 		}

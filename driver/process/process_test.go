@@ -22,7 +22,7 @@ func start(t *testing.T, script string) (*exec.Cmd, Identity) {
 }
 
 func TestWaitReturnsAtTheEnd(t *testing.T) {
-	cmd, id := start(t, "read x; exit 3")
+	cmd, id := start(t, "exec sleep 60")
 	h, err := Open(id)
 	must.NoError(t, err)
 	defer h.Close()

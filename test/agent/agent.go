@@ -87,9 +87,17 @@ func (a *Agent) Dir() string { return a.config.Dir }
 // Nomad is the path of the nomad binary.
 func (a *Agent) Nomad() string { return a.config.Nomad }
 
+// SharedDir is the directory of an allocation that its tasks have at /alloc.
+func (a *Agent) SharedDir(allocID string) string {
+	return filepath.Join(a.config.AllocDir(), allocID, "alloc")
+}
+
+// ClientLog is the path of the client's log.
+func (a *Agent) ClientLog() string { return a.config.logFile(client) }
+
 // DriverDirs are the driver's data and run directories.
 func (a *Agent) DriverDirs() []string {
-	return []string{a.config.DriverDataDir(), a.config.DriverRunDir()}
+	return []string{a.config.DriverDataDir(), a.config.RunDir()}
 }
 
 func (a *Agent) startServer(ctx context.Context) (err error) {
@@ -120,7 +128,7 @@ func (a *Agent) Launch(ctx context.Context) (err error) {
 func (a *Agent) start(role string) (*process, error) {
 	argv := []string{a.config.Nomad, "agent", "-config", a.config.configFile(role)}
 	if role == client {
-		argv = append(a.wrapper(), argv...)
+		argv = append(a.wrapper(), append(argv, "-config", a.config.addedConfigFile())...)
 	}
 	return startProcess(argv, append(os.Environ(), markEnv+"="+a.config.Dir), a.config.logFile(role))
 }

@@ -177,6 +177,31 @@ func (a *Agent) Exec(ctx context.Context, alloc *api.Allocation, task string, co
 	return Result{stdout.String(), stderr.String(), code}, nil
 }
 
+// Watched wants statistics of running allocations that are newer than a moment,
+// and so shows that the client has its driver and the driver their tasks.
+func (a *Agent) Watched(ctx context.Context, allocs []*api.AllocationListStub, since time.Time) error {
+	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Ports.ClientHTTP)})
+	if err != nil {
+		return err
+	}
+	defer direct.Close()
+	for _, alloc := range allocs {
+		if alloc.ClientStatus != api.AllocClientStatusRunning {
+			continue
+		}
+		var use api.AllocResourceUsage
+		if _, err := direct.Raw().Query("/v1/client/allocation/"+alloc.ID+"/stats", &use, (&api.QueryOptions{}).WithContext(ctx)); err != nil {
+			return fmt.Errorf("statistics of allocation %s: %w", alloc.ID, err)
+		}
+		for name := range alloc.TaskStates {
+			if task := use.Tasks[name]; task == nil || task.Timestamp < since.UnixNano() {
+				return fmt.Errorf("task %s of allocation %s has no new statistics", name, alloc.ID)
+			}
+		}
+	}
+	return nil
+}
+
 // stopJobs deregisters every job, waits for the end of its allocations, and
 // has the client forget them.
 func (a *Agent) stopJobs(ctx context.Context) error {
@@ -206,6 +231,12 @@ func (a *Agent) stopJobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return a.Forget(ctx)
+}
+
+// Forget has the client remove what is left of allocations that have ended,
+// and waits until it is gone, pods included.
+func (a *Agent) Forget(ctx context.Context) error {
 	return errors.Join(a.collect(ctx), a.waitPods(ctx))
 }
 
@@ -242,7 +273,7 @@ func (a *Agent) collect(ctx context.Context) error {
 // tasks for a moment.
 func (a *Agent) waitPods(ctx context.Context) error {
 	return a.until(ctx, "the driver has removed all pods", func() error {
-		left, err := filepath.Glob(filepath.Join(a.config.DriverRunDir(), "pods", "*"))
+		left, err := filepath.Glob(filepath.Join(a.config.RunDir(), "pods", "*"))
 		if err == nil && len(left) > 0 {
 			err = fmt.Errorf("it still has %v", left)
 		}

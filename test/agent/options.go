@@ -26,9 +26,22 @@ type Options struct {
 	// HostPaths are additions to the driver's default host paths, each
 	// "host" or "host:path in the task".
 	HostPaths []string
+	// PluginConfig is added to the driver's config block, and ClientConfig to
+	// the client's configuration: both are HCL.
+	PluginConfig, ClientConfig string
+	// MorePlugins are paths of programs that go to the plugin directory beside
+	// the driver. Nomad runs those that ClientConfig has a plugin block for.
+	MorePlugins []string
 	// LogDir takes the agents' logs, and keeps them. Without it they are in
 	// Dir, and go with it.
 	LogDir string
+	// DriverRunDir is the driver's run_dir, in Dir where it is empty.
+	DriverRunDir string
+	// LogLevel is that of the agents' logs, DEBUG where it is empty.
+	LogLevel string
+	// Docker is the address of a Docker daemon, such as
+	// unix:///run/docker.sock, for Nomad's docker driver; "" for none.
+	Docker string
 }
 
 // defaultHostPaths are what the driver shows of the host to a task without
@@ -70,17 +83,22 @@ func (c configuration) PluginDir() string { return filepath.Join(c.Dir, "plugins
 func (c configuration) DataDir() string   { return filepath.Join(c.Dir, "nomad") }
 func (c configuration) AllocDir() string  { return filepath.Join(c.DataDir(), client, "alloc") }
 
-// DriverDataDir and DriverRunDir are the driver's, kept apart from those of an
+// DriverDataDir and RunDir are the driver's, kept apart from those of an
 // installed one.
 func (c configuration) DriverDataDir() string { return filepath.Join(c.Dir, "driver", "data") }
-func (c configuration) DriverRunDir() string  { return filepath.Join(c.Dir, "driver", "run") }
+func (c configuration) RunDir() string {
+	if c.DriverRunDir != "" {
+		return c.DriverRunDir
+	}
+	return filepath.Join(c.Dir, "driver", "run")
+}
 
 // commonConfig is for both agents, and fits neither without its own part.
 const commonConfig = `
 data_dir             = "{{.DataDir}}/{{.Role}}"
 bind_addr            = "127.0.0.1"
 disable_update_check = true
-log_level            = "DEBUG"
+log_level            = "{{or .LogLevel "DEBUG"}}"
 # Nomad will not advertise loopback unless told to.
 advertise {
   http = "127.0.0.1"
@@ -118,7 +136,7 @@ client {
   bridge_network_subnet = "{{.Network.Subnet}}"
   options = {
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
-    "driver.allowlist"     = "pod,raw_exec,exec"
+    "driver.allowlist"     = "pod,raw_exec,exec{{if .Docker}},docker{{end}}"
   }
 }
 # Without it Nomad collects no statistics of tasks.
@@ -130,13 +148,22 @@ plugin "raw_exec" {
     enabled = true
   }
 }
+{{- if .Docker}}
+plugin "docker" {
+  config {
+    endpoint = {{quote .Docker}}
+  }
+}
+{{- end}}
 {{- if .Plugin}}
 plugin "nomad-driver-pod" {
   config {
     data_dir = {{quote .DriverDataDir}}
-    run_dir  = {{quote .DriverRunDir}}
+    run_dir  = {{quote .RunDir}}
     # Stop waits for the end of all pods.
     pod_linger = "1s"
+
+    debug_containers = true
     {{- if .Runtime}}
     runtime  = {{quote .Runtime}}
     {{- end}}
@@ -145,6 +172,7 @@ plugin "nomad-driver-pod" {
       {{quote .}},{{end}}
     ]
     {{- end}}
+    {{.PluginConfig}}
   }
 }
 {{- end}}
@@ -168,13 +196,19 @@ func (c configuration) write() error {
 			return err
 		}
 	}
+	// Nomad loads every file of the directory, and names a plugin after it.
 	if c.Plugin != "" {
-		// Nomad loads every file of the directory, and names a plugin after it.
 		if err := copyProgram(c.Plugin, filepath.Join(c.PluginDir(), driverPlugin)); err != nil {
 			return err
 		}
 	}
-	return errors.Join(c.render(server, serverConfig), c.render(client, clientConfig))
+	for _, path := range c.MorePlugins {
+		if err := copyProgram(path, filepath.Join(c.PluginDir(), filepath.Base(path))); err != nil {
+			return err
+		}
+	}
+	return errors.Join(c.render(server, serverConfig), c.render(client, clientConfig),
+		os.WriteFile(c.addedConfigFile(), []byte(c.ClientConfig), 0o600))
 }
 
 func (c configuration) render(role, text string) error {
@@ -194,6 +228,9 @@ func (c configuration) render(role, text string) error {
 }
 
 func (c configuration) configFile(role string) string { return filepath.Join(c.Dir, role+".hcl") }
+
+// addedConfigFile is read after the client's own; Nomad merges the two.
+func (c configuration) addedConfigFile() string { return filepath.Join(c.Dir, "client-added.hcl") }
 
 func (c configuration) logFile(role string) string {
 	dir := c.LogDir

@@ -79,19 +79,71 @@ func (a *Agent) PluginPIDs() ([]int, error) {
 	}), nil
 }
 
+// ClientPID is the process of the client.
+func (a *Agent) ClientPID() int { return a.client.cmd.Process.Pid }
+
 // KillPlugin ends the driver plugin as a crash would.
 func (a *Agent) KillPlugin() error {
 	pids, err := a.PluginPIDs()
+	return errors.Join(err, killAll("driver plugin", pids))
+}
+
+// CollectorPIDs are the processes that collect the output of pods' tasks, one
+// while there are any.
+func (a *Agent) CollectorPIDs() ([]int, error) {
+	return processes(func(args []string) bool {
+		return len(args) > 1 && args[0] == "nomad-driver-pod-logs" && strings.HasPrefix(args[1], a.config.RunDir())
+	})
+}
+
+// KillCollector ends it as a crash would.
+func (a *Agent) KillCollector() error {
+	pids, err := a.CollectorPIDs()
+	return errors.Join(err, killAll("log collector", pids))
+}
+
+// LogmonPIDs are the processes in which Nomad itself collects output, one for
+// each task of other drivers.
+func (a *Agent) LogmonPIDs() ([]int, error) {
+	ours, err := marked(a.config.Dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	all, err := processes(func(args []string) bool { return len(args) > 1 && args[1] == "logmon" })
+	return slices.DeleteFunc(all, func(pid int) bool { return !slices.Contains(ours, pid) }), err
+}
+
+// processes are those whose arguments are what is looked for.
+func processes(match func(args []string) bool) ([]int, error) {
+	all, err := procfs.AllProcs()
+	if err != nil {
+		return nil, fmt.Errorf("read processes: %w", err)
+	}
+	var pids []int
+	for _, p := range all {
+		args, _ := p.CmdLine() // of one that has ended there are none
+		if match(args) {
+			pids = append(pids, p.PID)
+		}
+	}
+	return pids, nil
+}
+
+func killAll(what string, pids []int) error {
 	if len(pids) == 0 {
-		return errors.New("the driver plugin does not run")
+		return fmt.Errorf("no %s runs", what)
 	}
 	for _, pid := range pids {
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-			return fmt.Errorf("kill plugin %d: %w", pid, err)
+			return fmt.Errorf("kill %s %d: %w", what, pid, err)
 		}
 	}
 	return nil
+}
+
+// KillLogmon ends them as a crash would. Nomad brings them back when the client
+// starts again.
+func (a *Agent) KillLogmon() error {
+	pids, err := a.LogmonPIDs()
+	return errors.Join(err, killAll("logmon", pids))
 }

@@ -21,6 +21,8 @@ const (
 	repository = "../.."
 	module     = "github.com/nomad-sidecar/nomad-sidecar"
 	nomad      = "github.com/hashicorp/nomad"
+	goGetter   = "github.com/hashicorp/go-getter/v2"
+	oras       = "oras.land/oras-go/v2"
 )
 
 // pkg is what "go list -json" tells of a package. Paths of this module are
@@ -104,6 +106,14 @@ func rules() []rule {
 			},
 		},
 		{
+			name: "sidecars stand alone",
+			why:  "each is used, and taken for an example, without the others; what they share is in jobs/internal",
+			forbids: func(from, to string) bool {
+				return in(from, sidecars) && in(to, sidecars) && sidecarOf(from) != sidecarOf(to)
+			},
+			tests: true,
+		},
+		{
 			name:    "only driver imports Nomad, of the driver's packages",
 			why:     "all else works with the kernel and the runtime, and is tested without Nomad",
 			forbids: func(from, to string) bool { return in(from, "driver") && from != "driver" && in(to, nomad) },
@@ -117,11 +127,46 @@ func rules() []rule {
 			},
 		},
 		{
+			name: "the templater's core knows no adapter",
+			why:  "it plans from what it is given, and is tested without files, networks and Nomad",
+			forbids: func(from, to string) bool {
+				return core(from) && slices.ContainsFunc([]string{"catalog", "cluster", "admission", "cli"}, func(adapter string) bool {
+					return in(to, "templater/"+adapter)
+				})
+			},
+			tests: true,
+		},
+		{
+			name: "only templater/catalog fetches, and no other adapter beside it",
+			why:  "who reads a job or a definition must not reach a network, and what joins the adapters is templater/cli",
+			forbids: func(from, to string) bool {
+				if in(from, "templater/catalog") {
+					return in(to, "templater") && to != "templater/sidecar" && to != "templater/bounds"
+				}
+				return in(from, "templater") && (in(to, goGetter) || in(to, oras))
+			},
+		},
+		{
 			name:    "nothing imports test",
 			why:     "what only tests need must not reach a product",
 			forbids: func(from, to string) bool { return !in(from, "test") && in(to, "test") },
 		},
 	}
+}
+
+// core tells the packages of the templater that do no I/O.
+func core(path string) bool {
+	return path == "templater" || slices.ContainsFunc([]string{"sidecar", "hcljob", "jsonjob", "manual", "policy", "fleet"}, func(name string) bool {
+		return in(path, "templater/"+name)
+	})
+}
+
+const sidecars = "jobs/sidecars"
+
+// sidecarOf is the folder below jobs/sidecars that a package is in.
+func sidecarOf(path string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(path, sidecars+"/"), "/")
+	return name
 }
 
 func tops() []string { return []string{"driver", "plugin", "templater", "test"} }
@@ -163,12 +208,23 @@ func TestRulesForbid(t *testing.T) {
 		{"driver and templater are apart", "templater/cli", "templater", false},
 		{"jobs imports nothing of ours", "jobs/sidecars/topz", "driver/process", true},
 		{"jobs imports nothing of ours", "jobs/sidecars/topz", "github.com/prometheus/procfs", false},
+		{"jobs imports nothing of ours", "jobs/sidecars/topz", "jobs/internal/podprocs", false},
+		{"sidecars stand alone", "jobs/sidecars/topz", "jobs/sidecars/metrics/collector", true},
+		{"sidecars stand alone", "jobs/sidecars/metrics", "jobs/sidecars/metrics/collector", false},
+		{"sidecars stand alone", "jobs/sidecars/metrics", "jobs/internal/podprocs", false},
 		{"only driver imports Nomad, of the driver's packages", "driver/pod", nomad + "/plugins/drivers", true},
 		{"only driver imports Nomad, of the driver's packages", "driver", nomad + "/plugins/drivers", false},
 		{"adapters do not import each other", "driver/image", "driver/cgroup", true},
 		{"adapters do not import each other", "driver/image", "driver", true},
 		{"adapters do not import each other", "driver/image", "driver/image/registry", false},
 		{"adapters do not import each other", "driver/pod", "driver/image", false},
+		{"the templater's core knows no adapter", "templater/sidecar", "templater/catalog", true},
+		{"the templater's core knows no adapter", "templater", "templater/cluster", true},
+		{"the templater's core knows no adapter", "templater/cli", "templater/catalog", false},
+		{"only templater/catalog fetches, and no other adapter beside it", "templater/cli", goGetter, true},
+		{"only templater/catalog fetches, and no other adapter beside it", "templater/catalog", oras + "/registry", false},
+		{"only templater/catalog fetches, and no other adapter beside it", "templater/catalog", "templater/cluster", true},
+		{"only templater/catalog fetches, and no other adapter beside it", "templater/catalog", "templater/sidecar", false},
 		{"nothing imports test", "driver", "test/agent", true},
 		{"nothing imports test", "test/e2e", "test/agent", false},
 	}

@@ -7,8 +7,9 @@
 # read-only: what tests write lies in memory and goes with the machine.
 #
 # The kernel hands what its command line sets on as environment:
-#   POD_TEST_WORK      one folder per package: its test binary "test" and its
-#                      testdata. "log.NAME" and "exit.NAME" are written there.
+#   POD_TEST_WORK      one folder per package: its test binary "test", and in
+#                      "source" where it runs. "log.NAME" and "exit.NAME" are
+#                      written there.
 #   POD_TEST_NAME      of the machine
 #   POD_TEST_TIMEOUT   for each package, as -test.timeout takes it
 #   POD_TEST_RUN       which tests, as -test.run takes it
@@ -46,7 +47,7 @@ ln -s /usr/lib/uml/modules /run/uml/lib/modules
 printf '#!/bin/sh\nexec /sbin/modprobe -d /run/uml "$@"\n' >/run/uml/modprobe
 chmod 755 /run/uml/modprobe
 echo /run/uml/modprobe >/proc/sys/kernel/modprobe
-modprobe -d /run/uml -a overlay veth bridge
+modprobe -d /run/uml -a overlay veth bridge fuse
 
 mkdir -p /run/var/upper /run/var/work
 mount -t overlay -o lowerdir=/var,upperdir=/run/var/upper,workdir=/run/var/work overlay /var
@@ -75,12 +76,12 @@ mount --bind /run/work /tmp/work
 echo "cgroup2: Linux $(uname -r), controllers: $(cat /sys/fs/cgroup/cgroup.controllers)"
 
 for package in /tmp/work/*/; do
-	cd "$package"
+	cd "$(cat "$package/source")"
 	{
 		status=0
-		./test -test.v=test2json -test.timeout "$POD_TEST_TIMEOUT" \
+		"${package}test" -test.v=test2json -test.timeout "$POD_TEST_TIMEOUT" \
 			-test.run "${POD_TEST_RUN:-.}" -test.skip "${POD_TEST_SKIP:-}" 2>&1 || status=$?
-		echo $status >"exit.$POD_TEST_NAME"
-	} | tee "log.$POD_TEST_NAME" | grep -a --line-buffered -oE -e '--- (PASS|FAIL|SKIP): .*' || :
+		echo $status >"${package}exit.$POD_TEST_NAME"
+	} | tee "${package}log.$POD_TEST_NAME" | grep -a --line-buffered -oE -e '--- (PASS|FAIL|SKIP): .*' || :
 	cd /
 done

@@ -23,7 +23,7 @@ import (
 func idle(t *testing.T, runtime string) (*node, *task) {
 	t.Helper()
 	n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-	tk := n.newTask("", "idle", sh("trap 'exit 0' TERM; echo up; while :; do sleep 1; done"), nil)
+	tk := n.newTask("", "idle", sh("trap 'exit 0' TERM; echo up; sleep 600 & wait"), nil)
 	tk.start()
 	tk.output("stdout", contains("up"))
 	return n, tk
@@ -48,6 +48,7 @@ type client struct {
 	send   chan *drivers.ExecTaskStreamingRequestMsg // closed: the client has no more to say
 	mu     sync.Mutex
 	stdout bytes.Buffer
+	heard  func(stdout string) // called with all there is, when more comes
 	code   int
 }
 
@@ -72,6 +73,9 @@ func (c *client) Send(m *drivers.ExecTaskStreamingResponseMsg) error {
 	defer c.mu.Unlock()
 	if m.Stdout != nil {
 		c.stdout.Write(m.Stdout.Data)
+		if c.heard != nil {
+			c.heard(c.stdout.String())
+		}
 	}
 	if m.Exited {
 		c.code = int(m.Result.ExitCode)
@@ -106,20 +110,31 @@ func TestTrap16ExecFollowsAHundredResizes(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		c := newClient(ctx)
-		go func() { // ends when all was received
-			defer close(c.send)
-			for i := 1; i <= 100; i++ {
-				c.send <- &drivers.ExecTaskStreamingRequestMsg{
-					TtySize: &proto.ExecTaskStreamingRequest_TerminalSize{Height: int32(i), Width: int32(200 + i)},
-				}
+		// A size that comes before the program has a terminal says little: a
+		// runtime may look at it once, and never again.
+		c.heard = func(text string) {
+			if !strings.Contains(text, "started") {
+				return
 			}
-			c.send <- stdin("go\n")
-		}()
+			c.heard = nil
+			go c.resizes(100) // ends when all were received
+		}
 		must.NoError(t, tk.stream(c, true, "/bin/sh", "-c",
-			"read x; until [ \"$(stty size)\" = '100 300' ]; do :; done; stty size"))
+			"echo started; until [ \"$(stty size)\" = '100 300' ]; do :; done; stty size"))
 		must.Eq(t, 0, c.code)
 		must.StrContains(t, c.stdout.String(), "100 300")
 	})
+}
+
+// resizes makes the terminal one row and one column larger each time, and has
+// no more to say then.
+func (c *client) resizes(n int32) {
+	defer close(c.send)
+	for i := int32(1); i <= n; i++ {
+		c.send <- &drivers.ExecTaskStreamingRequestMsg{
+			TtySize: &proto.ExecTaskStreamingRequest_TerminalSize{Height: i, Width: 200 + i},
+		}
+	}
 }
 
 func stdin(text string) *drivers.ExecTaskStreamingRequestMsg {

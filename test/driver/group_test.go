@@ -3,6 +3,7 @@ package driver_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -114,5 +115,34 @@ func TestOnV2NomadKillsByGroup(t *testing.T) {
 		tk.output("stdout", contains("up"))
 		must.NoError(t, os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0))
 		must.Eq(t, drivers.ExitResult{ExitCode: 137, Signal: 9}, *tk.wait())
+	})
+}
+
+// Trap 7 (nomad#28272): a task has the processors of the slice that Nomad put
+// it in, from the first instruction, and follows as they change.
+func TestTrap07OnV2ATaskHasTheProcessorsOfItsSlice(t *testing.T) {
+	requireV2(t)
+	controllers, err := os.ReadFile(filepath.Join(cgroup.Root, "cgroup.controllers"))
+	must.NoError(t, err)
+	if !slices.Contains(strings.Fields(string(controllers)), "cpuset") || cpus() < 2 {
+		t.Skip("needs the cpuset controller and two processors")
+	}
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		config := driver.TaskConfig{Command: "/usr/bin/awk", Args: []string{
+			`/Cpus_allowed_list/ { print $2; fflush(); system("sleep infinity") }`, "/proc/self/status"}}
+		tk := n.newTask("", "shared", config, nil)
+		slice := filepath.Join(filepath.Dir(tk.Resources.LinuxResources.CpusetCgroupPath), "cpuset.cpus")
+		old, err := os.ReadFile(slice)
+		must.NoError(t, err)
+		t.Cleanup(func() { must.NoError(t, os.WriteFile(slice, old, 0)) })
+		for i, cpu := range []string{"1", "0"} {
+			must.NoError(t, os.WriteFile(slice, []byte(cpu), 0))
+			if i == 0 {
+				tk.start()
+				tk.output("stdout", contains(cpu+"\n"))
+			}
+			must.Eq(t, cpu+"\n", tk.exec("awk '/Cpus_allowed_list/ { print $2 }' /proc/1/status"))
+		}
 	})
 }

@@ -24,14 +24,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
 func TestMain(m *testing.M) {
-	if image.Reexec() {
+	if pod.Reexec() || playChild() {
 		return
 	}
 	os.Exit(sandbox.Main(m))
@@ -101,7 +101,7 @@ func newNode(t *testing.T, change func(*driver.PluginConfig)) *node {
 	dir := t.TempDir()
 	n := &node{t: t, allocs: map[string]*allocdir.AllocDir{}, config: driver.PluginConfig{
 		DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"),
-		PodLinger: "0s", PidsLimit: 512, Image: driver.ImageConfig{PullTimeout: "1m"},
+		PodLinger: "0s", PidsLimit: 512, LogCollector: "nomad", Image: driver.ImageConfig{PullTimeout: "1m", PullActivityTimeout: "30s"},
 	}}
 	if change != nil {
 		change(&n.config)
@@ -348,6 +348,6 @@ func (tk *task) exec(script string) string {
 func scope() ledger.Scope {
 	return ledger.Scope{
 		Cgroups:  []string{"nomad", "nomad.slice", "nomad-driver-pod"},
-		Programs: []string{"conmon", "runc", "crun", "catatonit", "runc:[2:INIT]", "sleep", "sh"},
+		Programs: []string{"conmon", "runc", "crun", "catatonit", "runc:[2:INIT]", "sleep", "sh", "nomad-pod-logs"},
 	}
 }

@@ -2,7 +2,6 @@ package driver_test
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"io"
 	"log"
@@ -16,64 +15,34 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
 )
 
-// catatonit is a static program that every machine of the tests has: as the
-// only file of an image it can run "--version".
-const catatonit = "/usr/bin/catatonit"
-
-// scratch makes an image of that one program, which runs as user 1234.
+// scratch is an image of one program, which runs as user 1234.
 func scratch(t *testing.T) v1.Image {
 	t.Helper()
-	program, err := os.ReadFile(catatonit)
-	if err != nil {
-		t.Skipf("%s is needed as the content of an image: %v", catatonit, err)
-	}
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
-	must.NoError(t, w.WriteHeader(&tar.Header{Name: "init", Mode: 0o755, Size: int64(len(program))}))
-	_, err = w.Write(program)
-	must.NoError(t, err)
-	must.NoError(t, w.Close())
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
-	must.NoError(t, err)
-	img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{
-		Architecture: "amd64", OS: "linux", RootFS: v1.RootFS{Type: "layers"},
-		Config: v1.Config{Entrypoint: []string{"/init"}, Cmd: []string{"--version"}, User: "1234", Env: []string{"FROM=image"}},
-	})
-	must.NoError(t, err)
-	img, err = mutate.AppendLayers(img, l)
-	must.NoError(t, err)
-	return img
+	return fixture.Image(t)
 }
 
 // Each kind of image reference runs the program of the image.
 func TestATaskRunsFromAnImage(t *testing.T) {
 	img, dir, host := scratch(t), t.TempDir(), insecureRegistry(t)
-	path, err := layout.Write(filepath.Join(dir, "oci"), empty.Index)
-	must.NoError(t, err)
-	must.NoError(t, path.AppendImage(img, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "v1"})))
+	oci := fixture.Layout(t, filepath.Join(dir, "oci"), img)
 	tag, err := name.NewTag("example.test/scratch:v1")
 	must.NoError(t, err)
 	must.NoError(t, tarball.WriteToFile(filepath.Join(dir, "docker.tar"), tag, img))
 	tarOf(t, filepath.Join(dir, "oci"), filepath.Join(dir, "oci.tar"))
-	at := host + "/scratch:v1"
-	ref, err := name.NewTag(at, name.Insecure)
-	must.NoError(t, err)
-	must.NoError(t, remote.Write(ref, img))
+	at := pushed(t, host+"/scratch:v1")
 
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		for kind, image := range map[string]string{
-			"oci": "oci:" + dir + "/oci:v1", "oci-archive": "oci-archive:" + dir + "/oci.tar:v1",
+			"oci": oci, "oci-archive": "oci-archive:" + dir + "/oci.tar:v1",
 			"docker-archive": "docker-archive:" + dir + "/docker.tar", "registry": at, "docker": "docker://" + at,
 		} {
 			tk := n.newTask("", kind, driver.TaskConfig{Image: image}, nil)
@@ -116,20 +85,32 @@ func tarOf(t *testing.T, dir, file string) {
 // TLS, by the operator's registries.conf, and returns its address.
 func insecureRegistry(t *testing.T) string {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(server.Close)
-	host := strings.TrimPrefix(server.URL, "http://")
+	host := plainRegistry(t)
 	trustWithoutTLS(t, host)
 	return host
+}
+
+// plainRegistry starts a registry on loopback, without TLS.
+func plainRegistry(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// pushed stores an image under a name, which it gives.
+func pushed(t *testing.T, at string) string {
+	t.Helper()
+	ref, err := name.NewTag(at, name.Insecure)
+	must.NoError(t, err)
+	must.NoError(t, remote.Write(ref, scratch(t)))
+	return at
 }
 
 // An image goes some time after its last user, not before, and also where the
 // driver was away in between.
 func TestUnusedImagesAreCollected(t *testing.T) {
-	host := insecureRegistry(t)
-	ref, err := name.NewTag(host+"/scratch:v1", name.Insecure)
-	must.NoError(t, err)
-	must.NoError(t, remote.Write(ref, scratch(t)))
+	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) {
 			c.Runtime = runtime
@@ -140,10 +121,10 @@ func TestUnusedImagesAreCollected(t *testing.T) {
 			must.NoError(t, err)
 			return len(found)
 		}
-		user := n.newTask("", "user", driver.TaskConfig{Image: host + "/scratch:v1", Entrypoint: []string{"/init", "-P"}}, nil)
+		user := n.newTask("", "user", driver.TaskConfig{Image: at, Entrypoint: []string{"/init", "-P"}}, nil)
 		handle, _, err := n.StartTask(user.TaskConfig)
 		must.NoError(t, err)
-		other := n.newTask("", "other", driver.TaskConfig{Image: host + "/scratch:v1"}, nil)
+		other := n.newTask("", "other", driver.TaskConfig{Image: at}, nil)
 		other.start()
 		other.wait()
 		must.NoError(t, n.DestroyTask(other.ID, false))
@@ -162,10 +143,7 @@ func TestUnusedImagesAreCollected(t *testing.T) {
 
 // The events of a task tell how its pull goes.
 func TestPullsAreToldInEvents(t *testing.T) {
-	host := insecureRegistry(t)
-	ref, err := name.NewTag(host+"/scratch:v1", name.Insecure)
-	must.NoError(t, err)
-	must.NoError(t, remote.Write(ref, scratch(t)))
+	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -183,15 +161,35 @@ func TestPullsAreToldInEvents(t *testing.T) {
 				}
 			}
 		}()
-		n.newTask("", "pulls", driver.TaskConfig{Image: host + "/scratch:v1"}, nil).start()
+		n.newTask("", "pulls", driver.TaskConfig{Image: at}, nil).start()
 		for _, want := range []string{"in 1 layers", "1 of 1 layers"} {
 			select {
 			case e := <-told:
-				must.StrContains(t, e, "pulls: Pulling image "+host+"/scratch:v1")
+				must.StrContains(t, e, "pulls: Pulling image "+at)
 				must.StrContains(t, e, want)
 			case <-ctx.Done():
 				t.Fatal("no event")
 			}
+		}
+	})
+}
+
+// The signal that ends a task is the image's, unless the job names one.
+func TestStopSignalOfTheImage(t *testing.T) {
+	img := fixture.Image(t, func(c *v1.Config) { c.StopSignal = "SIGUSR1" })
+	reference := fixture.Layout(t, t.TempDir(), img)
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
+		for signal, code := range map[string]int{"": 9, "SIGUSR2": 8} {
+			tk := n.newTask("", "image", driver.TaskConfig{
+				Image:      reference,
+				Volumes:    []string{"/usr:/usr:ro", "/lib:/lib:ro", "/lib64:/lib64:ro"}, // the image has no shell
+				Entrypoint: []string{"/usr/bin/sh", "-c", "trap 'exit 9' USR1; trap 'exit 8' USR2; echo up; while :; do sleep 0.05; done"},
+			}, nil)
+			tk.start()
+			tk.output("stdout", contains("up"))
+			must.NoError(t, n.StopTask(tk.ID, patience, signal))
+			must.Eq(t, code, tk.wait().ExitCode, must.Sprint(signal))
 		}
 	})
 }

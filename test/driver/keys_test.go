@@ -12,7 +12,6 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/shoenig/test/must"
-	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
@@ -38,9 +37,6 @@ func TestKeysSeenFromInside(t *testing.T) {
 	sandbox.Require(t)
 	host := t.TempDir()
 	must.NoError(t, os.Chmod(host, 0o755))
-	// A mount of its own: crun cuts off the one that the task's root is on.
-	must.NoError(t, unix.Mount(host, host, "", unix.MS_BIND, ""))
-	t.Cleanup(func() { must.NoError(t, unix.Unmount(host, unix.MNT_DETACH)) })
 	must.NoError(t, os.WriteFile(filepath.Join(host, "file"), []byte("of the host\n"), 0o644))
 	profile := filepath.Join(host, "seccomp.json")
 	must.NoError(t, os.WriteFile(profile, []byte(`{"defaultAction": "SCMP_ACT_ALLOW",
@@ -288,6 +284,9 @@ func (n *node) labels(tk *task) map[string]string {
 	must.NoError(n.t, json.Unmarshal(b, &spec))
 	labels := map[string]string{}
 	for k, v := range spec.Annotations {
+		if k == "run.oci.seccomp_bpf_data" {
+			continue // the profile as crun has compiled it before
+		}
 		must.StrHasPrefix(n.t, "org.nomadproject.", k)
 		if label, ok := strings.CutPrefix(k, "org.nomadproject.label."); ok {
 			labels[label] = v

@@ -26,7 +26,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/shoenig/test/must"
-	"go.podman.io/image/v5/pkg/sysregistriesv2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
@@ -244,7 +243,4 @@ func trustWithoutTLS(t *testing.T, host string) {
 	conf := filepath.Join(t.TempDir(), "registries.conf")
 	must.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nlocation = \""+host+"\"\ninsecure = true\n"), 0o644))
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
-	// The library keeps what it read.
-	sysregistriesv2.InvalidateCache()
-	t.Cleanup(sysregistriesv2.InvalidateCache)
 }

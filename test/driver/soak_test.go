@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/shoenig/test/must"
-
-	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
 // soakTasks is how many tasks a round starts and stops: a few in every run of
@@ -32,13 +30,13 @@ func TestTrap08And17NothingGrows(t *testing.T) {
 	const rounds, atOnce = 10, 10
 	tasks := soakTasks(t)
 	withRuntimes(t, func(t *testing.T, command string) {
-		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = command })
-		var goroutines, descriptors []int
+		n := collecting(t, command)
+		var goroutines, descriptors, collector []int
 		for round := range rounds {
 			slots := make(chan struct{}, atOnce)
 			var wg sync.WaitGroup
 			for i := range tasks {
-				tk := n.newTask("", fmt.Sprintf("t%d-%d", round, i), sh("exec sleep 600"), quiet)
+				tk := n.newTask("", fmt.Sprintf("t%d-%d", round, i), sh("echo up; exec sleep 600"), unread)
 				slots <- struct{}{}
 				wg.Go(func() {
 					defer func() { <-slots }()
@@ -58,11 +56,14 @@ func TestTrap08And17NothingGrows(t *testing.T) {
 			open, err := os.ReadDir("/proc/self/fd")
 			must.NoError(t, err)
 			goroutines, descriptors = append(goroutines, runtime.NumGoroutine()), append(descriptors, len(open))
+			collector = append(collector, n.collectorDescriptors())
 		}
-		t.Logf("%d × %d tasks: goroutines %v, descriptors %v", rounds, tasks, goroutines, descriptors)
+		t.Logf("%d × %d tasks: goroutines %v, descriptors %v, those of the log collector %v",
+			rounds, tasks, goroutines, descriptors, collector)
 		// A few come and go with gRPC's calls; what leaks grows with the tasks.
 		const slack = 10
 		must.Less(t, goroutines[0]+slack, goroutines[rounds-1])
 		must.Less(t, descriptors[0]+slack, descriptors[rounds-1])
+		must.Less(t, collector[0]+slack, collector[rounds-1])
 	})
 }

@@ -1,11 +1,14 @@
 package sandbox
 
 import (
-	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
+	"time"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 // withoutCgroup2 replaces /sys/fs/cgroup by one without the directory of
@@ -46,17 +49,21 @@ func EnterWithoutCgroup2() ([]string, error) {
 	if before == nil {
 		return nil, nil
 	}
-	argv := append(before, "/bin/sh", "-c", "echo there; exec sleep infinity")
+	argv := append(before, "/bin/sleep", "infinity")
 	cmd := exec.Command(argv[0], argv[1:]...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		return nil, fmt.Errorf("make a namespace without cgroups of version 2: %w", err)
+	// It is one program after the other. Only as the last it is at its place,
+	// and looks the same from then on.
+	cmdline := fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid)
+	for deadline := time.Now().Add(patience.For(10 * time.Second)); ; time.Sleep(time.Millisecond) {
+		if now, err := os.ReadFile(cmdline); err == nil && string(now) == "/bin/sleep\x00infinity\x00" {
+			break
+		}
+		if time.Now().After(deadline) {
+			return nil, errors.New("make a namespace without cgroups of version 2: its process does not come that far")
+		}
 	}
 	return []string{"/usr/bin/nsenter", "--mount", "--target", strconv.Itoa(cmd.Process.Pid)}, nil
 }

@@ -38,17 +38,20 @@ const (
 // Main runs the tests of m inside a sandbox and returns the exit code. Where
 // there can be none, it runs them outside; Require then skips those that need
 // it. Call it from TestMain, before anything else.
-func Main(m *testing.M) int {
+func Main(m *testing.M) int { return Run(m.Run) }
+
+// Run is Main for a program that is no test: it runs f.
+func Run(f func() int) int {
 	switch os.Getenv(stageEnv) {
 	case stageInside:
-		return m.Run()
+		return f()
 	case stageSetup:
 		err := setup()
 		fmt.Fprintln(os.Stderr, "sandbox:", err)
 		return 1
 	}
-	if unavailable() != "" {
-		return m.Run()
+	if Unavailable() != "" {
+		return f()
 	}
 	code, err := reexec()
 	if err != nil {
@@ -64,14 +67,14 @@ func Require(t testing.TB) {
 	if os.Getenv(stageEnv) == stageInside {
 		return
 	}
-	if reason := unavailable(); reason != "" {
+	if reason := Unavailable(); reason != "" {
 		t.Skip(reason)
 	}
 	t.Fatal("the package's TestMain does not call sandbox.Main")
 }
 
-// unavailable says why this machine cannot make a sandbox, or "".
-func unavailable() string {
+// Unavailable says why this machine cannot make a sandbox, or "".
+func Unavailable() string {
 	if os.Geteuid() != 0 {
 		return "needs root: makes namespaces, mounts and cgroups"
 	}

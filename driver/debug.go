@@ -1,0 +1,55 @@
+package driver
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/nomad/drivers/shared/capabilities"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+// debugWord as the first word of "nomad alloc exec" asks for a container
+// beside the task, in place of a program in it.
+const debugWord = "pod-debug"
+
+const debugUsage = "usage: nomad alloc exec -i -t -task TASK ALLOC " + debugWord + " [-image IMAGE] [COMMAND [ARG…]]"
+
+// parseDebug reads what follows debugWord.
+func (s settings) parseDebug(words []string) (pod.Debug, error) {
+	if !s.DebugContainers {
+		return pod.Debug{}, errors.New(debugWord + " is not allowed here: the operator can set debug_containers = true in the plugin's config")
+	}
+	flags := flag.NewFlagSet(debugWord, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	from := flags.String("image", "", "")
+	if err := flags.Parse(words); err != nil {
+		return pod.Debug{}, fmt.Errorf("%w; %s", err, debugUsage)
+	}
+	d := pod.Debug{Args: flags.Args(), Capabilities: debugCaps()}
+	if len(d.Args) == 0 {
+		d.Args = []string{"/bin/sh"}
+	}
+	if *from == "" {
+		return d, nil
+	}
+	ref, err := image.ParseReference(*from)
+	if err == nil && ref.Resolve("/") != ref {
+		err = fmt.Errorf("%q: want an absolute path", *from)
+	}
+	if err != nil {
+		return pod.Debug{}, fmt.Errorf("-image: %w; %s", err, debugUsage)
+	}
+	d.Image = &pod.Image{Reference: ref, Pull: image.PullOptions{Policy: image.PullMissing, Timeout: s.pullTimeout}}
+	return d, nil
+}
+
+// debugCaps are what a task has, and the right to look into its processes.
+func debugCaps() []string {
+	set := capabilities.NomadDefaults()
+	set.Add("CAP_SYS_PTRACE")
+	return set.Slice(true)
+}

@@ -1,0 +1,269 @@
+package logs
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) {
+	if Reexec(func() error { return nil }) {
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// node is what a driver has on a node: a client and tasks.
+type node struct {
+	t   *testing.T
+	cfg Config
+	dir string
+
+	mu   sync.Mutex
+	pids []int
+}
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	dir := t.TempDir()
+	n := &node{t: t, dir: dir}
+	n.cfg = Config{
+		Dir: filepath.Join(dir, "logs"), Tasks: filepath.Join(dir, "tasks", "*"),
+		Place:  func(pid int) error { n.mu.Lock(); defer n.mu.Unlock(); n.pids = append(n.pids, pid); return nil },
+		Broken: func(err error) { t.Errorf("broken: %v", err) },
+	}
+	t.Cleanup(func() {
+		for _, pid := range n.started() {
+			n.eventually("the collector to end", func() bool { return unix.Kill(pid, 0) != nil })
+		}
+	})
+	return n
+}
+
+func (n *node) started() []int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]int(nil), n.pids...)
+}
+
+func (n *node) client() *Client {
+	c := NewClient(n.cfg)
+	n.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func (n *node) eventually(what string, done func() bool) {
+	n.t.Helper()
+	for deadline := time.Now().Add(testPatience); !done(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			n.t.Fatalf("timed out waiting for %s", what)
+		}
+	}
+}
+
+// task makes the directories of a task, and opens its FIFO as a task does.
+func (n *node) task(name string) (dir, logDir string, w *os.File) {
+	n.t.Helper()
+	dir, logDir = filepath.Join(n.dir, "tasks", name), filepath.Join(n.dir, "alloc", name, "logs")
+	must.NoError(n.t, os.MkdirAll(dir, 0o700))
+	must.NoError(n.t, os.MkdirAll(logDir, 0o755))
+	must.NoError(n.t, WriteSpec(dir, Spec{
+		AllocDir: filepath.Join(n.dir, "alloc"), Dir: filepath.Join(name, "logs"), MaxFiles: 1000, MaxBytes: 1 << 20,
+		Streams: []Stream{{"stdout", name + ".stdout"}, {"stderr", name + ".stderr"}},
+	}))
+	for _, fifo := range []string{"stdout", "stderr"} {
+		must.NoError(n.t, unix.Mkfifo(filepath.Join(dir, fifo), 0o600))
+	}
+	// Read-write, so that it neither waits nor breaks.
+	fd, err := unix.Open(filepath.Join(dir, "stdout"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	must.NoError(n.t, err)
+	return dir, logDir, os.NewFile(uintptr(fd), "stdout")
+}
+
+func ctx(t *testing.T) context.Context {
+	t.Helper()
+	c, cancel := context.WithTimeout(context.Background(), testPatience)
+	t.Cleanup(cancel)
+	return c
+}
+
+func TestCollectFromAttachToDrain(t *testing.T) {
+	n := newNode(t)
+	c := n.client()
+	dir, logDir, w := n.task("web")
+	h, err := c.Attach(ctx(t), dir)
+	must.NoError(t, err)
+	for _, file := range []string{"web.stdout.0", "web.stderr.0"} {
+		must.FileExists(t, filepath.Join(logDir, file), must.Sprint("before anything is printed"))
+	}
+	_, err = w.WriteString("hello\n")
+	must.NoError(t, err)
+	must.NoError(t, w.Close())
+	must.NoError(t, c.Drain(ctx(t), dir))
+	must.NoError(t, h.Close())
+	_, contents := read(t, logDir, "web.stdout")
+	must.Eq(t, []string{"hello\n"}, contents)
+	must.NoError(t, c.Drain(ctx(t), dir), must.Sprint("twice is no error"))
+	must.Len(t, 1, n.started())
+}
+
+// Trap 3: neither the death of the collector nor that of the one who started
+// it, in turn and at any moment, loses or doubles a line.
+func TestTrap03NothingIsLostOrDoubled(t *testing.T) {
+	const tasks, kills = 5, 15
+	n := newNode(t)
+	c := n.client()
+	over := make(chan struct{})
+	var writers sync.WaitGroup
+	holders, printed := make([]*Holder, tasks), make([]int, tasks)
+	for i := range tasks {
+		dir, _, w := n.task(fmt.Sprint("t", i))
+		h, err := c.Attach(ctx(t), dir)
+		must.NoError(t, err)
+		holders[i] = h
+		writers.Go(func() {
+			defer func() { must.NoError(t, w.Close()) }()
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				printed[i]++
+				_, err := fmt.Fprintln(w, printed[i])
+				must.NoError(t, err)
+			}
+		})
+	}
+	for kill := range kills {
+		pids := n.started()
+		_ = unix.Kill(pids[len(pids)-1], unix.SIGKILL) // it may be dead already
+		if kill%3 == 2 {
+			must.NoError(t, c.Close())
+			c = n.client()
+			must.NoError(t, c.Start(ctx(t)))
+		}
+		n.eventually("the next collector", func() bool { return len(n.started()) > len(pids) })
+	}
+	close(over)
+	writers.Wait()
+	for i, h := range holders {
+		name := fmt.Sprint("t", i)
+		must.NoError(t, c.Drain(ctx(t), filepath.Join(n.dir, "tasks", name)))
+		must.NoError(t, h.Close())
+		_, contents := read(t, filepath.Join(n.dir, "alloc", name, "logs"), name+".stdout")
+		got := strings.Fields(strings.Join(contents, ""))
+		must.Len(t, printed[i], got)
+		for k, line := range got {
+			must.Eq(t, strconv.Itoa(k+1), line)
+		}
+	}
+}
+
+// The end of a task does not take along what nobody has read yet.
+func TestATaskEndsWhileThereIsNoCollector(t *testing.T) {
+	n := newNode(t)
+	c := n.client()
+	dir, logDir, w := n.task("web")
+	h, err := c.Attach(ctx(t), dir)
+	must.NoError(t, err)
+	pid := n.started()[0]
+	must.NoError(t, unix.Kill(pid, unix.SIGSTOP))
+	_, err = w.WriteString("last words\n")
+	must.NoError(t, err)
+	must.NoError(t, w.Close())
+	must.NoError(t, unix.Kill(pid, unix.SIGKILL))
+	must.NoError(t, c.Drain(ctx(t), dir))
+	must.NoError(t, h.Close())
+	_, contents := read(t, logDir, "web.stdout")
+	must.Eq(t, []string{"last words\n"}, contents)
+}
+
+// A collector goes on without the one who started it for as long as there are
+// tasks, and no longer.
+func TestTheCollectorEndsWhenNobodyNeedsIt(t *testing.T) {
+	n := newNode(t)
+	c := n.client()
+	dir, logDir, w := n.task("web")
+	h, err := c.Attach(ctx(t), dir)
+	must.NoError(t, err)
+	must.NoError(t, c.Close())
+	must.NoError(t, h.Close())
+	_, err = w.WriteString("alone\n")
+	must.NoError(t, err)
+	n.eventually("the line", func() bool {
+		_, contents := read(t, logDir, "web.stdout")
+		return strings.Join(contents, "") == "alone\n"
+	})
+	c = n.client()
+	must.NoError(t, w.Close())
+	must.NoError(t, c.Drain(ctx(t), dir))
+	must.Len(t, 1, n.started(), must.Sprint("the same one"))
+	must.NoError(t, c.Close())
+}
+
+// A disk that is full stops the task for a while, and others not at all.
+func TestADiskThatIsFull(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to mount a small tmpfs")
+	}
+	small := t.TempDir()
+	must.NoError(t, unix.Mount("tmpfs", small, "tmpfs", 0, "size=256k"))
+	defer func() { must.NoError(t, unix.Unmount(small, 0)) }()
+	o := newOutlet(t, small, 10, 10<<20)
+	fine := newOutlet(t, t.TempDir(), 10, 10<<20)
+	o.write(lines(1, 25_000)) // 264 KB, of which the pipe holds the rest
+	told := <-o.told
+	must.StrContains(t, told, "no space left on device")
+	fine.write("not concerned\n")
+	_, contents := fine.end()
+	must.Eq(t, []string{"not concerned\n"}, contents)
+
+	// Space comes back before the patience is over: nothing is lost.
+	must.NoError(t, unix.Mount("", small, "", unix.MS_REMOUNT, "size=10m"))
+	_, contents = o.end()
+	must.Eq(t, lines(1, 25_000), strings.Join(contents, ""))
+	must.StrContains(t, <-o.told, "; 0 bytes of output were dropped")
+}
+
+func TestWrongSpecs(t *testing.T) {
+	good := Spec{AllocDir: "/alloc", Dir: "alloc/logs", MaxFiles: 1, MaxBytes: 1, Streams: []Stream{{"stdout", "web.stdout"}}}
+	for name, change := range map[string]func(*Spec){
+		"relative": func(s *Spec) { s.AllocDir = "alloc" },
+		"escapes":  func(s *Spec) { s.Dir = "../logs" },
+		"files":    func(s *Spec) { s.MaxFiles = 0 },
+		"bytes":    func(s *Spec) { s.MaxBytes = 0 },
+		"fifo":     func(s *Spec) { s.Streams = []Stream{{"../stdout", "web.stdout"}} },
+		"base":     func(s *Spec) { s.Streams = []Stream{{"stdout", "a/b"}} },
+	} {
+		s := good
+		change(&s)
+		must.Error(t, WriteSpec(t.TempDir(), s), must.Sprint(name))
+	}
+	dir := t.TempDir()
+	must.NoError(t, WriteSpec(dir, good))
+	must.NoError(t, os.WriteFile(filepath.Join(dir, SpecFile), []byte(`{"version": 99}`), 0o600))
+	_, err := readSpec(filepath.Join(dir, SpecFile))
+	must.ErrorContains(t, err, "version 99 is not known here")
+}
+
+// A directory that became a link to another is not written to.
+func TestTrap05TheDirectoryIsNoLink(t *testing.T) {
+	n := newNode(t)
+	c := n.client()
+	dir, logDir, w := n.task("web")
+	defer w.Close()
+	must.NoError(t, os.Remove(logDir))
+	must.NoError(t, os.Symlink(t.TempDir(), logDir))
+	_, err := c.Attach(ctx(t), dir)
+	must.ErrorContains(t, err, "without following links")
+}

@@ -1,0 +1,262 @@
+package logs
+
+import (
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/rpc"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// protocolVersion is that of the calls. A client that finds another one has
+// the collector end, and starts its own.
+const protocolVersion = 1
+
+// drainTimeout bounds how long the end of a task waits for its output.
+const drainTimeout = 5 * time.Second
+
+// collector is the process that serves a node.
+type collector struct {
+	mu      sync.Mutex
+	tasks   map[string][]*stream // by the path of the SpecFile
+	clients int
+	idle    chan struct{} // closed when there is neither a client nor a task
+	quit    bool
+	notices chan Notice
+}
+
+// Notice is something that a task's author should know.
+type Notice struct {
+	SpecPath string
+	Text     string
+}
+
+// Nothing is an argument or a result without content. It is not an empty
+// struct, which encoding/gob does not take.
+type Nothing bool
+
+// Session is the collector as one client sees it. Its exported methods are the
+// calls that a Client makes, by net/rpc.
+type Session struct {
+	c    *collector
+	gone <-chan struct{} // closed with the connection
+}
+
+// connection tells when it ends. Package rpc does so only when all calls have
+// returned, and Notices waits.
+type connection struct {
+	net.Conn
+	gone func()
+}
+
+func (c connection) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.gone()
+	}
+	return n, err
+}
+
+// Version gives the version of the calls.
+func (s *Session) Version(_ Nothing, version *int) error {
+	*version = protocolVersion
+	return nil
+}
+
+// Attach begins to collect what a SpecFile describes. A second call is no
+// error.
+func (s *Session) Attach(specPath string, _ *Nothing) error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.c.attach(specPath)
+}
+
+func (c *collector) attach(specPath string) error {
+	if c.tasks[specPath] != nil || c.quit {
+		return nil
+	}
+	spec, err := readSpec(specPath)
+	if err != nil {
+		return err
+	}
+	var streams []*stream
+	for _, st := range spec.Streams {
+		s, err := c.newStream(specPath, spec, st)
+		if err != nil {
+			for _, s := range streams {
+				err = errors.Join(err, s.release())
+			}
+			return err
+		}
+		streams = append(streams, s)
+	}
+	c.tasks[specPath] = streams
+	for _, s := range streams {
+		go s.run()
+	}
+	return nil
+}
+
+func (c *collector) newStream(specPath string, spec Spec, st Stream) (_ *stream, err error) {
+	dir, err := openBeneath(spec.AllocDir, spec.Dir)
+	if err != nil {
+		return nil, err
+	}
+	fifo, err := openFIFO(filepath.Join(filepath.Dir(specPath), st.FIFO))
+	if err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	s := &stream{
+		fifo: fifo, done: make(chan struct{}),
+		files: files{dir: dir, base: st.Base, maxFiles: spec.MaxFiles, maxBytes: spec.MaxBytes},
+		tell:  func(text string) { c.tell(Notice{specPath, text}) },
+	}
+	// Now, so that a wrong directory fails the start of the task, and readers
+	// find a file from the first moment on.
+	if err := s.files.open(); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	return s, nil
+}
+
+// openBeneath opens a directory below one that is trusted without following a
+// symbolic link: tasks can write there.
+func openBeneath(root, name string) (*os.File, error) {
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: root, Err: err}
+	}
+	defer unix.Close(fd)
+	path := filepath.Join(root, name)
+	below, err := unix.Openat2(fd, name, &unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open without following links", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(below), path), nil
+}
+
+func openFIFO(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+}
+
+// Drain returns when all that was printed is in the files, which needs the last
+// process to be gone that can print, or after a while with an error. It forgets
+// the task. One that is not known is no error.
+func (s *Session) Drain(specPath string, _ *Nothing) error { return s.c.drain(specPath) }
+
+func (c *collector) drain(specPath string) error {
+	c.mu.Lock()
+	streams := c.tasks[specPath]
+	c.mu.Unlock()
+	late := time.After(drainTimeout)
+	var errs []error
+	for _, s := range streams {
+		select {
+		case <-s.done:
+			continue
+		case <-late:
+		}
+		// Only a process that is not of the task can still hold it.
+		errs = append(errs, fmt.Errorf("the output for %s did not end within %s", s.files.base, drainTimeout), s.fifo.Close())
+		<-s.done
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.tasks, specPath)
+	c.rest()
+	return errors.Join(errs...)
+}
+
+// Notices waits for the next thing that somebody should know.
+func (s *Session) Notices(_ Nothing, n *Notice) error {
+	select {
+	case *n = <-s.c.notices:
+		return nil
+	case <-s.gone:
+		return net.ErrClosed
+	}
+}
+
+func (c *collector) tell(n Notice) {
+	log.Print(n.SpecPath, ": ", n.Text)
+	select {
+	case c.notices <- n:
+	default: // nobody has listened for a long time
+	}
+}
+
+// Quit makes the collector end although there are tasks. The next one goes on.
+func (s *Session) Quit(_ Nothing, _ *Nothing) error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.c.quit = true
+	s.c.rest()
+	return nil
+}
+
+// rest has the collector end when nobody needs it.
+func (c *collector) rest() {
+	if c.quit || c.clients == 0 && len(c.tasks) == 0 {
+		select {
+		case <-c.idle:
+		default:
+			close(c.idle)
+		}
+	}
+}
+
+// serve takes connections until nobody needs the collector.
+func (c *collector) serve(listener *net.UnixListener) error {
+	go func() { // ends with the listener
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			c.mu.Lock()
+			c.clients++
+			c.mu.Unlock()
+			go c.converse(conn)
+		}
+	}()
+	<-c.idle
+	return listener.Close()
+}
+
+func (c *collector) converse(conn net.Conn) {
+	gone := make(chan struct{})
+	server := rpc.NewServer()
+	if err := server.RegisterName(serviceName, &Session{c, gone}); err != nil {
+		log.Print(err)
+	}
+	server.ServeConn(connection{conn, sync.OnceFunc(func() { close(gone) })})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clients--
+	c.rest()
+}
+
+// find attaches what an earlier collector left: the tasks below a directory.
+func (c *collector) find(pattern string) error {
+	paths, err := filepath.Glob(filepath.Join(pattern, SpecFile))
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, path := range paths {
+		if err := c.attach(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			log.Print(path, ": ", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package logs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// files are the rotated files of one stream: BASE.0, BASE.1, …, of which the
+// newest is written to and the oldest are removed. That is how Nomad's own
+// collector names, fills and removes them (client/logmon/logging/rotator.go).
+type files struct {
+	dir      *os.File
+	base     string
+	maxFiles int
+	maxBytes int64
+
+	index  int
+	file   *os.File
+	offset int64 // the end of file
+}
+
+// open opens the newest file, or the first.
+func (f *files) open() error {
+	indexes, err := f.list()
+	if err != nil {
+		return err
+	}
+	if len(indexes) > 0 {
+		f.index = indexes[len(indexes)-1]
+	}
+	return f.openIndex()
+}
+
+// openIndex opens BASE.index at its end.
+func (f *files) openIndex() error {
+	name := fmt.Sprintf("%s.%d", f.base, f.index)
+	// Not O_APPEND, to which splice can not write. No link is followed and no
+	// FIFO waited for: tasks of other drivers can write to the directory.
+	fd, err := unix.Openat(int(f.dir.Fd()), name,
+		unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: f.dir.Name() + "/" + name, Err: err}
+	}
+	file := os.NewFile(uintptr(fd), f.dir.Name()+"/"+name)
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", file.Name())
+	}
+	if err != nil {
+		return errors.Join(err, file.Close())
+	}
+	f.file, f.offset = file, info.Size()
+	return nil
+}
+
+func (f *files) space() int64 { return f.maxBytes - f.offset }
+
+// rotate goes on with the next file that has space, and removes the oldest.
+func (f *files) rotate() error {
+	for {
+		f.index++
+		previous := f.file
+		if err := f.openIndex(); err != nil {
+			f.index--
+			return err
+		}
+		if err := previous.Close(); err != nil {
+			return err
+		}
+		if f.space() > 0 {
+			return f.purge()
+		}
+	}
+}
+
+func (f *files) purge() error {
+	indexes, err := f.list()
+	if err != nil || len(indexes) <= f.maxFiles {
+		return err
+	}
+	var errs []error
+	for _, i := range indexes[:len(indexes)-f.maxFiles] {
+		err := unix.Unlinkat(int(f.dir.Fd()), fmt.Sprintf("%s.%d", f.base, i), 0)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("remove %s/%s.%d: %w", f.dir.Name(), f.base, i, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// list gives the numbers of the files that there are, in order.
+func (f *files) list() ([]int, error) {
+	// A directory that is open is listed from where the last listing ended.
+	if _, err := f.dir.Seek(0, 0); err != nil {
+		return nil, err
+	}
+	names, err := f.dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var indexes []int
+	for _, name := range names {
+		if suffix, found := strings.CutPrefix(name, f.base+"."); found {
+			if i, err := strconv.Atoi(suffix); err == nil && i >= 0 {
+				indexes = append(indexes, i)
+			}
+		}
+	}
+	slices.Sort(indexes)
+	return indexes, nil
+}
+
+func (f *files) close() error {
+	if f.file == nil {
+		return nil
+	}
+	err := f.file.Close()
+	f.file = nil
+	return err
+}

@@ -1,0 +1,98 @@
+package logs
+
+import (
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+)
+
+// processName is the first argument of the collector's process.
+const processName = "nomad-driver-pod-logs"
+
+// comm is what ps shows, of at most 15 bytes.
+const comm = "nomad-pod-logs"
+
+const serviceName = "Logs"
+
+// Reexec does the work of the collector if this process is one, and says so:
+// main must then return at once. At its end it calls leave, which takes back
+// what Config.Place did.
+func Reexec(leave func() error) bool {
+	if os.Args[0] != processName {
+		return false
+	}
+	const args = 3
+	if len(os.Args) != args {
+		log.Fatalf("%s: want a directory and a pattern", processName)
+	}
+	log.SetPrefix(processName + ": ")
+	_ = os.WriteFile("/proc/self/comm", []byte(comm), 0o644) // it would be "exe"
+	if err := errors.Join(collect(os.Args[1], os.Args[2]), leave()); err != nil {
+		log.Fatal(err)
+	}
+	return true
+}
+
+// collect serves until nobody needs the collector. Where another one serves
+// the directory it returns at once.
+func collect(dir, pattern string) error {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() // with it goes the lock
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil
+		}
+		return err
+	}
+	// What it keeps is small, and collected often it stays so.
+	debug.SetGCPercent(50)
+	c := &collector{tasks: map[string][]*stream{}, idle: make(chan struct{}), notices: make(chan Notice, 100)}
+	if err := c.find(pattern); err != nil {
+		return err
+	}
+	listener, err := listen(dir)
+	if err != nil {
+		return err
+	}
+	// Whoever started this process waits for the end of its file 3.
+	if err := os.NewFile(3, "started").Close(); err != nil {
+		log.Print(err)
+	}
+	return c.serve(listener)
+}
+
+func listen(dir string) (*net.UnixListener, error) {
+	address, done, err := socketAddress(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if err := os.Remove(address.Name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	listener, err := net.ListenUnix("unix", address)
+	if err != nil {
+		return nil, err
+	}
+	listener.SetUnlinkOnClose(false) // its path is valid only now
+	return listener, os.Chmod(address.Name, 0o600)
+}
+
+// socketAddress is short, as sockets' addresses must be, however long the
+// path of the directory is. It is valid until done is called.
+func socketAddress(dir string) (address *net.UnixAddr, done func(), err error) {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	return &net.UnixAddr{Net: "unix", Name: fmt.Sprintf("/proc/self/fd/%d/socket", fd)}, func() { _ = unix.Close(fd) }, nil
+}

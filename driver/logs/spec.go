@@ -1,0 +1,81 @@
+package logs
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// SpecFile is the name of the file, beside a task's FIFOs, that says where
+// their content goes.
+const SpecFile = "logs.json"
+
+// specVersion is the version of SpecFile. A reader refuses what is newer.
+const specVersion = 1
+
+// Spec says where the output of a task goes.
+type Spec struct {
+	Version int `json:"version"`
+	// AllocDir is trusted; Dir, below it, is a directory that tasks may have
+	// their hands on, so that no symbolic link is followed there.
+	AllocDir string   `json:"alloc_dir"`
+	Dir      string   `json:"dir"` // relative
+	MaxFiles int      `json:"max_files"`
+	MaxBytes int64    `json:"max_bytes"` // of a file
+	Streams  []Stream `json:"streams"`
+}
+
+// Stream is one FIFO and the base name of the files for it.
+type Stream struct {
+	FIFO string `json:"fifo"` // beside the SpecFile
+	Base string `json:"base"` // "web.stdout" is for web.stdout.0, web.stdout.1, …
+}
+
+// WriteSpec writes the SpecFile into a directory.
+func WriteSpec(dir string, s Spec) error {
+	s.Version = specVersion
+	if err := s.check(); err != nil {
+		return err
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	temporary := filepath.Join(dir, "."+SpecFile)
+	if err := os.WriteFile(temporary, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temporary, filepath.Join(dir, SpecFile))
+}
+
+func readSpec(file string) (Spec, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return Spec{}, err
+	}
+	var s Spec
+	if err := json.Unmarshal(b, &s); err != nil {
+		return Spec{}, fmt.Errorf("%s: %w", file, err)
+	}
+	if s.Version < 1 || s.Version > specVersion {
+		return Spec{}, fmt.Errorf("%s: version %d is not known here (this is %d)", file, s.Version, specVersion)
+	}
+	return s, s.check()
+}
+
+func (s Spec) check() error {
+	if !filepath.IsAbs(s.AllocDir) || !filepath.IsLocal(s.Dir) {
+		return fmt.Errorf("logs: directory %q below %q: want a relative path below an absolute one", s.Dir, s.AllocDir)
+	}
+	if s.MaxFiles < 1 || s.MaxBytes < 1 {
+		return errors.New("logs: want at least one file of at least one byte")
+	}
+	for _, st := range s.Streams {
+		if st.FIFO != filepath.Base(st.FIFO) || st.Base != filepath.Base(st.Base) {
+			return fmt.Errorf("logs: %q and %q: want names without a directory", st.FIFO, st.Base)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,190 @@
+package logs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// lineLimit is how far before its end a file may be left for the next one
+	// so that a line is not torn: Nomad's lineScanLimit.
+	lineLimit = 32 << 10
+
+	// pipeBytes is what a pipe holds (pipe(7)).
+	pipeBytes = 64 << 10
+
+	// patience is how long a file that can not be written to keeps the task
+	// waiting. Then what comes is dropped, until it can be again.
+	patience = 10 * time.Second
+
+	pause = 200 * time.Millisecond // between two tries
+)
+
+// stream moves bytes from one FIFO to its files until the last writer is gone.
+type stream struct {
+	fifo  *os.File
+	files files
+	peek  [2]*os.File // a pipe to look at what is in the FIFO; nil until needed
+	tell  func(string)
+
+	failing time.Time // since when the file can not be written to
+	dropped int64
+	done    chan struct{} // closed when all there was is in the files
+}
+
+// run ends at the end of the FIFO, or when it is closed.
+func (s *stream) run() {
+	defer close(s.done)
+	defer func() { _ = s.release() }() // nothing is buffered
+	raw, err := s.fifo.SyscallConn()
+	if err != nil {
+		return
+	}
+	for ended := false; !ended; {
+		err := raw.Read(func(fd uintptr) bool {
+			var err error
+			if ended, err = s.move(int(fd)); errors.Is(err, unix.EAGAIN) {
+				return false // until there is something
+			}
+			if s.judge(err) {
+				ended = s.drop(int(fd))
+			}
+			return true
+		})
+		if err != nil {
+			return
+		}
+		if !s.failing.IsZero() {
+			time.Sleep(pause)
+		}
+	}
+}
+
+// move moves some of what there is. EAGAIN is that there is nothing.
+func (s *stream) move(fifo int) (ended bool, err error) {
+	if s.files.file == nil {
+		if err := s.files.open(); err != nil {
+			return false, err
+		}
+	}
+	space := s.files.space()
+	if space > lineLimit+pipeBytes {
+		return s.splice(fifo, space-lineLimit-pipeBytes)
+	}
+	return s.moveLines(fifo, space)
+}
+
+// splice moves up to n bytes, and adds them up.
+func (s *stream) splice(fifo int, n int64) (ended bool, err error) {
+	offset := s.files.offset
+	moved, err := unix.Splice(fifo, nil, int(s.files.file.Fd()), &offset, int(min(n, 1<<20)), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+	if err != nil {
+		return false, err
+	}
+	s.files.offset += moved
+	return moved == 0, nil
+}
+
+// moveLines fills the last part of a file up to the end of a line, and goes on
+// with the next file.
+func (s *stream) moveLines(fifo int, space int64) (ended bool, err error) {
+	if space <= 0 {
+		return false, s.files.rotate()
+	}
+	text, err := s.look(fifo)
+	if err != nil {
+		return false, err
+	}
+	if len(text) == 0 {
+		return true, nil
+	}
+	n := wholeLines(text, space, s.files.maxBytes)
+	if n == 0 {
+		return false, s.files.rotate()
+	}
+	for n > 0 && err == nil && !ended {
+		before := s.files.offset
+		ended, err = s.splice(fifo, n)
+		n -= s.files.offset - before
+	}
+	return ended, err
+}
+
+// wholeLines tells how many bytes of text a file with some space may take; none
+// is to take the next file. Only a line that is too long for any is torn.
+func wholeLines(text []byte, space, maxBytes int64) int64 {
+	fits := int64(len(text)) <= space
+	if !fits {
+		text = text[:space]
+	}
+	if end := bytes.LastIndexByte(text, '\n'); end >= 0 {
+		return int64(end + 1)
+	}
+	// The line's end is still to come. Far from the end of the file there is
+	// space for it; near to it the next file is better, unless this one is new.
+	near := space <= min(lineLimit, maxBytes/4)
+	if fits && !near || space == maxBytes || int64(len(text)) >= lineLimit {
+		return int64(len(text))
+	}
+	return 0
+}
+
+// look copies what is in the FIFO and leaves it there.
+func (s *stream) look(fifo int) ([]byte, error) {
+	if s.peek[0] == nil {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		s.peek = [2]*os.File{r, w}
+	}
+	n, err := unix.Tee(fifo, int(s.peek[1].Fd()), pipeBytes, unix.SPLICE_F_NONBLOCK)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	text := make([]byte, n)
+	_, err = io.ReadFull(s.peek[0], text)
+	return text, err
+}
+
+// judge decides what an error means for what is in the FIFO: it stays there for
+// a while, and is then dropped, so that a full disk does not stop the task.
+func (s *stream) judge(err error) (drop bool) {
+	switch {
+	case err == nil && s.failing.IsZero():
+		return false
+	case err == nil:
+		s.tell(fmt.Sprintf("%s can be written to again; %d bytes of output were dropped", s.files.base, s.dropped))
+		s.failing, s.dropped = time.Time{}, 0
+		return false
+	case s.failing.IsZero():
+		s.failing = time.Now()
+		s.tell(fmt.Sprintf("output for %s waits: %v", s.files.base, err))
+	}
+	return time.Since(s.failing) > patience
+}
+
+// drop takes out what is in the FIFO.
+func (s *stream) drop(fifo int) (ended bool) {
+	n, err := unix.Read(fifo, make([]byte, pipeBytes))
+	if err == nil {
+		s.dropped += int64(n)
+	}
+	return err == nil && n == 0
+}
+
+func (s *stream) release() error {
+	errs := []error{s.fifo.Close(), s.files.close(), s.files.dir.Close()}
+	for _, f := range s.peek {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,27 @@
+package driver
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+// What is read by programs: one line, at level TRACE only.
+func TestTheLogTellsTheStepsOfAStart(t *testing.T) {
+	for level, want := range map[hclog.Level]string{
+		hclog.Trace: "started: task_id=a " + TraceKey + "=\"join:1.5ms,create:20ms\"\n",
+		hclog.Debug: "",
+	} {
+		var out bytes.Buffer
+		d := New(hclog.New(&hclog.LoggerOptions{Level: level, Output: &out, DisableTime: true}))
+		d.trace("a", []pod.Step{{Name: "join", Took: 1500 * time.Microsecond}, {Name: "create", Took: 20 * time.Millisecond}})
+		must.NoError(t, d.Close())
+		must.StrHasSuffix(t, want, out.String())
+		must.Eq(t, want == "", out.Len() == 0)
+	}
+}

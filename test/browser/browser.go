@@ -1,0 +1,159 @@
+// Package browser looks at pages with a headless Chromium, which ends with the
+// test. Where there is none, tests skip and say so.
+//
+// It knows no page: what to look for, and what is right, tests say in
+// JavaScript. It needs no network but what the page's address asks for.
+package browser
+
+import (
+	"context"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+)
+
+const chromium = "/usr/bin/chromium"
+
+// Tab is one page of the browser.
+type Tab struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu    sync.Mutex
+	asked []string
+}
+
+// Open starts a browser with one empty page.
+func Open(t *testing.T) *Tab {
+	t.Helper()
+	if _, err := os.Stat(chromium); err != nil {
+		t.Skipf("no browser to look at the page with (scripts/deps.sh chromium installs one): %v", err)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()))
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(2*time.Minute))
+	ctx, stop := chromedp.NewExecAllocator(ctx, options...)
+	ctx, leave := chromedp.NewContext(ctx)
+	t.Cleanup(func() {
+		_ = chromedp.Cancel(ctx) // it closes the browser; the others wait for it
+		leave()
+		stop()
+		cancel()
+	})
+	b := &Tab{t: t, ctx: ctx}
+	must.NoError(t, chromedp.Listen(ctx, func(event any) {
+		if request, ok := event.(*network.EventRequestWillBeSent); ok {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.asked = append(b.asked, request.Request.URL)
+		}
+	}))
+	// Without it the page never has the focus, and its elements never get it.
+	command(b, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+	return b
+}
+
+// Asked is the addresses that the browser has asked for so far, or wanted to.
+func (b *Tab) Asked() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.asked)
+}
+
+// Go opens an address.
+func (b *Tab) Go(url string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate(url))
+}
+
+// Resize gives the page so many pixels.
+func (b *Tab) Resize(width, height int64) {
+	b.t.Helper()
+	b.do(chromedp.EmulateViewport(width, height))
+}
+
+// Type presses keys wherever the focus is. Unlike chromedp's own, a key that
+// the page takes for itself types no character, as with a keyboard.
+func (b *Tab) Type(keys string) {
+	b.t.Helper()
+	for _, key := range keys {
+		events := kb.Encode(key)
+		down, up := *events[0], *events[len(events)-1]
+		if len(events) == 3 {
+			down.Text, down.UnmodifiedText = events[1].Text, events[1].UnmodifiedText
+		}
+		command(b, input.DispatchKeyEvent, down)
+		command(b, input.DispatchKeyEvent, up)
+	}
+}
+
+func (b *Tab) do(step chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	must.NoError(b.t, chromedp.Do(b.ctx, step))
+}
+
+// Value evaluates an expression in the page, and waits for a promise.
+func Value[T any](b *Tab, expression string) T {
+	b.t.Helper()
+	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	must.NoError(b.t, err, must.Sprint(expression))
+	return got
+}
+
+// Do runs statements in the page. They may do what the page's own policy
+// refuses to its scripts.
+func (b *Tab) Do(statements string) {
+	b.t.Helper()
+	Value[bool](b, "{"+statements+"}; true")
+}
+
+// Sees waits until an expression is true. It does not use chromedp.Poll, which
+// a page's content security policy may refuse.
+func (b *Tab) Sees(expression string) {
+	b.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(patience.For(20 * time.Second))
+	for !Value[bool](b, expression) {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			b.t.Fatalf("not seen in the page: %s", expression)
+		}
+	}
+}
+
+// Prefers sets a media feature, such as prefers-color-scheme to dark.
+func (b *Tab) Prefers(feature, value string) {
+	b.t.Helper()
+	command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: feature, Value: value}},
+	})
+}
+
+// WithoutScripts keeps the next pages from running scripts. What tests
+// evaluate still runs.
+func (b *Tab) WithoutScripts() {
+	b.t.Helper()
+	command(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+}
+
+func command[P any](b *Tab, method cdp.Command[P, cdp.Empty], params P) {
+	b.t.Helper()
+	_, err := chromedp.Run(b.ctx, func(ctx context.Context, target *chromedp.Target) (cdp.Empty, error) {
+		return cdp.Call(ctx, target, method, params)
+	})
+	must.NoError(b.t, err)
+}

@@ -1,0 +1,165 @@
+package driver_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/procfs"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+)
+
+// Counts, which hold on any machine, stand for times, which do not: a start
+// runs three programs and an end one, and a task has one process beside it.
+func TestWhatATaskCosts(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := collecting(t, runtime)
+		ran := n.recordPrograms()
+		n.fingerprint() // tries the runtime out
+		before := processes(t)
+		ran.take()
+		for i := range 3 {
+			tk := n.newTask("", fmt.Sprint("t", i), sh("exec sleep 600"), unread)
+			tk.start()
+			must.Eq(t, []string{"conmon", "create", "start"}, ran.take())
+			n.waitForNew(before, append(slices.Repeat([]string{"conmon", "sleep"}, i+1), "nomad-pod-logs"))
+			_, err := n.InspectTask(tk.ID)
+			must.NoError(t, err)
+			usage, err := n.TaskStats(t.Context(), tk.ID, patience)
+			must.NoError(t, err)
+			must.NotNil(t, <-usage)
+			must.SliceEmpty(t, ran.take(), must.Sprint("programs run for statistics"))
+		}
+		last := n.newTask("", "last", sh("exec sleep 600"), unread)
+		last.start()
+		ran.take()
+		must.NoError(t, n.StopTask(last.ID, patience, "SIGKILL"))
+		must.NoError(t, n.DestroyTask(last.ID, false))
+		must.Eq(t, []string{"delete"}, ran.take())
+	})
+}
+
+// record is a file with a line for each run of a program.
+type record struct {
+	t    *testing.T
+	path string
+}
+
+// recordPrograms has the node's runtime and conmon take note of each run. Of
+// the runtime it is the verb.
+func (n *node) recordPrograms() record {
+	n.t.Helper()
+	r := record{n.t, filepath.Join(n.t.TempDir(), "ran")}
+	r.take()
+	for path, note := range map[string]string{
+		n.programs.conmon:  `echo conmon`,
+		n.programs.runtime: `for word; do case $word in -*) ;; *) echo "$word"; break;; esac; done`,
+	} {
+		script, err := os.ReadFile(path)
+		must.NoError(n.t, err)
+		text := strings.Replace(string(script), "\n", "\n{ "+note+"; } >> "+r.path+"\n", 1)
+		must.NoError(n.t, os.WriteFile(path, []byte(text), 0o755))
+	}
+	return r
+}
+
+// take returns what has run since the last time.
+func (r record) take() []string {
+	r.t.Helper()
+	b, err := os.ReadFile(r.path)
+	if !os.IsNotExist(err) {
+		must.NoError(r.t, err)
+	}
+	must.NoError(r.t, os.WriteFile(r.path, nil, 0o600))
+	return strings.Fields(string(b))
+}
+
+// processes gives what runs, as names by process id.
+func processes(t *testing.T) map[int]string {
+	t.Helper()
+	all, err := procfs.AllProcs()
+	must.NoError(t, err)
+	names := map[int]string{}
+	for _, p := range all {
+		if stat, err := p.Stat(); err == nil && stat.State != "Z" {
+			names[p.PID] = stat.Comm
+		}
+	}
+	return names
+}
+
+// waitForNew waits until exactly these processes are new: the last program of
+// a task is not its first.
+func (n *node) waitForNew(before map[int]string, want []string) {
+	n.t.Helper()
+	slices.Sort(want)
+	var names []string
+	for deadline := time.Now().Add(patience); !slices.Equal(want, names); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			must.Eq(n.t, want, names)
+		}
+		names = nil
+		for pid, name := range processes(n.t) {
+			if before[pid] == "" {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+	}
+}
+
+// A second task with the same seccomp profile is confined as the first is, and
+// so are programs that are run in it and the first process of a shared PID
+// namespace. One with another profile has that one.
+func TestSeccompFiltersAreNotMixedUp(t *testing.T) {
+	profile := filepath.Join(t.TempDir(), "seccomp.json")
+	must.NoError(t, os.WriteFile(profile, []byte(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}`), 0o600))
+	const probe = `awk '/^Seccomp:/ { print $2 }' /proc/self/status
+unshare --user true 2>/dev/null && echo unshare
+mkdir "$(mktemp -u)" 2>/dev/null && echo mkdir
+true`
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.AllowPrivileged = runtime, true })
+		for round := range 2 {
+			for name, tc := range map[string]struct {
+				options []string
+				want    string
+			}{
+				"default":    {nil, "2\nmkdir\n"},
+				"own":        {[]string{"seccomp=" + profile}, "2\nunshare\n"},
+				"unconfined": {[]string{"seccomp=unconfined"}, "0\nunshare\nmkdir\n"},
+			} {
+				config := sh(probe + "\necho end\nexec sleep 600")
+				config.SecurityOpt, config.Share = tc.options, []string{"pid"}
+				tk := n.newTask("", name, config, nil)
+				tk.start()
+				must.Eq(t, tc.want+"end\n", tk.output("stdout", contains("end\n")), must.Sprintf("%s, round %d", name, round))
+				must.Eq(t, tc.want, tk.exec(probe), must.Sprintf("exec in %s, round %d", name, round))
+				known := round == 1 && filepath.Base(runtime) == "crun"
+				must.Eq(t, known && name != "unconfined", n.usesFilter(tk.AllocID, "tasks", "*"))
+				if round == 1 { // in the first, the second pod's uses that of the first one's
+					must.Eq(t, known, n.usesFilter(tk.AllocID, "holder"))
+				}
+				must.Eq(t, "2\n", tk.exec("awk '/^Seccomp:/ { print $2 }' /proc/1/status"))
+			}
+		}
+	})
+}
+
+// usesFilter tells whether a container of a pod was given a filter that was
+// compiled before.
+func (n *node) usesFilter(allocID string, dir ...string) bool {
+	n.t.Helper()
+	specs, err := filepath.Glob(filepath.Join(n.config.RunDir, "pods", allocID, filepath.Join(dir...), "config.json"))
+	must.NoError(n.t, err)
+	must.Len(n.t, 1, specs)
+	b, err := os.ReadFile(specs[0])
+	must.NoError(n.t, err)
+	return strings.Contains(string(b), "run.oci.seccomp_bpf_data")
+}

@@ -1,0 +1,73 @@
+package driver_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+func table(seen map[string]*tally) string {
+	var out strings.Builder
+	runs := 0
+	for _, step := range slices.Sorted(maps.Keys(seen)) {
+		failed, killed := seen[step].failed, seen[step].killed
+		runs += len(failed) + len(killed)
+		fmt.Fprintf(&out, "\n%-36s | failed in: %s | killed in: %s | runs: %d",
+			step, strings.Join(failed, ", "), strings.Join(killed, ", "), len(failed)+len(killed))
+	}
+	return fmt.Sprintf("%d steps, %d runs:%s", len(seen), runs, out.String())
+}
+
+// missing lists the steps that are in the source and were not come to.
+func missing(t *testing.T, seen map[string]*tally) []string {
+	t.Helper()
+	var out []string
+	for _, dir := range []string{"pod", "image", "ociruntime"} {
+		files, err := filepath.Glob(filepath.Join("../../driver", dir, "*.go"))
+		must.NoError(t, err)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+			must.NoError(t, err)
+			ast.Inspect(parsed, func(n ast.Node) bool {
+				if name := stepName(n); name != "" && seen[name] == nil {
+					out = append(out, name)
+				}
+				return true
+			})
+		}
+	}
+	return out
+}
+
+// stepName is the name in a call that takes or announces a step, or "".
+func stepName(n ast.Node) string {
+	call, ok := n.(*ast.CallExpr)
+	if !ok || len(call.Args) == 0 {
+		return ""
+	}
+	method, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || method.Sel.Name != "step" && method.Sel.Name != "before" {
+		return ""
+	}
+	literal, ok := call.Args[0].(*ast.BasicLit)
+	if !ok {
+		return ""
+	}
+	name, err := strconv.Unquote(literal.Value)
+	if err != nil {
+		return ""
+	}
+	return name
+}

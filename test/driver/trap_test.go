@@ -1,0 +1,161 @@
+package driver_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/moby/sys/mountinfo"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+)
+
+// hog takes more memory than the task may have.
+const hog = `awk 'BEGIN { x = "a"; while (1) x = x x }'`
+
+// Trap 12: that the kernel killed the task for its memory, that it killed a
+// child of it, and that somebody else killed the task, also after that, are
+// different answers.
+func TestTrap12OutOfMemoryIsToldApart(t *testing.T) {
+	kill := drivers.ExitResult{ExitCode: 137, Signal: int(syscall.SIGKILL)}
+	oom := kill
+	oom.OOMKilled = true
+	const waits = "echo up; while :; do sleep 0.05; done"
+	for name, tc := range map[string]struct {
+		script string
+		event  bool // that tells of a child's end
+		kill   bool // from outside
+		want   drivers.ExitResult
+	}{
+		"the task":                  {script: "exec " + hog, want: oom},
+		"a child":                   {script: hog + "; until [ -e /alloc/go ]; do sleep 0.05; done; exit 5", event: true, want: drivers.ExitResult{ExitCode: 5}},
+		"somebody else":             {script: waits, kill: true, want: kill},
+		"a child and somebody else": {script: hog + "; " + waits, event: true, kill: true, want: kill},
+		"a child and then the task": {script: hog + "; until [ -e /alloc/go ]; do sleep 0.05; done; exec " + hog, event: true, want: oom},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withRuntimes(t, func(t *testing.T, runtime string) {
+				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+				tk := n.newTask("", "hungry", sh(tc.script), nil)
+				events := n.watchEvents()
+				tk.start()
+				if tc.event {
+					tk.readStats(func() bool {
+						return strings.Contains(events(), "Out of memory: the kernel killed a process of the task")
+					})
+				}
+				must.NoError(t, os.WriteFile(filepath.Join(tk.TaskDir().SharedAllocDir, "go"), nil, 0o644))
+				if tc.kill {
+					tk.output("stdout", contains("up"))
+					must.NoError(t, n.SignalTask(tk.ID, "SIGKILL"))
+				}
+				must.Eq(t, tc.want, *tk.wait())
+			})
+		})
+	}
+}
+
+// watchEvents collects what the driver tells of its tasks, until the test ends.
+func (n *node) watchEvents() (all func() string) {
+	n.t.Helper()
+	ctx, cancel := context.WithCancel(n.t.Context())
+	ch, err := n.impl.TaskEvents(ctx)
+	must.NoError(n.t, err)
+	var mu sync.Mutex
+	var text strings.Builder
+	var collector sync.WaitGroup
+	collector.Go(func() {
+		for {
+			select {
+			case e := <-ch:
+				mu.Lock()
+				text.WriteString(e.TaskName + ": " + e.Message + "\n")
+				mu.Unlock()
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	n.t.Cleanup(func() { cancel(); collector.Wait() })
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return text.String()
+	}
+}
+
+// readStats reads the task's statistics, as Nomad does all the time, until
+// enough is known.
+func (tk *task) readStats(enough func() bool) {
+	tk.n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ch, err := tk.n.TaskStats(ctx, tk.ID, 50*time.Millisecond)
+	must.NoError(tk.n.t, err)
+	for !enough() {
+		if _, more := <-ch; !more {
+			tk.n.t.Fatal("the statistics ended before enough was known")
+		}
+	}
+}
+
+// Trap 19 (nomad#7848, nomad#28467): whatever was mounted for a task is in no
+// mount table when it is gone, and the pod's own mounts go with the pod.
+func TestTrap19NoMountOutlivesItsTask(t *testing.T) {
+	reference := fixture.Layout(t, t.TempDir(), fixture.Image(t))
+	host := t.TempDir()
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
+		config := driver.TaskConfig{
+			Image: reference, Args: []string{"-P"}, Share: []string{"ipc", "uts", "pid"},
+			Volumes: []string{"local/dir:/dir", host + ":/host:rshared"}, Tmpfs: []string{"/run"},
+			PodVolumes: map[string]driver.VolumeConfig{"scratch": {Target: "/scratch"}},
+		}
+		tasks := []*task{
+			n.newTask("", "image", config, func(c *drivers.TaskConfig) {
+				quiet(c)
+				c.Mounts = []*drivers.MountConfig{{HostPath: host, TaskPath: "/volume", PropagationMode: "bidirectional"}}
+			}),
+			n.newTask("", "host", sh("exec sleep 600"), quiet),
+		}
+		before := mountPoints(t)
+		for _, tk := range tasks {
+			_, _, err := n.StartTask(tk.TaskConfig)
+			must.NoError(t, err)
+		}
+		// One outside of the driver's directories would cover something of the
+		// host's, as /sys/fs/cgroup for the tasks that share their mounts with it.
+		during := mountPoints(t)
+		must.Greater(t, len(before)+3, len(during))
+		for _, point := range during {
+			own := strings.HasPrefix(point, n.config.RunDir+"/") || strings.HasPrefix(point, n.config.DataDir+"/")
+			must.True(t, own || slices.Contains(before, point), must.Sprint(point))
+		}
+		for _, tk := range tasks {
+			must.NoError(t, n.DestroyTask(tk.ID, true))
+		}
+		n.waitFor("the pods to be removed", func() bool { return slices.Equal(before, mountPoints(t)) })
+	})
+}
+
+// mountPoints are those of the test's own mount table, which is the host's.
+func mountPoints(t *testing.T) []string {
+	t.Helper()
+	infos, err := mountinfo.GetMounts(nil)
+	must.NoError(t, err)
+	var all []string
+	for _, m := range infos {
+		all = append(all, m.Mountpoint)
+	}
+	slices.Sort(all)
+	return all
+}

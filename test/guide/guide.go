@@ -1,0 +1,174 @@
+// Package guide runs what a guide in Markdown tells its reader to do, so that
+// it stays true. It reads nothing but fenced blocks, and of those two kinds:
+//
+//   - one whose first line is a comment with a path is that file, comment and
+//     all;
+//   - "console" has commands behind "$ ", each followed by what it prints, to
+//     stdout or stderr. "…" stands for anything within a line, and on a line of
+//     its own for any lines. A command that fails is followed by "$ echo $?".
+//
+// "console nomad" has commands that need a Nomad agent with the pod driver.
+// Any other block is an error, but for one that says "text".
+package guide
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+// Options are what a guide is run with.
+type Options struct {
+	// Env is added to the environment; PATH must lead to the programs.
+	Env []string
+	// Nomad says whether there is an agent, for "console nomad".
+	Nomad bool
+}
+
+// block is a fenced block and the line it begins on.
+type block struct {
+	info  string
+	lines []string
+	line  int
+}
+
+// command is one line behind "$ " and the lines it prints.
+type command struct {
+	text string
+	want []string
+	line int
+}
+
+// Run does what the guide says, in a temporary folder.
+func Run(t *testing.T, path string, o Options) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	must.NoError(t, err)
+	s := &shell{t: t, guide: filepath.Base(path), dir: t.TempDir(), state: t.TempDir(), env: append(os.Environ(), o.Env...)}
+	for _, b := range blocks(string(text)) {
+		name := fileOf(b)
+		switch {
+		case name != "":
+			file := filepath.Join(s.dir, name)
+			must.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+			must.NoError(t, os.WriteFile(file, []byte(strings.Join(b.lines, "\n")+"\n"), 0o644))
+		case b.info == "console", b.info == "console nomad" && o.Nomad:
+			s.session(b)
+		case b.info == "console nomad", b.info == "text":
+		default:
+			t.Errorf("%s:%d: a block of kind %q that is neither a file nor commands is not tested: begin it with a comment that names its file, or call it text", s.guide, b.line, b.info)
+		}
+	}
+}
+
+// blocks are the fenced blocks of a text.
+func blocks(text string) []block {
+	var out []block
+	var open *block
+	for i, line := range strings.Split(text, "\n") {
+		info, fence := strings.CutPrefix(line, "```")
+		switch {
+		case fence && open == nil:
+			open = &block{info: info, line: i + 1}
+		case fence:
+			out, open = append(out, *open), nil
+		case open != nil:
+			open.lines = append(open.lines, line)
+		}
+	}
+	return out
+}
+
+var fileName = regexp.MustCompile(`^# ([\w][\w./-]*\.\w+)$`)
+
+func fileOf(b block) string {
+	if len(b.lines) == 0 || strings.HasPrefix(b.info, "console") {
+		return ""
+	}
+	if m := fileName.FindStringSubmatch(b.lines[0]); m != nil && filepath.IsLocal(m[1]) {
+		return m[1]
+	}
+	return ""
+}
+
+func commands(b block) []command {
+	var out []command
+	for i, line := range b.lines {
+		if text, ok := strings.CutPrefix(line, "$ "); ok {
+			out = append(out, command{text: text, line: b.line + 1 + i})
+		} else if len(out) > 0 {
+			last := &out[len(out)-1]
+			last.want = append(last.want, line)
+		}
+	}
+	return out
+}
+
+// shell runs commands one after the other, as one shell would: directory,
+// exported variables and the last exit code carry over.
+type shell struct {
+	t          *testing.T
+	guide      string
+	dir, state string
+	env        []string
+	code       int
+}
+
+// script comes before each command; $1 is where to begin, $2 holds what the
+// command before has left, $3 is its exit code.
+const script = `cd "$1"
+[ ! -r "$2/env" ] || . "$2/env"
+[ ! -r "$2/dir" ] || cd "$(cat "$2/dir")"
+trap 'code=$?; export -p >"'"$2"'/env"; pwd >"'"$2"'/dir"; exit $code' EXIT
+(exit $3)
+`
+
+func (s *shell) session(b block) {
+	s.t.Helper()
+	all := commands(b)
+	for i, c := range all {
+		got := s.run(c.text)
+		if !pattern(c.want).MatchString(got) {
+			s.t.Errorf("%s:%d: %s\nprints\n%s\nbut the guide says\n%s", s.guide, c.line, c.text, got, strings.Join(c.want, "\n"))
+		}
+		asked := i+1 < len(all) && strings.HasPrefix(all[i+1].text, "echo $?")
+		if s.code != 0 && !asked {
+			s.t.Fatalf("%s:%d: %s\nends with exit code %d, and the guide does not say so (with $ echo $?)\n%s", s.guide, c.line, c.text, s.code, got)
+		}
+	}
+}
+
+// run gives what a command prints.
+func (s *shell) run(text string) string {
+	s.t.Helper()
+	cmd := exec.CommandContext(s.t.Context(), "/bin/sh", "-c", script+text+"\n", "sh", s.dir, s.state, strconv.Itoa(s.code))
+	cmd.Env = s.env
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		must.NoError(s.t, err)
+	}
+	s.code = cmd.ProcessState.ExitCode()
+	if text := strings.TrimRight(string(out), "\n"); text != "" { // empty lines at the end are not for a guide
+		return text + "\n"
+	}
+	return ""
+}
+
+// pattern matches what lines with "…" stand for.
+func pattern(lines []string) *regexp.Regexp {
+	var out strings.Builder
+	for _, line := range lines {
+		if strings.TrimSpace(line) == "…" {
+			out.WriteString(`(?:.*\n)*?`)
+			continue
+		}
+		out.WriteString(strings.ReplaceAll(regexp.QuoteMeta(line), "…", ".*?") + `\n`)
+	}
+	return regexp.MustCompile(`^` + out.String() + `$`)
+}
