@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/shoenig/test/must"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 )
 
 // definitions parses the embedded catalog: name of the folder → body of the
@@ -74,12 +76,17 @@ func TestTasksDoNotEndTheApplication(t *testing.T) {
 			settings := map[string]string{}
 			for _, block := range task.Body.Blocks {
 				for key, attribute := range block.Body.Attributes {
-					if value, diags := attribute.Expr.Value(nil); !diags.HasErrors() && value.Type().FriendlyName() == "string" {
+					value, diags := attribute.Expr.Value(nil)
+					if value, err := convert.Convert(value, cty.String); !diags.HasErrors() && err == nil && !value.IsNull() {
 						settings[block.Type+"."+key] = value.AsString()
 					}
 				}
 			}
-			must.Eq(t, "delay", settings["restart.mode"], must.Sprint(name))
+			mode := "delay"
+			if settings["lifecycle.sidecar"] == "false" {
+				mode = "fail" // it is what the application waits for
+			}
+			must.Eq(t, mode, settings["restart.mode"], must.Sprint(name))
 			must.Eq(t, "prestart", settings["lifecycle.hook"], must.Sprint(name))
 		}
 	}

@@ -1,74 +1,41 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/shoenig/test/must"
 	"go.uber.org/goleak"
+
+	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/podprocs/procstest"
+	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/program/programtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// eventually polls until a condition holds, for at most ten seconds.
 func eventually(t *testing.T, holds func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("it did not happen within ten seconds")
+	programtest.Until(t, func() error {
+		if !holds() {
+			return errors.New("it has not happened")
 		}
-	}
+		return nil
+	})
 }
 
-// output is a log that may be read while it is written.
-type output struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// start runs topz on a free loopback port and returns its address. It is
-// stopped, and must end well, at the end of the test.
+// start runs topz on a free loopback port and returns its address.
 func start(t *testing.T, env map[string]string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	log, done := &output{}, make(chan error, 1)
 	args = append([]string{"-listen", "127.0.0.1:0", "-interval", "100ms"}, args...)
-	go func() { done <- run(ctx, args, func(k string) string { return env[k] }, log) }()
-	t.Cleanup(func() {
-		cancel()
-		must.NoError(t, <-done)
-	})
-	address := regexp.MustCompile(`url=(http://\S+)/`)
-	eventually(t, func() bool { return address.MatchString(log.String()) })
-	return address.FindStringSubmatch(log.String())[1]
+	return programtest.Start(t, run, env, args...).Wait(t, `url=(http://\S+)/`)[0]
 }
 
 func fetch(t *testing.T, url string) []byte {
@@ -86,7 +53,7 @@ func fetch(t *testing.T, url string) []byte {
 // TestRealProc looks at this machine: the test itself and a child of it.
 func TestRealProc(t *testing.T) {
 	child := exec.Command("sleep", "300")
-	child.Env = taskEnviron(allocID, "app")
+	child.Env = procstest.Environ(allocID, "app")
 	began := time.Now()
 	must.NoError(t, child.Start())
 	t.Cleanup(func() {

@@ -1,21 +1,22 @@
 package main
 
 import (
-	"cmp"
 	_ "embed" // the page's template
 	"fmt"
 	"hash/fnv"
 	"html/template"
 	"io"
-	"slices"
+	"strconv"
 	"time"
+
+	"github.com/nomad-sidecar/nomad-sidecar/jobs/podtask"
 )
 
 //go:embed page.html
 var pageTemplate string
 
 // page renders a snapshot as HTML that works without scripts; the script
-// fetches it again and swaps the parts marked data-live.
+// fetches it again and takes over what is new.
 type page struct {
 	template *template.Template
 }
@@ -26,6 +27,7 @@ func newPage() page {
 		"cpuTime": humanCPUTime,
 		"percent": func(p float64) string { return fmt.Sprintf("%.1f", p) },
 		"state":   stateWord,
+		"meaning": stateMeaning,
 		"hue":     hue,
 		"short":   func(id string) string { return id[:min(8, len(id))] },
 		"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -37,20 +39,24 @@ func newPage() page {
 type view struct {
 	Pod             Pod
 	SampledAt       time.Time
+	Stale           bool // the sample is older than it should be
 	IntervalSeconds float64
 	RefreshSeconds  int // for browsers without scripts
 	Query           string
 	Task            string
 	Sort, Order     string
+	List            bool // the rows are no tree
 	JSON            string
 	AllURL          string
+	TreeURL         string
+	ListURL         string
 	Total           total
 	Tasks           []taskView
 	Columns         []columnView
 	Rows            []row
 }
 
-// total sums up some processes.
+// total sums up all processes.
 type total struct {
 	Processes   int
 	Threads     int
@@ -58,18 +64,12 @@ type total struct {
 	MemoryBytes uint64
 }
 
-func (t *total) add(p Process) {
-	t.Processes++
-	t.Threads += p.Threads
-	t.CPUPercent += p.CPUPercent
-	t.MemoryBytes += p.MemoryBytes
-}
-
+// taskView links to a task on its own, or from there back to all.
 type taskView struct {
-	Name     string
-	URL      string
-	Selected bool
-	total
+	Name      string
+	Processes int
+	URL       string
+	Selected  bool
 }
 
 type columnView struct {
@@ -78,38 +78,61 @@ type columnView struct {
 	Sorted          string // ascending, descending or none, as aria-sort wants it
 }
 
+// row is a process, or, in a tree, a task with the sums of its processes.
 type row struct {
 	Process
-	CPUBar int // width, 0 to 100
-	Age    string
+	Key                string // the same in every refresh
+	Level              int    // in the tree, from 1
+	Guides             []string
+	Parent             bool // rows below belong to it
+	Context            bool // not asked for: it leads to one that is
+	Count              int  // processes of a task, 0 for a process
+	Dir, Program, Args string
+	CPUBar             int // width, 0 to 100
+	Age                string
 }
 
-func (p page) render(w io.Writer, s Snapshot, q query, interval time.Duration) error {
+func newRow(p Process, now time.Time) row {
+	r := row{
+		Process: p,
+		Key:     "process-" + strconv.Itoa(p.PID) + "-" + strconv.FormatInt(p.StartedAt.UnixMilli(), 10),
+		Level:   1,
+		CPUBar:  min(100, int(p.CPUPercent+0.5)),
+		Age:     humanAge(now.Sub(p.StartedAt)),
+	}
+	r.Dir, r.Program, r.Args = splitCommand(p.Command)
+	return r
+}
+
+func (p page) render(w io.Writer, s Snapshot, q query, about sampling) error {
 	v := view{
 		Pod:             s.Pod,
 		SampledAt:       s.SampledAt,
-		IntervalSeconds: interval.Seconds(),
-		RefreshSeconds:  max(1, int(interval.Seconds())),
+		Stale:           about.stale,
+		IntervalSeconds: about.interval.Seconds(),
+		RefreshSeconds:  max(1, int(about.interval.Seconds())),
 		Query:           q.text,
 		Task:            q.task,
 		Sort:            q.sort,
 		Order:           q.order(),
-		JSON:            "/api/processes" + q.url()[1:],
+		List:            q.list,
+		JSON:            "/api/processes" + q.with(func(q *query) { q.list = false }).url()[1:],
+		AllURL:          q.with(func(q *query) { q.task = "" }).url(),
+		TreeURL:         q.with(func(q *query) { q.list = false }).url(),
+		ListURL:         q.with(func(q *query) { q.list = true }).url(),
 		Columns:         columnViews(q),
-		Tasks:           taskViews(s.Processes, q),
 	}
-	everything := q
-	everything.task = ""
-	v.AllURL = everything.url()
-	for _, process := range s.Processes {
-		v.Total.add(process)
+	for _, t := range sumTasks(s.Processes) {
+		v.Total.Processes += t.processes
+		v.Total.Threads += t.Threads
+		v.Total.CPUPercent += t.CPUPercent
+		v.Total.MemoryBytes += t.MemoryBytes
+		if t.Task != "" {
+			v.Tasks = append(v.Tasks, newTaskView(t, q))
+		}
 	}
-	for _, process := range q.selected(s.Processes) {
-		v.Rows = append(v.Rows, row{
-			Process: process,
-			CPUBar:  min(100, int(process.CPUPercent+0.5)),
-			Age:     humanAge(s.SampledAt.Sub(process.StartedAt)),
-		})
+	if v.Rows = treeRows(s, q); q.list {
+		v.Rows = listRows(s, q)
 	}
 	if err := p.template.Execute(w, v); err != nil {
 		return fmt.Errorf("execute template: %w", err)
@@ -117,13 +140,37 @@ func (p page) render(w io.Writer, s Snapshot, q query, interval time.Duration) e
 	return nil
 }
 
+// sampling is how the snapshots of a page come about.
+type sampling struct {
+	interval time.Duration
+	stale    bool
+}
+
+func newTaskView(t *taskSum, q query) taskView {
+	selected := t.Task == q.task
+	next := q.with(func(q *query) {
+		if q.task = t.Task; selected {
+			q.task = ""
+		}
+	})
+	return taskView{Name: t.Task, Processes: t.processes, URL: next.url(), Selected: selected}
+}
+
 // columnViews links each title to its column's order, and the sorted one's to
-// the opposite order.
+// the opposite order. In a tree the place of a row says its task and parent.
 func columnViews(q query) []columnView {
-	var out []columnView
+	keys := []string{"command", "pid", "user", "state", "cpu", "memory", "threads", "time", "started"}
+	if q.list {
+		keys = []string{"command", "pid", "ppid", "task", "user", "state", "cpu", "memory", "threads", "time", "started"}
+	}
+	byKey := map[string]column{}
 	for _, c := range columns() {
-		next := q
-		next.sort, next.reverse = c.key, c.falling
+		byKey[c.key] = c
+	}
+	var out []columnView
+	for _, key := range keys {
+		c := byKey[key]
+		next := q.with(func(q *query) { q.sort, q.reverse = c.key, c.falling })
 		sorted := "none"
 		if c.key == q.sort {
 			next.reverse = !q.reverse
@@ -134,101 +181,13 @@ func columnViews(q query) []columnView {
 	return out
 }
 
-// taskViews sums up each task, ordered by name, the unknown one last. A
-// selected task's link takes the selection back.
-func taskViews(processes []Process, q query) []taskView {
-	sums := map[string]*taskView{}
-	for _, p := range processes {
-		if sums[p.Task] == nil {
-			sums[p.Task] = &taskView{Name: p.Task}
-		}
-		sums[p.Task].add(p)
-	}
-	var out []taskView
-	for name, t := range sums {
-		next := q
-		next.task = name
-		if t.Selected = name != "" && name == q.task; t.Selected {
-			next.task = ""
-		}
-		t.URL = next.url()
-		out = append(out, *t)
-	}
-	slices.SortFunc(out, func(a, b taskView) int {
-		if (a.Name == "") != (b.Name == "") {
-			return cmp.Compare(len(b.Name), len(a.Name))
-		}
-		return cmp.Compare(a.Name, b.Name)
-	})
-	return out
-}
-
 // hue picks one of the style sheet's eight colours, the same for a task name
 // in every pod; 0 is the neutral one.
 func hue(task string) int {
-	if task == "" || task == podTask {
+	if task == "" || task == podtask.Pod {
 		return 0
 	}
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(task)) // never fails
 	return 1 + int(h.Sum32()%8)
-}
-
-func humanBytes(n uint64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.0f KiB", float64(n)/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	default:
-		return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
-	}
-}
-
-func humanCPUTime(seconds float64) string {
-	if seconds < 60 {
-		return fmt.Sprintf("%.2fs", seconds)
-	}
-	return humanAge(time.Duration(seconds * float64(time.Second)))
-}
-
-// humanAge keeps the two largest units.
-func humanAge(age time.Duration) string {
-	s := int64(max(0, age) / time.Second)
-	switch {
-	case s < 60:
-		return fmt.Sprintf("%ds", s)
-	case s < 3600:
-		return fmt.Sprintf("%dm %02ds", s/60, s%60)
-	case s < 86400:
-		return fmt.Sprintf("%dh %02dm", s/3600, s%3600/60)
-	default:
-		return fmt.Sprintf("%dd %02dh", s/86400, s%86400/3600)
-	}
-}
-
-// stateWord explains the letters of proc(5).
-func stateWord(letter string) string {
-	switch letter {
-	case "R":
-		return "running"
-	case "S":
-		return "sleeping"
-	case "D":
-		return "waiting for a device"
-	case "Z":
-		return "zombie: ended, not reaped by its parent"
-	case "T":
-		return "stopped"
-	case "t":
-		return "stopped by a debugger"
-	case "I":
-		return "idle"
-	case "X":
-		return "dead"
-	default:
-		return "unknown"
-	}
 }

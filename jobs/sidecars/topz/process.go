@@ -84,6 +84,7 @@ type query struct {
 	reverse bool   // descending
 	task    string // exact; "" for all
 	text    string // contained in task, user or command, in any case; "" for all
+	list    bool   // the page shows a list, no tree
 }
 
 // column is a key to sort by.

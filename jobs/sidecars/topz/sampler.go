@@ -7,16 +7,13 @@ import (
 	"math"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/moby/sys/user"
 	"github.com/prometheus/procfs"
-)
 
-// ticksPerSecond is USER_HZ, the unit of times in /proc/<pid>/stat: 100 on
-// every architecture Linux runs Go on (proc(5), time(7)).
-const ticksPerSecond = 100
+	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/podprocs"
+)
 
 // Pod names the allocation that topz runs in. Fields are empty outside Nomad.
 type Pod struct {
@@ -47,12 +44,6 @@ type Snapshot struct {
 	Processes []Process `json:"processes"`
 }
 
-// identity tells a process from a later one that has its PID.
-type identity struct {
-	pid        int
-	startTicks uint64
-}
-
 // sampler reads /proc. It is not safe for concurrent use.
 type sampler struct {
 	proc     procfs.FS
@@ -61,7 +52,7 @@ type sampler struct {
 	pod      Pod
 	now      func() time.Time
 
-	previous   map[identity]float64 // CPU seconds
+	previous   map[podprocs.Identity]float64 // CPU seconds
 	previousAt time.Time
 }
 
@@ -98,40 +89,24 @@ func newSampler(procDir, passwdFile string, pod Pod) (*sampler, error) {
 // sample reads all processes. One that ends meanwhile is left out.
 func (s *sampler) sample() (Snapshot, error) {
 	now := s.now()
-	found, err := s.proc.AllProcs()
+	found, err := podprocs.Read(s.proc, s.pod.AllocID)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("list processes: %w", err)
+		return Snapshot{}, err
 	}
 	var (
 		processes = make([]Process, 0, len(found))
-		evidence  = make(map[int]clues, len(found))
-		cpu       = make(map[identity]float64, len(found))
+		cpu       = make(map[podprocs.Identity]float64, len(found))
 	)
 	for _, proc := range found {
-		stat, err := proc.Stat()
-		if vanished(err) {
-			continue
-		}
-		if err != nil {
-			return Snapshot{}, fmt.Errorf("read process %d: %w", proc.PID, err)
-		}
-		p := s.process(proc, stat)
-		id := identity{proc.PID, stat.Starttime}
+		p := s.process(proc.Proc, proc.Stat)
+		p.Task = proc.Task
+		id := proc.Identity()
 		p.CPUPercent = s.cpuPercent(id, p, now)
 		cpu[id] = p.CPUSeconds
-		evidence[proc.PID] = readClues(proc, stat)
 		processes = append(processes, p)
-	}
-	tasks := attribute(evidence, s.pod.AllocID)
-	for i := range processes {
-		processes[i].Task = tasks[processes[i].PID]
 	}
 	s.previous, s.previousAt = cpu, now
 	return Snapshot{Pod: s.pod, SampledAt: now.UTC(), Processes: processes}, nil
-}
-
-func vanished(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
 }
 
 // process fills in all but the CPU percentage and the task. What cannot be
@@ -142,9 +117,9 @@ func (s *sampler) process(proc procfs.Proc, stat procfs.ProcStat) Process {
 		PPID:        stat.PPID,
 		State:       stat.State,
 		Threads:     stat.NumThreads,
-		CPUSeconds:  float64(stat.UTime+stat.STime) / ticksPerSecond,
+		CPUSeconds:  float64(stat.UTime+stat.STime) / podprocs.TicksPerSecond,
 		MemoryBytes: uint64(max(0, stat.ResidentMemory())),
-		StartedAt:   s.bootTime.Add(time.Duration(stat.Starttime) * (time.Second / ticksPerSecond)),
+		StartedAt:   s.bootTime.Add(time.Duration(stat.Starttime) * (time.Second / podprocs.TicksPerSecond)),
 		Name:        printable(stat.Comm),
 	}
 	args, _ := proc.CmdLine()
@@ -158,7 +133,7 @@ func (s *sampler) process(proc procfs.Proc, stat procfs.ProcStat) Process {
 
 // cpuPercent is the CPU time used since the previous sample, or since its
 // start by a process that sample did not have, in percent of one core.
-func (s *sampler) cpuPercent(id identity, p Process, now time.Time) float64 {
+func (s *sampler) cpuPercent(id podprocs.Identity, p Process, now time.Time) float64 {
 	used, elapsed := p.CPUSeconds, now.Sub(p.StartedAt)
 	if before, ok := s.previous[id]; ok {
 		used, elapsed = p.CPUSeconds-before, now.Sub(s.previousAt)
@@ -167,19 +142,8 @@ func (s *sampler) cpuPercent(id identity, p Process, now time.Time) float64 {
 		elapsed = min(elapsed, now.Sub(s.previousAt))
 	}
 	// A tick is the least that can be told; below it the quotient is noise.
-	if elapsed < time.Second/ticksPerSecond {
+	if elapsed < time.Second/podprocs.TicksPerSecond {
 		return 0
 	}
 	return math.Round(max(0, used)/elapsed.Seconds()*1000) / 10
-}
-
-func readClues(proc procfs.Proc, stat procfs.ProcStat) clues {
-	c := clues{name: stat.Comm, parent: stat.PPID}
-	if cgroups, err := proc.Cgroups(); err == nil {
-		for _, cgroup := range cgroups {
-			c.cgroups = append(c.cgroups, cgroup.Path)
-		}
-	}
-	c.environ, _ = proc.Environ()
-	return c
 }

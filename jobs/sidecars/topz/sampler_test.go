@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/podprocs"
+	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/podprocs/procstest"
 )
 
 func byPID(s Snapshot) map[int]Process {
@@ -19,7 +22,7 @@ func byPID(s Snapshot) map[int]Process {
 }
 
 func TestSampleReadsEveryField(t *testing.T) {
-	snapshot, err := podSampler(t, procDir(t, podProcs()...), 100*time.Second).sample()
+	snapshot, err := podSampler(t, procstest.Dir(t, podProcs()...), 100*time.Second).sample()
 	must.NoError(t, err)
 	must.Eq(t, time.Unix(bootSeconds+100, 0).UTC(), snapshot.SampledAt)
 
@@ -44,15 +47,15 @@ func TestSampleReadsEveryField(t *testing.T) {
 
 func TestCPUPercentIsSinceThePreviousSample(t *testing.T) {
 	procs := podProcs()
-	dir := procDir(t, procs...)
+	dir := procstest.Dir(t, procs...)
 	s := podSampler(t, dir, 100*time.Second)
 	_, err := s.sample()
 	must.NoError(t, err)
 
-	procs[1].utime += 150 // 1.5 s within 2 s
-	procs[1].writeTo(t, dir)
-	reused := fakeProc{pid: 21, comm: "new", uid: 1000, start: 10100, utime: 25, threads: 1}
-	reused.writeTo(t, dir) // another process under a PID seen before, 1 s old
+	procs[1].UTime += 150 // 1.5 s within 2 s
+	procs[1].WriteTo(t, dir)
+	reused := procstest.Process{PID: 21, Comm: "new", UID: 1000, Start: 10100, UTime: 25, Threads: 1}
+	reused.WriteTo(t, dir) // another process under a PID seen before, 1 s old
 	must.NoError(t, os.RemoveAll(filepath.Join(dir, "31")))
 	s.now = func() time.Time { return time.Unix(bootSeconds+102, 0) }
 	snapshot, err := s.sample()
@@ -66,21 +69,21 @@ func TestCPUPercentIsSinceThePreviousSample(t *testing.T) {
 }
 
 func TestSampleSkipsWhatVanishesButNotWhatIsBroken(t *testing.T) {
-	dir := procDir(t, podProcs()...)
+	dir := procstest.Dir(t, podProcs()...)
 	must.NoError(t, os.Mkdir(filepath.Join(dir, "50"), 0o755)) // listed, then gone
 	s := podSampler(t, dir, 100*time.Second)
 	snapshot, err := s.sample()
 	must.NoError(t, err)
 	must.SliceLen(t, 5, snapshot.Processes)
 
-	write(t, filepath.Join(dir, "50", "stat"), "50 (half")
+	procstest.Write(t, filepath.Join(dir, "50", "stat"), "50 (half")
 	_, err = s.sample()
 	must.ErrorContains(t, err, "read process 50")
 }
 
 func TestStartTimeOfALongLivedMachine(t *testing.T) {
 	const tenYears = 10 * 365 * 24 * 3600
-	dir := procDir(t, fakeProc{pid: 5, comm: "old", start: tenYears * ticksPerSecond})
+	dir := procstest.Dir(t, procstest.Process{PID: 5, Comm: "old", Start: tenYears * podprocs.TicksPerSecond})
 	snapshot, err := podSampler(t, dir, (tenYears+60)*time.Second).sample()
 	must.NoError(t, err)
 	must.Eq(t, time.Unix(bootSeconds+tenYears, 0).UTC(), snapshot.Processes[0].StartedAt)
@@ -93,7 +96,7 @@ func TestNewSamplerNamesWhatIsMissing(t *testing.T) {
 	_, err = newSampler(t.TempDir(), "/etc/passwd", Pod{})
 	must.ErrorContains(t, err, "read the boot time")
 
-	_, err = newSampler(procDir(t), filepath.Join(t.TempDir(), "none"), Pod{})
+	_, err = newSampler(procstest.Dir(t), filepath.Join(t.TempDir(), "none"), Pod{})
 	must.NoError(t, err, must.Sprint("an image without passwd"))
 }
 

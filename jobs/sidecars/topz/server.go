@@ -29,7 +29,8 @@ type listing struct {
 //	GET /api/processes  the same as JSON
 //	GET /healthz        200 while samples are fresh, else 503
 //
-// The first two take the query parameters sort, order (asc, desc), task and q.
+// The first two take the query parameters sort, order (asc, desc), task and q;
+// the page also view (tree, list).
 func newHandler(m *monitor) http.Handler {
 	page := newPage()
 	mux := http.NewServeMux()
@@ -40,7 +41,7 @@ func newHandler(m *monitor) http.Handler {
 			return
 		}
 		var body bytes.Buffer // a template that fails must not leave half a page
-		if err := page.render(&body, m.snapshot(), q, m.interval); err != nil {
+		if err := page.render(&body, m.snapshot(), q, sampling{m.interval, m.stale(time.Now())}); err != nil {
 			m.log.Error("render the page", "error", err)
 			http.Error(w, "the page cannot be shown; see topz's log", http.StatusInternalServerError)
 			return
@@ -63,12 +64,25 @@ func newHandler(m *monitor) http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	for _, name := range []string{"assets/topz.css", "assets/topz.js", "assets/icon.svg"} {
+	for _, name := range assetNames() {
 		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, r *http.Request) {
 			http.ServeFileFS(w, r, assets, name)
 		})
 	}
 	return secured(mux)
+}
+
+// assetNames are the files below assets: a folder is not listed.
+func assetNames() []string {
+	entries, err := assets.ReadDir("assets")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, "assets/"+e.Name())
+	}
+	return names
 }
 
 func newListing(m *monitor, q query) listing {
@@ -85,12 +99,13 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	_ = encoder.Encode(body) // a client that went away
 }
 
-// secured tells browsers that nothing here comes from elsewhere, runs inline
-// or may be framed; command lines are written by whoever starts a process.
+// secured tells browsers that nothing here comes from elsewhere, runs inline,
+// is made of text by a script (trusted types) or may be framed; command lines
+// are written by whoever starts a process.
 func secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
@@ -121,7 +136,20 @@ func parseQuery(values url.Values) (query, error) {
 	default:
 		return q, fmt.Errorf("order=%q is not an order: use asc or desc", order)
 	}
+	switch view := values.Get("view"); view {
+	case "", "tree":
+	case "list":
+		q.list = true
+	default:
+		return q, fmt.Errorf("view=%q is not a view: use tree or list", view)
+	}
 	return q, nil
+}
+
+// with is a copy that is changed.
+func (q query) with(change func(*query)) query {
+	change(&q)
+	return q
 }
 
 func (q query) order() string {
@@ -139,6 +167,9 @@ func (q query) url() string {
 	}
 	if q.text != "" {
 		values.Set("q", q.text)
+	}
+	if q.list {
+		values.Set("view", "list")
 	}
 	return "/?" + values.Encode()
 }

@@ -7,12 +7,16 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/podprocs/procstest"
+	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/program/programtest"
 )
 
 func get(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
@@ -90,6 +94,7 @@ func TestBadQueryNamesWhatIsAllowed(t *testing.T) {
 	for query, want := range map[string]string{
 		"?sort=cpus":               `sort="cpus" is not a column: use one of pid, ppid, task, user, state, threads, cpu, time, memory, started, command`,
 		"?order=down":              `order="down" is not an order: use asc or desc`,
+		"?view=map":                `view="map" is not a view: use tree or list`,
 		"?sort=<script>x</script>": `sort="<script>x</script>" is not a column`,
 	} {
 		w := get(t, h, "/api/processes"+query)
@@ -125,9 +130,23 @@ func TestPageWorksWithoutScripts(t *testing.T) {
 	must.StrContains(t, page, `<input type="hidden" name="task" value="app">`)
 	must.StrContains(t, page, `href="/api/processes?order=desc&amp;q=a&amp;sort=memory&amp;task=app"`)
 	must.Eq(t, 2, strings.Count(page, "<tr data-pid="))
-	must.Less(t, strings.Index(page, `data-pid="21"`), strings.Index(page, `data-pid="20"`), must.Sprint("ordered by the server"))
+	must.Less(t, strings.Index(page, `data-pid="21"`), strings.Index(page, `data-pid="20"`), must.Sprint("a child stands below its parent"))
+	list := get(t, h, "/?sort=memory&order=asc&view=list").Body.String()
+	must.Less(t, strings.Index(list, `data-pid="20"`), strings.Index(list, `data-pid="21"`), must.Sprint("ordered by the server"))
+	must.StrContains(t, list, `<input type="hidden" name="view" value="list">`)
 
 	must.StrContains(t, get(t, h, "/?q=no-such-thing").Body.String(), "No process matches.")
+}
+
+// The README and the page's help name the same keys.
+func TestKeysAreDocumented(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	must.NoError(t, err)
+	help := regexp.MustCompile(`<kbd>(.+?)</kbd>`).FindAllStringSubmatch(pageTemplate, -1)
+	must.SliceNotEmpty(t, help)
+	for _, key := range help {
+		must.StrContains(t, string(readme), "`"+key[1]+"`")
+	}
 }
 
 func TestNothingComesFromElsewhere(t *testing.T) {
@@ -135,10 +154,12 @@ func TestNothingComesFromElsewhere(t *testing.T) {
 	w := get(t, h, "/")
 	must.StrContains(t, w.Header().Get("Content-Security-Policy"), "default-src 'none'")
 	must.Eq(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
-	for path, contentType := range map[string]string{
-		"/assets/topz.css": "text/css", "/assets/topz.js": "text/javascript", "/assets/icon.svg": "image/svg+xml",
-	} {
+	for _, path := range []string{"/assets/topz.css", "/assets/theme.js", "/assets/topz.js", "/assets/icon.svg"} {
 		must.StrContains(t, w.Body.String(), `"`+path+`"`)
+	}
+	for _, name := range assetNames() {
+		path := "/" + name
+		contentType := map[string]string{".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}[filepath.Ext(name)]
 		asset := get(t, h, path)
 		must.Eq(t, http.StatusOK, asset.Code)
 		must.StrHasPrefix(t, contentType, asset.Header().Get("Content-Type"))
@@ -171,8 +192,8 @@ func TestHealth(t *testing.T) {
 }
 
 func TestMonitorKeepsTheLastGoodSample(t *testing.T) {
-	dir := procDir(t, podProcs()...)
-	log := &output{}
+	dir := procstest.Dir(t, podProcs()...)
+	log := &programtest.Output{}
 	m, err := newMonitor(podSampler(t, dir, 100*time.Second), time.Millisecond, slog.New(slog.NewTextHandler(log, nil)))
 	must.NoError(t, err)
 	done := make(chan struct{})
@@ -184,12 +205,12 @@ func TestMonitorKeepsTheLastGoodSample(t *testing.T) {
 
 	broken := filepath.Join(dir, "50", "stat")
 	must.NoError(t, os.Mkdir(filepath.Dir(broken), 0o755))
-	write(t, broken, "50 (half")
+	procstest.Write(t, broken, "50 (half")
 	eventually(t, func() bool { return strings.Contains(log.String(), "read process 50") })
 	must.SliceLen(t, 5, m.snapshot().Processes)
 
 	must.NoError(t, os.Remove(broken))
-	fakeProc{pid: 60, comm: "late"}.writeTo(t, dir)
+	procstest.Process{PID: 60, Comm: "late"}.WriteTo(t, dir)
 	eventually(t, func() bool {
 		return slices.ContainsFunc(m.snapshot().Processes, func(p Process) bool { return p.PID == 60 })
 	})
@@ -199,6 +220,7 @@ func TestHumanUnits(t *testing.T) {
 	must.Eq(t, "512 B", humanBytes(512))
 	must.Eq(t, "640 KiB", humanBytes(640<<10))
 	must.Eq(t, "9.5 MiB", humanBytes(19<<19))
+	must.Eq(t, "346 MiB", humanBytes(346<<20))
 	must.Eq(t, "1.50 GiB", humanBytes(3<<29))
 	must.Eq(t, "0s", humanAge(-time.Second))
 	must.Eq(t, "1m 05s", humanAge(65*time.Second))

@@ -1,23 +1,42 @@
-package main
+// Package podtask tells which Nomad task the processes of a pod belong to, as
+// seen from one of its tasks that shares the PID namespace.
+//
+// It asks neither Nomad nor the driver, needs no right beyond seeing /proc,
+// and does not say what a process is to its task.
+package podtask
 
 import (
 	"regexp"
 	"strings"
+
+	"github.com/prometheus/procfs"
 )
 
-// podTask stands for the pod itself: the process that holds its PID namespace
+// Pod stands for the pod itself: the process that holds its PID namespace
 // and belongs to no task.
-const podTask = "(pod)"
+const Pod = "(pod)"
 
 // podInit is the program that holds a pod's PID namespace, as process 1.
 const podInit = "catatonit"
 
-// clues is what /proc tells about one process that helps to find its task.
-type clues struct {
-	name    string   // comm
-	parent  int      // PID, 0 for none in this namespace
-	cgroups []string // paths, one per hierarchy, as the reader's cgroup namespace shows them
-	environ []string // nil where it may not be read
+// Clues is what /proc tells about one process that helps to find its task.
+type Clues struct {
+	Name    string   // comm
+	Parent  int      // PID, 0 for none in this namespace
+	Cgroups []string // paths, one per hierarchy, as the reader's cgroup namespace shows them
+	Environ []string // nil where it may not be read
+}
+
+// Read gathers the clues about a process. What may not be read is missing.
+func Read(proc procfs.Proc, stat procfs.ProcStat) Clues {
+	c := Clues{Name: stat.Comm, Parent: stat.PPID}
+	if cgroups, err := proc.Cgroups(); err == nil {
+		for _, cgroup := range cgroups {
+			c.Cgroups = append(c.Cgroups, cgroup.Path)
+		}
+	}
+	c.Environ, _ = proc.Environ()
+	return c
 }
 
 // taskScope is the cgroup that holds one task: Nomad names it
@@ -25,7 +44,7 @@ type clues struct {
 // that v1 hierarchies without it are recognised too.
 var taskScope = regexp.MustCompile(`^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(.+?)(?:\.scope)?$`)
 
-// attribute names the task of each process, "" where nothing tells. Only
+// Attribute names the task of each process, "" where nothing tells. Only
 // tasks of the given allocation count; an empty allocID accepts any.
 //
 // The cgroup is asked first: every reader may see it and the process cannot
@@ -33,7 +52,7 @@ var taskScope = regexp.MustCompile(`^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12
 // no fewer capabilities than the target's (ptrace access), and a process
 // chooses the one it gives to its children. A process that neither tells
 // about belongs to its parent's task.
-func attribute(procs map[int]clues, allocID string) map[int]string {
+func Attribute(procs map[int]Clues, allocID string) map[int]string {
 	tasks := make(map[int]string, len(procs))
 	for pid, c := range procs {
 		tasks[pid] = ownTask(pid, c, allocID)
@@ -46,17 +65,17 @@ func attribute(procs map[int]clues, allocID string) map[int]string {
 	return tasks
 }
 
-func ownTask(pid int, c clues, allocID string) string {
-	for _, path := range c.cgroups {
+func ownTask(pid int, c Clues, allocID string) string {
+	for _, path := range c.Cgroups {
 		if task := taskOfCgroup(path, allocID); task != "" {
 			return task
 		}
 	}
-	if task := taskOfEnviron(c.environ, allocID); task != "" {
+	if task := taskOfEnviron(c.Environ, allocID); task != "" {
 		return task
 	}
-	if pid == 1 && c.name == podInit {
-		return podTask
+	if pid == 1 && c.Name == podInit {
+		return Pod
 	}
 	return ""
 }
@@ -92,9 +111,9 @@ func taskOfEnviron(environ []string, allocID string) string {
 // inheritedTask walks up to the nearest ancestor whose task is known. Process
 // 1 adopts the orphans of every task, so it passes nothing on. PIDs are read
 // one after the other and may have been reused meanwhile: the walk is bounded.
-func inheritedTask(pid int, procs map[int]clues, tasks map[int]string) string {
+func inheritedTask(pid int, procs map[int]Clues, tasks map[int]string) string {
 	for range len(procs) {
-		pid = procs[pid].parent
+		pid = procs[pid].Parent
 		if pid <= 1 {
 			return ""
 		}

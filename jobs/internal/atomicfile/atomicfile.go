@@ -1,0 +1,71 @@
+// Package atomicfile replaces files so that a reader, and whoever comes back
+// after a crash or a power failure, finds either the old content or the new.
+//
+// It does not lock: two writers of one file have to agree elsewhere.
+package atomicfile
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+)
+
+// Write gives the file name below root the content data and the permissions
+// perm, whatever the umask. Once it returns without an error the new content
+// survives a power failure; after an error it may be the old one.
+//
+// A temporary file beside it, whose name begins with a dot, is left only by a
+// crash in between.
+func Write(root *os.Root, name string, data []byte, perm fs.FileMode) error {
+	dir, base := path.Split(name)
+	temporary := dir + "." + base + "." + rand.Text()
+	err := create(root, temporary, data, perm)
+	if err == nil {
+		err = root.Rename(temporary, name)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", path.Join(root.Name(), name), err), discard(root, temporary))
+	}
+	return Sync(root, dir)
+}
+
+func create(root *os.Root, name string, data []byte, perm fs.FileMode) error {
+	file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Chmod(perm)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+func discard(root *os.Root, name string) error {
+	if err := root.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Sync makes the names in a directory below root durable: what was made,
+// renamed or removed there. An empty dir is root itself.
+func Sync(root *os.Root, dir string) error {
+	if dir == "" {
+		dir = "."
+	}
+	d, err := root.Open(dir)
+	if err == nil {
+		err = errors.Join(d.Sync(), d.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", path.Join(root.Name(), dir), err)
+	}
+	return nil
+}

@@ -1,0 +1,34 @@
+// Package headerfile reads HTTP headers from a file, so that a secret among
+// them is no argument that every process of the pod can see.
+//
+// It does not say which headers make sense.
+package headerfile
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"net/textproto"
+	"os"
+	"strings"
+)
+
+// Read reads "Name: value" lines. An empty path is no headers. Errors do not
+// show what is in the file.
+func Read(path string) (http.Header, error) {
+	if path == "" {
+		return nil, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text := io.MultiReader(file, strings.NewReader("\r\n\r\n"))
+	headers, err := textproto.NewReader(bufio.NewReader(text)).ReadMIMEHeader()
+	if err != nil {
+		return nil, fmt.Errorf("%s: want lines like \"Authorization: Bearer …\", and nothing else", path)
+	}
+	return http.Header(headers), nil
+}

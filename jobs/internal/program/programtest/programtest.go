@@ -1,0 +1,88 @@
+// Package programtest runs programs of the catalog inside of their tests. It
+// starts no process.
+package programtest
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/program"
+)
+
+// Patience bounds every wait. Nothing is expected to take that long.
+const Patience = 10 * time.Second
+
+// Until polls until try gives no error, for as long as Patience.
+func Until(t *testing.T, try func() error) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(Patience)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("still so after %s: %v", Patience, err)
+		}
+	}
+}
+
+// Output is a log that may be read while it is written.
+type Output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write appends to the log.
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+// String is all that was written so far.
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// Wait waits until a regular expression matches the log, and gives what its
+// parenthesised parts matched.
+func (o *Output) Wait(t *testing.T, pattern string) []string {
+	t.Helper()
+	expression := regexp.MustCompile(pattern)
+	var match []string
+	Until(t, func() error {
+		if match = expression.FindStringSubmatch(o.String()); match == nil {
+			return fmt.Errorf("nothing like %s in the log:\n%s", pattern, o)
+		}
+		return nil
+	})
+	return match[1:]
+}
+
+// Start runs a program and gives its log. It is stopped, and must end well, at
+// the end of the test.
+func Start(t *testing.T, run program.Run, env map[string]string, args ...string) *Output {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	log, done := &Output{}, make(chan error, 1)
+	go func() { done <- run(ctx, args, func(k string) string { return env[k] }, log) }()
+	t.Cleanup(func() {
+		cancel()
+		must.NoError(t, <-done)
+	})
+	return log
+}

@@ -1,0 +1,237 @@
+sidecar "log-shipper" {
+  version = "1.0.0"
+  summary = "Ships what the pod's tasks write to stdout and stderr to HTTP, syslog or a file."
+
+  parameter "sink" {
+    type        = string
+    example     = "https://logs.example.com/in"
+    description = "Where to: http://…, https://…, syslog+tcp://HOST:PORT, syslog+udp://HOST:PORT or file:///PATH."
+    validation {
+      condition     = regex_replace(param.sink, "^(https?://[^/ ]+\\S*|syslog\\+(tcp|udp)://[^/ ]+:[0-9]+|file:///\\S*[^/ ])$", "") == ""
+      error_message = "sink must be a URL such as https://logs.example.com/in, syslog+tcp://10.0.0.1:601 or file:///alloc/data/all.log."
+    }
+  }
+
+  parameter "tasks" {
+    type        = list(string)
+    default     = []
+    description = "Only the logs of these tasks; none means those of all but the shipper itself."
+  }
+
+  parameter "exclude" {
+    type        = list(string)
+    default     = []
+    description = "Not the logs of these tasks."
+  }
+
+  parameter "streams" {
+    type        = list(string)
+    default     = ["stdout", "stderr"]
+    description = "stdout, stderr or both."
+    validation {
+      condition     = length(param.streams) > 0 && length([for s in param.streams : s if !contains(["stdout", "stderr"], s)]) == 0
+      error_message = "streams must be a list of \"stdout\", \"stderr\" or both."
+    }
+  }
+
+  parameter "format" {
+    type        = string
+    default     = "json"
+    description = "How lines are written to HTTP and files: json or text."
+    validation {
+      condition     = contains(["json", "text"], param.format)
+      error_message = "format must be \"json\" or \"text\"."
+    }
+  }
+
+  parameter "max_line_bytes" {
+    type        = number
+    default     = 8192
+    description = "A longer line is shipped in pieces."
+    validation {
+      condition     = param.max_line_bytes >= 1 && param.max_line_bytes <= 1048576 && floor(param.max_line_bytes) == param.max_line_bytes
+      error_message = "max_line_bytes must be a whole number between 1 and 1048576."
+    }
+    validation {
+      condition     = param.max_line_bytes <= 61411 || substr(param.sink, 0, 11) != "syslog+udp:"
+      error_message = "max_line_bytes must be at most 61411 for syslog+udp: a message has to fit into a datagram."
+    }
+  }
+
+  parameter "batch_lines" {
+    type        = number
+    default     = 1000
+    description = "Most lines of a batch."
+    validation {
+      condition     = param.batch_lines >= 1 && floor(param.batch_lines) == param.batch_lines
+      error_message = "batch_lines must be a whole number, 1 or more."
+    }
+  }
+
+  parameter "batch_bytes" {
+    type        = number
+    default     = 1048576
+    description = "A batch of this size is full."
+    validation {
+      condition     = param.batch_bytes >= 1 && param.batch_bytes <= 8388608 && floor(param.batch_bytes) == param.batch_bytes
+      error_message = "batch_bytes must be a whole number between 1 and 8388608."
+    }
+  }
+
+  parameter "batch_wait" {
+    type        = string
+    default     = "1s"
+    description = "How long a line may wait for others to fill a batch."
+    validation {
+      condition     = regex_replace(param.batch_wait, "^([0-9]+(ms|s|m))+$", "") == ""
+      error_message = "batch_wait must be a duration such as 500ms or 2s."
+    }
+  }
+
+  parameter "http_headers" {
+    type        = string
+    default     = null
+    example     = "Authorization: Bearer {{ with nomadVar \"nomad/jobs/web\" }}{{ .token }}{{ end }}"
+    description = "More headers, one in a line. A template of Nomad, so that secrets need not stand in the job."
+  }
+
+  parameter "syslog_facility" {
+    type        = string
+    default     = "user"
+    description = "Facility of syslog messages: user, daemon, local0 to local7, or another of RFC 5424."
+    validation {
+      condition = contains([
+        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+        "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+      ], param.syslog_facility)
+      error_message = "syslog_facility must be user, daemon, local0 to local7, or another of RFC 5424."
+    }
+  }
+
+  parameter "syslog_enterprise" {
+    type        = number
+    default     = 0
+    description = "Your private enterprise number: with it syslog messages have namespace, job, group and task as structured data."
+    validation {
+      condition     = param.syslog_enterprise >= 0 && param.syslog_enterprise <= 4294967295 && floor(param.syslog_enterprise) == param.syslog_enterprise
+      error_message = "syslog_enterprise must be a number that IANA has given to somebody, or 0."
+    }
+  }
+
+  parameter "file_max_bytes" {
+    type        = number
+    default     = 104857600
+    description = "A file that is larger is full, and another one is begun. 0 is never."
+    validation {
+      condition     = param.file_max_bytes >= 0 && floor(param.file_max_bytes) == param.file_max_bytes
+      error_message = "file_max_bytes must be a whole number, 0 or more."
+    }
+  }
+
+  parameter "file_keep" {
+    type        = number
+    default     = 5
+    description = "How many full files are kept, as NAME.1 (the newest), NAME.2 and so on."
+    validation {
+      condition     = param.file_keep >= 0 && floor(param.file_keep) == param.file_keep
+      error_message = "file_keep must be a whole number, 0 or more."
+    }
+  }
+
+  parameter "volume" {
+    type        = string
+    default     = null
+    description = "Volume of the group that the shipper has at /volume, for a file that outlives the allocation."
+  }
+
+  parameter "user" {
+    type        = string
+    default     = null
+    description = "User the shipper runs as, for a volume that not everybody may write to. Without one it is the driver's default."
+  }
+
+  parameter "image" {
+    type        = string
+    default     = null
+    description = "Image that holds the program. Without one it is run from the client's host paths."
+  }
+
+  parameter "command" {
+    type        = string
+    default     = "/opt/nomad-sidecar/bin/log-shipper"
+    description = "Absolute path of the program, in the image or on the client."
+    validation {
+      condition     = substr(param.command, 0, 1) == "/"
+      error_message = "command must be an absolute path."
+    }
+  }
+
+  api {
+    directory "alloc/logs" {
+      access      = "read"
+      description = "The tasks' logs, as Nomad writes and rotates them."
+    }
+  }
+
+  task "log-shipper" {
+    driver = "pod"
+    user   = param.user
+
+    lifecycle {
+      hook    = "prestart"
+      sidecar = true
+    }
+
+    config {
+      image   = param.image
+      command = param.command
+      args = concat(
+        [
+          "-sink", param.sink,
+          "-format", param.format,
+          "-max-line", format("%d", param.max_line_bytes),
+          "-batch-lines", format("%d", param.batch_lines),
+          "-batch-bytes", format("%d", param.batch_bytes),
+          "-batch-wait", param.batch_wait,
+          "-facility", param.syslog_facility,
+          "-enterprise", format("%d", param.syslog_enterprise),
+          "-file-max-bytes", format("%d", param.file_max_bytes),
+          "-file-keep", format("%d", param.file_keep),
+        ],
+        flatten([for stream in param.streams : ["-stream", stream]]),
+        flatten([for task in param.tasks : ["-task", task]]),
+        flatten([for task in param.exclude : ["-exclude", task]]),
+        param.http_headers == null ? [] : ["-headers", "${NOMAD_SECRETS_DIR}/headers"],
+      )
+    }
+
+    # Once told to stop it ships what the tasks have left, for up to 12 seconds.
+    kill_timeout = "15s"
+
+    template {
+      enabled     = param.http_headers != null
+      destination = "secrets/headers"
+      data        = param.http_headers
+    }
+
+    volume_mount {
+      enabled     = param.volume != null
+      volume      = param.volume
+      destination = "/volume"
+    }
+
+    # The group's own restart block may give up and with it end the
+    # application; meanwhile Nomad's files hold what was not shipped.
+    restart {
+      attempts = 5
+      interval = "1m"
+      delay    = "2s"
+      mode     = "delay"
+    }
+
+    resources {
+      cpu    = 50
+      memory = 48
+    }
+  }
+}

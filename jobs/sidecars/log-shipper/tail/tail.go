@@ -1,0 +1,206 @@
+// Package tail follows the log files of the tasks of an allocation, as Nomad
+// writes and rotates them: <task>.<stream>.<number>, where only the file with
+// the highest number grows and those with the lowest are removed
+// (client/logmon/logging in Nomad's source).
+//
+// It keeps nothing on disk: each line comes with the place where it ends, and
+// whoever has dealt with the line may come back later with that place. It
+// writes nothing, and polls, since inotify does not tell of what was missed.
+package tail
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Stream is one output of one task.
+type Stream struct {
+	Task string
+	Name string // "stdout" or "stderr"
+}
+
+func (s Stream) String() string { return s.Task + "." + s.Name }
+
+// Place is a position between two lines, or two pieces of a long one. A file
+// is told by its number and its inode: the number is in its name, and may be
+// given to another file when somebody clears the directory.
+type Place struct {
+	File   int    `json:"file"`
+	Inode  uint64 `json:"inode"`
+	Offset int64  `json:"offset"` // bytes
+}
+
+// Line is a line without its end, or a piece of one.
+type Line struct {
+	Stream
+	Text []byte
+	// Partial says that the next Line of the stream continues this one.
+	Partial bool
+	End     Place
+}
+
+// Options say what to follow. MaxLineBytes is needed, and Lost.
+type Options struct {
+	Wanted       func(Stream) bool // nil: all
+	From         map[Stream]Place  // where to go on; other streams begin at their oldest file
+	MaxLineBytes int               // a longer line comes in pieces
+	// Lost is told of what was not read and never will be, and why.
+	Lost func(stream Stream, what string)
+}
+
+// Tail follows a directory. It is not safe for concurrent use.
+type Tail struct {
+	root      *os.Root
+	options   Options
+	followers map[Stream]*follower
+	turn      int // whose stream is read first
+}
+
+// Open begins to follow a directory, which has to be there.
+func Open(dir string, o Options) (*Tail, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the directory of logs: %w", err)
+	}
+	t := &Tail{root: root, options: o, followers: map[Stream]*follower{}}
+	for stream, place := range o.From {
+		if t.wanted(stream) {
+			t.followers[stream] = newFollower(t, stream, place)
+		}
+	}
+	return t, nil
+}
+
+// Close closes all files.
+func (t *Tail) Close() error {
+	errs := []error{t.root.Close()}
+	for _, f := range t.followers {
+		errs = append(errs, f.close())
+	}
+	return errors.Join(errs...)
+}
+
+func (t *Tail) wanted(s Stream) bool { return t.options.Wanted == nil || t.options.Wanted(s) }
+
+// Read hands all whole lines that are there to take, stream by stream and in
+// order within each, until take returns false or there are no more. Text is
+// valid only until take returns.
+func (t *Tail) Read(take func(Line) bool) error {
+	files, err := t.list()
+	if err != nil {
+		return err
+	}
+	streams := t.streams(files)
+	// The next call begins with another stream: a busy one must not keep the
+	// others waiting.
+	first := t.turn
+	t.turn++
+	for i := range streams {
+		f := t.followers[streams[(first+i)%len(streams)]]
+		more, err := f.read(files[f.stream], take)
+		if err != nil {
+			return fmt.Errorf("read the logs of %s: %w", f.stream, err)
+		}
+		if !more {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Rest hands the lines that have no end yet to take, for when nothing more is
+// awaited. What comes after all continues them.
+func (t *Tail) Rest(take func(Line) bool) {
+	for _, stream := range t.streams(nil) {
+		if line, ok := t.followers[stream].rest(); ok && !take(line) {
+			return
+		}
+	}
+}
+
+// streams gives the streams that are followed, with new ones in files, in a
+// fixed order.
+func (t *Tail) streams(files map[Stream][]file) []Stream {
+	for stream := range files {
+		if t.followers[stream] == nil {
+			t.followers[stream] = newFollower(t, stream, Place{})
+		}
+	}
+	return slices.SortedFunc(maps.Keys(t.followers), func(a, b Stream) int {
+		return cmp.Or(cmp.Compare(a.Task, b.Task), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// file is one of a stream.
+type file struct {
+	name   string
+	number int
+	inode  uint64
+}
+
+// list gives the files of each wanted stream, by number. What is not such a
+// file, as the pipes that Nomad has beside them, does not count.
+func (t *Tail) list() (map[Stream][]file, error) {
+	entries, err := fs.ReadDir(t.root.FS(), ".")
+	if err != nil {
+		return nil, fmt.Errorf("list the logs: %w", err)
+	}
+	files := map[Stream][]file{}
+	for _, entry := range entries {
+		stream, number, ok := parse(entry.Name())
+		if !ok || !entry.Type().IsRegular() || !t.wanted(stream) {
+			continue
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look at the logs: %w", err)
+		}
+		files[stream] = append(files[stream], file{entry.Name(), number, inode(info)})
+	}
+	for _, list := range files {
+		slices.SortFunc(list, func(a, b file) int { return cmp.Compare(a.number, b.number) })
+	}
+	return files, nil
+}
+
+// parse takes a file's name apart from its end: a task may be called
+// "a.stdout.1".
+func parse(name string) (stream Stream, number int, ok bool) {
+	rest, digits, found := cutLast(name)
+	// As Nomad writes numbers: no sign, no zero before others.
+	number, err := strconv.Atoi(digits)
+	if !found || err != nil || number < 0 || strconv.Itoa(number) != digits {
+		return Stream{}, 0, false
+	}
+	task, kind, found := cutLast(rest)
+	if !found || task == "" || kind != "stdout" && kind != "stderr" {
+		return Stream{}, 0, false
+	}
+	return Stream{task, kind}, number, true
+}
+
+func cutLast(s string) (before, after string, found bool) {
+	i := strings.LastIndexByte(s, '.')
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+func inode(info fs.FileInfo) uint64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return stat.Ino
+	}
+	return 0
+}

@@ -1,0 +1,102 @@
+sidecar "metrics" {
+  version = "1.0.0"
+  summary = "Exports what each task of the pod uses, for Prometheus."
+
+  parameter "port" {
+    type        = number
+    default     = 9102
+    description = "Port the metrics are served on inside the pod."
+    validation {
+      condition     = param.port >= 1 && param.port <= 65535 && floor(param.port) == param.port
+      error_message = "port must be a whole number between 1 and 65535."
+    }
+  }
+
+  parameter "service" {
+    type        = string
+    default     = null
+    example     = "web-metrics"
+    description = "Name of a service to register for the port, for Prometheus to find it by. Without one none is."
+  }
+
+  parameter "service_provider" {
+    type        = string
+    default     = "nomad"
+    description = "Where the service is registered: nomad or consul, as the group's other services."
+    validation {
+      condition     = contains(["nomad", "consul"], param.service_provider)
+      error_message = "service_provider must be nomad or consul."
+    }
+  }
+
+  parameter "alloc_id" {
+    type        = bool
+    default     = false
+    description = "Give pod_info the label alloc_id. Its values are without bound: there is a new one for each allocation."
+  }
+
+  parameter "image" {
+    type        = string
+    default     = null
+    description = "Image that holds the program. Without one it is run from the client's host paths."
+  }
+
+  parameter "command" {
+    type        = string
+    default     = "/opt/nomad-sidecar/bin/metrics"
+    description = "Absolute path of the program, in the image or on the client."
+    validation {
+      condition     = substr(param.command, 0, 1) == "/"
+      error_message = "command must be an absolute path."
+    }
+  }
+
+  api {
+    port "metrics" {
+      to          = param.port
+      description = "The metrics at /metrics, health at /healthz. Plain HTTP, no login."
+    }
+  }
+
+  requires {
+    network = ["bridge", "cni"]
+    share   = ["pid"]
+  }
+
+  task "metrics" {
+    driver = "pod"
+
+    lifecycle {
+      hook    = "prestart"
+      sidecar = true
+    }
+
+    config {
+      image   = param.image
+      command = param.command
+      args    = concat(["-listen", ":${param.port}"], param.alloc_id ? ["-alloc-id"] : [])
+      share   = ["ipc", "uts", "pid"]
+    }
+
+    # The group's own restart block may give up and with it end the
+    # application; a viewer that fails only waits and tries again.
+    restart {
+      attempts = 3
+      interval = "1m"
+      delay    = "5s"
+      mode     = "delay"
+    }
+
+    resources {
+      cpu    = 50
+      memory = 32
+    }
+  }
+
+  service {
+    enabled  = param.service != null
+    name     = param.service
+    provider = param.service_provider
+    port     = "metrics"
+  }
+}

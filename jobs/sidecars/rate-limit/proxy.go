@@ -1,0 +1,66 @@
+package main
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"time"
+)
+
+// newProxy passes requests on to the application as they are, and says whom
+// they are from.
+func newProxy(o options, transport http.RoundTripper, c *counts, log *slog.Logger) http.Handler {
+	app := &url.URL{Scheme: "http", Host: o.app}
+	return &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(app)
+			r.Out.Host = r.In.Host
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // what is odd in it is the application's to judge
+			forward(o, r)
+		},
+		ModifyResponse: func(r *http.Response) error {
+			if headers, ok := r.Request.Context().Value(headersKey{}).(limitHeaders); ok {
+				headers.set(r.Header)
+			}
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() != nil {
+				return // the client went away, and nobody reads an answer
+			}
+			c.appErrors.Inc()
+			log.Warn("the application does not answer", "app", o.app, "error", err)
+			http.Error(w, "rate-limit: the application does not answer", http.StatusBadGateway)
+		},
+		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		FlushInterval: -1, // events and chunks as they come
+		Transport:     transport,
+	}
+}
+
+func newTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		MaxIdleConnsPerHost: 100,
+		IdleConnTimeout:     time.Minute,
+		DisableCompression:  true, // what the client asked for, and no more
+	}
+}
+
+// forward says whom a request is from. What a client claims about itself is
+// not for the application to believe; what a trusted proxy says is added to.
+func forward(o options, r *httputil.ProxyRequest) {
+	trusted := o.finder.FromProxy(r.In)
+	if trusted {
+		r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
+	}
+	r.SetXForwarded()
+	r.Out.Header.Set("X-Real-IP", o.finder.Address(r.In).String())
+	for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded"} {
+		if values := r.In.Header[name]; trusted && len(values) > 0 {
+			r.Out.Header[name] = values
+		}
+	}
+}

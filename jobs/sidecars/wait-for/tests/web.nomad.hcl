@@ -1,0 +1,13 @@
+job "web" {
+  group "web" {
+    network {
+      mode = "bridge"
+    }
+    task "app" {
+      driver = "pod"
+      config {
+        command = "app"
+      }
+    }
+  }
+}
