@@ -24,6 +24,8 @@ const (
 	OriginFlag  = "flag"
 	OriginBlock = "block"
 	OriginMeta  = "meta"
+	// OriginPolicy is a rule of those who run the cluster; see Policy.
+	OriginPolicy = "policy"
 )
 
 // Catalog is where definitions are looked up.
@@ -40,6 +42,11 @@ type Flags struct {
 	Params map[string]map[string]sidecar.Argument
 	// Groups limits With and Params to these groups; empty means all.
 	Groups []string
+	// Policy is nil for none.
+	Policy Policy
+	// Kept are injected tasks that stay as they are: their sidecars are not chosen
+	// for their groups.
+	Kept []Marked
 }
 
 // Choice is one sidecar for one group.
@@ -49,16 +56,21 @@ type Choice struct {
 	Values     map[string]cty.Value
 	Origin     string
 	Range      hcl.Range // where it was chosen; zero for a flag
+	// Rules are those of the policy that choose it; Required says that one insists.
+	Rules       []string
+	Required    bool
+	Constraints []version.Constraints
 }
 
 // Choose finds the sidecars of each group and their values. A sidecar chosen in
 // several ways is one Choice; for each parameter the flag wins over the block,
-// the block over meta, meta over the default, and what stands in the group over
+// the block over meta, meta over policy, policy over the default, and what stands in the group over
 // what stands in the job. Choices come in the order of the groups, and within a
 // group so that requires.after holds, else by name.
 func Choose(job *Job, catalog Catalog, flags Flags) ([]*Choice, hcl.Diagnostics) {
 	c := &chooser{job: job, catalog: catalog, flags: flags, used: map[string]bool{}}
 	c.checkGroups()
+	c.checkPolicy()
 	var out []*Choice
 	for _, g := range job.Groups {
 		out = append(out, c.group(g)...)
@@ -77,16 +89,6 @@ type chooser struct {
 	diags   hcl.Diagnostics
 }
 
-// candidate gathers all that is said about one sidecar in one group.
-type candidate struct {
-	name        string
-	origin      string
-	at          hcl.Range
-	by          []Source // from weakest to strongest
-	constraints []version.Constraints
-	arguments   map[string]sidecar.Argument
-}
-
 func (c *chooser) fail(at hcl.Range, summary, detail string) {
 	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail}
 	if at != (hcl.Range{}) {
@@ -103,6 +105,7 @@ func (c *chooser) warn(at hcl.Range, summary, detail string) {
 func (c *chooser) group(g *Group) []*Choice {
 	found := map[string]*candidate{}
 	// From weakest to strongest: later ones overwrite.
+	c.fromPolicy(found, g)
 	c.fromMeta(found, c.job.Meta)
 	c.fromMeta(found, g.Meta)
 	c.fromBlocks(found, c.job.Requests)
@@ -112,6 +115,7 @@ func (c *chooser) group(g *Group) []*Choice {
 	}
 	c.arguments(found, g)
 	c.exclude(found, g)
+	c.leaveKept(found, g)
 	var out []*Choice
 	for _, name := range sortedKeys(found) {
 		c.used[name] = true
@@ -132,116 +136,6 @@ func (c *chooser) conflicts(choices []*Choice) {
 			if one != other && slices.Contains(one.Definition.Requires.Conflicts, other.Definition.Name) {
 				c.fail(one.Range, "Sidecars in conflict", fmt.Sprintf("Sidecar %q cannot be in one group with sidecar %q (%s), but both are chosen for group %q: %q by %s. Choose one of them, or put them into different groups.",
 					one.Definition.Name, other.Definition.Name, one.Definition.Requires.Range, one.Group.Name, other.Definition.Name, Source{other.Origin, other.Range}))
-			}
-		}
-	}
-}
-
-func (c *chooser) flagged(g *Group) bool {
-	return len(c.flags.Groups) == 0 || slices.Contains(c.flags.Groups, g.Name)
-}
-
-func pick(found map[string]*candidate, name, origin string, at hcl.Range) *candidate {
-	if found[name] == nil {
-		found[name] = &candidate{name: name, arguments: map[string]sidecar.Argument{}}
-	}
-	found[name].origin, found[name].at = origin, at
-	found[name].by = append(found[name].by, Source{origin, at})
-	return found[name]
-}
-
-func (c *chooser) fromMeta(found map[string]*candidate, meta map[string]Text) {
-	inject, ok := meta[metaInject]
-	if !ok {
-		return
-	}
-	if inject.Unknown {
-		c.fail(inject.Range, "Choice not known", fmt.Sprintf("The value of %q depends on a variable without a value. Give it with -var or -var-file.", metaInject))
-		return
-	}
-	for _, name := range splitList(inject.Value) {
-		pick(found, name, OriginMeta, inject.Range)
-	}
-}
-
-func (c *chooser) fromBlocks(found map[string]*candidate, requests []*Request) {
-	seen := map[string]hcl.Range{}
-	for _, r := range requests {
-		if first, dup := seen[r.Sidecar]; dup {
-			c.fail(r.Range, "Duplicate sidecar block", fmt.Sprintf("Sidecar %q was already chosen here at %s. Merge the two blocks.", r.Sidecar, first))
-			continue
-		}
-		seen[r.Sidecar] = r.Range
-		c.constrain(pick(found, r.Sidecar, OriginBlock, r.Range), r)
-	}
-}
-
-func (c *chooser) fromFlags(found map[string]*candidate) {
-	for _, r := range c.flags.With {
-		c.constrain(pick(found, r.Sidecar, OriginFlag, r.Range), r)
-	}
-}
-
-func (c *chooser) constrain(cand *candidate, r *Request) {
-	if r.Constraint == "" {
-		return
-	}
-	con, err := version.NewConstraint(r.Constraint)
-	if err != nil {
-		c.fail(r.Range, "Invalid version constraint", fmt.Sprintf("%q, given for sidecar %q, is not a version constraint such as \"~> 1.0\".", r.Constraint, r.Sidecar))
-		return
-	}
-	cand.constraints = append(cand.constraints, con)
-}
-
-// arguments collects values from weakest to strongest.
-func (c *chooser) arguments(found map[string]*candidate, g *Group) {
-	for name, cand := range found {
-		for _, meta := range []map[string]Text{c.job.Meta, g.Meta} {
-			for key, text := range meta {
-				if param, ok := strings.CutPrefix(key, metaPrefix+name+"."); ok {
-					v := cty.StringVal(text.Value)
-					if text.Unknown {
-						v = cty.UnknownVal(cty.String)
-					}
-					cand.arguments[param] = sidecar.Argument{Value: v, Text: !text.Unknown, From: fmt.Sprintf("meta %q", key), Range: text.Range, Safe: g.Range}
-				}
-			}
-		}
-		for _, requests := range [][]*Request{c.job.Requests, g.Requests} {
-			for _, r := range requests {
-				if r.Sidecar == name {
-					for param, arg := range r.Arguments {
-						cand.arguments[param] = arg
-					}
-				}
-			}
-		}
-		if c.flagged(g) {
-			for param, arg := range c.flags.Params[name] {
-				cand.arguments[param] = arg
-			}
-		}
-	}
-}
-
-func (c *chooser) exclude(found map[string]*candidate, g *Group) {
-	for _, meta := range []map[string]Text{c.job.Meta, g.Meta} {
-		text, ok := meta[metaExclude]
-		if !ok {
-			continue
-		}
-		if text.Unknown {
-			c.fail(text.Range, "Choice not known", fmt.Sprintf("The value of %q depends on a variable without a value. Give it with -var or -var-file.", metaExclude))
-			continue
-		}
-		names := splitList(text.Value)
-		for _, name := range sortedKeys(found) {
-			if slices.Contains(names, name) || slices.Contains(names, "*") {
-				c.used[name] = true
-				c.warn(text.Range, "Sidecar excluded", fmt.Sprintf("Sidecar %q was chosen for group %q by %s, but %q refuses it.", name, g.Name, found[name].origin, metaExclude))
-				c.tellExcluded(g, found[name], text.Range)
-				delete(found, name)
 			}
 		}
 	}
@@ -275,7 +169,7 @@ func (c *chooser) resolve(g *Group, cand *candidate) *Choice {
 	if diags.HasErrors() {
 		return nil
 	}
-	return &Choice{Group: g, Definition: def, Values: values, Origin: cand.origin, Range: cand.at}
+	return &Choice{Group: g, Definition: def, Values: values, Origin: cand.origin, Range: cand.at, Rules: cand.rules, Required: cand.required != "", Constraints: cand.constraints}
 }
 
 // order sorts by requires.after, else by name.
@@ -304,8 +198,4 @@ func (c *chooser) order(in []*Choice) []*Choice {
 		in = slices.Delete(in, i, i+1)
 	}
 	return out
-}
-
-func splitList(s string) []string {
-	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
 }

@@ -42,10 +42,14 @@ type SetEnv struct {
 }
 
 // SetConfig sets an attribute of a task's driver config, replacing one of the
-// same name.
+// same name. A list that only gets more items has the new ones in Items as well.
 type SetConfig struct {
 	Group, Task, Name string
 	Value             cty.Value
+	Items             []cty.Value
+	// Block says that the driver's documentation writes it as a block. In Nomad's
+	// API that is the same as an object.
+	Block bool
 }
 
 // AddAppBlock appends a volume_mount or template to a task of the user's.

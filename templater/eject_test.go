@@ -3,6 +3,7 @@ package templater_test
 import (
 	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
@@ -65,8 +66,8 @@ func TestTrap22EjectRestoresTheJSON(t *testing.T) {
 	})
 }
 
-// Any other layout may lose the white space inside of containers that are empty,
-// and the spelling of a list that was added to; nothing else.
+// So it does in any other layout, but for line ends inside of empty containers that
+// are those of the rest of the file.
 func TestTrap22EjectOfAnOddLayout(t *testing.T) {
 	c := loadCatalog(t)
 	src, err := os.ReadFile("testdata/odd.json")
@@ -75,5 +76,61 @@ func TestTrap22EjectOfAnOddLayout(t *testing.T) {
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
 	out := inject(t, f, c, with("awkward", "ports", "viewer"))
 	must.NotEq(t, string(src), string(out))
-	equal(t, decode(t, src), decode(t, apply(t, parseJSON(t, out, c), nil)))
+	must.Eq(t, string(src), string(apply(t, parseJSON(t, out, c), nil)))
+}
+
+// What somebody adds to a job after injection is theirs, wherever in a list it
+// stands, and stays when the sidecars are taken out.
+func TestTrap22WhatWasAddedAfterwardsStays(t *testing.T) {
+	c := loadCatalog(t)
+	raw, diags := parseHCL(t, []byte(fullJob)).JSON()
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	injected := decode(t, inject(t, parseJSON(t, raw, c), c, with("awkward", "ports", "viewer")))
+	before, after := groupOf(decode(t, raw)), groupOf(injected)
+	add := func(in map[string]any, field string, first bool, v any) {
+		list, _ := in[field].([]any)
+		if first {
+			in[field] = append([]any{v}, list...)
+		} else {
+			in[field] = append(list, v)
+		}
+	}
+	for _, g := range []map[string]any{before, after} {
+		app := find(t, g["Tasks"], "app")
+		config := app["Config"].(map[string]any)
+		add(app, "Templates", false, map[string]any{"DestPath": "local/theirs", "EmbeddedTmpl": "x"})
+		add(app, "VolumeMounts", false, map[string]any{"Volume": "data", "Destination": "/theirs"})
+		add(app, "VolumeMounts", true, map[string]any{"Volume": "data", "Destination": "/first"})
+		add(config, "dns", false, "4.4.4.4")
+		add(g, "Services", false, map[string]any{"Name": "ports", "PortLabel": "http", "Provider": "nomad"})
+		add(g["Networks"].([]any)[0].(map[string]any), "DynamicPorts", false, map[string]any{"Label": "theirs"})
+		app["Env"].(map[string]any)["THEIRS"] = "yes"
+		g["Volumes"].(map[string]any)["theirs"] = map[string]any{"Type": "host"}
+	}
+	src, err := json.Marshal(injected)
+	must.NoError(t, err)
+	equal(t, before, groupOf(decode(t, apply(t, parseJSON(t, src, c), nil))))
+}
+
+// Nomad completes the names of services with the job's name, which need not be its
+// id, when it registers the job.
+func TestTrap22AServiceNamedAfterTheJobGoes(t *testing.T) {
+	c := loadCatalog(t)
+	for job, name := range map[string]string{`"ID":"j","Name":"its name"`: "its name", `"ID":"j"`: "j"} {
+		src := `{` + job + `,"TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"pod"}]}]}`
+		out := string(inject(t, parseJSON(t, []byte(src), c), c, with("named")))
+		must.StrContains(t, out, `"${JOB}-named"`)
+		registered := strings.Replace(out, `"${JOB}-named"`, `"`+name+`-named"`, 1)
+		must.Eq(t, src, string(apply(t, parseJSON(t, []byte(registered), c), nil)))
+	}
+}
+
+// A list that injection made goes with it, unless somebody else put something there.
+func TestTrap22AListThatWasMadeGoes(t *testing.T) {
+	c := loadCatalog(t)
+	src := `{"ID":"j","TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"pod"}]}]}`
+	out := string(inject(t, parseJSON(t, []byte(src), c), c, with("awkward")))
+	must.Eq(t, src, string(apply(t, parseJSON(t, []byte(out), c), nil)))
+	out = strings.Replace(out, `"dns":["1.1.1.1",`, `"dns":["4.4.4.4","1.1.1.1",`, 1)
+	must.Eq(t, strings.Replace(src, `"pod"`, `"pod","Config":{"dns":["4.4.4.4"]}`, 1), string(apply(t, parseJSON(t, []byte(out), c), nil)))
 }

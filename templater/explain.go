@@ -66,6 +66,7 @@ type ParameterValue struct {
 func Explain(job *Job, catalog Catalog, flags Flags) ([]*Explanation, hcl.Diagnostics) {
 	c := &chooser{job: job, catalog: catalog, flags: flags, used: map[string]bool{}}
 	c.checkGroups()
+	c.checkPolicy()
 	var out []*Explanation
 	for _, g := range job.Groups {
 		c.told = nil
@@ -140,6 +141,8 @@ func (cand *candidate) source(p *sidecar.Parameter) Source {
 	switch {
 	case !ok, arg.Value.IsNull() && !p.Nullable && !arg.Text:
 		return Source{Origin: OriginDefault}
+	case strings.HasPrefix(arg.From, OriginPolicy+" "):
+		return Source{OriginPolicy, arg.Range}
 	case strings.HasPrefix(arg.From, "meta "):
 		return Source{OriginMeta, arg.Range}
 	case arg.From == "":

@@ -67,6 +67,9 @@ func (g *jobText) job() {
 	g.line(0, `variable "name" {`)
 	g.line(1, `default = "world"`)
 	g.line(0, `}`)
+	g.line(0, `variable "files" {`)
+	g.line(1, `default = 4`)
+	g.line(0, `}`)
 	g.line(0, `locals { l = "local ${var.name}" }`)
 	g.line(0, `job "j-%d" {`, rapid.IntRange(0, 9).Draw(g.t, "id"))
 	if g.chance("job meta") {
@@ -154,7 +157,12 @@ func (g *jobText) task(k int) {
 	case "call":
 		g.line(3, `env = merge({ A = "x" }, { B = local.l })`)
 	}
-	switch g.pick("config", "none", "empty", "one line", "one-line share", "lines", "share first", "share last") {
+	g.logs()
+	switch g.pick("config", "none", "empty", "one line", "one-line share", "lines", "share first", "share last", "logs") {
+	case "logs":
+		g.line(3, `config {`)
+		g.line(4, `%s { max_files = 2 }`, g.pick("own logs", "logs", "logs ="))
+		g.line(3, `}`)
 	case "empty":
 		g.line(3, `config {}`)
 	case "one line":
@@ -175,6 +183,25 @@ func (g *jobText) task(k int) {
 		g.line(3, `}`)
 	}
 	g.line(2, `}`)
+}
+
+func (g *jobText) logs() {
+	switch g.pick("logs", "none", "both", "one", "defaults", "disabled") {
+	case "both":
+		g.line(3, `logs {`)
+		g.line(4, `max_files     = var.files`)
+		g.line(4, `max_file_size = "20"`)
+		g.line(3, `}`)
+	case "one":
+		g.line(3, `logs { max_file_size = 3 }`)
+	case "defaults":
+		g.line(3, `logs { max_files = 10 }`)
+	case "disabled":
+		g.line(3, `logs {`)
+		g.line(4, `max_files = 2`)
+		g.line(4, `disabled  = true`)
+		g.line(3, `}`)
+	}
 }
 
 func (g *jobText) config(share string) {

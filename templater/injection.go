@@ -175,9 +175,16 @@ func (x *injection) setEnv(t *Task, v *sidecar.Attr) {
 func (x *injection) blocks(inst *sidecar.Instance) {
 	for _, t := range x.state.group.Tasks {
 		for _, b := range inst.App {
+			key := placeKey(b.Type, b.Body.String("destination"))
+			if of, taken := x.state.places[t.Name][key]; taken && b.Body.String("destination") != "" {
+				x.conflict(of.at, "Destination taken", "Sidecar %q adds a %s at %q to the app tasks of group %q (%s), but %s has one there. Choose another destination in the sidecar's parameters or in the job.",
+					x.def.Name, b.Type, b.Body.String("destination"), x.state.group.Name, b.Range, of)
+				continue
+			}
+			x.state.places[t.Name][key] = x.me()
 			x.fill(t, FieldOf(b.Type))
 			x.add(&AddAppBlock{Group: x.state.group.Name, Task: t.Name, Block: b})
-			x.added.block(t.Name, b.Type)
+			x.added.block(t.Name, b)
 		}
 	}
 }
@@ -201,11 +208,23 @@ func (x *injection) tasks(inst *sidecar.Instance) {
 			mark.Added = x.added
 		}
 		x.warnInherited(t)
+		x.disk(t)
 		x.add(&AddTask{
-			Group: g.Name, Task: withRestart(t).WithMeta(mark.pairs()),
+			Group: g.Name, Task: withLogs(withRestart(t)).WithMeta(mark.pairs()),
 			JobInherited: x.job.Inherited, GroupInherited: g.Inherited,
 		})
 	}
+}
+
+// disk holds Nomad's rule that the logs of each task fit on the group's disk
+// (structs.Task.Validate).
+func (x *injection) disk(t *sidecar.Block) {
+	disk, logs := x.state.group.Disk, logsMB(t)
+	if disk.SizeMB > logs || disk.SizeMB == 0 {
+		return
+	}
+	x.conflict(disk.Range, "Too little disk", "The logs of task %q of sidecar %q (%s) may take %d MB, which does not fit on the ephemeral disk of group %q, of %d MB. Set ephemeral_disk { size = %d } or more in the group.",
+		t.Label(), x.def.Name, t.Range, logs, x.state.group.Name, disk.SizeMB, disk.SizeMB+logs)
 }
 
 // warnInherited tells what Nomad's parser gives to any task of the group.

@@ -9,7 +9,9 @@ import (
 // Job is what injection sees of a job: without injected parts, with variables,
 // locals and functions evaluated. A range is zero where there is no source.
 type Job struct {
-	ID, Name, Namespace, Type, Region string
+	ID, Name, Namespace, Type, Region, NodePool string
+	// Datacenters may hold patterns, such as "*".
+	Datacenters []string
 
 	Meta   map[string]Text
 	Groups []*Group
@@ -26,13 +28,17 @@ type Job struct {
 
 // Group is a task group.
 type Group struct {
-	Name      string
-	Count     cty.Value // number, unknown where it depends on an unset variable
-	Meta      map[string]Text
-	Networks  []*Network
-	Tasks     []*Task
+	Name     string
+	Count    cty.Value // number, unknown where it depends on an unset variable
+	Meta     map[string]Text
+	Networks []*Network
+	Tasks    []*Task
+	// Kept are injected tasks that stay as they are: no app tasks, but in the way of
+	// what would have their names.
+	Kept      []*Task
 	Services  []Service
 	Volumes   map[string]hcl.Range
+	Disk      Disk
 	Requests  []*Request
 	Inherited []*sidecar.Block
 	// Bare are the group's containers that hold nothing and are not null; those of
@@ -42,6 +48,17 @@ type Group struct {
 	Opaque []Obstacle
 	Range  hcl.Range
 }
+
+// Disk is the ephemeral disk of a group. SizeMB is 300 where none is set, as Nomad
+// has it, and 0 where it is not known.
+type Disk struct {
+	SizeMB int
+	Range  hcl.Range
+}
+
+// DefaultDiskMB is the size of an ephemeral disk that the job says nothing of
+// (api.DefaultEphemeralDisk).
+const DefaultDiskMB = 300
 
 // Network is a network block of a group. Mode is "host" where none is set.
 type Network struct {
@@ -71,11 +88,32 @@ type Task struct {
 	// Config holds the attributes of the driver config that could be evaluated;
 	// the others are unknown values.
 	Config map[string]Setting
+	// Logs is its logs block, nil where it has none.
+	Logs *Logs
 	// Ports are those of the task's own resources.network.
 	Ports []Port
-	Meta  map[string]Text
-	Bare  Bare
-	Range hcl.Range
+	// Places are where its templates and volume mounts are, as far as that is known.
+	Places []Place
+	Meta   map[string]Text
+	Bare   Bare
+	Range  hcl.Range
+}
+
+// Logs is what a task's logs block says. A number is 0 where nothing is said.
+type Logs struct {
+	Files, SizeMB int
+	Disabled      bool
+	// Unknown says that some of it depends on a variable without a value, or is made
+	// by a dynamic block.
+	Unknown bool
+	Range   hcl.Range
+}
+
+// Place is the destination of a template or volume_mount.
+type Place struct {
+	Block       string // its type
+	Destination string
+	Range       hcl.Range
 }
 
 // Bare tells how the containers of an object that hold nothing are spelt, by the

@@ -2,9 +2,12 @@ package templater
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
@@ -31,14 +34,25 @@ type Mark struct {
 // Added is all that an injection changed outside the sidecar's own tasks: what
 // taking it out again needs.
 type Added struct {
-	Tasks    []string                      `json:"tasks,omitempty"`
-	Ports    []string                      `json:"ports,omitempty"`
-	Services []string                      `json:"services,omitempty"` // names
-	Volumes  []string                      `json:"volumes,omitempty"`
-	Env      map[string][]string           `json:"env,omitempty"`    // task → names
-	Config   map[string]map[string]*string `json:"config,omitempty"` // task → name → JSON of the value before, null for none
-	Blocks   map[string][]string           `json:"blocks,omitempty"` // task → block types, in order
-	Bare     map[string]Bare               `json:"bare,omitempty"`   // task, "" for the group → how containers were spelt
+	Tasks    []string            `json:"tasks,omitempty"`
+	Ports    []string            `json:"ports,omitempty"`
+	Services []string            `json:"services,omitempty"` // names
+	Volumes  []string            `json:"volumes,omitempty"`
+	Env      map[string][]string `json:"env,omitempty"` // task → names
+	// Config is task → name → JSON of the items that a list got, or null for a
+	// setting that is new as a whole.
+	Config map[string]map[string]json.RawMessage `json:"config,omitempty"`
+	Blocks map[string][]AddedBlock               `json:"blocks,omitempty"` // task → in order
+	// Bare is task, "" for the group → how containers were spelt. A list of the
+	// config called name is "Config.name".
+	Bare map[string]Bare `json:"bare,omitempty"`
+}
+
+// AddedBlock is a template or volume_mount that an app task got. Destinations tell
+// those of one task apart.
+type AddedBlock struct {
+	Type        string `json:"type"`
+	Destination string `json:"destination,omitempty"`
 }
 
 func (a *Added) env(task, name string) {
@@ -48,14 +62,14 @@ func (a *Added) env(task, name string) {
 	a.Env[task] = append(a.Env[task], name)
 }
 
-func (a *Added) config(task, name string, before *string) {
+func (a *Added) config(task, name string, items json.RawMessage) {
 	if a.Config == nil {
-		a.Config = map[string]map[string]*string{}
+		a.Config = map[string]map[string]json.RawMessage{}
 	}
 	if a.Config[task] == nil {
-		a.Config[task] = map[string]*string{}
+		a.Config[task] = map[string]json.RawMessage{}
 	}
-	a.Config[task][name] = before
+	a.Config[task][name] = items
 }
 
 func (a *Added) bare(task, field, spelt string) {
@@ -68,11 +82,11 @@ func (a *Added) bare(task, field, spelt string) {
 	a.Bare[task][field] = spelt
 }
 
-func (a *Added) block(task, typ string) {
+func (a *Added) block(task string, b *sidecar.Block) {
 	if a.Blocks == nil {
-		a.Blocks = map[string][]string{}
+		a.Blocks = map[string][]AddedBlock{}
 	}
-	a.Blocks[task] = append(a.Blocks[task], typ)
+	a.Blocks[task] = append(a.Blocks[task], AddedBlock{b.Type, b.Body.String("destination")})
 }
 
 // pairs is the meta of an injected task. Added is nil but for the first task.
@@ -82,9 +96,27 @@ func (m *Mark) pairs() map[string]string {
 		// A struct of strings, numbers and maps of them always marshals, and
 		// maps are written in the order of their keys.
 		text, _ := json.Marshal(m.Added)
-		out[MarkAdded] = string(text)
+		out[MarkAdded] = ascii(text)
 	}
 	return out
+}
+
+// ascii escapes all other characters in JSON: names would not come back as they were
+// from an HCL string, which is brought into a normal form of Unicode.
+func ascii(text []byte) string {
+	var out strings.Builder
+	for _, r := range string(text) {
+		switch {
+		case r < utf8.RuneSelf:
+			out.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&out, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&out, `\u%04x`, r)
+		}
+	}
+	return out.String()
 }
 
 var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
@@ -135,10 +167,13 @@ func (a *Added) within(d *sidecar.Definition) bool {
 		ok = ok && subset(names, r.Env)
 	}
 	for _, settings := range a.Config {
-		ok = ok && subset(sortedKeys(settings), r.Config)
+		// Any of them may be the last of its group, which repeats logs blocks.
+		ok = ok && subset(sortedKeys(settings), append([]string{logsSetting}, r.Config...))
 	}
-	for _, types := range a.Blocks {
-		ok = ok && subset(types, r.Blocks)
+	for _, blocks := range a.Blocks {
+		for _, b := range blocks {
+			ok = ok && slices.Contains(r.Blocks, b.Type)
+		}
 	}
 	return ok
 }
@@ -156,4 +191,9 @@ func subset(part, whole []string) bool {
 type Marked struct {
 	Group, Task string
 	Mark        *Mark
+}
+
+// Same says whether two are the same task of the same sidecar.
+func (m Marked) Same(o Marked) bool {
+	return m.Group == o.Group && m.Task == o.Task && m.Mark.Name == o.Mark.Name
 }

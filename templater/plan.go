@@ -2,6 +2,7 @@ package templater
 
 import (
 	"fmt"
+	"path"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
@@ -15,7 +16,10 @@ const PodDriver = "pod"
 // Anything that would change what the user wrote, or clash with it, is an error
 // that names both sides; with an error there are no edits.
 func Plan(job *Job, choices []*Choice) ([]Edit, hcl.Diagnostics) {
-	p := &planner{job: job}
+	p := &planner{job: job, last: map[*Group]*Choice{}}
+	for _, c := range choices {
+		p.last[c.Group] = c
+	}
 	groups := map[*Group]*groupState{}
 	for _, c := range choices {
 		st := groups[c.Group]
@@ -38,6 +42,7 @@ func Plan(job *Job, choices []*Choice) ([]Edit, hcl.Diagnostics) {
 
 type planner struct {
 	job   *Job
+	last  map[*Group]*Choice // of each group
 	edits []Edit
 	diags hcl.Diagnostics
 }
@@ -60,12 +65,33 @@ func (p *planner) refuse(c *Choice) bool {
 	for _, o := range c.Group.Opaque {
 		p.conflict(o.Range, "Cannot inject here", "Sidecar %q was chosen for group %q, but it has %s. %s", c.Definition.Name, c.Group.Name, o.What, o.WayOut)
 	}
+	p.refuseTwins(c.Group)
 	for _, t := range c.Group.Tasks {
 		if m := ReadMark(plain(t.Meta)); m != nil {
 			p.conflict(t.Range, "Task with marks of a sidecar", "Task %q of group %q carries the marks of sidecar %q, but it is not as the injection left it, so it can be neither replaced nor taken for an app task. Remove the task, or the sidecar.* keys from its meta.", t.Name, c.Group.Name, m.Name)
 		}
 	}
 	return len(p.diags) > before
+}
+
+// refuseTwins reports groups and tasks that have one name, since edits go by name.
+// Nomad refuses such a job as well (structs.Job.Validate).
+func (p *planner) refuseTwins(g *Group) {
+	const text = "There are two %s called %q%s, the other at %s. Rename one of the two."
+	for _, o := range p.job.Groups {
+		if o != g && o.Name == g.Name {
+			p.conflict(g.Range, "Two of one name", text, "groups", g.Name, "", o.Range)
+			return
+		}
+	}
+	seen := map[string]*Task{}
+	for _, t := range g.Tasks {
+		if first := seen[t.Name]; first != nil {
+			p.conflict(t.Range, "Two of one name", text, "tasks", t.Name, fmt.Sprintf(" in group %q", g.Name), first.Range)
+			return
+		}
+		seen[t.Name] = t
+	}
 }
 
 func (p *planner) inject(st *groupState, c *Choice) {
@@ -89,6 +115,9 @@ func (p *planner) inject(st *groupState, c *Choice) {
 	x.env(inst)
 	x.share()
 	x.config(inst)
+	if p.last[c.Group] == c {
+		x.logs()
+	}
 	x.blocks(inst)
 	x.tasks(inst)
 }
@@ -123,7 +152,8 @@ type groupState struct {
 	env     map[string]map[string]envValue
 	config  map[string]map[string]cty.Value
 	volumes map[string]owner
-	service map[string]owner // name and port
+	places  map[string]map[string]owner // of templates and mounts, by task and destination
+	service map[string]owner            // name and port
 	// provider of the group's services, "" if there are none yet.
 	provider   string
 	providerOf owner
@@ -140,7 +170,7 @@ func newGroupState(g *Group) *groupState {
 	st := &groupState{
 		group: g, tasks: map[string]owner{}, ports: map[string]owner{}, inside: map[int]owner{},
 		env: map[string]map[string]envValue{}, config: map[string]map[string]cty.Value{},
-		volumes: map[string]owner{}, service: map[string]owner{},
+		volumes: map[string]owner{}, service: map[string]owner{}, places: map[string]map[string]owner{},
 		filled: map[string]bool{},
 	}
 	for _, n := range g.Networks {
@@ -154,12 +184,19 @@ func newGroupState(g *Group) *groupState {
 			st.port(port, fmt.Sprintf("task %q", t.Name))
 		}
 		st.env[t.Name], st.config[t.Name] = map[string]envValue{}, map[string]cty.Value{}
+		st.places[t.Name] = map[string]owner{}
+		for _, at := range t.Places {
+			st.places[t.Name][placeKey(at.Block, at.Destination)] = owner{fmt.Sprintf("task %q", t.Name), at.Range}
+		}
 		for k, v := range t.Env {
 			st.env[t.Name][k] = envValue{v, owner{fmt.Sprintf("task %q", t.Name), v.Range}}
 		}
 		for k, v := range t.Config {
 			st.config[t.Name][k] = v.Value
 		}
+	}
+	for _, t := range g.Kept {
+		st.tasks[envSpelling(t.Name)] = owner{fmt.Sprintf("sidecar task %q", t.Name), t.Range}
 	}
 	for name, at := range g.Volumes {
 		st.volumes[name] = owner{"the group", at}
@@ -173,6 +210,8 @@ func newGroupState(g *Group) *groupState {
 	}
 	return st
 }
+
+func placeKey(block, destination string) string { return block + " " + path.Clean(destination) }
 
 func (st *groupState) port(port Port, who string) {
 	of := owner{fmt.Sprintf("port %q of %s", port.Label, who), port.Range}

@@ -1,6 +1,7 @@
 package templater
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -36,35 +37,48 @@ func (x *injection) share() {
 
 func (x *injection) mergeShare(t *Task, want []string) {
 	have, set := x.state.config[t.Name]["share"]
-	names := defaultShare()
-	if set {
-		var ok bool
-		names, ok = stringsOf(have)
-		if !ok {
-			x.conflict(t.Config["share"].Range, "Share not known", "Sidecar %q adds to the share of task %q of group %q, but its value here is no list of strings that is known now. Write it out, or give its variables with -var.",
-				x.def.Name, t.Name, x.state.group.Name)
-			return
+	if !set {
+		names := defaultShare()
+		for _, ns := range want {
+			if !slices.Contains(names, ns) {
+				names = append(names, ns)
+			}
 		}
-		if len(names) == 0 {
-			x.conflict(t.Config["share"].Range, "Namespace not shared", "Sidecar %q needs task %q of group %q to share %s with its pod (%s), but the task says share = []. Remove that line, or do not choose the sidecar.",
-				x.def.Name, t.Name, x.state.group.Name, quotedAnd(want), x.def.Requires.Range)
-			return
+		if len(names) > len(defaultShare()) {
+			x.setConfig(t, "share", stringTuple(names), nil)
 		}
-	}
-	merged := slices.Clone(names)
-	for _, ns := range want {
-		if !slices.Contains(merged, ns) {
-			merged = append(merged, ns)
-		}
-	}
-	if len(merged) == len(names) {
 		return
 	}
-	values := make([]cty.Value, 0, len(merged))
-	for _, ns := range merged {
-		values = append(values, cty.StringVal(ns))
+	names, ok := stringsOf(have)
+	if !ok {
+		x.conflict(t.Config["share"].Range, "Share not known", "Sidecar %q adds to the share of task %q of group %q, but its value here is no list of strings that is known now. Write it out, or give its variables with -var.",
+			x.def.Name, t.Name, x.state.group.Name)
+		return
 	}
-	x.setConfig(t, "share", cty.TupleVal(values))
+	if len(names) == 0 {
+		x.conflict(t.Config["share"].Range, "Namespace not shared", "Sidecar %q needs task %q of group %q to share %s with its pod (%s), but the task says share = []. Remove that line, or do not choose the sidecar.",
+			x.def.Name, t.Name, x.state.group.Name, quotedAnd(want), x.def.Requires.Range)
+		return
+	}
+	x.extendConfig(t, "share", have, stringTuple(want))
+}
+
+// extendConfig adds to a list in a task's config the items that it lacks.
+func (x *injection) extendConfig(t *Task, name string, have, more cty.Value) {
+	items := have.AsValueSlice()
+	before := len(items)
+	for _, v := range more.AsValueSlice() {
+		if !slices.ContainsFunc(items, v.RawEquals) {
+			items = append(items, v)
+		}
+	}
+	if len(items) == before {
+		return
+	}
+	if before == 0 {
+		x.added.bare(t.Name, "Config."+name, BareEmpty)
+	}
+	x.setConfig(t, name, cty.TupleVal(items), items[before:])
 }
 
 // config merges the sidecar's app config: a list gets the items that it lacks, an
@@ -86,7 +100,11 @@ func (x *injection) config(inst *sidecar.Instance) {
 func (x *injection) mergeConfig(t *Task, a *sidecar.Attr) {
 	have, set := x.state.config[t.Name][a.Name]
 	if !set {
-		x.setConfig(t, a.Name, a.Value)
+		var items []cty.Value
+		if isList(a.Value) {
+			items = a.Value.AsValueSlice()
+		}
+		x.setConfig(t, a.Name, a.Value, items)
 		return
 	}
 	if have.IsWhollyKnown() {
@@ -94,15 +112,7 @@ func (x *injection) mergeConfig(t *Task, a *sidecar.Attr) {
 			return
 		}
 		if isList(have) && isList(a.Value) {
-			items := have.AsValueSlice()
-			for _, v := range a.Value.AsValueSlice() {
-				if !slices.ContainsFunc(items, v.RawEquals) {
-					items = append(items, v)
-				}
-			}
-			if len(items) > have.LengthInt() {
-				x.setConfig(t, a.Name, cty.TupleVal(items))
-			}
+			x.extendConfig(t, a.Name, have, a.Value)
 			return
 		}
 	}
@@ -110,18 +120,23 @@ func (x *injection) mergeConfig(t *Task, a *sidecar.Attr) {
 		x.def.Name, a.Name, x.state.group.Name, a.Range, t.Name)
 }
 
-func (x *injection) setConfig(t *Task, name string, v cty.Value) {
-	var before *string
-	if have, ok := x.state.config[t.Name][name]; ok && have.IsWhollyKnown() {
-		if text, err := ctyjson.Marshal(have, have.Type()); err == nil {
-			s := string(text)
-			before = &s
-		}
+// setConfig sets an attribute of a task's config. Items are those of a list that are
+// the sidecar's: others may be added to it before it is taken out again.
+func (x *injection) setConfig(t *Task, name string, v cty.Value, items []cty.Value) {
+	e := &SetConfig{Group: x.state.group.Name, Task: t.Name, Name: name, Value: v}
+	e.Block = name == logsSetting && v.Type().IsObjectType()
+	if _, set := x.state.config[t.Name][name]; set {
+		e.Items = items
 	}
 	x.state.config[t.Name][name] = v
-	x.added.config(t.Name, name, before)
+	var text json.RawMessage
+	if len(items) > 0 {
+		list := cty.TupleVal(items)
+		text, _ = ctyjson.Marshal(list, list.Type()) // known values always marshal
+	}
+	x.added.config(t.Name, name, text)
 	x.fill(t, "Config")
-	x.add(&SetConfig{Group: x.state.group.Name, Task: t.Name, Name: name, Value: v})
+	x.add(e)
 }
 
 func (x *injection) isPod(t *Task, at hcl.Range, what string) bool {
@@ -161,6 +176,14 @@ func stringsOf(v cty.Value) ([]string, bool) {
 		out = append(out, e.AsString())
 	}
 	return out, true
+}
+
+func stringTuple(words []string) cty.Value {
+	values := make([]cty.Value, 0, len(words))
+	for _, w := range words {
+		values = append(values, cty.StringVal(w))
+	}
+	return cty.TupleVal(values)
 }
 
 func quotedAnd(words []string) string {

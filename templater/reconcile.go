@@ -9,8 +9,9 @@ import (
 // Reconcile compares the injected tasks that a job came with to what is chosen
 // for it now. With keep the job stays as it is: nothing is chosen. Else the
 // choices replace what was injected before, and it is an error if they would lose
-// a sidecar, since only the one who chose it by a flag can choose it again.
-func Reconcile(marks []Marked, choices []*Choice, catalog Catalog) (keep bool, diags hcl.Diagnostics) {
+// a sidecar, since only the one who chose it by a flag can choose it again. One that
+// a policy chose is not lost where the policy is asked again and no longer does.
+func Reconcile(marks []Marked, choices []*Choice, catalog Catalog, policy Policy) (keep bool, diags hcl.Diagnostics) {
 	if len(marks) == 0 {
 		return false, nil
 	}
@@ -19,20 +20,31 @@ func Reconcile(marks []Marked, choices []*Choice, catalog Catalog) (keep bool, d
 		chosen[c.Group.Name+"/"+c.Definition.Name] = true
 	}
 	diags = Doubts(marks, catalog)
-	told := map[string]bool{}
+	told, dropped := map[string]bool{}, false
+	for _, m := range marks {
+		if m.Mark.Origin == OriginPolicy && policy != nil && !chosen[m.Group+"/"+m.Mark.Name] {
+			dropped = true
+		}
+	}
+	keep = len(choices) == 0 && !dropped
 	for _, m := range marks {
 		if m.Mark.Doubt(catalog, m.Task) != "" {
 			continue
 		}
 		key := m.Group + "/" + m.Mark.Name
-		if len(choices) == 0 || chosen[key] || told[key] {
+		if keep || chosen[key] || told[key] {
 			continue
 		}
 		told[key] = true
+		if m.Mark.Origin == OriginPolicy && policy != nil {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Sidecar taken out",
+				Detail: fmt.Sprintf("Sidecar %q in group %q came by a policy that no longer chooses it.", m.Mark.Name, m.Group)})
+			continue
+		}
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Sidecar would be lost",
 			Detail: fmt.Sprintf("The job already holds sidecar %q in group %q (chosen by %s), which nothing chooses now. Choose it again, for instance with -with %s, or start from the job as it was before.", m.Mark.Name, m.Group, m.Mark.Origin, m.Mark.Name)})
 	}
-	return len(choices) == 0, diags
+	return keep, diags
 }
 
 // Doubts are warnings about marks that cannot be true.

@@ -9,6 +9,8 @@ import (
 // Resources is what tasks ask of a client. A field is 0 where nothing asks.
 type Resources struct {
 	CPUMHz, Cores, MemoryMB, MemoryMaxMB, Ports int
+	// DiskMB is what logs may take of the group's ephemeral disk, which is shared.
+	DiskMB int
 }
 
 func (r *Resources) add(o Resources) {
@@ -17,6 +19,7 @@ func (r *Resources) add(o Resources) {
 	r.MemoryMB += o.MemoryMB
 	r.MemoryMaxMB += o.MemoryMaxMB
 	r.Ports += o.Ports
+	r.DiskMB += o.DiskMB
 }
 
 func (r *Resources) max(o Resources) {
@@ -28,7 +31,7 @@ func (r *Resources) max(o Resources) {
 
 // Times is what n allocations ask for.
 func (r Resources) Times(n int) Resources {
-	return Resources{r.CPUMHz * n, r.Cores * n, r.MemoryMB * n, r.MemoryMaxMB * n, r.Ports * n}
+	return Resources{r.CPUMHz * n, r.Cores * n, r.MemoryMB * n, r.MemoryMaxMB * n, r.Ports * n, r.DiskMB * n}
 }
 
 // Total is what the sidecars of one group add to each of its allocations. Count is
@@ -52,6 +55,7 @@ func Totals(job *Job, edits []Edit) []Total {
 			t.Count = int(n)
 		}
 		var beside, before, after Resources
+		disk := 0 // logs stay until the allocation is gone
 		for _, e := range edits {
 			switch e := e.(type) {
 			case *AddTask:
@@ -60,6 +64,7 @@ func Totals(job *Job, edits []Edit) []Total {
 				}
 				t.Tasks++
 				r := TaskResources(e.Task)
+				disk += r.DiskMB
 				hook, stays := lifecycleOf(e.Task)
 				switch {
 				case hook == "prestart" && stays:
@@ -80,7 +85,7 @@ func Totals(job *Job, edits []Edit) []Total {
 		}
 		beside.max(before)
 		beside.max(after)
-		beside.Ports = t.Ports
+		beside.Ports, beside.DiskMB = t.Ports, disk
 		t.Resources = beside
 		if t.Tasks+t.Ports > 0 {
 			out = append(out, t)
@@ -118,7 +123,25 @@ func TaskResources(t *sidecar.Block) Resources {
 		}
 	}
 	r.MemoryMaxMB = max(r.MemoryMaxMB, r.MemoryMB)
+	r.DiskMB = logsMB(t)
 	return r
+}
+
+// logsMB is what a task's logs may take, by Nomad's defaults of ten files of 10 MB
+// for what is not said (api.DefaultLogConfig).
+func logsMB(t *sidecar.Block) int {
+	l := logsOf(t)
+	if l.Disabled {
+		return 0
+	}
+	files, size := defaultLogs, defaultLogs
+	if l.Files > 0 {
+		files = l.Files
+	}
+	if l.SizeMB > 0 {
+		size = l.SizeMB
+	}
+	return files * size
 }
 
 func lifecycleOf(t *sidecar.Block) (hook string, stays bool) {

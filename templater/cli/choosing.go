@@ -18,8 +18,13 @@ const choosingHelp = `
                             repeated.
   -var KEY=VALUE            Value of a variable of the job; may be repeated.
   -var-file FILE            File with values of variables; may be repeated.
-  -catalog DIR              Folder of definitions; may be repeated. Default is
-                            NOMAD_SIDECAR_CATALOG, then the built-in catalog.`
+  -allow-fs                 Let functions of the job such as file() read files, as
+                            "nomad job run" does. Off by default.
+  -catalog DIR              Folder of definitions, or an address that get has
+                            fetched; may be repeated. Default is
+                            NOMAD_SIDECAR_CATALOG, then the built-in catalog.
+  -policy FILE|DIR          Policy whose rules choose sidecars and check the job; of
+                            a folder all *.policy.hcl; may be repeated.`
 
 // injectOptions is what the command line of a verb that injects says.
 type injectOptions struct {
@@ -29,6 +34,8 @@ type injectOptions struct {
 	vars     texts
 	varFiles texts
 	catalogs texts
+	policies texts
+	allowFS  bool
 	out      string // "", "hcl" or "json"
 	path     string
 }
@@ -42,7 +49,9 @@ func (p *Program) choosingFlags(verb string) (*flag.FlagSet, *injectOptions) {
 	fs.Var(&o.groups, "group", "")
 	fs.Var(&o.vars, "var", "")
 	fs.Var(&o.varFiles, "var-file", "")
+	fs.BoolVar(&o.allowFS, "allow-fs", false, "")
 	fs.Var(&o.catalogs, "catalog", "")
+	fs.Var(&o.policies, "policy", "")
 	return fs, o
 }
 

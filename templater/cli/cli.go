@@ -72,13 +72,18 @@ func (p *Program) commands() map[string]cli.CommandFactory {
 		"eject":   p.completion(&eject{p: p}, jobFiles(), "catalog="),
 		"explain": p.completion(&explain{p: p}, jobFiles(), choosing("json")...),
 		"fmt":     p.completion(&format{p: p}, definitions, "check"),
+		"get":     p.completion(&get{p: p}, complete.PredictNothing, "catalog=", "upgrade", "timeout="),
 		"init":    p.completion(&initCommand{p: p}, complete.PredictNothing, "dir="),
 		"inject":  p.completion(&inject{p: p}, jobFiles(), choosing("out=")...),
-		"lint":    p.completion(&lint{p: p}, definitions, "catalog="),
+		"lint":    p.completion(&lint{p: p}, definitions, "json", "catalog="),
 		"list":    p.completion(&list{p: p}, complete.PredictNothing, "catalog="),
 		"plan":    p.completion(&planCommand{p: p}, jobFiles(), choosing()...),
 		"run":     p.completion(&run{p: p}, jobFiles(), choosing("check-index=", "detach")...),
+		"serve": p.completion(&serve{p: p}, complete.PredictNothing, "policy=", "catalog=", "address=", "admin-address=",
+			"nomad-addr=", "tls-cert=", "tls-key=", "tls-client-ca=", "max-body=", "drain="),
+		"status":  p.completion(&status{p: p}, complete.PredictNothing, fleetCompletion()...),
 		"test":    p.completion(&test{p: p}, definitions, "run=", "update", "catalog="),
+		"upgrade": p.completion(&upgrade{p: p}, complete.PredictNothing, fleetCompletion("state=", "batch=", "yes", "owned", "skip-failed", "revert")...),
 		"version": p.completion(&versionCommand{p: p}, complete.PredictNothing),
 	} {
 		out[name] = func() (cli.Command, error) { return c, nil }
@@ -88,7 +93,7 @@ func (p *Program) commands() map[string]cli.CommandFactory {
 
 // usage reports wrong usage.
 func (p *Program) usage(err error) int {
-	fmt.Fprintf(p.Stderr, "Error: %s.\n", strings.TrimSuffix(err.Error(), "."))
+	fmt.Fprintf(p.Stderr, "Error: %s\n", sentence(err))
 	return exitUsage
 }
 

@@ -1,6 +1,11 @@
 package cli_test
 
 import (
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"testing"
 
@@ -29,6 +34,9 @@ func TestScripts(t *testing.T) {
 			// fails CODE ARG…: nomad-sidecar with these arguments ends with
 			// exactly this exit code and writes nothing to stdout.
 			"fails": fails,
+			// https DIR: serves a folder, to whom the authority in $WORK/ca.pem is known,
+			// at $HTTPS.
+			"https": serve,
 		},
 	})
 }
@@ -47,4 +55,17 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 	if out := ts.ReadFile("stdout"); out != "" {
 		ts.Fatalf("nomad-sidecar %q: wrote to stdout: %s", args[1:], out)
 	}
+}
+
+func serve(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: https DIR")
+	}
+	server := httptest.NewUnstartedServer(http.FileServer(http.Dir(ts.MkAbs(args[0]))))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not know the authority
+	server.StartTLS()
+	ts.Defer(server.Close)
+	ts.Setenv("HTTPS", server.URL)
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), authority, 0o644))
 }

@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/mitchellh/cli"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/catalog"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 	"github.com/posener/complete"
 )
 
@@ -33,16 +37,22 @@ func (p *Program) completion(c cli.Command, args complete.Predictor, flags ...st
 
 func (p *Program) predictValue(flag string) complete.Predictor {
 	switch flag {
-	case "catalog", "dir":
+	case "catalog":
+		return complete.PredictOr(complete.PredictDirs("*"), lockedAddresses())
+	case "dir":
 		return complete.PredictDirs("*")
-	case "var-file":
+	case "policy":
+		return complete.PredictOr(complete.PredictFiles("*.hcl"), complete.PredictDirs("*"))
+	case "var-file", "tls-cert", "tls-key", "tls-client-ca", "state":
 		return complete.PredictFiles("*")
 	case "out":
 		return complete.PredictSet("hcl", "json")
 	case "format":
 		return complete.PredictSet("text", "markdown", "html")
-	case "with":
+	case "with", "sidecar":
 		return p.sidecars()
+	case "is":
+		return complete.PredictSet(fleet.States()...)
 	case "param":
 		return p.parameters()
 	}
@@ -52,7 +62,7 @@ func (p *Program) predictValue(flag string) complete.Predictor {
 // sidecars proposes the names in the catalog.
 func (p *Program) sidecars() complete.Predictor {
 	return complete.PredictFunc(func(complete.Args) []string {
-		catalog, _ := loadCatalog(p.catalogDirs(nil)) // what is wrong in it proposes nothing
+		catalog, _ := p.loadCatalog(nil, p.reporter()) // what is wrong in it proposes nothing
 		return catalog.Names()
 	})
 }
@@ -60,7 +70,7 @@ func (p *Program) sidecars() complete.Predictor {
 // parameters proposes NAME.KEY= for the newest definitions.
 func (p *Program) parameters() complete.Predictor {
 	return complete.PredictFunc(func(complete.Args) []string {
-		catalog, _ := loadCatalog(p.catalogDirs(nil))
+		catalog, _ := p.loadCatalog(nil, p.reporter())
 		var out []string
 		for _, name := range catalog.Names() {
 			for _, param := range catalog.Versions(name)[0].Parameters {
@@ -71,11 +81,24 @@ func (p *Program) parameters() complete.Predictor {
 	})
 }
 
+// lockedAddresses proposes the catalogs that are pinned in the working folder.
+func lockedAddresses() complete.Predictor {
+	return complete.PredictFunc(func(complete.Args) []string {
+		lock, _ := catalog.ReadLock(catalog.LockName) // what is wrong in it proposes nothing
+		return slices.Sorted(maps.Keys(lock.Entries))
+	})
+}
+
 func jobFiles() complete.Predictor {
 	return complete.PredictOr(complete.PredictFiles("*.hcl"), complete.PredictFiles("*.nomad"), complete.PredictFiles("*.json"))
 }
 
 // choosing are the flags of choosingFlags, and more.
 func choosing(more ...string) []string {
-	return append(more, "with=", "param=", "group=", "var=", "var-file=", "catalog=")
+	return append(more, "allow-fs", "with=", "param=", "group=", "var=", "var-file=", "catalog=", "policy=")
+}
+
+// fleetCompletion are the flags of fleetOptions, and more.
+func fleetCompletion(more ...string) []string {
+	return append(more, "catalog=", "policy=", "namespace=", "sidecar=", "is=", "outdated", "missing", "parallel=", "json")
 }

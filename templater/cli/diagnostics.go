@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"golang.org/x/term"
@@ -15,6 +17,8 @@ type reporter struct {
 	out   io.Writer
 	plain bool // no colours, whatever the terminal
 	files map[string]*hcl.File
+	// secrets takes out what sensitive parameters hold; nil where none are known.
+	secrets *strings.Replacer
 }
 
 func (p *Program) reporter() *reporter {
@@ -33,19 +37,53 @@ func (r *reporter) report(diags hcl.Diagnostics) (failed bool) {
 			width = uint(w)
 		}
 	}
-	w := hcl.NewDiagnosticTextWriter(r.out, r.files, width, colour)
 	for _, d := range diags {
+		files := r.files
+		if d.Subject != nil && !showable(files[d.Subject.Filename], d.Subject) {
+			files = nil
+		}
+		var text bytes.Buffer
+		w := hcl.NewDiagnosticTextWriter(&text, files, width, colour)
 		// Without its context a diagnostic does not print values, which may be
 		// those of sensitive parameters.
 		shown := *d
 		shown.Expression, shown.EvalContext = nil, nil
 		if err := w.WriteDiagnostic(&shown); err != nil {
-			fmt.Fprintf(r.out, "Error: %s\n", d)
+			fmt.Fprintf(&text, "Error: %s\n", d)
 		}
+		_, _ = r.out.Write(r.redact(text.Bytes())) // there is nobody to tell
 	}
 	return diags.HasErrors()
 }
 
+// showable says whether the lines that a diagnostic is about are of a length that
+// somebody reads. What generated a file may have put megabytes on one.
+func showable(file *hcl.File, at *hcl.Range) bool {
+	const most = 1000
+	if file == nil {
+		return true // there is nothing to show
+	}
+	start, end := min(at.Start.Byte, len(file.Bytes)), min(at.End.Byte, len(file.Bytes))
+	before := start - bytes.LastIndexByte(file.Bytes[:start], '\n')
+	after := bytes.IndexByte(file.Bytes[end:], '\n')
+	if after < 0 {
+		after = len(file.Bytes) - end
+	}
+	return before+after+max(0, end-start) <= most
+}
+
 func failure(summary, detail string) hcl.Diagnostics {
 	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: detail}}
+}
+
+// failureOf is failure with an error for its detail.
+func failureOf(summary string, err error) hcl.Diagnostics { return failure(summary, sentence(err)) }
+
+// sentence ends the text of an error, unless it is a question or ends already.
+func sentence(err error) string {
+	text := err.Error()
+	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "?") {
+		return text
+	}
+	return text + "."
 }

@@ -48,8 +48,9 @@ func (c *diffCommand) Run(args []string) int {
 		if out, more = in.editsJSON(changed); r.report(more) {
 			return exitFailed
 		}
+		out = r.redact(out)
 	case changed:
-		out = diff.Diff(in.name, in.source, in.name+" with sidecars", in.after)
+		out = r.redact(diff.Diff(in.name, in.source, in.name+" with sidecars", in.after))
 		if c.p.colourful() {
 			out = colourDiff(out)
 		}
@@ -69,7 +70,7 @@ func (in *injection) editsJSON(changed bool) ([]byte, hcl.Diagnostics) {
 	for _, e := range in.edits {
 		text, err := templater.Describe(e)
 		if err != nil {
-			return nil, failure("Cannot write the edits", err.Error()+".")
+			return nil, failureOf("Cannot write the edits", err)
 		}
 		list = append(list, text)
 	}
@@ -86,7 +87,7 @@ func marshal(v any) ([]byte, hcl.Diagnostics) {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(v); err != nil {
-		return nil, failure("Cannot write JSON", err.Error()+".")
+		return nil, failureOf("Cannot write JSON", err)
 	}
 	return out.Bytes(), nil
 }

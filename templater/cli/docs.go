@@ -24,7 +24,8 @@ func (*docs) Help() string {
 
   -format text|markdown|html   Form of the output. Default is text. The HTML is one
                                page that needs no other file.
-  -catalog DIR                 Folder of definitions; may be repeated. Default is
+  -catalog DIR                 Folder of definitions, or an address that get has
+                               fetched; may be repeated. Default is
                                NOMAD_SIDECAR_CATALOG, then the built-in catalog.`
 }
 
@@ -40,9 +41,8 @@ func (c *docs) Run(args []string) int {
 	if *format != "text" && *format != "markdown" && *format != "html" {
 		return c.p.usage(fmt.Errorf("-format is text, markdown or html, not %q", *format))
 	}
-	catalog, diags := loadCatalog(c.p.catalogDirs(dirs))
 	r := c.p.reporter()
-	r.know(catalog.Files())
+	catalog, diags := c.p.loadCatalog(dirs, r)
 	if r.report(diags) {
 		return exitError
 	}
@@ -54,7 +54,7 @@ func (c *docs) Run(args []string) int {
 	switch *format {
 	case "html":
 		if out, err = manual.HTML(pages); err != nil {
-			r.report(failure("Cannot write the page", err.Error()+"."))
+			r.report(failureOf("Cannot write the page", err))
 			return exitError
 		}
 	case "markdown":

@@ -41,7 +41,7 @@ func openJob(src []byte, name string, o *injectOptions, catalog templater.Catalo
 	if o.path == "-" {
 		base = "."
 	}
-	f, diags := hcljob.Parse(src, name, hcljob.Inputs{Vars: o.vars, VarFiles: o.varFiles, Env: environ, BaseDir: base})
+	f, diags := hcljob.Parse(src, name, hcljob.Inputs{Vars: o.vars, VarFiles: o.varFiles, Env: environ, BaseDir: base, AllowFS: o.allowFS})
 	if f == nil || diags.HasErrors() {
 		return nil, diags
 	}

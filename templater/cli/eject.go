@@ -23,8 +23,9 @@ func (*eject) Help() string {
   is known by the comments that begin with #sidecar in HCL, and in JSON by the meta
   of the injected tasks, which is checked against the catalog.
 
-  -catalog DIR   Folder of definitions; may be repeated. Default is
-                 NOMAD_SIDECAR_CATALOG, then the built-in catalog.
+  -catalog DIR   Folder of definitions, or an address that get has fetched; may be
+                 repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in
+                 catalog.
 
   Exit codes: 0 done, 1 an error in the input, 2 wrong usage.`
 }
@@ -51,14 +52,13 @@ func (c *eject) Run(args []string) int {
 func (c *eject) eject(path string, dirs []string, r *reporter) ([]byte, hcl.Diagnostics) {
 	src, name, err := c.p.read(path)
 	if err != nil {
-		return nil, failure("Cannot read the job", err.Error()+".")
+		return nil, failureOf("Cannot read the job", err)
 	}
 	r.know(sourceOf(name, src))
 	if !isJSON(src) {
 		return hcljob.Eject(src, name)
 	}
-	catalog, diags := loadCatalog(c.p.catalogDirs(dirs))
-	r.know(catalog.Files())
+	catalog, diags := c.p.loadCatalog(dirs, r)
 	if diags.HasErrors() {
 		return nil, diags
 	}

@@ -40,12 +40,15 @@ func (c *explain) Run(args []string) int {
 		r.report(diags)
 		return exitError
 	}
-	told, more := templater.Explain(in.doc.job(), in.catalog, o.flags)
+	flags, more := in.settle(o)
+	diags = append(diags, more...)
+	told, more := templater.Explain(in.doc.job(), in.catalog, flags)
 	diags = append(diags, more...)
 	var totals []templater.Total
 	if !more.HasErrors() {
 		// Explain said already what Choose has to say.
-		choices, _ := templater.Choose(in.doc.job(), in.catalog, o.flags)
+		choices, _ := templater.Choose(in.doc.job(), in.catalog, flags)
+		r.hide(templater.Secrets(in.doc.job(), in.catalog, flags, choices))
 		edits, more := templater.Plan(in.doc.job(), choices)
 		diags = append(diags, more...)
 		totals = templater.Totals(in.doc.job(), edits)
@@ -55,7 +58,7 @@ func (c *explain) Run(args []string) int {
 		out, more = explainJSON(in.doc.job(), told, totals)
 		diags = append(diags, more...)
 	}
-	if code := c.p.write(r, out); code != exitDone {
+	if code := c.p.write(r, r.redact(out)); code != exitDone {
 		return code
 	}
 	if r.report(diags) {
@@ -157,6 +160,7 @@ func resourcesText(t templater.Total) string {
 		part(t.MemoryMaxMB, "MB at most")
 	}
 	counted(t.Ports, "port")
+	part(t.DiskMB, "MB of logs")
 	if len(parts) == 0 {
 		return "nothing"
 	}

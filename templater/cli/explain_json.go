@@ -46,6 +46,7 @@ type (
 		Memory    int `json:"memory_mb"`
 		MemoryMax int `json:"memory_max_mb"`
 		Ports     int `json:"ports"`
+		Disk      int `json:"disk_mb"`
 	}
 )
 
@@ -59,13 +60,13 @@ func explainJSON(job *templater.Job, told []*templater.Explanation, totals []tem
 			}
 			s, err := explanationJSON(e)
 			if err != nil {
-				return nil, failure("Cannot write JSON", err.Error()+".")
+				return nil, failureOf("Cannot write JSON", err)
 			}
 			out.Sidecars = append(out.Sidecars, s)
 		}
 		for _, t := range totals {
 			if t.Group == g.Name {
-				out.Adds = &totalJSON{t.Count, t.Tasks, t.CPUMHz, t.Cores, t.MemoryMB, t.MemoryMaxMB, t.Ports}
+				out.Adds = &totalJSON{t.Count, t.Tasks, t.CPUMHz, t.Cores, t.MemoryMB, t.MemoryMaxMB, t.Ports, t.DiskMB}
 			}
 		}
 		groups = append(groups, out)

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
 )
@@ -49,7 +50,7 @@ func (c *format) Run(args []string) int {
 	for _, path := range paths {
 		files, err := ourFiles(path)
 		if err != nil {
-			diags = append(diags, failure("Cannot read", err.Error()+".")...)
+			diags = append(diags, failureOf("Cannot read", err)...)
 		}
 		for _, file := range files {
 			did, more := c.file(file, *check, r)
@@ -78,7 +79,7 @@ func ourFiles(path string) ([]string, error) {
 func (c *format) file(path string, check bool, r *reporter) (changed bool, diags hcl.Diagnostics) {
 	src, err := os.ReadFile(path)
 	if err != nil {
-		return false, failure("Cannot read", err.Error()+".")
+		return false, failureOf("Cannot read", err)
 	}
 	out, diags := layOut(src, path, r)
 	if diags.HasErrors() || bytes.Equal(src, out) {
@@ -93,7 +94,7 @@ func (c *format) file(path string, check bool, r *reporter) (changed bool, diags
 		err = os.WriteFile(path, out, info.Mode().Perm())
 	}
 	if err != nil {
-		return true, failure("Cannot write", err.Error()+".")
+		return true, failureOf("Cannot write", err)
 	}
 	return true, diags
 }
@@ -101,7 +102,7 @@ func (c *format) file(path string, check bool, r *reporter) (changed bool, diags
 func (c *format) stdin(r *reporter, check bool) int {
 	src, name, err := c.p.read("-")
 	if err != nil {
-		r.report(failure("Cannot read", err.Error()+"."))
+		r.report(failureOf("Cannot read", err))
 		return exitError
 	}
 	out, diags := layOut(src, name, r)
@@ -119,6 +120,10 @@ func (c *format) stdin(r *reporter, check bool) int {
 
 // layOut formats HCL that can be parsed.
 func layOut(src []byte, name string, r *reporter) ([]byte, hcl.Diagnostics) {
+	if bad := bounds.HCL(src, name, bounds.DefinitionBytes); bad != nil {
+		r.know(sourceOf(name, src))
+		return nil, hcl.Diagnostics{bad}
+	}
 	file, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	r.know(map[string]*hcl.File{name: file})
 	if diags.HasErrors() {

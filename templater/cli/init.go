@@ -57,7 +57,7 @@ func (c *initCommand) Run(args []string) int {
 func (c *initCommand) create(dir, name string) ([]string, hcl.Diagnostics) {
 	definition, err := fromScaffold("definition.hcl", name)
 	if err != nil {
-		return nil, failure("Cannot read the scaffold", err.Error()+".")
+		return nil, failureOf("Cannot read the scaffold", err)
 	}
 	file := name + sidecar.Suffix
 	def, diags := sidecar.Parse([]byte(definition), file)
@@ -67,11 +67,11 @@ func (c *initCommand) create(dir, name string) ([]string, hcl.Diagnostics) {
 	}
 	test, err := fromScaffold("test.hcl", name)
 	if err != nil {
-		return nil, failure("Cannot read the scaffold", err.Error()+".")
+		return nil, failureOf("Cannot read the scaffold", err)
 	}
 	readme, err := fromScaffold("README.md", name)
 	if err != nil {
-		return nil, failure("Cannot read the scaffold", err.Error()+".")
+		return nil, failureOf("Cannot read the scaffold", err)
 	}
 	page := manual.New(def)
 	readme = strings.NewReplacer("SUMMARY", page.Summary, "EXAMPLE", page.Example, "PARAMETERS", page.ParameterTable()).Replace(readme)
@@ -85,10 +85,10 @@ func (c *initCommand) create(dir, name string) ([]string, hcl.Diagnostics) {
 	} {
 		path := filepath.Join(folder, f.path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return nil, failure("Cannot write", err.Error()+".")
+			return nil, failureOf("Cannot write", err)
 		}
 		if err := os.WriteFile(path, []byte(f.text), 0o644); err != nil {
-			return nil, failure("Cannot write", err.Error()+".")
+			return nil, failureOf("Cannot write", err)
 		}
 		paths = append(paths, path)
 	}

@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"io"
-	"os"
-
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -30,13 +28,15 @@ func (p *Program) injection(o *injectOptions, r *reporter) (*injection, hcl.Diag
 	if diags.HasErrors() {
 		return in, diags
 	}
-	var more hcl.Diagnostics
-	in.choices, more = templater.Choose(in.doc.job(), in.catalog, o.flags)
+	flags, more := in.settle(o)
 	diags = append(diags, more...)
+	in.choices, more = templater.Choose(in.doc.job(), in.catalog, flags)
+	diags = append(diags, more...)
+	r.hide(templater.Secrets(in.doc.job(), in.catalog, flags, in.choices)) // with those of a policy
 	if diags.HasErrors() {
 		return in, diags
 	}
-	in.keep, more = templater.Reconcile(in.doc.marks(), in.choices, in.catalog)
+	in.keep, more = templater.Reconcile(in.doc.marks(), in.choices, in.catalog, flags.Policy)
 	diags = append(diags, more...)
 	if diags.HasErrors() {
 		return in, diags
@@ -54,19 +54,34 @@ func (p *Program) injection(o *injectOptions, r *reporter) (*injection, hcl.Diag
 	return in, append(diags, more...)
 }
 
-// open reads the catalog and the job.
+// settle leaves out rules of the policy that cannot be carried out and may be skipped.
+func (in *injection) settle(o *injectOptions) (templater.Flags, hcl.Diagnostics) {
+	return templater.Settle(in.doc.job(), in.catalog, o.flags, func(edits []templater.Edit) hcl.Diagnostics {
+		_, diags := in.doc.apply(edits)
+		return diags
+	})
+}
+
+// open reads the catalog, the policy and the job.
 func (p *Program) open(o *injectOptions, r *reporter) (*injection, hcl.Diagnostics) {
 	in := &injection{}
 	var diags, more hcl.Diagnostics
-	in.catalog, diags = loadCatalog(p.catalogDirs(o.catalogs))
-	r.know(in.catalog.Files())
+	in.catalog, diags = p.loadCatalog(o.catalogs, r)
 	if diags.HasErrors() {
 		return in, diags
+	}
+	if len(o.policies) > 0 {
+		rules, more := loadPolicy(o.policies, in.catalog, r)
+		diags = append(diags, more...)
+		if diags.HasErrors() {
+			return in, diags
+		}
+		o.flags.Policy = rules
 	}
 	var err error
 	in.source, in.name, err = p.read(o.path)
 	if err != nil {
-		return in, append(diags, failure("Cannot read the job", err.Error()+".")...)
+		return in, append(diags, failureOf("Cannot read the job", err)...)
 	}
 	in.doc, more = openJob(in.source, in.name, o, in.catalog, p.Environ)
 	diags = append(diags, more...)
@@ -75,23 +90,24 @@ func (p *Program) open(o *injectOptions, r *reporter) (*injection, hcl.Diagnosti
 		return in, diags
 	}
 	r.know(in.doc.files())
+	r.hide(templater.Secrets(in.doc.job(), in.catalog, o.flags, nil))
 	return in, diags
 }
 
 // read reads a file, or stdin for "-".
 func (p *Program) read(path string) (src []byte, name string, err error) {
 	if path == "-" {
-		src, err = io.ReadAll(p.Stdin)
+		src, err = bounds.Read(p.Stdin, bounds.JSONBytes)
 		return src, "<stdin>", err
 	}
-	src, err = os.ReadFile(path)
+	src, err = bounds.ReadFile(path, bounds.JSONBytes)
 	return src, path, err
 }
 
 // write writes a result to stdout and returns the exit code.
 func (p *Program) write(r *reporter, out []byte) int {
 	if _, err := p.Stdout.Write(out); err != nil {
-		r.report(failure("Cannot write", err.Error()+"."))
+		r.report(failureOf("Cannot write", err))
 		return exitError
 	}
 	return exitDone

@@ -16,29 +16,34 @@ type lint struct{ p *Program }
 func (*lint) Synopsis() string { return "Check sidecar definitions" }
 
 func (*lint) Help() string {
-	return `Usage: nomad-sidecar lint [-catalog DIR]... [PATH]...
+	return `Usage: nomad-sidecar lint [-json] [-catalog DIR]... [PATH]...
 
   Checks definitions: files, or all that are found below folders. Without a PATH
   those of the catalog. Errors make the exit code 1, warnings do not.
 
-  -catalog DIR   Folder of definitions; may be repeated. Default is
-                 NOMAD_SIDECAR_CATALOG, then the built-in catalog.`
+  -catalog DIR   Folder of definitions, or an address that get has fetched; may be
+                 repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in
+                 catalog.
+  -json          Write what is found to stdout, in the form of
+                 "terraform validate -json".`
 }
 
 func (c *lint) Run(args []string) int {
 	var dirs texts
 	flags := flag.NewFlagSet("lint", flag.ContinueOnError)
 	flags.Var(&dirs, "catalog", "")
+	asJSON := flags.Bool("json", false, "")
 	paths, err := parse(flags, args)
 	if err != nil {
 		return c.p.usage(err)
 	}
+	r := c.p.reporter()
 	var catalog *sidecar.Catalog
 	var diags hcl.Diagnostics
 	if len(paths) > 0 {
 		catalog, diags = loadPaths(paths)
 	} else {
-		catalog, diags = loadCatalog(c.p.catalogDirs(dirs))
+		catalog, diags = c.p.loadCatalog(dirs, r)
 	}
 	for _, d := range catalog.Definitions() {
 		diags = append(diags, d.Lint()...)
@@ -46,7 +51,9 @@ func (c *lint) Run(args []string) int {
 	if len(catalog.Files()) == 0 && !diags.HasErrors() {
 		diags = append(diags, failure("Nothing to check", fmt.Sprintf("No file ending in %s was found.", sidecar.Suffix))...)
 	}
-	r := c.p.reporter()
+	if *asJSON {
+		return c.p.writeLint(diags)
+	}
 	r.know(catalog.Files())
 	if r.report(diags) {
 		return exitError
@@ -62,7 +69,7 @@ func loadPaths(paths []string) (*sidecar.Catalog, hcl.Diagnostics) {
 	for _, path := range paths {
 		info, err := os.Stat(path)
 		if err != nil {
-			diags = append(diags, failure("Cannot read definition", err.Error()+".")...)
+			diags = append(diags, failureOf("Cannot read definition", err)...)
 			continue
 		}
 		if info.IsDir() {

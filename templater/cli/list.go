@@ -15,8 +15,9 @@ func (*list) Help() string {
 
   Lists the sidecars of the catalog: name, version and summary.
 
-  -catalog DIR   Folder of definitions; may be repeated. Default is
-                 NOMAD_SIDECAR_CATALOG, then the built-in catalog.`
+  -catalog DIR   Folder of definitions, or an address that get has fetched; may be
+                 repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in
+                 catalog.`
 }
 
 func (c *list) Run(args []string) int {
@@ -30,9 +31,8 @@ func (c *list) Run(args []string) int {
 	if len(rest) > 0 {
 		return c.p.usage(fmt.Errorf("list takes no arguments, but got %q", rest[0]))
 	}
-	catalog, diags := loadCatalog(c.p.catalogDirs(dirs))
 	r := c.p.reporter()
-	r.know(catalog.Files())
+	catalog, diags := c.p.loadCatalog(dirs, r)
 	if r.report(diags) {
 		return exitError
 	}
@@ -42,7 +42,7 @@ func (c *list) Run(args []string) int {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", d.Name, d.Version, d.Summary)
 	}
 	if err := w.Flush(); err != nil {
-		r.report(failure("Cannot write", err.Error()+"."))
+		r.report(failureOf("Cannot write", err))
 		return exitError
 	}
 	return exitDone

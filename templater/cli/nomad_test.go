@@ -18,7 +18,7 @@ import (
 // TestScriptsWithNomad runs the scripts that need a Nomad, with one of their own: a
 // server without clients, so that nothing is ever started.
 func TestScriptsWithNomad(t *testing.T) {
-	addr := startNomad(t)
+	program, addr := startNomad(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/nomad",
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
@@ -33,14 +33,22 @@ func TestScriptsWithNomad(t *testing.T) {
 			"get": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Check(ts.Exec("curl", "-sf", addr+args[0]))
 			},
+			// put PATH FILE: the same, after sending a file.
+			"put": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(ts.Exec("curl", "-sf", "-T", ts.MkAbs(args[1]), addr+args[0]))
+			},
+			// nomad ARG…: the nomad command.
+			"nomad": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(ts.Exec(program, args...))
+			},
 		},
 	})
 }
 
 // startNomad starts a server on ports of its own and ends it with the test.
-func startNomad(t *testing.T) (addr string) {
+func startNomad(t *testing.T) (program, addr string) {
 	t.Helper()
-	program := os.Getenv("NOMAD_BIN")
+	program = os.Getenv("NOMAD_BIN")
 	if program == "" {
 		var err error
 		if program, err = exec.LookPath("nomad"); err != nil {
@@ -78,7 +86,7 @@ func startNomad(t *testing.T) (addr string) {
 		text, _ := os.ReadFile(log.Name())
 		t.Fatalf("nomad ended or has no leader after a minute:\n%s", text)
 	}
-	return addr
+	return program, addr
 }
 
 func hasLeader(addr string) bool {

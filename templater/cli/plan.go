@@ -54,15 +54,15 @@ func (c *planCommand) Run(args []string) int {
 	}
 	nomad, err := cluster.Open()
 	if err != nil {
-		r.report(failure("Cannot reach Nomad", err.Error()+"."))
+		r.report(failureOf("Cannot reach Nomad", err))
 		return exitFailed
 	}
 	plan, err := nomad.Plan(ctx, job)
 	if err != nil {
-		r.report(failure("Cannot plan the job", err.Error()+"."))
+		r.report(failureOf("Cannot plan the job", err))
 		return exitFailed
 	}
-	if c.p.write(r, []byte(c.text(in, plan))) != exitDone {
+	if c.p.write(r, r.redact([]byte(c.text(in, plan)))) != exitDone {
 		return exitFailed
 	}
 	if cluster.Changes(plan) {

@@ -55,12 +55,12 @@ func (c *run) Run(args []string) int {
 	}
 	nomad, err := cluster.Open()
 	if err != nil {
-		r.report(failure("Cannot reach Nomad", err.Error()+"."))
+		r.report(failureOf("Cannot reach Nomad", err))
 		return exitError
 	}
 	eval, warnings, err := nomad.Register(ctx, job, check.index)
 	if err != nil {
-		r.report(failure("Cannot register the job", err.Error()+"."))
+		r.report(failureOf("Cannot register the job", err))
 		return exitError
 	}
 	if warnings != "" {
@@ -80,10 +80,10 @@ func (c *run) Run(args []string) int {
 		r.report(failure("Interrupted", "The job is registered and goes on; nomad job status "+job.ID+" shows how."))
 		return exitError
 	case errors.Is(err, cluster.ErrNotHealthy):
-		r.report(failure("Job not healthy", err.Error()+". See nomad job status "+job.ID+"."))
+		r.report(failure("Job not healthy", sentence(err)+" See nomad job status "+job.ID+"."))
 		return exitError
 	case err != nil:
-		r.report(failure("Cannot follow the job", err.Error()+"."))
+		r.report(failureOf("Cannot follow the job", err))
 		return exitError
 	}
 	return exitDone

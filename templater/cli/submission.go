@@ -20,11 +20,11 @@ import (
 func (in *injection) job(o *injectOptions, environ []string) (*cluster.Job, hcl.Diagnostics) {
 	job, err := cluster.ReadJob(in.after)
 	if err != nil {
-		return nil, failure("Cannot read the injected job", err.Error()+".")
+		return nil, failureOf("Cannot read the injected job", err)
 	}
 	job.Submission, err = in.submission(o, environ)
 	if err != nil {
-		return nil, failure("Cannot read variable file", err.Error()+".")
+		return nil, failureOf("Cannot read variable file", err)
 	}
 	return job, nil
 }

@@ -23,9 +23,9 @@ func (*test) Help() string {
 
   -run REGEXP    Only tests whose name matches.
   -update        Write golden files that differ anew.
-  -catalog DIR   Folder with other definitions that the jobs choose; may be
-                 repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in
-                 catalog.
+  -catalog DIR   Folder with other definitions that the jobs choose, or an address
+                 that get has fetched; may be repeated. Default is
+                 NOMAD_SIDECAR_CATALOG, then the built-in catalog.
 
   Exit codes: 0 all passed, 1 a test failed or cannot be read, 2 wrong usage.`
 }
@@ -48,8 +48,7 @@ func (c *test) Run(args []string) int {
 		paths = []string{"."}
 	}
 	r := c.p.reporter()
-	others, diags := loadCatalog(c.p.catalogDirs(dirs))
-	r.know(others.Files())
+	others, diags := c.p.loadCatalog(dirs, r)
 	if r.report(diags) {
 		return exitError
 	}
@@ -92,7 +91,7 @@ func loadTests(paths []string, r *reporter) ([]*sidecartest.Test, hcl.Diagnostic
 	for _, path := range paths {
 		files, err := sidecartest.Find(path)
 		if err != nil {
-			diags = append(diags, failure("Cannot find tests", err.Error()+".")...)
+			diags = append(diags, failureOf("Cannot find tests", err)...)
 			continue
 		}
 		for _, file := range files {

@@ -64,6 +64,9 @@ func ReadJob(raw []byte) (*Job, error) {
 			*into = *from
 		}
 	}
+	if job.ID == "" {
+		return nil, errNoID
+	}
 	job.Scheduled = inner.Periodic != nil || inner.ParameterizedJob != nil || (inner.Multiregion != nil && len(inner.Multiregion.Regions) > 0)
 	return job, nil
 }

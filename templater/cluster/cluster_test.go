@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -66,6 +67,27 @@ func TestUnknownFieldsReachNomad(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, 3, plan.JobModifyIndex)
 	must.StrContains(t, f.bodies["/v1/job/a%2Fb/plan"], `"Diff":true`)
+}
+
+// Nomad routes by the decoded path, so what an ID holds must stay one segment.
+func TestTrap1AnyIDReachesItsOwnJob(t *testing.T) {
+	for id, path := range map[string]string{
+		"team/web": "/v1/job/team%2Fweb/plan", "plan": "/v1/job/plan/plan", "x/periodic-1": "/v1/job/x%2Fperiodic-1/plan",
+		"a%2Fb": "/v1/job/a%252Fb/plan", "a b?c#d": "/v1/job/a%20b%3Fc%23d/plan",
+	} {
+		c, f := open(t, map[string][]string{path: {`{"JobModifyIndex":3}`}})
+		text, err := json.Marshal(map[string]string{"ID": id})
+		must.NoError(t, err)
+		job, err := ReadJob(text)
+		must.NoError(t, err)
+		_, err = c.Plan(context.Background(), job)
+		must.NoError(t, err, must.Sprint(id))
+		must.MapContainsKey(t, f.bodies, path)
+	}
+	for _, none := range []string{`{}`, `{"ID":""}`, `{"Job":{"ID":null}}`} {
+		_, err := ReadJob([]byte(none))
+		must.ErrorIs(t, err, errNoID, must.Sprint(none))
+	}
 }
 
 func TestJobsThatAreOnlyScheduled(t *testing.T) {

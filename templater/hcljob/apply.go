@@ -1,7 +1,6 @@
 package hcljob
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,7 +16,7 @@ import (
 // result is what `nomad job run` takes. Every byte of the user's stays: Eject of
 // the result is the file again.
 func (f *File) Apply(edits []templater.Edit) ([]byte, hcl.Diagnostics) {
-	p := &patch{src: f.base, name: f.name, style: sidecar.Style{Runtime: true, Heredoc: !bytes.Contains(f.base, []byte("\r\n"))}}
+	p := newPatch(f.base, f.name)
 	p.dropSidecars(f.job.Body)
 	e := newEditor(f)
 	for _, edit := range edits {
@@ -32,8 +31,7 @@ func (f *File) Apply(edits []templater.Edit) ([]byte, hcl.Diagnostics) {
 		return nil, p.diags
 	}
 	out := p.bytes()
-	back, diags := Eject(out, f.name)
-	if diags.HasErrors() || !bytes.Equal(back, f.base) {
+	if !p.undone(out) {
 		return nil, hcl.Diagnostics{errorAt(f.view.Range, "Cannot edit the job",
 			"The injection could not be taken out of this file again, so it is not made. Lines of the file that look like #sidecar comments are a likely cause; remove them.")}
 	}
@@ -48,7 +46,7 @@ func (f *File) Plain() ([]byte, hcl.Diagnostics) { return f.Apply(nil) }
 type change struct {
 	blocks []*sidecar.Block // to append
 	env    map[string]string
-	config map[string]cty.Value
+	config map[string]*templater.SetConfig
 }
 
 // editor finds the block that each edit concerns.
@@ -72,7 +70,7 @@ func newEditor(f *File) *editor {
 func (e *editor) change(b *hclsyntax.Block) *change {
 	c := e.changes[b]
 	if c == nil {
-		c = &change{env: map[string]string{}, config: map[string]cty.Value{}}
+		c = &change{env: map[string]string{}, config: map[string]*templater.SetConfig{}}
 		e.changes[b] = c
 		e.order = append(e.order, b)
 	}
@@ -98,7 +96,7 @@ func (e *editor) add(edit templater.Edit) error {
 	case *templater.SetConfig:
 		t, err := e.task(edit.Group, edit.Task)
 		if err == nil {
-			e.change(t).config[edit.Name] = edit.Value
+			e.change(t).config[edit.Name] = edit
 		}
 		return err
 	case *templater.AddAppBlock:
@@ -207,7 +205,7 @@ func (p *patch) env(task *hclsyntax.Block, env map[string]string) bool {
 }
 
 // config sets attributes in the config block of a task; false if it has none.
-func (p *patch) config(task *hclsyntax.Block, config map[string]cty.Value) bool {
+func (p *patch) config(task *hclsyntax.Block, config map[string]*templater.SetConfig) bool {
 	for _, b := range task.Body.Blocks {
 		if b.Type != "config" {
 			continue
@@ -225,12 +223,12 @@ func (p *patch) config(task *hclsyntax.Block, config map[string]cty.Value) bool 
 		}
 		var rest sidecar.Body
 		for _, it := range added {
-			attr := it.(*sidecar.Attr)
-			was := b.Body.Attributes[attr.Name]
-			if was == nil {
-				rest = append(rest, attr)
+			attr, ok := it.(*sidecar.Attr)
+			if !ok || b.Body.Attributes[attr.Name] == nil {
+				rest = append(rest, it)
 				continue
 			}
+			was := b.Body.Attributes[attr.Name]
 			p.keep(was.SrcRange)
 			s := p.style
 			s.Indent = p.indent(was.SrcRange)
@@ -252,10 +250,20 @@ func envBody(env map[string]string) sidecar.Body {
 	return body
 }
 
-func configBody(config map[string]cty.Value) sidecar.Body {
+func configBody(config map[string]*templater.SetConfig) sidecar.Body {
 	var body sidecar.Body
 	for _, name := range sortedKeys(config) {
-		body = append(body, &sidecar.Attr{Name: name, Value: config[name]})
+		v := config[name].Value
+		if !config[name].Block {
+			body = append(body, &sidecar.Attr{Name: name, Value: v})
+			continue
+		}
+		block := &sidecar.Block{Type: name}
+		items := v.AsValueMap()
+		for _, key := range sortedKeys(items) {
+			block.Body = append(block.Body, &sidecar.Attr{Name: key, Value: items[key]})
+		}
+		body = append(body, block)
 	}
 	return body
 }

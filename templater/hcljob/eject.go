@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 const (
@@ -12,6 +13,8 @@ const (
 	endMark   = "#sidecar<"
 	// begin is what a begin mark is recognised by.
 	begin = "#sidecar>"
+	// anyMark is what all of them begin with.
+	anyMark = "#sidecar"
 	// kept precedes each line of the user's that was taken out of effect.
 	kept = "#sidecar|"
 )
@@ -20,8 +23,11 @@ const (
 // every job file j, Eject of the injected j is j. A file without marks comes out
 // as it is. Marks that do not pair up are errors.
 func Eject(src []byte, filename string) ([]byte, hcl.Diagnostics) {
-	if !bytes.Contains(src, []byte("#sidecar")) {
+	if !bytes.Contains(src, []byte(anyMark)) {
 		return src, nil
+	}
+	if bad := bounds.Size(src, filename, bounds.HCLBytes); bad != nil {
+		return nil, hcl.Diagnostics{bad}
 	}
 	tokens, diags := hclsyntax.LexConfig(src, filename, hcl.InitialPos)
 	if diags.HasErrors() {

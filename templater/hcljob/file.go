@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 // File is a job file. It is not changed by use.
@@ -28,6 +29,9 @@ type File struct {
 // Parse reads a job file in HCL. Name is used in diagnostics.
 // The File is nil if there are errors.
 func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
+	if bad := bounds.HCL(src, name, bounds.HCLBytes); bad != nil {
+		return nil, hcl.Diagnostics{bad}
+	}
 	f := &File{name: name, source: src, inputs: in}
 	whole, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	f.file = whole

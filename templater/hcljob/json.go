@@ -2,6 +2,7 @@ package hcljob
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
@@ -25,11 +26,19 @@ func (f *File) SourceJSON() ([]byte, hcl.Diagnostics) { return f.toJSON(f.source
 
 func (f *File) toJSON(text []byte) ([]byte, hcl.Diagnostics) {
 	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
-		Path: f.name, BaseDir: f.inputs.BaseDir, Body: text, AllowFS: true,
+		Path: f.name, BaseDir: f.inputs.BaseDir, Body: text, AllowFS: f.inputs.AllowFS,
 		ArgVars: f.inputs.Vars, VarFiles: f.inputs.VarFiles, Envs: f.inputs.Env, Strict: true,
 	})
 	if err != nil {
-		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nomad cannot parse the job", Detail: err.Error()}}
+		d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Nomad cannot parse the job", Detail: err.Error()}
+		var diags hcl.Diagnostics
+		if errors.As(err, &diags) && len(diags) > 0 {
+			d.Subject = diags[0].Subject
+		}
+		if !f.inputs.AllowFS {
+			hintFS(hcl.Diagnostics{d})
+		}
+		return nil, hcl.Diagnostics{d}
 	}
 	out, err := json.MarshalIndent(struct{ Job *api.Job }{job}, "", "    ")
 	if err != nil {

@@ -17,8 +17,15 @@ type patch struct {
 	src   []byte
 	name  string
 	style sidecar.Style
+	crlf  bool // how the lines of src end
 	parts []part
 	diags hcl.Diagnostics
+}
+
+func newPatch(src []byte, name string) *patch {
+	crlf := bytes.Contains(src, []byte("\r\n"))
+	// The end of a line in a heredoc is that of the file.
+	return &patch{src: src, name: name, crlf: crlf, style: sidecar.Style{Runtime: true, Heredoc: !crlf}}
 }
 
 // part is text to insert before the byte at.
@@ -42,7 +49,11 @@ func (p *patch) bytes() []byte {
 	slices.SortStableFunc(p.parts, func(x, y part) int {
 		return cmp.Or(x.at-y.at, int(x.rank-y.rank))
 	})
-	var out []byte
+	length := len(p.src)
+	for _, part := range p.parts {
+		length += len(part.text)
+	}
+	out := make([]byte, 0, length)
 	last := 0
 	for _, part := range p.parts {
 		out = append(out, p.src[last:part.at]...)
@@ -50,6 +61,33 @@ func (p *patch) bytes() []byte {
 		last = part.at
 	}
 	return append(out, p.src[last:]...)
+}
+
+// undone says whether Eject of out, the patched text, gives the text back.
+//
+// A text that holds no marks of its own need not be scanned again: parts are whole
+// lines between whole lines of it, outside of any token, as insert and keep see to
+// it. So Eject finds the marks that it was given, as long as it takes all of each
+// part for what stands between two of them.
+func (p *patch) undone(out []byte) bool {
+	if bytes.Contains(p.src, []byte(anyMark)) {
+		back, diags := Eject(out, p.name)
+		return !diags.HasErrors() && bytes.Equal(back, p.src)
+	}
+	seen := map[string]bool{} // groups get the same parts
+	for _, part := range p.parts {
+		if part.at > 0 && p.src[part.at-1] != '\n' {
+			return false
+		}
+		if part.rank == asKept || seen[part.text] {
+			continue
+		}
+		seen[part.text] = true
+		if rest, diags := Eject([]byte(part.text), p.name); diags.HasErrors() || len(rest) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // insert adds lines, between marks, before the line that begins at. The lines end
@@ -61,7 +99,7 @@ func (p *patch) insert(at int, r rank, indent, lines string) {
 // made gives generated text the line ends of the file. Text that comes from the
 // file must not go through it.
 func (p *patch) made(text string) string {
-	if bytes.Contains(p.src, []byte("\r\n")) {
+	if p.crlf {
 		return strings.ReplaceAll(text, "\n", "\r\n")
 	}
 	return text

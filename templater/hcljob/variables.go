@@ -2,13 +2,13 @@ package hcljob
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/nomad/jobspec2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
@@ -18,7 +18,10 @@ type Inputs struct {
 	Vars     []string // "name=value", from -var
 	VarFiles []string // paths, from -var-file
 	Env      []string // the environment: NOMAD_VAR_name=value
-	BaseDir  string   // what functions such as file() are relative to
+	// AllowFS lets functions such as file() read what this process can, relative to
+	// BaseDir. Without it they fail, as they do in Nomad's own API.
+	AllowFS bool
+	BaseDir string
 }
 
 // variable is a declared variable. A variable without a value is unknown: the
@@ -32,13 +35,14 @@ type variable struct {
 type scope struct {
 	ctx   *hcl.EvalContext
 	files map[string]*hcl.File
+	noFS  bool
 }
 
 // newScope evaluates variables and locals. Values win as they do in Nomad: -var
 // over -var-file over NOMAD_VAR_ over the default
 // (jobspec2.collectInputVariableValues).
 func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
-	s := &scope{files: map[string]*hcl.File{}}
+	s := &scope{files: map[string]*hcl.File{}, noFS: !in.AllowFS}
 	body := file.Body.(*hclsyntax.Body)
 	vars, diags := declared(body)
 	for _, e := range in.Env {
@@ -66,7 +70,7 @@ func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
 	}
 	src := file.Bytes
 	s.ctx = &hcl.EvalContext{
-		Functions: jobspec2.Functions(in.BaseDir, true),
+		Functions: jobspec2.Functions(in.BaseDir, in.AllowFS),
 		Variables: map[string]cty.Value{"var": cty.ObjectVal(values), "local": cty.EmptyObjectVal},
 		// Every other root stays for Nomad's runtime, as jobspec2 has it.
 		UndefinedVariable: func(t hcl.Traversal) (cty.Value, hcl.Diagnostics) {
@@ -74,8 +78,7 @@ func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
 			return cty.StringVal("${" + string(src[r.Start.Byte:r.End.Byte]) + "}"), nil
 		},
 	}
-	s.evaluateLocals(body)
-	return s, diags
+	return s, append(diags, s.evaluateLocals(body)...)
 }
 
 func declared(body *hclsyntax.Body) (map[string]*variable, hcl.Diagnostics) {
@@ -133,6 +136,9 @@ func declaration(b *hclsyntax.Block) (*variable, hcl.Diagnostics) {
 func (v *variable) set(name, text, from string) hcl.Diagnostics {
 	value := cty.StringVal(text)
 	if v.typ != cty.NilType && v.typ != cty.String && v.typ != cty.Number {
+		if bad := bounds.Expression([]byte(text), "<value of "+from+">"); bad != nil {
+			return hcl.Diagnostics{bad}
+		}
 		expr, diags := hclsyntax.ParseExpression([]byte(text), "<value of "+from+">", hcl.InitialPos)
 		if diags.HasErrors() {
 			return diags
@@ -158,9 +164,12 @@ func (v *variable) assign(name string, value cty.Value, from string, at *hcl.Ran
 }
 
 func (s *scope) readVarFile(path string, vars map[string]*variable) hcl.Diagnostics {
-	src, err := os.ReadFile(path)
+	src, err := bounds.ReadFile(path, bounds.DefinitionBytes)
 	if err != nil {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot read variable file", Detail: fmt.Sprintf("%s. Check -var-file.", err)}}
+	}
+	if bad := bounds.HCL(src, path, bounds.DefinitionBytes); bad != nil {
+		return hcl.Diagnostics{bad}
 	}
 	file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
 	if diags.HasErrors() {
@@ -183,64 +192,4 @@ func (s *scope) readVarFile(path string, vars map[string]*variable) hcl.Diagnost
 		}
 	}
 	return diags
-}
-
-// evaluateLocals evaluates locals until no more of them can be. What is left
-// depends on a variable without a value, or is an error that Nomad reports.
-func (s *scope) evaluateLocals(body *hclsyntax.Body) {
-	left := map[string]*hclsyntax.Attribute{}
-	known := map[string]cty.Value{}
-	for _, b := range body.Blocks {
-		if b.Type == "locals" {
-			for name, a := range b.Body.Attributes {
-				left[name] = a
-			}
-		}
-	}
-	for progress := true; progress; {
-		progress = false
-		s.ctx.Variables["local"] = cty.ObjectVal(known)
-		for name, a := range left {
-			v, diags := a.Expr.Value(s.ctx)
-			if !diags.HasErrors() {
-				known[name] = v
-				delete(left, name)
-				progress = true
-			}
-		}
-	}
-	for name := range left {
-		known[name] = cty.DynamicVal
-	}
-	s.ctx.Variables["local"] = cty.ObjectVal(known)
-}
-
-// explain says of a reference to a variable or local that there is none, where HCL
-// speaks of an object without an attribute.
-func (s *scope) explain(expr hcl.Expression, diags hcl.Diagnostics) hcl.Diagnostics {
-	if !diags.HasErrors() {
-		return diags
-	}
-	for _, t := range expr.Variables() {
-		kinds := map[string]string{"var": "variable", "local": "local value"}
-		kind, ours := kinds[t.RootName()]
-		if !ours || len(t) < 2 {
-			continue
-		}
-		step, ok := t[1].(hcl.TraverseAttr)
-		if !ok || s.ctx.Variables[t.RootName()].Type().HasAttribute(step.Name) {
-			continue
-		}
-		return hcl.Diagnostics{errorAt(t.SourceRange(), "Undefined "+kind, fmt.Sprintf("The job has no %s %q. Define it, or correct the name.", kind, step.Name))}
-	}
-	return diags
-}
-
-// value evaluates an expression; unknown if that fails.
-func (s *scope) value(expr hcl.Expression) cty.Value {
-	v, diags := expr.Value(s.ctx)
-	if diags.HasErrors() {
-		return cty.DynamicVal
-	}
-	return v
 }

@@ -18,14 +18,15 @@ func (f *File) readJob() (*templater.Job, hcl.Diagnostics) {
 	r := &reader{scope: f.scope}
 	body := f.job.Body
 	j := &templater.Job{
-		ID: f.job.Labels[0], Namespace: "default", Type: "service", Region: "global",
+		ID: f.job.Labels[0], Namespace: "default", Type: "service", Region: "global", NodePool: "default",
 		Meta: r.texts(body, "meta"), Range: f.job.DefRange(),
 	}
-	for name, into := range map[string]*string{"id": &j.ID, "namespace": &j.Namespace, "type": &j.Type, "region": &j.Region} {
+	for name, into := range map[string]*string{"id": &j.ID, "namespace": &j.Namespace, "type": &j.Type, "region": &j.Region, "node_pool": &j.NodePool} {
 		r.text(body, name, into)
 	}
 	j.Name = f.job.Labels[0]
 	r.text(body, "name", &j.Name)
+	j.Datacenters = r.datacenters(body)
 	for _, b := range body.Blocks {
 		switch b.Type {
 		case "sidecar":
@@ -50,6 +51,25 @@ func (f *File) readJob() (*templater.Job, hcl.Diagnostics) {
 	return j, r.diags
 }
 
+// datacenters are all where none are set, or none are known yet.
+func (r *reader) datacenters(body *hclsyntax.Body) []string {
+	a := body.Attributes["datacenters"]
+	if a == nil {
+		return []string{"*"}
+	}
+	list, err := convert.Convert(r.scope.value(a.Expr), cty.List(cty.String))
+	if err != nil || !list.IsWhollyKnown() || list.IsNull() || list.LengthInt() == 0 {
+		return []string{"*"}
+	}
+	var out []string
+	for _, v := range list.AsValueSlice() {
+		if !v.IsNull() {
+			out = append(out, v.AsString())
+		}
+	}
+	return out
+}
+
 func obstacle(what string, b *hclsyntax.Block) templater.Obstacle {
 	return templater.Obstacle{What: what, WayOut: outJSON, Range: b.DefRange()}
 }
@@ -72,6 +92,7 @@ func (r *reader) group(b *hclsyntax.Block) *templater.Group {
 	g := &templater.Group{
 		Name: b.Labels[0], Count: cty.NumberIntVal(1), Meta: r.texts(b.Body, "meta"),
 		Volumes: map[string]hcl.Range{}, Range: b.DefRange(),
+		Disk: templater.Disk{SizeMB: templater.DefaultDiskMB, Range: b.DefRange()},
 	}
 	if a := b.Body.Attributes["count"]; a != nil {
 		g.Count = cty.UnknownVal(cty.Number)
@@ -94,6 +115,10 @@ func (r *reader) group(b *hclsyntax.Block) *templater.Group {
 		case "task":
 			if r.labelled(c) {
 				g.Tasks = append(g.Tasks, r.task(g, c))
+			}
+		case "ephemeral_disk":
+			if c.Body.Attributes["size"] != nil {
+				g.Disk = templater.Disk{SizeMB: r.number(c.Body, "size"), Range: c.DefRange()}
 			}
 		case "vault", "secret":
 			g.Inherited = append(g.Inherited, r.block(c))
@@ -178,10 +203,19 @@ func (r *reader) task(g *templater.Group, b *hclsyntax.Block) *templater.Task {
 				t.Config[name] = templater.Setting{Value: r.scope.value(a.Expr), Range: a.SrcRange}
 			}
 			for _, n := range c.Body.Blocks {
-				t.Config[n.Type] = templater.Setting{Value: cty.DynamicVal, Range: n.DefRange()}
+				t.Config[madeBy(n)] = templater.Setting{Value: cty.DynamicVal, Range: n.DefRange()}
+			}
+		case "logs", "dynamic":
+			if madeBy(c) == "logs" {
+				t.Logs = r.logs(c)
 			}
 		case "service":
 			g.Services = append(g.Services, r.service(c))
+		case "template", "volume_mount":
+			at := templater.Place{Block: c.Type, Range: c.DefRange()}
+			if r.text(c.Body, "destination", &at.Destination); at.Destination != "" {
+				t.Places = append(t.Places, at)
+			}
 		case "resources":
 			for _, n := range c.Body.Blocks {
 				if n.Type == "network" {
@@ -191,6 +225,33 @@ func (r *reader) task(g *templater.Group, b *hclsyntax.Block) *templater.Task {
 		}
 	}
 	return t
+}
+
+// madeBy is the type of a block, or of what a dynamic block makes.
+func madeBy(b *hclsyntax.Block) string {
+	if b.Type == "dynamic" && len(b.Labels) == 1 {
+		return b.Labels[0]
+	}
+	return b.Type
+}
+
+func (r *reader) logs(b *hclsyntax.Block) *templater.Logs {
+	l := &templater.Logs{
+		Files: r.number(b.Body, "max_files"), SizeMB: r.number(b.Body, "max_file_size"),
+		Unknown: b.Type == "dynamic", Range: b.DefRange(),
+	}
+	for _, name := range []string{"max_files", "max_file_size", "disabled"} {
+		a := b.Body.Attributes[name]
+		if a == nil {
+			continue
+		}
+		v := r.scope.value(a.Expr)
+		l.Unknown = l.Unknown || !v.IsKnown()
+		if off, err := convert.Convert(v, cty.Bool); name == "disabled" && err == nil && off.IsKnown() && !off.IsNull() {
+			l.Disabled = off.True()
+		}
+	}
+	return l
 }
 
 // noSidecars refuses sidecar blocks where they have no meaning.

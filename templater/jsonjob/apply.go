@@ -1,10 +1,10 @@
 package jsonjob
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/nomad/api"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 )
 
@@ -20,45 +20,58 @@ const (
 // Apply carries out edits and returns the job.
 func (f *File) Apply(edits []templater.Edit) ([]byte, hcl.Diagnostics) {
 	if len(edits) == 0 {
-		return f.bytes(), nil
+		return f.bytes(f.root), nil
 	}
-	c := *f
-	c.made = fragments{}
-	c.root, c.lead, c.rest, _ = parseJSON(f.bytes()) // was valid before
-	c.job = c.root
-	if f.depth == 1 {
-		c.job = c.root.get("Job")
-	}
-	for _, e := range edits {
-		if err := c.edit(e); err != nil {
+	e := newEditor(f)
+	for _, edit := range edits {
+		if err := e.edit(edit); err != nil {
 			return nil, hcl.Diagnostics{errorAt(f.view.Range, "Cannot edit the job", err.Error())}
 		}
 	}
-	return c.bytes(), nil
+	return f.bytes(e.root), nil
 }
 
-func (f *File) edit(e templater.Edit) error {
-	switch e := e.(type) {
-	case *templater.AddTask:
-		raw, err := f.made.taskJSON(e)
-		return f.addToGroup(e.Group, "Tasks", raw, err)
-	case *templater.AddService:
-		raw, err := f.made.serviceJSON(e.Service)
-		return f.addToGroup(e.Group, "Services", raw, err)
-	case *templater.AddVolume:
-		return f.addVolume(e)
-	case *templater.AddPort:
-		return f.addPort(e)
-	case *templater.SetEnv:
-		raw, err := json.Marshal(e.Value)
-		return f.setInTask(e.Group, e.Task, "Env", e.Name, raw, err)
-	case *templater.SetConfig:
-		raw, err := f.made.settingJSON(e)
-		return f.setInTask(e.Group, e.Task, "Config", e.Name, raw, err)
-	case *templater.AddAppBlock:
-		return f.addAppBlock(e)
+// editor edits a copy of a job.
+type editor struct {
+	*File
+	root   *node
+	groups map[string]*node
+	made   fragments
+}
+
+func newEditor(f *File) *editor {
+	e := &editor{File: f, root: f.root.clone(), groups: map[string]*node{}, made: fragments{}}
+	job := e.root
+	if f.depth == 1 {
+		job = e.root.get("Job")
 	}
-	return fmt.Errorf("unknown edit %T", e)
+	for _, g := range job.get("TaskGroups").elements() {
+		e.groups[g.get("Name").str()] = g
+	}
+	return e
+}
+
+func (e *editor) edit(edit templater.Edit) error {
+	switch edit := edit.(type) {
+	case *templater.AddTask:
+		n, err := e.made.task(edit, e.layout(inTasks).deeper())
+		return e.addToGroup(edit.Group, "Tasks", n, err)
+	case *templater.AddService:
+		n, err := e.made.service(edit.Service, e.layout(inTasks).deeper())
+		return e.addToGroup(edit.Group, "Services", n, err)
+	case *templater.AddVolume:
+		return e.addVolume(edit)
+	case *templater.AddPort:
+		return e.addPort(edit)
+	case *templater.SetEnv:
+		n, err := made(edit.Value, e.layout(inTaskField).deeper())
+		return e.setInTask(edit.Group, edit.Task, "Env", edit.Name, n, err)
+	case *templater.SetConfig:
+		return e.setConfig(edit)
+	case *templater.AddAppBlock:
+		return e.addAppBlock(edit)
+	}
+	return fmt.Errorf("unknown edit %T", edit)
 }
 
 // named finds the element of a list whose Name is name.
@@ -71,15 +84,15 @@ func named(list *node, name string) *node {
 	return nil
 }
 
-func (f *File) groupNode(name string) (*node, error) {
-	if g := named(f.job.get("TaskGroups"), name); g != nil {
+func (e *editor) group(name string) (*node, error) {
+	if g := e.groups[name]; g != nil {
 		return g, nil
 	}
 	return nil, fmt.Errorf("the job has no group %q", name)
 }
 
-func (f *File) taskNode(group, task string) (*node, error) {
-	g, err := f.groupNode(group)
+func (e *editor) task(group, task string) (*node, error) {
+	g, err := e.group(group)
 	if err != nil {
 		return nil, err
 	}
@@ -89,89 +102,108 @@ func (f *File) taskNode(group, task string) (*node, error) {
 	return nil, fmt.Errorf("the job has no task %q in group %q", task, group)
 }
 
-func (f *File) addToGroup(group, field string, raw []byte, err error) error {
+func (e *editor) addToGroup(group, field string, n *node, err error) error {
 	if err != nil {
 		return err
 	}
-	g, err := f.groupNode(group)
+	g, err := e.group(group)
 	if err != nil {
 		return err
 	}
-	l := f.layout(inTasks)
-	list, err := g.container(field, '[', f.layout(inGroup))
+	list, err := g.container(field, '[', e.layout(inGroup))
 	if err == nil {
-		list.append(&item{value: parseValue(raw, l.deeper())}, l)
+		list.append(&item{value: n}, e.layout(inTasks))
 	}
 	return err
 }
 
-func (f *File) addVolume(e *templater.AddVolume) error {
-	raw, err := f.made.volumeJSON(e.Volume)
+func (e *editor) addVolume(edit *templater.AddVolume) error {
+	l := e.layout(inTasks)
+	n, err := e.made.volume(edit.Volume, l.deeper())
 	if err != nil {
 		return err
 	}
-	g, err := f.groupNode(e.Group)
+	g, err := e.group(edit.Group)
 	if err != nil {
 		return err
 	}
-	l := f.layout(inTasks)
-	volumes, err := g.container("Volumes", '{', f.layout(inGroup))
+	volumes, err := g.container("Volumes", '{', e.layout(inGroup))
 	if err == nil {
-		volumes.put(e.Volume.Label(), parseValue(raw, l.deeper()), l)
+		volumes.put(edit.Volume.Label(), n, l)
 	}
 	return err
 }
 
-func (f *File) addPort(e *templater.AddPort) error {
-	raw, err := portJSON(e)
+func (e *editor) addPort(edit *templater.AddPort) error {
+	l := e.layout(inTaskField)
+	n, err := made(api.Port{Label: edit.Label, To: edit.To}, l.deeper())
 	if err != nil {
 		return err
 	}
-	g, err := f.groupNode(e.Group)
+	g, err := e.group(edit.Group)
 	if err != nil {
 		return err
 	}
 	networks := g.get("Networks").elements()
 	if len(networks) == 0 {
-		return fmt.Errorf("group %q has no network", e.Group)
+		return fmt.Errorf("group %q has no network", edit.Group)
 	}
-	l := f.layout(inTaskField)
-	list, err := networks[0].container("DynamicPorts", '[', f.layout(inTask))
+	list, err := networks[0].container("DynamicPorts", '[', e.layout(inTask))
 	if err == nil {
-		list.append(&item{value: parseValue(raw, l.deeper())}, l)
+		list.append(&item{value: n}, l)
 	}
 	return err
 }
 
-func (f *File) setInTask(group, task, field, name string, raw []byte, err error) error {
+func (e *editor) setInTask(group, task, field, name string, n *node, err error) error {
 	if err != nil {
 		return err
 	}
-	t, err := f.taskNode(group, task)
+	t, err := e.task(group, task)
 	if err != nil {
 		return err
 	}
-	l := f.layout(inTaskField)
-	values, err := t.container(field, '{', f.layout(inTask))
+	values, err := t.container(field, '{', e.layout(inTask))
 	if err == nil {
-		values.put(name, parseValue(raw, l.deeper()), l)
+		values.put(name, n, e.layout(inTaskField))
 	}
 	return err
 }
 
-func (f *File) addAppBlock(e *templater.AddAppBlock) error {
-	field, raw, err := f.made.appBlockJSON(e.Block)
+// setConfig leaves the items of a list that stay as they are spelt.
+func (e *editor) setConfig(edit *templater.SetConfig) error {
+	l := e.layout(inTaskField).deeper()
+	n, err := e.made.setting(edit, l)
+	if err != nil || edit.Items == nil {
+		return e.setInTask(edit.Group, edit.Task, "Config", edit.Name, n, err)
+	}
+	t, err := e.task(edit.Group, edit.Task)
 	if err != nil {
 		return err
 	}
-	t, err := f.taskNode(e.Group, e.Task)
+	list := t.get("Config").key(edit.Name)
+	if list == nil || list.kind != '[' {
+		return fmt.Errorf("config %s of task %q is no list", edit.Name, edit.Task)
+	}
+	for _, it := range n.items[len(n.items)-len(edit.Items):] {
+		list.append(&item{value: it.value}, l)
+	}
+	return nil
+}
+
+func (e *editor) addAppBlock(edit *templater.AddAppBlock) error {
+	l := e.layout(inTaskField)
+	n, err := e.made.appBlock(edit.Block, l.deeper())
 	if err != nil {
 		return err
 	}
-	l := f.layout(inTaskField)
-	list, err := t.container(field, '[', f.layout(inTask))
+	t, err := e.task(edit.Group, edit.Task)
+	if err != nil {
+		return err
+	}
+	list, err := t.container(templater.FieldOf(edit.Block.Type), '[', e.layout(inTask))
 	if err == nil {
-		list.append(&item{value: parseValue(raw, l.deeper())}, l)
+		list.append(&item{value: n}, l)
 	}
 	return err
 }

@@ -1,14 +1,17 @@
 package jsonjob
 
 import (
+	"encoding/json"
+	"reflect"
 	"slices"
 
+	"github.com/hashicorp/nomad/helper/args"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 )
 
 // eject takes out what was injected, as far as the marks say and the catalog
 // confirms: the tasks themselves and all that their marks list.
-func (f *File) eject(catalog templater.Catalog) {
+func (f *File) eject(catalog templater.Catalog, keep []templater.Marked) {
 	for _, g := range f.job.get("TaskGroups").elements() {
 		tasks := g.get("Tasks")
 		list := tasks.elements()
@@ -28,11 +31,16 @@ func (f *File) eject(catalog templater.Catalog) {
 			if mark == nil {
 				continue
 			}
-			f.marks = append(f.marks, templater.Marked{Group: g.get("Name").str(), Task: name, Mark: mark})
+			marked := templater.Marked{Group: g.get("Name").str(), Task: name, Mark: mark}
+			if slices.ContainsFunc(keep, marked.Same) {
+				f.kept[t] = true
+				continue
+			}
+			f.marks = append(f.marks, marked)
 			if mark.Doubt(catalog, name) != "" {
 				continue
 			}
-			tasks.remove(i)
+			tasks.remove(i, f.layout(inTasks))
 			if mark.Added != nil {
 				f.revert(g, mark.Added)
 			}
@@ -40,72 +48,113 @@ func (f *File) eject(catalog templater.Catalog) {
 	}
 }
 
-// revert undoes what an injection changed outside its own tasks.
+// revert undoes what an injection changed outside its own tasks. What somebody added
+// there since then stays.
 func (f *File) revert(g *node, a *templater.Added) {
-	tasks := g.get("Tasks")
+	tasks, group, field := g.get("Tasks"), f.layout(inTasks), f.layout(inTaskField)
 	if tasks != nil && len(tasks.items) == 0 {
 		g.respell("Tasks", a.Bare[""]["Tasks"])
 	}
 	for _, net := range g.get("Networks").elements() {
 		for _, label := range a.Ports {
-			net.drop("DynamicPorts", a.Bare[""], func(it *item) bool { return it.value.get("Label").str() == label })
+			net.drop("DynamicPorts", a.Bare[""], field, func(n *node) bool { return n.get("Label").str() == label })
 		}
 	}
 	for _, name := range a.Services {
-		g.drop("Services", a.Bare[""], func(it *item) bool { return it.value.get("Name").str() == name })
+		g.drop("Services", a.Bare[""], group, f.serviceOf(g, name, a.Ports))
 	}
 	for _, name := range a.Volumes {
-		g.drop("Volumes", a.Bare[""], func(it *item) bool { return it.name == name })
+		g.dropKey("Volumes", a.Bare[""], group, name)
 	}
 	for task, names := range a.Env {
 		for _, name := range names {
-			named(tasks, task).drop("Env", a.Bare[task], func(it *item) bool { return it.name == name })
+			named(tasks, task).dropKey("Env", a.Bare[task], field, name)
 		}
 	}
 	for task, settings := range a.Config {
-		f.restore(named(tasks, task), settings, a.Bare[task])
-	}
-	for task, types := range a.Blocks {
-		for _, typ := range types {
-			named(tasks, task).drop(templater.FieldOf(typ), a.Bare[task], func(*item) bool { return true })
+		for name, items := range settings {
+			f.restore(named(tasks, task), name, items, a.Bare[task])
 		}
 	}
-}
-
-// restore gives settings of a driver config the values they had.
-func (f *File) restore(task *node, settings map[string]*string, bare templater.Bare) {
-	for name, before := range settings {
-		if before == nil {
-			task.drop("Config", bare, func(it *item) bool { return it.name == name })
-			continue
-		}
-		if _, _, rest, err := parseJSON([]byte(*before)); err != nil || len(rest) > 0 {
-			continue // not written by us
-		}
-		if c := task.get("Config"); c != nil {
-			l := f.layout(inTaskField)
-			c.put(name, parseValue([]byte(*before), l.deeper()), l)
+	for task, blocks := range a.Blocks {
+		for _, b := range blocks {
+			named(tasks, task).drop(templater.FieldOf(b.Type), a.Bare[task], field, func(n *node) bool {
+				return destination(n) == b.Destination
+			})
 		}
 	}
 }
 
-// drop removes the last item that matches from a container. When nothing is left
-// in it, it is spelt as it was before.
-func (n *node) drop(field string, bare templater.Bare, match func(*item) bool) {
+// serviceOf recognises a service of the group by its name, which Nomad completes
+// when it registers the job (structs.Service.Canonicalize). Of several with that name
+// it is the one on a port that came with it.
+func (f *File) serviceOf(g *node, name string, ports []string) func(*node) bool {
+	job, group := f.job.get("Name").str(), g.get("Name").str()
+	if job == "" {
+		job = f.job.get("ID").str() // structs.Job.Canonicalize
+	}
+	if name == "" {
+		name = "${JOB}-${TASKGROUP}"
+	}
+	registered := args.ReplaceEnv(name, map[string]string{
+		"JOB": job, "TASKGROUP": group, "TASK": "group", "BASE": job + "-" + group + "-group",
+	})
+	isNamed := func(n *node) bool {
+		has := n.get("Name").str()
+		return has == name || has == registered || (has == "" && name == "${JOB}-${TASKGROUP}")
+	}
+	onOurs := func(n *node) bool { return isNamed(n) && slices.Contains(ports, n.get("PortLabel").str()) }
+	if slices.ContainsFunc(g.get("Services").elements(), onOurs) {
+		return onOurs
+	}
+	return isNamed
+}
+
+// destination is that of a template or volume_mount.
+func destination(n *node) string {
+	if d := n.get("DestPath"); d != nil {
+		return d.str()
+	}
+	return n.get("Destination").str()
+}
+
+// restore takes out of a driver config a setting that was injected, or of a list the
+// items that were.
+func (f *File) restore(task *node, name string, items json.RawMessage, bare templater.Bare) {
+	l := f.layout(inTaskField)
+	list := task.get("Config").key(name)
+	switch ours, isList := decoded(items).([]any); {
+	case len(items) == 0 || string(items) == "null":
+		task.dropKey("Config", bare, l, name)
+	case isList && list != nil && list.kind == '[': // else somebody has put something else there
+		for _, v := range slices.Backward(ours) {
+			list.removeLast(l.deeper(), func(n *node) bool { return reflect.DeepEqual(decoded(n.write(nil)), v) })
+		}
+		if len(list.items) == 0 && bare["Config."+name] == "" {
+			task.dropKey("Config", bare, l, name)
+		}
+	}
+}
+
+func decoded(raw []byte) any {
+	var v any
+	_ = json.Unmarshal(raw, &v) // nil for what is no JSON
+	return v
+}
+
+// drop removes the last element that matches from a list. When nothing is left in
+// it, it is spelt as it was before.
+func (n *node) drop(field string, bare templater.Bare, l layout, match func(*node) bool) {
 	c := n.get(field)
-	if c == nil {
-		return
+	if c.removeLast(l, match) && len(c.items) == 0 {
+		n.respell(field, bare[field])
 	}
-	for i := len(c.items) - 1; i >= 0; i-- {
-		if !match(c.items[i]) {
-			continue
-		}
-		c.remove(i)
-		if len(c.items) == 0 {
-			n.respell(field, bare[field])
-		}
-		return
-	}
+}
+
+// dropKey is drop for a key of a map.
+func (n *node) dropKey(field string, bare templater.Bare, l layout, key string) {
+	c := n.get(field)
+	n.drop(field, bare, l, func(v *node) bool { return v == c.key(key) })
 }
 
 // respell writes a container that is empty now as spelt says; see templater.Bare.
@@ -114,7 +163,7 @@ func (n *node) respell(field, spelt string) {
 	case templater.BareEmpty:
 	case templater.BareAbsent:
 		it := n.member(field)
-		n.remove(slices.Index(n.items, it))
+		n.remove(slices.Index(n.items, it), layout{})
 	default:
 		n.member(field).value = &node{text: []byte("null"), start: -1}
 	}

@@ -1,13 +1,13 @@
 package jsonjob
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"sort"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 // File is a job in JSON. Apply does not change it: it works on a copy.
@@ -22,15 +22,24 @@ type File struct {
 	depth  int // of the job object
 	step   string
 	marks  []templater.Marked
+	kept   map[*node]bool // injected tasks that stay
 	view   *templater.Job
-	made   fragments // while edits are carried out
 }
 
 // Parse reads a job. Name is used in diagnostics. Injected parts whose marks the
 // catalog confirms are taken out; tasks with other marks are left as they are, and
 // Plan refuses to touch their group. The File is nil if there are errors.
 func Parse(src []byte, name string, catalog templater.Catalog) (*File, hcl.Diagnostics) {
-	f := &File{name: name, source: src, lines: lineStarts(src)}
+	return ParseKeeping(src, name, catalog, nil)
+}
+
+// ParseKeeping is Parse that leaves those injected parts in place which keep names:
+// a mark's equal by group, task and sidecar.
+func ParseKeeping(src []byte, name string, catalog templater.Catalog, keep []templater.Marked) (*File, hcl.Diagnostics) {
+	if bad := bounds.Size(src, name, bounds.JSONBytes); bad != nil {
+		return nil, hcl.Diagnostics{bad}
+	}
+	f := &File{name: name, source: src, lines: lineStarts(src), kept: map[*node]bool{}}
 	var err error
 	f.root, f.lead, f.rest, err = parseJSON(src)
 	if err != nil {
@@ -48,7 +57,7 @@ func Parse(src []byte, name string, catalog templater.Catalog) (*File, hcl.Diagn
 	if f.job.kind != '{' || (f.job.member("ID") == nil && f.job.member("TaskGroups") == nil) {
 		return nil, hcl.Diagnostics{errorAt(f.at(f.job.start), "Not a job", `The JSON is neither a job nor {"Job": …}. Give what "nomad job run -output" or "nomad job inspect" print.`)}
 	}
-	f.eject(catalog)
+	f.eject(catalog, keep)
 	f.view = f.readJob()
 	return f, nil
 }
@@ -67,10 +76,10 @@ func (f *File) Files() map[string]*hcl.File {
 	return map[string]*hcl.File{f.name: {Bytes: f.source}}
 }
 
-// bytes is the job as it is now.
-func (f *File) bytes() []byte {
-	out := f.root.write(bytes.Clone(f.lead))
-	return append(out, f.rest...)
+// bytes is the text with root for its value.
+func (f *File) bytes(root *node) []byte {
+	out := append(make([]byte, 0, len(f.lead)+root.length()+len(f.rest)), f.lead...)
+	return append(root.write(out), f.rest...)
 }
 
 // layout is that of a container at a depth below the job.

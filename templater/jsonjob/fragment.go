@@ -14,68 +14,87 @@ import (
 // fragments makes JSON of the blocks of a definition by way of Nomad's own parser,
 // so that they are what the same blocks in a job file are. Only what is injected
 // goes through Nomad's types; the user's job never does. Many groups get the same
-// blocks, so what was parsed is kept, by its text.
-type fragments map[string]*api.TaskGroup
+// blocks, so what was made is kept, by its text; it is shared and must not be edited.
+type fragments map[string]*node
 
-func (fr fragments) taskJSON(e *templater.AddTask) ([]byte, error) {
-	g, err := fr.parse(hclOf(e.JobInherited), hclOf(e.GroupInherited)+hclOf([]*sidecar.Block{e.Task}))
+func (fr fragments) task(e *templater.AddTask, l layout) (*node, error) {
+	n, err := fr.make(hclOf(e.JobInherited), hclOf(e.GroupInherited)+hclOf([]*sidecar.Block{e.Task}), l,
+		func(g *api.TaskGroup) any { return g.Tasks[0] })
 	if err != nil {
 		return nil, fmt.Errorf("task %q: %w", e.Task.Label(), err)
 	}
-	return json.Marshal(g.Tasks[0])
+	return n, nil
 }
 
-func (fr fragments) serviceJSON(b *sidecar.Block) ([]byte, error) {
-	g, err := fr.parse("", hclOf([]*sidecar.Block{b}))
+func (fr fragments) service(b *sidecar.Block, l layout) (*node, error) {
+	n, err := fr.make("", hclOf([]*sidecar.Block{b}), l, func(g *api.TaskGroup) any { return g.Services[0] })
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}
-	return json.Marshal(g.Services[0])
+	return n, nil
 }
 
-func (fr fragments) volumeJSON(b *sidecar.Block) ([]byte, error) {
-	g, err := fr.parse("", hclOf([]*sidecar.Block{b}))
+func (fr fragments) volume(b *sidecar.Block, l layout) (*node, error) {
+	n, err := fr.make("", hclOf([]*sidecar.Block{b}), l, func(g *api.TaskGroup) any { return g.Volumes[b.Label()] })
 	if err != nil {
 		return nil, fmt.Errorf("volume %q: %w", b.Label(), err)
 	}
-	return json.Marshal(g.Volumes[b.Label()])
+	return n, nil
 }
 
-// appBlockJSON returns the field of a task that a block belongs to, and an element
-// for its list.
-func (fr fragments) appBlockJSON(b *sidecar.Block) (field string, raw []byte, err error) {
-	task := &sidecar.Block{Type: "task", Labels: []string{"t"}, Body: sidecar.Body{b}}
-	g, err := fr.parse("", hclOf([]*sidecar.Block{task}))
+// appBlock is an element for the list of a task that templater.FieldOf names.
+func (fr fragments) appBlock(b *sidecar.Block, l layout) (*node, error) {
+	n, err := fr.make("", inTaskBlock(b), l, func(g *api.TaskGroup) any {
+		if b.Type == "template" {
+			return g.Tasks[0].Templates[0]
+		}
+		return g.Tasks[0].VolumeMounts[0]
+	})
 	if err != nil {
-		return "", nil, fmt.Errorf("%s: %w", b.Type, err)
+		return nil, fmt.Errorf("%s: %w", b.Type, err)
 	}
-	var v any
-	switch t := g.Tasks[0]; {
-	case len(t.Templates) == 1:
-		field, v = "Templates", t.Templates[0]
-	case len(t.VolumeMounts) == 1:
-		field, v = "VolumeMounts", t.VolumeMounts[0]
-	default:
-		return "", nil, fmt.Errorf("block %q cannot be added to a task", b.Type)
-	}
-	raw, err = json.Marshal(v)
-	return field, raw, err
+	return n, nil
 }
 
-// settingJSON is an attribute of a driver config. Nomad's parser puts an object in
-// a list of its own (jobspec2/hclutil.BlocksAsAttrs).
-func (fr fragments) settingJSON(e *templater.SetConfig) ([]byte, error) {
+// setting is an attribute of a driver config. Nomad's parser puts an object in a
+// list of its own (jobspec2/hclutil.BlocksAsAttrs).
+func (fr fragments) setting(e *templater.SetConfig, l layout) (*node, error) {
 	config := &sidecar.Block{Type: "config", Body: sidecar.Body{&sidecar.Attr{Name: e.Name, Value: e.Value}}}
-	task := &sidecar.Block{Type: "task", Labels: []string{"t"}, Body: sidecar.Body{config}}
-	g, err := fr.parse("", hclOf([]*sidecar.Block{task}))
+	n, err := fr.make("", inTaskBlock(config), l, func(g *api.TaskGroup) any { return g.Tasks[0].Config[e.Name] })
 	if err != nil {
 		return nil, fmt.Errorf("config %s: %w", e.Name, err)
 	}
-	return json.Marshal(g.Tasks[0].Config[e.Name])
+	return n, nil
 }
 
-func portJSON(e *templater.AddPort) ([]byte, error) {
-	return json.Marshal(api.Port{Label: e.Label, To: e.To})
+// make parses a group of a job and lays out what is picked of it.
+func (fr fragments) make(inJob, inGroup string, l layout, pick func(*api.TaskGroup) any) (*node, error) {
+	text := "job \"j\" {\n" + inJob + "group \"g\" {\n" + inGroup + "}\n}\n"
+	if n := fr[text]; n != nil {
+		return n, nil
+	}
+	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "definition", Body: []byte(text), Strict: true})
+	if err != nil {
+		return nil, fmt.Errorf("parse as a Nomad block: %w", err)
+	}
+	n, err := made(pick(job.TaskGroups[0]), l)
+	if err == nil {
+		fr[text] = n
+	}
+	return n, err
+}
+
+// made is a value as JSON, laid out to stand at l.
+func made(v any, l layout) (*node, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return parseValue(raw, l), nil
+}
+
+func inTaskBlock(b *sidecar.Block) string {
+	return hclOf([]*sidecar.Block{{Type: "task", Labels: []string{"t"}, Body: sidecar.Body{b}}})
 }
 
 func hclOf(blocks []*sidecar.Block) string {
@@ -84,18 +103,4 @@ func hclOf(blocks []*sidecar.Block) string {
 		out.WriteString(b.HCL(sidecar.Style{}))
 	}
 	return out.String()
-}
-
-// parse parses a group of a job. The result is shared, so it must not be changed.
-func (fr fragments) parse(inJob, inGroup string) (*api.TaskGroup, error) {
-	text := "job \"j\" {\n" + inJob + "group \"g\" {\n" + inGroup + "}\n}\n"
-	if g := fr[text]; g != nil {
-		return g, nil
-	}
-	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "definition", Body: []byte(text), Strict: true})
-	if err != nil {
-		return nil, fmt.Errorf("parse as a Nomad block: %w", err)
-	}
-	fr[text] = job.TaskGroups[0]
-	return fr[text], nil
 }

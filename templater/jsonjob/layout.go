@@ -41,20 +41,39 @@ func (n *node) append(it *item, l layout) {
 	if len(n.items) > 0 {
 		it.lead = bytes.Clone(n.items[len(n.items)-1].lead)
 	} else if l.pretty() {
-		it.lead, n.tail = l.line(1), l.line(0)
+		it.lead = l.line(1)
+		if len(n.tail) == 0 {
+			n.tail = l.line(0)
+		}
 	}
 	n.items = append(n.items, it)
 }
 
-// remove takes an item out.
-func (n *node) remove(i int) {
+// remove takes an item out. What append did to an empty container is undone with
+// the last item.
+func (n *node) remove(i int, l layout) {
 	if i == len(n.items)-1 && i > 0 {
 		n.items[i-1].trail = nil
 	}
 	n.items = append(n.items[:i:i], n.items[i+1:]...)
-	if len(n.items) == 0 {
+	if len(n.items) == 0 && l.pretty() && bytes.Equal(n.tail, l.line(0)) {
 		n.tail = nil
 	}
+}
+
+// removeLast takes out the last item whose value matches, and says whether there is
+// one.
+func (n *node) removeLast(l layout, match func(*node) bool) bool {
+	if n == nil {
+		return false
+	}
+	for i := len(n.items) - 1; i >= 0; i-- {
+		if match(n.items[i].value) {
+			n.remove(i, l)
+			return true
+		}
+	}
+	return false
 }
 
 // container returns the array or object in a field, making it where it is absent

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 // node is a JSON value that can be written back byte for byte. Of a value that
@@ -33,6 +36,9 @@ type item struct {
 // parseJSON reads one JSON value. Nomad ignores what follows it, and so does this,
 // but keeps it: rest is everything after the value.
 func parseJSON(src []byte) (root *node, lead, rest []byte, err error) {
+	if at := bounds.JSON(src); at >= 0 {
+		return nil, nil, nil, &syntaxError{at, fmt.Sprintf("it nests more than %d levels deep", bounds.Levels)}
+	}
 	dec := json.NewDecoder(bytes.NewReader(src))
 	var raw json.RawMessage
 	if err := dec.Decode(&raw); err != nil {
@@ -108,8 +114,7 @@ func (s *scanner) container(n *node) {
 		it := &item{lead: lead}
 		if n.kind == '{' {
 			it.key = s.str()
-			// Valid JSON: a key always decodes.
-			_ = json.Unmarshal(it.key, &it.name)
+			it.name = unquote(it.key)
 			from := s.at
 			s.space()
 			s.at++ // the colon
@@ -164,6 +169,34 @@ func (n *node) write(out []byte) []byte {
 	return append(out, ']')
 }
 
+// length is that of what write appends.
+func (n *node) length() int {
+	if n.kind == 0 {
+		return len(n.text)
+	}
+	sum := 2 + max(0, len(n.items)-1) + len(n.tail)
+	for _, it := range n.items {
+		sum += len(it.lead) + len(it.key) + len(it.colon) + it.value.length() + len(it.trail)
+	}
+	return sum
+}
+
+// clone is a copy whose containers can be edited. What they hold is not copied but
+// for other containers, as it is never written to.
+func (n *node) clone() *node {
+	c := *n
+	if n.kind == 0 {
+		return &c
+	}
+	c.items = make([]*item, 0, len(n.items))
+	for _, it := range n.items {
+		i := *it
+		i.value = it.value.clone()
+		c.items = append(c.items, &i)
+	}
+	return &c
+}
+
 // get returns the member that Nomad's decoder would use for a field, or nil;
 // a null counts as absent.
 func (n *node) get(name string) *node {
@@ -186,7 +219,23 @@ func (n *node) member(name string) *item {
 	return nil
 }
 
+// key is the value of a key of a map, or nil. Unlike the names of fields, such keys
+// differ by case.
+func (n *node) key(name string) *node {
+	if n == nil || n.kind != '{' {
+		return nil
+	}
+	for i := len(n.items) - 1; i >= 0; i-- {
+		if n.items[i].name == name {
+			return n.items[i].value
+		}
+	}
+	return nil
+}
+
 func (n *node) isNull() bool { return n.kind == 0 && string(n.text) == "null" }
+
+func (n *node) isTrue() bool { return n != nil && n.kind == 0 && string(n.text) == "true" }
 
 // elements are the values of an array; none for anything else.
 func (n *node) elements() []*node {
@@ -202,11 +251,33 @@ func (n *node) elements() []*node {
 
 // str is the value of a string; "" for anything else.
 func (n *node) str() string {
-	var s string
-	if n != nil && n.kind == 0 {
-		_ = json.Unmarshal(n.text, &s)
+	if n == nil || n.kind != 0 {
+		return ""
 	}
+	return unquote(n.text)
+}
+
+// unquote is the value of a string; "" for anything else.
+func unquote(text []byte) string {
+	if len(text) < 2 || text[0] != '"' {
+		return ""
+	}
+	if inner := text[1 : len(text)-1]; isPlain(inner) {
+		return string(inner)
+	}
+	var s string
+	_ = json.Unmarshal(text, &s) // valid JSON: it always decodes
 	return s
+}
+
+// isPlain says whether a string means what is written.
+func isPlain(text []byte) bool {
+	for _, c := range text {
+		if c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // number is the value of a whole number; 0 for anything else.

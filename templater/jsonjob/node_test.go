@@ -55,15 +55,15 @@ func TestTheLastOfSeveralKeysCountsWithoutCase(t *testing.T) {
 
 func TestAddingAndRemovingIsNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		src := rapid.SampledFrom([]string{`[1,2]`, "[\n  1,\n  2\n]", `{"a":1}`, `{ "a": 1 , "b" : 2 }`}).Draw(t, "src")
+		src := rapid.SampledFrom([]string{`[1,2]`, `[]`, `{ }`, "[ \n]", "[\n  1,\n  2\n]", `{"a":1}`, `{ "a": 1 , "b" : 2 }`}).Draw(t, "src")
 		root, _, _, err := parseJSON([]byte(src))
 		must.NoError(t, err)
-		n := rapid.IntRange(1, 4).Draw(t, "items")
+		n, l := rapid.IntRange(1, 4).Draw(t, "items"), layout{step: "  "}
 		for range n {
-			root.append(&item{value: &node{text: []byte("3")}}, layout{step: "  "})
+			root.append(&item{value: &node{text: []byte("3")}}, l)
 		}
 		for range n {
-			root.remove(len(root.items) - 1)
+			root.remove(len(root.items)-1, l)
 		}
 		must.Eq(t, src, string(root.write(nil)))
 	})
@@ -86,4 +86,12 @@ func TestABlockThatNomadDoesNotKnowIsAnError(t *testing.T) {
 	must.Eq(t, hcl.DiagError, diags[0].Severity)
 	must.StrContains(t, diags[0].Detail, `task "t"`)
 	must.StrContains(t, diags[0].Detail, "confg")
+}
+
+func TestLengthIsThatOfTheText(t *testing.T) {
+	for _, src := range []string{`null`, `[]`, `{ }`, `[ 1 , [2,3 ] ]`, "{\n \"a\" : 1,\"b\":[ ] , \"c\": {\"d\":\"e\"}\n}"} {
+		root, _, _, err := parseJSON([]byte(src))
+		must.NoError(t, err)
+		must.Eq(t, len(src), root.length())
+	}
 }

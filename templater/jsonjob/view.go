@@ -17,10 +17,17 @@ func (f *File) readJob() *templater.Job {
 		Namespace: or(f.job.get("Namespace").str(), "default"),
 		Type:      or(f.job.get("Type").str(), "service"),
 		Region:    or(f.job.get("Region").str(), "global"),
+		NodePool:  or(f.job.get("NodePool").str(), "default"),
 		Meta:      f.texts(f.job.get("Meta")),
 		Range:     f.at(f.job.start),
 	}
 	j.Name = or(j.Name, j.ID)
+	for _, dc := range f.job.get("Datacenters").elements() {
+		j.Datacenters = append(j.Datacenters, dc.str())
+	}
+	if len(j.Datacenters) == 0 {
+		j.Datacenters = []string{"*"}
+	}
 	for _, g := range f.job.get("TaskGroups").elements() {
 		if g.kind == '{' {
 			j.Groups = append(j.Groups, f.group(g))
@@ -40,6 +47,10 @@ func (f *File) group(n *node) *templater.Group {
 	g := &templater.Group{
 		Name: n.get("Name").str(), Count: cty.NumberIntVal(1), Meta: f.texts(n.get("Meta")),
 		Volumes: map[string]hcl.Range{}, Bare: bare(n, "Tasks", "Services", "Volumes"), Range: f.at(n.start),
+	}
+	g.Disk = templater.Disk{SizeMB: templater.DefaultDiskMB, Range: g.Range}
+	if d := n.get("EphemeralDisk"); d.get("SizeMB") != nil {
+		g.Disk = templater.Disk{SizeMB: d.get("SizeMB").number(), Range: f.at(d.start)}
 	}
 	if c := n.get("Count"); c != nil {
 		g.Count = cty.NumberIntVal(int64(c.number()))
@@ -63,6 +74,10 @@ func (f *File) group(n *node) *templater.Group {
 			continue
 		}
 		g.Services = f.services(g.Services, t)
+		if f.kept[t] {
+			g.Kept = append(g.Kept, f.task(t))
+			continue
+		}
 		g.Tasks = append(g.Tasks, f.task(t))
 	}
 	return g
@@ -100,6 +115,17 @@ func (f *File) task(n *node) *templater.Task {
 	if c := n.get("Config"); c != nil {
 		for _, it := range c.items {
 			t.Config[it.name] = templater.Setting{Value: toCty(it.value), Range: f.at(it.value.start)}
+		}
+	}
+	if l := n.get("LogConfig"); l != nil {
+		t.Logs = &templater.Logs{
+			Files: l.get("MaxFiles").number(), SizeMB: l.get("MaxFileSizeMB").number(),
+			Disabled: l.get("Disabled").isTrue(), Range: f.at(l.start),
+		}
+	}
+	for _, block := range []string{"template", "volume_mount"} {
+		for _, b := range n.get(templater.FieldOf(block)).elements() {
+			t.Places = append(t.Places, templater.Place{Block: block, Destination: destination(b), Range: f.at(b.start)})
 		}
 	}
 	for _, net := range n.get("Resources").get("Networks").elements() {

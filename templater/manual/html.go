@@ -2,7 +2,9 @@ package manual
 
 import (
 	"bytes"
-	_ "embed" // for page.html
+	"crypto/sha256"
+	_ "embed" // for page.html and page.css
+	"encoding/base64"
 	"fmt"
 	"html/template"
 )
@@ -10,10 +12,18 @@ import (
 //go:embed page.html
 var pageHTML string
 
+//go:embed page.css
+var pageCSS string
+
 // HTML writes pages as one HTML page that needs no other file and asks no host for
-// anything. It follows the reader's choice of dark or light.
+// anything. It has no scripts, and its policy allows none, nor any style but its
+// own. It follows the reader's choice of dark or light.
 func HTML(pages []*Page) ([]byte, error) {
-	t, err := template.New("page").Parse(pageHTML)
+	t, err := template.New("page").Funcs(template.FuncMap{
+		"highlight": highlight,
+		"ports":     func(p *Page) []string { return p.names("port") },
+		"gets":      func(p *Page) []string { return p.names("env") },
+	}).Parse(pageHTML)
 	if err != nil {
 		return nil, fmt.Errorf("parse page.html: %w", err)
 	}
@@ -21,11 +31,13 @@ func HTML(pages []*Page) ([]byte, error) {
 	if len(pages) == 1 {
 		title = pages[0].Name + " " + pages[0].Version
 	}
+	sum := sha256.Sum256([]byte(pageCSS))
 	var out bytes.Buffer
 	if err := t.Execute(&out, struct {
-		Title string
-		Pages []*Page
-	}{title, pages}); err != nil {
+		Title, StyleHash string
+		Style            template.CSS
+		Pages            []*Page
+	}{title, base64.StdEncoding.EncodeToString(sum[:]), template.CSS(pageCSS), pages}); err != nil {
 		return nil, fmt.Errorf("write the page: %w", err)
 	}
 	return out.Bytes(), nil
@@ -33,3 +45,14 @@ func HTML(pages []*Page) ([]byte, error) {
 
 // Anchor is the fragment of a page's address in a document of several.
 func (p *Page) Anchor() string { return p.anchor() }
+
+// names are those of a kind in the API surface.
+func (p *Page) names(kind string) []string {
+	var out []string
+	for _, item := range p.API {
+		if item.Kind == kind {
+			out = append(out, item.Name)
+		}
+	}
+	return out
+}

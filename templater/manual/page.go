@@ -28,10 +28,11 @@ type Page struct {
 }
 
 // Parameter is a row of the table of parameters. Default is an HCL expression, ""
-// for a required parameter.
+// for a required parameter. Rules are what its validations say to a wrong value.
 type Parameter struct {
 	Name, Type, Default, Description string
 	Required, Sensitive              bool
+	Rules                            []string
 }
 
 // Item is something that has a name: Kind is "port", "directory", "env", "signal",
@@ -51,7 +52,7 @@ func New(d *sidecar.Definition) *Page {
 	for _, param := range d.Parameters {
 		row := Parameter{
 			Name: param.Name, Type: param.TypeString(), Description: param.Description,
-			Required: param.Required(), Sensitive: param.Sensitive,
+			Required: param.Required(), Sensitive: param.Sensitive, Rules: param.Rules(),
 		}
 		switch {
 		case param.Required():

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 // Suffix ends the name of every definition file.
@@ -34,7 +35,7 @@ func (c *Catalog) Load(fsys fs.FS, prefix string) hcl.Diagnostics {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(p, Suffix) {
 			return err
 		}
-		src, err := fs.ReadFile(fsys, p)
+		src, err := bounds.ReadFS(fsys, p, bounds.DefinitionBytes)
 		if err != nil {
 			return err
 		}

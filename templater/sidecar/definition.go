@@ -1,13 +1,17 @@
 package sidecar
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
+	"unicode/utf8"
 
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/zclconf/go-cty/cty/function"
 )
 
 // Definition is one parsed and checked sidecar definition. It is never changed
@@ -25,12 +29,14 @@ type Definition struct {
 	// Range is the header of the sidecar block.
 	Range hcl.Range
 
-	file     *hcl.File
-	locals   []*hclsyntax.Attribute // in the order of the text
-	tasks    []*hclsyntax.Block
-	services []*hclsyntax.Block
-	volumes  []*hclsyntax.Block
-	app      *hclsyntax.Block
+	file *hcl.File
+	// functions are those that expressions may call.
+	functions map[string]function.Function
+	locals    []*hclsyntax.Attribute // in the order of the text
+	tasks     []*hclsyntax.Block
+	services  []*hclsyntax.Block
+	volumes   []*hclsyntax.Block
+	app       *hclsyntax.Block
 }
 
 // API is what a sidecar offers: each item is declared by the definition,
@@ -108,6 +114,12 @@ var sidecarName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
 // Parse reads one definition file. The result is nil if there are errors.
 func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
+	if bad := encoding(src, filename); bad != nil {
+		return nil, hcl.Diagnostics{bad}
+	}
+	if bad := bounds.HCL(src, filename, bounds.DefinitionBytes); bad != nil {
+		return nil, hcl.Diagnostics{bad}
+	}
 	file, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos)
 	if diags.HasErrors() {
 		return nil, diags[:1] // what follows is most likely a consequence
@@ -124,7 +136,7 @@ func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
 		return nil, hcl.Diagnostics{errorAt(at, "Not one sidecar",
 			`A definition file holds exactly one sidecar "name" { … } block.`)}
 	}
-	d := &Definition{file: file}
+	d := &Definition{file: file, functions: functions()}
 	diags = d.decode(content.Blocks[0])
 	if diags.HasErrors() {
 		return nil, diags
@@ -136,6 +148,27 @@ func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
 	}
 	d.Digest = digest(src, content.Blocks[0])
 	return d, diags
+}
+
+// encoding finds what is not UTF-8. HCL takes it in comments, labels and strings, from
+// where it would get into jobs.
+func encoding(src []byte, filename string) *hcl.Diagnostic {
+	at := 0
+	for at < len(src) {
+		r, size := utf8.DecodeRune(src[at:])
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		at += size
+	}
+	if at == len(src) {
+		return nil
+	}
+	line := bytes.LastIndexByte(src[:at], '\n') + 1
+	pos := hcl.Pos{Line: 1 + bytes.Count(src[:at], []byte("\n")), Column: 1 + utf8.RuneCount(src[line:at]), Byte: at}
+	end := hcl.Pos{Line: pos.Line, Column: pos.Column + 1, Byte: at + 1}
+	return errorAt(hcl.Range{Filename: filename, Start: pos, End: end}, "Invalid character encoding",
+		fmt.Sprintf("Byte 0x%02x is not UTF-8. Save the file in that encoding.", src[at]))
 }
 
 func (d *Definition) decode(b *hcl.Block) hcl.Diagnostics {

@@ -49,6 +49,7 @@ func TestParseReportsOneErrorWithItsPlace(t *testing.T) {
 		"signal":           {minimal + "api {\n signal \"HUP\" {}\n}", "Invalid signal"},
 		"access":           {minimal + "api {\n directory \"alloc/x\" { access = \"all\" }\n}", "Invalid access"},
 		"dynamic":          {"version = \"1.0.0\"\ntask \"x\" {\n dynamic \"env\" {}\n}", "Invalid dynamic block"},
+		"encoding":         {minimal + "# caf\xe9\n", "Invalid character encoding"},
 		"dynamic label":    {"version = \"1.0.0\"\ntask \"x\" {\n dynamic {}\n}", "Invalid dynamic block"},
 		"dynamic argument": {"version = \"1.0.0\"\ntask \"x\" {\n dynamic \"template\" {\n foreach = []\n content {}\n }\n}", "Unsupported argument"},
 		"dynamic iterator": {"version = \"1.0.0\"\ntask \"x\" {\n dynamic \"template\" {\n for_each = []\n iterator = job\n content {}\n }\n}", "Invalid iterator"},

@@ -31,26 +31,36 @@ func digestBody(h io.Writer, src []byte, b *hclsyntax.Body, prose bool) {
 		return 1
 	})
 	for _, a := range attributes {
-		if prose && (a.Name == "summary" || a.Name == "description" || a.Name == "example") {
+		if prose && informs(a.Name) {
 			continue
 		}
 		fmt.Fprintf(h, "attr %q\n", a.Name)
-		r := a.Expr.Range()
-		// The lexer was happy with the whole file, so it is with a part of it.
-		tokens, _ := hclsyntax.LexExpression(src[r.Start.Byte:r.End.Byte], "", hcl.InitialPos)
-		for _, t := range tokens {
-			switch t.Type {
-			case hclsyntax.TokenComment, hclsyntax.TokenNewline, hclsyntax.TokenEOF:
-			default:
-				fmt.Fprintf(h, "token %d %q\n", t.Type, t.Bytes)
-			}
-		}
+		digestExpression(h, src, a.Expr)
 	}
 	for _, blk := range b.Blocks {
 		fmt.Fprintf(h, "block %q %q {\n", blk.Type, blk.Labels)
 		digestBody(h, src, blk.Body, prose && isOurs(blk.Type))
 		fmt.Fprintf(h, "}\n")
 	}
+}
+
+// digestExpression hashes the tokens of an expression.
+func digestExpression(h io.Writer, src []byte, e hclsyntax.Expression) {
+	r := e.Range()
+	// The lexer was happy with the whole file, so it is with a part of it.
+	tokens, _ := hclsyntax.LexExpression(src[r.Start.Byte:r.End.Byte], "", hcl.InitialPos)
+	for _, t := range tokens {
+		switch t.Type {
+		case hclsyntax.TokenComment, hclsyntax.TokenNewline, hclsyntax.TokenEOF:
+		default:
+			fmt.Fprintf(h, "token %d %q\n", t.Type, t.Bytes)
+		}
+	}
+}
+
+// informs tells the attributes of our own blocks that only inform people.
+func informs(attribute string) bool {
+	return attribute == "summary" || attribute == "description" || attribute == "example"
 }
 
 // isOurs tells the blocks of the definition schema from those of Nomad.

@@ -91,7 +91,7 @@ func (d *Definition) context(s Scope, values map[string]cty.Value) *hcl.EvalCont
 		appTasks = cty.ListVal(tasks)
 	}
 	return &hcl.EvalContext{
-		Functions: functions(),
+		Functions: d.functions,
 		Variables: map[string]cty.Value{
 			"param": cty.ObjectVal(values),
 			"job": cty.ObjectVal(map[string]cty.Value{

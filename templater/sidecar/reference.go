@@ -12,6 +12,9 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
+// Functions are those that expressions of definitions may call; see functions.
+func Functions() map[string]function.Function { return functions() }
+
 // functions are Nomad's own, without those whose result changes from run to run
 // (injection must be deterministic) and without access to files.
 func functions() map[string]function.Function {
@@ -126,7 +129,7 @@ func (d *Definition) checkExpression(expr hcl.Expression, at place) hcl.Diagnost
 		}
 	}
 	if node, ok := expr.(hclsyntax.Node); ok {
-		known := functions()
+		known := d.functions
 		more := hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
 			call, ok := n.(*hclsyntax.FunctionCallExpr)
 			if !ok {

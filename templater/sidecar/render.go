@@ -2,7 +2,9 @@ package sidecar
 
 import (
 	"fmt"
+	"math/big"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -116,12 +118,14 @@ func Value(v cty.Value, s Style) string {
 	case v.IsNull():
 		return "null"
 	case t == cty.String:
-		if h, ok := heredoc(v.AsString(), s.Runtime); ok && s.Heredoc {
-			return h
+		if s.Heredoc {
+			if h, ok := heredoc(v.AsString(), s.Runtime); ok {
+				return h
+			}
 		}
 		return quoted(v.AsString(), s.Runtime)
 	case t == cty.Number:
-		return v.AsBigFloat().Text('f', -1)
+		return number(v.AsBigFloat())
 	case t == cty.Bool:
 		return fmt.Sprint(v.True())
 	case t.IsListType(), t.IsSetType(), t.IsTupleType():
@@ -129,6 +133,14 @@ func Value(v cty.Value, s Style) string {
 	default:
 		return object(v, s)
 	}
+}
+
+// number writes whole numbers by a shorter way than that of fractions.
+func number(f *big.Float) string {
+	if i, accuracy := f.Int64(); accuracy == big.Exact {
+		return strconv.FormatInt(i, 10)
+	}
+	return f.Text('f', -1)
 }
 
 func list(v cty.Value, s Style) string {
@@ -212,7 +224,7 @@ func quoted(s string, runtime bool) string {
 	out.WriteByte('"')
 	before := rune(0)
 	for i, r := range s {
-		next := strings.HasPrefix(s[i+utf8.RuneLen(r):], "{") // s is valid UTF-8, as cty has it
+		next := strings.HasPrefix(s[i+1:], "{") // asked of $ and % only
 		switch {
 		case r == '$' && runtime && isPlain(s, i, before):
 			out.WriteByte('$')

@@ -123,7 +123,7 @@ func (t *Test) checkGolden(out []byte, update bool) []string {
 // parse gives the result to Nomad's own parser.
 func (t *Test) parse(out []byte) (cty.Value, error) {
 	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
-		Path: t.jobName, BaseDir: t.dir, Body: out, AllowFS: true, ArgVars: t.variables, Strict: true,
+		Path: t.jobName, BaseDir: t.dir, Body: out, ArgVars: t.variables, Strict: true,
 	})
 	if err != nil {
 		return cty.NilVal, err

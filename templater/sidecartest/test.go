@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -63,6 +64,9 @@ func Load(file string) (tests []*Test, files map[string]*hcl.File, diags hcl.Dia
 	src, err := os.ReadFile(file)
 	if err != nil {
 		return nil, files, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot read tests", Detail: err.Error() + "."}}
+	}
+	if bad := bounds.HCL(src, file, bounds.DefinitionBytes); bad != nil {
+		return nil, map[string]*hcl.File{file: {Bytes: src}}, hcl.Diagnostics{bad}
 	}
 	parsed, diags := hclsyntax.ParseConfig(src, file, hcl.InitialPos)
 	files[file] = parsed

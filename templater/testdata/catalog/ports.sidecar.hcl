@@ -26,6 +26,10 @@ sidecar "ports" {
       image   = param.image
       command = "ports"
     }
+    logs {
+      max_files     = 2
+      max_file_size = 5
+    }
     restart {
       attempts = 1
       interval = "1m"

@@ -1,0 +1,86 @@
+package admission
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// answerDenial says why a request is refused, as the nomad command shows it.
+func answerDenial(w http.ResponseWriter, to route, v *verdict) {
+	text := "denied by nomad-sidecar: " + v.denial.text
+	if to != validate {
+		http.Error(w, text, v.denial.status)
+		return
+	}
+	// With any other status the command would validate by itself, and find nothing.
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(api.JobValidateResponse{ // the client may be gone
+		DriverConfigValidated: true, ValidationErrors: []string{text}, Error: text, Warnings: joined("", v.warnings),
+	})
+}
+
+// warn adds our warnings to those of Nomad.
+func warn(resp *http.Response) error {
+	v, ok := resp.Request.Context().Value(admitted{}).(*verdict)
+	if !ok || len(v.warnings) == 0 || resp.StatusCode != http.StatusOK {
+		return nil
+	}
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return fmt.Errorf("read Nomad's answer: %w", err)
+	}
+	if err := resp.Body.Close(); err != nil {
+		return fmt.Errorf("read Nomad's answer: %w", err)
+	}
+	raw = withWarnings(raw, v.warnings)
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+	resp.TransferEncoding = nil
+	resp.Header.Set("Content-Length", strconv.Itoa(len(raw)))
+	return nil
+}
+
+// withWarnings leaves an answer as it is that is no JSON object.
+func withWarnings(raw []byte, warnings []string) []byte {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil || fields == nil {
+		return raw
+	}
+	var has string
+	_ = json.Unmarshal(fields["Warnings"], &has) // "" if there are none
+	text, err := json.Marshal(joined(has, warnings))
+	if err != nil {
+		return raw
+	}
+	fields["Warnings"] = text
+	if out, err := json.Marshal(fields); err == nil {
+		return out
+	}
+	return raw
+}
+
+// joined are warnings as Nomad lays them out.
+func joined(has string, warnings []string) string {
+	lines := make([]string, 0, len(warnings)+1)
+	if has != "" {
+		lines = append(lines, has)
+	}
+	for _, w := range warnings {
+		lines = append(lines, "* nomad-sidecar: "+w)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// size is a number of bytes for people.
+func size(n int64) string {
+	if n >= 1<<20 && n%(1<<20) == 0 {
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}

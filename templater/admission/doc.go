@@ -1,0 +1,8 @@
+// Package admission stands in front of Nomad's HTTP API and injects into the jobs that
+// are registered, planned and validated there what their meta and a policy choose, or
+// denies them. All other requests pass through untouched.
+//
+// It keeps no state, adds no token of its own to any request, and writes none to its
+// log. It does not listen; who uses it serves the Handler. It cannot see what does not
+// come by: jobs registered at another address of the cluster.
+package admission

@@ -1,0 +1,52 @@
+package admission
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+)
+
+// FuzzTreat shows, trap 12, that no request panics, and that whatever Nomad would run
+// has what a rule requires, or is denied; and that this does not change when it is sent
+// again.
+func FuzzTreat(f *testing.F) {
+	bridged := strings.Replace(jobNamed("web"), `"Tasks"`, `"Networks":[{"Mode":"bridge"}],"Tasks"`, 1)
+	marked := string(rulesOf(f, notePolicy).treat([]byte(jobNamed("web")), anywhere).body)
+	for _, s := range []string{
+		jobNamed("web"), bridged, marked, strings.Replace(marked, `"policy"`, `"flag"`, 1), strings.ToLower(marked), marked + marked,
+		`{"Job":{"ID":"web","TaskGroups":[null,{"Name":null,"Tasks":[null]},{"Tasks":{}}]}}`, `{"Job":{"ID":"web","TaskGroups":{}}}`,
+		`{"Job":{"ID":"web","Meta":{"sidecar.inject":"other","sidecar.exclude":"*"},"TaskGroups":[{"Name":"g"}]}}`, `{"Job":[]}`, `[]`,
+	} {
+		f.Add([]byte(s))
+	}
+	rules := rulesOf(f, "rule \"all\" {\n inject \"note\" {}\n required = true\n}\nrule \"some\" {\n inject \"other\" {}\n on_error = \"skip\"\n}\n")
+	f.Fuzz(func(t *testing.T, body []byte) {
+		v := rules.treat(body, anywhere)
+		var req api.JobRegisterRequest
+		if v.denial != nil || json.NewDecoder(bytes.NewReader(v.body)).Decode(&req) != nil || req.Job == nil {
+			return
+		}
+		for _, g := range req.Job.TaskGroups {
+			if g != nil {
+				must.Eq(t, 1, count(g, "note"), must.Sprint(string(v.body)))
+			}
+		}
+		again := rules.treat(v.body, anywhere)
+		must.Nil(t, again.denial)
+		must.Eq(t, string(v.body), string(again.body))
+	})
+}
+
+func count(g *api.TaskGroup, task string) int {
+	n := 0
+	for _, t := range g.Tasks {
+		if t != nil && t.Name == task && t.Meta["sidecar.name"] == task && t.Config["command"] == "true" {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,151 @@
+package admission
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	badRequest = http.StatusBadRequest
+	forbidden  = http.StatusForbidden
+	tooLarge   = http.StatusRequestEntityTooLarge
+)
+
+// Options are what a Proxy is made of.
+type Options struct {
+	Upstream *Upstream
+	Rules    *Rules
+	// MaxBodyBytes is the most that a request with a job may hold.
+	MaxBodyBytes int64
+	// BodyTimeout is how long the client may take to send one.
+	BodyTimeout time.Duration
+	Audit       *slog.Logger
+	Metrics     *Metrics
+}
+
+// Proxy is an http.Handler in front of a Nomad.
+type Proxy struct {
+	Options
+	rules      atomic.Pointer[Rules]
+	upstream   *url.URL
+	transport  http.RoundTripper
+	mux        *http.ServeMux
+	forward    *httputil.ReverseProxy
+	askTimeout time.Duration // of our own questions to Nomad
+}
+
+// New makes a proxy. It does not connect yet.
+func New(o Options) *Proxy {
+	p := &Proxy{Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second}
+	p.rules.Store(o.Rules)
+	p.forward = &httputil.ReverseProxy{
+		Rewrite: p.rewrite, Transport: p.transport, FlushInterval: -1, // streams go out as they come
+		ModifyResponse: warn, ErrorHandler: p.unreachable,
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // told by ErrorHandler
+	}
+	// The patterns are Nomad's own, so that what they match is what Nomad matches
+	// (command/agent/http.go, registerHandlers).
+	p.mux.HandleFunc("/v1/jobs", p.fixed(register))
+	p.mux.HandleFunc("/v1/validate/job", p.fixed(validate))
+	p.mux.HandleFunc("/v1/job/", func(w http.ResponseWriter, r *http.Request) {
+		to, _ := jobRoute(r)
+		p.serve(w, r, to)
+	})
+	p.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, pass) })
+	return p
+}
+
+// Use changes the rules for requests that come from now on.
+func (p *Proxy) Use(rules *Rules) { p.rules.Store(rules) }
+
+// ServeHTTP passes a request on to Nomad, with the job that it should have.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
+
+func (p *Proxy) fixed(to route) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if writes(r) {
+			p.serve(w, r, to)
+			return
+		}
+		p.serve(w, r, pass)
+	}
+}
+
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, to route) {
+	if to == pass {
+		p.Metrics.count(pass, decisionPass)
+		p.forward.ServeHTTP(w, r)
+		return
+	}
+	begin := time.Now()
+	v := p.decide(w, r, to)
+	if v == nil {
+		return // the client went away
+	}
+	p.audit(r, to, v, time.Since(begin))
+	if v.denial != nil {
+		answerDenial(w, to, v)
+		return
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(v.body)), int64(len(v.body))
+	r.TransferEncoding = nil
+	p.forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), admitted{}, v)))
+}
+
+// admitted is the key of the verdict in the context of a request that is sent on.
+type admitted struct{}
+
+// decide reads the body of a request and treats it.
+func (p *Proxy) decide(w http.ResponseWriter, r *http.Request, to route) *verdict {
+	deadline := http.NewResponseController(w)
+	_ = deadline.SetReadDeadline(time.Now().Add(p.BodyTimeout)) // not of every ResponseWriter
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, p.MaxBodyBytes))
+	_ = deadline.SetReadDeadline(time.Time{})
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return (&verdict{}).deny(tooLarge, "Request too large", "It holds more than "+size(large.Limit)+". Make the job smaller, or raise -max-body of nomad-sidecar serve.")
+	case err != nil:
+		http.Error(w, "nomad-sidecar: the request did not arrive as a whole", badRequest)
+		return nil
+	}
+	rules := p.rules.Load()
+	if to == revert {
+		return p.treatRevert(rules, r, body)
+	}
+	return rules.treat(body, rules.placeOf(to, r))
+}
+
+// rewrite directs a request to Nomad and leaves everything else of it as it is.
+func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
+	r.Out.URL.Scheme, r.Out.URL.Host = p.upstream.Scheme, p.upstream.Host
+	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	r.Out.Host = r.In.Host // WebSockets: Nomad wants Origin and Host to be equal
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if values, ok := r.In.Header[name]; ok {
+			r.Out.Header[name] = values
+		}
+	}
+	r.SetXForwarded()
+	if r.In.Context().Value(admitted{}) != nil {
+		r.Out.Header.Del("Accept-Encoding") // the answer may get warnings
+	}
+}
+
+// unreachable answers for a Nomad that does not.
+func (p *Proxy) unreachable(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // the client went away
+	}
+	p.Metrics.unreachable()
+	p.Audit.Error("Nomad does not answer", "path", r.URL.Path, "error", err.Error())
+	http.Error(w, "nomad-sidecar: Nomad at "+p.upstream.Redacted()+" does not answer", http.StatusBadGateway)
+}

@@ -1,0 +1,110 @@
+package admission
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+)
+
+// reverting is the body of a request to go back to a version (structs.JobRevertRequest).
+type reverting struct {
+	JobID, Namespace, Region, AuthToken string
+	JobVersion                          uint64
+}
+
+// treatRevert asks Nomad for the version that a request would go back to, with the
+// request's own token, and denies it unless it holds what the policy chooses.
+func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdict {
+	v := &verdict{body: body}
+	var ask reverting
+	if rules.Policy == nil || json.NewDecoder(bytes.NewReader(body)).Decode(&ask) != nil {
+		return v // Nomad says what is wrong with it
+	}
+	query := req.URL.Query()
+	at := place{first(query.Get("namespace"), ask.Namespace, "default"), first(query.Get("region"), ask.Region)}
+	stored, err := p.version(req, &ask, at)
+	if err != nil {
+		return v.deny(forbidden, "Version cannot be checked", fmt.Sprintf("%s. Run the job anew instead, or use a token that may read it.", err))
+	}
+	if stored == nil {
+		return v // there is no such version, as Nomad will say
+	}
+	at.region = first(at.region, rules.Region)
+	file, choices, diags := rules.choose(stored, at)
+	if file != nil {
+		v.job = *file.Job()
+	}
+	if diags.HasErrors() {
+		return rules.denied(v, diags)
+	}
+	v.note(choices)
+	for _, c := range choices {
+		if len(c.Rules) > 0 && !holds(file.Marks(), c, rules.Catalog) {
+			return v.deny(forbidden, "Version without a sidecar", fmt.Sprintf("Version %d of job %q lacks sidecar %q in group %q, which rule %q of the policy chooses. Run the job anew instead, so that it gets it.",
+				ask.JobVersion, ask.JobID, c.Definition.Name, c.Group.Name, c.Rules[0]))
+		}
+	}
+	return v
+}
+
+// holds says whether a chosen sidecar is there already, as far as marks can tell.
+func holds(marks []templater.Marked, c *templater.Choice, catalog templater.Catalog) bool {
+	return slices.ContainsFunc(marks, func(m templater.Marked) bool {
+		return m.Group == c.Group.Name && m.Mark.Name == c.Definition.Name && m.Mark.Doubt(catalog, m.Task) == ""
+	})
+}
+
+// version is a stored version of a job, nil if there is none.
+func (p *Proxy) version(req *http.Request, ask *reverting, at place) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(req.Context(), p.askTimeout)
+	defer cancel()
+	target := *p.upstream
+	target = *target.JoinPath("v1", "job", url.PathEscape(ask.JobID), "versions")
+	target.RawQuery = url.Values{"namespace": {at.namespace}, "region": {at.region}}.Encode()
+	get, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask Nomad for the versions of job %q: %w", ask.JobID, err)
+	}
+	for _, name := range []string{"X-Nomad-Token", "Authorization"} {
+		get.Header[name] = req.Header[name]
+	}
+	if get.Header.Get("X-Nomad-Token") == "" && get.Header.Get("Authorization") == "" {
+		get.Header.Set("X-Nomad-Token", ask.AuthToken)
+	}
+	resp, err := (&http.Client{Transport: p.transport}).Do(get)
+	if err != nil {
+		return nil, fmt.Errorf("ask Nomad for the versions of job %q: %w", ask.JobID, err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the versions of job %q: %w", ask.JobID, err)
+	case resp.StatusCode == http.StatusNotFound:
+		return nil, nil
+	case resp.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("asked for the versions of job %q, Nomad says %s: %.200s", ask.JobID, resp.Status, raw)
+	}
+	return pickVersion(raw, ask.JobVersion)
+}
+
+func pickVersion(raw []byte, number uint64) ([]byte, error) {
+	var answer struct{ Versions []json.RawMessage }
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return nil, fmt.Errorf("read the versions of a job: %w", err)
+	}
+	for _, job := range answer.Versions {
+		var has struct{ Version uint64 }
+		if json.Unmarshal(job, &has) == nil && has.Version == number {
+			return job, nil
+		}
+	}
+	return nil, nil
+}

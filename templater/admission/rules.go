@@ -1,0 +1,173 @@
+package admission
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
+)
+
+// Rules are what jobs are treated by. They are not changed by use.
+type Rules struct {
+	Catalog templater.Catalog
+	Policy  templater.Policy // nil for none
+	// Region is that of the agent, for jobs that name none.
+	Region string
+}
+
+// requestName stands for the file in diagnostics about a job.
+const requestName = "request"
+
+// verdict is what became of a job.
+type verdict struct {
+	body     []byte // to send on
+	job      templater.Job
+	changed  bool
+	injected []Injected
+	rules    []string
+	warnings []string
+	denial   *denial
+}
+
+// denial is why a request is refused. Text is for the user; summaries hold nothing
+// that a parameter or the job contains.
+type denial struct {
+	status    int
+	text      string
+	summaries []string
+}
+
+// Injected is a sidecar in a group.
+type Injected struct {
+	Group   string `json:"group"`
+	Sidecar string `json:"sidecar"`
+	Version string `json:"version"`
+	Origin  string `json:"origin"`
+}
+
+// place is where Nomad would put a job.
+type place struct{ namespace, region string }
+
+// treat injects into the job of a request body, or denies it.
+func (r *Rules) treat(body []byte, where func(*jsonjob.Request) place) *verdict {
+	v := &verdict{body: body}
+	req, err := jsonjob.ReadRequest(body)
+	if err != nil {
+		return v.deny(badRequest, "The request cannot be read", err.Error()+".")
+	}
+	if !req.HasJob {
+		return v // Nomad says what is wrong with it
+	}
+	at := where(req)
+	file, choices, diags := r.choose(body, at)
+	if file != nil {
+		v.job = *file.Job()
+	}
+	if diags.HasErrors() {
+		return r.denied(v, diags)
+	}
+	v.note(choices)
+	keep, more := templater.Reconcile(file.Marks(), choices, r.Catalog, r.Policy)
+	diags = append(diags, more...)
+	if keep || diags.HasErrors() {
+		return r.denied(v, diags)
+	}
+	edits, more := templater.Plan(file.Job(), choices)
+	diags = append(diags, more...)
+	if diags.HasErrors() {
+		return r.denied(v, diags)
+	}
+	out, more := file.Apply(edits)
+	diags = append(diags, more...)
+	if !diags.HasErrors() {
+		v.body, v.changed = out, string(out) != string(body)
+	}
+	return r.denied(v, diags)
+}
+
+// choose finds the sidecars of a job. Those that its author injected before sending it,
+// with blocks or flags that the request does not show, stay as they are.
+func (r *Rules) choose(body []byte, at place) (*jsonjob.File, []*templater.Choice, hcl.Diagnostics) {
+	var kept []templater.Marked
+	for {
+		flags := templater.Flags{Policy: r.Policy, Kept: kept}
+		file, diags := jsonjob.ParseKeeping(body, requestName, r.Catalog, kept)
+		if diags.HasErrors() {
+			return nil, nil, diags
+		}
+		file.Job().Namespace, file.Job().Region = at.namespace, at.region
+		flags, more := templater.Settle(file.Job(), r.Catalog, flags, func(edits []templater.Edit) hcl.Diagnostics {
+			_, diags := file.Apply(edits)
+			return diags
+		})
+		diags = append(diags, more...)
+		choices, more := templater.Choose(file.Job(), r.Catalog, flags)
+		keepable := templater.Keepable(file.Marks(), choices, r.Catalog)
+		if kept == nil && len(keepable) > 0 {
+			kept = keepable
+			continue
+		}
+		return file, choices, append(diags, more...)
+	}
+}
+
+func (v *verdict) note(choices []*templater.Choice) {
+	for _, c := range choices {
+		v.injected = append(v.injected, Injected{c.Group.Name, c.Definition.Name, c.Definition.Version.String(), c.Origin})
+		for _, rule := range c.Rules {
+			if !slices.Contains(v.rules, rule) {
+				v.rules = append(v.rules, rule)
+			}
+		}
+	}
+}
+
+// denied turns diagnostics into warnings and, where there are errors, a denial.
+func (r *Rules) denied(v *verdict, diags hcl.Diagnostics) *verdict {
+	var errs, summaries []string
+	for _, d := range diags {
+		text := d.Summary + ": " + d.Detail
+		if d.Subject != nil && d.Subject.Filename != requestName {
+			text += fmt.Sprintf(" (%s:%d)", d.Subject.Filename, d.Subject.Start.Line)
+		}
+		if d.Severity == hcl.DiagWarning {
+			v.warnings = append(v.warnings, text)
+			continue
+		}
+		errs, summaries = append(errs, text), append(summaries, d.Summary)
+	}
+	if len(errs) == 0 {
+		return v
+	}
+	text := strings.Join(errs, "\n")
+	if rules := r.concerning(&v.job); len(rules) > 0 {
+		text += "\nRules of the policy that choose sidecars for this job: " + strings.Join(rules, ", ") + "."
+	}
+	v.denial = &denial{status: forbidden, text: text, summaries: summaries}
+	return v
+}
+
+// concerning are the rules that choose sidecars for a job.
+func (r *Rules) concerning(job *templater.Job) []string {
+	var out []string
+	if r.Policy == nil {
+		return nil
+	}
+	for _, g := range job.Groups {
+		orders, _ := r.Policy.Orders(job, g) // told already
+		for _, o := range orders {
+			if name := fmt.Sprintf("%q (%s:%d)", o.Rule, o.Range.Filename, o.Range.Start.Line); !slices.Contains(out, name) {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
+}
+
+func (v *verdict) deny(status int, summary, text string) *verdict {
+	v.denial = &denial{status: status, text: summary + ": " + text, summaries: []string{summary}}
+	return v
+}

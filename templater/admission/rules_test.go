@@ -1,0 +1,185 @@
+package admission
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
+	"github.com/shoenig/test/must"
+)
+
+func anywhere(*jsonjob.Request) place { return place{"default", "global"} }
+
+// stored is the job of a request as Nomad gives it back.
+func stored(t *testing.T, body []byte) string {
+	t.Helper()
+	var req api.JobRegisterRequest
+	must.NoError(t, json.Unmarshal(body, &req))
+	req.Job.Canonicalize()
+	raw, err := json.Marshal(map[string]any{"Job": req.Job})
+	must.NoError(t, err)
+	return string(raw)
+}
+
+func canonical(t *testing.T, body []byte) string { return stored(t, []byte(stored(t, body))) }
+
+// Trap 15: what the command sends, what a page sends back, and what job start takes
+// from Nomad all converge, without a Submission.
+func TestTrap15EveryFormOfAJobConverges(t *testing.T) {
+	rules := rulesOf(t, notePolicy)
+	once := rules.treat([]byte(jobNamed("web")), anywhere)
+	must.Nil(t, once.denial)
+	must.True(t, once.changed)
+	twice := rules.treat(once.body, anywhere)
+	must.Eq(t, string(once.body), string(twice.body))
+	must.False(t, twice.changed)
+	fromNomad := rules.treat([]byte(stored(t, once.body)), anywhere)
+	must.Nil(t, fromNomad.denial)
+	must.Eq(t, canonical(t, once.body), canonical(t, fromNomad.body))
+	plainCanonical := rules.treat([]byte(stored(t, []byte(jobNamed("web")))), anywhere)
+	must.Eq(t, canonical(t, once.body), canonical(t, plainCanonical.body))
+}
+
+// Trap 19: a forged task is replaced by the true one; marks that cannot be true deny.
+func TestTrap19ForgedMarksAreNotTrusted(t *testing.T) {
+	rules := rulesOf(t, notePolicy)
+	digest := rules.Catalog.Versions("note")[0].Digest
+	forged := func(digest, origin string) string {
+		return strings.Replace(jobNamed("web"), `"Tasks":[`, fmt.Sprintf(`"Tasks":[{"Name":"note","Driver":"raw_exec","Config":{"command":"evil"},"Meta":{"sidecar.name":"note","sidecar.version":"1.0.0","sidecar.digest":%q,"sidecar.origin":%q}},`, digest, origin), 1)
+	}
+	for _, origin := range []string{"flag", "block", "meta", "policy"} {
+		v := rules.treat([]byte(forged(digest, origin)), anywhere)
+		must.Nil(t, v.denial)
+		must.StrNotContains(t, string(v.body), "evil")
+		must.StrContains(t, string(v.body), "top secret")
+	}
+	v := rules.treat([]byte(forged("sha256:none", "policy")), anywhere)
+	must.NotNil(t, v.denial)
+	must.StrContains(t, v.denial.text, `carries the marks of sidecar "note"`)
+}
+
+// A task that is only said to be a sidecar does not hide from a rule.
+func TestTrap21ALookAlikeDoesNotHideFromThePolicy(t *testing.T) {
+	rules := rulesOf(t, `rule "no-docker" {
+  validation {
+    condition     = !contains(group.drivers, "docker")
+    error_message = "Use another driver."
+  }
+}
+`)
+	digest := rules.Catalog.Versions("note")[0].Digest
+	for _, origin := range []string{"flag", "block", "meta", "policy", "else", ""} {
+		body := strings.Replace(jobNamed("web"), `"Tasks":[`, fmt.Sprintf(`"Tasks":[{"Name":"note","Driver":"docker","Meta":{"sidecar.name":"note","sidecar.version":"1.0.0","sidecar.digest":%q,"sidecar.origin":%q}},`, digest, origin), 1)
+		v := rules.treat([]byte(body), anywhere)
+		if v.denial == nil { // then it is not there any more
+			must.Eq(t, "policy", origin)
+			must.Eq(t, []string{"app"}, tasksOf(t, v.body))
+			continue
+		}
+		must.StrContains(t, v.denial.text, "Use another driver.")
+	}
+}
+
+const skipOther = `rule "maybe" {
+  inject "other" {}
+  on_error = "skip"
+}
+rule "notes" {
+  inject "note" {}
+}
+`
+
+// Trap 20: going on without a sidecar is only where its rule says so, and told.
+func TestTrap20FailOpenIsExplicit(t *testing.T) {
+	v := rulesOf(t, skipOther).treat([]byte(jobNamed("web")), anywhere)
+	must.Nil(t, v.denial)
+	must.Eq(t, []string{"app", "note"}, tasksOf(t, v.body))
+	must.Len(t, 1, v.warnings)
+	must.StrContains(t, v.warnings[0], `Rule "maybe" of the policy could not be carried out`)
+	must.Eq(t, []string{"notes"}, v.rules)
+
+	v = rulesOf(t, strings.Replace(skipOther, "skip", "deny", 1)).treat([]byte(jobNamed("web")), anywhere)
+	must.NotNil(t, v.denial)
+	must.Eq(t, http.StatusForbidden, v.denial.status)
+	must.StrContains(t, v.denial.text, `Sidecar "other" needs network mode`)
+	must.StrContains(t, v.denial.text, `"maybe" (p.hcl:2)`)
+}
+
+// What an author injected by flags or blocks is not in the request; the policy neither
+// loses it nor sets it anew, unless it is required.
+func TestSidecarsInjectedBeforeStay(t *testing.T) {
+	rules := rulesOf(t, `rule "others" {
+  inject "other" {}
+}
+`)
+	bridged := strings.Replace(jobNamed("web"), `"Tasks"`, `"Networks":[{"Mode":"bridge"}],"Tasks"`, 1)
+	file, diags := jsonjob.Parse([]byte(bridged), "", rules.Catalog)
+	must.False(t, diags.HasErrors())
+	flags := templater.Flags{With: []*templater.Request{{Sidecar: "note"}}}
+	choices, diags := templater.Choose(file.Job(), rules.Catalog, flags)
+	must.False(t, diags.HasErrors())
+	edits, diags := templater.Plan(file.Job(), choices)
+	must.False(t, diags.HasErrors())
+	flagged, diags := file.Apply(edits)
+	must.False(t, diags.HasErrors())
+
+	v := rules.treat(flagged, anywhere)
+	must.Nil(t, v.denial)
+	must.Eq(t, []string{"app", "note", "other"}, tasksOf(t, v.body))
+	again := rules.treat(v.body, anywhere)
+	must.Nil(t, again.denial)
+	must.Eq(t, string(v.body), string(again.body))
+
+	mild := rulesOf(t, strings.Replace(notePolicy, "required = true", "", 1)).treat(flagged, anywhere)
+	must.False(t, mild.changed)
+	strict := rulesOf(t, notePolicy).treat(flagged, anywhere)
+	must.True(t, strict.changed)
+	must.StrContains(t, string(strict.body), "top secret")
+}
+
+func TestRevertGoesOnlyToVersionsWithWhatThePolicyChooses(t *testing.T) {
+	f := start(t, notePolicy)
+	with := f.proxy.rules.Load().treat([]byte(jobNamed("team/api")), anywhere)
+	versions := fmt.Sprintf(`{"Versions":[%s,%s]}`, numbered(t, []byte(jobNamed("team/api")), 0), numbered(t, with.body, 1))
+	f.answer = func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get("X-Nomad-Token") != "t":
+			w.WriteHeader(http.StatusForbidden)
+		case r.URL.EscapedPath() == "/v1/job/team%2Fapi/versions" && r.URL.Query().Get("namespace") == "prod":
+			_, _ = io.WriteString(w, versions) // the test sees what is missing
+		default:
+			_, _ = io.WriteString(w, `{"EvalID":"reverted"}`)
+		}
+	}
+	revert := func(version int, token string) (*http.Response, string) {
+		return f.send(http.MethodPut, "/v1/job/team%2Fapi/revert?namespace=prod", fmt.Sprintf(`{"JobID":"team/api","JobVersion":%d}`, version), "X-Nomad-Token", token)
+	}
+	resp, text := revert(1, "t")
+	must.Eq(t, http.StatusOK, resp.StatusCode)
+	must.StrContains(t, text, "reverted")
+	resp, text = revert(0, "t")
+	must.Eq(t, http.StatusForbidden, resp.StatusCode)
+	must.StrContains(t, text, `Version 0 of job "team/api" lacks sidecar "note" in group "g", which rule "notes"`)
+	resp, text = revert(1, "other")
+	must.Eq(t, http.StatusForbidden, resp.StatusCode)
+	must.StrContains(t, text, "Version cannot be checked")
+	resp, _ = revert(7, "t")
+	must.Eq(t, http.StatusOK, resp.StatusCode)
+}
+
+// numbered is the job of a request as one of its versions.
+func numbered(t *testing.T, body []byte, version int) string {
+	t.Helper()
+	var outer struct{ Job map[string]any }
+	must.NoError(t, json.Unmarshal(body, &outer))
+	outer.Job["Version"] = version
+	raw, err := json.Marshal(outer.Job)
+	must.NoError(t, err)
+	return string(raw)
+}

@@ -1,0 +1,110 @@
+package bounds
+
+import (
+	"bytes"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// HCL finds what a file holds too much of, its length or the levels of nesting; nil if
+// nothing.
+func HCL(src []byte, name string, most int) *hcl.Diagnostic {
+	if d := Size(src, name, most); d != nil {
+		return d
+	}
+	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // errors are the parser's to tell
+	return levels(tokens)
+}
+
+// Expression is HCL for a single expression.
+func Expression(src []byte, name string) *hcl.Diagnostic {
+	tokens, _ := hclsyntax.LexExpression(src, name, hcl.InitialPos)
+	return levels(tokens)
+}
+
+// nesting counts the levels that a parser or an evaluation needs at a token.
+type nesting struct {
+	open   []frame
+	levels int
+}
+
+// frame is what stands between a pair of brackets. Chain is how many operators,
+// indices and calls the item there has so far: each may hold the one before it.
+type frame struct {
+	lines bool // a line end begins a new item
+	chain int
+}
+
+func levels(tokens hclsyntax.Tokens) *hcl.Diagnostic {
+	n := &nesting{open: []frame{{lines: true}}}
+	for i, t := range tokens {
+		n.token(tokens, i)
+		if n.levels > Levels {
+			return tooDeep(t.Range)
+		}
+	}
+	return nil
+}
+
+func (n *nesting) token(tokens hclsyntax.Tokens, i int) {
+	switch tokens[i].Type {
+	case hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOBrace:
+		n.push(tokens[i].Type == hclsyntax.TokenOBrace)
+	case hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc, hclsyntax.TokenTemplateInterp:
+		n.push(false)
+	case hclsyntax.TokenTemplateControl:
+		n.chain(opens(tokens, i))
+		n.push(false)
+	case hclsyntax.TokenCBrack, hclsyntax.TokenCParen:
+		n.pop()
+		n.chain(1) // an index or a call holds what is before it
+	case hclsyntax.TokenCBrace, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc, hclsyntax.TokenTemplateSeqEnd:
+		n.pop()
+	case hclsyntax.TokenComma:
+		n.chain(-n.top().chain)
+	case hclsyntax.TokenNewline, hclsyntax.TokenComment: // a comment takes its line's end
+		if n.top().lines && bytes.HasSuffix(tokens[i].Bytes, []byte("\n")) {
+			n.chain(-n.top().chain)
+		}
+	case hclsyntax.TokenPlus, hclsyntax.TokenMinus, hclsyntax.TokenStar, hclsyntax.TokenSlash, hclsyntax.TokenPercent,
+		hclsyntax.TokenEqualOp, hclsyntax.TokenNotEqual, hclsyntax.TokenLessThan, hclsyntax.TokenLessThanEq,
+		hclsyntax.TokenGreaterThan, hclsyntax.TokenGreaterThanEq, hclsyntax.TokenAnd, hclsyntax.TokenOr,
+		hclsyntax.TokenBang, hclsyntax.TokenQuestion:
+		n.chain(1)
+	}
+}
+
+// opens is 1 where a directive of a template holds what follows, up to another one
+// for which it is -1.
+func opens(tokens hclsyntax.Tokens, i int) int {
+	if i+1 < len(tokens) {
+		switch string(tokens[i+1].Bytes) {
+		case "if", "for":
+			return 1
+		case "endif", "endfor":
+			return -1
+		}
+	}
+	return 0
+}
+
+func (n *nesting) top() *frame { return &n.open[len(n.open)-1] }
+
+func (n *nesting) chain(by int) {
+	n.top().chain += by
+	n.levels += by
+}
+
+func (n *nesting) push(lines bool) {
+	n.open = append(n.open, frame{lines: lines})
+	n.levels++
+}
+
+// pop closes what is open. What is closed too often is an error of the parser's.
+func (n *nesting) pop() {
+	if len(n.open) > 1 {
+		n.levels -= n.top().chain + 1
+		n.open = n.open[:len(n.open)-1]
+	}
+}

@@ -1,0 +1,142 @@
+package templater
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-version"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// candidate gathers all that is said about one sidecar in one group.
+type candidate struct {
+	name        string
+	origin      string
+	at          hcl.Range
+	by          []Source // from weakest to strongest
+	constraints []version.Constraints
+	arguments   map[string]sidecar.Argument
+	rules       []string // of the policy, that chose it
+	required    string   // the one of them that insists on it
+}
+
+func (c *chooser) flagged(g *Group) bool {
+	return len(c.flags.Groups) == 0 || slices.Contains(c.flags.Groups, g.Name)
+}
+
+func pick(found map[string]*candidate, name, origin string, at hcl.Range) *candidate {
+	if found[name] == nil {
+		found[name] = &candidate{name: name, arguments: map[string]sidecar.Argument{}}
+	}
+	found[name].origin, found[name].at = origin, at
+	found[name].by = append(found[name].by, Source{origin, at})
+	return found[name]
+}
+
+func (c *chooser) fromMeta(found map[string]*candidate, meta map[string]Text) {
+	inject, ok := meta[metaInject]
+	if !ok {
+		return
+	}
+	if inject.Unknown {
+		c.fail(inject.Range, "Choice not known", fmt.Sprintf("The value of %q depends on a variable without a value. Give it with -var or -var-file.", metaInject))
+		return
+	}
+	for _, name := range splitList(inject.Value) {
+		pick(found, name, OriginMeta, inject.Range)
+	}
+}
+
+func (c *chooser) fromBlocks(found map[string]*candidate, requests []*Request) {
+	seen := map[string]hcl.Range{}
+	for _, r := range requests {
+		if first, dup := seen[r.Sidecar]; dup {
+			c.fail(r.Range, "Duplicate sidecar block", fmt.Sprintf("Sidecar %q was already chosen here at %s. Merge the two blocks.", r.Sidecar, first))
+			continue
+		}
+		seen[r.Sidecar] = r.Range
+		c.constrain(pick(found, r.Sidecar, OriginBlock, r.Range), r)
+	}
+}
+
+func (c *chooser) fromFlags(found map[string]*candidate) {
+	for _, r := range c.flags.With {
+		c.constrain(pick(found, r.Sidecar, OriginFlag, r.Range), r)
+	}
+}
+
+func (c *chooser) constrain(cand *candidate, r *Request) {
+	if r.Constraint == "" {
+		return
+	}
+	con, err := version.NewConstraint(r.Constraint)
+	if err != nil {
+		c.fail(r.Range, "Invalid version constraint", fmt.Sprintf("%q, given for sidecar %q, is not a version constraint such as \"~> 1.0\".", r.Constraint, r.Sidecar))
+		return
+	}
+	cand.constraints = append(cand.constraints, con)
+}
+
+// arguments collects values from weakest to strongest.
+func (c *chooser) arguments(found map[string]*candidate, g *Group) {
+	for name, cand := range found {
+		for _, meta := range []map[string]Text{c.job.Meta, g.Meta} {
+			for key, text := range meta {
+				if param, ok := strings.CutPrefix(key, metaPrefix+name+"."); ok {
+					v := cty.StringVal(text.Value)
+					if text.Unknown {
+						v = cty.UnknownVal(cty.String)
+					}
+					cand.arguments[param] = sidecar.Argument{Value: v, Text: !text.Unknown, From: fmt.Sprintf("meta %q", key), Range: text.Range, Safe: g.Range}
+				}
+			}
+		}
+		for _, requests := range [][]*Request{c.job.Requests, g.Requests} {
+			for _, r := range requests {
+				if r.Sidecar == name {
+					for param, arg := range r.Arguments {
+						cand.arguments[param] = arg
+					}
+				}
+			}
+		}
+		if c.flagged(g) {
+			for param, arg := range c.flags.Params[name] {
+				cand.arguments[param] = arg
+			}
+		}
+	}
+}
+
+func (c *chooser) exclude(found map[string]*candidate, g *Group) {
+	for _, meta := range []map[string]Text{c.job.Meta, g.Meta} {
+		text, ok := meta[metaExclude]
+		if !ok {
+			continue
+		}
+		if text.Unknown {
+			c.fail(text.Range, "Choice not known", fmt.Sprintf("The value of %q depends on a variable without a value. Give it with -var or -var-file.", metaExclude))
+			continue
+		}
+		names := splitList(text.Value)
+		for _, name := range sortedKeys(found) {
+			if slices.Contains(names, name) || slices.Contains(names, "*") {
+				c.used[name] = true
+				if rule := found[name].required; rule != "" {
+					c.warn(text.Range, "Sidecar not excluded", fmt.Sprintf("%q refuses sidecar %q in group %q, but rule %q of the policy requires it.", metaExclude, name, g.Name, rule))
+					continue
+				}
+				c.warn(text.Range, "Sidecar excluded", fmt.Sprintf("Sidecar %q was chosen for group %q by %s, but %q refuses it.", name, g.Name, found[name].origin, metaExclude))
+				c.tellExcluded(g, found[name], text.Range)
+				delete(found, name)
+			}
+		}
+	}
+}
+
+func splitList(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
+}

@@ -1,0 +1,266 @@
+package catalog
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/hashicorp/go-getter/v2"
+	"oras.land/oras-go/v2/registry"
+)
+
+// Kind says how the catalog of an address is fetched.
+type Kind string
+
+// The kinds of addresses.
+const (
+	Git     Kind = "git"
+	Archive Kind = "archive"
+	OCI     Kind = "oci"
+)
+
+// forms is what an error about an address ends with.
+const forms = "An address is git::https://HOST/REPO.git//FOLDER?ref=REF (or git::ssh://, git::file://), https://HOST/FILE.tar.gz//FOLDER (or .tgz, .tar, .zip; ?checksum=sha256:…), or oci://REGISTRY/REPO:TAG//FOLDER"
+
+// hidden stands for what could be a credential, as in url.URL.Redacted.
+const hidden = "xxxxx"
+
+// Address says where a catalog is. The syntax is go-getter's, and oci:// beside it.
+type Address struct {
+	Kind Kind
+
+	name    string // what is shown and locked
+	url     string // with credentials, without the folder and what is our own in the query
+	folder  string // "" for the root
+	ref     string // of git; "" for the default branch
+	format  string // of an archive
+	image   registry.Reference
+	partial bool // the name lacks a value that is needed to fetch
+	secrets []string
+}
+
+// String is the address without credentials: user and password are left out, and
+// values in the query that this package does not know are replaced by xxxxx. It is
+// also the address's name in the lock, so that it is the same for every user.
+func (a Address) String() string { return a.name }
+
+var forced = regexp.MustCompile(`^([A-Za-z0-9]+)::(.+)$`)
+
+// IsAddress tells addresses from paths of folders.
+func IsAddress(text string) bool {
+	return strings.Contains(text, "://") || forced.MatchString(text)
+}
+
+// Parse reads an address. Its errors never show more of it than String would.
+func Parse(text string) (Address, error) {
+	rest, getterName := text, ""
+	if m := forced.FindStringSubmatch(text); m != nil {
+		getterName, rest = m[1], m[2]
+	}
+	source, folder := getter.SourceDirSubdir(rest)
+	if getterName == "git" && !strings.Contains(source, "://") {
+		long, ok, err := new(getter.GitDetector).Detect(source, "")
+		if err != nil || !ok {
+			return Address{}, fmt.Errorf("this is not a git address. %s", forms)
+		}
+		source = strings.TrimPrefix(long, "git::")
+	}
+	u, err := url.Parse(source)
+	if err != nil || (u.Host == "" && u.Scheme != "file") {
+		return Address{}, fmt.Errorf("this is not the address of a catalog. %s", forms)
+	}
+	a := Address{}
+	if a.folder, err = cleanFolder(folder); err != nil {
+		return Address{}, err
+	}
+	a.setName(getterName, *u)
+	switch {
+	case getterName == "git", getterName == "" && u.Scheme == "ssh":
+		err = a.git(*u)
+	case getterName == "" && (u.Scheme == "https" || u.Scheme == "http"):
+		err = a.archive(*u)
+	case getterName == "" && u.Scheme == "oci":
+		err = a.oci(*u)
+	default:
+		err = fmt.Errorf("there is no way to fetch it. %s", forms)
+	}
+	if err != nil {
+		return Address{}, fmt.Errorf("%s: %w", a.name, err)
+	}
+	return a, nil
+}
+
+func cleanFolder(folder string) (string, error) {
+	if folder == "" {
+		return "", nil
+	}
+	clean := path.Clean(strings.TrimPrefix(folder, "/"))
+	if clean == ".." || strings.HasPrefix(clean, "../") || strings.ContainsAny(clean, `*?[\`) {
+		return "", fmt.Errorf("the folder after // is %q: give one inside of the catalog, without \"..\", wildcards or backslashes", folder)
+	}
+	if clean == "." {
+		return "", nil
+	}
+	return clean, nil
+}
+
+// setName puts the address together again without what could be a credential.
+func (a *Address) setName(getterName string, u url.URL) {
+	if password, ok := u.User.Password(); ok {
+		a.hide(password)
+	}
+	switch {
+	case u.User == nil:
+	case u.Scheme == "ssh":
+		u.User = url.User(u.User.Username()) // says which account, and cannot log in alone
+	default:
+		a.hide(u.User.Username()) // may be a token
+		u.User = nil
+	}
+	query := a.hideQuery(u.RawQuery)
+	u.RawQuery = ""
+	a.name = u.String()
+	if getterName != "" {
+		a.name = getterName + "::" + a.name
+	}
+	if a.folder != "" {
+		a.name += "//" + a.folder
+	}
+	if query != "" {
+		a.name += "?" + query
+	}
+}
+
+// hideQuery replaces the values of all parameters but those that are known to hold
+// no credential.
+func (a *Address) hideQuery(raw string) string {
+	if raw == "" {
+		return ""
+	}
+	parts := strings.Split(raw, "&")
+	for i, part := range parts {
+		key, value, _ := strings.Cut(part, "=")
+		open := key == "ref" || key == "depth" || key == "archive" || key == "checksum"
+		if value != "" && (!open || withCredentials(value)) {
+			a.hide(value)
+			parts[i], a.partial = key+"="+hidden, a.partial || value == hidden
+		}
+	}
+	return strings.Join(parts, "&")
+}
+
+// withCredentials tells the value of checksum that is an address with a user or a
+// query.
+func withCredentials(value string) bool {
+	return strings.HasPrefix(value, "file:") && strings.ContainsAny(value, "@?")
+}
+
+// hide notes a text that must not be shown, in all of its spellings. One of a few
+// letters is no secret, and would be found everywhere.
+func (a *Address) hide(text string) {
+	if len(text) < 4 || text == hidden {
+		return
+	}
+	a.secrets = append(a.secrets, text, url.QueryEscape(text), url.PathEscape(text))
+	if plain, err := url.QueryUnescape(text); err == nil {
+		a.secrets = append(a.secrets, plain)
+	}
+}
+
+func (a *Address) git(u url.URL) error {
+	a.Kind = Git
+	switch u.Scheme {
+	case "https", "http", "ssh", "file":
+	default:
+		return fmt.Errorf("git is fetched by https, ssh or file, not by %q", u.Scheme)
+	}
+	query := u.Query()
+	for key := range query {
+		if key != "ref" && key != "depth" {
+			return fmt.Errorf("a git address takes ?ref=, not %q. A key for ssh is given to ssh-agent or in GIT_SSH_COMMAND", key)
+		}
+	}
+	a.ref = query.Get("ref")
+	if strings.HasPrefix(a.ref, "-") || strings.Contains(a.ref, "..") || strings.ContainsAny(a.ref, " ~^:?*[\\\x7f") || strings.ContainsFunc(a.ref, isControl) {
+		return fmt.Errorf("%q cannot be the name of a branch, a tag or a commit", a.ref)
+	}
+	u.RawQuery = "" // depth is no use: only what is needed is fetched
+	a.url = u.String()
+	return mustEncrypt(&u)
+}
+
+func isControl(r rune) bool { return r < ' ' }
+
+func (a *Address) archive(u url.URL) error {
+	a.Kind = Archive
+	query := u.Query()
+	a.format = query.Get("archive")
+	for _, format := range []string{"tar.gz", "tgz", "tar", "zip"} {
+		if a.format == "" && strings.HasSuffix(u.Path, "."+format) {
+			a.format = format
+		}
+	}
+	switch a.format {
+	case "tar.gz", "tgz", "tar", "zip":
+	default:
+		return fmt.Errorf("this is no archive that can be read: it is named .tar.gz, .tgz, .tar or .zip, or has ?archive= with one of them. Begin with git:: if it is a git repository")
+	}
+	if withCredentials(query.Get("checksum")) {
+		return fmt.Errorf("the address of the checksum file has credentials or a query: give the checksum itself, ?checksum=sha256:…")
+	}
+	a.url = u.String()
+	return mustEncrypt(&u)
+}
+
+func (a *Address) oci(u url.URL) error {
+	a.Kind = OCI
+	if u.User != nil || u.RawQuery != "" {
+		return fmt.Errorf("oci:// takes no credentials and no query: log in with docker login or oras login")
+	}
+	var err error
+	a.image, err = registry.ParseReference(u.Host + u.Path)
+	if err != nil {
+		return fmt.Errorf("this is no reference to an artifact: %w", err)
+	}
+	if a.image.Reference == "" {
+		return fmt.Errorf("a tag or digest is missing: oci://REGISTRY/REPO:TAG")
+	}
+	return nil
+}
+
+// mustEncrypt refuses plain HTTP to another machine.
+func mustEncrypt(u *url.URL) error {
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return fmt.Errorf("http is not encrypted, and %s is another machine: use https", u.Hostname())
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// scrub takes the credentials of the address out of an error's text.
+func (a Address) scrub(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	for _, secret := range a.secrets {
+		text = strings.ReplaceAll(text, secret, hidden)
+	}
+	return scrubbed{text, err}
+}
+
+// scrubbed is an error that reads differently.
+type scrubbed struct {
+	text string
+	err  error
+}
+
+func (s scrubbed) Error() string { return s.text }
+func (s scrubbed) Unwrap() error { return s.err }

@@ -1,0 +1,160 @@
+package catalog
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/lockedfile"
+)
+
+// Cache keeps copies of catalogs in a folder, each under the digest of its files, so
+// that a copy never has to change. Any number of processes may use one cache. It is
+// safe to remove at any time.
+type Cache struct {
+	Dir string
+}
+
+// DefaultDir is the folder of the cache where the user named none: nomad-sidecar in
+// XDG_CACHE_HOME, or in what stands for it on the system.
+func DefaultDir() (string, error) {
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "nomad-sidecar"), err
+}
+
+// marks of folders that are not a copy yet, or no longer.
+const (
+	newPrefix = ".new-"
+	oldPrefix = ".old-"
+)
+
+func (c Cache) copies() string { return filepath.Join(c.Dir, "catalogs") }
+
+// Folder is where the copy with a digest is, if it is there.
+func (c Cache) Folder(digest string) (string, error) {
+	text, ok := strings.CutPrefix(digest, "h1:")
+	sum, err := base64.StdEncoding.DecodeString(text)
+	if !ok || err != nil || len(sum) != 32 {
+		return "", fmt.Errorf("%q is not a digest such as h1:…=", digest)
+	}
+	return filepath.Join(c.copies(), hex.EncodeToString(sum)), nil
+}
+
+// Read reads a copy, without regard to whether it still is what its digest says. The
+// error is fs.ErrNotExist if there is none.
+func (c Cache) Read(digest string) (Files, error) {
+	folder, err := c.Folder(digest)
+	if err != nil {
+		return nil, err
+	}
+	files := Files{}
+	err = fs.WalkDir(os.DirFS(folder), ".", func(p string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		files[p], err = os.ReadFile(filepath.Join(folder, filepath.FromSlash(p)))
+		return err
+	})
+	return files, err
+}
+
+// Has says whether there is a copy that is as it was stored.
+func (c Cache) Has(digest string) bool {
+	files, err := c.Read(digest)
+	if err != nil {
+		return false
+	}
+	have, err := files.Digest()
+	return err == nil && have == digest
+}
+
+// Store keeps a copy and returns its digest. It appears at once and as a whole, and
+// takes the place of one that was changed.
+func (c Cache) Store(files Files) (digest string, err error) {
+	digest, err = files.Digest()
+	if err != nil {
+		return "", err
+	}
+	unlock, err := c.Lock()
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if c.Has(digest) {
+		return digest, nil
+	}
+	if err := c.store(files, digest); err != nil {
+		return "", fmt.Errorf("store a copy in %s: %w", c.Dir, err)
+	}
+	return digest, nil
+}
+
+// Lock keeps other processes from writing to the cache, and to lock files. The
+// kernel undoes it when the process ends.
+func (c Cache) Lock() (unlock func(), err error) {
+	if err := os.MkdirAll(c.copies(), 0o755); err != nil {
+		return nil, fmt.Errorf("make the cache: %w. NOMAD_SIDECAR_CACHE names another folder for it", err)
+	}
+	unlock, err = lockedfile.MutexAt(filepath.Join(c.Dir, "lock")).Lock()
+	if err != nil {
+		return nil, fmt.Errorf("lock the cache: %w", err)
+	}
+	return unlock, nil
+}
+
+func (c Cache) store(files Files, digest string) error {
+	if err := c.sweep(); err != nil {
+		return err
+	}
+	folder, err := c.Folder(digest)
+	if err != nil {
+		return err
+	}
+	fresh, err := os.MkdirTemp(c.copies(), newPrefix)
+	if err != nil {
+		return err
+	}
+	if err := write(fresh, files); err != nil {
+		return errors.Join(err, os.RemoveAll(fresh))
+	}
+	if err := os.Rename(folder, filepath.Join(c.copies(), oldPrefix+filepath.Base(folder))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, os.RemoveAll(fresh))
+	}
+	if err := os.Rename(fresh, folder); err != nil {
+		return errors.Join(err, os.RemoveAll(fresh))
+	}
+	return c.sweep()
+}
+
+// sweep removes what a process left that was cut off. Whoever holds the lock is the
+// only one to write, so that nobody needs it.
+func (c Cache) sweep() error {
+	entries, err := os.ReadDir(c.copies())
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), newPrefix) || strings.HasPrefix(e.Name(), oldPrefix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(c.copies(), e.Name())))
+		}
+	}
+	return err
+}
+
+func write(folder string, files Files) error {
+	if err := os.Chmod(folder, 0o755); err != nil {
+		return err
+	}
+	for name, text := range files {
+		path := filepath.Join(folder, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, text, 0o444); err != nil { // nobody should edit it
+			return err
+		}
+	}
+	return nil
+}

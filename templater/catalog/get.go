@@ -1,0 +1,129 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+)
+
+// Getter fetches catalogs into a cache.
+type Getter struct {
+	Cache   Cache
+	Environ []string      // of git, as os.Environ has it
+	Timeout time.Duration // for each catalog; none if 0
+	// Progress is told how many bytes of an archive or layer were read; total is
+	// not positive if it is unknown. It may be nil.
+	Progress func(read, total int64)
+}
+
+// Result is a catalog that was fetched.
+type Result struct {
+	Entry *Entry
+	// Cached says that the copy that was locked is in the cache already.
+	Cached bool
+	// Changes tell what is different from what was locked, a line each.
+	Changes []string
+}
+
+// Get makes sure that the cache has the catalog of an address. With locked, the
+// lock's entry for it, that is the catalog which it pins, and another one is an
+// error; nil or upgrade take what the address names now. Files are the sources that
+// diagnostics may refer to.
+func (g *Getter) Get(ctx context.Context, a Address, locked *Entry, upgrade bool) (r *Result, files map[string]*hcl.File, diags hcl.Diagnostics) {
+	if locked != nil && !upgrade && g.Cache.Has(locked.Content) {
+		return &Result{Entry: locked, Cached: true}, nil, nil
+	}
+	if a.partial {
+		return nil, nil, failure("Address is not complete", fmt.Sprintf("%s is shown without a value that may be a credential. Give the whole address to -catalog.", a), hcl.Range{})
+	}
+	entry, catalog, diags := g.fetch(ctx, a, locked, upgrade)
+	if diags.HasErrors() {
+		return nil, catalog.Files(), diags
+	}
+	if locked == nil {
+		return &Result{Entry: entry}, catalog.Files(), diags
+	}
+	changes := g.changes(locked, entry, catalog)
+	switch {
+	case upgrade:
+		return &Result{Entry: entry, Changes: changes}, catalog.Files(), diags
+	case entry.Content != locked.Content:
+		detail := fmt.Sprintf("%s gave %s, which differs from the locked %s:\n\n%s\n\nIf this is meant to be: nomad-sidecar get -upgrade -catalog '%s'", a, entry.From(), locked.From(), indent(changes), a)
+		return nil, catalog.Files(), failure("Catalog is not the one that was locked", detail, locked.Range)
+	}
+	return &Result{Entry: locked}, catalog.Files(), diags
+}
+
+// fetch fetches and stores a catalog, and reads its definitions.
+func (g *Getter) fetch(ctx context.Context, a Address, locked *Entry, upgrade bool) (*Entry, *sidecar.Catalog, hcl.Diagnostics) {
+	if g.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, g.Timeout, fmt.Errorf("it took longer than %s", g.Timeout))
+		defer cancel()
+	}
+	f := &fetcher{address: a, environ: g.Environ, tell: g.Progress}
+	if locked != nil && !upgrade {
+		f.pinned = locked.Origin
+	}
+	catalog := &sidecar.Catalog{}
+	files, origin, err := f.fetch(ctx)
+	if err != nil {
+		return nil, catalog, failure("Cannot fetch the catalog", fmt.Sprintf("%s: %s.", a, strings.TrimSuffix(err.Error(), ".")), hcl.Range{})
+	}
+	content, err := g.Cache.Store(files)
+	if err != nil {
+		return nil, catalog, failure("Cannot keep the catalog", err.Error()+".", hcl.Range{})
+	}
+	diags := g.Cache.load(catalog, content)
+	if diags.HasErrors() {
+		return nil, catalog, diags
+	}
+	return &Entry{Kind: a.Kind, Address: a.String(), Origin: origin, Content: content, Sidecars: sideOf(catalog).digests}, catalog, diags
+}
+
+// changes tells how a catalog differs from the locked one.
+func (g *Getter) changes(locked, entry *Entry, now *sidecar.Catalog) []string {
+	if locked.Content == entry.Content {
+		return nil
+	}
+	return orText(differences(side{locked.Sidecars, g.Cache.definitions()}, sideOf(now)))
+}
+
+// definitions are those of all copies, by digest. What cannot be read is left out.
+func (c Cache) definitions() map[string]*sidecar.Definition {
+	out := map[string]*sidecar.Definition{}
+	copies, _ := os.ReadDir(c.copies())
+	for _, folder := range copies {
+		one := &sidecar.Catalog{}
+		_ = one.Load(os.DirFS(filepath.Join(c.copies(), folder.Name())), "")
+		for _, d := range one.Definitions() {
+			out[d.Digest] = d
+		}
+	}
+	return out
+}
+
+// load reads the copy with a digest into a catalog.
+func (c Cache) load(into *sidecar.Catalog, digest string) hcl.Diagnostics {
+	folder, err := c.Folder(digest)
+	if err != nil {
+		return failure("Cannot read the catalog", err.Error()+".", hcl.Range{})
+	}
+	return into.Load(os.DirFS(folder), filepath.ToSlash(folder))
+}
+
+// orText says what it is that changed if no definition did.
+func orText(changes []string) []string {
+	if len(changes) == 0 {
+		return []string{"every definition means the same; comments, descriptions, layout or names of files changed"}
+	}
+	return changes
+}
+
+func indent(lines []string) string { return "  " + strings.Join(lines, "\n  ") }

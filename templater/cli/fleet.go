@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
+)
+
+// fleetHelp describes the flags of fleetFlags.
+const fleetHelp = `
+  -policy FILE|DIR   Policy whose rules choose sidecars; of a folder all
+                     *.policy.hcl; may be repeated.
+  -catalog DIR       Folder of definitions, or an address that get has fetched; may
+                     be repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in
+                     catalog.
+  -namespace NS      Only this namespace. Default is *, all that the token may see.
+  -sidecar NAME      Only this sidecar; may be repeated.
+  -is STATE          Only sidecars in this state; may be repeated: ok, outdated,
+                     changed, ahead, edited, doubtful, missing, unwanted.
+  -outdated          As -is outdated -is changed.
+  -missing           As -is missing.
+  -parallel N        How many jobs are read at once. Default is 8.`
+
+const fleetNomadHelp = `
+  The Nomad is the one that NOMAD_ADDR, NOMAD_TOKEN, NOMAD_REGION, NOMAD_CACERT and
+  the like name, as for the nomad command; NOMAD_NAMESPACE is not used.`
+
+// fleetOptions is what the command line of a verb about many jobs says.
+type fleetOptions struct {
+	catalogs, policies, sidecars, states texts
+	namespace                            string
+	outdated, missing, json              bool
+	parallel                             int
+	rest                                 []string
+}
+
+func (o *fleetOptions) flags(verb string) *flag.FlagSet {
+	fs := flag.NewFlagSet(verb, flag.ContinueOnError)
+	fs.Var(&o.catalogs, "catalog", "")
+	fs.Var(&o.policies, "policy", "")
+	fs.Var(&o.sidecars, "sidecar", "")
+	fs.Var(&o.states, "is", "")
+	fs.StringVar(&o.namespace, "namespace", "*", "")
+	fs.BoolVar(&o.outdated, "outdated", false, "")
+	fs.BoolVar(&o.missing, "missing", false, "")
+	fs.BoolVar(&o.json, "json", false, "")
+	fs.IntVar(&o.parallel, "parallel", 8, "")
+	return fs
+}
+
+func (o *fleetOptions) parse(fs *flag.FlagSet, args []string) (err error) {
+	if o.rest, err = parse(fs, args); err != nil {
+		return err
+	}
+	for _, s := range o.states {
+		if !slices.Contains(fleet.States(), s) {
+			return fmt.Errorf("-is is one of %s, not %q", strings.Join(fleet.States(), ", "), s)
+		}
+	}
+	if o.outdated {
+		o.states = append(o.states, fleet.StateOutdated, fleet.StateChanged)
+	}
+	if o.missing {
+		o.states = append(o.states, fleet.StateMissing)
+	}
+	if o.parallel < 1 || o.parallel > 64 {
+		return fmt.Errorf("-parallel is a number from 1 to 64, not %d", o.parallel)
+	}
+	return nil
+}
+
+// fleetRules reads catalog and policy.
+func (p *Program) fleetRules(o *fleetOptions, r *reporter) (*fleet.Rules, hcl.Diagnostics) {
+	catalog, diags := p.loadCatalog(o.catalogs, r)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	rules := &fleet.Rules{Catalog: catalog}
+	if len(o.policies) > 0 {
+		policy, more := loadPolicy(o.policies, catalog, r)
+		diags = append(diags, more...)
+		rules.Policy = policy
+	}
+	return rules, diags
+}
+
+// fleetScan prepares a scan of the cluster that the environment names.
+func (p *Program) fleetScan(o *fleetOptions, rules *fleet.Rules) (*fleet.Scan, error) {
+	nomad, err := cluster.Open()
+	if err != nil {
+		return nil, err
+	}
+	return &fleet.Scan{
+		Nomad: &fleetNomad{Cluster: nomad}, Rules: rules, Ask: fleet.Ask{Namespace: o.namespace},
+		Filter: fleet.Filter{Sidecars: o.sidecars, States: o.states}, Parallel: o.parallel,
+	}, nil
+}
+
+// scan runs it, and shows on a terminal how far it is.
+func (p *Program) scan(ctx context.Context, s *fleet.Scan) ([]*fleet.Job, error) {
+	if !p.terminal(p.Stderr) {
+		return s.Run(ctx)
+	}
+	s.Progress = func(jobs int) { fmt.Fprintf(p.Stderr, "\r%d jobs read", jobs) }
+	defer fmt.Fprint(p.Stderr, "\r\x1b[K")
+	return s.Run(ctx)
+}

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
+)
+
+// pageSize is how many jobs of the list are asked for at once. What Nomad says of one in
+// it is about a kilobyte.
+const pageSize = 200
+
+// fleetNomad gives package fleet what it needs of a cluster.
+type fleetNomad struct {
+	*cluster.Cluster
+	paused map[[2]string]bool // jobs, by namespace and ID
+}
+
+func (n *fleetNomad) Jobs(ctx context.Context, ask fleet.Ask, token string) ([]fleet.Listed, string, error) {
+	if token == "" {
+		var err error
+		if n.paused, err = n.Paused(ctx, ask.Namespace); err != nil {
+			return nil, "", err
+		}
+	}
+	page, next, err := n.Page(ctx, ask.Namespace, ask.Prefix, token, pageSize)
+	if err != nil {
+		return nil, "", err
+	}
+	out := make([]fleet.Listed, 0, len(page))
+	for _, j := range page {
+		out = append(out, fleet.Listed{
+			Ref: fleet.Ref{Namespace: j.Namespace, ID: j.ID}, Parent: j.ParentID, Paused: n.paused[[2]string{j.Namespace, j.ID}],
+		})
+	}
+	return out, next, nil
+}
+
+func (n *fleetNomad) Job(ctx context.Context, of fleet.Ref) ([]byte, error) {
+	raw, err := n.Stored(ctx, of.Namespace, of.ID)
+	if errors.Is(err, cluster.ErrNoJob) {
+		return nil, fmt.Errorf("%w: %w", fleet.ErrGone, err)
+	}
+	return raw, err
+}
+
+func (n *fleetNomad) Plan(ctx context.Context, of fleet.Ref, raw []byte) (*fleet.Preview, error) {
+	job, err := stored(of, raw)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := n.Cluster.Plan(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	out := &fleet.Preview{
+		Differs: plan.Diff != nil && plan.Diff.Type != "None", ModifyIndex: plan.JobModifyIndex, Unplaced: cluster.Failures(plan.FailedTGAllocs),
+	}
+	for _, g := range cluster.Effects(plan, nil) {
+		switch g.Effect {
+		case cluster.Destructive:
+			out.Restarts = append(out.Restarts, g.Group)
+		case cluster.InPlace:
+			out.InPlace = append(out.InPlace, g.Group)
+		}
+	}
+	return out, nil
+}
+
+func (n *fleetNomad) Apply(ctx context.Context, c fleet.Change) (string, error) {
+	if c.Job == nil {
+		return n.Revert(ctx, c.Namespace, c.ID, c.To, c.From)
+	}
+	job, err := stored(c.Ref, c.Job)
+	if err != nil {
+		return "", err
+	}
+	// Without one, Nomad would show that of the first version.
+	job.Submission, err = n.Submission(ctx, c.Namespace, c.ID, c.From)
+	if err != nil {
+		return "", err
+	}
+	eval, _, err := n.Register(ctx, job, &c.ModifyIndex)
+	return eval, err
+}
+
+func (n *fleetNomad) Wait(ctx context.Context, of fleet.Ref, evaluation string, report func(string)) error {
+	return n.Follow(ctx, &cluster.Job{ID: of.ID, Namespace: of.Namespace}, evaluation, report)
+}
+
+// stored prepares a job that Nomad gave to be registered again: a tag belongs to one
+// version only.
+func stored(of fleet.Ref, raw []byte) (*cluster.Job, error) {
+	job, err := cluster.ReadJob(raw)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(job.JSON, &fields); err != nil {
+		return nil, fmt.Errorf("read job %q: %w", of.ID, err)
+	}
+	if _, tagged := fields["VersionTag"]; tagged {
+		delete(fields, "VersionTag")
+		if job.JSON, err = json.Marshal(fields); err != nil {
+			return nil, fmt.Errorf("write job %q: %w", of.ID, err)
+		}
+	}
+	job.Namespace = of.Namespace
+	return job, nil
+}

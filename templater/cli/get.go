@@ -1,0 +1,187 @@
+package cli
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/catalog"
+)
+
+type get struct{ p *Program }
+
+func (*get) Synopsis() string { return "Fetch catalogs from their addresses" }
+
+func (*get) Help() string {
+	return `Usage: nomad-sidecar get [options]
+
+  Fetches catalogs into the cache, and pins what it got in ` + catalog.LockName + ` in the
+  working folder. What is pinned there already is not fetched again, or fetched just
+  as it is pinned. The other commands then use the copy, without the network.
+
+  -catalog ADDRESS   Where the catalog is; may be repeated. Default is
+                     NOMAD_SIDECAR_CATALOG, then all that are pinned. Folders need
+                     not be fetched, and are left out.
+
+                       git::https://HOST/REPO.git//FOLDER?ref=REF
+                       git::ssh://git@HOST/REPO.git//FOLDER?ref=REF
+                       git::file:///PATH//FOLDER?ref=REF
+                       https://HOST/FILE.tar.gz//FOLDER?checksum=sha256:…
+                       oci://REGISTRY/REPO:TAG//FOLDER
+
+                     //FOLDER and what follows ? may be left out. Archives are
+                     .tar.gz, .tgz, .tar and .zip.
+  -upgrade           Pin what the addresses name now, and tell what changed.
+  -timeout DURATION  How long one catalog may take. Default is 5m.
+
+  The cache is NOMAD_SIDECAR_CACHE, by default nomad-sidecar in XDG_CACHE_HOME.
+  Credentials come from git's credential helpers, ssh-agent, ~/.netrc, and docker
+  login; SSL_CERT_FILE names certificate authorities for archives and registries,
+  GIT_SSL_CAINFO for git.
+
+  Exit codes: 0 done, 1 an error, and nothing is pinned; 2 wrong usage.`
+}
+
+func (c *get) Run(args []string) int {
+	var flagged texts
+	flags := flag.NewFlagSet("get", flag.ContinueOnError)
+	flags.Var(&flagged, "catalog", "")
+	upgrade := flags.Bool("upgrade", false, "")
+	timeout := flags.Duration("timeout", 5*time.Minute, "")
+	rest, err := parse(flags, args)
+	switch {
+	case err != nil:
+		return c.p.usage(err)
+	case len(rest) > 0:
+		return c.p.usage(fmt.Errorf("get takes no arguments, but got %q; addresses are given by -catalog", rest[0]))
+	case *timeout <= 0:
+		return c.p.usage(fmt.Errorf("-timeout is a duration such as 90s or 5m, and more than 0"))
+	}
+	r := c.p.reporter()
+	lock, diags := readLock(r)
+	if r.report(diags) {
+		return exitError
+	}
+	addresses, diags := c.addresses(flagged, lock)
+	if r.report(diags) {
+		return exitError
+	}
+	cache, diags := c.p.cache()
+	if r.report(diags) {
+		return exitError
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	getter := &catalog.Getter{Cache: cache, Environ: c.p.Environ, Timeout: *timeout}
+	return c.get(ctx, r, getter, addresses, lock, *upgrade)
+}
+
+// addresses are those to fetch, each once.
+func (c *get) addresses(flagged []string, lock *catalog.Lock) ([]catalog.Address, hcl.Diagnostics) {
+	sources := c.p.catalogs(flagged)
+	if len(sources) == 0 {
+		sources = slices.Sorted(maps.Keys(lock.Entries))
+	}
+	var out []catalog.Address
+	var diags hcl.Diagnostics
+	seen := map[string]string{}
+	for _, source := range sources {
+		if !catalog.IsAddress(source) {
+			fmt.Fprintf(c.p.Stderr, "%s is a folder, and needs no fetching\n", source)
+			continue
+		}
+		a, err := catalog.Parse(source)
+		switch {
+		case err != nil:
+			diags = append(diags, failureOf("Invalid catalog address", err)...)
+		case seen[a.String()] == "":
+			seen[a.String()] = source
+			out = append(out, a)
+		case seen[a.String()] != source:
+			diags = append(diags, failure("Addresses alike", fmt.Sprintf("Two addresses differ only in what could be a credential, and are the same in the lock file: %s.", a))...)
+		}
+	}
+	if len(sources) == 0 {
+		diags = append(diags, failure("Nothing to get", fmt.Sprintf("Give an address to -catalog or in NOMAD_SIDECAR_CATALOG: %s pins none.", catalog.LockName))...)
+	}
+	return out, diags
+}
+
+// get fetches all, and pins them if that worked for each.
+func (c *get) get(ctx context.Context, r *reporter, getter *catalog.Getter, addresses []catalog.Address, lock *catalog.Lock, upgrade bool) int {
+	var entries []*catalog.Entry
+	var out strings.Builder
+	failed := false
+	for _, a := range addresses {
+		fmt.Fprintf(c.p.Stderr, "Getting %s\n", a)
+		getter.Progress = c.progress()
+		locked := lock.Entries[a.String()]
+		result, files, diags := getter.Get(ctx, a, locked, upgrade)
+		r.know(files)
+		if r.report(diags) {
+			failed = true
+			continue
+		}
+		entries = append(entries, result.Entry)
+		out.WriteString(resultText(result, locked))
+	}
+	if failed {
+		return exitError
+	}
+	if len(entries) > 0 {
+		if err := catalog.Update(getter.Cache, catalog.LockName, entries); err != nil {
+			r.report(failureOf("Cannot write the lock file", err))
+			return exitError
+		}
+	}
+	return c.p.write(r, []byte(out.String()))
+}
+
+// progress tells of every few megabytes, so that a log stays short.
+func (c *get) progress() func(read, total int64) {
+	const step = 8 << 20
+	next := int64(step)
+	return func(read, total int64) {
+		if read < next {
+			return
+		}
+		next = read - read%step + step
+		of := ""
+		if total > 0 {
+			of = " of " + units.BytesSize(float64(total))
+		}
+		fmt.Fprintf(c.p.Stderr, "  %s%s\n", units.BytesSize(float64(read)), of)
+	}
+}
+
+// resultText tells what was got, and how it differs from what was locked.
+func resultText(result *catalog.Result, locked *catalog.Entry) string {
+	var out strings.Builder
+	state := "new"
+	switch {
+	case locked != nil && locked.From() == result.Entry.From():
+		state = "as locked"
+	case locked != nil:
+		state = "was " + locked.Origin
+	}
+	if result.Cached {
+		state += ", in the cache"
+	}
+	fmt.Fprintf(&out, "%s\n  %s (%s)\n", result.Entry.Address, result.Entry.From(), state)
+	for _, name := range slices.Sorted(maps.Keys(result.Entry.Sidecars)) {
+		fmt.Fprintf(&out, "  %s\n", name)
+	}
+	if len(result.Changes) > 0 {
+		fmt.Fprintf(&out, "  Changes:\n    %s\n", strings.Join(result.Changes, "\n    "))
+	}
+	return out.String()
+}

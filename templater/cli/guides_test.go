@@ -1,0 +1,21 @@
+package cli_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/guide"
+	"github.com/shoenig/test/must"
+)
+
+// What the guides tell to do without a Nomad; test/e2e does the rest as well.
+func TestGuides(t *testing.T) {
+	guides, err := filepath.Glob("../../docs/*.md")
+	must.NoError(t, err)
+	must.SliceNotEmpty(t, guides)
+	for _, path := range guides {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			guide.Run(t, path, guide.Options{})
+		})
+	}
+}

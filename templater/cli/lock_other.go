@@ -1,0 +1,8 @@
+//go:build !unix
+
+package cli
+
+import "os"
+
+// lockFile does nothing: there are no such locks here.
+func lockFile(*os.File) error { return nil }

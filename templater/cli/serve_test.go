@@ -1,0 +1,184 @@
+package cli_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+const servedDefinition = `sidecar "note" {
+  version = "1.0.0"
+  summary = "A note."
+  task "note" {
+    driver = "raw_exec"
+    config {
+      command = "true"
+    }
+  }
+}
+`
+
+const servedPolicy = `rule "notes" {
+  inject "note" {}
+}
+`
+
+const servedJob = `{"Job":{"ID":"web","TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"raw_exec"}]}]}}`
+
+// serving is nomad-sidecar serve, which tells what it does in lines of JSON.
+type serving struct {
+	t       *testing.T
+	cmd     *exec.Cmd
+	lines   *bufio.Scanner
+	address string
+	admin   string
+	client  *http.Client
+}
+
+func startServing(t *testing.T, client *http.Client, args ...string) *serving {
+	t.Helper()
+	s := &serving{t: t, client: client}
+	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "nomad-sidecar", append([]string{"serve", "-address", "127.0.0.1:0", "-admin-address", "127.0.0.1:0"}, args...)...)
+	stdout, err := s.cmd.StdoutPipe()
+	must.NoError(t, err)
+	s.cmd.Stderr = os.Stderr
+	must.NoError(t, s.cmd.Start())
+	s.lines = bufio.NewScanner(stdout)
+	t.Cleanup(func() { _ = s.cmd.Process.Kill() }) // it has ended, if all went well
+	line := s.next("listening")
+	s.address, s.admin = line["address"].(string), "http://"+line["admin"].(string)
+	return s
+}
+
+// next is the next line, which must say something.
+func (s *serving) next(msg string) map[string]any {
+	s.t.Helper()
+	must.True(s.t, s.lines.Scan())
+	line := map[string]any{}
+	must.NoError(s.t, json.Unmarshal(s.lines.Bytes(), &line))
+	must.Eq(s.t, msg, line["msg"].(string), must.Sprint(s.lines.Text()))
+	return line
+}
+
+func (s *serving) get(url string) (int, string) {
+	s.t.Helper()
+	resp, err := s.client.Get(url)
+	must.NoError(s.t, err)
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	must.NoError(s.t, err)
+	return resp.StatusCode, string(raw)
+}
+
+// decision registers a job and gives what the log says became of it.
+func (s *serving) decision(scheme string) string {
+	s.t.Helper()
+	resp, err := s.client.Post(scheme+"://"+s.address+"/v1/jobs", "application/json", strings.NewReader(servedJob))
+	must.NoError(s.t, err)
+	must.NoError(s.t, resp.Body.Close())
+	return s.next("job")["decision"].(string)
+}
+
+func (s *serving) end() {
+	s.t.Helper()
+	s.client.CloseIdleConnections()
+	must.NoError(s.t, s.cmd.Process.Signal(syscall.SIGTERM))
+	s.next("ending")
+	must.False(s.t, s.lines.Scan())
+	must.NoError(s.t, s.cmd.Wait())
+}
+
+func fakeNomad(t *testing.T) *httptest.Server {
+	t.Helper()
+	n := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `{}`) // the test sees what is missing
+	}))
+	t.Cleanup(n.Close)
+	return n
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	must.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+func TestServeReloadsAllOrNothing(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "note.sidecar.hcl"), servedDefinition)
+	rules := filepath.Join(dir, "notes.policy.hcl")
+	writeFile(t, rules, servedPolicy)
+	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-policy", dir, "-catalog", dir, "-nomad-addr", fakeNomad(t).URL)
+	must.Eq(t, "injected", s.decision("http"))
+
+	// A definition that is new and a policy that is wrong: neither is taken.
+	writeFile(t, filepath.Join(dir, "more.sidecar.hcl"), strings.ReplaceAll(servedDefinition, "note", "more"))
+	writeFile(t, rules, `rule "notes" { inject "none" {} }`)
+	must.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
+	s.next("not reloaded: what was there before stays in use")
+	must.Eq(t, "injected", s.decision("http"))
+
+	writeFile(t, rules, "rule \"nobody\" {\n  match {\n    job = [\"other\"]\n  }\n  inject \"more\" {}\n}\n")
+	must.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
+	s.next("reloaded")
+	must.Eq(t, "passed", s.decision("http"))
+
+	for path, want := range map[string]string{
+		"/healthz": "ok\n", "/readyz": "ok\n", "/metrics": `nomad_sidecar_reloads_total{result="error"} 1`,
+	} {
+		code, text := s.get(s.admin + path)
+		must.Eq(t, http.StatusOK, code)
+		must.StrContains(t, text, want)
+	}
+	s.end()
+}
+
+func TestServeIsNotReadyWithoutNomad(t *testing.T) {
+	nomad := fakeNomad(t)
+	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad.URL)
+	nomad.Close()
+	code, _ := s.get(s.admin + "/readyz")
+	must.Eq(t, http.StatusServiceUnavailable, code)
+	code, _ = s.get(s.admin + "/healthz")
+	must.Eq(t, http.StatusOK, code)
+	s.end()
+}
+
+func TestServeWithTLS(t *testing.T) {
+	server := httptest.NewTLSServer(nil) // for its certificate
+	defer server.Close()
+	dir := t.TempDir()
+	certificate := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
+	must.NoError(t, err)
+	writeFile(t, filepath.Join(dir, "cert.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})))
+	writeFile(t, filepath.Join(dir, "key.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	flags := []string{"-nomad-addr", fakeNomad(t).URL, "-tls-cert", filepath.Join(dir, "cert.pem"), "-tls-key", filepath.Join(dir, "key.pem")}
+	client := server.Client()
+	s := startServing(t, client, flags...)
+	must.Eq(t, "passed", s.decision("https"))
+	s.end()
+
+	// With authorities for clients, one without a certificate is refused.
+	s = startServing(t, client, append(flags, "-tls-client-ca", filepath.Join(dir, "cert.pem"))...)
+	resp, err := client.Get("https://" + s.address + "/v1/jobs")
+	if err == nil {
+		must.NoError(t, resp.Body.Close())
+	}
+	must.ErrorContains(t, err, "certificate required")
+	must.True(t, s.lines.Scan())
+	must.StrContains(t, s.lines.Text(), "TLS handshake error")
+	s.end()
+}

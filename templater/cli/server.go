@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/nomad/api"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	bodyTimeout   = time.Minute
+	askTimeout    = 5 * time.Second // of readyz
+)
+
+// server is the proxy with its listeners.
+type server struct {
+	p           *Program
+	options     *serveOptions
+	log         *slog.Logger
+	upstream    *admission.Upstream
+	proxy       *admission.Proxy
+	metrics     *admission.Metrics
+	registry    *prometheus.Registry
+	certificate atomic.Pointer[tls.Certificate] // nil without TLS
+	draining    atomic.Bool
+	front       *http.Server
+	admin       *http.Server
+	listeners   map[*http.Server]net.Listener
+}
+
+// newServer reads all that is needed and listens.
+func (p *Program) newServer(o *serveOptions, r *reporter) (*server, hcl.Diagnostics) {
+	s := &server{p: p, options: o, log: slog.New(slog.NewJSONHandler(p.Stdout, nil)), registry: prometheus.NewRegistry(), listeners: map[*http.Server]net.Listener{}}
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.metrics = admission.NewMetrics(s.registry)
+	var err error
+	if s.upstream, err = admission.OpenUpstream(o.nomad, api.DefaultConfig().TLSConfig); err != nil {
+		return nil, failureOf("Cannot reach Nomad", err)
+	}
+	rules, certificate, diags := s.load(r)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	s.certificate.Store(certificate)
+	s.proxy = admission.New(admission.Options{
+		Upstream: s.upstream, Rules: rules, MaxBodyBytes: o.maxBodyMiB << 20, BodyTimeout: bodyTimeout, Audit: s.log, Metrics: s.metrics,
+	})
+	if err := s.listen(); err != nil {
+		return nil, append(diags, failureOf("Cannot listen", err)...)
+	}
+	return s, diags
+}
+
+// load reads what SIGHUP reads anew.
+func (s *server) load(r *reporter) (*admission.Rules, *tls.Certificate, hcl.Diagnostics) {
+	catalog, diags := s.p.loadCatalog(s.options.catalogs, r)
+	if diags.HasErrors() {
+		return nil, nil, diags
+	}
+	rules := &admission.Rules{Catalog: catalog, Region: getenv(s.p.Environ, "NOMAD_REGION")}
+	if rules.Region == "" {
+		rules.Region = "global"
+	}
+	if len(s.options.policies) > 0 {
+		policy, more := loadPolicy(s.options.policies, catalog, r)
+		diags = append(diags, more...)
+		rules.Policy = policy
+	}
+	if s.options.certFile == "" {
+		return rules, nil, diags
+	}
+	certificate, err := tls.LoadX509KeyPair(s.options.certFile, s.options.keyFile)
+	if err != nil {
+		diags = append(diags, failureOf("Cannot read the certificate", err)...)
+	}
+	return rules, &certificate, diags
+}
+
+// listen opens the listeners; with an error none is left open.
+func (s *server) listen() error {
+	// No limit for answers: blocking queries, streams and exec take their time.
+	s.front = &http.Server{Handler: s.proxy, ReadHeaderTimeout: headerTimeout, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
+	s.admin = &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: headerTimeout}
+	config, err := s.tls()
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", s.options.address)
+	if err != nil {
+		return fmt.Errorf("listen for Nomad's API: %w", err)
+	}
+	front := l
+	if config != nil {
+		front = tls.NewListener(l, config)
+	}
+	s.listeners[s.front] = front
+	attrs := []any{slog.String("address", l.Addr().String()), slog.Bool("tls", config != nil), slog.String("nomad", s.upstream.URL.Redacted())}
+	if s.options.adminAddress != "" {
+		admin, err := net.Listen("tcp", s.options.adminAddress)
+		if err != nil {
+			return errors.Join(fmt.Errorf("listen for administration: %w", err), l.Close())
+		}
+		s.listeners[s.admin] = admin
+		attrs = append(attrs, slog.String("admin", admin.Addr().String()))
+	}
+	s.log.Info("listening", attrs...)
+	return nil
+}
+
+// tls is nil without a certificate.
+func (s *server) tls() (*tls.Config, error) {
+	if s.certificate.Load() == nil {
+		return nil, nil
+	}
+	// HTTP/1.1 only: exec is a WebSocket, which Nomad does not speak over HTTP/2.
+	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return s.certificate.Load(), nil
+	}}
+	if s.options.clientCA == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(s.options.clientCA)
+	if err != nil {
+		return nil, fmt.Errorf("read the authorities of clients: %w", err)
+	}
+	config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
+	if !config.ClientCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate in PEM", s.options.clientCA)
+	}
+	return config, nil
+}
+
+func (s *server) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok\n") // who asked may be gone
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+		defer cancel()
+		if s.draining.Load() {
+			http.Error(w, "ending", http.StatusServiceUnavailable)
+		} else if err := s.upstream.Answers(ctx); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		} else {
+			_, _ = io.WriteString(w, "ok\n")
+		}
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	return mux
+}

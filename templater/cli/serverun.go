@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+)
+
+// run serves until the context ends, and then drains.
+func (s *server) run(ctx context.Context, reload <-chan os.Signal) error {
+	var wait sync.WaitGroup
+	failed := make(chan error, len(s.listeners))
+	for server, l := range s.listeners {
+		wait.Add(1)
+		go func(server *http.Server, l net.Listener) {
+			defer wait.Done()
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		}(server, l)
+	}
+	defer wait.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return s.drain()
+		case err := <-failed:
+			return errors.Join(err, s.front.Close(), s.admin.Close())
+		case <-reload:
+			s.reload()
+		}
+	}
+}
+
+// reload takes the new rules and certificate, or none of them.
+func (s *server) reload() {
+	r := s.p.reporter()
+	rules, certificate, diags := s.load(r)
+	if r.report(diags) {
+		s.metrics.Reloads.WithLabelValues("error").Inc()
+		s.log.Error("not reloaded: what was there before stays in use")
+		return
+	}
+	s.certificate.Store(certificate)
+	s.proxy.Use(rules)
+	s.metrics.Reloads.WithLabelValues("ok").Inc()
+	s.log.Info("reloaded")
+}
+
+// drain lets requests under way end, and cuts those that take too long, such as
+// streams.
+func (s *server) drain() error {
+	s.draining.Store(true)
+	s.log.Info("ending", "drain", s.options.drain.String())
+	ctx, cancel := context.WithTimeout(context.Background(), s.options.drain)
+	defer cancel()
+	err := s.front.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.front.Close()
+	}
+	s.upstream.Transport.CloseIdleConnections()
+	return errors.Join(err, s.admin.Close())
+}

@@ -1,0 +1,276 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
+)
+
+type upgrade struct{ p *Program }
+
+func (*upgrade) Synopsis() string { return "Bring the sidecars of a cluster's jobs up to date" }
+
+func (*upgrade) Help() string {
+	return `Usage: nomad-sidecar upgrade [options] [JOB]…
+
+  Injects anew into jobs, as Nomad has them, what their meta and the policy choose from
+  the catalog as it is now. First it shows which jobs change and what restarts; then it
+  asks, and registers them batch by batch, each after the one before is healthy. It
+  stops at the first job that is not. Run it again to go on.
+
+  Without -state it only shows what it would do. Filters choose jobs; of these all that
+  meta and policy say is done.
+
+  -state FILE        Where to note what is done, to go on or back later: a file of its
+                     own for each upgrade.
+  -batch N           How many jobs are registered at once. Default is 1.
+  -yes               Do not ask.
+  -owned             Upgrade also jobs that something else registers: nomad-pack, or
+                     what their meta "managed_by" says.
+  -skip-failed       Go on although a job that failed before is as it was left.
+  -revert            Go back: each job that -state knows to its version before.
+  -json              Print what is, or was, done as JSON; lines go to stderr.
+` + fleetHelp + `
+` + fleetNomadHelp + `
+
+  Exit codes: 0 all is done or there is nothing to do, 1 it is not done or an error,
+  2 wrong usage.`
+}
+
+type upgradeOptions struct {
+	fleetOptions
+	state                          string
+	batch                          int
+	yes, owned, skipFailed, revert bool
+}
+
+func (o *upgradeOptions) parse(args []string) error {
+	fs := o.flags("upgrade")
+	fs.StringVar(&o.state, "state", "", "")
+	fs.IntVar(&o.batch, "batch", 1, "")
+	fs.BoolVar(&o.yes, "yes", false, "")
+	fs.BoolVar(&o.owned, "owned", false, "")
+	fs.BoolVar(&o.skipFailed, "skip-failed", false, "")
+	fs.BoolVar(&o.revert, "revert", false, "")
+	err := o.fleetOptions.parse(fs, args)
+	switch {
+	case err != nil:
+		return err
+	case o.batch < 1:
+		return fmt.Errorf("-batch is a number of jobs, not %d", o.batch)
+	case o.revert && o.state == "":
+		return errors.New("-revert needs -state, the file that the upgrade has written")
+	case o.yes && o.state == "":
+		return errors.New("-yes needs -state, a file to note what is done in")
+	case o.revert && len(o.rest)+len(o.sidecars)+len(o.states) > 0:
+		return errors.New("-revert goes back with all that -state knows, and takes neither filters nor jobs")
+	}
+	return nil
+}
+
+// upgrading is one run of the verb.
+type upgrading struct {
+	p     *Program
+	o     *upgradeOptions
+	r     *reporter
+	lines io.Writer // for people
+	run   *fleet.Upgrade
+	steps []*fleet.Step
+}
+
+func (c *upgrade) Run(args []string) int {
+	u := &upgrading{p: c.p, o: &upgradeOptions{}, r: c.p.reporter(), lines: c.p.Stdout}
+	if err := u.o.parse(args); err != nil {
+		return c.p.usage(err)
+	}
+	if u.o.json {
+		u.lines = c.p.Stderr
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	rules, diags := c.p.fleetRules(&u.o.fleetOptions, u.r)
+	if u.r.report(diags) {
+		return exitError
+	}
+	nomad, err := cluster.Open()
+	if err != nil {
+		u.r.report(failureOf("Cannot reach Nomad", err))
+		return exitError
+	}
+	u.run = &fleet.Upgrade{
+		Nomad: &fleetNomad{Cluster: nomad}, Rules: rules, Batch: u.o.batch, SkipFailed: u.o.skipFailed,
+		Report: func(of fleet.Ref, line string) { fmt.Fprintf(u.lines, "%s: %s\n", of, line) },
+	}
+	if u.o.state != "" {
+		file, err := u.journal()
+		if err != nil {
+			u.r.report(failureOf("Cannot use the state file", err))
+			return exitError
+		}
+		defer file.Close()
+	}
+	code := u.do(ctx)
+	if u.o.json {
+		out, diags := marshal(struct {
+			Steps []*fleet.Step `json:"steps"`
+		}{append([]*fleet.Step{}, u.steps...)})
+		if u.r.report(diags) || c.p.write(u.r, out) != exitDone {
+			return exitError
+		}
+	}
+	return code
+}
+
+// syncing has each line on disk before the next thing happens.
+type syncing struct{ *os.File }
+
+func (s syncing) Write(line []byte) (int, error) {
+	n, err := s.File.Write(line)
+	return n, errors.Join(err, s.Sync())
+}
+
+func (u *upgrading) journal() (*os.File, error) {
+	flags := os.O_RDWR | os.O_APPEND
+	if !u.o.revert {
+		flags |= os.O_CREATE
+	}
+	file, err := os.OpenFile(u.o.state, flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	// Two runs at once would each miss what the other one does.
+	if err = lockFile(file); err == nil {
+		u.run.Journal, err = fleet.OpenJournal(file, syncing{file})
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", u.o.state, err), file.Close())
+	}
+	return file, nil
+}
+
+// do plans, asks, and carries out.
+func (u *upgrading) do(ctx context.Context) int {
+	if failed := u.plan(ctx); failed {
+		return exitError
+	}
+	planned := 0
+	for _, s := range u.steps {
+		u.show(s)
+		if s.Outcome == fleet.Planned {
+			planned++
+		}
+	}
+	fmt.Fprintf(u.lines, "%s to change, %d at once\n", number(planned, "job"), u.o.batch)
+	switch {
+	case u.o.state == "" && planned == 0:
+		return u.code(nil)
+	case u.o.state == "":
+		fmt.Fprintln(u.lines, "Nothing is done. With -state FILE it is, after a question.")
+		return exitError
+	case planned > 0 && !u.o.yes && !u.confirmed():
+		fmt.Fprintln(u.lines, "Nothing is done.")
+		return exitError
+	}
+	if u.o.revert {
+		return u.code(u.run.Revert(ctx, u.steps))
+	}
+	return u.code(u.run.Run(ctx, u.steps))
+}
+
+func (u *upgrading) plan(ctx context.Context) (failed bool) {
+	var err error
+	if u.o.revert {
+		u.steps, err = u.run.PlanRevert(ctx)
+		return err != nil && u.r.report(failureOf("Cannot plan the way back", err))
+	}
+	scan := &fleet.Scan{
+		Nomad: u.run.Nomad, Rules: u.run.Rules, Ask: fleet.Ask{Namespace: u.o.namespace}, IDs: u.o.rest,
+		Filter: fleet.Filter{Sidecars: u.o.sidecars, States: u.o.states}, Parallel: u.o.parallel,
+	}
+	if len(u.o.rest) == 1 {
+		scan.Ask.Prefix = u.o.rest[0]
+	}
+	jobs, err := u.p.scan(ctx, scan)
+	if err != nil {
+		return u.r.report(failureOf("Cannot read the jobs", err))
+	}
+	if u.p.unreadable(u.r, jobs) || u.absent(jobs) {
+		return true
+	}
+	planner := &fleet.Planner{Nomad: u.run.Nomad, Rules: u.run.Rules, Owned: u.o.owned, Parallel: u.o.parallel}
+	u.steps, err = planner.Plan(ctx, jobs)
+	return err != nil && u.r.report(failureOf("Cannot plan the upgrade", err))
+}
+
+// absent reports the jobs that were named and are not there, which a filter would hide.
+func (u *upgrading) absent(jobs []*fleet.Job) (some bool) {
+	for _, id := range u.o.rest {
+		there := slices.ContainsFunc(jobs, func(j *fleet.Job) bool { return j.ID == id })
+		if !there && len(u.o.sidecars)+len(u.o.states) == 0 {
+			some = u.r.report(failure("No such job", fmt.Sprintf("There is no job %q to be seen. Correct its ID or -namespace, or use a token that may read it.", id)))
+		}
+	}
+	return some
+}
+
+func (u *upgrading) show(s *fleet.Step) {
+	if s.Outcome != fleet.Planned {
+		fmt.Fprintf(u.lines, "%s: %s%s\n", s.Ref(), s.Outcome, after(": ", s.Why))
+		return
+	}
+	fmt.Fprintf(u.lines, "%s\n", s.Ref())
+	for _, line := range s.Changes {
+		fmt.Fprintf(u.lines, "  %s\n", line)
+	}
+	for _, line := range s.Left {
+		fmt.Fprintf(u.lines, "  left: %s\n", line)
+	}
+	if len(s.Restarts) > 0 {
+		fmt.Fprintf(u.lines, "  restarts: %s\n", strings.Join(s.Restarts, ", "))
+	}
+	if len(s.InPlace) > 0 {
+		fmt.Fprintf(u.lines, "  changes while it runs: %s\n", strings.Join(s.InPlace, ", "))
+	}
+	for _, line := range s.Unplaced {
+		fmt.Fprintf(u.lines, "  no room: %s\n", line)
+	}
+}
+
+func after(sign, text string) string {
+	if text == "" {
+		return ""
+	}
+	return sign + text
+}
+
+func (u *upgrading) confirmed() bool {
+	fmt.Fprint(u.p.Stderr, `Do it? Only "yes" does: `)
+	line, _ := bufio.NewReader(u.p.Stdin).ReadString('\n') // what there is without an end is an answer too
+	return strings.TrimSpace(line) == "yes"
+}
+
+// code reports what stopped the run, and what was left out.
+func (u *upgrading) code(err error) int {
+	if err != nil {
+		how := "Run it again to go on, or with -revert to go back."
+		if u.o.revert {
+			how = "Run it again to go on."
+		}
+		u.r.report(failure("Not all is done", sentence(err)+" "+how))
+		return exitError
+	}
+	if slices.ContainsFunc(u.steps, func(s *fleet.Step) bool { return s.Outcome == fleet.Skipped }) {
+		return exitError
+	}
+	return exitDone
+}

@@ -1,0 +1,80 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// Page is one page of the list of jobs, and the token of the next one, "" after the
+// last. The namespace may be "*".
+func (c *Cluster) Page(ctx context.Context, namespace, prefix, token string, size int32) ([]*api.JobListStub, string, error) {
+	q := &api.QueryOptions{Namespace: namespace, Prefix: prefix, NextToken: token, PerPage: size}
+	jobs, meta, err := c.client.Jobs().ListOptions(nil, q.WithContext(ctx))
+	if err != nil {
+		return nil, "", fmt.Errorf("list jobs: %w", err)
+	}
+	return jobs, meta.NextToken, nil
+}
+
+// Paused are the jobs whose deployment is paused, by namespace and ID.
+func (c *Cluster) Paused(ctx context.Context, namespace string) (map[[2]string]bool, error) {
+	q := &api.QueryOptions{Namespace: namespace, Filter: `Status == "paused"`}
+	deployments, _, err := c.client.Deployments().List(q.WithContext(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("list paused deployments: %w", err)
+	}
+	out := map[[2]string]bool{}
+	for _, d := range deployments {
+		out[[2]string{d.Namespace, d.JobID}] = true
+	}
+	return out, nil
+}
+
+// Stored is a job as Nomad has it, in JSON.
+func (c *Cluster) Stored(ctx context.Context, namespace, id string) (json.RawMessage, error) {
+	var raw json.RawMessage
+	q := &api.QueryOptions{Namespace: namespace}
+	if _, err := c.client.Raw().Query("/v1/job/"+url.PathEscape(id), &raw, q.WithContext(ctx)); err != nil {
+		if isNotFound(err) {
+			err = fmt.Errorf("%w: %w", ErrNoJob, err)
+		}
+		return nil, fmt.Errorf("read job %q: %w", id, err)
+	}
+	return raw, nil
+}
+
+// Submission is the source that a version of a job was registered with, nil if Nomad has
+// none.
+func (c *Cluster) Submission(ctx context.Context, namespace, id string, version uint64) (*api.JobSubmission, error) {
+	q := &api.QueryOptions{Namespace: namespace}
+	sub, _, err := c.client.Jobs().Submission(id, int(version), q.WithContext(ctx))
+	switch {
+	case isNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read the source of job %q: %w", id, err)
+	}
+	return sub, nil
+}
+
+// Revert goes back to a version of a job, if it has the version from now, and returns
+// the ID of the evaluation, "" for none.
+func (c *Cluster) Revert(ctx context.Context, namespace, id string, to, from uint64) (evalID string, err error) {
+	w := &api.WriteOptions{Namespace: namespace}
+	resp, _, err := c.client.Jobs().Revert(id, to, &from, w.WithContext(ctx), "", "")
+	if err != nil {
+		return "", fmt.Errorf("revert job %q to version %d: %w", id, to, err)
+	}
+	return resp.EvalID, nil
+}
+
+func isNotFound(err error) bool {
+	var answer api.UnexpectedResponseError
+	return errors.As(err, &answer) && answer.StatusCode() == http.StatusNotFound
+}

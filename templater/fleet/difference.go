@@ -1,0 +1,194 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+)
+
+// difference finds the first thing that a sidecar brings into a group and that is
+// another one in the stored job; "" if there is none. Both jobs are completed as
+// Nomad's API does it, and what only Nomad adds to a stored job is not looked at.
+func difference(made, stored []byte, group, sidecar string) (string, error) {
+	want, err := readGroup(made, group)
+	if err != nil {
+		return "", err
+	}
+	have, err := readGroup(stored, group)
+	if err != nil {
+		return "", err
+	}
+	d := &comparison{want: want, have: have}
+	d.tasks(sidecar)
+	if d.added != nil && d.found == "" {
+		d.outside()
+	}
+	return d.found, nil
+}
+
+// readGroup is a group with all defaults.
+func readGroup(raw []byte, name string) (*api.TaskGroup, error) {
+	job := &api.Job{}
+	if err := json.Unmarshal(raw, job); err != nil {
+		return nil, fmt.Errorf("read a job: %w", err)
+	}
+	if job.ID == nil {
+		return nil, errors.New("read a job: it has no ID")
+	}
+	job.TaskGroups = slices.DeleteFunc(job.TaskGroups, func(g *api.TaskGroup) bool { return g == nil || g.Name == nil || *g.Name != name })
+	job.Canonicalize()
+	if len(job.TaskGroups) == 0 {
+		return nil, fmt.Errorf("read a job: it has no group %q", name)
+	}
+	interpolate(job, job.TaskGroups[0])
+	return job.TaskGroups[0], nil
+}
+
+// interpolate completes the names of services as Nomad does when it stores a job
+// (structs.Service.Canonicalize).
+func interpolate(job *api.Job, g *api.TaskGroup) {
+	names := func(services []*api.Service, task string) {
+		base := fmt.Sprintf("%s-%s-%s", *job.Name, *g.Name, task)
+		r := strings.NewReplacer("${JOB}", *job.Name, "${TASKGROUP}", *g.Name, "${TASK}", task, "${BASE}", base)
+		for _, s := range services {
+			s.Name = r.Replace(s.Name)
+		}
+	}
+	names(g.Services, "group")
+	for _, t := range g.Tasks {
+		names(t.Services, t.Name)
+	}
+}
+
+type comparison struct {
+	want, have *api.TaskGroup
+	added      *templater.Added
+	found      string
+}
+
+func (d *comparison) differs(format string, args ...any) {
+	if d.found == "" {
+		d.found = fmt.Sprintf(format, args...)
+	}
+}
+
+func markedTasks(g *api.TaskGroup, sidecar string) []*api.Task {
+	return slices.DeleteFunc(slices.Clone(g.Tasks), func(t *api.Task) bool {
+		m := templater.ReadMark(t.Meta)
+		return m == nil || m.Name != sidecar
+	})
+}
+
+func task(g *api.TaskGroup, name string) *api.Task {
+	for _, t := range g.Tasks {
+		if t.Name == name {
+			return t
+		}
+	}
+	return &api.Task{}
+}
+
+// tasks compares the sidecar's own tasks, in the fields that a definition can set.
+func (d *comparison) tasks(sidecar string) {
+	want, have := markedTasks(d.want, sidecar), markedTasks(d.have, sidecar)
+	if len(want) != len(have) {
+		d.differs("the number of its tasks")
+		return
+	}
+	for i, w := range want {
+		h := have[i]
+		if w.Name != h.Name {
+			d.differs("task %q", h.Name)
+			return
+		}
+		if m := templater.ReadMark(w.Meta); m.Added != nil {
+			d.added = m.Added
+		}
+		// What chose it may be something else now, with the same values.
+		delete(w.Meta, templater.MarkOrigin)
+		delete(h.Meta, templater.MarkOrigin)
+		for _, field := range []string{
+			"Driver", "User", "Lifecycle", "Config", "Constraints", "Affinities", "Env", "Services", "Resources", "RestartPolicy",
+			"Meta", "KillTimeout", "LogConfig", "Artifacts", "Templates", "VolumeMounts", "Leader", "ShutdownDelay", "KillSignal",
+		} {
+			if !within(fieldOf(w, field), fieldOf(h, field), exact(field)) {
+				d.differs("%s of task %q", field, w.Name)
+			}
+		}
+	}
+}
+
+// exact says that a field is a map whose keys are the definition's alone.
+func exact(field string) bool { return field == "Env" || field == "Config" || field == "Meta" }
+
+func fieldOf(t *api.Task, name string) any {
+	return generic(reflect.ValueOf(t).Elem().FieldByName(name).Interface())
+}
+
+// generic is a value as JSON has it.
+func generic(v any) any {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	var out any
+	_ = json.Unmarshal(raw, &out) // it was just written
+	return out
+}
+
+// within says whether all of want is in have. Lists must be of the same length, and
+// with all so must maps; else an object may have more, which Nomad or a newer version of
+// it has added.
+func within(want, have any, all bool) bool {
+	if empty(want) {
+		return empty(have) || !all && !isList(have)
+	}
+	switch w := want.(type) {
+	case map[string]any:
+		h, ok := have.(map[string]any)
+		if !ok || (all && len(h) != len(w)) {
+			return false
+		}
+		for key, value := range w {
+			if !within(value, h[key], all) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		h, ok := have.([]any)
+		if !ok || len(h) != len(w) {
+			return false
+		}
+		for i := range w {
+			if !within(w[i], h[i], all) {
+				return false
+			}
+		}
+		return true
+	}
+	return reflect.DeepEqual(want, have)
+}
+
+func isList(v any) bool { _, ok := v.([]any); return ok }
+
+// empty tells what JSON may as well leave out.
+func empty(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case string:
+		return v == ""
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	}
+	return false
+}

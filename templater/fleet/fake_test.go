@@ -1,0 +1,175 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/shoenig/test/must"
+)
+
+// cluster is a Nomad that keeps the versions of its jobs.
+type cluster struct {
+	mu       sync.Mutex
+	order    []string
+	versions map[string][]map[string]any
+	index    int
+	sick     map[string]bool // jobs whose evaluations fail
+	paused   string
+	waiting  int
+	together int                         // most evaluations waited for at once
+	held     chan struct{}               // if not nil, Wait ends when it is closed, or the context
+	onJob    func(c *cluster, id string) // called before a job is given
+	applied  []string
+}
+
+func newCluster() *cluster {
+	return &cluster{versions: map[string][]map[string]any{}, sick: map[string]bool{}}
+}
+
+var errSick = errors.New("it is sick")
+
+// put registers a job.
+func (c *cluster) put(raw []byte) {
+	var job map[string]any
+	if err := json.Unmarshal(raw, &job); err != nil {
+		panic(err)
+	}
+	id := job["ID"].(string)
+	if c.versions[id] == nil {
+		c.order = append(c.order, id)
+	}
+	c.index++
+	job["Version"], job["JobModifyIndex"], job["Namespace"], job["Status"] = len(c.versions[id]), c.index, "default", "running"
+	c.versions[id] = append(c.versions[id], job)
+}
+
+func (c *cluster) Jobs(context.Context, Ask, string) (page []Listed, next string, err error) {
+	for _, id := range c.order {
+		page = append(page, Listed{Ref: Ref{Namespace: "default", ID: id}, Paused: c.paused == id})
+	}
+	return page, "", nil
+}
+
+func (c *cluster) newest(id string) map[string]any {
+	return c.versions[id][len(c.versions[id])-1]
+}
+
+func (c *cluster) Job(_ context.Context, of Ref) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.onJob != nil {
+		c.onJob(c, of.ID)
+	}
+	if c.versions[of.ID] == nil {
+		return nil, ErrGone
+	}
+	return json.Marshal(c.newest(of.ID))
+}
+
+func (c *cluster) Plan(_ context.Context, of Ref, job []byte) (*Preview, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, err := json.Marshal(c.newest(of.ID))
+	return &Preview{Differs: !bytes.Equal(now, job), ModifyIndex: uint64(c.newest(of.ID)["JobModifyIndex"].(int)), Restarts: []string{"g"}}, err
+}
+
+func (c *cluster) Apply(_ context.Context, ch Change) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.newest(ch.ID)
+	if now["Version"].(int) != int(ch.From) || (ch.Job != nil && now["JobModifyIndex"].(int) != int(ch.ModifyIndex)) {
+		return "", errors.New("the index is another one")
+	}
+	if ch.Job == nil {
+		raw, err := json.Marshal(c.versions[ch.ID][ch.To])
+		if err != nil {
+			return "", err
+		}
+		ch.Job = raw
+	}
+	c.put(ch.Job)
+	c.applied = append(c.applied, ch.ID)
+	return "eval-" + ch.ID, nil
+}
+
+func (c *cluster) Wait(ctx context.Context, of Ref, evaluation string, report func(string)) error {
+	c.mu.Lock()
+	c.waiting++
+	c.together = max(c.together, c.waiting)
+	held, sick := c.held, c.sick[of.ID]
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.waiting--
+	}()
+	report(evaluation)
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if sick {
+		return errSick
+	}
+	return nil
+}
+
+// app is a job with meta.
+func app(id, meta string) []byte {
+	return fmt.Appendf(nil, `{"ID":%q,"Type":"service","Meta":{%s},"TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"pod","Config":{"command":"x"}}]}]}`, id, meta)
+}
+
+// rulesOf makes rules of one version of the sidecar beside, which every pod is to have.
+func rulesOf(t *testing.T, versions ...string) *Rules {
+	t.Helper()
+	files := fstest.MapFS{}
+	for _, v := range versions {
+		files[v+".sidecar.hcl"] = &fstest.MapFile{Data: fmt.Appendf(nil, "sidecar \"beside\" {\n  version = %q\n  task \"beside\" {\n    driver = \"pod\"\n    env {\n      V = %q\n    }\n  }\n}\n", v, v)}
+	}
+	catalog, rules := &sidecar.Catalog{}, &policy.Policy{}
+	diags := append(catalog.Load(files, ""), rules.Add([]byte("rule \"pods\" {\n  match {\n    driver = [\"pod\"]\n  }\n  inject \"beside\" {}\n}\n"), "p.policy.hcl")...)
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	return &Rules{Catalog: catalog, Policy: rules}
+}
+
+// upgraded is one run, and what became of each job.
+func upgraded(t *testing.T, ctx context.Context, c *cluster, rules *Rules, journal *bytes.Buffer, change func(*Upgrade)) (map[string]string, error) {
+	t.Helper()
+	scan := &Scan{Nomad: c, Rules: rules, Parallel: 2}
+	jobs, err := scan.Run(ctx)
+	must.NoError(t, err)
+	steps, err := (&Planner{Nomad: c, Rules: rules, Parallel: 2}).Plan(ctx, jobs)
+	must.NoError(t, err)
+	u := upgradeOf(t, c, rules, journal)
+	if change != nil {
+		change(u)
+	}
+	err = u.Run(ctx, steps)
+	return outcomes(steps), err
+}
+
+func upgradeOf(t *testing.T, c *cluster, rules *Rules, journal *bytes.Buffer) *Upgrade {
+	t.Helper()
+	j, err := OpenJournal(bytes.NewReader(bytes.Clone(journal.Bytes())), journal)
+	must.NoError(t, err)
+	return &Upgrade{Nomad: c, Rules: rules, Journal: j, Batch: 1, Report: func(Ref, string) {}}
+}
+
+func outcomes(steps []*Step) map[string]string {
+	out := map[string]string{}
+	for _, s := range steps {
+		out[s.ID] = s.Outcome
+	}
+	return out
+}

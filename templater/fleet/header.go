@@ -1,0 +1,61 @@
+package fleet
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ownerMeta is a key of a job's meta by which people say what registers it.
+const ownerMeta = "managed_by"
+
+// header is what a stored job says beside its sidecars.
+type header struct {
+	ID, Namespace, Type, Status string
+	Stop                        bool
+	Version, JobModifyIndex     uint64
+	Meta                        map[string]string
+	TaskGroups                  []struct{ Count *int }
+}
+
+func readHeader(raw []byte) (*header, error) {
+	h := &header{}
+	if err := json.Unmarshal(raw, h); err != nil {
+		return nil, fmt.Errorf("read a job that Nomad gave: %w", err)
+	}
+	return h, nil
+}
+
+func (h *header) job() *Job {
+	return &Job{
+		Namespace: h.Namespace, ID: h.ID, Type: h.Type, Activity: h.activity(), Version: h.Version,
+		ModifyIndex: h.JobModifyIndex, Owner: h.owner(), Groups: []*Group{},
+	}
+}
+
+func (h *header) activity() string {
+	counts := func(g struct{ Count *int }) bool { return g.Count == nil || *g.Count > 0 }
+	switch {
+	case h.Stop:
+		return Stopped
+	case h.Status == Dead:
+		return Dead
+	case h.Type != "system" && h.Type != "sysbatch" && !slices.ContainsFunc(h.TaskGroups, counts):
+		return ScaledOff
+	case h.Status == Running:
+		return Running
+	}
+	return Pending
+}
+
+// owner is known of nomad-pack, which writes meta of its own, and of whoever says it.
+// Terraform's provider registers jobs as the nomad command does.
+func (h *header) owner() string {
+	for key := range h.Meta {
+		if strings.HasPrefix(key, "pack.") {
+			return "nomad-pack"
+		}
+	}
+	return h.Meta[ownerMeta]
+}

@@ -1,0 +1,171 @@
+package fleet
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-version"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+)
+
+// cannotBe is the reason of what is chosen with an error.
+const cannotBe = "it is chosen, but cannot be injected as it is"
+
+// Inspect judges a stored job, given in the JSON of Nomad's API.
+func (r *Rules) Inspect(raw []byte) (*Job, error) {
+	head, err := readHeader(raw)
+	if err != nil {
+		return nil, err
+	}
+	job := head.job()
+	c, diags := choose(raw, job.Ref().String(), r.Catalog, r.Policy, nil)
+	if diags.HasErrors() {
+		job.Problems = texts(diags)
+		return job, nil
+	}
+	job.Problems = texts(c.diags)
+	for _, g := range c.file.Job().Groups {
+		job.group(g.Name)
+	}
+	i := &inspection{Rules: r, chosen: c, job: job}
+	if c.diags.HasErrors() {
+		i.wrong = c.wrong(r.Catalog)
+	}
+	i.marked()
+	i.missing()
+	i.edited(raw)
+	return job, nil
+}
+
+// inspection judges the sidecars of one job.
+type inspection struct {
+	*Rules
+	*chosen
+	job *Job
+	// verifiable are the sidecars whose parameters are known, and the digests that
+	// their marks have, by group and name.
+	verifiable []known
+	// wrong are the sidecars that are chosen in a way that cannot be: the problems of
+	// the job tell.
+	wrong map[string]bool // by group and name
+}
+
+type known struct {
+	group   string
+	sidecar *Sidecar
+	digest  string
+}
+
+// marked judges what carries marks. Marks come from the last task of a group to the
+// first.
+func (i *inspection) marked() {
+	seen := map[string]known{}
+	marks := i.file.Marks()
+	for n := len(marks) - 1; n >= 0; n-- {
+		m := marks[n]
+		doubt := m.Mark.Doubt(i.Catalog, m.Task)
+		if first, again := seen[m.Group+"/"+m.Mark.Name]; again {
+			switch {
+			case doubt != "":
+				first.sidecar.State, first.sidecar.Reason = StateDoubtful, doubt
+			case m.Mark.Digest != first.digest:
+				first.sidecar.State, first.sidecar.Reason = StateDoubtful, "its tasks are of different definitions"
+			}
+			continue
+		}
+		s := &Sidecar{Name: m.Mark.Name, Version: m.Mark.Version, Origin: m.Mark.Origin}
+		i.add(m.Group, s)
+		entry := known{m.Group, s, m.Mark.Digest}
+		seen[m.Group+"/"+m.Mark.Name] = entry
+		if doubt != "" {
+			s.State, s.Reason = StateDoubtful, doubt
+			continue
+		}
+		i.judge(m, s)
+		if s.Needs == "" && i.choice(m.Group, s.Name) != nil {
+			i.verifiable = append(i.verifiable, entry)
+		}
+	}
+}
+
+func (i *inspection) add(group string, s *Sidecar) {
+	g := i.job.group(group)
+	g.Sidecars = append(g.Sidecars, s)
+}
+
+// judge compares a verified mark with what is chosen, or where nobody here knows the
+// choice with the catalog alone.
+func (i *inspection) judge(m templater.Marked, s *Sidecar) {
+	choice := i.choice(m.Group, s.Name)
+	newest := i.Catalog.Find(s.Name)
+	switch {
+	case choice != nil:
+		newest = choice.Definition
+		if len(templater.Keepable([]templater.Marked{m}, i.choices, i.Catalog)) > 0 {
+			s.Needs = NeedsSource
+		}
+	case i.wrong[m.Group+"/"+s.Name]:
+		s.Reason = cannotBe
+	case s.Origin == templater.OriginMeta:
+		s.State, s.Reason, s.Needs = StateUnwanted, "meta chose it and no longer does", NeedsSource
+		return
+	case s.Origin == templater.OriginPolicy && i.Policy != nil:
+		s.State, s.Reason = StateUnwanted, "the policy chose it and no longer does"
+		return
+	case s.Origin == templater.OriginPolicy:
+		s.Needs = NeedsPolicy
+	default:
+		s.Needs = NeedsSource
+	}
+	s.compare(m.Mark, newest)
+	if s.State == StateOK {
+		s.Needs = ""
+	}
+}
+
+// compare sets state and newest version by a mark and a definition.
+func (s *Sidecar) compare(m *templater.Mark, newest *sidecar.Definition) {
+	s.Newest = newest.Version.String()
+	have, err := version.NewVersion(m.Version)
+	switch {
+	case err != nil:
+		s.State, s.Reason = StateDoubtful, "its "+templater.MarkVersion+" is no version"
+	case have.LessThan(newest.Version):
+		s.State = StateOutdated
+	case have.GreaterThan(newest.Version):
+		s.State = StateAhead
+	case m.Digest != newest.Digest:
+		s.State, s.Reason = StateChanged, "the catalog has another definition under this version"
+	default:
+		s.State = StateOK
+	}
+}
+
+// missing finds what is chosen and not there.
+func (i *inspection) missing() {
+	for _, c := range i.choices {
+		i.unlessThere(c.Group.Name, &Sidecar{
+			Name: c.Definition.Name, State: StateMissing, Newest: c.Definition.Version.String(), Origin: c.Origin, Reason: chosenBy(c),
+		})
+	}
+	for _, key := range slices.Sorted(maps.Keys(i.wrong)) {
+		cut := strings.LastIndex(key, "/") // names of sidecars have no slash
+		i.unlessThere(key[:cut], &Sidecar{Name: key[cut+1:], State: StateMissing, Reason: cannotBe})
+	}
+}
+
+func (i *inspection) unlessThere(group string, s *Sidecar) {
+	g := i.job.group(group)
+	if !slices.ContainsFunc(g.Sidecars, func(o *Sidecar) bool { return o.Name == s.Name }) {
+		g.Sidecars = append(g.Sidecars, s)
+	}
+}
+
+func chosenBy(c *templater.Choice) string {
+	if c.Origin == templater.OriginPolicy && len(c.Rules) > 0 {
+		return "rule " + c.Rules[0] + " chooses it"
+	}
+	return c.Origin + " chooses it"
+}

@@ -1,0 +1,69 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// PlanRevert gives a step for each job that the journal knows, the last one first: back
+// to the version before the upgrade, unless something else has changed the job since.
+func (u *Upgrade) PlanRevert(ctx context.Context) ([]*Step, error) {
+	var steps []*Step
+	for _, e := range slices.Backward(u.Journal.entries) {
+		s := &Step{Namespace: e.Namespace, ID: e.ID, Outcome: Planned, From: e.last.To}
+		steps = append(steps, s)
+		raw, err := u.Nomad.Job(ctx, e.Ref)
+		if errors.Is(err, ErrGone) {
+			s.skip("it is there no more")
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		now, err := readHeader(raw)
+		if err != nil {
+			return nil, err
+		}
+		begun := e.last.Event == eventBegin
+		switch {
+		case begun && now.Version == e.last.From && now.Version == e.from:
+			s.From = now.Version
+			s.Outcome = Unchanged // it was not registered
+		case begun && now.Version == e.last.From:
+			s.back(now, e) // nor was it this time, but before
+		case begun:
+			s.skip("it is not known whether version %d is of the upgrade: look at it, and revert it to version %d by hand", now.Version, e.from)
+		case now.Version != e.last.To:
+			s.skip("it was changed since: it has version %d, and the upgrade made %d", now.Version, e.last.To)
+		case now.Stop:
+			s.skip("it is stopped")
+		default:
+			s.back(now, e)
+		}
+	}
+	return steps, nil
+}
+
+func (s *Step) back(now *header, e *entry) {
+	s.From, s.To = now.Version, e.from
+	s.Changes = []string{fmt.Sprintf("version %d → as it was in version %d", s.From, s.To)}
+}
+
+// Revert carries out the steps of PlanRevert.
+func (u *Upgrade) Revert(ctx context.Context, steps []*Step) error {
+	planned := slices.DeleteFunc(slices.Clone(steps), func(s *Step) bool { return s.Outcome != Planned })
+	return u.batches(ctx, planned, u.goBack, eventReverted)
+}
+
+func (u *Upgrade) goBack(ctx context.Context, s *Step) error {
+	evaluation, err := u.Nomad.Apply(ctx, Change{Ref: s.Ref(), To: s.To, From: s.From})
+	if err != nil {
+		s.Outcome, s.Why = Failed, err.Error()
+		return fmt.Errorf("job %s: %w", s.Ref(), err)
+	}
+	s.Outcome, s.evaluation = Registered, evaluation
+	u.report(s.Ref(), "goes back to version %d", s.To)
+	return nil
+}

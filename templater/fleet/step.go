@@ -1,0 +1,196 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Outcomes of a step.
+const (
+	Planned    = "planned"    // and not reached yet
+	Unchanged  = "unchanged"  // there is nothing to do
+	Skipped    = "skipped"    // Why tells
+	Registered = "registered" // and it is not known yet what becomes of it
+	Healthy    = "healthy"
+	Failed     = "failed" // Why tells
+	Reverted   = "reverted"
+)
+
+// Step is what an upgrade does to one job.
+type Step struct {
+	Namespace string `json:"namespace"`
+	ID        string `json:"id"`
+	Outcome   string `json:"outcome"`
+	Why       string `json:"why,omitempty"`
+	// Changes and Left are lines: what changes, and what stays as it is although
+	// it is not as it should be.
+	Changes []string `json:"changes,omitempty"`
+	Left    []string `json:"left,omitempty"`
+	// Restarts are groups whose allocations are replaced, InPlace those updated
+	// while they run.
+	Restarts []string `json:"restarts,omitempty"`
+	InPlace  []string `json:"in_place,omitempty"`
+	Unplaced []string `json:"unplaced,omitempty"`
+	// From is the version before, To the one after, 0 until there is one.
+	From uint64 `json:"from"`
+	To   uint64 `json:"to,omitempty"`
+
+	modifyIndex uint64
+	evaluation  string
+}
+
+// Ref names the job.
+func (s *Step) Ref() Ref { return Ref{Namespace: s.Namespace, ID: s.ID} }
+
+func (s *Step) skip(format string, args ...any) {
+	s.Outcome, s.Why = Skipped, fmt.Sprintf(format, args...)
+}
+
+// Planner finds out what an upgrade has to do. It changes nothing.
+type Planner struct {
+	Nomad Nomad
+	Rules *Rules
+	// Owned are upgraded as well: jobs that something else registers.
+	Owned    bool
+	Parallel int
+}
+
+// Plan gives a step for each job that is not as it should be, in their order.
+func (p *Planner) Plan(ctx context.Context, jobs []*Job) ([]*Step, error) {
+	var steps []*Step
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(max(1, p.Parallel))
+	for _, j := range jobs {
+		if !j.Differs() {
+			continue
+		}
+		s := &Step{Namespace: j.Namespace, ID: j.ID, Outcome: Planned, From: j.Version}
+		steps = append(steps, s)
+		if j.Activity == Paused {
+			s.skip("somebody paused its deployment")
+			continue
+		}
+		group.Go(func() error { return p.step(ctx, s) })
+	}
+	return steps, group.Wait()
+}
+
+// step looks at the whole job, of which a filter may have left a part.
+func (p *Planner) step(ctx context.Context, s *Step) error {
+	raw, err := p.Nomad.Job(ctx, s.Ref())
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		s.skip("%s", err)
+		return nil
+	}
+	before, err := p.Rules.Inspect(raw)
+	if err != nil {
+		s.skip("%s", err)
+		return nil
+	}
+	s.From, s.modifyIndex = before.Version, before.ModifyIndex
+	if why := p.refuse(before); why != "" {
+		s.skip("%s", why)
+		return nil
+	}
+	made, diags := p.Rules.inject(raw, s.Ref().String())
+	if diags.HasErrors() {
+		s.skip("%s", strings.Join(texts(diags), "; "))
+		return nil
+	}
+	after, err := p.Rules.Inspect(made)
+	if err != nil {
+		s.skip("%s", err)
+		return nil
+	}
+	s.describe(before, after)
+	if len(s.Changes) == 0 {
+		s.skip("nothing of it can be changed: %s", strings.Join(s.Left, "; "))
+		return nil
+	}
+	preview, err := p.Nomad.Plan(ctx, s.Ref(), made)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		s.skip("%s", err)
+	case preview.ModifyIndex != s.modifyIndex:
+		s.skip("it was registered anew while it was looked at: begin again")
+	case !preview.Differs:
+		s.Outcome = Unchanged
+	default:
+		s.Restarts, s.InPlace, s.Unplaced = preview.Restarts, preview.InPlace, preview.Unplaced
+	}
+	return nil
+}
+
+// refuse says why a job is not to be touched.
+func (p *Planner) refuse(j *Job) string {
+	switch {
+	case !j.Active():
+		return "it is " + j.Activity
+	case j.Owner != "" && !p.Owned:
+		return fmt.Sprintf("%s registers it, and would undo the change: upgrade it there", j.Owner)
+	case len(j.Problems) > 0:
+		return strings.Join(j.Problems, "; ")
+	}
+	for _, s := range j.Sidecars() {
+		switch {
+		case s.State == StateDoubtful:
+			return fmt.Sprintf("sidecar %s has doubtful marks: %s", s.Name, s.Reason)
+		case s.State == StateAhead && s.Needs == "":
+			return fmt.Sprintf("sidecar %s is of version %s, and the newest to choose from is %s", s.Name, s.Version, s.Newest)
+		}
+	}
+	return ""
+}
+
+// describe compares a job as it is with the same job as it would be.
+func (s *Step) describe(before, after *Job) {
+	for _, g := range before.Groups {
+		for _, had := range g.Sidecars {
+			if had.State == StateOK {
+				continue
+			}
+			i := slices.IndexFunc(after.group(g.Name).Sidecars, func(o *Sidecar) bool { return o.Name == had.Name })
+			switch gets := had.Newest; {
+			case i < 0:
+				s.change(g, had, "taken out, since %s", had.Reason)
+			case after.group(g.Name).Sidecars[i].State != StateOK:
+				s.Left = append(s.Left, fmt.Sprintf("group %s: %s %s is %s%s", g.Name, had.Name, had.Version, had.State, needs(had)))
+			case had.State == StateMissing:
+				s.change(g, had, "%s added", gets)
+			case had.Edited && had.Version == gets:
+				s.change(g, had, "%s made anew, without what was edited", gets)
+			case had.Edited:
+				s.change(g, had, "%s made anew as %s, without what was edited", had.Version, gets)
+			case had.State == StateChanged:
+				s.change(g, had, "%s gets the other content of this version", gets)
+			default:
+				s.change(g, had, "%s → %s", had.Version, gets)
+			}
+		}
+	}
+}
+
+func (s *Step) change(g *Group, had *Sidecar, format string, args ...any) {
+	s.Changes = append(s.Changes, fmt.Sprintf("group %s: %s ", g.Name, had.Name)+fmt.Sprintf(format, args...))
+}
+
+func needs(s *Sidecar) string {
+	if s.Needs == "" {
+		return ""
+	}
+	return ", and needs its " + s.Needs
+}
+
+// ErrStopped is wrapped by the error of an upgrade that has not gone through all of its
+// steps.
+var ErrStopped = errors.New("stopped")

@@ -1,0 +1,145 @@
+package hcljob
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// locals evaluates the local values of a job, each after those that it refers to.
+type locals struct {
+	*scope
+	found   map[string]*hclsyntax.Attribute
+	known   map[string]cty.Value
+	pending []string // those whose evaluation has begun, in order
+	diags   hcl.Diagnostics
+}
+
+// evaluateLocals evaluates local values. What cannot be is unknown: it depends on a
+// variable without a value, or is an error that Nomad reports. One that is defined by
+// way of itself can never be.
+func (s *scope) evaluateLocals(body *hclsyntax.Body) hcl.Diagnostics {
+	l := &locals{scope: s, found: map[string]*hclsyntax.Attribute{}, known: map[string]cty.Value{}}
+	for _, b := range body.Blocks {
+		if b.Type == "locals" {
+			for name, a := range b.Body.Attributes {
+				l.found[name] = a
+			}
+		}
+	}
+	for _, name := range sortedKeys(l.found) {
+		l.evaluate(name)
+	}
+	s.ctx.Variables["local"] = cty.ObjectVal(l.known)
+	return l.diags
+}
+
+func (l *locals) evaluate(name string) {
+	a := l.found[name]
+	if _, done := l.known[name]; done || a == nil {
+		return
+	}
+	if i := slices.Index(l.pending, name); i >= 0 {
+		circle := "local." + strings.Join(append(slices.Clone(l.pending[i:]), name), " → local.")
+		if len(l.pending)-i > 8 {
+			circle = fmt.Sprintf("local.%s → … → local.%s", name, name)
+		}
+		l.diags = append(l.diags, errorAt(a.SrcRange, "Circular local value", fmt.Sprintf("local.%s is defined by way of itself: %s. Break the circle.", name, circle)))
+		l.known[name] = cty.DynamicVal
+		return
+	}
+	if len(l.pending) == bounds.Levels {
+		l.diags = append(l.diags, errorAt(a.SrcRange, "Local values too far from each other", fmt.Sprintf("local.%s is reached by way of %d others. Define it by fewer.", name, bounds.Levels)))
+		l.known[name] = cty.DynamicVal
+		return
+	}
+	l.pending = append(l.pending, name)
+	needs := map[string]cty.Value{}
+	for _, other := range l.needs(a.Expr) {
+		l.evaluate(other)
+		if v, ok := l.known[other]; ok {
+			needs[other] = v
+		}
+	}
+	l.pending = l.pending[:len(l.pending)-1]
+	if _, done := l.known[name]; done {
+		return // it is a part of a circle
+	}
+	// Only what it refers to, so that many local values do not cost their square.
+	l.ctx.Variables["local"] = cty.ObjectVal(needs)
+	l.known[name] = l.value(a.Expr)
+}
+
+// needs are the local values that an expression refers to: all but itself where it
+// uses local as a whole.
+func (l *locals) needs(expr hcl.Expression) []string {
+	var out []string
+	for _, t := range expr.Variables() {
+		if t.RootName() != "local" {
+			continue
+		}
+		if len(t) > 1 {
+			switch step := t[1].(type) {
+			case hcl.TraverseAttr:
+				out = append(out, step.Name)
+				continue
+			case hcl.TraverseIndex:
+				if step.Key.Type() == cty.String {
+					out = append(out, step.Key.AsString())
+					continue
+				}
+			}
+		}
+		all := sortedKeys(l.found)
+		return slices.DeleteFunc(all, func(name string) bool { return slices.Contains(l.pending, name) })
+	}
+	return out
+}
+
+// explain says of a reference to a variable or local that there is none, where HCL
+// speaks of an object without an attribute.
+func (s *scope) explain(expr hcl.Expression, diags hcl.Diagnostics) hcl.Diagnostics {
+	if !diags.HasErrors() {
+		return diags
+	}
+	if s.noFS {
+		hintFS(diags)
+	}
+	for _, t := range expr.Variables() {
+		kinds := map[string]string{"var": "variable", "local": "local value"}
+		kind, ours := kinds[t.RootName()]
+		if !ours || len(t) < 2 {
+			continue
+		}
+		step, ok := t[1].(hcl.TraverseAttr)
+		if !ok || s.ctx.Variables[t.RootName()].Type().HasAttribute(step.Name) {
+			continue
+		}
+		return hcl.Diagnostics{errorAt(t.SourceRange(), "Undefined "+kind, fmt.Sprintf("The job has no %s %q. Define it, or correct the name.", kind, step.Name))}
+	}
+	return diags
+}
+
+// value evaluates an expression; unknown if that fails.
+func (s *scope) value(expr hcl.Expression) cty.Value {
+	v, diags := expr.Value(s.ctx)
+	if diags.HasErrors() {
+		return cty.DynamicVal
+	}
+	return v
+}
+
+// hintFS tells of -allow-fs where a function failed for want of it; the words are those
+// of jobspec2.guardFS.
+func hintFS(diags hcl.Diagnostics) {
+	for _, d := range diags {
+		if strings.Contains(d.Detail, "filesystem function") {
+			d.Detail = strings.TrimSuffix(d.Detail, ".") + ". Functions that look at files are off; -allow-fs lets this job read whatever you can read."
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package jsonjob
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/shoenig/test/must"
+)
+
+// decodeAsNomad reads a body as Nomad's agent does (command/agent/http.go, decodeBody).
+func decodeAsNomad(src []byte) (*api.Job, error) {
+	var req api.JobRegisterRequest
+	out := any(&req)
+	if err := json.NewDecoder(bytes.NewReader(src)).Decode(&out); err != nil {
+		return nil, err
+	}
+	if out == nil {
+		return nil, nil // null
+	}
+	return req.Job, nil
+}
+
+// summary is what choosing sidecars depends on, as Nomad sees it.
+func summary(j *api.Job) string {
+	out := fmt.Sprintf("%q %q %q %v\n", deref(j.ID), deref(j.Type), deref(j.NodePool), sortedPairs(j.Meta))
+	for _, g := range j.TaskGroups {
+		if g == nil {
+			continue
+		}
+		out += fmt.Sprintf(" %q %v\n", deref(g.Name), sortedPairs(g.Meta))
+		for _, n := range g.Networks {
+			if n != nil {
+				out += fmt.Sprintf("  network %q\n", or(n.Mode, "host"))
+			}
+		}
+		for _, t := range g.Tasks {
+			if t != nil {
+				out += fmt.Sprintf("  %q %q %v\n", t.Name, t.Driver, sortedPairs(t.Meta))
+			}
+		}
+	}
+	return out
+}
+
+// seen is summary for the view of the same job.
+func seen(j *templater.Job) string {
+	out := fmt.Sprintf("%q %q %q %v\n", j.ID, j.Type, j.NodePool, pairsOf(j.Meta))
+	for _, g := range j.Groups {
+		out += fmt.Sprintf(" %q %v\n", g.Name, pairsOf(g.Meta))
+		for _, n := range g.Networks {
+			out += fmt.Sprintf("  network %q\n", n.Mode)
+		}
+		for _, t := range g.Tasks {
+			out += fmt.Sprintf("  %q %q %v\n", t.Name, t.Driver, pairsOf(t.Meta))
+		}
+	}
+	return out
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func sortedPairs(m map[string]string) []string {
+	var out []string
+	for k, v := range m {
+		out = append(out, fmt.Sprintf("%q=%q", k, v))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func pairsOf(m map[string]templater.Text) []string {
+	plain := map[string]string{}
+	for k, v := range m {
+		plain[k] = v.Value
+	}
+	return sortedPairs(plain)
+}
+
+// FuzzRequest shows that there is no job which Nomad sees in a body and we do not, nor
+// the other way round, unless the body is refused.
+func FuzzRequest(f *testing.F) {
+	for _, s := range append(seeds(),
+		`{"job":{"id":"a","taskgroups":[{"name":"g","networks":[{"mode":"bridge"}],"tasks":[{"name":"t","driver":"pod","meta":{"A":"1","a":"2"}}]}]}} {"Job":null}`,
+		`{"Job":{"ID":"a","TaskGroups":[{"Name":"g"}]},"JOB":{"ID":"b"}}`, `{"Job":{"ID":"a","Type":null,"TaskGroups":[null,{}],"Meta":{"x":null}}}`,
+		`null`, `{"Job":null}`, "{\"Job\":{\"ID\":\"a\",\"Ta\u017fkGroups\":[{\"Name\":\"g\",\"Ta\u017fks\":[{\"Name\":\"t\"}]}]}}",
+		`{"Job":{"ID":"\ud800","TaskGroups":[{"Name":"g","Tasks":[{"Name":"a"}],"TASKS":[{}]}]}}`, "{\"Job\":{\"ID\":\"\xff\"}}",
+	) {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		job, err := decodeAsNomad(src)
+		req, refused := ReadRequest(src)
+		if err != nil || refused != nil {
+			return // no job is run
+		}
+		must.Eq(t, job != nil, req.HasJob)
+		if job == nil {
+			return
+		}
+		must.Eq(t, deref(job.ID), req.ID)
+		must.Eq(t, deref(job.Namespace), req.JobNamespace)
+		if job.ID == nil && job.TaskGroups == nil {
+			return // denied: there is no job without an ID
+		}
+		file, diags := Parse(src, "request", &sidecar.Catalog{})
+		if diags.HasErrors() {
+			return
+		}
+		canonical := *job
+		fill := func(s *string, otherwise string) *string { v := or(deref(s), otherwise); return &v }
+		canonical.Type, canonical.NodePool = fill(job.Type, "service"), fill(job.NodePool, "default")
+		must.Eq(t, summary(&canonical), seen(file.Job()))
+	})
+}

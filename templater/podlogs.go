@@ -1,0 +1,94 @@
+package templater
+
+import (
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// logsSetting is the block of a pod task's config that repeats its logs block: the
+// driver collects output itself, and Nomad does not tell a driver what logs says.
+const logsSetting = "logs"
+
+// defaultLogs is both how many files and how many MB each, for Nomad
+// (api.DefaultLogConfig) and for the pod driver.
+const defaultLogs = 10
+
+// setting is what the driver is told, ok only where that is not what it does anyway.
+// A job that was read from Nomad has the defaults written out for every task, and
+// must come out as the one it was made from. Numbers that Nomad refuses are left to it.
+func (l Logs) setting() (v cty.Value, ok bool) {
+	files, size := l.Files, l.SizeMB
+	if files == 0 {
+		files = defaultLogs
+	}
+	if size == 0 {
+		size = defaultLogs
+	}
+	if l.Disabled || l.Unknown || files < 1 || size < 1 || (files == defaultLogs && size == defaultLogs) {
+		return cty.NilVal, false
+	}
+	return cty.ObjectVal(map[string]cty.Value{
+		"max_files":     cty.NumberIntVal(int64(files)),
+		"max_file_size": cty.NumberIntVal(int64(size)),
+	}), true
+}
+
+// logs tells the driver of app tasks what their logs blocks say, unless their config
+// does. It comes last in a group, since a sidecar may set it on purpose.
+func (x *injection) logs() {
+	for _, t := range x.state.group.Tasks {
+		_, set := x.state.config[t.Name][logsSetting]
+		if t.Driver != PodDriver || t.Logs == nil || set {
+			continue
+		}
+		if t.Logs.Unknown {
+			x.conflict(t.Logs.Range, "Logs not known", "The pod driver does not see what this block says, and injection cannot repeat it in the config of task %q of group %q, since it is not known now. Give its variables with -var, or write config { logs { … } } yourself.",
+				t.Name, x.state.group.Name)
+			x.diags[len(x.diags)-1].Severity = hcl.DiagWarning
+			continue
+		}
+		if v, ok := t.Logs.setting(); ok {
+			x.setConfig(t, logsSetting, v, nil)
+		}
+	}
+}
+
+// withLogs does the same for a task of a definition.
+func withLogs(t *sidecar.Block) *sidecar.Block {
+	v, ok := logsOf(t).setting()
+	if !ok || t.Body.String("driver") != PodDriver {
+		return t
+	}
+	logs := &sidecar.Block{Type: logsSetting, Range: t.Range, Body: sidecar.Body{
+		&sidecar.Attr{Name: "max_files", Value: v.GetAttr("max_files")},
+		&sidecar.Attr{Name: "max_file_size", Value: v.GetAttr("max_file_size")},
+	}}
+	out := &sidecar.Block{Type: t.Type, Labels: t.Labels, Range: t.Range}
+	done := false
+	for _, it := range t.Body {
+		if b, ok := it.(*sidecar.Block); ok && b.Type == "config" && !done {
+			if b.Body.Attr(logsSetting) != nil || len(b.Body.Blocks(logsSetting)) > 0 {
+				return t
+			}
+			body := append(append(sidecar.Body{}, b.Body...), logs)
+			it, done = &sidecar.Block{Type: b.Type, Labels: b.Labels, Range: b.Range, Body: body}, true
+		}
+		out.Body = append(out.Body, it)
+	}
+	if !done {
+		out.Body = append(out.Body, &sidecar.Block{Type: "config", Range: t.Range, Body: sidecar.Body{logs}})
+	}
+	return out
+}
+
+// logsOf reads the logs block of a task of a definition.
+func logsOf(t *sidecar.Block) Logs {
+	var l Logs
+	for _, b := range t.Body.Blocks("logs") {
+		off := b.Body.Attr("disabled")
+		l.Disabled = off != nil && off.Value.Type() == cty.Bool && off.Value.True()
+		l.Files, l.SizeMB = whole(b.Body.Attr("max_files")), whole(b.Body.Attr("max_file_size"))
+	}
+	return l
+}

@@ -1,0 +1,186 @@
+package templater
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// Policy is what those who run a cluster say about its jobs.
+type Policy interface {
+	// Orders are the sidecars that rules choose for a group, from the first rule to
+	// the last, whose values win.
+	Orders(*Job, *Group) ([]*Order, hcl.Diagnostics)
+	// Check reports what is not allowed of the job as its author wrote it.
+	Check(*Job) hcl.Diagnostics
+}
+
+// Order is a sidecar that a rule of a policy chooses.
+type Order struct {
+	Request
+	Rule string
+	// Required sidecars cannot be refused by meta "sidecar.exclude".
+	Required bool
+	// Skip says to do without the sidecar where it cannot be injected.
+	Skip bool
+}
+
+func (c *chooser) checkPolicy() {
+	if c.flags.Policy != nil {
+		c.diags = append(c.diags, c.flags.Policy.Check(c.job)...)
+	}
+}
+
+func (c *chooser) fromPolicy(found map[string]*candidate, g *Group) {
+	if c.flags.Policy == nil {
+		return
+	}
+	orders, diags := c.flags.Policy.Orders(c.job, g)
+	c.diags = append(c.diags, diags...)
+	for _, o := range orders {
+		cand := pick(found, o.Sidecar, OriginPolicy, o.Range)
+		c.constrain(cand, &o.Request)
+		for name, arg := range o.Arguments {
+			cand.arguments[name] = arg
+		}
+		cand.rules = append(cand.rules, o.Rule)
+		if o.Required {
+			cand.required = o.Rule
+		}
+	}
+}
+
+// leaveKept drops the sidecars whose tasks stay as they are. One that a rule requires
+// is chosen nonetheless: what stays is only said to be it.
+func (c *chooser) leaveKept(found map[string]*candidate, g *Group) {
+	for _, m := range c.flags.Kept {
+		if cand := found[m.Mark.Name]; m.Group == g.Name && (cand == nil || cand.required == "") {
+			c.used[m.Mark.Name] = true
+			delete(found, m.Mark.Name)
+		}
+	}
+}
+
+// Settle finds the rules that may be skipped and must be, since what they choose
+// cannot be injected into this job, and returns the flags without them; a warning
+// says why. Carry tries edits out.
+func Settle(job *Job, catalog Catalog, flags Flags, carry func([]Edit) hcl.Diagnostics) (Flags, hcl.Diagnostics) {
+	if flags.Policy == nil {
+		return flags, nil
+	}
+	rules := skippable(job, flags.Policy)
+	try := func(without []string) hcl.Diagnostics {
+		f := flags
+		f.Policy = withoutRules(flags.Policy, without)
+		choices, diags := Choose(job, catalog, f)
+		if diags.HasErrors() {
+			return diags
+		}
+		edits, diags := Plan(job, choices)
+		if diags.HasErrors() {
+			return diags
+		}
+		return carry(edits)
+	}
+	if len(rules) == 0 || !try(nil).HasErrors() {
+		return flags, nil
+	}
+	var warnings hcl.Diagnostics
+	skipped := slices.Clone(rules)
+	if !try(skipped).HasErrors() { // else the errors are not those of skippable rules
+		for _, rule := range rules {
+			without := slices.DeleteFunc(slices.Clone(skipped), func(s string) bool { return s == rule })
+			diags := try(without)
+			if !diags.HasErrors() {
+				skipped = without
+				continue
+			}
+			warnings = append(warnings, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Rule skipped",
+				Detail: fmt.Sprintf("Rule %q of the policy could not be carried out, and says to go on without: %s", rule, firstError(diags))})
+		}
+	}
+	flags.Policy = withoutRules(flags.Policy, skipped)
+	return flags, warnings
+}
+
+// skippable are the rules that choose something for the job and may be skipped.
+func skippable(job *Job, policy Policy) []string {
+	var names []string
+	for _, g := range job.Groups {
+		orders, _ := policy.Orders(job, g) // Choose reports what is wrong
+		for _, o := range orders {
+			if o.Skip && !slices.Contains(names, o.Rule) {
+				names = append(names, o.Rule)
+			}
+		}
+	}
+	return names
+}
+
+func firstError(diags hcl.Diagnostics) string {
+	for _, d := range diags {
+		if d.Severity == hcl.DiagError {
+			return d.Detail
+		}
+	}
+	return ""
+}
+
+// partial is a policy without some of its rules.
+type partial struct {
+	Policy
+	without []string
+}
+
+func withoutRules(p Policy, rules []string) Policy {
+	if len(rules) == 0 {
+		return p
+	}
+	return partial{p, rules}
+}
+
+func (p partial) Orders(job *Job, g *Group) ([]*Order, hcl.Diagnostics) {
+	orders, diags := p.Policy.Orders(job, g)
+	return slices.DeleteFunc(orders, func(o *Order) bool { return slices.Contains(p.without, o.Rule) }), diags
+}
+
+// Keepable are the injected tasks that should stay as they are when a job is
+// submitted again by somebody who no longer knows how they were chosen: by a flag or a
+// block, which a job in JSON does not hold. Not among them is what the policy chose,
+// or requires, or wants in another version. As nobody can tell such tasks from ones
+// that are only said to be injected, a policy must look at them too.
+func Keepable(marks []Marked, choices []*Choice, catalog Catalog) []Marked {
+	var out []Marked
+	for _, m := range marks {
+		if m.Mark.Origin == OriginPolicy || m.Mark.Doubt(catalog, m.Task) != "" {
+			continue
+		}
+		i := slices.IndexFunc(choices, func(c *Choice) bool {
+			return c.Group.Name == m.Group && c.Definition.Name == m.Mark.Name
+		})
+		if i < 0 || (m.Mark.Origin != OriginMeta && choices[i].leaves(m.Mark, catalog)) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// leaves says whether a choice is content with what was injected before.
+func (c *Choice) leaves(m *Mark, catalog Catalog) bool {
+	if c.Required || c.Origin != OriginPolicy {
+		return false
+	}
+	for _, d := range catalog.Versions(m.Name) {
+		if d.Digest != m.Digest {
+			continue
+		}
+		for _, con := range c.Constraints {
+			if !con.Check(d.Version) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}

@@ -1,0 +1,143 @@
+package policy
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+)
+
+// Suffix ends the name of every policy file in a folder.
+const Suffix = ".policy.hcl"
+
+// Policy is a list of rules. The zero value has none.
+type Policy struct {
+	Rules []*Rule
+	files map[string]*hcl.File
+}
+
+// Files are the sources that were read, for showing diagnostics.
+func (p *Policy) Files() map[string]*hcl.File { return p.files }
+
+// Load adds the rules of every *.policy.hcl below the root of fsys, in the order of
+// their names. Prefix is put before file names in diagnostics. A folder without any
+// is an error, as it is hardly meant.
+func (p *Policy) Load(fsys fs.FS, prefix string) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	found := false
+	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(name, Suffix) {
+			return err
+		}
+		found = true
+		src, err := bounds.ReadFS(fsys, name, bounds.DefinitionBytes)
+		if err == nil {
+			diags = append(diags, p.Add(src, path.Join(prefix, name))...)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Cannot read the policy", Detail: fmt.Sprintf("%s: %s.", prefix, err)})
+	case !found:
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "No policy",
+			Detail: fmt.Sprintf("There is no *%s in %s. Name the files so, or give one file.", Suffix, prefix)})
+	}
+	return diags
+}
+
+// Add adds the rules of one file.
+func (p *Policy) Add(src []byte, filename string) hcl.Diagnostics {
+	if p.files == nil {
+		p.files = map[string]*hcl.File{}
+	}
+	p.files[filename] = &hcl.File{Bytes: src}
+	if bad := bounds.HCL(src, filename, bounds.DefinitionBytes); bad != nil {
+		return hcl.Diagnostics{bad}
+	}
+	file, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos)
+	if diags.HasErrors() {
+		return diags[:1] // what follows is most likely a consequence
+	}
+	content, diags := file.Body.Content(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "rule", LabelNames: []string{"name"}}}})
+	for _, b := range content.Blocks {
+		rule, more := decodeRule(b)
+		diags = append(diags, more...)
+		if first := p.rule(rule.Name); first != nil {
+			diags = append(diags, errorAt(b.DefRange, "Duplicate rule", fmt.Sprintf("There is a rule %q already at %s. Rename one of the two.", rule.Name, first.Range)))
+		}
+		p.Rules = append(p.Rules, rule)
+	}
+	return diags
+}
+
+func (p *Policy) rule(name string) *Rule {
+	for _, r := range p.Rules {
+		if r.Name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// CheckCatalog finds sidecars, versions and parameters that the catalog does not
+// have.
+func (p *Policy) CheckCatalog(catalog templater.Catalog) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, r := range p.Rules {
+		for _, in := range r.injects {
+			diags = append(diags, in.check(catalog)...)
+		}
+	}
+	return diags
+}
+
+// Orders are the sidecars that the rules choose for a group.
+func (p *Policy) Orders(job *templater.Job, g *templater.Group) ([]*templater.Order, hcl.Diagnostics) {
+	var orders []*templater.Order
+	var diags hcl.Diagnostics
+	for _, r := range p.Rules {
+		if !r.match.matches(job, g) {
+			continue
+		}
+		ctx := scope(job, g)
+		for _, in := range r.injects {
+			o := &templater.Order{Rule: r.Name, Required: r.Required, Skip: r.Skip,
+				Request: templater.Request{Sidecar: in.sidecar, Constraint: in.constraint, Range: in.at, Arguments: map[string]sidecar.Argument{}}}
+			for name, a := range in.values {
+				v, more := a.Expr.Value(ctx)
+				diags = append(diags, more...)
+				o.Arguments[name] = sidecar.Argument{Value: v, From: fmt.Sprintf("policy rule %q", r.Name), Range: a.Range, Safe: in.at}
+			}
+			orders = append(orders, o)
+		}
+	}
+	return orders, diags
+}
+
+// Check reports the validations of matching rules that a job does not pass, each
+// once with the same words.
+func (p *Policy) Check(job *templater.Job) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	told := map[string]bool{}
+	for _, r := range p.Rules {
+		for _, g := range job.Groups {
+			if !r.match.matches(job, g) {
+				continue
+			}
+			for _, v := range r.validations {
+				if d := v.check(r, job, g); d != nil && !told[r.Name+d.Detail] {
+					told[r.Name+d.Detail] = true
+					diags = append(diags, d)
+				}
+			}
+		}
+	}
+	return diags
+}

@@ -1,0 +1,104 @@
+package policy
+
+import (
+	"testing"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/shoenig/test/must"
+)
+
+func parse(t *testing.T, src string) *Policy {
+	t.Helper()
+	p := &Policy{}
+	diags := p.Add([]byte(src), "p.hcl")
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	return p
+}
+
+func job() (*templater.Job, *templater.Group) {
+	g := &templater.Group{
+		Name: "web", Meta: map[string]templater.Text{"tier": {Value: "front"}},
+		Networks: []*templater.Network{{Mode: "cni/mesh"}},
+		Tasks:    []*templater.Task{{Name: "a", Driver: "docker"}, {Name: "b", Driver: "pod"}},
+	}
+	return &templater.Job{
+		ID: "team/web", Name: "web", Namespace: "prod-eu", Region: "europe", NodePool: "gpu", Type: "service",
+		Datacenters: []string{"dc1", "dc2"}, Groups: []*templater.Group{g},
+		Meta: map[string]templater.Text{"team": {Value: "payments"}, "tier": {Value: "back"}},
+	}, g
+}
+
+func TestMatch(t *testing.T) {
+	for text, want := range map[string]bool{
+		``:                       true,
+		`namespace = ["prod-*"]`: true, `namespace = ["prod"]`: false, `namespace = ["dev", "prod-eu"]`: true,
+		`region = ["eu*"]`: true, `region = ["global"]`: false,
+		`node_pool = ["gpu"]`: true, `node_pool = ["default"]`: false,
+		`datacenter = ["dc2"]`: true, `datacenter = ["dc3"]`: false,
+		`type = ["batch"]`: false, `job = ["team/*"]`: true, `job = ["*web"]`: true, `job = ["web"]`: false,
+		`group = ["w*"]`: true, `group = ["api"]`: false,
+		`network = ["cni"]`: true, `network = ["bridge"]`: false,
+		`driver = ["pod"]`: true, `driver = ["raw_exec"]`: false,
+		`meta = { team = "pay*" }`: true, `meta = { team = "other" }`: false, `meta = { none = "*" }`: false,
+		`meta = { tier = "front" }`: true, `meta = { tier = "back" }`: false,
+		"namespace = [\"prod-eu\"]\njob = [\"other\"]": false,
+	} {
+		p := parse(t, "rule \"r\" {\n match {\n"+text+"\n}\n inject \"x\" {}\n}\n")
+		j, g := job()
+		orders, diags := p.Orders(j, g)
+		must.False(t, diags.HasErrors())
+		must.Eq(t, want, len(orders) == 1, must.Sprint(text))
+	}
+}
+
+// A job that may run anywhere may run where a rule says something.
+func TestAPatternOfTheJobIsInThePlaceOfARule(t *testing.T) {
+	j, g := job()
+	j.Datacenters, j.NodePool = []string{"dc*"}, "all"
+	p := parse(t, `rule "r" {
+  match {
+    datacenter = ["dc9"]
+    node_pool  = ["gpu"]
+  }
+  inject "x" {}
+}`)
+	orders, _ := p.Orders(j, g)
+	must.Len(t, 1, orders)
+}
+
+func TestValidationThatCannotBeEvaluatedIsNotPassed(t *testing.T) {
+	p := parse(t, `rule "r" {
+  validation {
+    condition     = parseint(job.meta.team, 10) > 1
+    error_message = "no"
+  }
+}`)
+	j, _ := job()
+	diags := p.Check(j)
+	must.Len(t, 1, diags)
+	must.StrContains(t, diags[0].Detail, "cannot be evaluated")
+	must.Eq(t, 2, diags[0].Subject.Start.Line)
+}
+
+// Trap 6: an unknown field in a policy is a load error with its place.
+func TestTrap06UnknownFieldsAreLoadErrors(t *testing.T) {
+	for src, line := range map[string]int{
+		"rule \"r\" {\n inject \"x\" {}\n requird = true\n}":                   3,
+		"rule \"r\" {\n inject \"x\" {}\n match {\n namespaces = [\"\"]\n}\n}": 4,
+		"rules \"r\" {\n}": 1,
+		"rule \"r\" {\n validation {\n condition = job.id == \"\"\n error_message = \"\"\n warn = true\n}\n}":     5,
+		"rule \"r\" {\n inject \"x\" {\n nested {}\n}\n}":                                                         3,
+		"rule \"r\" {\n on_error = \"allow\"\n inject \"x\" {}\n}":                                                2,
+		"rule \"r\" {\n required = true\n validation {\n condition = job.id == \"\"\n error_message = \"\"\n}\n}": 2,
+		"rule \"r\" {\n inject \"x\" {\n version = \"soon\"\n}\n}":                                                3,
+		"rule \"r\" {\n inject \"x\" {\n a = param.b\n}\n}":                                                       3,
+		"rule \"r\" {\n validation {\n condition = true\n error_message = \"\"\n}\n}":                             3,
+		"rule \"r\" {\n match {\n job = []\n}\n inject \"x\" {}\n}":                                               3,
+		"rule \"r\" {\n inject \"x\" {}\n}\nrule \"r\" {\n inject \"y\" {}\n}":                                    4,
+	} {
+		diags := (&Policy{}).Add([]byte(src), "p.hcl")
+		must.True(t, diags.HasErrors(), must.Sprint(src))
+		must.Eq(t, line, diags[0].Subject.Start.Line, must.Sprintf("%s\n%v", src, diags))
+		must.Eq(t, "p.hcl", diags[0].Subject.Filename)
+	}
+}

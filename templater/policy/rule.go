@@ -1,0 +1,156 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-version"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+)
+
+// Rule is one rule of a policy. It concerns the groups that its match describes.
+type Rule struct {
+	Name, Description string
+	// Required sidecars cannot be refused by the job.
+	Required bool
+	// Skip says to go on without the sidecars where they cannot be injected; else
+	// the job is denied.
+	Skip  bool
+	Range hcl.Range
+
+	match       match
+	injects     []*inject
+	validations []*validation
+}
+
+// inject is a sidecar that a rule chooses.
+type inject struct {
+	sidecar, constraint string
+	values              hcl.Attributes
+	at                  hcl.Range
+}
+
+func attributes(names ...string) []hcl.AttributeSchema {
+	var out []hcl.AttributeSchema
+	for _, n := range names {
+		name, required := strings.CutSuffix(n, "!")
+		out = append(out, hcl.AttributeSchema{Name: name, Required: required})
+	}
+	return out
+}
+
+func decodeRule(b *hcl.Block) (*Rule, hcl.Diagnostics) {
+	r := &Rule{Name: b.Labels[0], Range: b.DefRange}
+	content, diags := b.Body.Content(&hcl.BodySchema{
+		Attributes: attributes("description", "required", "on_error"),
+		Blocks:     []hcl.BlockHeaderSchema{{Type: "match"}, {Type: "inject", LabelNames: []string{"sidecar"}}, {Type: "validation"}},
+	})
+	var onError string
+	for name, into := range map[string]any{"description": &r.Description, "required": &r.Required, "on_error": &onError} {
+		if a := content.Attributes[name]; a != nil {
+			diags = append(diags, gohcl.DecodeExpression(a.Expr, nil, into)...)
+		}
+	}
+	if a := content.Attributes["on_error"]; a != nil && onError != "deny" && onError != "skip" {
+		diags = append(diags, errorAt(a.Expr.Range(), "Invalid on_error", `on_error is "deny", which is the default, or "skip".`))
+	}
+	r.Skip = onError == "skip"
+	for _, blk := range content.Blocks {
+		diags = append(diags, r.decodeBlock(blk)...)
+	}
+	return r, append(diags, r.check(b, content)...)
+}
+
+func (r *Rule) decodeBlock(b *hcl.Block) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	switch b.Type {
+	case "match":
+		if r.match != nil {
+			return hcl.Diagnostics{errorAt(b.DefRange, "Duplicate match block", "A rule has one match block, whose attributes must all match. Write another rule, or give an attribute several values.")}
+		}
+		r.match, diags = decodeMatch(b)
+	case "inject":
+		in, more := decodeInject(b)
+		diags = more
+		if slices.ContainsFunc(r.injects, func(o *inject) bool { return o.sidecar == in.sidecar }) {
+			diags = append(diags, errorAt(b.DefRange, "Duplicate inject block", fmt.Sprintf("This rule injects sidecar %q already. Merge the two blocks.", in.sidecar)))
+		}
+		r.injects = append(r.injects, in)
+	case "validation":
+		v, more := decodeValidation(b)
+		diags = more
+		r.validations = append(r.validations, v)
+	}
+	return diags
+}
+
+// check finds settings that have no meaning together.
+func (r *Rule) check(b *hcl.Block, content *hcl.BodyContent) hcl.Diagnostics {
+	if len(r.injects) > 0 {
+		return nil
+	}
+	if len(r.validations) == 0 {
+		return hcl.Diagnostics{errorAt(b.DefRange, "Rule without effect", fmt.Sprintf("Rule %q neither injects nor validates anything. Add inject \"name\" { … } or validation { … }.", r.Name))}
+	}
+	var diags hcl.Diagnostics
+	for _, name := range []string{"required", "on_error"} {
+		if a := content.Attributes[name]; a != nil {
+			diags = append(diags, errorAt(a.NameRange, "Setting without effect", fmt.Sprintf("%s concerns sidecars, and rule %q injects none: what its validation refuses is always denied.", name, r.Name)))
+		}
+	}
+	return diags
+}
+
+func decodeInject(b *hcl.Block) (*inject, hcl.Diagnostics) {
+	in := &inject{sidecar: b.Labels[0], at: b.DefRange}
+	values, diags := b.Body.JustAttributes()
+	in.values = values
+	if a := values["version"]; a != nil {
+		more := gohcl.DecodeExpression(a.Expr, nil, &in.constraint)
+		if _, err := version.NewConstraint(in.constraint); err != nil && !more.HasErrors() {
+			more = append(more, errorAt(a.Expr.Range(), "Invalid version constraint", fmt.Sprintf("%q is not a version constraint such as \"~> 1.0\".", in.constraint)))
+		}
+		diags = append(diags, more...)
+		delete(values, "version")
+	}
+	for _, a := range values {
+		diags = append(diags, checkReferences(a.Expr)...)
+	}
+	return in, diags
+}
+
+// check finds what the catalog does not have of it.
+func (in *inject) check(catalog templater.Catalog) hcl.Diagnostics {
+	versions := catalog.Versions(in.sidecar)
+	if len(versions) == 0 {
+		return hcl.Diagnostics{errorAt(in.at, "Unknown sidecar", fmt.Sprintf("There is no sidecar %q in the catalog. It has: %s. Correct the name, or name its catalog with -catalog.", in.sidecar, strings.Join(catalog.Names(), ", ")))}
+	}
+	def := catalog.Find(in.sidecar)
+	if in.constraint != "" {
+		con, err := version.NewConstraint(in.constraint)
+		if err != nil {
+			return nil // told when it was read
+		}
+		if def = catalog.Find(in.sidecar, con); def == nil {
+			return hcl.Diagnostics{errorAt(in.at, "No such version", fmt.Sprintf("No version of sidecar %q in the catalog meets %q. The newest one is %s.", in.sidecar, in.constraint, versions[0].Version))}
+		}
+	}
+	var diags hcl.Diagnostics
+	var names []string
+	for _, p := range def.Parameters {
+		names = append(names, p.Name)
+	}
+	for name, a := range in.values {
+		if !slices.Contains(names, name) {
+			diags = append(diags, errorAt(a.NameRange, "Unknown parameter", fmt.Sprintf("Sidecar %q %s has no parameter %q. It has: %s.", in.sidecar, def.Version, name, strings.Join(names, ", "))))
+		}
+	}
+	return diags
+}
+
+func errorAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
+	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: at.Ptr()}
+}

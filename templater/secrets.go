@@ -1,0 +1,95 @@
+package templater
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+)
+
+// Secrets are the texts that sensitive parameters hold, as far as somebody gave them:
+// whoever shows a job, or an error about it, must leave them out. What is wrong with a
+// value does not matter, as errors about it are shown as well. An expression of a
+// definition may make something else of a value, such as a hash, which is not found.
+func Secrets(job *Job, catalog Catalog, flags Flags, choices []*Choice) []string {
+	s := secrets{catalog: catalog}
+	for _, name := range catalog.Names() {
+		for _, d := range catalog.Versions(name) {
+			for _, p := range d.Parameters {
+				if p.Sensitive && !p.Required() {
+					s.add(p.Default)
+				}
+			}
+		}
+	}
+	for name, args := range flags.Params {
+		s.arguments(name, args)
+	}
+	s.requests(job.Requests)
+	s.meta(job.Meta)
+	for _, g := range job.Groups {
+		s.requests(g.Requests)
+		s.meta(g.Meta)
+	}
+	for _, c := range choices {
+		for _, p := range c.Definition.Parameters {
+			if v, ok := c.Values[p.Name]; ok && p.Sensitive {
+				s.add(v)
+			}
+		}
+	}
+	slices.Sort(s.found)
+	return slices.Compact(s.found)
+}
+
+type secrets struct {
+	catalog Catalog
+	found   []string
+}
+
+func (s *secrets) requests(list []*Request) {
+	for _, r := range list {
+		s.arguments(r.Sidecar, r.Arguments)
+	}
+}
+
+func (s *secrets) meta(meta map[string]Text) {
+	for key, text := range meta {
+		if name, parameter, ok := strings.Cut(strings.TrimPrefix(key, metaPrefix), "."); ok && strings.HasPrefix(key, metaPrefix) {
+			s.argument(name, parameter, cty.StringVal(text.Value))
+		}
+	}
+}
+
+func (s *secrets) arguments(name string, args map[string]sidecar.Argument) {
+	for parameter, arg := range args {
+		s.argument(name, parameter, arg.Value)
+	}
+}
+
+func (s *secrets) argument(name, parameter string, v cty.Value) {
+	for _, d := range s.catalog.Versions(name) {
+		for _, p := range d.Parameters {
+			if p.Name == parameter && p.Sensitive {
+				s.add(v)
+			}
+		}
+	}
+}
+
+// add finds the texts in a value. True and false are no secrets.
+func (s *secrets) add(v cty.Value) {
+	if v == cty.NilVal || !v.IsWhollyKnown() {
+		return
+	}
+	// It always walks to the end, as the function gives no error.
+	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
+		if !v.IsNull() && (v.Type() == cty.String || v.Type() == cty.Number) {
+			text, _ := convert.Convert(v, cty.String) // numbers always convert
+			s.found = append(s.found, text.AsString())
+		}
+		return true, nil
+	})
+}

@@ -1,0 +1,185 @@
+package sidecar
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+)
+
+// Argument is a value given for a parameter.
+type Argument struct {
+	// Value is the value as given. Where Text is set it is a string as written in
+	// meta or after -param: for a parameter of type string, number or bool the
+	// string itself, for any other type an HCL expression.
+	Value cty.Value
+	Text  bool
+	// From names the place in messages, such as "-param tls-proxy.app_port".
+	From string
+	// Range is where the value stands, Safe a range that does not show the value
+	// itself, for sensitive parameters. Both are zero for command-line flags.
+	Range, Safe hcl.Range
+}
+
+// Bind gives each parameter its value: the argument's where there is one, else
+// the default. All that is wrong is reported: an argument without a parameter, a
+// required parameter without a value (at site), a wrong type, a failed validation.
+func (d *Definition) Bind(args map[string]Argument, site hcl.Range) (map[string]cty.Value, hcl.Diagnostics) {
+	var diags hcl.Diagnostics
+	values := map[string]cty.Value{}
+	given := map[string]Argument{}
+	for _, p := range d.Parameters {
+		arg, ok := args[p.Name]
+		if ok && arg.Value.IsNull() && !p.Nullable && !arg.Text {
+			ok = false
+		}
+		switch {
+		case ok:
+			v, err := p.argument(arg)
+			if err != nil {
+				detail := fmt.Sprintf("Parameter %q of sidecar %q is of type %s (see %s)", p.Name, d.Name, p.TypeString(), p.Range)
+				summary, mend := "Wrong type of parameter", "Give a value of that type"+arg.from()+"."
+				if errors.Is(err, errUnknown) {
+					summary, mend = "Value not known", "Give the job's variables with -var or -var-file."
+				}
+				if !p.Sensitive {
+					detail += ": " + err.Error()
+				}
+				diags = append(diags, p.blame(arg, summary, detail+". "+mend))
+				v = cty.UnknownVal(p.Type)
+			}
+			values[p.Name], given[p.Name] = v, arg
+		case p.Required():
+			if !d.misspelt(args, p.Name) {
+				diags = append(diags, d.missing(p, site))
+			}
+			values[p.Name] = cty.UnknownVal(p.Type)
+		default:
+			values[p.Name] = p.Default
+		}
+	}
+	diags = append(diags, d.unknownArguments(args)...)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	diags = d.validate(values, given, site)
+	return values, diags
+}
+
+func (d *Definition) missing(p *Parameter, site hcl.Range) *hcl.Diagnostic {
+	diag := errorAt(site, "Missing parameter", fmt.Sprintf(
+		"Sidecar %q needs a value for parameter %q, of type %s (see %s). Set %s in its sidecar block, \"sidecar.%s.%s\" in meta, or give -param %s.%s=VALUE.",
+		d.Name, p.Name, p.TypeString(), p.Range, p.Name, d.Name, p.Name, d.Name, p.Name))
+	if site == (hcl.Range{}) {
+		diag.Subject = nil
+	}
+	return diag
+}
+
+// misspelt says whether an argument without a parameter is most likely meant for
+// this one; then one error is enough.
+func (d *Definition) misspelt(args map[string]Argument, parameter string) bool {
+	for name := range args {
+		if d.parameter(name) == nil && closest(name, d.parameterNames()) == parameter {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *Definition) unknownArguments(args map[string]Argument) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, name := range sortedKeys(args) {
+		if d.parameter(name) != nil {
+			continue
+		}
+		known := d.parameterNames()
+		arg := args[name]
+		diag := errorAt(arg.Range, "Unknown parameter", fmt.Sprintf(
+			"Sidecar %q %s has no parameter %q%s.%s It has: %s.", d.Name, d.Version, name, arg.from(), didYouMean(name, known), listOr(known, "none")))
+		if arg.Range == (hcl.Range{}) {
+			diag.Subject = nil
+		}
+		diags = append(diags, diag)
+	}
+	return diags
+}
+
+func (a Argument) from() string {
+	if a.From == "" {
+		return ""
+	}
+	return " (given by " + a.From + ")"
+}
+
+func (p *Parameter) argument(arg Argument) (cty.Value, error) {
+	v := arg.Value
+	if arg.Text && !p.Type.IsPrimitiveType() && p.Type != cty.DynamicPseudoType {
+		if bad := bounds.Expression([]byte(v.AsString()), "value"); bad != nil {
+			return cty.NilVal, fmt.Errorf("it nests too deeply")
+		}
+		expr, diags := hclsyntax.ParseExpression([]byte(v.AsString()), "value", hcl.InitialPos)
+		if diags.HasErrors() {
+			return cty.NilVal, fmt.Errorf("it is not an HCL expression")
+		}
+		v, diags = expr.Value(nil)
+		if diags.HasErrors() {
+			return cty.NilVal, fmt.Errorf("it is not a constant HCL expression")
+		}
+	}
+	if !v.IsWhollyKnown() {
+		return cty.NilVal, errUnknown
+	}
+	return p.convert(v)
+}
+
+// blame is an error about an argument that keeps a sensitive value out of sight.
+func (p *Parameter) blame(arg Argument, summary, detail string) *hcl.Diagnostic {
+	at := arg.Range
+	if p.Sensitive {
+		at = arg.Safe
+	}
+	diag := errorAt(at, summary, detail)
+	if at == (hcl.Range{}) {
+		diag.Subject = nil
+	}
+	return diag
+}
+
+func (d *Definition) validate(values map[string]cty.Value, given map[string]Argument, site hcl.Range) hcl.Diagnostics {
+	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{"param": cty.ObjectVal(values)}, Functions: d.functions}
+	var diags hcl.Diagnostics
+	for _, p := range d.Parameters {
+		for _, v := range p.validations {
+			result, more := v.condition.Value(ctx)
+			if more.HasErrors() {
+				diags = append(diags, errorAt(v.condition.Range(), "Invalid validation",
+					fmt.Sprintf("The condition of parameter %q cannot be evaluated: %s.", p.Name, more[0].Summary)))
+				continue
+			}
+			result, err := convert.Convert(result, cty.Bool)
+			if err != nil || result.IsNull() || !result.IsKnown() {
+				diags = append(diags, errorAt(v.condition.Range(), "Invalid validation",
+					fmt.Sprintf("The condition of parameter %q must be true or false.", p.Name)))
+				continue
+			}
+			if result.True() {
+				continue
+			}
+			arg, ok := given[p.Name]
+			if !ok {
+				arg = Argument{Range: site, Safe: site, From: "its default"}
+				if site == d.Range { // the definition itself is being checked
+					arg.Range, arg.Safe = p.Range, p.Range
+				}
+			}
+			diags = append(diags, p.blame(arg, "Invalid value of parameter", fmt.Sprintf(
+				"Parameter %q of sidecar %q%s: %s (The rule is at %s.)", p.Name, d.Name, arg.from(), v.message, v.at)))
+		}
+	}
+	return diags
+}
