@@ -1,9 +1,11 @@
-// Command bench measures what a task costs under the pod driver and under
-// raw_exec, on the same agent and in turns, and prints both and their ratio.
+// Command bench measures what a task costs under the pod driver and under its
+// peers, as far as this machine can run them: the time to start and to stop,
+// the memory beside the workload, and the time of the processor while nothing
+// happens. It prints a table, and writes it and a picture of it to files.
 //
-// It measures the start of two tasks, from "Task Setup" to the last "Started"
-// as Nomad's events tell. It compares only what it ran itself: figures of
-// different machines are not comparable.
+// All run in one sandbox and in turns, so that what the machine does besides
+// hits each of them. It compares only what it ran itself: figures of different
+// machines are not comparable, and none of them is a promise.
 package main
 
 import (
@@ -15,155 +17,132 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
-	"github.com/hashicorp/nomad/api"
-
-	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
 func main() {
+	// An interrupt at the terminal reaches the process in the sandbox as well,
+	// which takes all down. This one waits for it.
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	os.Exit(sandbox.Run(inside))
+}
+
+func inside() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
+}
+
+// options are the flags.
+type options struct {
+	quick bool
+	trace bool
+	out   string        // directory of the files
+	idle  time.Duration // over which the processor's time is measured
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.BoolVar(&o.quick, "quick", false, "one round, and no more than 10 tasks")
+	flags.BoolVar(&o.trace, "trace", false, "tell where the time of a start goes, and compare with nobody")
+	flags.StringVar(&o.out, "out", "bin", "`directory` for bench.md and bench.svg")
+	flags.DurationVar(&o.idle, "idle", 10*time.Second, "how long to watch idle tasks")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q: want flags only", flags.Arg(0))
+	}
+	return o, nil
 }
 
 func run(ctx context.Context, args []string, out io.Writer) (err error) {
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	rounds := flags.Int("rounds", 10, "how often each driver starts its tasks")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if *rounds < 1 {
-		return fmt.Errorf("-rounds %d: want at least 1", *rounds)
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("needs root, as the Nomad client does: sudo make bench")
-	}
-	a, err := start(ctx)
+	o, err := parse(args)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.Stop(context.WithoutCancel(ctx))) }()
-
-	drivers := []string{"pod", "raw_exec"}
-	times := map[string][]time.Duration{}
-	for round := range *rounds {
-		for _, driver := range drivers {
-			t, err := measure(ctx, a, driver, round)
-			if err != nil {
+	if why := sandbox.Unavailable(); why != "" {
+		return errors.New(why)
+	}
+	f, err := newField(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.close(context.WithoutCancel(ctx))) }()
+	var results []result
+	for _, l := range legs(o) {
+		of, err := race(ctx, f, l, o.idle, out)
+		if err != nil {
+			return err
+		}
+		results = append(results, of...)
+		if o.trace {
+			if err := reportTrace(out, f); err != nil {
 				return err
 			}
-			times[driver] = append(times[driver], t)
 		}
 	}
-	report(out, times, drivers)
-	return nil
+	if o.trace {
+		return nil
+	}
+	r := report{results: results, left: f.leftOut, machine: describe(f)}
+	fmt.Fprint(out, "\n", r.markdown())
+	return errors.Join(
+		os.WriteFile(filepath.Join(o.out, "bench.md"), []byte(r.markdown()), 0o644),
+		os.WriteFile(filepath.Join(o.out, "bench.svg"), []byte(r.svg()), 0o644),
+	)
 }
 
-func start(ctx context.Context) (*agent.Agent, error) {
-	repo, err := os.Getwd()
-	if err != nil {
-		return nil, err
+// leg is one size of job, and how often everybody runs it.
+type leg struct{ groups, rounds int }
+
+// tasksPerGroup is an application and a sidecar.
+const tasksPerGroup = 2
+
+func (l leg) tasks() int { return l.groups * tasksPerGroup }
+
+func legs(o options) []leg {
+	switch {
+	case o.quick:
+		return []leg{{1, 1}, {5, 1}}
+	case o.trace:
+		return []leg{{1, 10}, {5, 3}}
 	}
-	nomad, err := agent.FindNomad(repo)
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "nomad-sidecar-bench-")
-	if err != nil {
-		return nil, err
-	}
-	a, err := agent.Start(ctx, agent.Options{
-		Dir: dir, Nomad: nomad, Plugin: filepath.Join(repo, "bin", "nomad-driver-pod"),
-	})
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return a, nil
+	return []leg{{1, 10}, {5, 5}, {10, 3}, {50, 2}}
 }
 
-const job = `
-job "bench-%[1]s-%[2]d" {
-  group "bench" {
-    task "one" {
-      driver = %[1]q
-      config {
-        command = "/bin/sleep"
-        args    = ["1000"]
-      }
-      resources {
-        cpu    = 20
-        memory = 16
-      }
-    }
-    task "two" {
-      driver = %[1]q
-      config {
-        command = "/bin/sleep"
-        args    = ["1000"]
-      }
-      resources {
-        cpu    = 20
-        memory = 16
-      }
-    }
-  }
-}`
-
-// measure runs the job of one round, and stops it again.
-func measure(ctx context.Context, a *agent.Agent, driver string, round int) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	alloc, err := a.RunJob(ctx, fmt.Sprintf(job, driver, round))
-	if err != nil {
-		return 0, err
-	}
-	if alloc, err = a.WaitRunning(ctx, alloc.ID); err != nil {
-		return 0, err
-	}
-	if _, _, err := a.Client().Jobs().Deregister(alloc.JobID, false, nil); err != nil {
-		return 0, fmt.Errorf("stop job: %w", err)
-	}
-	if _, err := a.WaitAlloc(ctx, alloc.ID, api.AllocClientStatusComplete); err != nil {
-		return 0, err
-	}
-	return setup(alloc), nil
-}
-
-// setup is the time from the first task's set-up to the last one's start.
-func setup(alloc *api.Allocation) time.Duration {
-	var from, to int64 // nanoseconds
-	for _, state := range alloc.TaskStates {
-		for _, event := range state.Events {
-			if event.Type == api.TaskSetup && (from == 0 || event.Time < from) {
-				from = event.Time
+// race has everybody run a leg, in turns.
+func race(ctx context.Context, f *field, l leg, idle time.Duration, out io.Writer) ([]result, error) {
+	var all []result
+	for round := range l.rounds {
+		for _, c := range f.contestants {
+			if l.groups > c.mostGroups || round > 0 && c.once {
+				continue
 			}
-			if event.Type == api.TaskStarted {
-				to = max(to, event.Time)
+			h := heat{contestant: c, leg: l, id: fmt.Sprintf("%s-%d-%d", c.driver, l.groups, round)}
+			if round == 0 {
+				h.idle = idle
 			}
+			r, err := h.run(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.name, err)
+			}
+			fmt.Fprintln(out, r)
+			all = append(all, r)
 		}
 	}
-	return time.Duration(to - from)
-}
-
-func report(out io.Writer, times map[string][]time.Duration, drivers []string) {
-	fmt.Fprintln(out, "start of two tasks, from set-up to started:")
-	median := map[string]time.Duration{}
-	for _, driver := range drivers {
-		sorted := slices.Sorted(slices.Values(times[driver]))
-		median[driver] = sorted[len(sorted)/2]
-		fmt.Fprintf(out, "  %-9s median %4d ms, from %d to %d ms in %d rounds\n", driver,
-			median[driver].Milliseconds(), sorted[0].Milliseconds(), sorted[len(sorted)-1].Milliseconds(), len(sorted))
-	}
-	base := drivers[len(drivers)-1]
-	for _, driver := range drivers[:len(drivers)-1] {
-		fmt.Fprintf(out, "  %s takes %.2f times as long as %s\n", driver, float64(median[driver])/float64(median[base]), base)
-	}
+	return all, nil
 }

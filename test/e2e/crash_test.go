@@ -8,6 +8,8 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
 )
 
 // Neither the death of the plugin nor that of the agent is felt by tasks, and
@@ -30,6 +32,11 @@ func TestTasksOutliveCrashes(t *testing.T) {
 			must.NoError(c.t, c.Kill(c.ctx))
 			must.NoError(c.t, c.Launch(c.ctx))
 		}},
+		{"log collector", func(c *cluster) { must.NoError(c.t, c.KillCollector()) }},
+		{"log collector and plugin", func(c *cluster) {
+			must.NoError(c.t, c.KillPlugin())
+			must.NoError(c.t, c.KillCollector())
+		}},
 		{"agent and plugin", func(c *cluster) {
 			must.NoError(c.t, c.Kill(c.ctx))
 			must.NoError(c.t, c.KillPlugin())
@@ -41,6 +48,7 @@ func TestTasksOutliveCrashes(t *testing.T) {
 		counter := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 		before := c.identities(web, "app", "tls-proxy", "topz")
 		count := c.identities(counter, "counter")
+		c.onlyOneCollects()
 
 		for _, crash := range crashes {
 			c.t.Run(crash.name, func(t *testing.T) {
@@ -59,9 +67,44 @@ func TestTasksOutliveCrashes(t *testing.T) {
 					return err
 				})
 				c.fetch("https", port(t, web, "https"), "/")
+				c.onlyOneCollects()
 			})
 		}
 	})
+}
+
+// A client that is killed leaves its plugin with nobody to read what it logs.
+// The next client takes it over, and it serves that one as well as the first.
+func TestAPluginOutlivesItsClient(t *testing.T) {
+	withRuntimes(t, func(c *cluster) {
+		c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
+		before, err := c.PluginPIDs()
+		must.NoError(c.t, err)
+		must.Len(c.t, 1, before)
+		must.NoError(c.t, c.Kill(c.ctx))
+		must.NoError(c.t, c.Launch(c.ctx))
+		alloc := c.run(testdata(t, "once.nomad.hcl", "NAME", "once", "COMMAND", "/bin/true", "ARGS", "", "SHARE", ""), api.AllocClientStatusComplete)
+		must.StrNotContains(c.t, agent.Events(alloc), "shutdown")
+		after, err := c.PluginPIDs()
+		must.NoError(c.t, err)
+		must.Eq(c.t, before, after)
+	})
+}
+
+// onlyOneCollects wants one process to collect the output of all tasks, and
+// none of Nomad's.
+func (c *cluster) onlyOneCollects() {
+	c.t.Helper()
+	c.eventually("the log collector runs", func() error {
+		pids, err := c.CollectorPIDs()
+		if err == nil && len(pids) != 1 {
+			err = fmt.Errorf("there are %d of it", len(pids))
+		}
+		return err
+	})
+	logmon, err := c.LogmonPIDs()
+	must.NoError(c.t, err)
+	must.SliceEmpty(c.t, logmon, must.Sprint("Nomad collects as well"))
 }
 
 // pluginRuns waits until Nomad has a plugin again.

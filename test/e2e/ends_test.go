@@ -53,9 +53,11 @@ type end struct {
 
 func endOf(t *testing.T, alloc *api.Allocation) end {
 	t.Helper()
-	for _, event := range alloc.TaskStates["once"].Events {
-		if event.Type == api.TaskTerminated {
-			return end{event.ExitCode, event.Signal, event.Details["oom_killed"] == "true"}
+	for _, task := range alloc.TaskStates { // there is one
+		for _, event := range task.Events {
+			if event.Type == api.TaskTerminated {
+				return end{event.ExitCode, event.Signal, event.Details["oom_killed"] == "true"}
+			}
 		}
 	}
 	t.Fatalf("no end: %s", agent.Events(alloc))

@@ -2,14 +2,17 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/containerd/console"
 	"github.com/hashicorp/nomad/api"
+	"github.com/prometheus/procfs"
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
@@ -27,7 +30,7 @@ func TestExec(t *testing.T) {
 		must.StrContains(c.t, c.exec(alloc, "counter", "env"), "NOMAD_TASK_NAME=counter\n")
 
 		must.StrContains(c.t, execTerminal(c, alloc), "40 132")
-		execCommandLine(c, alloc)
+		execCommandLine(c, alloc, c.Address())
 	})
 }
 
@@ -55,8 +58,9 @@ func execTerminal(c *cluster, alloc *api.Allocation) string {
 	return stdout.String()
 }
 
-// execCommandLine uses nomad itself at a terminal, as a person would.
-func execCommandLine(c *cluster, alloc *api.Allocation) {
+// execCommandLine uses nomad itself at a terminal, as a person would, with the API at
+// an address.
+func execCommandLine(c *cluster, alloc *api.Allocation, address string) {
 	pty, slavePath, err := console.NewPty()
 	must.NoError(c.t, err)
 	defer pty.Close()
@@ -64,7 +68,7 @@ func execCommandLine(c *cluster, alloc *api.Allocation) {
 	must.NoError(c.t, err)
 
 	cmd := exec.CommandContext(c.ctx, c.Nomad(), "alloc", "exec", "-i", "-t", "-task", "counter", alloc.ID, "sh")
-	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+c.Address())
+	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+address)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	must.NoError(c.t, cmd.Start())
 	must.NoError(c.t, slave.Close())
@@ -82,4 +86,49 @@ func execCommandLine(c *cluster, alloc *api.Allocation) {
 	must.Error(c.t, err)
 	must.Eq(c.t, 5, cmd.ProcessState.ExitCode(), must.Sprint(screen.String()))
 	must.StrContains(c.t, screen.String(), "at-a-terminal\r\n")
+}
+
+// A container beside a task looks at it and goes with the one who looks, also
+// when that is the plugin. The task feels none of it.
+func TestDebugContainer(t *testing.T) {
+	withRuntimes(t, func(c *cluster) {
+		alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
+		before := c.identities(alloc, "counter")
+		look := []string{"pod-debug", "sh", "-c", "ls $POD_TASK_ROOT/alloc; cat /proc/$POD_TASK_PID/status"}
+		out := c.exec(alloc, "counter", look...)
+		must.StrContains(c.t, out, "logs\n")
+		must.StrContains(c.t, out, "NSpid:")
+
+		go func() { // ends with the plugin
+			_, _ = c.Exec(c.ctx, alloc, "counter", "pod-debug", "sleep", "600")
+		}()
+		c.eventually("a container is beside the task", func() error { return c.beside(alloc, 1) })
+		must.NoError(c.t, c.KillPlugin())
+		c.pluginRuns()
+		c.eventually("it is removed", func() error { return c.beside(alloc, 0) })
+		c.eventually("the driver knows the task", func() error {
+			_, err := c.Exec(c.ctx, alloc, "counter", "true")
+			return err
+		})
+		must.Eq(c.t, before, c.identities(alloc, "counter"))
+	})
+}
+
+// beside wants a number of containers beside the tasks of an allocation.
+func (c *cluster) beside(alloc *api.Allocation, want int) error {
+	all, err := procfs.AllProcs()
+	must.NoError(c.t, err)
+	found := map[string]bool{}
+	for _, p := range all {
+		groups, _ := p.Cgroups() // of one that has ended meanwhile there are none
+		for _, g := range groups {
+			if strings.Contains(g.Path, alloc.ID) && strings.Contains(g.Path, ".debug-") {
+				found[path.Base(g.Path)] = true
+			}
+		}
+	}
+	if len(found) != want {
+		return fmt.Errorf("there are %d", len(found))
+	}
+	return nil
 }

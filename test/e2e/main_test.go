@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,17 +43,18 @@ type cluster struct {
 	ctx context.Context
 }
 
-// withRuntimes runs a test with each OCI runtime.
-func withRuntimes(t *testing.T, test func(c *cluster)) {
+// withRuntimes runs a test with each OCI runtime. A change is one of the
+// agent's options.
+func withRuntimes(t *testing.T, test func(c *cluster), changes ...func(*agent.Options)) {
 	for _, runtime := range []string{"runc", "crun"} {
 		t.Run(runtime, func(t *testing.T) {
-			test(start(t, runtime))
+			test(start(t, runtime, changes...))
 		})
 	}
 }
 
 // start starts an agent for a test, and afterwards shows that nothing is left.
-func start(t *testing.T, runtime string) *cluster {
+func start(t *testing.T, runtime string, changes ...func(*agent.Options)) *cluster {
 	t.Helper()
 	sandbox.Require(t)
 	plugin := program(t, "nomad-driver-pod")
@@ -69,10 +71,14 @@ func start(t *testing.T, runtime string) *cluster {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
-	a, err := agent.Start(ctx, agent.Options{
-		Dir: filepath.Join(t.TempDir(), "agent"), Nomad: nomad, Plugin: plugin, Runtime: runtimePath,
+	options := agent.Options{
+		Dir: shortDir(t), Nomad: nomad, Plugin: plugin, Runtime: runtimePath,
 		HostPaths: []string{filepath.Dir(plugin) + ":" + podBin}, LogDir: logDir(t),
-	})
+	}
+	for _, change := range changes {
+		change(&options)
+	}
+	a, err := agent.Start(ctx, options)
 	must.NoError(t, err)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -83,6 +89,22 @@ func start(t *testing.T, runtime string) *cluster {
 		}
 	})
 	return &cluster{Agent: a, t: t, ctx: ctx}
+}
+
+// shortDir is a path for the agent that leaves room for those of sockets below
+// it, which are 108 bytes at most (unix(7)).
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "pod")
+	must.NoError(t, err)
+	t.Cleanup(func() {
+		// It is empty, or the agent kept what was still mounted below it.
+		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	})
+	must.NoError(t, os.Chmod(dir, 0o755))
+	return filepath.Join(dir, "a")
 }
 
 // logDir is where the agent's logs stay after the test: a directory of its own
@@ -109,12 +131,35 @@ func program(t *testing.T, name string) string {
 	return path
 }
 
+// build makes the program of a package of this repository in a directory.
+func build(t *testing.T, dir, name string) string {
+	t.Helper()
+	sandbox.Require(t)
+	path := filepath.Join(dir, filepath.Base(name))
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./"+name)
+	cmd.Dir, cmd.Env = repository, append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	must.NoError(t, err, must.Sprintf("build %s: %s", name, out))
+	return path
+}
+
 // inject runs the templater on a job file and gives what it writes.
 func inject(t *testing.T, args ...string) string {
 	t.Helper()
+	return injectFrom(t, nil, args...)
+}
+
+// injectText is inject for the text of a job.
+func injectText(t *testing.T, job string) string {
+	t.Helper()
+	return injectFrom(t, strings.NewReader(job), "-")
+}
+
+func injectFrom(t *testing.T, stdin io.Reader, args ...string) string {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program(t, "nomad-sidecar"), append([]string{"inject"}, args...)...)
 	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	cmd.Stdin, cmd.Stderr = stdin, &stderr
 	out, err := cmd.Output()
 	must.NoError(t, err, must.Sprintf("inject %v: %s", args, &stderr))
 	return string(out)
@@ -183,15 +228,21 @@ func (c *cluster) eventually(what string, try func() error) {
 	must.NoError(c.t, agent.Until(ctx, what, try))
 }
 
-// waitLog waits until a task's output contains a text, and gives all of it.
+// waitLog waits until a task's output contains a text, and gives all of it. It
+// looks at the file, since whoever asks Nomad leaves a connection behind each
+// time (GetNodeClient of Nomad's api), of which there may be 100.
 func (c *cluster) waitLog(alloc *api.Allocation, task, stream, text string) string {
 	c.t.Helper()
-	var all string
-	c.eventually("the "+stream+" of "+task+" is there", func() (err error) {
-		if all, err = c.Logs(c.ctx, alloc, task, stream); err == nil && !strings.Contains(all, text) {
+	file := filepath.Join(c.SharedDir(alloc.ID), "logs", fmt.Sprintf("%s.%s.0", task, stream))
+	c.eventually("the "+stream+" of "+task+" is there", func() error {
+		all, err := os.ReadFile(file)
+		if err == nil && !strings.Contains(string(all), text) {
 			err = fmt.Errorf("no %q in %q", text, all)
 		}
 		return err
 	})
+	all, err := c.Logs(c.ctx, alloc, task, stream)
+	must.NoError(c.t, err)
+	must.StrContains(c.t, all, text)
 	return all
 }

@@ -1,6 +1,6 @@
-# A task of another driver in the network namespace of a pod: it asks the pod's
+# Tasks of other drivers in the network namespace of a pod: they ask the pod's
 # server.
-job "mixed-DRIVER" {
+job "mixed" {
   group "mixed" {
     network {
       mode = "bridge"
@@ -29,17 +29,22 @@ job "mixed-DRIVER" {
       }
     }
 
-    task "other" {
-      driver = "DRIVER"
+    dynamic "task" {
+      for_each = [DRIVERS]
+      labels   = [task.value]
 
-      config {
-        command = "/bin/bash"
-        args    = ["-c", "SCRIPT"]
-      }
+      content {
+        driver = task.value
 
-      resources {
-        cpu    = 20
-        memory = 32
+        config {
+          command = "/bin/bash"
+          args    = ["-c", "SCRIPT"]
+        }
+
+        resources {
+          cpu    = 20
+          memory = 32
+        }
       }
     }
   }

@@ -1,0 +1,197 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/prometheus/procfs"
+	"github.com/shoenig/test/must"
+)
+
+// density is how many pods a node holds, and for how long: a few for a moment
+// in every run of the tests, and what POD_TEST_PODS and POD_TEST_HOLD say in a
+// long one, such as "500" and "10m".
+func density(t *testing.T) (pods int, hold time.Duration) {
+	t.Helper()
+	pods, hold = 10, 0
+	var err error
+	if text := os.Getenv("POD_TEST_PODS"); text != "" {
+		pods, err = strconv.Atoi(text)
+		must.NoError(t, err)
+	}
+	if text := os.Getenv("POD_TEST_HOLD"); text != "" {
+		hold, err = time.ParseDuration(text)
+		must.NoError(t, err)
+	}
+	return pods, hold
+}
+
+// Many pods of two tasks cost little, and what they cost does not grow: neither
+// while they do nothing nor when they are gone.
+func TestManyPods(t *testing.T) {
+	pods, hold := density(t)
+	const tasks = 2
+	withRuntimes(t, func(c *cluster) {
+		ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Minute+hold)
+		defer cancel()
+		c.ctx = ctx
+		began := time.Now()
+		c.run(testdata(c.t, "pods.nomad.hcl", "COUNT", fmt.Sprint(pods), "TASKS", idleTasks(tasks)), api.AllocClientStatusRunning)
+		c.allRun("pods", pods)
+		c.t.Logf("%d pods of %d tasks run after %s", pods, tasks, time.Since(began).Round(time.Second/10))
+
+		first := c.use()
+		c.t.Log(first)
+		for last := first; time.Since(first.at) < hold; {
+			select {
+			case <-time.After(min(hold, time.Minute)): // the length of the measurement
+			case <-ctx.Done():
+				must.NoError(c.t, ctx.Err())
+			}
+			now := c.use()
+			c.t.Logf("%s, %.1f %% of a processor", now, 100*(now.cpuSeconds-last.cpuSeconds)/now.at.Sub(last.at).Seconds())
+			last = now
+		}
+		last := c.use()
+		must.Eq(c.t, pods*tasks, last.monitors, must.Sprint("one monitor for each task"))
+		const slack = 16
+		must.Less(c.t, first.descriptors+slack, last.descriptors)
+		if pods >= 50 { // of fewer, each bears much of what all share
+			must.Less(c.t, 2<<20, last.bytes/uint64(pods*tasks), must.Sprint("bytes beside the workload, per task"))
+		}
+
+		began = time.Now()
+		_, _, err := c.Client().Jobs().Deregister("pods", false, nil)
+		must.NoError(c.t, err)
+		c.allEnd("pods", pods)
+		c.t.Logf("stopped within %s", time.Since(began).Round(time.Second/10))
+		must.Eq(c.t, 0, c.use().monitors)
+	})
+}
+
+func idleTasks(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `
+    task "idle%d" {
+      driver      = "pod"
+      kill_signal = "SIGKILL"
+
+      config {
+        command = "/bin/sleep"
+        args    = ["100000"]
+      }
+
+      # Nomad reserves disk for all that they may hold.
+      logs {
+        max_files     = 1
+        max_file_size = 1
+      }
+
+      resources {
+        cpu    = 1
+        memory = 10
+      }
+    }
+`, i)
+	}
+	return b.String()
+}
+
+// use is what the driver has and takes beside the workload.
+type use struct {
+	at          time.Time
+	monitors    int
+	bytes       uint64 // PSS
+	descriptors int    // of the plugin and the log collector
+	threads     int    // of the same
+	cpuSeconds  float64
+}
+
+func (u use) String() string {
+	return fmt.Sprintf("%d monitors, %.1f MiB with plugin and log collector, whose descriptors are %d and threads %d",
+		u.monitors, float64(u.bytes)/(1<<20), u.descriptors, u.threads)
+}
+
+// use looks at the plugin, the log collector and the monitors.
+func (c *cluster) use() use {
+	c.t.Helper()
+	u := use{at: time.Now()}
+	plugins, err := c.PluginPIDs()
+	must.NoError(c.t, err)
+	collectors, err := c.CollectorPIDs()
+	must.NoError(c.t, err)
+	standing := slices.Concat(plugins, collectors)
+	all, err := procfs.AllProcs()
+	must.NoError(c.t, err)
+	for _, p := range all {
+		comm, err := p.Comm()
+		switch {
+		case err != nil: // it has ended
+			continue
+		case comm == "conmon":
+			u.monitors++
+		case !slices.Contains(standing, p.PID):
+			continue
+		default:
+			n, err := p.FileDescriptorsLen()
+			must.NoError(c.t, err)
+			u.descriptors += n
+		}
+		if m, err := p.ProcSMapsRollup(); err == nil {
+			u.bytes += m.Pss
+		}
+		stat, err := p.Stat()
+		if err != nil {
+			continue
+		}
+		u.cpuSeconds += stat.CPUTime()
+		if comm != "conmon" {
+			u.threads += stat.NumThreads
+		}
+	}
+	return u
+}
+
+// allRun waits until all tasks of a job run.
+func (c *cluster) allRun(job string, n int) {
+	c.t.Helper()
+	c.progress(job, n, func(a *api.AllocationListStub) bool { return a.ClientStatus == api.AllocClientStatusRunning })
+	for _, a := range c.allocs(job, n) {
+		for name, state := range a.TaskStates {
+			must.Eq(c.t, 0, state.Restarts, must.Sprint(name))
+		}
+	}
+}
+
+// allEnd waits until none does.
+func (c *cluster) allEnd(job string, n int) {
+	c.t.Helper()
+	c.progress(job, n, ended)
+}
+
+// progress waits until something holds of so many allocations of a job. It
+// gives up only when for long it holds of no more of them.
+func (c *cluster) progress(job string, n int, of func(*api.AllocationListStub) bool) {
+	c.t.Helper()
+	for have := 0; have < n; {
+		c.eventually(fmt.Sprintf("more than %d of %d allocations get there", have, n), func() error {
+			allocs, _, err := c.Client().Jobs().Allocations(job, false, nil)
+			if err != nil {
+				return err
+			}
+			if now := count(allocs, of); now > have {
+				have = now
+				return nil
+			}
+			return fmt.Errorf("%d are", have)
+		})
+	}
+}

@@ -1,0 +1,48 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+)
+
+// What a device plugin of Nomad gives with a device is what the task has that
+// reserved it, and no other has it.
+func TestDevicePlugin(t *testing.T) {
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		t.Skipf("needs a device that no task has otherwise: %v", err)
+	}
+	dir := t.TempDir()
+	plugin := build(t, t.TempDir(), "test/device")
+	must.NoError(t, os.Chmod(dir, 0o755))
+	must.NoError(t, os.WriteFile(filepath.Join(dir, "firmware"), []byte("of the device\n"), 0o644))
+	withRuntimes(t, func(c *cluster) {
+		c.eventually("the device is known", func() error {
+			nodes, _, err := c.Client().Nodes().List(&api.QueryOptions{Params: map[string]string{"resources": "true"}})
+			if err == nil && len(nodes[0].NodeResources.Devices) != 1 {
+				err = fmt.Errorf("the node has %v", nodes[0].NodeResources.Devices)
+			}
+			return err
+		})
+		with := c.runInside(inside{name: "with", task: `user = "root"`, resources: `cpu = 50
+			memory = 32
+			device "test/file-system/fuse" { count = 1 }`})
+		c.see(with, "echo $FUSE_DEVICE", "fuse-0")
+		c.see(with, "cat /opt/fuse/firmware", "of the device")
+		c.see(with, writes("/opt/fuse"), "Read-only")
+		c.see(with, "stat -c %t:%T /dev/own; (: < /dev/own) && echo open; (: > /dev/own) 2>&1 | grep -o 'not permitted'",
+			"a:e5", "open", "not permitted")
+
+		without := c.runInside(inside{name: "without", task: `user = "root"`})
+		c.see(without, "ls -d /dev/own /opt/fuse 2>/dev/null | wc -l; echo \"[$FUSE_DEVICE]\"", "0", "[]")
+	}, func(o *agent.Options) {
+		o.MorePlugins = []string{plugin}
+		o.ClientConfig += fmt.Sprintf("plugin \"device\" {\n  config {\n    dir = %q\n  }\n}\n", dir)
+	})
+}

@@ -1,0 +1,28 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/guide"
+)
+
+// What the guides tell to do, to the end: with an agent.
+func TestGuides(t *testing.T) {
+	guides, err := filepath.Glob(repository + "/docs/*.md")
+	must.NoError(t, err)
+	must.SliceNotEmpty(t, guides)
+	for _, path := range guides {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			c := start(t, "runc")
+			programs := filepath.Dir(program(t, "nomad-sidecar"))
+			guide.Run(t, path, guide.Options{Nomad: true, Env: []string{
+				"NOMAD_ADDR=" + c.Address(),
+				"PATH=" + programs + ":" + filepath.Dir(c.Nomad()) + ":" + os.Getenv("PATH"),
+			}})
+		})
+	}
+}

@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+)
+
+// images are references to those that make images makes: name to reference.
+func images(t *testing.T) map[string]string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join(repository, "bin", "images"))
+	must.NoError(t, err)
+	indexes, err := filepath.Glob(filepath.Join(dir, "*", "index.json"))
+	must.NoError(t, err)
+	if len(indexes) == 0 {
+		t.Skip("needs bin/images: run make images")
+	}
+	found := map[string]string{}
+	for _, path := range indexes {
+		text, err := os.ReadFile(path)
+		must.NoError(t, err)
+		var index struct {
+			Manifests []struct{ Annotations map[string]string }
+		}
+		must.NoError(t, json.Unmarshal(text, &index))
+		must.SliceLen(t, 1, index.Manifests, must.Sprint(path))
+		layout := filepath.Dir(path)
+		found[filepath.Base(layout)] = "oci:" + layout + ":" + index.Manifests[0].Annotations["org.opencontainers.image.ref.name"]
+	}
+	return found
+}
+
+// A sidecar runs from its image, told so by its parameter, where the client
+// has nothing of it.
+func TestASidecarRunsFromItsImage(t *testing.T) {
+	reference := images(t)["topz"]
+	must.NotEq(t, "", reference)
+	withRuntimes(t, func(c *cluster) {
+		alloc, err := c.RunJob(c.ctx, inject(c.t, "-param", "topz.image="+reference, webJob))
+		must.NoError(c.t, err)
+		alloc, err = c.WaitRunning(c.ctx, alloc.ID)
+		must.NoError(c.t, err)
+		showsApp(c, alloc)
+
+		root := fmt.Sprintf("/proc/%d/root", c.first(alloc, "topz").PID)
+		programs, err := os.ReadDir(root + podBin)
+		must.NoError(c.t, err)
+		must.SliceLen(c.t, 1, programs, must.Sprint("the image has its own program only"))
+		_, err = os.Stat(root + "/bin/sh")
+		must.ErrorIs(c.t, err, os.ErrNotExist, must.Sprint("and nothing of the client"))
+	})
+}
+
+// Each image has a program that runs, at the place where definitions expect it.
+func TestEveryImageRuns(t *testing.T) {
+	all := images(t)
+	withRuntimes(t, func(c *cluster) {
+		runs := func(c *cluster, name, reference string, args ...string) *api.Allocation {
+			config := fmt.Sprintf("image = %q\ncommand = %q\nargs = [%s]", reference, podBin+"/"+name,
+				strings.ReplaceAll(strings.Trim(fmt.Sprintf("%q", args), "[]"), `" "`, `", "`))
+			alloc, err := c.RunJob(c.ctx, testdata(c.t, "config.nomad.hcl", "NAME", "image-"+name, "CONFIG", config))
+			must.NoError(c.t, err)
+			alloc = c.waitAlloc(alloc.ID, api.AllocClientStatusComplete, api.AllocClientStatusFailed)
+			must.Eq(c.t, end{}, endOf(c.t, alloc), must.Sprint(agent.Events(alloc)))
+			return alloc
+		}
+		for name, reference := range all {
+			c.t.Run(name, func(t *testing.T) {
+				c := &cluster{c.Agent, t, c.ctx}
+				c.waitLog(runs(c, name, reference, "-h"), "once", "stderr", "Usage of "+name)
+			})
+		}
+		if reference := all["wait-for"]; reference != "" { // it asks servers by HTTPS
+			runs(c, "wait-for", reference, "-target", "file:///etc/ssl/certs/ca-certificates.crt", "-timeout", "1s")
+		}
+	})
+}

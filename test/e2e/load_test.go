@@ -1,0 +1,261 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+)
+
+// load is what tasks write while those who carry it are killed.
+type load struct {
+	name            string
+	tasks           int
+	lines, width    int // of each task
+	burst           int // lines every ten milliseconds
+	files, megabyte int // that are kept, and the size of each
+}
+
+// loads are those of every run of the tests, or, with POD_TEST_LOAD set to a
+// number of seconds, those that a node must stand for so long.
+func loads(t *testing.T) []load {
+	text := os.Getenv("POD_TEST_LOAD")
+	if text == "" {
+		return []load{
+			{name: "many tasks", tasks: 8, lines: 16_000, width: 100, burst: 20, files: 5, megabyte: 1},
+			{name: "one task", tasks: 1, lines: 1_000_000, width: 100, burst: 1000, files: 20, megabyte: 10},
+		}
+	}
+	seconds, err := strconv.Atoi(text)
+	must.NoError(t, err)
+	return []load{
+		// 1,000 lines each second.
+		{name: "many tasks", tasks: 200, lines: 1000 * seconds, width: 50, burst: 10, files: 10, megabyte: 1},
+		// 100 MB each second.
+		{name: "one task", tasks: 1, lines: 1_000_000 * seconds, width: 100, burst: 10_000, files: seconds + 5, megabyte: 100},
+	}
+}
+
+// Whatever is killed, in any order, while tasks write much: the log collector,
+// the plugin, the client or all of them. Each line is in the files once, in
+// order, the files are as many and as large as they may, no task restarts and
+// each ends with its own code.
+func TestLogsUnderLoad(t *testing.T) {
+	all := loads(t)
+	lines := t.TempDir()
+	must.NoError(t, os.Chmod(lines, 0o755))
+	build(t, lines, "test/lines")
+	withRuntimes(t, func(c *cluster) {
+		seed := uint64(time.Now().UnixNano())
+		c.t.Logf("seed %d", seed)
+		random := rand.New(rand.NewPCG(seed, 0))
+		for _, l := range all {
+			c.sub(l.name, func(c *cluster) { c.bear(l, random) })
+		}
+	}, func(o *agent.Options) { o.HostPaths = append(o.HostPaths, lines+":/opt/lines") })
+}
+
+func (c *cluster) bear(l load, random *rand.Rand) {
+	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Minute)
+	defer cancel()
+	c.ctx = ctx
+	// One of its own, whose allocations are no others'.
+	job := strings.ReplaceAll(l.name, " ", "-")
+	c.run(testdata(c.t, "lines.nomad.hcl", "JOB", job, "COUNT", fmt.Sprint(l.tasks),
+		"WHAT", fmt.Sprintf("-lines %d -width %d -burst %d", l.lines, l.width, l.burst),
+		"MAX_FILES", fmt.Sprint(l.files), "MAX_SIZE", fmt.Sprint(l.megabyte)),
+		api.AllocClientStatusRunning)
+	// A client that is killed before it has noted that a task started starts
+	// it once more.
+	c.progress(job, l.tasks, func(a *api.AllocationListStub) bool {
+		return a.ClientStatus == api.AllocClientStatusRunning || ended(a)
+	})
+	kills := map[string]int{}
+	began := time.Now()
+	for allocs := c.allocs(job, l.tasks); c.farFromEnd(allocs, l); {
+		kills[c.killOne(random)]++
+		c.watched(job, l.tasks)
+		c.more(allocs[random.IntN(len(allocs))].ID)
+	}
+	c.allEnd(job, l.tasks)
+	took := time.Since(began)
+	var bytes int64
+	for _, alloc := range c.allocs(job, l.tasks) {
+		state := alloc.TaskStates["lines"]
+		told := must.Sprintf("allocation %s: %s", alloc.ID, agent.Events(&api.Allocation{TaskStates: alloc.TaskStates}))
+		must.Eq(c.t, 0, state.Restarts, told)
+		must.Eq(c.t, 7, exitCode(state), told)
+		bytes += c.everyLineOnce(alloc.ID, l)
+	}
+	c.t.Logf("%d tasks, %d lines each: %d MB within %s, and all are there; killed meanwhile: %v",
+		l.tasks, l.lines, bytes/1e6, took.Round(time.Second), kills)
+	_, _, err := c.Client().Jobs().Deregister(job, true, nil)
+	must.NoError(c.t, err)
+}
+
+// farFromEnd tells whether all tasks have much to write still. What a task that
+// ends has last written nobody holds while the plugin and the collector are both
+// dead; and Nomad forgets to have the remains of a task removed if the plugin
+// dies right after the task has, which the driver does then minutes later.
+func (c *cluster) farFromEnd(allocs []*api.AllocationListStub, l load) bool {
+	most := int64(l.lines) * int64(l.width) * 6 / 10
+	for _, alloc := range allocs {
+		if logBytes(c.SharedDir(alloc.ID)) > most {
+			return false
+		}
+	}
+	return true
+}
+
+// killOne kills something, and has it back when it returns.
+func (c *cluster) killOne(random *rand.Rand) (name string) {
+	c.t.Helper()
+	client := func() { must.NoError(c.t, c.Kill(c.ctx)) }
+	launch := func() { must.NoError(c.t, c.Launch(c.ctx)) }
+	// Sometimes there is none: the client ends plugins and starts them again,
+	// and the collector ends with the last task.
+	plugin := func() { _ = c.KillPlugin() }
+	collector := func() { _ = c.KillCollector() }
+	all := []struct {
+		name string
+		kill func()
+	}{
+		{"collector", collector},
+		{"plugin", plugin},
+		{"collector and plugin", func() { collector(); plugin() }},
+		{"client", func() { client(); launch() }},
+		{"all", func() { client(); plugin(); collector(); launch() }},
+	}
+	chosen := all[random.IntN(len(all))]
+	chosen.kill()
+	c.pluginRuns()
+	return chosen.name
+}
+
+// watched waits until the driver has all tasks again. Nomad gives a task up if
+// the plugin dies once more while it takes its tasks back.
+func (c *cluster) watched(job string, n int) {
+	c.t.Helper()
+	since := time.Now()
+	c.eventually("the driver has all tasks again", func() error { return c.Watched(c.ctx, c.allocs(job, n), since) })
+}
+
+// more waits until there is more in a task's log, or the task has ended.
+func (c *cluster) more(id string) {
+	c.t.Helper()
+	before := logBytes(c.SharedDir(id))
+	c.eventually("the log grows or its task ends", func() error {
+		if logBytes(c.SharedDir(id)) > before {
+			return nil
+		}
+		alloc, err := c.Alloc(id)
+		if err == nil && alloc.ClientTerminalStatus() {
+			return nil
+		}
+		return errors.Join(err, errors.New("it has not grown"))
+	})
+}
+
+func logBytes(shared string) (sum int64) {
+	paths, _ := filepath.Glob(filepath.Join(shared, "logs", "lines.stdout.*")) // the pattern is well-formed
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil {
+			sum += info.Size()
+		}
+	}
+	return sum
+}
+
+// allocs waits until a job has that many allocations.
+func (c *cluster) allocs(job string, n int) (allocs []*api.AllocationListStub) {
+	c.t.Helper()
+	c.eventually("all allocations are there", func() (err error) {
+		allocs, _, err = c.Client().Jobs().Allocations(job, false, nil)
+		if err == nil && len(allocs) != n {
+			err = fmt.Errorf("there are %d of %d", len(allocs), n)
+		}
+		return err
+	})
+	return allocs
+}
+
+func ended(a *api.AllocationListStub) bool {
+	return a.ClientStatus == api.AllocClientStatusFailed || a.ClientStatus == api.AllocClientStatusComplete
+}
+
+func count[T any](all []T, what func(T) bool) (n int) {
+	for _, one := range all {
+		if what(one) {
+			n++
+		}
+	}
+	return n
+}
+
+func exitCode(s *api.TaskState) int {
+	for _, e := range s.Events {
+		if e.Type == api.TaskTerminated {
+			return e.ExitCode
+		}
+	}
+	return -1
+}
+
+// everyLineOnce reads a task's files, which are numbered in the order in which
+// they were written, and gives how many bytes they have.
+func (c *cluster) everyLineOnce(id string, l load) int64 {
+	c.t.Helper()
+	var n, total int64
+	files := 0
+	for ; ; files++ {
+		file, err := os.Open(filepath.Join(c.SharedDir(id), "logs", fmt.Sprintf("lines.stdout.%d", files)))
+		if errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		must.NoError(c.t, err)
+		var size int64
+		n, size = c.numbered(file, n)
+		must.NoError(c.t, file.Close())
+		must.Less(c.t, int64(l.megabyte)<<20+1, size, must.Sprintf("size of file %d", files))
+		total += size
+	}
+	must.Eq(c.t, int64(l.lines), n, must.Sprintf("lines of allocation %s", id))
+	must.Eq(c.t, int64(l.lines*l.width), total, must.Sprint("bytes"))
+	must.Less(c.t, l.files+1, files, must.Sprint("files"))
+	// A file is left before its end, for a line is not torn.
+	must.GreaterEq(c.t, total>>20/int64(l.megabyte), int64(files), must.Sprint("files: the log was not rotated"))
+	return total
+}
+
+// numbered reads lines that go on after a number, and gives that of the last.
+func (c *cluster) numbered(from *os.File, n int64) (last, size int64) {
+	c.t.Helper()
+	r := bufio.NewReaderSize(from, 1<<20)
+	for {
+		line, err := r.ReadSlice('\n')
+		size += int64(len(line))
+		if errors.Is(err, io.EOF) {
+			must.SliceEmpty(c.t, line, must.Sprint("half a line"))
+			return n, size
+		}
+		must.NoError(c.t, err)
+		n++
+		if got := strings.TrimLeft(string(bytes.TrimSuffix(line, []byte{'\n'})), "0"); got != strconv.FormatInt(n, 10) {
+			must.Eq(c.t, strconv.FormatInt(n, 10), got, must.Sprintf("the next line of %s", from.Name()))
+		}
+	}
+}

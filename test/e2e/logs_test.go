@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+)
+
+// Trap 3: whoever is between a task and its log dies, and the task goes on
+// writing: it gets no SIGPIPE, and no line is lost, with this driver's collector
+// and with Nomad's. What Nomad's had taken and not written yet is its to lose,
+// so that there is none.
+func TestTrap03NoLineIsLostWithItsReader(t *testing.T) {
+	for collector, kill := range map[string]func(c *cluster){
+		"pod":   func(c *cluster) { must.NoError(c.t, c.KillCollector()) },
+		"nomad": func(c *cluster) { must.NoError(c.t, c.KillLogmon()) },
+	} {
+		t.Run(collector, func(t *testing.T) {
+			withRuntimes(t, func(c *cluster) { noLineIsLost(c, kill) }, func(o *agent.Options) {
+				o.PluginConfig += fmt.Sprintf("log_collector = %q\n", collector)
+			})
+		})
+	}
+}
+
+func noLineIsLost(c *cluster, killCollector func(c *cluster)) {
+	// A pipe holds 64 KiB: this many lines, of at most 11 bytes, fit in it.
+	const lines = 5000
+	alloc := c.run(testdata(c.t, "paced.nomad.hcl"), api.AllocClientStatusRunning)
+	upto := 100
+	c.writeUpTo(alloc, upto)
+	c.linesUpTo(alloc, upto)
+	first := c.identities(alloc, "paced")
+	for _, reader := range []struct {
+		name       string
+		kill, back func(c *cluster)
+	}{
+		{"collector", killCollector, func(c *cluster) {
+			must.NoError(c.t, c.Shutdown(c.ctx))
+			must.NoError(c.t, c.Launch(c.ctx))
+		}},
+		{"plugin", func(c *cluster) { must.NoError(c.t, c.KillPlugin()) }, func(*cluster) {}},
+		{"agent", func(c *cluster) { must.NoError(c.t, c.Kill(c.ctx)) }, func(c *cluster) { must.NoError(c.t, c.Launch(c.ctx)) }},
+		{"all", func(c *cluster) {
+			must.NoError(c.t, c.Kill(c.ctx))
+			must.NoError(c.t, c.KillPlugin())
+			killCollector(c)
+		}, func(c *cluster) { must.NoError(c.t, c.Launch(c.ctx)) }},
+	} {
+		c.sub(reader.name, func(c *cluster) {
+			reader.kill(c)
+			upto += lines
+			c.writeUpTo(alloc, upto)
+			reader.back(c)
+			c.linesUpTo(alloc, upto)
+			must.Eq(c.t, first, c.identities(alloc, "paced"))
+		})
+	}
+}
+
+// writeUpTo has the task write lines up to a number, and waits until it has.
+func (c *cluster) writeUpTo(alloc *api.Allocation, n int) {
+	c.t.Helper()
+	file := filepath.Join(c.SharedDir(alloc.ID), "data", "upto")
+	must.NoError(c.t, os.WriteFile(file+".new", fmt.Append(nil, n), 0o644))
+	must.NoError(c.t, os.Rename(file+".new", file))
+	c.eventually("the lines are written", func() error {
+		at, err := os.ReadFile(filepath.Join(filepath.Dir(file), "at"))
+		if err == nil && string(at) != fmt.Sprintln(n) {
+			err = fmt.Errorf("it is at %s", at)
+		}
+		return err
+	})
+}
+
+// linesUpTo waits until the log has that many lines, and wants them to be
+// those that were written.
+func (c *cluster) linesUpTo(alloc *api.Allocation, n int) {
+	c.t.Helper()
+	text := c.waitLog(alloc, "paced", "stdout", fmt.Sprintf("line %d\n", n))
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	must.Eq(c.t, n, len(lines))
+	for i, line := range lines {
+		must.Eq(c.t, fmt.Sprintf("line %d", i+1), line)
+	}
+}

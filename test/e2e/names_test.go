@@ -1,0 +1,58 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+const nameServers = `dns {
+	servers  = ["10.9.8.7", "10.9.8.6"]
+	searches = ["pods.test"]
+	options  = ["ndots:2"]
+}`
+
+// /etc/resolv.conf is what the group asks for, and else the host's.
+func TestNameServers(t *testing.T) {
+	withRuntimes(t, func(c *cluster) {
+		want := []string{"nameserver 10.9.8.7", "nameserver 10.9.8.6", "search pods.test", "options ndots:2"}
+		for _, mode := range []string{"bridge", "host"} {
+			alloc := c.runInside(inside{name: "dns-" + mode, group: fmt.Sprintf("network {\nmode = %q\n%s\n}", mode, nameServers)})
+			for _, line := range want {
+				c.see(alloc, "grep -x '"+line+"' /etc/resolv.conf", line)
+			}
+			c.see(alloc, "grep -c nameserver /etc/resolv.conf", "2")
+		}
+		alloc := c.runInside(inside{name: "dns-default", group: `network { mode = "bridge" }`})
+		own, err := os.ReadFile("/etc/resolv.conf")
+		must.NoError(c.t, err)
+		must.Eq(c.t, string(own), c.exec(alloc, "inside", "cat", "/etc/resolv.conf"))
+	})
+}
+
+// A task knows itself by name: where the group has a network by the address
+// there, which its siblings know as well, and extra_hosts come in addition.
+func TestHostNames(t *testing.T) {
+	const lookUp = `getent ahostsv4 %s | awk '{ print $1 }' | sort -u`
+	withRuntimes(t, func(c *cluster) {
+		self := fmt.Sprintf(lookUp, "$(hostname)")
+		bridge := c.runInside(inside{name: "bridge", group: `network { mode = "bridge" }`, config: `hostname = "named"
+			extra_hosts = ["db:10.1.2.3"]`})
+		c.see(bridge, "hostname", "named")
+		c.see(bridge, self+" > /tmp/self; "+fmt.Sprintf(addressOf, "eth0")+" | diff - /tmp/self && echo same", "same")
+		c.see(bridge, fmt.Sprintf(lookUp, "db"), "10.1.2.3")
+		c.see(bridge, fmt.Sprintf(lookUp, "localhost"), "127.0.0.1")
+
+		host := c.runInside(inside{name: "host", config: `extra_hosts = ["db:10.1.2.3"]`})
+		c.see(host, "hostname", host.ID[:8])
+		c.see(host, self, "127.0.1.1")
+		c.see(host, fmt.Sprintf(lookUp, "db"), "10.1.2.3")
+		c.see(host, fmt.Sprintf(lookUp, "localhost"), "127.0.0.1")
+
+		plain := c.runInside(inside{name: "plain", group: `network { mode = "bridge" }`})
+		c.see(plain, "hostname", plain.ID[:8])
+		c.see(plain, self+" > /tmp/self; "+fmt.Sprintf(addressOf, "eth0")+" | diff - /tmp/self && echo same", "same")
+	})
+}

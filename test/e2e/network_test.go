@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+)
+
+const (
+	// interfaces lists the interfaces that a task has.
+	interfaces = `tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' ' | sort`
+	// addressOf prints an interface's IPv4 address.
+	addressOf = `ip -4 -o address show dev %s | awk '{ print $4 }' | cut -d/ -f1`
+	netns     = `readlink /proc/self/ns/net`
+)
+
+// The network that a group asks for is the one its tasks are in.
+func TestNetworkModes(t *testing.T) {
+	withRuntimes(t, func(c *cluster) {
+		own := c.namespace(os.Getpid(), "net")
+		c.sub("host", func(c *cluster) {
+			for name, group := range map[string]string{"unset": "", "host": `network { mode = "host" }`} {
+				alloc := c.runInside(inside{name: name, group: group})
+				c.see(alloc, netns, own)
+			}
+		})
+		c.sub("bridge", func(c *cluster) {
+			alloc := c.runInside(inside{name: "bridge", group: `network {
+				mode = "bridge"
+				port "http" { to = 8000 }
+			}`})
+			c.ownNetwork(alloc, own)
+			c.see(alloc, "ip route show default | wc -l", "1")
+			c.see(alloc, "echo $NOMAD_ALLOC_PORT_http", "8000")
+		})
+		c.sub("cni", func(c *cluster) {
+			alloc := c.runInside(inside{name: "cni", group: `network { mode = "cni/routed" }`})
+			c.ownNetwork(alloc, own)
+			c.see(alloc, "ip route show default | awk '{ print $3 }'", "10.214.0.1")
+		})
+		c.sub("cni without a way out", func(c *cluster) {
+			alloc := c.runInside(inside{name: "inner", group: `network { mode = "cni/inner" }`})
+			c.ownNetwork(alloc, own)
+			c.see(alloc, "ip route show default | wc -l", "0")
+		})
+	}, withCNI(t))
+}
+
+// ownNetwork wants a task to have loopback and the interface that Nomad knows
+// of, in a namespace of its own.
+func (c *cluster) ownNetwork(alloc *api.Allocation, host string) {
+	c.t.Helper()
+	must.NotEq(c.t, host, strings.TrimSpace(c.exec(alloc, "inside", "/bin/sh", "-c", netns)))
+	c.see(alloc, interfaces, "eth0", "lo")
+	var address string
+	c.eventually("the server knows the address", func() error {
+		now, err := c.Alloc(alloc.ID)
+		if err == nil && (now.NetworkStatus == nil || now.NetworkStatus.Address == "") {
+			err = fmt.Errorf("it knows %v", now.NetworkStatus)
+		}
+		if err == nil {
+			address = now.NetworkStatus.Address
+		}
+		return err
+	})
+	c.see(alloc, fmt.Sprintf(addressOf, "eth0"), address)
+	c.see(alloc, fmt.Sprintf(addressOf, "lo"), "127.0.0.1")
+}
+
+// withCNI gives the agent two CNI networks: one whose bridge leads out, and
+// one whose bridge has neither address nor route. What the CNI plugins leave
+// goes with the test.
+func withCNI(t *testing.T) func(*agent.Options) {
+	t.Helper()
+	const conflist = `{ "cniVersion": "0.4.0", "name": "%s", "plugins": [
+		{ "type": "loopback" },
+		{ "type": "bridge", "bridge": "pod%[1]s", "isGateway": %[2]t, "ipam": {
+			"type": "host-local", "ranges": [[{ "subnet": "%[3]s" }]], "routes": [%[4]s] } } ] }`
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"routed": fmt.Sprintf(conflist, "routed", true, "10.214.0.0/24", `{ "dst": "0.0.0.0/0" }`),
+		"inner":  fmt.Sprintf(conflist, "inner", false, "10.214.1.0/24", ""),
+	} {
+		must.NoError(t, os.WriteFile(filepath.Join(dir, name+".conflist"), []byte(text), 0o644))
+		t.Cleanup(func() {
+			// It is not there where no task asked for it.
+			_ = exec.Command("ip", "link", "delete", "pod"+name).Run()
+			must.NoError(t, os.RemoveAll("/var/lib/cni/networks/"+name))
+		})
+	}
+	return func(o *agent.Options) { o.ClientConfig += fmt.Sprintf("client { cni_config_dir = %q }\n", dir) }
+}
+
+// Nomad refuses mode = "none" by itself, whatever the driver: its network hook
+// makes a namespace, its configurator for this mode has nothing to tell of it,
+// and it takes the silence for a network that was lost. No task is started.
+func TestNetworkModeNoneIsRefusedByNomad(t *testing.T) {
+	c := start(t, "runc")
+	for _, driver := range []string{"pod", "raw_exec"} {
+		c.sub(driver, func(c *cluster) {
+			hcl := inside{name: "none-" + driver, group: `network { mode = "none" }`}.hcl(c.t)
+			alloc, err := c.RunJob(c.ctx, strings.Replace(hcl, `driver = "pod"`, fmt.Sprintf("driver = %q", driver), 1))
+			must.NoError(c.t, err)
+			alloc = c.waitAlloc(alloc.ID, api.AllocClientStatusFailed)
+			must.StrContains(c.t, alloc.ClientDescription+agent.Events(alloc), "network already configured but not found in state")
+			must.MapEmpty(c.t, times(alloc, api.TaskStarted))
+		})
+	}
+}

@@ -1,0 +1,149 @@
+package e2e
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/prometheus/procfs"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+)
+
+// Trap 7 (nomad#28272): a task without cores of its own is never on one that
+// is reserved, and one with cores on no other, from the first instruction; it
+// follows as cores are reserved and freed.
+func TestTrap07CoresAreKeptApart(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Skip("needs two processors: one to reserve and one to share")
+	}
+	withRuntimes(t, func(c *cluster) {
+		run := func(name, resources string) *api.Allocation {
+			c.t.Helper()
+			return c.run(testdata(c.t, "cores.nomad.hcl", "NAME", name, "RESOURCES", resources), api.AllocClientStatusRunning)
+		}
+		first := func(alloc *api.Allocation) string {
+			c.t.Helper()
+			return strings.TrimSpace(c.waitLog(alloc, "cores", "stdout", "\n"))
+		}
+		earlier := run("earlier", "cpu = 50")
+		all := cpuList(c.t, first(earlier))
+
+		reserving := run("reserving", "cores = 1")
+		core, err := strconv.Atoi(first(reserving))
+		must.NoError(c.t, err, must.Sprint("the task has one core"))
+		left := slices.DeleteFunc(slices.Clone(all), func(n int) bool { return n == core })
+		later := run("later", "cpu = 50")
+		must.Eq(c.t, left, cpuList(c.t, first(later)))
+		for _, alloc := range []*api.Allocation{earlier, later} {
+			must.Eq(c.t, left, c.cpusOf(alloc))
+		}
+
+		_, _, err = c.Client().Jobs().Deregister("reserving", false, nil)
+		must.NoError(c.t, err)
+		c.waitAlloc(reserving.ID, api.AllocClientStatusComplete)
+		for _, alloc := range []*api.Allocation{earlier, later} {
+			c.eventually("the core is free for all", func() error {
+				if now := c.cpusOf(alloc); !slices.Equal(all, now) {
+					return fmt.Errorf("the task has %v", now)
+				}
+				return nil
+			})
+		}
+	})
+}
+
+// cpusOf are the processors that the first process of a task may use now, and
+// what is run in the task has the same.
+func (c *cluster) cpusOf(alloc *api.Allocation) []int {
+	c.t.Helper()
+	status, err := procfs.NewProc(c.first(alloc, "cores").PID)
+	must.NoError(c.t, err)
+	now, err := status.NewStatus()
+	must.NoError(c.t, err)
+	cpus := []int{}
+	for _, n := range now.CpusAllowedList {
+		cpus = append(cpus, int(n))
+	}
+	inside := c.exec(alloc, "cores", "awk", "/Cpus_allowed_list/ { print $2 }", "/proc/self/status")
+	must.Eq(c.t, cpus, cpuList(c.t, strings.TrimSpace(inside)))
+	return cpus
+}
+
+// cpuList reads a list such as "0-2,7".
+func cpuList(t *testing.T, text string) (all []int) {
+	t.Helper()
+	for part := range strings.SplitSeq(text, ",") {
+		low, high, isRange := strings.Cut(part, "-")
+		if !isRange {
+			high = low
+		}
+		first, err := strconv.Atoi(low)
+		must.NoError(t, err)
+		last, err := strconv.Atoi(high)
+		must.NoError(t, err)
+		for n := first; n <= last; n++ {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// What a job asks for is what the task's cgroup has, seen from inside.
+func TestResourcesSeenFromInside(t *testing.T) {
+	version, err := cgroup.Detect()
+	must.NoError(t, err)
+	// The files of a version, and what they say.
+	pick := func(v1, v2 string) string {
+		if version == cgroup.V2 {
+			return "cat /sys/fs/cgroup/" + v2
+		}
+		return "cat /sys/fs/cgroup/" + v1
+	}
+	unlimited, shares := "9223372036854771712", "300"
+	if version == cgroup.V2 {
+		unlimited, shares = "max", "12" // 1 + (300-2)*9999/262142
+	}
+	limit, low := pick("memory/memory.limit_in_bytes", "memory.max"), pick("memory/memory.soft_limit_in_bytes", "memory.low")
+	swap := pick("memory/memory.memsw.limit_in_bytes", "memory.swap.max")
+	weight := pick("cpu/cpu.shares", "cpu.weight")
+	const mib = 1 << 20
+	withRuntimes(t, func(c *cluster) {
+		c.oversubscribe()
+		for _, test := range []struct {
+			name, resources string
+			seen            [][2]string
+		}{
+			{"hard", "cpu = 300\nmemory = 40", [][2]string{{limit, fmt.Sprint(40 * mib)}, {weight, shares},
+				{"echo $NOMAD_CPU_LIMIT $NOMAD_MEMORY_LIMIT", "300 40"}}},
+			{"most", "cpu = 300\nmemory = 40\nmemory_max = 80", [][2]string{{limit, fmt.Sprint(80 * mib)}, {low, fmt.Sprint(40 * mib)},
+				{"echo $NOMAD_MEMORY_LIMIT $NOMAD_MEMORY_MAX_LIMIT", "40 80"}}},
+			{"unlimited", "cpu = 300\nmemory = 40\nmemory_max = -1", [][2]string{{limit, unlimited}, {low, fmt.Sprint(40 * mib)}}},
+		} {
+			c.sub(test.name, func(c *cluster) {
+				alloc := c.runInside(inside{name: test.name, resources: test.resources})
+				for _, look := range test.seen {
+					c.see(alloc, look[0], look[1])
+				}
+				if test.name == "hard" && version != cgroup.V2 {
+					c.see(alloc, swap, fmt.Sprint(40*mib)) // memory and swap together: no swap
+				}
+			})
+		}
+	})
+}
+
+// oversubscribe lets jobs ask for more memory than is reserved for them.
+func (c *cluster) oversubscribe() {
+	c.t.Helper()
+	now, _, err := c.Client().Operator().SchedulerGetConfiguration(nil)
+	must.NoError(c.t, err)
+	now.SchedulerConfig.MemoryOversubscriptionEnabled = true
+	_, _, err = c.Client().Operator().SchedulerSetConfiguration(now.SchedulerConfig, nil)
+	must.NoError(c.t, err)
+}

@@ -1,0 +1,30 @@
+sidecar "beside" {
+  version = "1.1.0"
+  summary = "A process beside the app."
+
+  parameter "command" {
+    type        = string
+    default     = "/bin/sleep"
+    description = "What runs, from version 1.1.0 on."
+  }
+
+  task "beside" {
+    driver = "pod"
+    lifecycle {
+      hook    = "prestart"
+      sidecar = true
+    }
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+    config {
+      command = param.command
+      args    = ["86400"]
+    }
+    resources {
+      cpu    = 20
+      memory = 16
+    }
+  }
+}

@@ -1,0 +1,6 @@
+rule "beside-every-pod" {
+  match {
+    driver = ["pod"]
+  }
+  inject "beside" {}
+}
