@@ -135,6 +135,10 @@ func (d *Driver) manager() (*pod.Manager, *host, error) {
 // Nomad recovers its tasks one after the other when the client starts.
 const danglingAfter = 5 * time.Minute
 
+// unreadFor is how long a task waits for a new log collector of Nomad's. With
+// most restarts of an agent there is one by then.
+const unreadFor = 30 * time.Second
+
 func (d *Driver) podConfig(h *host) pod.Config {
 	s := d.settings
 	images := filepath.Join(s.DataDir, "images")
@@ -142,7 +146,7 @@ func (d *Driver) podConfig(h *host) pod.Config {
 		RunDir: s.RunDir, DataDir: s.DataDir,
 		Runtime: ociruntime.Runtime{Path: h.runtime.Path, StateDir: filepath.Join(s.RunDir, "runtime")},
 		Monitor: h.monitor, Init: h.init, Cgroups: h.cgroups,
-		HostPaths: s.hostPaths, Linger: s.podLinger, DanglingAfter: danglingAfter, ImageGCDelay: s.gcDelay, Log: d.log,
+		HostPaths: s.hostPaths, Linger: s.podLinger, DanglingAfter: danglingAfter, ImageGCDelay: s.gcDelay, UnreadFor: unreadFor, Log: d.log,
 		Images: image.Config{
 			Root: images, RunRoot: filepath.Join(s.RunDir, "images"),
 			AuthFile: s.Image.AuthFile, RegistriesConf: s.Image.RegistriesConf, SignaturePolicyFile: s.Image.SignaturePolicy,

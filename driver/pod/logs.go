@@ -91,13 +91,48 @@ func (c *Container) makeLogs(t *Task) error {
 	return nil
 }
 
+// openLogs opens what a task's output goes to, and lets those know who have to
+// do with it.
+func (c *Container) openLogs(t Task) (stdout, stderr *os.File, err error) {
+	if stdout, err = openLog(t.StdoutHostPath); err != nil {
+		return nil, nil, err
+	}
+	if stderr, err = openLog(t.StderrHostPath); err != nil {
+		return nil, nil, errors.Join(err, stdout.Close())
+	}
+	if t.Logs != nil {
+		err = c.announceLogs(t)
+	} else {
+		var oerr, eerr error
+		c.state.Stdout, oerr = identifyPipe(stdout)
+		c.state.Stderr, eerr = identifyPipe(stderr)
+		err = errors.Join(oerr, eerr)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, stdout.Close(), stderr.Close())
+	}
+	return stdout, stderr, nil
+}
+
+// openLog opens what a task's output goes to. Opened for reading as well, a
+// FIFO neither blocks without a reader nor breaks when the reader dies. Links
+// are not followed: tasks can write to the directory (CVE-2026-6959).
+func openLog(path string) (*os.File, error) {
+	if path == "" {
+		path = os.DevNull
+	}
+	// Not os.OpenFile, which makes a FIFO non-blocking, for the task as well.
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open log", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 // announceLogs says where the content of the FIFOs goes. They must be open: a
 // collector that starts just now finds them by it, and takes a FIFO without a
 // writer for the end of the task's output.
 func (c *Container) announceLogs(t Task) error {
-	if t.Logs == nil {
-		return nil
-	}
 	spec := logs.Spec{
 		AllocDir: t.Logs.AllocDirHostPath, Dir: t.Logs.Dir, MaxFiles: t.Logs.MaxFiles, MaxBytes: t.Logs.MaxFileBytes,
 		Streams: []logs.Stream{{FIFO: stdoutFIFO, Base: t.Name + ".stdout"}, {FIFO: stderrFIFO, Base: t.Name + ".stderr"}},

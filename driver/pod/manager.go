@@ -49,6 +49,10 @@ type Config struct {
 	// recovered before they are taken for forgotten and removed. Zero is for
 	// ever.
 	DanglingAfter time.Duration
+	// UnreadFor is how long a task whose output another collects may wait
+	// because its pipe is full and nobody reads it. Then what it prints is
+	// dropped. Zero is for ever.
+	UnreadFor time.Duration
 	// Event is told what a task waits for or what happened to it. It must
 	// not block.
 	Event func(taskID, allocID, name, message string)
@@ -72,6 +76,8 @@ type Manager struct {
 	pods   map[string]*pod       // by allocation
 	tasks  map[string]*Container // by task id
 	closed bool
+
+	closing chan struct{} // closed with it
 
 	storeMu sync.Mutex
 	store   *image.Store // opened when first used
@@ -98,7 +104,7 @@ func New(cfg Config) *Manager {
 		cfg.Trace = func(string, []Step) {}
 	}
 	cfg.Images.Before, cfg.Monitor.Before = cfg.Before, cfg.Before
-	m := &Manager{cfg: cfg, pods: map[string]*pod{}, tasks: map[string]*Container{}, filters: newFilters(cfg.Runtime)}
+	m := &Manager{cfg: cfg, pods: map[string]*pod{}, tasks: map[string]*Container{}, filters: newFilters(cfg.Runtime), closing: make(chan struct{})}
 	m.logs = m.newLogs()
 	return m
 }
@@ -107,7 +113,10 @@ func New(cfg Config) *Manager {
 // manager can recover them.
 func (m *Manager) Close() error {
 	m.mu.Lock()
-	m.closed = true
+	if !m.closed {
+		m.closed = true
+		close(m.closing)
+	}
 	var errs []error
 	for _, c := range m.tasks {
 		errs = append(errs, c.interrupt())

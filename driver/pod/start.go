@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
@@ -68,6 +67,7 @@ func (m *Manager) adopt(c *Container) {
 	m.mu.Lock()
 	m.tasks[c.state.TaskID] = c
 	m.mu.Unlock()
+	c.watchPipes()
 	c.watch()
 }
 
@@ -184,19 +184,12 @@ func (c *Container) makeRoot(ctx context.Context, t Task) (rootfs, error) {
 func (c *Container) run(ctx context.Context, t Task) error {
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
-	stdout, err := openLog(t.StdoutHostPath)
+	stdout, stderr, err := c.openLogs(t)
 	if err != nil {
 		return err
 	}
 	defer stdout.Close()
-	stderr, err := openLog(t.StderrHostPath)
-	if err != nil {
-		return err
-	}
 	defer stderr.Close()
-	if err := c.announceLogs(t); err != nil {
-		return err
-	}
 	pair, err := c.m.cfg.Monitor.Create(ctx, c.m.cfg.Runtime, ociruntime.CreateOptions{
 		ID: c.id, Bundle: c.dir, Stdout: stdout, Stderr: stderr, Place: c.placeMonitor,
 	})
@@ -237,21 +230,6 @@ func (c *Container) run(ctx context.Context, t Task) error {
 		return errors.Join(err, c.release())
 	}
 	return nil
-}
-
-// openLog opens what a task's output goes to. Opened for reading as well, a
-// FIFO neither blocks without a reader nor breaks when the reader dies. Links
-// are not followed: tasks can write to the directory (CVE-2026-6959).
-func openLog(path string) (*os.File, error) {
-	if path == "" {
-		path = os.DevNull
-	}
-	// Not os.OpenFile, which makes a FIFO non-blocking, for the task as well.
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open log", Path: path, Err: err}
-	}
-	return os.NewFile(uintptr(fd), path), nil
 }
 
 // cgroup is the task's own.

@@ -41,6 +41,9 @@ type taskState struct {
 	ReadyAt    time.Time        `json:"ready_at,omitzero"`   // zero: not ready yet
 	After      []string         `json:"after,omitempty"`
 	PreStop    *PreStop         `json:"pre_stop,omitempty"`
+	// Stdout and Stderr are what Nomad's log collector reads, if that has them.
+	Stdout *pipeState `json:"stdout,omitempty"`
+	Stderr *pipeState `json:"stderr,omitempty"`
 	// OOMKills counts kills in the cgroup before this start.
 	OOMKills uint64 `json:"oom_kills,omitempty"`
 }
