@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 // group gives a test a cgroup of its own, which is gone afterwards.
@@ -23,7 +25,7 @@ func group(t *testing.T) Group {
 	}
 	g := At(v, fmt.Sprintf("/nomad-driver-pod-test-%d", os.Getpid()))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience.For(10*time.Second))
 		defer cancel()
 		must.NoError(t, g.Kill(ctx))
 		must.NoError(t, g.Remove())
@@ -51,7 +53,7 @@ func TestKillReachesDetachedDescendants(t *testing.T) {
 	must.NoError(t, in.Close())
 	must.NoError(t, cmd.Wait())
 
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience.For(10 * time.Second))
 	for {
 		pids, err := g.Procs()
 		must.NoError(t, err)
@@ -60,7 +62,7 @@ func TestKillReachesDetachedDescendants(t *testing.T) {
 		}
 		must.True(t, time.Now().Before(deadline), must.Sprintf("only %v in the group", pids))
 	}
-	must.NoError(t, g.Kill(within(t, 10*time.Second)))
+	must.NoError(t, g.Kill(within(t, patience.For(10*time.Second))))
 	pids, err := g.Procs()
 	must.NoError(t, err)
 	must.Len(t, 0, pids)
@@ -75,7 +77,7 @@ func TestStatsCountWhatRan(t *testing.T) {
 	must.NoError(t, g.Add(cmd.Process.Pid))
 	_, err = in.Write([]byte("\n"))
 	must.NoError(t, err)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience.For(20 * time.Second))
 	for {
 		s, err := g.Stats()
 		must.NoError(t, err)
@@ -92,7 +94,7 @@ func TestStatsCountWhatRan(t *testing.T) {
 func TestTheRootIsRefused(t *testing.T) {
 	for _, path := range []string{"", "/", "..", "/a/.."} {
 		g := At(V2, path)
-		must.ErrorContains(t, g.Kill(within(t, time.Second)), "root group")
+		must.ErrorContains(t, g.Kill(within(t, patience.For(10*time.Second))), "root group")
 		must.ErrorContains(t, g.Remove(), "root group")
 	}
 }
@@ -107,6 +109,6 @@ func TestAGroupThatIsNotThere(t *testing.T) {
 	pids, err := g.Procs()
 	must.NoError(t, err)
 	must.Len(t, 0, pids)
-	must.NoError(t, g.Kill(within(t, time.Second)))
+	must.NoError(t, g.Kill(within(t, patience.For(10*time.Second))))
 	must.NoError(t, g.Remove())
 }

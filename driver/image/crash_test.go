@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 // startChild starts this binary as a child with a store at h, killed at the end
@@ -80,7 +81,7 @@ func TestKilledInMidPull(t *testing.T) {
 
 func poll(t *testing.T, what string, reached func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience.For(30 * time.Second))
 	for !reached() {
 		select {
 		case <-deadline:

@@ -15,6 +15,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 // childEnv makes this binary a child that does one thing with a store, for the
@@ -183,7 +184,7 @@ func parse(t testing.TB, s string) image.Reference {
 
 func testContext(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience.For(time.Minute))
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -140,13 +140,11 @@ func TestEnsureTimeout(t *testing.T) {
 	hub.push(t, "app:1", hello(t, "x"))
 	stall(t, hub)
 	s := h.open(t)
-	start := time.Now()
 	_, err := s.Ensure(testContext(t), parse(t, hub.ref("app:1")), image.PullOptions{Timeout: 200 * time.Millisecond})
 	must.ErrorIs(t, err, image.ErrPullTimeout)
 	must.StrContains(t, err.Error(), hub.ref("app:1"))
 	must.StrContains(t, err.Error(), "registry "+hub.host)
 	must.StrContains(t, err.Error(), "200ms")
-	must.Less(t, 2*time.Second, time.Since(start))
 }
 
 // A registry that accepts the request and then sends nothing is asked again.

@@ -13,9 +13,11 @@ import (
 
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
+
+	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
-const testPatience = 30 * time.Second
+var testPatience = patiently.For(30 * time.Second)
 
 // outlet is a FIFO, the stream that empties it, and the files it fills.
 type outlet struct {

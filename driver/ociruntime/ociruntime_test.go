@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 // fake is a program that stands in for a runtime or conmon. It is a shell
@@ -23,7 +25,7 @@ func fake(t *testing.T, name, script string) string {
 
 func ctx(t *testing.T) context.Context {
 	t.Helper()
-	c, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	c, cancel := context.WithTimeout(context.Background(), patience.For(30*time.Second))
 	t.Cleanup(cancel)
 	return c
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"

@@ -9,6 +9,8 @@ import (
 
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 // start runs a shell command and returns it with its identity.
@@ -35,7 +37,7 @@ func TestWaitReturnsAtTheEnd(t *testing.T) {
 	select {
 	case err := <-done:
 		must.NoError(t, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience.For(10 * time.Second)):
 		t.Fatal("Wait did not return")
 	}
 	must.False(t, id.Alive())

@@ -13,6 +13,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 // TestScriptsWithNomad runs the scripts that need a Nomad, with one of their own: a
@@ -82,9 +84,9 @@ func startNomad(t *testing.T) (program, addr string) {
 		_ = log.Close()
 	})
 	addr = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
-	if !eventually(60*time.Second, ended, func() bool { return hasLeader(addr) }) {
+	if !eventually(patience.For(time.Minute), ended, func() bool { return hasLeader(addr) }) {
 		text, _ := os.ReadFile(log.Name())
-		t.Fatalf("nomad ended or has no leader after a minute:\n%s", text)
+		t.Fatalf("nomad ended or still has no leader:\n%s", text)
 	}
 	return program, addr
 }

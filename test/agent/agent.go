@@ -23,6 +23,7 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
@@ -104,7 +105,7 @@ func (a *Agent) startServer(ctx context.Context) (err error) {
 	if a.server, err = a.start(server); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience.For(time.Minute))
 	defer cancel()
 	return a.until(ctx, "the server leads", func() error {
 		leader, err := a.api.Status().Leader()
@@ -144,7 +145,7 @@ func (a *Agent) wrapper() []string {
 }
 
 func (a *Agent) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience.For(time.Minute))
 	defer cancel()
 	return a.until(ctx, "the node is ready and the driver healthy", func() error {
 		nodes, _, err := a.api.Nodes().List(nil)

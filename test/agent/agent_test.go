@@ -17,6 +17,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
 	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
@@ -59,7 +60,7 @@ func start(t *testing.T, options agent.Options) (context.Context, *agent.Agent) 
 	must.NoError(t, err)
 	ledger.Check(t, ledger.Scope{Cgroups: []string{"nomad", "nomad.slice"}})
 
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience.For(2*time.Minute))
 	t.Cleanup(cancel)
 	options.Nomad = nomad
 	options.Dir = filepath.Join(t.TempDir(), "agent")
@@ -147,7 +148,7 @@ func TestUnusableConfigurationSaysWhy(t *testing.T) {
 	}
 	must.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), "agent")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience.For(time.Minute))
 	defer cancel()
 	_, err = agent.Start(ctx, agent.Options{Nomad: nomad, Dir: dir, Plugin: "/no/such/plugin"})
 	must.ErrorContains(t, err, "/no/such/plugin")

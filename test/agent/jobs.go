@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/api"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 // RunJob registers the job that hcl describes, and waits until it has an
@@ -205,7 +207,7 @@ func (a *Agent) Watched(ctx context.Context, allocs []*api.AllocationListStub, s
 // stopJobs deregisters every job, waits for the end of its allocations, and
 // has the client forget them.
 func (a *Agent) stopJobs(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience.For(time.Minute))
 	defer cancel()
 	jobs, _, err := a.api.Jobs().List(nil)
 	if err != nil {

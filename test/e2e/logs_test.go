@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"bufio"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -63,6 +65,40 @@ func noLineIsLost(c *cluster, killCollector func(c *cluster)) {
 			must.Eq(c.t, first, c.identities(alloc, "paced"))
 		})
 	}
+}
+
+// `nomad alloc logs -f` goes on from one file to the next, also when the
+// collector dies between them.
+func TestLogsAreFollowed(t *testing.T) {
+	withRuntimes(t, func(c *cluster) {
+		// Three files of 1 MiB and some of a fourth.
+		const lines = 300_000
+		alloc := c.run(testdata(c.t, "paced.nomad.hcl"), api.AllocClientStatusRunning)
+		c.writeUpTo(alloc, 1)
+		follow := exec.CommandContext(c.ctx, c.Nomad(), "alloc", "logs", "-f", alloc.ID, "paced")
+		follow.Env = append(os.Environ(), "NOMAD_ADDR="+c.Address())
+		followed, err := follow.StdoutPipe()
+		must.NoError(c.t, err)
+		must.NoError(c.t, follow.Start())
+		defer func() {
+			_ = follow.Process.Kill() // it ends only with the task
+			_ = follow.Wait()
+		}()
+		scanner := bufio.NewScanner(followed)
+		for i := range lines {
+			must.True(c.t, scanner.Scan(), must.Sprintf("it ends before line %d: %v", i+1, scanner.Err()))
+			must.Eq(c.t, fmt.Sprintf("line %d", i+1), scanner.Text())
+			switch i {
+			case 0: // it follows
+				c.writeUpTo(alloc, lines/2)
+			case lines/2 - 1:
+				must.NoError(c.t, c.KillCollector())
+				c.writeUpTo(alloc, lines)
+			}
+		}
+		_, err = os.Stat(filepath.Join(c.SharedDir(alloc.ID), "logs", "paced.stdout.3"))
+		must.NoError(c.t, err)
+	})
 }
 
 // writeUpTo has the task write lines up to a number, and waits until it has.

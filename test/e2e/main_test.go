@@ -18,6 +18,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
 	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
@@ -31,9 +32,13 @@ const (
 
 	// podBin is where the tasks see the repository's bin.
 	podBin = "/opt/nomad-sidecar/bin"
+)
 
+var (
 	// patience is for one thing that a test waits for.
-	patience = 30 * time.Second
+	patience = patiently.For(30 * time.Second)
+	// atMost is for a whole test.
+	atMost = patiently.For(5 * time.Minute)
 )
 
 // cluster is a running agent and the test it runs for.
@@ -69,7 +74,7 @@ func start(t *testing.T, runtime string, changes ...func(*agent.Options)) *clust
 	must.NoError(t, err)
 	ledger.Check(t, ledger.Scope{Cgroups: []string{"nomad", "nomad.slice", "nomad-driver-pod"}})
 
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), atMost)
 	t.Cleanup(cancel)
 	options := agent.Options{
 		Dir: shortDir(t), Nomad: nomad, Plugin: plugin, Runtime: runtimePath,

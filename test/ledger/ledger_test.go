@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
@@ -64,7 +65,7 @@ func TestSeesEachKind(t *testing.T) {
 				return e.Kind == l.kind
 			}), must.Sprintf("sees only %v", seen))
 
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience.For(10*time.Second))
 			defer cancel()
 			must.NoError(t, scope.Settle(ctx, before))
 		})

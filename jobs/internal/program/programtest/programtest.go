@@ -17,7 +17,7 @@ import (
 )
 
 // Patience bounds every wait. Nothing is expected to take that long.
-const Patience = 10 * time.Second
+const Patience = time.Minute
 
 // Until polls until try gives no error, for as long as Patience.
 func Until(t *testing.T, try func() error) {
