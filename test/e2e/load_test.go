@@ -138,6 +138,7 @@ func (c *cluster) killOne(random *rand.Rand) (name string) {
 		{"plugin", plugin},
 		{"collector and plugin", func() { collector(); plugin() }},
 		{"client", func() { client(); launch() }},
+		{"client, in order", func() { must.NoError(c.t, c.Shutdown(c.ctx)); launch() }},
 		{"all", func() { client(); plugin(); collector(); launch() }},
 	}
 	chosen := all[random.IntN(len(all))]
@@ -215,30 +216,42 @@ func exitCode(s *api.TaskState) int {
 	return -1
 }
 
-// everyLineOnce reads a task's files, which are numbered in the order in which
-// they were written, and gives how many bytes they have.
+// everyLineOnce wants all lines in a task's files, in order, in as many files
+// and as large as they may be, and gives how many bytes they have.
 func (c *cluster) everyLineOnce(id string, l load) int64 {
 	c.t.Helper()
-	var n, total int64
-	files := 0
-	for ; ; files++ {
-		file, err := os.Open(filepath.Join(c.SharedDir(id), "logs", fmt.Sprintf("lines.stdout.%d", files)))
+	log := c.readLog(id)
+	must.Eq(c.t, int64(l.lines), log.lines, must.Sprintf("lines of allocation %s", id))
+	must.Eq(c.t, int64(l.lines*l.width), log.bytes, must.Sprint("bytes"))
+	must.Less(c.t, int64(l.megabyte)<<20+1, log.largest, must.Sprint("size of a file"))
+	must.Less(c.t, l.files+1, log.files, must.Sprint("files"))
+	// A file is left before its end, for a line is not torn.
+	must.GreaterEq(c.t, log.bytes>>20/int64(l.megabyte), int64(log.files), must.Sprint("files: the log was not rotated"))
+	return log.bytes
+}
+
+// writtenLog is what is in all files of a task.
+type writtenLog struct {
+	lines, bytes, largest int64
+	files                 int
+}
+
+// readLog reads a task's files, which are numbered in the order in which they
+// were written. Each line is there once, after the one before it.
+func (c *cluster) readLog(id string) (log writtenLog) {
+	c.t.Helper()
+	for ; ; log.files++ {
+		file, err := os.Open(filepath.Join(c.SharedDir(id), "logs", fmt.Sprintf("lines.stdout.%d", log.files)))
 		if errors.Is(err, os.ErrNotExist) {
-			break
+			return log
 		}
 		must.NoError(c.t, err)
 		var size int64
-		n, size = c.numbered(file, n)
+		log.lines, size = c.numbered(file, log.lines)
 		must.NoError(c.t, file.Close())
-		must.Less(c.t, int64(l.megabyte)<<20+1, size, must.Sprintf("size of file %d", files))
-		total += size
+		log.largest = max(log.largest, size)
+		log.bytes += size
 	}
-	must.Eq(c.t, int64(l.lines), n, must.Sprintf("lines of allocation %s", id))
-	must.Eq(c.t, int64(l.lines*l.width), total, must.Sprint("bytes"))
-	must.Less(c.t, l.files+1, files, must.Sprint("files"))
-	// A file is left before its end, for a line is not torn.
-	must.GreaterEq(c.t, total>>20/int64(l.megabyte), int64(files), must.Sprint("files: the log was not rotated"))
-	return total
 }
 
 // numbered reads lines that go on after a number, and gives that of the last.

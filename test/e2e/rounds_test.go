@@ -1,0 +1,173 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/prometheus/procfs"
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+)
+
+// rounds is how often something is killed, and how many pods live through it:
+// a few in every run of the tests, and with POD_TEST_ROUNDS as many rounds as
+// it says, of 50 pods.
+func rounds(t *testing.T) (rounds, pods int) {
+	t.Helper()
+	text := os.Getenv("POD_TEST_ROUNDS")
+	if text == "" {
+		return 4, 3
+	}
+	rounds, err := strconv.Atoi(text)
+	must.NoError(t, err)
+	return rounds, 50
+}
+
+// Whatever is killed, and however often, no task is lost: none changes its
+// process, loses or doubles a line or ends with another code than its own. A
+// pod that is broken itself fails, says why, and runs again.
+func TestRestartRounds(t *testing.T) {
+	n, pods := rounds(t)
+	lines := t.TempDir()
+	must.NoError(t, os.Chmod(lines, 0o755))
+	build(t, lines, "test/lines")
+	withRuntimes(t, func(c *cluster) {
+		ctx, cancel := context.WithTimeout(c.t.Context(), atMost+time.Duration(n)*patience)
+		defer cancel()
+		c.ctx = ctx
+		seed := uint64(time.Now().UnixNano())
+		c.t.Logf("seed %d", seed)
+		random := rand.New(rand.NewPCG(seed, 0))
+		c.run(testdata(c.t, "rounds.nomad.hcl", "COUNT", fmt.Sprint(pods)), api.AllocClientStatusRunning)
+		c.allRun("rounds", pods)
+		victim := c.run(testdata(c.t, "victim.nomad.hcl"), api.AllocClientStatusRunning)
+		allocs := c.allocs("rounds", pods)
+		before := c.firstProcesses(allocs)
+		must.MapLen(c.t, pods, before)
+
+		kills := map[string]int{}
+		for i := range n {
+			kills[c.killOne(random)]++
+			c.watched("rounds", pods)
+			kills[c.breakPod(victim.ID, random)]++
+			must.Eq(c.t, before, c.firstProcesses(allocs), must.Sprintf("round %d", i+1))
+			c.more(allocs[random.IntN(pods)].ID)
+			if (i+1)%20 == 0 {
+				c.t.Logf("%d rounds: %v", i+1, kills)
+			}
+		}
+		total := c.endRounds(allocs)
+		c.t.Logf("%d rounds over %d pods, %d lines: no task lost, no line lost or doubled, no other code; killed: %v", n, pods, total, kills)
+	}, func(o *agent.Options) { o.HostPaths = append(o.HostPaths, lines+":/opt/lines") })
+}
+
+// firstProcesses are process and start time of the oldest process of each
+// allocation's task.
+func (c *cluster) firstProcesses(allocs []*api.AllocationListStub) map[string]string {
+	c.t.Helper()
+	all, err := procfs.AllProcs()
+	must.NoError(c.t, err)
+	oldest := map[string]procfs.ProcStat{}
+	for _, p := range all {
+		groups, err := p.Cgroups()
+		if err != nil {
+			continue // it has ended
+		}
+		stat, err := p.Stat()
+		if err != nil || stat.Comm == "conmon" {
+			continue
+		}
+		for _, alloc := range allocs {
+			if !strings.Contains(fmt.Sprint(groups), alloc.ID+".lines") {
+				continue
+			}
+			if first, ok := oldest[alloc.ID]; !ok || stat.Starttime < first.Starttime || stat.Starttime == first.Starttime && stat.PID < first.PID {
+				oldest[alloc.ID] = stat
+			}
+		}
+	}
+	ids := map[string]string{}
+	for id, stat := range oldest {
+		ids[id] = fmt.Sprintf("%d@%d", stat.PID, stat.Starttime)
+	}
+	return ids
+}
+
+// breakPod kills what a pod cannot live without, and waits until its task runs
+// again.
+func (c *cluster) breakPod(id string, random *rand.Rand) (killed string) {
+	c.t.Helper()
+	restarts := func() uint64 {
+		alloc, err := c.Alloc(id)
+		must.NoError(c.t, err)
+		return alloc.TaskStates["victim"].Restarts
+	}
+	before := restarts()
+	killed = []string{"monitor", "holder"}[random.IntN(2)]
+	must.NoError(c.t, unix.Kill(c.partOfPod(id, killed), unix.SIGKILL))
+	c.eventually("the broken pod runs again", func() error {
+		alloc, err := c.Alloc(id)
+		if err != nil {
+			return err
+		}
+		if state := alloc.TaskStates["victim"]; state.State != "running" || state.Restarts != before+1 {
+			return fmt.Errorf("the task is %s after %d restarts: %s", state.State, state.Restarts, agent.Events(alloc))
+		}
+		return nil
+	})
+	return killed
+}
+
+// partOfPod is the process that holds the pod's namespaces, or the monitor of
+// its only task.
+func (c *cluster) partOfPod(id, part string) (pid int) {
+	c.t.Helper()
+	all, err := procfs.AllProcs()
+	must.NoError(c.t, err)
+	for _, p := range all {
+		args, _ := p.CmdLine() // of one that has ended there is none
+		groups, _ := p.Cgroups()
+		switch {
+		case part == "monitor" && len(args) > 0 && filepath.Base(args[0]) == "conmon" && strings.Contains(strings.Join(args, " "), id),
+			part == "holder" && strings.Contains(fmt.Sprint(groups), id+"/holder"):
+			return p.PID
+		}
+	}
+	c.t.Fatalf("allocation %s has no %s", id, part)
+	return 0
+}
+
+// endRounds ends all tasks and gives how many lines they have written.
+func (c *cluster) endRounds(allocs []*api.AllocationListStub) (lines int64) {
+	c.t.Helper()
+	stop := func(id string) string { return filepath.Join(c.SharedDir(id), "data", "stop") }
+	for _, alloc := range allocs {
+		file := stop(alloc.ID) + ".new" // the task may write to it as soon as it finds it
+		must.NoError(c.t, os.WriteFile(file, nil, 0o600))
+		must.NoError(c.t, os.Chmod(file, 0o666)) // whatever the umask
+		must.NoError(c.t, os.Rename(file, stop(alloc.ID)))
+	}
+	c.allEnd("rounds", len(allocs))
+	for _, alloc := range c.allocs("rounds", len(allocs)) {
+		state := alloc.TaskStates["lines"]
+		told := must.Sprintf("%s: %s", alloc.Name, agent.Events(&api.Allocation{TaskStates: alloc.TaskStates}))
+		must.Eq(c.t, 0, state.Restarts, told)
+		must.StrHasSuffix(c.t, fmt.Sprintf("[%d]", exitCode(state)-3), alloc.Name, told)
+		written, err := os.ReadFile(stop(alloc.ID))
+		must.NoError(c.t, err)
+		log := c.readLog(alloc.ID)
+		must.Eq(c.t, string(written), fmt.Sprint(log.lines), told)
+		lines += log.lines
+	}
+	return lines
+}
