@@ -65,6 +65,9 @@ func findHost(ctx context.Context, s settings) (*host, error) {
 // chooseRuntime takes the operator's, or the first of crun and runc that can
 // make a container.
 func (h *host) chooseRuntime(ctx context.Context, s settings) error {
+	if err := h.removeStale(ctx, s); err != nil {
+		return fmt.Errorf("remove what an interrupted look at the runtimes left: %w", err)
+	}
 	candidates := []string{"crun", "runc"}
 	if s.Runtime != "" {
 		candidates = []string{s.Runtime}
@@ -84,6 +87,40 @@ func (h *host) chooseRuntime(ctx context.Context, s settings) error {
 	return fmt.Errorf("no OCI runtime works here: %w", errors.Join(why...))
 }
 
+// probePrefix begins the names of what a look at a runtime makes.
+const probePrefix = "probe-"
+
+// began is when this process did.
+var began = time.Now()
+
+// removeStale removes what the looks of an earlier process left that was killed
+// in the middle: a container that waits for its start, and files.
+func (h *host) removeStale(ctx context.Context, s settings) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	entries, err := os.ReadDir(s.RunDir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var errs []error
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.ModTime().Before(began) || !strings.HasPrefix(e.Name(), probePrefix) && !ociruntime.IsLog(e.Name()) {
+			continue
+		}
+		if e.IsDir() {
+			group := h.probeGroup(e.Name())
+			errs = append(errs, group.Kill(ctx), group.Remove())
+		}
+		errs = append(errs, os.RemoveAll(filepath.Join(s.RunDir, e.Name())))
+	}
+	return errors.Join(errs...)
+}
+
+func (h *host) probeGroup(name string) cgroup.Group {
+	return cgroup.At(h.cgroups, "/nomad-driver-pod/"+name)
+}
+
 // try makes a container with a runtime and removes it again.
 func (h *host) try(ctx context.Context, s settings, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -91,13 +128,13 @@ func (h *host) try(ctx context.Context, s settings, path string) error {
 	if err := os.MkdirAll(s.RunDir, 0o700); err != nil {
 		return fmt.Errorf("run_dir: %w", err)
 	}
-	dir, err := os.MkdirTemp(s.RunDir, "probe-")
+	dir, err := os.MkdirTemp(s.RunDir, probePrefix)
 	if err != nil {
 		return fmt.Errorf("run_dir: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	r := ociruntime.Runtime{Path: path, StateDir: filepath.Join(dir, "runtime")}
-	group := cgroup.At(h.cgroups, "/nomad-driver-pod/"+filepath.Base(dir))
+	group := h.probeGroup(filepath.Base(dir))
 	defer func() {
 		_ = group.Remove() // an empty group that is left is found by the next look
 		_ = cgroup.At(h.cgroups, "/nomad-driver-pod").Prune()

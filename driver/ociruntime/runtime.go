@@ -26,7 +26,8 @@ import (
 type Runtime struct {
 	// Path is the absolute path of the command.
 	Path string
-	// StateDir is given to the runtime as --root. It should be on tmpfs: what
+	// StateDir is given to the runtime as --root. Beside it, in a directory that
+	// is there, are logs of commands while they run. It should be on tmpfs: what
 	// is in it means nothing after a reboot.
 	StateDir string
 }
@@ -155,7 +156,7 @@ func (r Runtime) run(ctx context.Context, args ...string) error {
 }
 
 func (r Runtime) command(ctx context.Context, args ...string) (*exec.Cmd, logFile) {
-	log := newLogFile()
+	log := newLogFile(filepath.Dir(r.StateDir))
 	return command(ctx, r.Path, append(r.globalArgs(log.path), args...)...), log
 }
 
@@ -177,8 +178,17 @@ func command(ctx context.Context, path string, args ...string) *exec.Cmd {
 // the task's.
 type logFile struct{ path string }
 
-func newLogFile() logFile {
-	f, err := os.CreateTemp("", "nomad-driver-pod-*.log")
+const logPrefix, logSuffix = "runtime-", ".log"
+
+// IsLog tells by its name whether a file beside StateDir is the log of a
+// command of the runtime. It is there only while the command runs, or when this
+// process was killed meanwhile.
+func IsLog(name string) bool {
+	return strings.HasPrefix(name, logPrefix) && strings.HasSuffix(name, logSuffix)
+}
+
+func newLogFile(dir string) logFile {
+	f, err := os.CreateTemp(dir, logPrefix+"*"+logSuffix)
 	if err != nil {
 		return logFile{os.DevNull}
 	}

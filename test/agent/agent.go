@@ -131,7 +131,9 @@ func (a *Agent) start(role string) (*process, error) {
 	if role == client {
 		argv = append(a.wrapper(), append(argv, "-config", a.config.addedConfigFile())...)
 	}
-	return startProcess(argv, append(os.Environ(), markEnv+"="+a.config.Dir), a.config.logFile(role))
+	// A plugin that is killed leaves its socket.
+	env := append(os.Environ(), markEnv+"="+a.config.Dir, "TMPDIR="+a.config.TempDir())
+	return startProcess(argv, env, a.config.logFile(role))
 }
 
 // wrapper is what to run the client under: for crun on a machine that has both

@@ -80,6 +80,7 @@ type configuration struct {
 }
 
 func (c configuration) PluginDir() string { return filepath.Join(c.Dir, "plugins") }
+func (c configuration) TempDir() string   { return filepath.Join(c.Dir, "tmp") }
 func (c configuration) DataDir() string   { return filepath.Join(c.Dir, "nomad") }
 func (c configuration) AllocDir() string  { return filepath.Join(c.DataDir(), client, "alloc") }
 
@@ -191,7 +192,7 @@ func (c configuration) AllHostPaths() []string {
 
 // write makes the directories and the configuration files of both agents.
 func (c configuration) write() error {
-	for _, dir := range []string{c.PluginDir(), c.DataDir()} {
+	for _, dir := range []string{c.PluginDir(), c.DataDir(), c.TempDir()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}

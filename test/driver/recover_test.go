@@ -1,7 +1,9 @@
 package driver_test
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
@@ -140,5 +143,35 @@ func TestTrap15TheSweepRemovesEmptyPods(t *testing.T) {
 			_, err := os.Stat(pod)
 			return os.IsNotExist(err)
 		})
+	})
+}
+
+// A plugin that is killed while it tries a runtime leaves a container that waits
+// for its start. The next one removes it, and what the runtime was logging.
+func TestTheNextPluginRemovesAnInterruptedProbe(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		v, err := cgroup.Detect()
+		must.NoError(t, err)
+		group := cgroup.At(v, fmt.Sprintf("/nomad-driver-pod/probe-%d", os.Getpid()))
+		dir := filepath.Join(n.config.RunDir, filepath.Base(group.Path()))
+		log := filepath.Join(n.config.RunDir, "runtime-1.log")
+		must.NoError(t, os.MkdirAll(filepath.Join(dir, "runtime", "container"), 0o700))
+		must.NoError(t, os.WriteFile(log, nil, 0o600))
+		waiting := exec.Command("sleep", "600")
+		must.NoError(t, waiting.Start())
+		must.NoError(t, group.Add(waiting.Process.Pid))
+		old := time.Now().Add(-time.Hour)
+		for _, path := range []string{dir, log} {
+			must.NoError(t, os.Chtimes(path, old, old))
+		}
+
+		must.Eq(t, drivers.HealthStateHealthy, n.fingerprint().Health)
+		must.ErrorContains(t, waiting.Wait(), "killed")
+		must.False(t, group.Exists())
+		for _, path := range []string{dir, log} {
+			_, err := os.Stat(path)
+			must.ErrorIs(t, err, os.ErrNotExist)
+		}
 	})
 }
