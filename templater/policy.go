@@ -26,6 +26,9 @@ type Order struct {
 	Skip bool
 }
 
+// ByRule is the Extra of a diagnostic that comes of a rule: the rule's name.
+type ByRule string
+
 func (c *chooser) checkPolicy() {
 	if c.flags.Policy != nil {
 		c.diags = append(c.diags, c.flags.Policy.Check(c.job)...)

@@ -25,22 +25,64 @@ func (v *verdict) decision() string {
 	return decisionPass
 }
 
+// Decision is what became of a request with a job. Neither header nor body of the
+// request nor values of parameters are in it.
+type Decision struct {
+	At        time.Time `json:"at"`
+	Client    string    `json:"client"` // host and port
+	Method    string    `json:"method"`
+	Path      string    `json:"path"`
+	Route     string    `json:"route"`    // register, plan, validate or revert
+	Decision  string    `json:"decision"` // passed, injected or denied
+	Job       string    `json:"job"`      // its ID; "" where it could not be read
+	Namespace string    `json:"namespace"`
+	Region    string    `json:"region"`
+	// Sidecars are those that are chosen, Rules those of the policy that choose one or
+	// deny the job.
+	Sidecars []Injected    `json:"sidecars"`
+	Rules    []string      `json:"rules"`
+	Warnings int           `json:"warnings"` // how many
+	Took     time.Duration `json:"took"`     // nanoseconds
+	// Status and Reasons are those of a denial: the answer's status, and summaries
+	// that quote nothing of the job.
+	Status  int      `json:"status,omitempty"`
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// Denied says whether the request was refused.
+func (d *Decision) Denied() bool { return d.Decision == decisionDenied }
+
 // audit writes one line about a request with a job: who, what, and what became of it.
-// Neither header nor body nor values of parameters are in it.
 func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration) {
 	p.Metrics.count(to, v.decision())
 	p.Metrics.took.WithLabelValues(string(to)).Observe(took.Seconds())
-	attrs := []slog.Attr{
-		slog.String("client", r.RemoteAddr), slog.String("method", r.Method), slog.String("path", r.URL.Path),
-		slog.String("route", string(to)), slog.String("decision", v.decision()),
-		slog.String("job", v.job.ID), slog.String("namespace", v.job.Namespace), slog.String("region", v.job.Region),
-		slog.Any("sidecars", v.injected), slog.Any("rules", v.rules),
-		slog.Int("warnings", len(v.warnings)), slog.Duration("took", took),
+	d := Decision{
+		At: time.Now(), Client: r.RemoteAddr, Method: r.Method, Path: r.URL.Path, Route: string(to), Decision: v.decision(),
+		Job: v.job.ID, Namespace: v.job.Namespace, Region: v.job.Region,
+		Sidecars: v.injected, Rules: v.rules, Warnings: len(v.warnings), Took: took,
 	}
 	if v.denial != nil {
-		attrs = append(attrs, slog.Int("status", v.denial.status), slog.Any("reasons", v.denial.summaries))
+		d.Status, d.Reasons = v.denial.status, v.denial.summaries
 	}
-	p.Audit.LogAttrs(r.Context(), slog.LevelInfo, "job", attrs...)
+	p.Audit.LogAttrs(r.Context(), slog.LevelInfo, "job", d.attrs()...)
+	if p.Decided != nil {
+		p.Decided(d)
+	}
+}
+
+// attrs are the decision's for a log, which has the time by itself.
+func (d *Decision) attrs() []slog.Attr {
+	attrs := []slog.Attr{
+		slog.String("client", d.Client), slog.String("method", d.Method), slog.String("path", d.Path),
+		slog.String("route", d.Route), slog.String("decision", d.Decision),
+		slog.String("job", d.Job), slog.String("namespace", d.Namespace), slog.String("region", d.Region),
+		slog.Any("sidecars", d.Sidecars), slog.Any("rules", d.Rules),
+		slog.Int("warnings", d.Warnings), slog.Duration("took", d.Took),
+	}
+	if d.Denied() {
+		attrs = append(attrs, slog.Int("status", d.Status), slog.Any("reasons", d.Reasons))
+	}
+	return attrs
 }
 
 // Metrics are a proxy's, for Prometheus.

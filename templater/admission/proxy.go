@@ -29,6 +29,9 @@ type Options struct {
 	BodyTimeout time.Duration
 	Audit       *slog.Logger
 	Metrics     *Metrics
+	// Decided learns what Audit does; nil for nobody. It is called for several
+	// requests at once, and they wait for it.
+	Decided func(Decision)
 }
 
 // Proxy is an http.Handler in front of a Nomad.
@@ -65,6 +68,9 @@ func New(o Options) *Proxy {
 
 // Use changes the rules for requests that come from now on.
 func (p *Proxy) Use(rules *Rules) { p.rules.Store(rules) }
+
+// InUse are the rules for requests that come now.
+func (p *Proxy) InUse() *Rules { return p.rules.Load() }
 
 // ServeHTTP passes a request on to Nomad, with the job that it should have.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }

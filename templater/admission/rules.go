@@ -118,10 +118,14 @@ func (v *verdict) note(choices []*templater.Choice) {
 	for _, c := range choices {
 		v.injected = append(v.injected, Injected{c.Group.Name, c.Definition.Name, c.Definition.Version.String(), c.Origin})
 		for _, rule := range c.Rules {
-			if !slices.Contains(v.rules, rule) {
-				v.rules = append(v.rules, rule)
-			}
+			v.noteRule(rule)
 		}
+	}
+}
+
+func (v *verdict) noteRule(name string) {
+	if !slices.Contains(v.rules, name) {
+		v.rules = append(v.rules, name)
 	}
 }
 
@@ -138,29 +142,40 @@ func (r *Rules) denied(v *verdict, diags hcl.Diagnostics) *verdict {
 			continue
 		}
 		errs, summaries = append(errs, text), append(summaries, d.Summary)
+		if rule, ok := d.Extra.(templater.ByRule); ok {
+			v.noteRule(string(rule))
+		}
 	}
 	if len(errs) == 0 {
 		return v
 	}
 	text := strings.Join(errs, "\n")
-	if rules := r.concerning(&v.job); len(rules) > 0 {
+	if orders := r.concerning(&v.job); len(orders) > 0 {
+		var rules []string
+		told := len(v.rules) > 0
+		for _, o := range orders {
+			rules = append(rules, fmt.Sprintf("%q (%s:%d)", o.Rule, o.Range.Filename, o.Range.Start.Line))
+			if !told {
+				v.noteRule(o.Rule)
+			}
+		}
 		text += "\nRules of the policy that choose sidecars for this job: " + strings.Join(rules, ", ") + "."
 	}
 	v.denial = &denial{status: forbidden, text: text, summaries: summaries}
 	return v
 }
 
-// concerning are the rules that choose sidecars for a job.
-func (r *Rules) concerning(job *templater.Job) []string {
-	var out []string
+// concerning are the orders that choose sidecars for a job, each place once.
+func (r *Rules) concerning(job *templater.Job) []*templater.Order {
+	var out []*templater.Order
 	if r.Policy == nil {
 		return nil
 	}
 	for _, g := range job.Groups {
 		orders, _ := r.Policy.Orders(job, g) // told already
 		for _, o := range orders {
-			if name := fmt.Sprintf("%q (%s:%d)", o.Rule, o.Range.Filename, o.Range.Start.Line); !slices.Contains(out, name) {
-				out = append(out, name)
+			if !slices.ContainsFunc(out, func(had *templater.Order) bool { return had.Rule == o.Rule && had.Range == o.Range }) {
+				out = append(out, o)
 			}
 		}
 	}

@@ -24,6 +24,21 @@ func Open() (*Cluster, error) {
 	return &Cluster{client}, nil
 }
 
+// OpenAs is Open with another address, and with a token, "" for none, in place of that
+// of the environment.
+func OpenAs(address, token string) (*Cluster, error) {
+	config := api.DefaultConfig()
+	config.Address, config.SecretID = address, token
+	client, err := api.NewClient(config)
+	if err != nil {
+		return nil, fmt.Errorf("open Nomad's API: %w", err)
+	}
+	return &Cluster{client}, nil
+}
+
+// Close ends connections that are not in use.
+func (c *Cluster) Close() { c.client.Close() }
+
 // Job is a job to plan or register.
 type Job struct {
 	// JSON is the job itself, without {"Job": …} around it.

@@ -51,7 +51,9 @@ func (v *validation) check(r *Rule, job *templater.Job, g *templater.Group) *hcl
 	if diags.HasErrors() {
 		text = "its validation cannot be evaluated for this job: " + diags[0].Detail
 	}
-	return errorAt(v.at, "Not allowed by policy", fmt.Sprintf("Rule %q: %s", r.Name, text))
+	d := errorAt(v.at, "Not allowed by policy", fmt.Sprintf("Rule %q: %s", r.Name, text))
+	d.Extra = templater.ByRule(r.Name)
+	return d
 }
 
 // names are the references that expressions of a policy may hold.

@@ -130,7 +130,7 @@ func rules() []rule {
 			name: "the templater's core knows no adapter",
 			why:  "it plans from what it is given, and is tested without files, networks and Nomad",
 			forbids: func(from, to string) bool {
-				return core(from) && slices.ContainsFunc([]string{"catalog", "cluster", "admission", "cli"}, func(adapter string) bool {
+				return core(from) && slices.ContainsFunc([]string{"catalog", "cluster", "admission", "adminpage", "cli"}, func(adapter string) bool {
 					return in(to, "templater/"+adapter)
 				})
 			},
@@ -156,7 +156,7 @@ func rules() []rule {
 
 // core tells the packages of the templater that do no I/O.
 func core(path string) bool {
-	return path == "templater" || slices.ContainsFunc([]string{"sidecar", "hcljob", "jsonjob", "manual", "policy", "fleet"}, func(name string) bool {
+	return path == "templater" || slices.ContainsFunc([]string{"sidecar", "hcljob", "jsonjob", "manual", "policy", "fleet", "explanation"}, func(name string) bool {
 		return in(path, "templater/"+name)
 	})
 }

@@ -1,0 +1,120 @@
+// Package explanation is the form in which programs and pages are told which sidecars
+// a job has, and why: that of explain -json.
+//
+// It chooses nothing itself: see templater.Explain. Values of sensitive parameters are
+// not in it, but the value of another parameter may hold one: whoever shows an
+// explanation takes out what templater.Secrets names.
+package explanation
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+)
+
+// Job is what there is to tell of a job.
+type Job struct {
+	ID     string   `json:"job"`
+	Groups []*Group `json:"groups"`
+}
+
+// Group is a task group. File and Line are where it begins; "" and 0 if not known.
+type Group struct {
+	Name     string     `json:"name"`
+	File     string     `json:"file,omitempty"`
+	Line     int        `json:"line,omitempty"`
+	Sidecars []*Sidecar `json:"sidecars"`
+	Adds     *Total     `json:"adds,omitempty"`
+}
+
+// Sidecar is one of the catalog, or one that is chosen and not in it.
+type Sidecar struct {
+	Name        string       `json:"name"`
+	Version     string       `json:"version,omitempty"`
+	State       string       `json:"state"` // see templater.StateChosen and the others
+	Reason      string       `json:"reason,omitempty"`
+	Constraints []string     `json:"constraints,omitempty"`
+	ChosenBy    []*Source    `json:"chosen_by,omitempty"` // the strongest first
+	Parameters  []*Parameter `json:"parameters,omitempty"`
+}
+
+// Parameter is a parameter with its value in JSON, none if it is sensitive.
+type Parameter struct {
+	Name      string          `json:"name"`
+	Value     json.RawMessage `json:"value,omitempty"`
+	Sensitive bool            `json:"sensitive,omitempty"`
+	From      *Source         `json:"from"`
+}
+
+// Source is what chose a sidecar or gave a value, and where it stands.
+type Source struct {
+	Origin string `json:"origin"`
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+}
+
+// Total is what the sidecars of a group add to each of its allocations.
+type Total struct {
+	Count     int `json:"count"` // of allocations, -1 if not known
+	Tasks     int `json:"tasks"`
+	CPU       int `json:"cpu_mhz"`
+	Cores     int `json:"cores"`
+	Memory    int `json:"memory_mb"`
+	MemoryMax int `json:"memory_max_mb"`
+	Ports     int `json:"ports"`
+	Disk      int `json:"disk_mb"`
+}
+
+// Of puts into form what templater.Explain and templater.Totals tell of a job. An error
+// is that of a value which has no form in JSON.
+func Of(job *templater.Job, told []*templater.Explanation, totals []templater.Total) (*Job, error) {
+	out := &Job{ID: job.ID, Groups: []*Group{}}
+	for _, g := range job.Groups {
+		group := &Group{Name: g.Name, File: g.Range.Filename, Line: g.Range.Start.Line, Sidecars: []*Sidecar{}}
+		for _, e := range told {
+			if e.Group != g {
+				continue
+			}
+			s, err := sidecarOf(e)
+			if err != nil {
+				return nil, err
+			}
+			group.Sidecars = append(group.Sidecars, s)
+		}
+		for _, t := range totals {
+			if t.Group == g.Name {
+				group.Adds = &Total{t.Count, t.Tasks, t.CPUMHz, t.Cores, t.MemoryMB, t.MemoryMaxMB, t.Ports, t.DiskMB}
+			}
+		}
+		out.Groups = append(out.Groups, group)
+	}
+	return out, nil
+}
+
+func sidecarOf(e *templater.Explanation) (*Sidecar, error) {
+	out := &Sidecar{Name: e.Sidecar, State: e.State, Reason: e.Reason, Constraints: e.Constraints}
+	if e.Definition != nil {
+		out.Version = e.Definition.Version.String()
+	}
+	for _, s := range e.Sources {
+		out.ChosenBy = append(out.ChosenBy, source(s))
+	}
+	for _, p := range e.Parameters {
+		param := &Parameter{Name: p.Name, Sensitive: p.Sensitive, From: source(p.Source)}
+		if !p.Sensitive {
+			raw, err := ctyjson.Marshal(p.Value, p.Value.Type())
+			if err != nil {
+				return nil, fmt.Errorf("parameter %s: %w", p.Name, err)
+			}
+			param.Value = raw
+		}
+		out.Parameters = append(out.Parameters, param)
+	}
+	return out, nil
+}
+
+func source(s templater.Source) *Source {
+	return &Source{Origin: s.Origin, File: s.Range.Filename, Line: s.Range.Start.Line}
+}
