@@ -30,8 +30,16 @@ func (*serve) Help() string {
                             fetched; may be repeated. Default is
                             NOMAD_SIDECAR_CATALOG, then the built-in catalog.
   -address HOST:PORT        Where to listen. Default is 127.0.0.1:4747.
-  -admin-address HOST:PORT  Where /healthz, /readyz and /metrics are. Default is
-                            127.0.0.1:4748; empty for none.
+  -admin-address HOST:PORT  Where the page is that shows the fleet and what was
+                            admitted and denied, and /healthz, /readyz and /metrics.
+                            Default is 127.0.0.1:4748; empty for none.
+  -fleet-token FILE         Token that the page reads jobs with, which needs list-jobs
+                            and read-job. Whoever reaches -admin-address sees what it
+                            sees. Without it, or NOMAD_SIDECAR_FLEET_TOKEN that is the
+                            token, no jobs are read. Empty, such as /dev/null, for a
+                            cluster without ACLs.
+  -fleet-every DURATION     Most often that jobs are read, and only while somebody
+                            looks. Default is 1m.
   -nomad-addr URL           The Nomad: http://, https:// or unix://. Default is
                             NOMAD_ADDR, then http://127.0.0.1:4646. Certificates are
                             those of NOMAD_CACERT, NOMAD_CLIENT_CERT and the like.
@@ -60,6 +68,8 @@ type serveOptions struct {
 	certFile, keyFile, clientCA string
 	maxBodyMiB                  int64
 	drain                       time.Duration
+	fleetToken                  string // a file
+	fleetEvery                  time.Duration
 }
 
 func (o *serveOptions) parse(args []string) error {
@@ -74,6 +84,8 @@ func (o *serveOptions) parse(args []string) error {
 	fs.StringVar(&o.clientCA, "tls-client-ca", "", "")
 	fs.Int64Var(&o.maxBodyMiB, "max-body", 10, "")
 	fs.DurationVar(&o.drain, "drain", 30*time.Second, "")
+	fs.StringVar(&o.fleetToken, "fleet-token", "", "")
+	fs.DurationVar(&o.fleetEvery, "fleet-every", time.Minute, "")
 	rest, err := parse(fs, args)
 	switch {
 	case err != nil:
@@ -88,6 +100,8 @@ func (o *serveOptions) parse(args []string) error {
 		return fmt.Errorf("-max-body is a number of MiB from 1 to 1024, not %d", o.maxBodyMiB)
 	case o.drain < 0:
 		return fmt.Errorf("-drain is a time to wait, not %s", o.drain)
+	case o.fleetEvery < time.Second:
+		return fmt.Errorf("-fleet-every is a second at least, not %s", o.fleetEvery)
 	}
 	return nil
 }

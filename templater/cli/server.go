@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/api"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/adminpage"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -26,6 +27,7 @@ const (
 	headerTimeout = 10 * time.Second
 	bodyTimeout   = time.Minute
 	askTimeout    = 5 * time.Second // of readyz
+	mostDecisions = 500             // that the page shows, and as many denials
 )
 
 // server is the proxy with its listeners.
@@ -39,6 +41,8 @@ type server struct {
 	registry    *prometheus.Registry
 	certificate atomic.Pointer[tls.Certificate] // nil without TLS
 	draining    atomic.Bool
+	decisions   *adminpage.Decisions
+	fleet       *adminpage.Fleet // nil without a token
 	front       *http.Server
 	admin       *http.Server
 	listeners   map[*http.Server]net.Listener
@@ -58,9 +62,13 @@ func (p *Program) newServer(o *serveOptions, r *reporter) (*server, hcl.Diagnost
 		return nil, diags
 	}
 	s.certificate.Store(certificate)
+	s.decisions = adminpage.NewDecisions(mostDecisions)
 	s.proxy = admission.New(admission.Options{
-		Upstream: s.upstream, Rules: rules, MaxBodyBytes: o.maxBodyMiB << 20, BodyTimeout: bodyTimeout, Audit: s.log, Metrics: s.metrics,
+		Upstream: s.upstream, Rules: rules, MaxBodyBytes: o.maxBodyMiB << 20, BodyTimeout: bodyTimeout, Audit: s.log, Metrics: s.metrics, Decided: s.decisions.Add,
 	})
+	if s.fleet, err = s.openFleet(); err != nil {
+		return nil, append(diags, failureOf("Cannot read the fleet", err)...)
+	}
 	if err := s.listen(); err != nil {
 		return nil, append(diags, failureOf("Cannot listen", err)...)
 	}
@@ -96,7 +104,7 @@ func (s *server) load(r *reporter) (*admission.Rules, *tls.Certificate, hcl.Diag
 func (s *server) listen() error {
 	// No limit for answers: blocking queries, streams and exec take their time.
 	s.front = &http.Server{Handler: s.proxy, ReadHeaderTimeout: headerTimeout, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
-	s.admin = &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: headerTimeout}
+	s.admin = &http.Server{ReadHeaderTimeout: headerTimeout}
 	config, err := s.tls()
 	if err != nil {
 		return err
@@ -117,6 +125,7 @@ func (s *server) listen() error {
 			return errors.Join(fmt.Errorf("listen for administration: %w", err), l.Close())
 		}
 		s.listeners[s.admin] = admin
+		s.admin.Handler = s.adminHandler(admin.Addr())
 		attrs = append(attrs, slog.String("admin", admin.Addr().String()))
 	}
 	s.log.Info("listening", attrs...)
@@ -146,8 +155,9 @@ func (s *server) tls() (*tls.Config, error) {
 	return config, nil
 }
 
-func (s *server) adminHandler() http.Handler {
+func (s *server) adminHandler(at net.Addr) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("/", s.page(at))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok\n") // who asked may be gone
 	})

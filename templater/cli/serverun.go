@@ -22,7 +22,16 @@ func (s *server) run(ctx context.Context, reload <-chan os.Signal) error {
 			}
 		}(server, l)
 	}
+	ctx, stop := context.WithCancel(ctx)
+	if s.fleet != nil {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			s.fleet.Run(ctx)
+		}()
+	}
 	defer wait.Wait()
+	defer stop()
 	for {
 		select {
 		case <-ctx.Done():

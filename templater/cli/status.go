@@ -146,7 +146,7 @@ func statusNotes(out *bytes.Buffer, j *fleet.Job) {
 	}
 	for _, g := range j.Groups {
 		for _, s := range g.Sidecars {
-			if text := reason(s); text != "" {
+			if text := s.Finding(); text != "" {
 				lines = append(lines, fmt.Sprintf("group %s, %s: %s", g.Name, s.Name, text))
 			}
 		}
@@ -154,21 +154,6 @@ func statusNotes(out *bytes.Buffer, j *fleet.Job) {
 	for _, line := range lines {
 		fmt.Fprintf(out, "%s/%s: %s\n", j.Namespace, j.ID, line)
 	}
-}
-
-// reason is what there is to say of a sidecar beside its state.
-func reason(s *fleet.Sidecar) string {
-	var parts []string
-	if s.Reason != "" {
-		parts = append(parts, s.Reason)
-	}
-	switch s.Needs {
-	case fleet.NeedsSource:
-		parts = append(parts, "an upgrade needs its source")
-	case fleet.NeedsPolicy:
-		parts = append(parts, "an upgrade needs its policy")
-	}
-	return strings.Join(parts, "; ")
 }
 
 func dash(text string) string {

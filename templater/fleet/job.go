@@ -1,6 +1,10 @@
 package fleet
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // States of a sidecar in a group of a job.
 const (
@@ -81,6 +85,21 @@ type Sidecar struct {
 	Needs string `json:"needs,omitempty"`
 }
 
+// Finding is a text: what there is to say beside the state; "" for nothing.
+func (s *Sidecar) Finding() string {
+	var parts []string
+	if s.Reason != "" {
+		parts = append(parts, s.Reason)
+	}
+	switch s.Needs {
+	case NeedsSource:
+		parts = append(parts, "an upgrade needs its source")
+	case NeedsPolicy:
+		parts = append(parts, "an upgrade needs its policy")
+	}
+	return strings.Join(parts, "; ")
+}
+
 // Ref names the job.
 func (j *Job) Ref() Ref { return Ref{Namespace: j.Namespace, ID: j.ID} }
 
@@ -103,6 +122,30 @@ func (j *Job) Differs() bool {
 		return false
 	}
 	return len(j.Problems) > 0 || slices.ContainsFunc(j.Sidecars(), func(s *Sidecar) bool { return s.State != StateOK })
+}
+
+// Refusal says why an upgrade does not touch the job; "" if it may. Owned says that jobs
+// which something else registers are upgraded as well.
+func (j *Job) Refusal(owned bool) string {
+	switch {
+	case !j.Active():
+		return "it is " + j.Activity
+	case j.Activity == Paused:
+		return "somebody paused its deployment"
+	case j.Owner != "" && !owned:
+		return fmt.Sprintf("%s registers it, and would undo the change: upgrade it there", j.Owner)
+	case len(j.Problems) > 0:
+		return strings.Join(j.Problems, "; ")
+	}
+	for _, s := range j.Sidecars() {
+		switch {
+		case s.State == StateDoubtful:
+			return fmt.Sprintf("sidecar %s has doubtful marks: %s", s.Name, s.Reason)
+		case s.State == StateAhead && s.Needs == "":
+			return fmt.Sprintf("sidecar %s is of version %s, and the newest to choose from is %s", s.Name, s.Version, s.Newest)
+		}
+	}
+	return ""
 }
 
 // Sidecars are those of all groups.

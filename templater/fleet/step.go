@@ -96,7 +96,7 @@ func (p *Planner) step(ctx context.Context, s *Step) error {
 		return nil
 	}
 	s.From, s.modifyIndex = before.Version, before.ModifyIndex
-	if why := p.refuse(before); why != "" {
+	if why := before.Refusal(p.Owned); why != "" {
 		s.skip("%s", why)
 		return nil
 	}
@@ -129,27 +129,6 @@ func (p *Planner) step(ctx context.Context, s *Step) error {
 		s.Restarts, s.InPlace, s.Unplaced = preview.Restarts, preview.InPlace, preview.Unplaced
 	}
 	return nil
-}
-
-// refuse says why a job is not to be touched.
-func (p *Planner) refuse(j *Job) string {
-	switch {
-	case !j.Active():
-		return "it is " + j.Activity
-	case j.Owner != "" && !p.Owned:
-		return fmt.Sprintf("%s registers it, and would undo the change: upgrade it there", j.Owner)
-	case len(j.Problems) > 0:
-		return strings.Join(j.Problems, "; ")
-	}
-	for _, s := range j.Sidecars() {
-		switch {
-		case s.State == StateDoubtful:
-			return fmt.Sprintf("sidecar %s has doubtful marks: %s", s.Name, s.Reason)
-		case s.State == StateAhead && s.Needs == "":
-			return fmt.Sprintf("sidecar %s is of version %s, and the newest to choose from is %s", s.Name, s.Version, s.Newest)
-		}
-	}
-	return ""
 }
 
 // describe compares a job as it is with the same job as it would be.

@@ -1,0 +1,136 @@
+package adminpage
+
+import (
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
+)
+
+// A client says what stands in a decision, so what is kept of each is bounded.
+const (
+	mostTextBytes = 256
+	mostItems     = 32
+)
+
+// Decisions keeps the last decisions about requests with a job. Denials are kept apart,
+// so that many other requests do not push them out.
+type Decisions struct {
+	mu       sync.Mutex
+	seen     uint64
+	admitted ring
+	denied   ring
+}
+
+// Decided is a decision with its number, from 1 in the order of their coming.
+type Decided struct {
+	Number uint64 `json:"number"`
+	admission.Decision
+}
+
+// ring holds the last entries, the oldest at next once it is full.
+type ring struct {
+	entries []Decided
+	next    int
+	most    int
+}
+
+func (r *ring) add(d Decided) {
+	if len(r.entries) < r.most {
+		r.entries = append(r.entries, d)
+		return
+	}
+	r.entries[r.next] = d
+	r.next = (r.next + 1) % r.most
+}
+
+// newest is the entry that i later ones follow.
+func (r *ring) newest(i int) Decided {
+	return r.entries[(r.next-1-i+2*len(r.entries))%len(r.entries)]
+}
+
+// NewDecisions makes room for so many denials, and as many other decisions: at least
+// one of each.
+func NewDecisions(most int) *Decisions {
+	most = max(1, most)
+	return &Decisions{admitted: ring{most: most}, denied: ring{most: most}}
+}
+
+// Add keeps a decision, and shortens what is too long in it.
+func (d *Decisions) Add(decision admission.Decision) {
+	bound(&decision)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seen++
+	into := &d.admitted
+	if decision.Denied() {
+		into = &d.denied
+	}
+	into.add(Decided{d.seen, decision})
+}
+
+// Seen is how many decisions there were so far.
+func (d *Decisions) Seen() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.seen
+}
+
+// Denials are those that are kept, the newest first.
+func (d *Decisions) Denials() []Decided {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := make([]Decided, 0, len(d.denied.entries))
+	for i := range d.denied.entries {
+		out = append(out, d.denied.newest(i))
+	}
+	return out
+}
+
+// All are those that are kept, the newest first.
+func (d *Decisions) All() []Decided {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a, b := &d.admitted, &d.denied
+	out := make([]Decided, 0, len(a.entries)+len(b.entries))
+	for i, k := 0, 0; i < len(a.entries) || k < len(b.entries); {
+		if k == len(b.entries) || (i < len(a.entries) && a.newest(i).Number > b.newest(k).Number) {
+			out, i = append(out, a.newest(i)), i+1
+		} else {
+			out, k = append(out, b.newest(k)), k+1
+		}
+	}
+	return out
+}
+
+// bound copies what it shortens: the rest may be in use by whoever told of it.
+func bound(d *admission.Decision) {
+	for _, text := range []*string{&d.Client, &d.Method, &d.Path, &d.Job, &d.Namespace, &d.Region} {
+		*text = shortened(*text)
+	}
+	d.Rules, d.Reasons = few(d.Rules, shortened), few(d.Reasons, shortened)
+	d.Sidecars = few(d.Sidecars, func(i admission.Injected) admission.Injected {
+		return admission.Injected{Group: shortened(i.Group), Sidecar: shortened(i.Sidecar), Version: shortened(i.Version), Origin: i.Origin}
+	})
+}
+
+func few[T any](all []T, each func(T) T) []T {
+	out := make([]T, 0, min(len(all), mostItems))
+	for _, one := range all[:min(len(all), mostItems)] {
+		out = append(out, each(one))
+	}
+	return out
+}
+
+// shortened does not keep a longer text alive that it is a part of.
+func shortened(text string) string {
+	if len(text) <= mostTextBytes {
+		return strings.Clone(text)
+	}
+	end := mostTextBytes - len("…")
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
+}
