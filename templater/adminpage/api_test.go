@@ -30,7 +30,7 @@ func TestFleetAsJSON(t *testing.T) {
 	must.Len(t, 3, upgrades.Jobs)
 	must.Eq(t, map[string]any{
 		"namespace": "default", "id": "cart", "changes": []any{"web: tls-proxy 1.0.0 → 1.2.0"},
-		"command": "nomad-sidecar upgrade -policy policy -catalog 'my catalog' -namespace default cart",
+		"command": "nomad-sidecar upgrade -policy policy -catalog catalog -namespace default cart",
 	}, upgrades.Jobs[0])
 }
 

@@ -144,7 +144,7 @@ func TestTheExplanationOfAJobInABrowser(t *testing.T) {
 	s.show("/job?namespace=default&id=cart")
 	text := browser.Value[string](s.Tab, `document.getElementById("job").innerText`)
 	for _, want := range []string{
-		"nomad-sidecar upgrade -policy policy -catalog 'my catalog' -namespace default cart",
+		"nomad-sidecar upgrade -policy policy -catalog catalog -namespace default cart",
 		"tls-proxy 1.2.0: chosen by policy (policy/production.policy.hcl:7)", "version ~> 1.0",
 		"topz 1.1.0: not chosen: nothing chooses it", "(sensitive)",
 		"Together they add to each allocation: 1 task, 50 MHz, 32 MB, 1 port.", "tls-for-what-is-exposed",
@@ -236,7 +236,7 @@ func TestHostileNamesAreText(t *testing.T) {
 	bad.Groups[0].Name, bad.Activity, bad.Problems = hostile, hostile, []string{hostile}
 	s := open(t, []*fleet.Job{bad}, time.Hour)
 	denied := decision(hostile, hostile, "denied")
-	denied.Reasons, denied.Rules, denied.Path, denied.Client = []string{hostile}, []string{hostile}, "/v1/job/"+hostile, hostile
+	denied.Reasons, denied.Rules, denied.Path, denied.Client, denied.Accessor = []string{hostile}, []string{hostile}, "/v1/job/"+hostile, hostile, hostile
 	s.page.Decisions.Add(denied)
 	none := func(path string) {
 		t.Helper()
@@ -259,56 +259,4 @@ func TestHostileNamesAreText(t *testing.T) {
 	none("filter")
 	must.True(t, browser.Value[bool](s.Tab, `(() => { try { document.querySelector("footer").innerHTML = "<p>"; return false } catch { return true } })()`),
 		must.Sprint("no script may make HTML of text"))
-}
-
-func TestThePageWithoutScripts(t *testing.T) {
-	s := open(t, shop(), time.Hour)
-	s.page.Decisions.Add(decision("default", "web", "denied"))
-	s.WithoutScripts()
-	s.Resize(360, 740)
-	s.show("/?q=prod")
-	must.Eq(t, "prod/billing prod/ledger prod/old", browser.Value[string](s.Tab, rowsShown))
-	must.False(t, browser.Value[bool](s.Tab, `[...document.querySelectorAll(".scripted, dialog")].some((e) => e.checkVisibility())`), must.Sprint("nothing that only a script can serve"))
-	must.True(t, browser.Value[bool](s.Tab, `document.querySelector(".filter button").checkVisibility()`))
-	must.Eq(t, "10", browser.Value[string](s.Tab, `document.querySelector("noscript meta").content`), must.Sprint("it reloads itself"))
-	must.StrHasPrefix(t, "/job?", browser.Value[string](s.Tab, `document.querySelector("tbody .open").getAttribute("href")`))
-	for _, path := range []string{"/", "/upgrades", "/admissions", "/job?namespace=default&id=cart"} {
-		s.show(path)
-		must.LessEq(t, 0, s.Overflow(), must.Sprint(path))
-		must.SliceEmpty(t, s.Illegible(), must.Sprint(path))
-	}
-}
-
-// What the page looks like: wide and narrow, light and dark. The pictures of the guide
-// come from here, see make pictures.
-func TestLooks(t *testing.T) {
-	s := open(t, shop(), time.Hour)
-	s.page.now = func() time.Time { return s.fleet.Look().At.Add(12 * time.Second) }
-	for _, d := range []struct{ namespace, job, what string }{
-		{"default", "cart", "injected"}, {"staging", "import", "denied"}, {"prod", "billing", "injected"}, {"default", "nightly", "passed"}, {"staging", "import", "denied"},
-	} {
-		s.page.Decisions.Add(decision(d.namespace, d.job, d.what))
-	}
-	for _, scheme := range []string{"light", "dark"} {
-		s.Prefers("prefers-color-scheme", scheme)
-		for name, path := range map[string]string{"fleet": "/", "upgrades": "/upgrades", "admissions": "/admissions", "job": "/job?namespace=default&id=cart"} {
-			s.show(path)
-			s.Sees(`document.documentElement.classList.contains("live")`)
-			for kind, size := range map[string][2]int64{"wide": {1280, 760}, "phone": {360, 740}} {
-				s.Resize(size[0], size[1])
-				title := "admin-" + name + "-" + kind + "-" + scheme
-				must.SliceEmpty(t, s.Illegible(), must.Sprint(title))
-				must.LessEq(t, 0, s.Overflow(), must.Sprint(title))
-				s.Picture(title)
-			}
-		}
-		s.Resize(1280, 760)
-		s.Type("?")
-		must.SliceEmpty(t, s.Illegible())
-	}
-	const background = `getComputedStyle(document.body).backgroundColor`
-	s.Prefers("prefers-color-scheme", "light")
-	light := browser.Value[string](s.Tab, background)
-	s.Prefers("prefers-color-scheme", "dark")
-	must.NotEq(t, light, browser.Value[string](s.Tab, background))
 }

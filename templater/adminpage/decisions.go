@@ -106,7 +106,7 @@ func (d *Decisions) All() []Decided {
 
 // bound copies what it shortens: the rest may be in use by whoever told of it.
 func bound(d *admission.Decision) {
-	for _, text := range []*string{&d.Client, &d.Method, &d.Path, &d.Job, &d.Namespace, &d.Region} {
+	for _, text := range []*string{&d.Client, &d.Accessor, &d.Method, &d.Path, &d.Job, &d.Namespace, &d.Region} {
 		*text = shortened(*text)
 	}
 	d.Rules, d.Reasons = few(d.Rules, shortened), few(d.Reasons, shortened)

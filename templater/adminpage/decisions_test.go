@@ -47,13 +47,13 @@ func TestWhatIsKeptOfADecisionIsBounded(t *testing.T) {
 	}
 	d := NewDecisions(1)
 	d.Add(admission.Decision{
-		Decision: "denied", Client: long, Method: long, Path: long, Job: long, Namespace: long, Region: long,
+		Decision: "denied", Client: long, Accessor: long, Method: long, Path: long, Job: long, Namespace: long, Region: long,
 		Rules: many, Reasons: many, Sidecars: []admission.Injected{{Group: long, Sidecar: long, Version: long, Origin: "meta"}},
 	})
 	kept := d.All()[0]
 	must.Len(t, mostItems, kept.Rules)
 	must.Len(t, mostItems, kept.Reasons)
-	for _, text := range append(kept.Rules, kept.Client, kept.Method, kept.Path, kept.Job, kept.Namespace, kept.Region, kept.Reasons[0], kept.Sidecars[0].Group, kept.Sidecars[0].Sidecar, kept.Sidecars[0].Version) {
+	for _, text := range append(kept.Rules, kept.Client, kept.Accessor, kept.Method, kept.Path, kept.Job, kept.Namespace, kept.Region, kept.Reasons[0], kept.Sidecars[0].Group, kept.Sidecars[0].Sidecar, kept.Sidecars[0].Version) {
 		must.LessEq(t, mostTextBytes, len(text))
 		must.StrHasSuffix(t, "é…", text, must.Sprint("no character is cut"))
 	}

@@ -108,7 +108,7 @@ func shop() []*fleet.Job {
 
 func decision(namespace, id, what string) admission.Decision {
 	d := admission.Decision{
-		At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Client: "10.0.0.7:50122", Method: http.MethodPut, Path: "/v1/jobs", Route: "register",
+		At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Client: "10.0.0.7:50122", Accessor: "9f3c1a2e-77aa-4be1-8a53-0c7f0f1d2b3c", Method: http.MethodPut, Path: "/v1/jobs", Route: "register",
 		Decision: what, Job: id, Namespace: namespace, Region: "global", Took: time.Millisecond,
 	}
 	switch what {
@@ -149,7 +149,7 @@ func start(t *testing.T, jobs []*fleet.Job, every time.Duration) *fixture {
 		})
 	}
 	f.page = New(Options{
-		Decisions: NewDecisions(500), Fleet: f.fleet, UpgradeFlags: []string{"-policy", "policy", "-catalog", "my catalog"}, Loopback: true, Log: log,
+		Decisions: NewDecisions(500), Fleet: f.fleet, UpgradeFlags: []string{"-policy", "policy", "-catalog", "catalog"}, Loopback: true, Log: log,
 	})
 	server := httptest.NewServer(f.page)
 	t.Cleanup(server.Close)

@@ -132,10 +132,10 @@ func decisionTable(path string) *table[Decided] {
 			{"what", "Sidecars, or reason", nil},
 			{"rules", "Rules", by(func(d Decided) string { return strings.Join(d.Rules, ", ") })},
 			{"request", "Request", by(func(d Decided) string { return d.Route })},
-			{"client", "Client", by(func(d Decided) string { return d.Client })},
+			{"who", "Who", by(func(d Decided) string { return d.Accessor + " " + d.Client })},
 		},
 		text: func(d Decided) string {
-			parts := []string{d.Namespace + "/" + d.Job, d.Decision.Decision, d.Route, d.Method + " " + d.Path, d.Client}
+			parts := []string{d.Namespace + "/" + d.Job, d.Decision.Decision, d.Route, d.Method + " " + d.Path, d.Client, d.Accessor}
 			for _, s := range d.Sidecars {
 				parts = append(parts, s.Sidecar)
 			}

@@ -85,6 +85,15 @@ func TestALongTableHasPages(t *testing.T) {
 	must.Eq(t, 3, got.Page, must.Sprint("jobs may have gone since"))
 }
 
+// A state that is chosen can be left again, also where there is no other.
+func TestAChosenStateIsShown(t *testing.T) {
+	f := start(t, shop(), time.Hour).read()
+	_, body := f.get("/?q=billing&state=missing")
+	must.StrContains(t, body, `aria-current="true">missing <span>1</span>`)
+	_, body = f.get("/?q=billing")
+	must.StrNotContains(t, body, `aria-current="true"`)
+}
+
 func TestAWrongAddressIsSaidToBe(t *testing.T) {
 	f := start(t, nil, 0)
 	for _, path := range []string{"/?sort=color", "/?order=up", "/?page=0", "/?page=x", "/upgrades?sort=command", "/denials?sort=what"} {

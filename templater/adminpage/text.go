@@ -19,6 +19,7 @@ func functions() template.FuncMap {
 		"chosen": chosen,
 		"place":  place,
 		"value":  value,
+		"short":  short,
 		"adds":   adds,
 	}
 }
@@ -57,6 +58,12 @@ func chosen(s *explanation.Sidecar) string {
 		text += ": " + s.Reason
 	}
 	return text
+}
+
+// short is the first part of an accessor, as Nomad's commands show it.
+func short(accessor string) string {
+	part, _, _ := strings.Cut(accessor, "-")
+	return part
 }
 
 // place is where a source stands, " (file:line)", or nothing.

@@ -29,7 +29,8 @@ func (v *verdict) decision() string {
 // request nor values of parameters are in it.
 type Decision struct {
 	At        time.Time `json:"at"`
-	Client    string    `json:"client"` // host and port
+	Client    string    `json:"client"`             // host and port
+	Accessor  string    `json:"accessor,omitempty"` // of the token in the request's header
 	Method    string    `json:"method"`
 	Path      string    `json:"path"`
 	Route     string    `json:"route"`    // register, plan, validate or revert
@@ -61,6 +62,9 @@ func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration)
 		Job: v.job.ID, Namespace: v.job.Namespace, Region: v.job.Region,
 		Sidecars: v.injected, Rules: v.rules, Warnings: len(v.warnings), Took: took,
 	}
+	if p.Accessors != nil {
+		d.Accessor = p.Accessors.of(r, p.Upstream)
+	}
 	if v.denial != nil {
 		d.Status, d.Reasons = v.denial.status, v.denial.summaries
 	}
@@ -73,7 +77,7 @@ func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration)
 // attrs are the decision's for a log, which has the time by itself.
 func (d *Decision) attrs() []slog.Attr {
 	attrs := []slog.Attr{
-		slog.String("client", d.Client), slog.String("method", d.Method), slog.String("path", d.Path),
+		slog.String("client", d.Client), slog.String("accessor", d.Accessor), slog.String("method", d.Method), slog.String("path", d.Path),
 		slog.String("route", d.Route), slog.String("decision", d.Decision),
 		slog.String("job", d.Job), slog.String("namespace", d.Namespace), slog.String("region", d.Region),
 		slog.Any("sidecars", d.Sidecars), slog.Any("rules", d.Rules),

@@ -2,7 +2,7 @@
 // are registered, planned and validated there what their meta and a policy choose, or
 // denies them. All other requests pass through untouched.
 //
-// It keeps no state, adds no token of its own to any request, and writes none to its
-// log. It does not listen; who uses it serves the Handler. It cannot see what does not
+// It keeps no state but whose tokens it has seen, adds no token of its own to any
+// request, and writes none to its log. It does not listen; who uses it serves the Handler. It cannot see what does not
 // come by: jobs registered at another address of the cluster.
 package admission

@@ -29,6 +29,8 @@ type Options struct {
 	BodyTimeout time.Duration
 	Audit       *slog.Logger
 	Metrics     *Metrics
+	// Accessors finds out who sent a request with a job; nil to leave it open.
+	Accessors *Accessors
 	// Decided learns what Audit does; nil for nobody. It is called for several
 	// requests at once, and they wait for it.
 	Decided func(Decision)

@@ -80,7 +80,7 @@ func (p *Program) commands() map[string]cli.CommandFactory {
 		"plan":    p.completion(&planCommand{p: p}, jobFiles(), choosing()...),
 		"run":     p.completion(&run{p: p}, jobFiles(), choosing("check-index=", "detach")...),
 		"serve": p.completion(&serve{p: p}, complete.PredictNothing, "policy=", "catalog=", "address=", "admin-address=",
-			"nomad-addr=", "tls-cert=", "tls-key=", "tls-client-ca=", "max-body=", "drain="),
+			"nomad-addr=", "tls-cert=", "tls-key=", "tls-client-ca=", "max-body=", "drain=", "fleet-token=", "fleet-every="),
 		"status":  p.completion(&status{p: p}, complete.PredictNothing, fleetCompletion()...),
 		"test":    p.completion(&test{p: p}, definitions, "run=", "update", "catalog="),
 		"upgrade": p.completion(&upgrade{p: p}, complete.PredictNothing, fleetCompletion("state=", "batch=", "yes", "owned", "skip-failed", "revert")...),

@@ -64,7 +64,8 @@ func (p *Program) newServer(o *serveOptions, r *reporter) (*server, hcl.Diagnost
 	s.certificate.Store(certificate)
 	s.decisions = adminpage.NewDecisions(mostDecisions)
 	s.proxy = admission.New(admission.Options{
-		Upstream: s.upstream, Rules: rules, MaxBodyBytes: o.maxBodyMiB << 20, BodyTimeout: bodyTimeout, Audit: s.log, Metrics: s.metrics, Decided: s.decisions.Add,
+		Upstream: s.upstream, Rules: rules, MaxBodyBytes: o.maxBodyMiB << 20, BodyTimeout: bodyTimeout, Audit: s.log, Metrics: s.metrics,
+		Accessors: &admission.Accessors{}, Decided: s.decisions.Add,
 	})
 	if s.fleet, err = s.openFleet(); err != nil {
 		return nil, append(diags, failureOf("Cannot read the fleet", err)...)

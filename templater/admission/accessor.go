@@ -1,0 +1,99 @@
+package admission
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	accessorTimeout  = 2 * time.Second
+	accessorLifetime = 5 * time.Minute
+	unknownLifetime  = 10 * time.Second // it may only be that Nomad did not answer
+	mostAccessors    = 1024
+	mostAccessorText = 64 // an accessor is a UUID
+)
+
+// Accessors finds out whose token a request has: the accessor of a token names it and
+// gives no right. It asks Nomad with the token itself, and remembers the answer by a
+// hash for some minutes. The zero value is ready for use.
+type Accessors struct {
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]accessor
+}
+
+type accessor struct {
+	id    string // "" if Nomad knows none
+	until time.Time
+}
+
+// of is the accessor of a request's token; "" where it has none in its header, where
+// Nomad does not say, as without ACLs, and for the identity of a workload.
+func (a *Accessors) of(r *http.Request, u *Upstream) string {
+	header := http.Header{}
+	for _, name := range []string{"X-Nomad-Token", "Authorization"} {
+		if v := r.Header.Get(name); v != "" {
+			header.Set(name, v)
+		}
+	}
+	if len(header) == 0 {
+		return ""
+	}
+	key := sha256.Sum256([]byte(header.Get("X-Nomad-Token") + "\x00" + header.Get("Authorization")))
+	if id, ok := a.remembered(key); ok {
+		return id
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), accessorTimeout)
+	defer cancel()
+	id := u.accessor(ctx, header)
+	if r.Context().Err() == nil {
+		a.remember(key, id)
+	}
+	return id
+}
+
+func (a *Accessors) remembered(key [sha256.Size]byte) (id string, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	known, ok := a.known[key]
+	return known.id, ok && time.Now().Before(known.until)
+}
+
+func (a *Accessors) remember(key [sha256.Size]byte, id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.known == nil || len(a.known) >= mostAccessors {
+		a.known = map[[sha256.Size]byte]accessor{}
+	}
+	lifetime := accessorLifetime
+	if id == "" {
+		lifetime = unknownLifetime
+	}
+	a.known[key] = accessor{id, time.Now().Add(lifetime)}
+}
+
+// accessor asks Nomad whose token it is; whatever goes wrong, it is nobody's.
+func (u *Upstream) accessor(ctx context.Context, header http.Header) string {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL.JoinPath("v1/acl/token/self").String(), nil)
+	if err != nil {
+		return ""
+	}
+	req.Header = header
+	client := &http.Client{Transport: u.Transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse // the token is for this Nomad
+	}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	var token struct{ AccessorID string }
+	if resp.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&token) != nil {
+		return ""
+	}
+	return token.AccessorID[:min(len(token.AccessorID), mostAccessorText)]
+}
