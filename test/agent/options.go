@@ -135,6 +135,7 @@ client {
   cni_path              = "/usr/lib/cni:/opt/cni/bin"
   bridge_network_name   = {{quote .Network.Bridge}}
   bridge_network_subnet = "{{.Network.Subnet}}"
+  gc_max_allocs         = 1000 # a test looks at what is left of those that have ended
   options = {
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
     "driver.allowlist"     = "pod,raw_exec,exec{{if .Docker}},docker{{end}}"
