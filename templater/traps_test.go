@@ -85,7 +85,7 @@ func groupOf(job any) map[string]any {
 	return job.(map[string]any)["Job"].(map[string]any)["TaskGroups"].([]any)[0].(map[string]any)
 }
 
-func find(t *testing.T, list any, name string) map[string]any {
+func find(t must.T, list any, name string) map[string]any {
 	for _, e := range list.([]any) {
 		if m := e.(map[string]any); m["Name"] == name {
 			return m

@@ -23,6 +23,12 @@ func Expression(src []byte, name string) *hcl.Diagnostic {
 	return levels(tokens)
 }
 
+// Template is HCL for the text of a template without quotes around it.
+func Template(src []byte, name string) *hcl.Diagnostic {
+	tokens, _ := hclsyntax.LexTemplate(src, name, hcl.InitialPos)
+	return levels(tokens)
+}
+
 // nesting counts the levels that a parser or an evaluation needs at a token.
 type nesting struct {
 	open   []frame

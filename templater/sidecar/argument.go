@@ -3,6 +3,7 @@ package sidecar
 import (
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -133,6 +134,12 @@ func (p *Parameter) argument(arg Argument) (cty.Value, error) {
 	}
 	if !v.IsWhollyKnown() {
 		return cty.NilVal, errUnknown
+	}
+	if !eachString(v, utf8.ValidString) {
+		return cty.NilVal, errors.New("it holds bytes that are not UTF-8")
+	}
+	if hasHugeNumber(v) {
+		return cty.NilVal, errors.New("it holds a number that is too large or too small to write down")
 	}
 	return p.convert(v)
 }

@@ -82,7 +82,10 @@ func (e *evaluator) dynamic(b *hclsyntax.Block) []*Block {
 	var out []*Block
 	for it := list.ElementIterator(); it.Next(); {
 		key, value := it.Element()
-		inner := &evaluator{foreign: e.foreign, ctx: withVariable(e.ctx, d.iterator, cty.ObjectVal(map[string]cty.Value{"key": key, "value": value}))}
+		inner := &evaluator{
+			def: e.def, foreign: e.foreign, iterators: append(slices.Clone(e.iterators), iterator{d.iterator, d.forEach}),
+			ctx: withVariable(e.ctx, d.iterator, cty.ObjectVal(map[string]cty.Value{"key": key, "value": value})),
+		}
 		content := &hclsyntax.Block{Type: d.kind, Labels: inner.labels(d.labels), Body: d.content.Body, TypeRange: b.TypeRange, OpenBraceRange: b.OpenBraceRange}
 		if inner.enabled(inner.switchOf(content)) {
 			made := inner.block(content)

@@ -44,7 +44,7 @@ type InstancePort struct {
 
 // Evaluate computes what the definition brings into a group. Values come from Bind.
 func (d *Definition) Evaluate(scope Scope, values map[string]cty.Value) (*Instance, hcl.Diagnostics) {
-	e := &evaluator{ctx: d.context(scope, values)}
+	e := &evaluator{def: d, ctx: d.context(scope, values)}
 	e.locals(d.locals)
 	inst := &Instance{}
 	for _, p := range d.API.Ports {
@@ -124,7 +124,10 @@ func stringMap(m map[string]string) cty.Value {
 
 // evaluator collects diagnostics while it walks a definition.
 type evaluator struct {
+	def *Definition
 	ctx *hcl.EvalContext
+	// iterators are those of the dynamic blocks around it.
+	iterators []iterator
 	// foreign says that blocks here are a driver's, whose attributes are its own.
 	foreign bool
 	diags   hcl.Diagnostics
@@ -150,45 +153,10 @@ func (e *evaluator) attribute(name string, expr hcl.Expression, at hcl.Range) *A
 		e.fail(expr.Range(), "Number out of range", fmt.Sprintf("%s holds a number that is too large or too small to write down.", name))
 		return nil
 	}
+	if e.foreign && !e.staysText(name, expr, v, inDriverConfig()) {
+		return nil
+	}
 	return &Attr{Name: name, Value: withoutNulls(v), Range: at}
-}
-
-// hasHugeNumber finds numbers such as 1e999999999, whose digits would take minutes
-// and gigabytes to write.
-func hasHugeNumber(v cty.Value) bool {
-	const limit = 4096 // bits
-	found := false
-	_ = cty.Walk(v, func(_ cty.Path, e cty.Value) (bool, error) {
-		if e.Type() == cty.Number && e.IsKnown() && !e.IsNull() {
-			exp := e.AsBigFloat().MantExp(nil)
-			found = found || exp > limit || exp < -limit
-		}
-		return true, nil
-	})
-	return found
-}
-
-// withoutNulls leaves attributes of objects out that are null, at any depth.
-func withoutNulls(v cty.Value) cty.Value {
-	t := v.Type()
-	switch {
-	case v.IsNull() || (!t.IsObjectType() && !t.IsTupleType()):
-		return v
-	case t.IsTupleType():
-		var out []cty.Value
-		for it := v.ElementIterator(); it.Next(); {
-			_, e := it.Element()
-			out = append(out, withoutNulls(e))
-		}
-		return cty.TupleVal(out)
-	}
-	out := map[string]cty.Value{}
-	for k, e := range v.AsValueMap() {
-		if !e.IsNull() {
-			out[k] = withoutNulls(e)
-		}
-	}
-	return cty.ObjectVal(out)
 }
 
 func (e *evaluator) block(b *hclsyntax.Block) *Block {
@@ -197,6 +165,9 @@ func (e *evaluator) block(b *hclsyntax.Block) *Block {
 	e.foreign = outside || b.Type == "config"
 	body := e.body(b.Body, without)
 	e.foreign = outside
+	if b.Type == "template" && !outside {
+		e.templateData(b, body)
+	}
 	return &Block{Type: b.Type, Labels: slices.Clone(b.Labels), Body: body, Range: b.DefRange()}
 }
 

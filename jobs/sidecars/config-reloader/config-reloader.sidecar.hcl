@@ -38,6 +38,10 @@ sidecar "config-reloader" {
     default     = null
     example     = "listen {{ .Values.port }};"
     description = "The configuration itself, as a template of Go's text/template."
+    validation {
+      condition     = param.template == null || length(split("<<<nomad:", coalesce(param.template, "-"))) == 1
+      error_message = "template must not hold \"<<<nomad:\", which Nomad would take for the beginning of a template of its own."
+    }
   }
 
   parameter "render" {

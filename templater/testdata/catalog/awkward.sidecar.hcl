@@ -10,7 +10,9 @@ sidecar "awkward" {
     default = true
   }
   locals {
-    text = "line\n${param.text}\n"
+    # What Nomad would interpret, in a driver's config and in a template, is refused.
+    argument = replace(replace(param.text, "$", ""), "%", "")
+    text     = "line\n${replace(param.text, "{", "")}\n"
   }
   requires {
     after = ["viewer"]
@@ -24,7 +26,7 @@ sidecar "awkward" {
     config {
       command = "${NOMAD_TASK_DIR}/run"
       args = [
-        param.text, "%i", "[[ .x ]]", "{{ y }}", "$${LITERAL}", "%%{if}", "$$${three}", "\u0000\u007f",
+        local.argument, "%i", "[[ .x ]]", "{{ y }}", "$${LITERAL}", "%%{if}", "$$${three}", "\u0000\u007f",
         "${attr.kernel.name}${meta.x}", node.unique.name, "${env["HOME"]}", "$", "%", "a\r\nb\r\n",
       ]
       ready {
@@ -45,7 +47,7 @@ sidecar "awkward" {
       destination = "local/a"
       data        = <<-EOT
         {{ range service "x" }}%i[[ z ]]$${}%%{}
-        ${NOMAD_PORT_http} ${param.text}
+        ${NOMAD_PORT_http} ${replace(param.text, "{", "")}
       EOT
     }
     dynamic "template" {
@@ -73,7 +75,7 @@ sidecar "awkward" {
     }
     config {
       dns    = ["1.1.1.1", "8.8.8.8"]
-      labels = { text = param.text }
+      labels = { text = local.argument }
     }
     template {
       enabled     = param.extra

@@ -108,3 +108,14 @@ test "cannot signal what other drivers run" {
   EOT
   error      = "Task not of the pod driver"
 }
+
+test "leaves nothing of a template to Nomad" {
+  job = "plain.nomad.hcl"
+  parameters = {
+    app_task    = "app"
+    destination = "app.conf"
+    template    = "<<<nomad: env \"SECRET\" :nomad>>>"
+  }
+
+  error = "which Nomad would take for the beginning"
+}

@@ -1,0 +1,218 @@
+package sidecar
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// interpretation is a place where Nomad takes text for more than text, long after
+// injection: what a definition writes there is meant so, but what comes from a
+// parameter or the job must stay a value.
+type interpretation struct {
+	// signs are characters without which nothing is interpreted.
+	signs string
+	// count finds how many parts of a text are interpreted.
+	count func(string) int
+	// where and mend are for people.
+	where, mend string
+}
+
+// inDriverConfig is the config of a driver: on the client its strings are templates of HCL,
+// with functions (Nomad's helper/pluginutils/hclutils.ParseHclInterface). Runtime
+// references are let through, since they only name something.
+func inDriverConfig() interpretation {
+	return interpretation{
+		signs: "$%", count: computes,
+		where: "in the config of a driver, where Nomad evaluates ${…} and %{…} when the task starts",
+		mend:  "Write $${ and %%{ in the value for what should reach the program as ${ and %{; of the others only references such as ${NOMAD_TASK_DIR} may stand in it.",
+	}
+}
+
+// computes counts what is more than a reference in a template.
+func computes(s string) int {
+	const broken = 1 << 20 // as many as there can be
+	if !strings.Contains(s, "${") && !strings.Contains(s, "%{") {
+		return 0
+	}
+	if bounds.Template([]byte(s), "") != nil {
+		return broken
+	}
+	expr, diags := hclsyntax.ParseTemplate([]byte(s), "", hcl.InitialPos)
+	if diags.HasErrors() {
+		return broken
+	}
+	parts := []hclsyntax.Expression{expr}
+	switch t := expr.(type) {
+	case *hclsyntax.TemplateExpr:
+		parts = t.Parts
+	case *hclsyntax.TemplateWrapExpr:
+		parts = []hclsyntax.Expression{t.Wrapped}
+	}
+	n := 0
+	for _, p := range parts {
+		literal, text := p.(*hclsyntax.LiteralValueExpr)
+		_, reference := p.(*hclsyntax.ScopeTraversalExpr)
+		if !reference && !(text && literal.Val.Type() == cty.String) {
+			n++
+		}
+	}
+	return n
+}
+
+// templateData is the data of a template block, in which Nomad looks for its delimiters.
+// A parameter that is all of the data is a template itself: the definition says so.
+func (e *evaluator) templateData(b *hclsyntax.Block, body Body) {
+	data, delimiter := b.Body.Attributes["data"], body.String("left_delimiter")
+	if data == nil || body.Attr("data") == nil || isReference(data.Expr) {
+		return
+	}
+	if delimiter == "" {
+		delimiter = "{{"
+	}
+	e.staysText("data", data.Expr, body.Attr("data").Value, interpretation{
+		signs: delimiter[:1], count: func(s string) int { return strings.Count(s, delimiter) },
+		where: fmt.Sprintf("in a template of Nomad, where %s begins what is evaluated", delimiter),
+		mend:  fmt.Sprintf("Leave %s out of the value.", delimiter),
+	})
+}
+
+// isReference says whether an expression is a parameter, or the value of an iterator,
+// and nothing around it.
+func isReference(expr hcl.Expression) bool {
+	if wrap, ok := expr.(*hclsyntax.TemplateWrapExpr); ok {
+		expr = wrap.Wrapped
+	}
+	t, ok := expr.(*hclsyntax.ScopeTraversalExpr)
+	return ok && t.Traversal.RootName() != "local"
+}
+
+// iterator is that of a dynamic block.
+type iterator struct {
+	name    string
+	forEach hcl.Expression
+}
+
+// from says whether it goes through values of a parameter, or with "" of anything: what
+// the definition lists itself is meant as it is.
+func (it iterator) from(parameter string) bool {
+	for _, t := range it.forEach.Variables() {
+		if parameter == "" || t.RootName() != "param" || len(t) < 2 || stepName(t[1]) == parameter {
+			return true
+		}
+	}
+	return false
+}
+
+// staysText reports what comes from outside of the definition and would be interpreted.
+// It evaluates the expression once more with values that cannot be, and compares.
+func (e *evaluator) staysText(name string, expr hcl.Expression, v cty.Value, in interpretation) bool {
+	has := in.total(v)
+	if has == 0 || !e.brings(expr, has, in, "") {
+		return true
+	}
+	who := "What the job gives to sidecar \"" + e.def.Name + "\""
+	for _, p := range e.def.Parameters {
+		if e.brings(expr, has, in, p.Name) {
+			who = fmt.Sprintf("Parameter %q of sidecar %q", p.Name, e.def.Name)
+			break
+		}
+	}
+	e.fail(expr.Range(), "Value would be interpreted", fmt.Sprintf("%s goes into %s, %s, and is more than text there. %s", who, name, in.where, in.mend))
+	return false
+}
+
+// brings says whether there is less to interpret with the values of one parameter, or
+// with "" of everything from outside, made harmless.
+func (e *evaluator) brings(expr hcl.Expression, has int, in interpretation, parameter string) bool {
+	tame := e.tamed(in.signs, parameter)
+	v, diags := expr.Value(tame.ctx)
+	return diags.HasErrors() || tame.diags.HasErrors() || in.total(v) < has
+}
+
+func (in interpretation) total(v cty.Value) int {
+	n := 0
+	eachString(v, func(s string) bool {
+		n += in.count(s)
+		return true
+	})
+	return n
+}
+
+// tamed is an evaluator that sees values from outside without certain characters.
+func (e *evaluator) tamed(signs, parameter string) *evaluator {
+	out := &evaluator{def: e.def}
+	ctx := *e.ctx
+	ctx.Variables = map[string]cty.Value{}
+	for name, v := range e.ctx.Variables {
+		switch {
+		case name == "param" && parameter != "":
+			params := v.AsValueMap()
+			params[parameter] = without(params[parameter], signs)
+			v = cty.ObjectVal(params)
+		case parameter == "" && name != "local":
+			v = without(v, signs)
+		}
+		ctx.Variables[name] = v
+	}
+	for _, it := range e.iterators {
+		ctx.Variables[it.name] = e.ctx.Variables[it.name]
+		if it.from(parameter) {
+			ctx.Variables[it.name] = without(e.ctx.Variables[it.name], signs)
+		}
+	}
+	out.ctx = &ctx
+	out.locals(e.def.locals)
+	return out
+}
+
+// without replaces characters in all strings of a value, keys of maps included.
+func without(v cty.Value, signs string) cty.Value {
+	t := v.Type()
+	switch {
+	case !v.IsKnown() || v.IsNull():
+	case t == cty.String:
+		return cty.StringVal(harmless(v.AsString(), signs))
+	case t.IsMapType() || t.IsObjectType():
+		items := map[string]cty.Value{}
+		for k, e := range v.AsValueMap() {
+			items[harmless(k, signs)] = without(e, signs)
+		}
+		if t.IsObjectType() {
+			return cty.ObjectVal(items)
+		}
+		if len(items) > 0 {
+			return cty.MapVal(items)
+		}
+	case v.CanIterateElements() && v.LengthInt() > 0:
+		var items []cty.Value
+		for it := v.ElementIterator(); it.Next(); {
+			_, e := it.Element()
+			items = append(items, without(e, signs))
+		}
+		switch {
+		case t.IsTupleType():
+			return cty.TupleVal(items)
+		case t.IsSetType():
+			return cty.SetVal(items)
+		}
+		return cty.ListVal(items)
+	}
+	return v
+}
+
+func harmless(s, signs string) string {
+	if !strings.ContainsAny(s, signs) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(signs, r) {
+			return '_'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,63 @@
+package sidecar
+
+import "github.com/zclconf/go-cty/cty"
+
+// hasHugeNumber finds numbers such as 1e999999999, whose digits would take minutes
+// and gigabytes to write.
+func hasHugeNumber(v cty.Value) bool {
+	const limit = 4096 // bits
+	found := false
+	_ = cty.Walk(v, func(_ cty.Path, e cty.Value) (bool, error) {
+		if e.Type() == cty.Number && e.IsKnown() && !e.IsNull() {
+			exp := e.AsBigFloat().MantExp(nil)
+			found = found || exp > limit || exp < -limit || e.AsBigFloat().IsInf()
+		}
+		return true, nil
+	})
+	return found
+}
+
+// withoutNulls leaves attributes of objects out that are null, at any depth.
+func withoutNulls(v cty.Value) cty.Value {
+	t := v.Type()
+	switch {
+	case v.IsNull() || (!t.IsObjectType() && !t.IsTupleType()):
+		return v
+	case t.IsTupleType():
+		var out []cty.Value
+		for it := v.ElementIterator(); it.Next(); {
+			_, e := it.Element()
+			out = append(out, withoutNulls(e))
+		}
+		return cty.TupleVal(out)
+	}
+	out := map[string]cty.Value{}
+	for k, e := range v.AsValueMap() {
+		if !e.IsNull() {
+			out[k] = withoutNulls(e)
+		}
+	}
+	return cty.ObjectVal(out)
+}
+
+// eachString calls ok for all strings in a value, and for the keys of its maps, until
+// one is not.
+func eachString(v cty.Value, ok func(string) bool) bool {
+	if v == cty.NilVal || !v.IsKnown() || v.IsNull() {
+		return true
+	}
+	if v.Type() == cty.String {
+		return ok(v.AsString())
+	}
+	if !v.CanIterateElements() {
+		return true
+	}
+	keyed := v.Type().IsMapType() || v.Type().IsObjectType()
+	for it := v.ElementIterator(); it.Next(); {
+		key, value := it.Element()
+		if keyed && !ok(key.AsString()) || !eachString(value, ok) {
+			return false
+		}
+	}
+	return true
+}
