@@ -32,6 +32,13 @@ func Secrets(job *Job, catalog Catalog, flags Flags, choices []*Choice) []string
 	for _, g := range job.Groups {
 		s.requests(g.Requests)
 		s.meta(g.Meta)
+		if flags.Policy == nil {
+			continue
+		}
+		orders, _ := flags.Policy.Orders(job, g) // Choose reports what is wrong
+		for _, o := range orders {
+			s.arguments(o.Sidecar, o.Arguments)
+		}
 	}
 	for _, c := range choices {
 		for _, p := range c.Definition.Parameters {

@@ -42,7 +42,7 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 		v.job = *file.Job()
 	}
 	if diags.HasErrors() {
-		return rules.denied(v, diags)
+		return rules.denied(v, file, choices, diags)
 	}
 	v.note(choices)
 	for _, c := range choices {

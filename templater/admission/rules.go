@@ -67,25 +67,25 @@ func (r *Rules) treat(body []byte, where func(*jsonjob.Request) place) *verdict 
 		v.job = *file.Job()
 	}
 	if diags.HasErrors() {
-		return r.denied(v, diags)
+		return r.denied(v, file, choices, diags)
 	}
 	v.note(choices)
 	keep, more := templater.Reconcile(file.Marks(), choices, r.Catalog, r.Policy)
 	diags = append(diags, more...)
 	if keep || diags.HasErrors() {
-		return r.denied(v, diags)
+		return r.denied(v, file, choices, diags)
 	}
 	edits, more := templater.Plan(file.Job(), choices)
 	diags = append(diags, more...)
 	if diags.HasErrors() {
-		return r.denied(v, diags)
+		return r.denied(v, file, choices, diags)
 	}
 	out, more := file.Apply(edits)
 	diags = append(diags, more...)
 	if !diags.HasErrors() {
 		v.body, v.changed = out, string(out) != string(body)
 	}
-	return r.denied(v, diags)
+	return r.denied(v, file, choices, diags)
 }
 
 // choose finds the sidecars of a job. Those that its author injected before sending it,
@@ -129,8 +129,14 @@ func (v *verdict) noteRule(name string) {
 	}
 }
 
-// denied turns diagnostics into warnings and, where there are errors, a denial.
-func (r *Rules) denied(v *verdict, diags hcl.Diagnostics) *verdict {
+// denied turns diagnostics into warnings and, where there are errors, a denial. File is
+// nil if it could not be read. Values of sensitive parameters are left out: who submits a
+// job need not be who wrote the policy.
+func (r *Rules) denied(v *verdict, file *jsonjob.File, choices []*templater.Choice, diags hcl.Diagnostics) *verdict {
+	if file != nil && len(diags) > 0 {
+		secrets := templater.Secrets(file.Job(), r.Catalog, templater.Flags{Policy: r.Policy}, choices)
+		diags = templater.NewRedactor(secrets).Diagnostics(diags)
+	}
 	var errs, summaries []string
 	for _, d := range diags {
 		text := d.Summary + ": " + d.Detail

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"golang.org/x/term"
 )
 
@@ -17,13 +18,21 @@ type reporter struct {
 	out   io.Writer
 	plain bool // no colours, whatever the terminal
 	files map[string]*hcl.File
-	// secrets takes out what sensitive parameters hold; nil where none are known.
-	secrets *strings.Replacer
+	// withoutSource leaves the lines of source out: a log is read by others than the file.
+	withoutSource bool
+	// secrets takes out what sensitive parameters hold.
+	secrets templater.Redactor
 }
 
 func (p *Program) reporter() *reporter {
 	return &reporter{out: p.Stderr, plain: getenv(p.Environ, "NO_COLOR") != "", files: map[string]*hcl.File{}}
 }
+
+// hide has the reporter leave texts out of all that goes through it.
+func (r *reporter) hide(secrets []string) { r.secrets = templater.NewRedactor(secrets) }
+
+// redact is a text without what is hidden.
+func (r *reporter) redact(text []byte) []byte { return []byte(r.secrets.Text(string(text))) }
 
 // know adds sources that diagnostics may refer to.
 func (r *reporter) know(files map[string]*hcl.File) { maps.Copy(r.files, files) }
@@ -39,7 +48,7 @@ func (r *reporter) report(diags hcl.Diagnostics) (failed bool) {
 	}
 	for _, d := range diags {
 		files := r.files
-		if d.Subject != nil && !showable(files[d.Subject.Filename], d.Subject) {
+		if r.withoutSource || d.Subject != nil && !showable(files[d.Subject.Filename], d.Subject) {
 			files = nil
 		}
 		var text bytes.Buffer

@@ -118,6 +118,7 @@ func (c *serve) Run(args []string) int {
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
 	r := c.p.reporter()
+	r.withoutSource = true
 	s, diags := c.p.newServer(o, r)
 	if r.report(diags) {
 		return exitError

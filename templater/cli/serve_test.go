@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -45,6 +46,7 @@ type serving struct {
 	lines   *bufio.Scanner
 	address string
 	admin   string
+	stderr  bytes.Buffer // to be read after end
 	client  *http.Client
 }
 
@@ -54,7 +56,7 @@ func startServing(t *testing.T, client *http.Client, args ...string) *serving {
 	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "nomad-sidecar", append([]string{"serve", "-address", "127.0.0.1:0", "-admin-address", "127.0.0.1:0"}, args...)...)
 	stdout, err := s.cmd.StdoutPipe()
 	must.NoError(t, err)
-	s.cmd.Stderr = os.Stderr
+	s.cmd.Stderr = io.MultiWriter(os.Stderr, &s.stderr)
 	must.NoError(t, s.cmd.Start())
 	s.lines = bufio.NewScanner(stdout)
 	t.Cleanup(func() { _ = s.cmd.Process.Kill() }) // it has ended, if all went well
@@ -66,11 +68,19 @@ func startServing(t *testing.T, client *http.Client, args ...string) *serving {
 // next is the next line, which must say something.
 func (s *serving) next(msg string) map[string]any {
 	s.t.Helper()
-	must.True(s.t, s.lines.Scan())
 	line := map[string]any{}
-	must.NoError(s.t, json.Unmarshal(s.lines.Bytes(), &line))
-	must.Eq(s.t, msg, line["msg"].(string), must.Sprint(s.lines.Text()))
+	must.NoError(s.t, json.Unmarshal([]byte(s.nextLine(msg)), &line))
 	return line
+}
+
+// nextLine is the text of that line.
+func (s *serving) nextLine(msg string) string {
+	s.t.Helper()
+	must.True(s.t, s.lines.Scan())
+	line := struct{ Msg string }{}
+	must.NoError(s.t, json.Unmarshal(s.lines.Bytes(), &line))
+	must.Eq(s.t, msg, line.Msg, must.Sprint(s.lines.Text()))
+	return s.lines.Text()
 }
 
 func (s *serving) get(url string) (int, string) {
@@ -143,6 +153,29 @@ func TestServeReloadsAllOrNothing(t *testing.T) {
 		must.StrContains(t, text, want)
 	}
 	s.end()
+}
+
+// What serve says of a policy with an error goes to a log, where the lines of the policy
+// may not be.
+func TestServeLogsNoLineOfAPolicy(t *testing.T) {
+	dir := t.TempDir()
+	definition := strings.Replace(servedDefinition, "  task", "  parameter \"secret\" {\n    sensitive = true\n    default   = \"\"\n  }\n  task", 1)
+	writeFile(t, filepath.Join(dir, "note.sidecar.hcl"), definition)
+	rules := filepath.Join(dir, "notes.policy.hcl")
+	writeFile(t, rules, servedPolicy)
+	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-policy", dir, "-catalog", dir, "-nomad-addr", fakeNomad(t).URL)
+	for _, line := range []string{`secert = "pl4nted"`, `secret = "pl4nted`, `secret = pl4nted("s3cret")`, `secret = "pl4nted" "s3cret"`} {
+		writeFile(t, rules, "rule \"notes\" {\n  inject \"note\" {\n    "+line+"\n  }\n}\n")
+		must.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
+		text := s.nextLine("not reloaded: what was there before stays in use")
+		must.StrNotContains(t, text, "pl4nted")
+	}
+	s.end()
+	said := s.stderr.String()
+	must.StrContains(t, said, "notes.policy.hcl line 3")
+	must.StrContains(t, said, "Unknown parameter")
+	must.StrNotContains(t, strings.ReplaceAll(said, `no function "pl4nted"`, ""), "pl4nted")
+	must.StrNotContains(t, said, "s3cret")
 }
 
 func TestServeIsNotReadyWithoutNomad(t *testing.T) {

@@ -47,6 +47,7 @@ func (s *server) run(ctx context.Context, reload <-chan os.Signal) error {
 // reload takes the new rules and certificate, or none of them.
 func (s *server) reload() {
 	r := s.p.reporter()
+	r.withoutSource = true
 	rules, certificate, diags := s.load(r)
 	if r.report(diags) {
 		s.metrics.Reloads.WithLabelValues("error").Inc()

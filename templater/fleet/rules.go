@@ -33,7 +33,17 @@ func choose(raw []byte, name string, catalog templater.Catalog, policy templater
 		return diags
 	})
 	choices, more := templater.Choose(file.Job(), catalog, flags)
-	return &chosen{file, choices, kept, flags.Policy, append(diags, more...)}, nil
+	c := &chosen{file: file, choices: choices, kept: kept, policy: flags.Policy}
+	c.diags = c.discreet(catalog, policy, append(diags, more...))
+	return c, nil
+}
+
+// discreet leaves the values of sensitive parameters out of diagnostics.
+func (c *chosen) discreet(catalog templater.Catalog, policy templater.Policy, diags hcl.Diagnostics) hcl.Diagnostics {
+	if len(diags) == 0 {
+		return diags
+	}
+	return templater.NewRedactor(templater.Secrets(c.file.Job(), catalog, templater.Flags{Policy: policy}, c.choices)).Diagnostics(diags)
 }
 
 // inject is the job with what is chosen for it now, injected anew. What nobody here
@@ -78,12 +88,12 @@ func (c *chosen) carry(catalog templater.Catalog, policy templater.Policy) ([]by
 		return c.file.Source(), diags
 	}
 	edits, more := templater.Plan(c.file.Job(), c.choices)
-	diags = append(diags, more...)
+	diags = append(diags, c.discreet(catalog, policy, more)...)
 	if diags.HasErrors() {
 		return nil, diags
 	}
 	out, more := c.file.Apply(edits)
-	return out, append(diags, more...)
+	return out, append(diags, c.discreet(catalog, policy, more)...)
 }
 
 // wrong are the sidecars that are chosen with an error, by group and name.
@@ -107,8 +117,7 @@ func (c *chosen) choice(group, sidecar string) *templater.Choice {
 	return nil
 }
 
-// texts are the errors among diagnostics, each once. Values of parameters are not in
-// them but where a definition's own message has them.
+// texts are the errors among diagnostics, each once.
 func texts(diags hcl.Diagnostics) []string {
 	var out []string
 	seen := map[string]bool{}

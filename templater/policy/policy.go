@@ -87,7 +87,7 @@ func (p *Policy) rule(name string) *Rule {
 }
 
 // CheckCatalog finds sidecars, versions and parameters that the catalog does not
-// have.
+// have. Before it nobody knows which values are sensitive.
 func (p *Policy) CheckCatalog(catalog templater.Catalog) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, r := range p.Rules {
@@ -112,13 +112,22 @@ func (p *Policy) Orders(job *templater.Job, g *templater.Group) ([]*templater.Or
 				Request: templater.Request{Sidecar: in.sidecar, Constraint: in.constraint, Range: in.at, Arguments: map[string]sidecar.Argument{}}}
 			for name, a := range in.values {
 				v, more := a.Expr.Value(ctx)
-				diags = append(diags, more...)
+				diags = append(diags, in.discreet(r, name, more)...)
 				o.Arguments[name] = sidecar.Argument{Value: v, From: fmt.Sprintf("policy rule %q", r.Name), Range: a.Range, Safe: in.at}
 			}
 			orders = append(orders, o)
 		}
 	}
 	return orders, diags
+}
+
+// discreet says of an expression whose value is sensitive only that it is wrong: what
+// HCL says of it may hold a part of the value.
+func (in *inject) discreet(r *Rule, parameter string, diags hcl.Diagnostics) hcl.Diagnostics {
+	if !diags.HasErrors() || !in.sensitive[parameter] {
+		return diags
+	}
+	return hcl.Diagnostics{errorAt(in.at, diags[0].Summary, fmt.Sprintf("Rule %q gives to parameter %q of sidecar %q, which is sensitive, a value that cannot be evaluated for this job. Look at its expression.", r.Name, parameter, in.sidecar))}
 }
 
 // Check reports the validations of matching rules that a job does not pass, each

@@ -30,7 +30,9 @@ type Rule struct {
 type inject struct {
 	sidecar, constraint string
 	values              hcl.Attributes
-	at                  hcl.Range
+	// sensitive are the values that the catalog's definition says so of; see CheckCatalog.
+	sensitive map[string]bool
+	at        hcl.Range
 }
 
 func attributes(names ...string) []hcl.AttributeSchema {
@@ -122,7 +124,7 @@ func decodeInject(b *hcl.Block) (*inject, hcl.Diagnostics) {
 	return in, diags
 }
 
-// check finds what the catalog does not have of it.
+// check finds what the catalog does not have of it, and learns what is sensitive.
 func (in *inject) check(catalog templater.Catalog) hcl.Diagnostics {
 	versions := catalog.Versions(in.sidecar)
 	if len(versions) == 0 {
@@ -136,6 +138,12 @@ func (in *inject) check(catalog templater.Catalog) hcl.Diagnostics {
 		}
 		if def = catalog.Find(in.sidecar, con); def == nil {
 			return hcl.Diagnostics{errorAt(in.at, "No such version", fmt.Sprintf("No version of sidecar %q in the catalog meets %q. The newest one is %s.", in.sidecar, in.constraint, versions[0].Version))}
+		}
+	}
+	in.sensitive = map[string]bool{}
+	for _, v := range versions {
+		for _, p := range v.Parameters {
+			in.sensitive[p.Name] = in.sensitive[p.Name] || p.Sensitive
 		}
 	}
 	var diags hcl.Diagnostics

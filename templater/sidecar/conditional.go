@@ -35,9 +35,8 @@ func (e *evaluator) enabled(a *hcl.Attribute) bool {
 	if a == nil {
 		return true
 	}
-	v, diags := a.Expr.Value(e.ctx)
-	e.diags = append(e.diags, diags...)
-	if diags.HasErrors() {
+	v, ok := e.value(a.Expr)
+	if !ok {
 		return false
 	}
 	v, err := convert.Convert(v, cty.Bool)
@@ -70,9 +69,8 @@ func (e *evaluator) dynamic(b *hclsyntax.Block) []*Block {
 	if d == nil {
 		return nil
 	}
-	list, diags := d.forEach.Value(e.ctx)
-	e.diags = append(e.diags, diags...)
-	if diags.HasErrors() || list.IsNull() {
+	list, ok := e.value(d.forEach)
+	if !ok || list.IsNull() {
 		return nil
 	}
 	if !list.IsKnown() || !list.CanIterateElements() {
@@ -101,10 +99,9 @@ func (e *evaluator) labels(expr hcl.Expression) []string {
 	if expr == nil {
 		return nil
 	}
-	v, diags := expr.Value(e.ctx)
-	e.diags = append(e.diags, diags...)
+	v, ok := e.value(expr)
 	v, err := convert.Convert(v, cty.List(cty.String))
-	if diags.HasErrors() || err != nil || v.IsNull() || !v.IsWhollyKnown() {
+	if !ok || err != nil || v.IsNull() || !v.IsWhollyKnown() {
 		e.fail(expr.Range(), "Invalid labels", "labels must be a list of strings that is known now.")
 		return nil
 	}

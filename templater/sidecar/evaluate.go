@@ -137,11 +137,23 @@ func (e *evaluator) fail(at hcl.Range, summary, detail string) {
 	e.diags = append(e.diags, errorAt(at, summary, detail))
 }
 
+// value evaluates an expression; not ok where that fails. Of one that depends on a
+// sensitive parameter only that is said, since what HCL says may hold a part of its value.
+func (e *evaluator) value(expr hcl.Expression) (v cty.Value, ok bool) {
+	v, diags := expr.Value(e.ctx)
+	for _, d := range diags {
+		if p := e.sensitive(expr, map[hcl.Expression]bool{}); p != "" {
+			d.Detail = fmt.Sprintf("It depends on parameter %q of sidecar %q, which is sensitive, so no more is shown. Give it another value, or look at this expression.", p, e.def.Name)
+		}
+		e.diags = append(e.diags, d)
+	}
+	return v, !diags.HasErrors()
+}
+
 // attribute evaluates one attribute; nil if it is null or wrong.
 func (e *evaluator) attribute(name string, expr hcl.Expression, at hcl.Range) *Attr {
-	v, diags := expr.Value(e.ctx)
-	e.diags = append(e.diags, diags...)
-	if diags.HasErrors() || v.IsNull() {
+	v, ok := e.value(expr)
+	if !ok || v.IsNull() {
 		return nil
 	}
 	if !v.IsWhollyKnown() {

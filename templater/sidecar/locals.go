@@ -20,9 +20,8 @@ func (e *evaluator) locals(attributes []*hclsyntax.Attribute) {
 				next = append(next, a)
 				continue
 			}
-			v, diags := a.Expr.Value(e.ctx)
-			e.diags = append(e.diags, diags...)
-			if diags.HasErrors() {
+			v, ok := e.value(a.Expr)
+			if !ok {
 				v = cty.DynamicVal
 			}
 			known[a.Name] = v
@@ -48,11 +47,19 @@ func allKnown(a *hclsyntax.Attribute, known map[string]cty.Value) bool {
 func localsIn(expr hcl.Expression) []string {
 	var out []string
 	for _, t := range expr.Variables() {
-		if t.RootName() == "local" && len(t) > 1 {
-			out = append(out, stepName(t[1]))
+		if name := localOf(t); name != "" {
+			out = append(out, name)
 		}
 	}
 	return out
+}
+
+// localOf is the name of the local value that a reference leads to, "" for any other.
+func localOf(t hcl.Traversal) string {
+	if t.RootName() != "local" || len(t) < 2 {
+		return ""
+	}
+	return stepName(t[1])
 }
 
 // stepName is the name that a step of a traversal leads to, "" for a number.

@@ -1,4 +1,4 @@
-package cli
+package templater
 
 import (
 	"encoding/json"
@@ -6,19 +6,24 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 )
 
-// hidden is what stands for the value of a sensitive parameter.
-const hidden = "(sensitive)"
+// Hidden is what stands for the value of a sensitive parameter.
+const Hidden = "(sensitive)"
 
 // leastSecret is how long a text must be to be looked for: what is shorter stands
 // everywhere, and nobody would have to read it to know it.
 const leastSecret = 3
 
-// hide has the reporter leave texts out of all that goes through it.
-func (r *reporter) hide(secrets []string) {
+// Redactor leaves texts out of what people are shown. The zero value leaves out none.
+type Redactor struct{ replace *strings.Replacer }
+
+// NewRedactor makes one for texts such as Secrets finds, in all the ways in which they
+// may be spelt. Texts of less than three characters it does not look for.
+func NewRedactor(secrets []string) Redactor {
 	var forms []string
 	for _, secret := range secrets {
 		forms = append(forms, spellings(secret)...)
@@ -38,17 +43,29 @@ func (r *reporter) hide(secrets []string) {
 	})
 	var pairs []string
 	for _, f := range slices.Compact(forms) {
-		pairs = append(pairs, f, hidden)
+		pairs = append(pairs, f, Hidden)
 	}
-	r.secrets = strings.NewReplacer(pairs...)
+	return Redactor{strings.NewReplacer(pairs...)}
 }
 
-// redact is a text without what is hidden.
-func (r *reporter) redact(text []byte) []byte {
-	if r.secrets == nil {
+// Text is a text without what is to be left out.
+func (r Redactor) Text(text string) string {
+	if r.replace == nil {
 		return text
 	}
-	return []byte(r.secrets.Replace(string(text)))
+	return r.replace.Replace(text)
+}
+
+// Diagnostics are diagnostics without it. Those given are not changed. The lines of
+// source that they are about are not looked at: that is up to whoever shows them.
+func (r Redactor) Diagnostics(diags hcl.Diagnostics) hcl.Diagnostics {
+	out := make(hcl.Diagnostics, 0, len(diags))
+	for _, d := range diags {
+		shown := *d
+		shown.Summary, shown.Detail = r.Text(d.Summary), r.Text(d.Detail)
+		out = append(out, &shown)
+	}
+	return out
 }
 
 // spellings are the ways in which a text stands in HCL, in JSON, in Go's quotes and,
