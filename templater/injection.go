@@ -3,6 +3,7 @@ package templater
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -90,6 +91,7 @@ func (x *injection) ports(inst *sidecar.Instance) {
 		x.fill(nil, "DynamicPorts")
 		x.add(&AddPort{Group: st.group.Name, Label: p.Label, To: p.To})
 		x.added.Ports = append(x.added.Ports, p.Label)
+		x.added.seal(SealKey("", "port", p.Label), strconv.Itoa(p.To))
 	}
 }
 
@@ -104,6 +106,7 @@ func (x *injection) volumes(inst *sidecar.Instance) {
 		x.fill(nil, "Volumes")
 		x.add(&AddVolume{Group: x.state.group.Name, Volume: v})
 		x.added.Volumes = append(x.added.Volumes, v.Label())
+		x.added.seal(SealKey("", "volume", v.Label()), word(v, "type"), word(v, "source"))
 	}
 }
 
@@ -112,6 +115,7 @@ func (x *injection) services(inst *sidecar.Instance) {
 		x.checkService(s)
 		x.fill(nil, "Services")
 		x.add(&AddService{Group: x.state.group.Name, Service: s})
+		x.added.seal(ServiceKey(len(x.added.Services)), word(s, "port"))
 		x.added.Services = append(x.added.Services, s.Body.String("name"))
 	}
 	for _, t := range inst.Tasks {
@@ -169,7 +173,7 @@ func (x *injection) setEnv(t *Task, v *sidecar.Attr) {
 	env[v.Name] = envValue{Text{Value: value, Range: v.Range}, x.me()}
 	x.fill(t, "Env")
 	x.add(&SetEnv{Group: x.state.group.Name, Task: t.Name, Name: v.Name, Value: value})
-	x.added.env(t.Name, v.Name)
+	x.added.env(t.Name, v.Name, value)
 }
 
 func (x *injection) blocks(inst *sidecar.Instance) {

@@ -9,7 +9,9 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // Keys of the meta of injected tasks. They stand in no other place, because meta
@@ -29,6 +31,9 @@ const (
 type Mark struct {
 	Name, Version, Digest, Origin string
 	Added                         *Added
+	// Altered says which of the things that Added names is not as an injection wrote
+	// it; "" for none. Whoever reads the job finds it out: see Seal.
+	Altered string
 }
 
 // Added is all that an injection changed outside the sidecar's own tasks: what
@@ -46,6 +51,8 @@ type Added struct {
 	// Bare is task, "" for the group → how containers were spelt. A list of the
 	// config called name is "Config.name".
 	Bare map[string]Bare `json:"bare,omitempty"`
+	// Seals are those of all of it, by SealKey. What has none was not injected.
+	Seals map[string]string `json:"seals,omitempty"`
 }
 
 // AddedBlock is a template or volume_mount that an app task got. Destinations tell
@@ -55,14 +62,21 @@ type AddedBlock struct {
 	Destination string `json:"destination,omitempty"`
 }
 
-func (a *Added) env(task, name string) {
+func (a *Added) env(task, name, value string) {
+	a.seal(SealKey(task, "env", name), value)
 	if a.Env == nil {
 		a.Env = map[string][]string{}
 	}
 	a.Env[task] = append(a.Env[task], name)
 }
 
-func (a *Added) config(task, name string, items json.RawMessage) {
+// config notes a setting. Items are those that a list got, nil for one that is new.
+func (a *Added) config(task, name string, value cty.Value, items json.RawMessage) {
+	sealed := sealedValue(value)
+	if items != nil {
+		sealed = SealedJSON(items)
+	}
+	a.seal(SealKey(task, "config", name), sealed)
 	if a.Config == nil {
 		a.Config = map[string]map[string]json.RawMessage{}
 	}
@@ -86,7 +100,13 @@ func (a *Added) block(task string, b *sidecar.Block) {
 	if a.Blocks == nil {
 		a.Blocks = map[string][]AddedBlock{}
 	}
-	a.Blocks[task] = append(a.Blocks[task], AddedBlock{b.Type, b.Body.String("destination")})
+	at := b.Body.String("destination")
+	a.Blocks[task] = append(a.Blocks[task], AddedBlock{b.Type, at})
+	if b.Type == "template" {
+		a.seal(SealKey(task, b.Type, at), word(b, "data"), word(b, "source"))
+	} else {
+		a.seal(SealKey(task, b.Type, at), word(b, "volume"))
+	}
 }
 
 // pairs is the meta of an injected task. Added is nil but for the first task.
@@ -156,7 +176,7 @@ func (m *Mark) Doubt(catalog Catalog, task string) string {
 	if m.Added != nil && !slices.ContainsFunc(versions, func(d *sidecar.Definition) bool { return m.Added.within(d) }) {
 		return "its " + MarkAdded + " names things that sidecar " + m.Name + " does not add"
 	}
-	return ""
+	return m.Altered
 }
 
 // within says whether a definition could have made these changes.
@@ -191,6 +211,7 @@ func subset(part, whole []string) bool {
 type Marked struct {
 	Group, Task string
 	Mark        *Mark
+	Range       hcl.Range // of the task; zero where there is no source
 }
 
 // Same says whether two are the same task of the same sidecar.

@@ -134,7 +134,7 @@ func (x *injection) setConfig(t *Task, name string, v cty.Value, items []cty.Val
 		list := cty.TupleVal(items)
 		text, _ = ctyjson.Marshal(list, list.Type()) // known values always marshal
 	}
-	x.added.config(t.Name, name, text)
+	x.added.config(t.Name, name, v, text)
 	x.fill(t, "Config")
 	x.add(e)
 }

@@ -9,7 +9,7 @@ import (
 // Reconcile compares the injected tasks that a job came with to what is chosen
 // for it now. With keep the job stays as it is: nothing is chosen. Else the
 // choices replace what was injected before, and it is an error if they would lose
-// a sidecar, since only the one who chose it by a flag can choose it again. One that
+// a sidecar or anything that is not as injection wrote it, since only the one who chose it by a flag can choose it again. One that
 // a policy chose is not lost where the policy is asked again and no longer does.
 func Reconcile(marks []Marked, choices []*Choice, catalog Catalog, policy Policy) (keep bool, diags hcl.Diagnostics) {
 	if len(marks) == 0 {
@@ -27,6 +27,9 @@ func Reconcile(marks []Marked, choices []*Choice, catalog Catalog, policy Policy
 		}
 	}
 	keep = len(choices) == 0 && !dropped
+	if !keep {
+		diags = append(diags, Altered(marks)...)
+	}
 	for _, m := range marks {
 		if m.Mark.Doubt(catalog, m.Task) != "" {
 			continue

@@ -64,6 +64,17 @@ func TestTrap19ForgedMarksAreNotTrusted(t *testing.T) {
 	must.StrContains(t, v.denial.text, `carries the marks of sidecar "note"`)
 }
 
+// What a mark says to have been added, and is the app's own, is not taken out on the way.
+func TestTrap19AMarkTakesNothingOfTheApp(t *testing.T) {
+	rules := rulesOf(t, notePolicy)
+	mark := fmt.Sprintf(`"Tasks":[{"Name":"note","Driver":"raw_exec","Meta":{"sidecar.name":"note","sidecar.version":"1.0.0","sidecar.digest":%q,"sidecar.origin":"policy","sidecar.added":"{\"config\":{\"app\":{\"logs\":null}}}"}},`, rules.Catalog.Versions("note")[0].Digest)
+	body := strings.Replace(strings.Replace(jobNamed("web"), `"Tasks":[`, mark, 1), `"command":"app"`, `"command":"app","logs":[{"max_files":2}]`, 1)
+	v := rules.treat([]byte(body), anywhere)
+	must.NotNil(t, v.denial)
+	must.StrContains(t, v.denial.text, `config logs of task "app" is not what this sidecar wrote`)
+	must.Eq(t, []string{"Edited or forged injection"}, v.denial.summaries)
+}
+
 // A task that is only said to be a sidecar does not hide from a rule.
 func TestTrap21ALookAlikeDoesNotHideFromThePolicy(t *testing.T) {
 	rules := rulesOf(t, `rule "no-docker" {

@@ -66,6 +66,10 @@ func (c *eject) eject(path string, dirs []string, r *reporter) ([]byte, hcl.Diag
 	if f == nil {
 		return nil, diags
 	}
+	diags = append(diags, templater.Altered(f.Marks())...)
+	if diags.HasErrors() {
+		return nil, diags
+	}
 	diags = append(diags, templater.Doubts(f.Marks(), catalog)...)
 	out, more := f.Apply(nil)
 	return out, append(diags, more...)

@@ -182,7 +182,6 @@ func (p *patch) change(b *hclsyntax.Block, c *change) {
 // env adds variables to the env block or attribute of a task; false if it has none.
 func (p *patch) env(task *hclsyntax.Block, env map[string]string) bool {
 	if a := task.Body.Attributes["env"]; a != nil {
-		p.keep(a.SrcRange)
 		indent := p.indent(a.SrcRange)
 		s := p.style
 		s.Indent, s.Heredoc = indent, false
@@ -191,7 +190,7 @@ func (p *patch) env(task *hclsyntax.Block, env map[string]string) bool {
 			values[k] = cty.StringVal(v)
 		}
 		was := strings.TrimSpace(string(p.src[a.EqualsRange.End.Byte:a.SrcRange.End.Byte]))
-		p.insert(lineEnd(p.src, a.SrcRange.End.Byte-1), inPlace, indent,
+		p.replace(a.SrcRange, indent,
 			indent+"env = merge("+was+p.made(", "+sidecar.Value(cty.ObjectVal(values), s)+")\n"))
 		return true
 	}
@@ -229,10 +228,9 @@ func (p *patch) config(task *hclsyntax.Block, config map[string]*templater.SetCo
 				continue
 			}
 			was := b.Body.Attributes[attr.Name]
-			p.keep(was.SrcRange)
 			s := p.style
 			s.Indent = p.indent(was.SrcRange)
-			p.insert(lineEnd(p.src, was.SrcRange.End.Byte-1), inPlace, s.Indent, p.made(sidecar.Body{attr}.HCL(s)))
+			p.replace(was.SrcRange, s.Indent, p.made(sidecar.Body{attr}.HCL(s)))
 		}
 		if len(rest) > 0 {
 			p.extend(b, rest, "")

@@ -110,10 +110,48 @@ func TestMarksInAHeredocAreText(t *testing.T) {
 
 func TestReindentedMarksStillPair(t *testing.T) {
 	// As `nomad fmt` leaves them.
-	src := "job \"j\" {\n  #sidecar|  sidecar \"x\" {}\n      #sidecar> added\n  x = 1\n #sidecar<\n}\n"
+	src := "job \"j\" {\n  #sidecar|  sidecar \"x\" {}\n      #sidecar> added\n  x   =   1\n #sidecar< " + sealOf([]byte("x = 1\n"), nil) + "\n}\n"
 	out, diags := Eject([]byte(src), "job.hcl")
 	must.False(t, diags.HasErrors())
 	must.Eq(t, "job \"j\" {\n  sidecar \"x\" {}\n}\n", string(out))
+}
+
+// Somebody edits what was injected, or puts marks around what is the job's own: nothing
+// of it is removed or put back, and nothing is lost.
+func TestForgedCommentsAreNotFollowed(t *testing.T) {
+	job := "job \"j\" {\n  group \"g\" {\n    sidecar \"x\" {}\n    task \"t\" {\n      driver = \"pod\"\n      config {\n        dns = [1]\n      }\n      env { A = \"b\" }\n    }\n  }\n}\n"
+	f := open(t, job, Inputs{})
+	out, diags := f.Apply([]templater.Edit{
+		&templater.SetConfig{Group: "g", Task: "t", Name: "dns", Value: cty.TupleVal([]cty.Value{cty.NumberIntVal(2)})},
+		&templater.SetEnv{Group: "g", Task: "t", Name: "B", Value: "c"}, &templater.AddTask{Group: "g", Task: &sidecar.Block{Type: "task", Labels: []string{"s"}}},
+	})
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	injected := string(out)
+	replaced := func(from, to string) string {
+		must.StrContains(t, injected, from)
+		return strings.Replace(injected, from, to, 1)
+	}
+	own := "      #sidecar> added\n      logs { max_files = 2 }\n      #sidecar<"
+	for name, src := range map[string]string{
+		"around a block": strings.Replace(job, "      driver", own+"\n      driver", 1), "around a task": "job \"j\" {\n  group \"g\" {\n#sidecar> x\n    task \"t\" {\n}\n#sidecar<\n}\n}\n",
+		"with another's seal": strings.Replace(job, "      driver", own+" "+sealOf([]byte("x = 1\n"), nil)+"\n      driver", 1),
+		"an edit":             replaced("dns = [2]", "dns = [3]"), "one more line": replaced("task \"s\" {}", "task \"s\" {}\n task \"mine\" {}"),
+		"what was replaced": replaced("dns = [1]", "privileged = true"), "a line in a block": replaced("#sidecar|      env { A = \"b\" }", "#sidecar|      user = \"root\""),
+		"put back": strings.Replace(job, "      driver", "#sidecar|     user = \"root\"\n      driver", 1), "half a block": strings.Replace(job, "      driver", "#sidecar|     sidecar \"x\" {\n      driver", 1),
+		"beside a sidecar block": replaced("#sidecar|    sidecar \"x\" {}\n", "#sidecar|    sidecar \"x\" {}\n#sidecar|    user = \"root\"\n"),
+	} {
+		_, diags := Eject([]byte(src), "job.hcl")
+		must.Len(t, 1, diags, must.Sprintf("%s\n%s", name, src))
+		must.Eq(t, "Edited or forged injection", diags[0].Summary, must.Sprint(name))
+		must.Greater(t, 1, diags[0].Subject.Start.Line)
+		must.StrContains(t, diags[0].Detail, "Put them back as they were; or remove these comments")
+		_, diags = Parse([]byte(src), "job.hcl", Inputs{})
+		must.True(t, diags.HasErrors(), must.Sprint(name))
+	}
+	// What nomad fmt does to it is no edit.
+	back, diags := Eject([]byte(strings.ReplaceAll(replaced("dns = [2]", "dns   =  [2]"), "        #sidecar", "  #sidecar")), "job.hcl")
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	must.Eq(t, job, string(back))
 }
 
 func TestEditsOfOneTaskMeet(t *testing.T) {
@@ -132,7 +170,7 @@ func TestEditsOfOneTaskMeet(t *testing.T) {
 }
 
 func FuzzEject(f *testing.F) {
-	f.Add([]byte("job \"j\" {\n#sidecar|  sidecar \"x\" {}\n  #sidecar> a\n  x = 1\n  #sidecar<\n}\n"))
+	f.Add([]byte("job \"j\" {\n#sidecar|  sidecar \"x\" {}\n  #sidecar> a\n  x = 1\n  #sidecar< " + sealOf([]byte("x = 1\n"), nil) + "\n}\n"))
 	f.Add([]byte("job \"j\" {\r\n  group \"g\" {\r\n    sidecar \"x\" {}\r\n    task \"t\" { driver = \"pod\" }\r\n  }\r\n}"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		file, _ := Parse(src, "job.hcl", Inputs{})

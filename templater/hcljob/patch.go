@@ -71,7 +71,7 @@ func (p *patch) bytes() []byte {
 // part for what stands between two of them.
 func (p *patch) undone(out []byte) bool {
 	if bytes.Contains(p.src, []byte(anyMark)) {
-		back, diags := Eject(out, p.name)
+		back, diags := eject(out, p.name, true)
 		return !diags.HasErrors() && bytes.Equal(back, p.src)
 	}
 	seen := map[string]bool{} // groups get the same parts
@@ -83,7 +83,7 @@ func (p *patch) undone(out []byte) bool {
 			continue
 		}
 		seen[part.text] = true
-		if rest, diags := Eject([]byte(part.text), p.name); diags.HasErrors() || len(rest) > 0 {
+		if rest, diags := eject([]byte(part.text), p.name, false); diags.HasErrors() || len(rest) > 0 {
 			return false
 		}
 	}
@@ -91,9 +91,17 @@ func (p *patch) undone(out []byte) bool {
 }
 
 // insert adds lines, between marks, before the line that begins at. The lines end
-// as those of the file do.
-func (p *patch) insert(at int, r rank, indent, lines string) {
-	p.parts = append(p.parts, part{at, r, p.made(indent+beginMark+"\n") + lines + p.made(indent+endMark+"\n")})
+// as those of the file do. Replaced are the lines that were kept for them.
+func (p *patch) insert(at int, r rank, indent, lines string, replaced []byte) {
+	p.parts = append(p.parts, part{at, r, p.made(indent+beginMark+"\n") + lines + p.made(indent+endMark+" "+sealOf([]byte(lines), replaced)+"\n")})
+}
+
+// replace keeps the lines of a range and adds others in their place.
+func (p *patch) replace(r hcl.Range, indent, lines string) {
+	p.keep(r)
+	first, _ := lineStart(p.src, r.Start.Byte)
+	end := lineEnd(p.src, max(r.Start.Byte, r.End.Byte-1))
+	p.insert(end, inPlace, indent, lines, p.src[first:end])
 }
 
 // made gives generated text the line ends of the file. Text that comes from the
@@ -150,10 +158,9 @@ func (p *patch) extend(b *hclsyntax.Block, body sidecar.Body, replaced string) {
 				"Injection adds lines before this brace. Put the brace on a line of its own."))
 			return
 		}
-		p.insert(at, atTheEnd, s.Indent, p.made(body.HCL(s)))
+		p.insert(at, atTheEnd, s.Indent, p.made(body.HCL(s)), nil)
 		return
 	}
-	p.keep(b.Range())
 	lines := outer + string(p.src[b.TypeRange.Start.Byte:b.OpenBraceRange.End.Byte]) + p.made("\n")
 	for name, a := range b.Body.Attributes {
 		if name != replaced {
@@ -161,7 +168,7 @@ func (p *patch) extend(b *hclsyntax.Block, body sidecar.Body, replaced string) {
 		}
 	}
 	lines += p.made(body.HCL(s) + outer + "}\n")
-	p.insert(lineEnd(p.src, b.CloseBraceRange.Start.Byte), inPlace, outer, lines)
+	p.replace(b.Range(), outer, lines)
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -9,43 +9,56 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 )
 
+// injected is a task that carries a mark.
+type injected struct {
+	place int // in the group's list
+	templater.Marked
+}
+
 // eject takes out what was injected, as far as the marks say and the catalog
-// confirms: the tasks themselves and all that their marks list.
+// confirms: the tasks themselves and all that their marks list. Where something of it is
+// not as it was written, all of that sidecar stays.
 func (f *File) eject(catalog templater.Catalog, keep []templater.Marked) {
 	for _, g := range f.job.get("TaskGroups").elements() {
 		tasks := g.get("Tasks")
-		list := tasks.elements()
-		for i := len(list) - 1; i >= 0; i-- {
-			t := list[i]
-			if t.kind != '{' {
+		found := f.injected(g)
+		found = slices.DeleteFunc(found, func(i injected) bool {
+			f.kept[tasks.items[i.place].value] = slices.ContainsFunc(keep, i.Same)
+			return f.kept[tasks.items[i.place].value]
+		})
+		f.checkSeals(g, found)
+		for _, i := range found {
+			f.marks = append(f.marks, i.Marked)
+			if i.Mark.Doubt(catalog, i.Task) != "" {
 				continue
 			}
-			name := t.get("Name").str()
-			meta := map[string]string{}
-			if m := t.get("Meta"); m != nil {
-				for _, it := range m.items {
-					meta[it.name] = it.value.str()
-				}
-			}
-			mark := templater.ReadMark(meta)
-			if mark == nil {
-				continue
-			}
-			marked := templater.Marked{Group: g.get("Name").str(), Task: name, Mark: mark}
-			if slices.ContainsFunc(keep, marked.Same) {
-				f.kept[t] = true
-				continue
-			}
-			f.marks = append(f.marks, marked)
-			if mark.Doubt(catalog, name) != "" {
-				continue
-			}
-			tasks.remove(i, f.layout(inTasks))
-			if mark.Added != nil {
-				f.revert(g, mark.Added)
+			tasks.remove(i.place, f.layout(inTasks))
+			if i.Mark.Added != nil {
+				f.revert(g, i.Mark.Added)
 			}
 		}
 	}
+}
+
+// injected are the tasks of a group that carry marks, from the last to the first.
+func (f *File) injected(g *node) []injected {
+	var found []injected
+	for i, t := range slices.Backward(g.get("Tasks").elements()) {
+		if t.kind != '{' {
+			continue
+		}
+		meta := map[string]string{}
+		if m := t.get("Meta"); m != nil {
+			for _, it := range m.items {
+				meta[it.name] = it.value.str()
+			}
+		}
+		if mark := templater.ReadMark(meta); mark != nil {
+			at := templater.Marked{Group: g.get("Name").str(), Task: t.get("Name").str(), Mark: mark, Range: f.at(t.start)}
+			found = append(found, injected{i, at})
+		}
+	}
+	return found
 }
 
 // revert undoes what an injection changed outside its own tasks. What somebody added

@@ -97,7 +97,7 @@ func texts(diags hcl.Diagnostics) []string {
 	return out
 }
 
-var digests = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
+var digests = regexp.MustCompile(`sha256:(?:[0-9a-f]{64}|[0-9a-f]{16})`)
 
 // checkGolden compares the result to a file, with all digests written as one: they
 // change whenever the definition does.

@@ -13,7 +13,7 @@ job "web" {
         args    = ["-c", "/alloc/config/web.conf"]
         #sidecar> added by nomad-sidecar, up to #sidecar<
         share = ["ipc", "uts", "pid"]
-        #sidecar<
+        #sidecar< sha256:…
       }
     }
     #sidecar> added by nomad-sidecar, up to #sidecar<
@@ -69,13 +69,13 @@ job "web" {
         memory = 32
       }
       meta = {
-        "sidecar.added"   = "{\"tasks\":[\"config-reloader\"],\"config\":{\"app\":{\"share\":null}}}"
+        "sidecar.added"   = "{\"tasks\":[\"config-reloader\"],\"config\":{\"app\":{\"share\":null}},\"seals\":{\"app/config/share\":\"b864a4f24f7bbf0d\"}}"
         "sidecar.digest"  = "sha256:…"
         "sidecar.name"    = "config-reloader"
         "sidecar.origin"  = "block"
         "sidecar.version" = "1.0.0"
       }
     }
-    #sidecar<
+    #sidecar< sha256:…
   }
 }

@@ -69,6 +69,6 @@ job "web" {
         "sidecar.version" = "1.0.0"
       }
     }
-    #sidecar<
+    #sidecar< sha256:…
   }
 }

@@ -6,7 +6,7 @@ job "web" {
       port "topz" {
         to = 8099
       }
-      #sidecar<
+      #sidecar< sha256:…
     }
     #sidecar|    sidecar "topz" {}
     task "app" {
@@ -15,7 +15,7 @@ job "web" {
         command = "app"
         #sidecar> added by nomad-sidecar, up to #sidecar<
         share = ["ipc", "uts", "pid"]
-        #sidecar<
+        #sidecar< sha256:…
       }
     }
     #sidecar> added by nomad-sidecar, up to #sidecar<
@@ -45,13 +45,13 @@ job "web" {
         memory = 48
       }
       meta = {
-        "sidecar.added"   = "{\"tasks\":[\"topz\"],\"ports\":[\"topz\"],\"config\":{\"app\":{\"share\":null}}}"
+        "sidecar.added"   = "{\"tasks\":[\"topz\"],\"ports\":[\"topz\"],\"config\":{\"app\":{\"share\":null}},\"seals\":{\"/port/topz\":\"d88388bbf9968181\",\"app/config/share\":\"b864a4f24f7bbf0d\"}}"
         "sidecar.digest"  = "sha256:…"
         "sidecar.name"    = "topz"
         "sidecar.origin"  = "block"
         "sidecar.version" = "1.0.0"
       }
     }
-    #sidecar<
+    #sidecar< sha256:…
   }
 }

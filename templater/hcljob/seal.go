@@ -1,0 +1,103 @@
+package hcljob
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+)
+
+// A seal stands in each end mark. It is over the lines between the marks, and those
+// that were taken out of effect for them, without blanks: "nomad fmt" moves lines.
+type seal struct{ hash.Hash }
+
+func newSeal(part []byte) seal {
+	s := seal{sha256.New()}
+	s.add(part)
+	return s
+}
+
+func (s seal) add(text []byte) {
+	for _, word := range bytes.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' }) {
+		s.Write(word) // never fails
+	}
+}
+
+func (s seal) String() string { return "sha256:" + hex.EncodeToString(s.Sum(nil)[:8]) }
+
+// sealOf is the seal of lines that are added, in the place of lines that are kept.
+func sealOf(part, replaced []byte) string {
+	s := newSeal(part)
+	lines := bytes.SplitAfter(replaced, []byte("\n"))
+	for i := len(lines) - 1; i >= 0; i-- {
+		if len(lines[i]) > 0 {
+			s.add(bytes.TrimSuffix(lines[i], []byte("\n")))
+		}
+	}
+	return s.String()
+}
+
+// endPart checks the lines between two marks. What is left of the kept lines before
+// them must be sidecar blocks.
+func (e *ejection) endPart(end *hclsyntax.Token, part []byte) hcl.Diagnostics {
+	run := e.run
+	if !e.sealed {
+		e.run = nil
+		return nil
+	}
+	want := string(bytes.TrimSpace(bytes.TrimPrefix(end.Bytes, []byte(endMark))))
+	s := newSeal(part)
+	for left := len(run); ; left-- {
+		if s.String() == want {
+			e.run = run[:left]
+			return e.endRun()
+		}
+		if left == 0 {
+			return edited(*e.open, "Lines between the comments #sidecar> and #sidecar< are not those that injection wrote, or the lines behind #sidecar| before them are not those that it replaced")
+		}
+		s.add(bytes.TrimRight(e.line(run[left-1]), "\n"))
+	}
+}
+
+// line is what stands behind a comment that keeps it.
+func (e *ejection) line(t *hclsyntax.Token) []byte {
+	return e.src[t.Range.Start.Byte+len(kept) : lineEnd(e.src, t.Range.Start.Byte)]
+}
+
+// runEnd is where the line after the last kept one begins.
+func (e *ejection) runEnd() int { return lineEnd(e.src, e.run[len(e.run)-1].Range.Start.Byte) }
+
+// endRun checks kept lines that nothing stands in the place of: sidecar blocks.
+func (e *ejection) endRun() hcl.Diagnostics {
+	run := e.run
+	e.run = nil
+	if len(run) == 0 || !e.sealed {
+		return nil
+	}
+	var text []byte
+	for _, t := range run {
+		text = append(text, e.line(t)...)
+	}
+	ours := bounds.HCL(text, "", bounds.HCLBytes) == nil
+	if ours {
+		file, diags := hclsyntax.ParseConfig(text, "", hcl.InitialPos)
+		body := file.Body.(*hclsyntax.Body)
+		ours = !diags.HasErrors() && len(body.Attributes) == 0 && len(body.Blocks) > 0
+		for _, b := range body.Blocks {
+			ours = ours && b.Type == "sidecar"
+		}
+	}
+	if !ours {
+		return edited(*run[0], "The lines behind #sidecar| are no sidecar block, and injection put nothing in their place")
+	}
+	return nil
+}
+
+func edited(at hclsyntax.Token, what string) hcl.Diagnostics {
+	return hcl.Diagnostics{errorAt(at.Range, "Edited or forged injection",
+		what+": somebody has edited them, or has written the comments by hand. They are not taken out, since they may be the job's own. Put them back as they were; or remove these comments, and the lines that you do not want.")}
+}

@@ -1,0 +1,117 @@
+package templater
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+)
+
+// Seal is a short hash of what an injection wrote outside of its own tasks. By it that
+// is told from what somebody wrote there since, or only said to have been injected.
+func Seal(parts ...string) string {
+	text, _ := json.Marshal(parts) // strings always marshal
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+// SealKey is the key of Added.Seals for one thing: kind is env, config, port, volume,
+// service or the type of a block, task "" for what is the group's.
+func SealKey(task, kind, name string) string { return task + "/" + kind + "/" + name }
+
+// ServiceKey is SealKey for a service, of which several may have one name.
+func ServiceKey(place int) string { return SealKey("", "service", strconv.Itoa(place)) }
+
+// SealedJSON is JSON as seals see it, which is the same before and after Nomad's
+// parser: there an object is the only item of a list (jobspec2/hclutil.BlocksAsAttrs).
+func SealedJSON(raw []byte) string {
+	var v any
+	if json.Unmarshal(raw, &v) != nil {
+		return ""
+	}
+	out, _ := json.Marshal(unwrapped(v)) // what was unmarshalled always marshals
+	return string(out)
+}
+
+func unwrapped(v any) any {
+	switch v := v.(type) {
+	case []any:
+		if len(v) == 1 {
+			if m, ok := v[0].(map[string]any); ok {
+				return unwrapped(m)
+			}
+		}
+		for i := range v {
+			v[i] = unwrapped(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			if v[k] = unwrapped(v[k]); v[k] == nil {
+				delete(v, k)
+			}
+		}
+	}
+	return v
+}
+
+func (a *Added) seal(key string, parts ...string) {
+	if a.Seals == nil {
+		a.Seals = map[string]string{}
+	}
+	a.Seals[key] = Seal(parts...)
+}
+
+// sealedValue is SealedJSON of a known value.
+func sealedValue(v cty.Value) string {
+	raw, err := ctyjson.Marshal(v, v.Type())
+	if err != nil {
+		return ""
+	}
+	return SealedJSON(raw)
+}
+
+// word is an attribute as text, "" where there is none.
+func word(b *sidecar.Block, name string) string {
+	a := b.Body.Attr(name)
+	if a == nil {
+		return ""
+	}
+	s, err := convert.Convert(a.Value, cty.String)
+	if err != nil || s.IsNull() {
+		return ""
+	}
+	return s.AsString()
+}
+
+// Altered reports the injected tasks whose marks name something outside of them that is
+// not as an injection wrote it: it is left in the job, and so are they.
+func Altered(marks []Marked) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	told := map[string]bool{}
+	for _, m := range marks {
+		if key := m.Group + "/" + m.Mark.Name; m.Mark.Altered != "" && !told[key] {
+			told[key] = true
+			diags = append(diags, m.altered())
+		}
+	}
+	return diags
+}
+
+func (m Marked) altered() *hcl.Diagnostic {
+	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Edited or forged injection"}
+	var detail strings.Builder
+	detail.WriteString("Task " + strconv.Quote(m.Task) + " of group " + strconv.Quote(m.Group) + " carries the marks of sidecar " + strconv.Quote(m.Mark.Name) + ", but " + m.Mark.Altered)
+	detail.WriteString(": somebody has edited it, or has written the marks by hand. It is not taken out, since it may be the job's own. If it is, remove the task, or the " + MarkName + ", " + MarkAdded + " and other sidecar.* keys of its meta; if not, remove it from the job, or write there what the sidecar wrote. Then try again.")
+	d.Detail = detail.String()
+	if m.Range != (hcl.Range{}) {
+		d.Subject = m.Range.Ptr()
+	}
+	return d
+}
