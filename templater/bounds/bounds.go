@@ -1,6 +1,9 @@
 // Package bounds refuses texts that a parser should not see: Go ends a program whose
 // stack grows too far, and nothing can recover it, so that a file of brackets would end
-// one that serves others. It says nothing of what a text means.
+// one that serves others. And it holds what expressions build, and how long they take,
+// to a Budget: a small file can describe a value that no machine holds.
+//
+// It says nothing of what a text means, and does not look at what a value is for.
 package bounds
 
 import (

@@ -38,6 +38,9 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 	if diags.HasErrors() {
 		return nil, diags[:1] // what follows is most likely a consequence
 	}
+	if bad := bounds.Meter(whole.Body.(*hclsyntax.Body)); bad.HasErrors() {
+		return nil, bad
+	}
 	f.base, diags = Eject(src, name)
 	if diags.HasErrors() {
 		return nil, diags
@@ -52,6 +55,9 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 		if f.file, diags = hclsyntax.ParseConfig(f.base, f.name, hcl.InitialPos); diags.HasErrors() {
 			return nil, diags
 		}
+		if bad := bounds.Meter(f.file.Body.(*hclsyntax.Body)); bad.HasErrors() {
+			return nil, bad
+		}
 	}
 	if f.job, diags = jobBlock(f.file); diags.HasErrors() {
 		return nil, diags
@@ -61,6 +67,9 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 	diags = append(diags, more...)
 	f.view, more = f.readJob()
 	diags = append(diags, more...)
+	if over := f.scope.budget.Exceeded(); over.HasErrors() {
+		return nil, over // and not what follows from it
+	}
 	if diags.HasErrors() {
 		return nil, diags
 	}
@@ -133,7 +142,7 @@ func readMarks(whole *hcl.File, in Inputs) ([]templater.Marked, hcl.Diagnostics)
 			}
 		}
 	}
-	return marks, nil
+	return marks, scope.budget.Exceeded()
 }
 
 func errorAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {

@@ -25,6 +25,9 @@ func (f *File) JSON() ([]byte, hcl.Diagnostics) {
 func (f *File) SourceJSON() ([]byte, hcl.Diagnostics) { return f.toJSON(f.source) }
 
 func (f *File) toJSON(text []byte) ([]byte, hcl.Diagnostics) {
+	if diags := f.weigh(text); diags.HasErrors() {
+		return nil, diags
+	}
 	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
 		Path: f.name, BaseDir: f.inputs.BaseDir, Body: text, AllowFS: f.inputs.AllowFS,
 		ArgVars: f.inputs.Vars, VarFiles: f.inputs.VarFiles, Envs: f.inputs.Env, Strict: true,

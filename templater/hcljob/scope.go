@@ -127,7 +127,7 @@ func (s *scope) explain(expr hcl.Expression, diags hcl.Diagnostics) hcl.Diagnost
 
 // value evaluates an expression; unknown if that fails.
 func (s *scope) value(expr hcl.Expression) cty.Value {
-	v, diags := expr.Value(s.ctx)
+	v, diags := bounds.Value(expr, s.ctx)
 	if diags.HasErrors() {
 		return cty.DynamicVal
 	}

@@ -36,6 +36,8 @@ type scope struct {
 	ctx   *hcl.EvalContext
 	files map[string]*hcl.File
 	noFS  bool
+	// budget is for all expressions of the file.
+	budget *bounds.Budget
 }
 
 // newScope evaluates variables and locals. Values win as they do in Nomad: -var
@@ -69,15 +71,16 @@ func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
 		values[name] = v.value
 	}
 	src := file.Bytes
-	s.ctx = &hcl.EvalContext{
-		Functions: jobspec2.Functions(in.BaseDir, in.AllowFS),
+	s.budget = bounds.NewBudget()
+	s.ctx = s.budget.In(&hcl.EvalContext{
+		Functions: bounds.Functions(jobspec2.Functions(in.BaseDir, in.AllowFS)),
 		Variables: map[string]cty.Value{"var": cty.ObjectVal(values), "local": cty.EmptyObjectVal},
 		// Every other root stays for Nomad's runtime, as jobspec2 has it.
 		UndefinedVariable: func(t hcl.Traversal) (cty.Value, hcl.Diagnostics) {
 			r := t.SourceRange()
 			return cty.StringVal("${" + string(src[r.Start.Byte:r.End.Byte]) + "}"), nil
 		},
-	}
+	})
 	return s, append(diags, s.evaluateLocals(body)...)
 }
 
@@ -88,7 +91,7 @@ func declared(body *hclsyntax.Body) (map[string]*variable, hcl.Diagnostics) {
 		switch {
 		case b.Type == "variables":
 			for name, a := range b.Body.Attributes {
-				v, more := a.Expr.Value(nil)
+				v, more := bounds.Value(a.Expr, nil)
 				diags = append(diags, more...)
 				vars[name] = &variable{typ: v.Type(), value: v}
 			}
@@ -113,7 +116,7 @@ func declaration(b *hclsyntax.Block) (*variable, hcl.Diagnostics) {
 	if a == nil {
 		return v, diags
 	}
-	def, more := a.Expr.Value(nil)
+	def, more := bounds.Value(a.Expr, nil)
 	diags = append(diags, more...)
 	if more.HasErrors() {
 		return v, diags
@@ -143,7 +146,10 @@ func (v *variable) set(name, text, from string) hcl.Diagnostics {
 		if diags.HasErrors() {
 			return diags
 		}
-		if value, diags = expr.Value(nil); diags.HasErrors() {
+		if bad := bounds.MeterExpression(expr); bad.HasErrors() {
+			return bad
+		}
+		if value, diags = bounds.Value(expr, nil); diags.HasErrors() {
 			return diags
 		}
 	}
@@ -175,6 +181,9 @@ func (s *scope) readVarFile(path string, vars map[string]*variable) hcl.Diagnost
 	if diags.HasErrors() {
 		return diags
 	}
+	if bad := bounds.Meter(file.Body.(*hclsyntax.Body)); bad.HasErrors() {
+		return bad
+	}
 	s.files[path] = file
 	attrs, more := file.Body.JustAttributes()
 	diags = append(diags, more...)
@@ -185,7 +194,7 @@ func (s *scope) readVarFile(path string, vars map[string]*variable) hcl.Diagnost
 				Detail: fmt.Sprintf("The job has no variable %q. Declare it with variable %q {}, or correct the name.", name, name)})
 			continue
 		}
-		value, more := a.Expr.Value(nil)
+		value, more := bounds.Value(a.Expr, nil)
 		diags = append(diags, more...)
 		if !more.HasErrors() {
 			diags = append(diags, v.assign(name, value, path, a.Expr.Range().Ptr())...)

@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -278,7 +279,7 @@ func (r *reader) request(to []*templater.Request, b *hclsyntax.Block) []*templat
 	}
 	req := &templater.Request{Sidecar: b.Labels[0], Arguments: map[string]sidecar.Argument{}, Range: b.DefRange()}
 	for name, a := range b.Body.Attributes {
-		v, diags := a.Expr.Value(r.scope.ctx)
+		v, diags := bounds.Value(a.Expr, r.scope.ctx)
 		r.diags = append(r.diags, r.scope.explain(a.Expr, diags)...)
 		if name != "version" {
 			req.Arguments[name] = sidecar.Argument{Value: v, Range: a.SrcRange, Safe: b.DefRange()}

@@ -65,6 +65,9 @@ func (p *Policy) Add(src []byte, filename string) hcl.Diagnostics {
 	if diags.HasErrors() {
 		return diags[:1] // what follows is most likely a consequence
 	}
+	if bad := bounds.Meter(file.Body.(*hclsyntax.Body)); bad.HasErrors() {
+		return bad
+	}
 	content, diags := file.Body.Content(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "rule", LabelNames: []string{"name"}}}})
 	for _, b := range content.Blocks {
 		rule, more := decodeRule(b)
@@ -111,7 +114,7 @@ func (p *Policy) Orders(job *templater.Job, g *templater.Group) ([]*templater.Or
 			o := &templater.Order{Rule: r.Name, Required: r.Required, Skip: r.Skip,
 				Request: templater.Request{Sidecar: in.sidecar, Constraint: in.constraint, Range: in.at, Arguments: map[string]sidecar.Argument{}}}
 			for name, a := range in.values {
-				v, more := a.Expr.Value(ctx)
+				v, more := bounds.Value(a.Expr, ctx)
 				diags = append(diags, in.discreet(r, name, more)...)
 				o.Arguments[name] = sidecar.Argument{Value: v, From: fmt.Sprintf("policy rule %q", r.Name), Range: a.Range, Safe: in.at}
 			}

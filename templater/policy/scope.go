@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -38,7 +39,7 @@ func decodeValidation(b *hcl.Block) (*validation, hcl.Diagnostics) {
 // check is nil if the group passes. A condition that cannot be evaluated is not met.
 func (v *validation) check(r *Rule, job *templater.Job, g *templater.Group) *hcl.Diagnostic {
 	ctx := scope(job, g)
-	result, diags := v.condition.Value(ctx)
+	result, diags := bounds.Value(v.condition, ctx)
 	if !diags.HasErrors() {
 		if b, err := convert.Convert(result, cty.Bool); err == nil && b.IsKnown() && !b.IsNull() && b.True() {
 			return nil
@@ -75,7 +76,7 @@ func scope(j *templater.Job, g *templater.Group) *hcl.EvalContext {
 	for _, t := range g.Tasks {
 		tasks = append(tasks, t.Name)
 	}
-	return &hcl.EvalContext{Functions: sidecar.Functions(), Variables: map[string]cty.Value{
+	return bounds.NewBudget().In(&hcl.EvalContext{Functions: sidecar.Functions(), Variables: map[string]cty.Value{
 		"job": cty.ObjectVal(map[string]cty.Value{
 			"id": cty.StringVal(j.ID), "name": cty.StringVal(j.Name), "namespace": cty.StringVal(j.Namespace),
 			"type": cty.StringVal(j.Type), "region": cty.StringVal(j.Region), "node_pool": cty.StringVal(j.NodePool),
@@ -86,7 +87,7 @@ func scope(j *templater.Job, g *templater.Group) *hcl.EvalContext {
 			"networks": list(modes(g)), "drivers": list(drivers(g)),
 		}),
 		"app": cty.ObjectVal(map[string]cty.Value{"tasks": list(tasks)}),
-	}}
+	}})
 }
 
 func list(in []string) cty.Value {

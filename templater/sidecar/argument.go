@@ -127,7 +127,10 @@ func (p *Parameter) argument(arg Argument) (cty.Value, error) {
 		if diags.HasErrors() {
 			return cty.NilVal, fmt.Errorf("it is not an HCL expression")
 		}
-		v, diags = expr.Value(nil)
+		if bad := bounds.MeterExpression(expr); bad.HasErrors() {
+			return cty.NilVal, errors.New("it holds a number that is too large or too small to write down")
+		}
+		v, diags = bounds.Value(expr, nil)
 		if diags.HasErrors() {
 			return cty.NilVal, fmt.Errorf("it is not a constant HCL expression")
 		}
@@ -138,8 +141,8 @@ func (p *Parameter) argument(arg Argument) (cty.Value, error) {
 	if !eachString(v, utf8.ValidString) {
 		return cty.NilVal, errors.New("it holds bytes that are not UTF-8")
 	}
-	if hasHugeNumber(v) {
-		return cty.NilVal, errors.New("it holds a number that is too large or too small to write down")
+	if err := bounds.Check(v); err != nil {
+		return cty.NilVal, err
 	}
 	return p.convert(v)
 }
@@ -158,11 +161,15 @@ func (p *Parameter) blame(arg Argument, summary, detail string) *hcl.Diagnostic 
 }
 
 func (d *Definition) validate(values map[string]cty.Value, given map[string]Argument, site hcl.Range) hcl.Diagnostics {
-	ctx := &hcl.EvalContext{Variables: map[string]cty.Value{"param": cty.ObjectVal(values)}, Functions: d.functions}
+	budget := bounds.NewBudget()
+	ctx := budget.In(&hcl.EvalContext{Variables: map[string]cty.Value{"param": cty.ObjectVal(values)}, Functions: d.functions})
 	var diags hcl.Diagnostics
 	for _, p := range d.Parameters {
 		for _, v := range p.validations {
-			result, more := v.condition.Value(ctx)
+			result, more := bounds.Value(v.condition, ctx)
+			if over := budget.Exceeded(); over.HasErrors() {
+				return append(diags, over...)
+			}
 			if more.HasErrors() {
 				diags = append(diags, errorAt(v.condition.Range(), "Invalid validation",
 					fmt.Sprintf("The condition of parameter %q cannot be evaluated: %s.", p.Name, more[0].Summary)))

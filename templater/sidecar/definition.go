@@ -33,10 +33,12 @@ type Definition struct {
 	// functions are those that expressions may call.
 	functions map[string]function.Function
 	locals    []*hclsyntax.Attribute // in the order of the text
-	tasks     []*hclsyntax.Block
-	services  []*hclsyntax.Block
-	volumes   []*hclsyntax.Block
-	app       *hclsyntax.Block
+	// localNamed is the first of each name.
+	localNamed map[string]*hclsyntax.Attribute
+	tasks      []*hclsyntax.Block
+	services   []*hclsyntax.Block
+	volumes    []*hclsyntax.Block
+	app        *hclsyntax.Block
 }
 
 // API is what a sidecar offers: each item is declared by the definition,
@@ -124,6 +126,9 @@ func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
 	if diags.HasErrors() {
 		return nil, diags[:1] // what follows is most likely a consequence
 	}
+	if bad := bounds.Meter(file.Body.(*hclsyntax.Body)); bad.HasErrors() {
+		return nil, bad
+	}
 	content, diags := file.Body.Content(fileSchema())
 	if diags.HasErrors() {
 		return nil, diags
@@ -136,7 +141,7 @@ func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
 		return nil, hcl.Diagnostics{errorAt(at, "Not one sidecar",
 			`A definition file holds exactly one sidecar "name" { … } block.`)}
 	}
-	d := &Definition{file: file, functions: functions()}
+	d := &Definition{file: file, functions: functions(), localNamed: map[string]*hclsyntax.Attribute{}}
 	diags = d.decode(content.Blocks[0])
 	if diags.HasErrors() {
 		return nil, diags
@@ -224,7 +229,12 @@ func (d *Definition) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 		if len(native.Body.Blocks) > 0 {
 			return hcl.Diagnostics{errorAt(native.Body.Blocks[0].DefRange(), "Invalid locals", "locals holds attributes only: name = value.")}
 		}
-		d.locals = append(d.locals, sortedAttributes(native.Body)...)
+		for _, a := range sortedAttributes(native.Body) {
+			d.locals = append(d.locals, a)
+			if d.localNamed[a.Name] == nil {
+				d.localNamed[a.Name] = a
+			}
+		}
 	case "api":
 		return d.decodeAPI(b)
 	case "requires":

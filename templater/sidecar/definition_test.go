@@ -185,8 +185,11 @@ func TestCatalogFindsTheNewestThatFits(t *testing.T) {
 }
 
 func TestHugeNumbersAreRefused(t *testing.T) {
-	d := parse(t, "version = \"1.0.0\"\ntask \"x\" {\n config {\n a = [1e400000000]\n }\n}")
-	_, diags := d.Evaluate(Scope{}, nil)
+	_, diags := Parse([]byte("sidecar \"x\" {\nversion = \"1.0.0\"\ntask \"x\" {\n config {\n a = [1e400000000]\n }\n}\n}"), "x.sidecar.hcl")
+	must.Len(t, 1, diags)
+	must.Eq(t, "Number out of range", diags[0].Summary)
+	d := parse(t, "version = \"1.0.0\"\nlocals {\n n = 1e1000\n m = local.n * local.n\n}\ntask \"x\" {\n config {\n a = [local.m]\n }\n}")
+	_, diags = d.Evaluate(Scope{}, nil)
 	must.Len(t, 1, diags)
 	must.Eq(t, "Number out of range", diags[0].Summary)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
@@ -44,7 +45,8 @@ type InstancePort struct {
 
 // Evaluate computes what the definition brings into a group. Values come from Bind.
 func (d *Definition) Evaluate(scope Scope, values map[string]cty.Value) (*Instance, hcl.Diagnostics) {
-	e := &evaluator{def: d, ctx: d.context(scope, values)}
+	budget := bounds.NewBudget()
+	e := &evaluator{def: d, ctx: budget.In(d.context(scope, values))}
 	e.locals(d.locals)
 	inst := &Instance{}
 	for _, p := range d.API.Ports {
@@ -69,6 +71,9 @@ func (d *Definition) Evaluate(scope Scope, values map[string]cty.Value) (*Instan
 	}
 	for _, t := range inst.Tasks {
 		e.meta(t)
+	}
+	if over := budget.Exceeded(); over.HasErrors() {
+		return nil, over // and not what follows from it
 	}
 	if e.diags.HasErrors() {
 		return nil, e.diags
@@ -140,9 +145,11 @@ func (e *evaluator) fail(at hcl.Range, summary, detail string) {
 // value evaluates an expression; not ok where that fails. Of one that depends on a
 // sensitive parameter only that is said, since what HCL says may hold a part of its value.
 func (e *evaluator) value(expr hcl.Expression) (v cty.Value, ok bool) {
-	v, diags := expr.Value(e.ctx)
+	v, diags := bounds.Value(expr, e.ctx)
 	for _, d := range diags {
 		if p := e.sensitive(expr, map[hcl.Expression]bool{}); p != "" {
+			shown := *d
+			d = &shown
 			d.Detail = fmt.Sprintf("It depends on parameter %q of sidecar %q, which is sensitive, so no more is shown. Give it another value, or look at this expression.", p, e.def.Name)
 		}
 		e.diags = append(e.diags, d)
@@ -159,10 +166,6 @@ func (e *evaluator) attribute(name string, expr hcl.Expression, at hcl.Range) *A
 	if !v.IsWhollyKnown() {
 		e.fail(expr.Range(), "Value not known", fmt.Sprintf(
 			"%s depends on something that is only known once the job is parsed. Give the job's variables with -var or -var-file.", name))
-		return nil
-	}
-	if hasHugeNumber(v) {
-		e.fail(expr.Range(), "Number out of range", fmt.Sprintf("%s holds a number that is too large or too small to write down.", name))
 		return nil
 	}
 	if e.foreign && !e.staysText(name, expr, v, inDriverConfig()) {

@@ -130,7 +130,7 @@ func (e *evaluator) staysText(name string, expr hcl.Expression, v cty.Value, in 
 // with "" of everything from outside, made harmless.
 func (e *evaluator) brings(expr hcl.Expression, has int, in interpretation, parameter string) bool {
 	tame := e.tamed(in.signs, parameter)
-	v, diags := expr.Value(tame.ctx)
+	v, diags := bounds.Value(expr, tame.ctx)
 	return diags.HasErrors() || tame.diags.HasErrors() || in.total(v) < has
 }
 

@@ -8,39 +8,34 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// locals evaluates the local values. Each waits for those that it refers to;
-// checkLocals has made sure that this ends.
+// locals evaluates the local values, each after those that it refers to; checkLocals
+// has made sure that this ends.
 func (e *evaluator) locals(attributes []*hclsyntax.Attribute) {
 	known := map[string]cty.Value{}
-	e.ctx.Variables["local"] = cty.EmptyObjectVal
-	for left := attributes; len(left) > 0; {
-		var next []*hclsyntax.Attribute
-		for _, a := range left {
-			if !allKnown(a, known) {
-				next = append(next, a)
-				continue
-			}
-			v, ok := e.value(a.Expr)
-			if !ok {
-				v = cty.DynamicVal
-			}
-			known[a.Name] = v
-			e.ctx.Variables["local"] = cty.ObjectVal(known)
-		}
-		if len(next) == len(left) {
+	var evaluate func(a *hclsyntax.Attribute)
+	evaluate = func(a *hclsyntax.Attribute) {
+		if _, done := known[a.Name]; done {
 			return
 		}
-		left = next
-	}
-}
-
-func allKnown(a *hclsyntax.Attribute, known map[string]cty.Value) bool {
-	for _, name := range localsIn(a.Expr) {
-		if _, ok := known[name]; !ok {
-			return false
+		// Only what it refers to, so that many local values do not cost their square.
+		needs := map[string]cty.Value{}
+		for _, name := range localsIn(a.Expr) {
+			if next := e.def.local(name); next != nil {
+				evaluate(next)
+				needs[name] = known[name]
+			}
 		}
+		e.ctx.Variables["local"] = cty.ObjectVal(needs)
+		v, ok := e.value(a.Expr)
+		if !ok {
+			v = cty.DynamicVal
+		}
+		known[a.Name] = v
 	}
-	return true
+	for _, a := range attributes {
+		evaluate(a)
+	}
+	e.ctx.Variables["local"] = cty.ObjectVal(known)
 }
 
 // localsIn are the names of the local values that an expression refers to.
@@ -75,14 +70,8 @@ func stepName(step hcl.Traverser) string {
 	return ""
 }
 
-func (d *Definition) local(name string) *hclsyntax.Attribute {
-	for _, a := range d.locals {
-		if a.Name == name {
-			return a
-		}
-	}
-	return nil
-}
+// local is the first local value of a name, nil if there is none.
+func (d *Definition) local(name string) *hclsyntax.Attribute { return d.localNamed[name] }
 
 // checkLocals finds local values that are defined twice or by way of themselves.
 func (d *Definition) checkLocals() hcl.Diagnostics {
@@ -106,11 +95,9 @@ func (d *Definition) checkLocals() hcl.Diagnostics {
 		done[a.Name] = true
 		return true
 	}
-	for i, a := range d.locals {
-		for _, b := range d.locals[:i] {
-			if a.Name == b.Name {
-				diags = append(diags, errorAt(a.NameRange, "Duplicate local value", fmt.Sprintf("local.%s was already defined at %s. Remove or rename one of them.", a.Name, b.NameRange)))
-			}
+	for _, a := range d.locals {
+		if b := d.local(a.Name); b != a {
+			diags = append(diags, errorAt(a.NameRange, "Duplicate local value", fmt.Sprintf("local.%s was already defined at %s. Remove or rename one of them.", a.Name, b.NameRange)))
 		}
 		if !visit(a) {
 			return diags

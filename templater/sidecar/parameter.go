@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
@@ -97,7 +98,7 @@ func decodeParameter(b *hcl.Block) (*Parameter, hcl.Diagnostics) {
 
 // constant evaluates a default or an example.
 func (p *Parameter) constant(a *hcl.Attribute) (cty.Value, hcl.Diagnostics) {
-	v, diags := a.Expr.Value(nil)
+	v, diags := bounds.Value(a.Expr, nil)
 	if diags.HasErrors() {
 		return cty.DynamicVal, diags
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/nomad/jobspec2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/zclconf/go-cty/cty/function"
 )
 
@@ -18,7 +19,7 @@ func Functions() map[string]function.Function { return functions() }
 // functions are Nomad's own, without those whose result changes from run to run
 // (injection must be deterministic) and without access to files.
 func functions() map[string]function.Function {
-	f := jobspec2.Functions("", false)
+	f := bounds.Functions(jobspec2.Functions("", false))
 	for _, name := range []string{
 		"uuidv4", "bcrypt", "abspath", "basename", "dirname", "file", "filebase64", "fileexists", "fileset", "pathexpand",
 	} {

@@ -2,21 +2,6 @@ package sidecar
 
 import "github.com/zclconf/go-cty/cty"
 
-// hasHugeNumber finds numbers such as 1e999999999, whose digits would take minutes
-// and gigabytes to write.
-func hasHugeNumber(v cty.Value) bool {
-	const limit = 4096 // bits
-	found := false
-	_ = cty.Walk(v, func(_ cty.Path, e cty.Value) (bool, error) {
-		if e.Type() == cty.Number && e.IsKnown() && !e.IsNull() {
-			exp := e.AsBigFloat().MantExp(nil)
-			found = found || exp > limit || exp < -limit || e.AsBigFloat().IsInf()
-		}
-		return true, nil
-	})
-	return found
-}
-
 // withoutNulls leaves attributes of objects out that are null, at any depth.
 func withoutNulls(v cty.Value) cty.Value {
 	t := v.Type()

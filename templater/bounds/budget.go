@@ -1,0 +1,194 @@
+package bounds
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"sync/atomic"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// What expressions may build. Bytes are those of strings, and itemBytes for each item.
+const (
+	// ValueBytes is for one value, BuiltBytes for all that one evaluation makes.
+	ValueBytes = 16 << 20
+	BuiltBytes = 64 << 20
+	// Steps are rounds of loops and values of calls, templates and choices.
+	Steps = 500_000
+
+	itemBytes = 32
+	// errorSteps makes a loop that fails in each round end soon.
+	errorSteps = 1_000
+	// exponentBits is the most of a number that is written out: the digits of
+	// 1e999999999 would take minutes and gigabytes.
+	exponentBits = 4096
+)
+
+// Budget is what is left of them for one evaluation: of a file, or of a definition in
+// one group.
+type Budget struct {
+	steps, bytes atomic.Int64
+	over         atomic.Pointer[hcl.Diagnostic]
+}
+
+// NewBudget is a full one.
+func NewBudget() *Budget {
+	b := &Budget{}
+	b.steps.Store(Steps)
+	b.bytes.Store(BuiltBytes)
+	return b
+}
+
+// budgetName cannot be that of a variable.
+const budgetName = "\x00budget"
+
+// In adds the budget to what expressions see that Meter has prepared.
+func (b *Budget) In(ctx *hcl.EvalContext) *hcl.EvalContext {
+	ctx.Variables[budgetName] = cty.CapsuleVal(cty.Capsule("budget", reflect.TypeFor[Budget]()), b)
+	return ctx
+}
+
+// Exceeded is the error of the first expression that took more than there was; nil if
+// none has. Functions such as try may have hidden it from who evaluated them.
+func (b *Budget) Exceeded() hcl.Diagnostics {
+	if d := b.over.Load(); d != nil {
+		return hcl.Diagnostics{d}
+	}
+	return nil
+}
+
+// Take notes work that is no expression's, such as a block that is made in a loop.
+func (b *Budget) Take(at hcl.Range) bool { return b.take(cty.NilVal, 1, at) }
+
+// take notes a value and says whether it was within bounds.
+func (b *Budget) take(v cty.Value, steps int64, at hcl.Range) bool {
+	if b.over.Load() != nil {
+		return false
+	}
+	var d *hcl.Diagnostic
+	size, written := measure(v, ValueBytes)
+	switch {
+	case !written:
+		d = problem(at, "Number out of range", "Here is a number that is too large or too small to write down.")
+	case size > ValueBytes:
+		d = problem(at, "Value too large", fmt.Sprintf("The value of this is of more than %d MiB. Make it smaller, or read it from where it is when the task starts.", ValueBytes>>20))
+	case b.bytes.Add(-int64(size)) < 0:
+		d = problem(at, "Expressions build too much", fmt.Sprintf("Up to here expressions have built values of more than %d MiB. Simplify them.", BuiltBytes>>20))
+	case b.steps.Add(-steps) < 0:
+		d = problem(at, "Expressions take too long", fmt.Sprintf("Up to here expressions have taken more than %d steps, most likely in loops within loops. Simplify them.", Steps))
+	default:
+		return true
+	}
+	b.over.CompareAndSwap(nil, d)
+	return false
+}
+
+// measure is about how many bytes a value takes, counted no further than over most, and
+// whether its numbers can be written down. A value may hold another one many times, so
+// that what it is in memory says nothing.
+func measure(v cty.Value, most int) (size int, written bool) {
+	if v == cty.NilVal {
+		return 0, true
+	}
+	v, _ = v.Unmark()
+	size = itemBytes
+	switch {
+	case !v.IsKnown() || v.IsNull():
+	case v.Type() == cty.String:
+		size += len(v.AsString())
+	case v.Type() == cty.Number:
+		f := v.AsBigFloat()
+		exp := f.MantExp(nil)
+		return size, !f.IsInf() && exp <= exponentBits && exp >= -exponentBits
+	case v.CanIterateElements():
+		keyed := v.Type().IsMapType() || v.Type().IsObjectType()
+		for it := v.ElementIterator(); it.Next() && size <= most; {
+			key, e := it.Element()
+			if keyed {
+				size += len(key.AsString())
+			}
+			more, ok := measure(e, most-size)
+			if size += more; !ok {
+				return size, false
+			}
+		}
+	}
+	return size, true
+}
+
+// Check says what of a value is out of bounds, nil if nothing.
+func Check(v cty.Value) error {
+	size, written := measure(v, ValueBytes)
+	switch {
+	case !written:
+		return errors.New("it holds a number that is too large or too small to write down")
+	case size > ValueBytes:
+		return fmt.Errorf("it is of more than %d MiB", ValueBytes>>20)
+	}
+	return nil
+}
+
+// Value evaluates an expression that Meter has prepared and holds its value to the
+// bounds. Without a budget in the context it gets one of its own.
+func Value(expr hcl.Expression, ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
+	b := budgetOf(ctx)
+	if b == nil {
+		b = NewBudget()
+	}
+	v, diags := expr.Value(ctx)
+	if d := refused(diags); d != nil {
+		b.over.CompareAndSwap(nil, d)
+	}
+	if over := b.Exceeded(); over.HasErrors() {
+		return cty.DynamicVal, over
+	}
+	if !diags.HasErrors() && !b.take(v, 1, expr.Range()) {
+		return cty.DynamicVal, b.Exceeded()
+	}
+	return v, diags
+}
+
+func budgetOf(ctx *hcl.EvalContext) *Budget {
+	for ; ctx != nil; ctx = ctx.Parent() {
+		if v, ok := ctx.Variables[budgetName]; ok {
+			return v.EncapsulatedValue().(*Budget)
+		}
+	}
+	return nil
+}
+
+// metered is an expression within another one. It looks to those who walk the syntax
+// like brackets around it.
+type metered struct {
+	*hclsyntax.ParenthesesExpr
+	own *Budget // for evaluations without one
+}
+
+func (m metered) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
+	b := budgetOf(ctx)
+	if b == nil {
+		b = m.own
+	}
+	if b.over.Load() != nil {
+		return cty.DynamicVal, nil // told once
+	}
+	v, diags := m.Expression.Value(ctx)
+	steps := int64(1)
+	if diags.HasErrors() {
+		steps = errorSteps
+		if d := refused(diags); d != nil {
+			b.over.CompareAndSwap(nil, d)
+			return cty.DynamicVal, hcl.Diagnostics{d}
+		}
+	}
+	if before := b.over.Load(); !b.take(v, steps, m.Expression.Range()) && before == nil {
+		return cty.DynamicVal, b.Exceeded()
+	}
+	return v, diags
+}
+
+// UnwrapExpression is for who wants to know what an expression is.
+func (m metered) UnwrapExpression() hcl.Expression { return m.Expression }

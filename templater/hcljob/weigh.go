@@ -1,0 +1,65 @@
+package hcljob
+
+import (
+	"maps"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// weigh evaluates all of a text that Nomad's own parser is about to evaluate, within
+// bounds, since that parser has none. Other errors are the parser's to tell.
+func (f *File) weigh(text []byte) hcl.Diagnostics {
+	file, diags := hclsyntax.ParseConfig(text, f.name, hcl.InitialPos)
+	if diags.HasErrors() {
+		return nil
+	}
+	body := file.Body.(*hclsyntax.Body)
+	if bad := bounds.Meter(body); bad.HasErrors() {
+		return bad
+	}
+	s, _ := newScope(file, f.inputs)
+	s.weigh(body, s.ctx)
+	return s.budget.Exceeded()
+}
+
+func (s *scope) weigh(body *hclsyntax.Body, ctx *hcl.EvalContext) {
+	for _, a := range body.Attributes {
+		_, _ = bounds.Value(a.Expr, ctx) // what is over stays in the budget
+	}
+	for _, b := range body.Blocks {
+		switch {
+		case b.Type == "locals" || b.Type == "variable" || b.Type == "variables":
+		case b.Type == "dynamic" && len(b.Labels) == 1:
+			s.weighDynamic(b, ctx)
+		default:
+			s.weigh(b.Body, ctx)
+		}
+	}
+}
+
+// weighDynamic is weigh for each block that a dynamic block makes.
+func (s *scope) weighDynamic(b *hclsyntax.Block, ctx *hcl.EvalContext) {
+	each, name := b.Body.Attributes["for_each"], b.Labels[0]
+	if a := b.Body.Attributes["iterator"]; a != nil {
+		name = hcl.ExprAsKeyword(a.Expr)
+	}
+	if each == nil {
+		return
+	}
+	list, diags := bounds.Value(each.Expr, ctx)
+	if diags.HasErrors() || list.IsNull() || !list.IsKnown() || !list.CanIterateElements() {
+		return
+	}
+	for it := list.ElementIterator(); it.Next() && s.budget.Take(b.DefRange()); {
+		key, value := it.Element()
+		inner := *ctx
+		inner.Variables = maps.Clone(ctx.Variables)
+		inner.Variables[name] = cty.ObjectVal(map[string]cty.Value{"key": key, "value": value})
+		for _, c := range b.Body.Blocks {
+			s.weigh(c.Body, &inner)
+		}
+	}
+}
