@@ -69,7 +69,7 @@ func (p *Program) commands() map[string]cli.CommandFactory {
 	for name, c := range map[string]cli.Command{
 		"diff":    p.completion(&diffCommand{p: p}, jobFiles(), choosing("json")...),
 		"docs":    p.completion(&docs{p: p}, p.sidecars(), "format=", "catalog="),
-		"eject":   p.completion(&eject{p: p}, jobFiles(), "catalog="),
+		"eject":   p.completion(&eject{p: p}, jobFiles(), fleetCompletion("fleet", "state=", "batch=", "yes", "owned", "skip-failed", "revert")...),
 		"explain": p.completion(&explain{p: p}, jobFiles(), choosing("json")...),
 		"fmt":     p.completion(&format{p: p}, definitions, "check"),
 		"get":     p.completion(&get{p: p}, complete.PredictNothing, "catalog=", "upgrade", "timeout="),

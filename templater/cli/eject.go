@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
@@ -17,6 +18,7 @@ func (*eject) Synopsis() string { return "Take injected sidecars out of a job ag
 
 func (*eject) Help() string {
 	return `Usage: nomad-sidecar eject [options] JOB|-
+       nomad-sidecar eject -fleet [options] [JOB]…
 
   Reads a job that sidecars were injected into, in HCL or JSON, and writes it to
   stdout as it was before. A job without any comes out as it is. What was injected
@@ -27,10 +29,23 @@ func (*eject) Help() string {
                  repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in
                  catalog.
 
-  Exit codes: 0 done, 1 an error in the input, 2 wrong usage.`
+  With -fleet it takes the sidecars out of jobs that a cluster runs: of all that are
+  named, or that the filters choose, each with all of its sidecars. As upgrade does, it
+  first shows which jobs change and what restarts, and which sidecars meta or policy
+  would bring back; then it asks, and registers them batch by batch, each after the one
+  before is healthy. It stops at the first job that is not. Run it again to go on.
+  Without -state it only shows what it would do.
+` + batchHelp + fleetHelp + `
+` + fleetNomadHelp + `
+
+  Exit codes: 0 done, 1 an error in the input or, with -fleet, not all is done, 2 wrong
+  usage.`
 }
 
 func (c *eject) Run(args []string) int {
+	if slices.ContainsFunc(args, func(a string) bool { return a == "-fleet" || a == "--fleet" }) {
+		return (&upgrade{p: c.p, eject: true}).Run(args)
+	}
 	var dirs texts
 	fs := flag.NewFlagSet("eject", flag.ContinueOnError)
 	fs.Var(&dirs, "catalog", "")

@@ -16,7 +16,18 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
-type upgrade struct{ p *Program }
+// upgrade is also what eject does with -fleet.
+type upgrade struct {
+	p     *Program
+	eject bool
+}
+
+func (c *upgrade) verb() string {
+	if c.eject {
+		return fleet.VerbEject
+	}
+	return fleet.VerbUpgrade
+}
 
 func (*upgrade) Synopsis() string { return "Bring the sidecars of a cluster's jobs up to date" }
 
@@ -30,32 +41,38 @@ func (*upgrade) Help() string {
 
   Without -state it only shows what it would do. Filters choose jobs; of these all that
   meta and policy say is done.
-
-  -state FILE        Where to note what is done, to go on or back later: a file of its
-                     own for each upgrade.
-  -batch N           How many jobs are registered at once. Default is 1.
-  -yes               Do not ask.
-  -owned             Upgrade also jobs that something else registers: nomad-pack, or
-                     what their meta "managed_by" says.
-  -skip-failed       Go on although a job that failed before is as it was left.
-  -revert            Go back: each job that -state knows to its version before.
-  -json              Print what is, or was, done as JSON; lines go to stderr.
-` + fleetHelp + `
+` + batchHelp + fleetHelp + `
 ` + fleetNomadHelp + `
 
   Exit codes: 0 all is done or there is nothing to do, 1 it is not done or an error,
   2 wrong usage.`
 }
 
+// batchHelp describes the flags that upgrade and eject -fleet have in common.
+const batchHelp = `
+  -state FILE        Where to note what is done, to go on or back later: a file of its
+                     own for each upgrade.
+  -batch N           How many jobs are registered at once. Default is 1.
+  -yes               Do not ask.
+  -owned             Change also jobs that something else registers: nomad-pack, or
+                     what their meta "managed_by" says.
+  -skip-failed       Go on although a job that failed before is as it was left.
+  -revert            Go back: each job that -state knows to its version before.
+  -json              Print what is, or was, done as JSON; lines go to stderr.`
+
 type upgradeOptions struct {
 	fleetOptions
 	state                          string
 	batch                          int
 	yes, owned, skipFailed, revert bool
+	fleet                          bool // of eject
 }
 
-func (o *upgradeOptions) parse(args []string) error {
-	fs := o.flags("upgrade")
+func (o *upgradeOptions) parse(verb string, args []string) error {
+	fs := o.flags(verb)
+	if verb == fleet.VerbEject {
+		fs.BoolVar(&o.fleet, "fleet", false, "")
+	}
 	fs.StringVar(&o.state, "state", "", "")
 	fs.IntVar(&o.batch, "batch", 1, "")
 	fs.BoolVar(&o.yes, "yes", false, "")
@@ -69,7 +86,7 @@ func (o *upgradeOptions) parse(args []string) error {
 	case o.batch < 1:
 		return fmt.Errorf("-batch is a number of jobs, not %d", o.batch)
 	case o.revert && o.state == "":
-		return errors.New("-revert needs -state, the file that the upgrade has written")
+		return errors.New("-revert needs -state, the file that the first run has written")
 	case o.yes && o.state == "":
 		return errors.New("-yes needs -state, a file to note what is done in")
 	case o.revert && len(o.rest)+len(o.sidecars)+len(o.states) > 0:
@@ -81,6 +98,7 @@ func (o *upgradeOptions) parse(args []string) error {
 // upgrading is one run of the verb.
 type upgrading struct {
 	p     *Program
+	verb  string
 	o     *upgradeOptions
 	r     *reporter
 	lines io.Writer // for people
@@ -89,8 +107,8 @@ type upgrading struct {
 }
 
 func (c *upgrade) Run(args []string) int {
-	u := &upgrading{p: c.p, o: &upgradeOptions{}, r: c.p.reporter(), lines: c.p.Stdout}
-	if err := u.o.parse(args); err != nil {
+	u := &upgrading{p: c.p, verb: c.verb(), o: &upgradeOptions{}, r: c.p.reporter(), lines: c.p.Stdout}
+	if err := u.o.parse(c.verb(), args); err != nil {
 		return c.p.usage(err)
 	}
 	if u.o.json {
@@ -108,7 +126,7 @@ func (c *upgrade) Run(args []string) int {
 		return exitError
 	}
 	u.run = &fleet.Upgrade{
-		Nomad: &fleetNomad{Cluster: nomad}, Rules: rules, Batch: u.o.batch, SkipFailed: u.o.skipFailed,
+		Nomad: &fleetNomad{Cluster: nomad}, Rules: rules, Batch: u.o.batch, Eject: c.eject, SkipFailed: u.o.skipFailed,
 		Report: func(of fleet.Ref, line string) { fmt.Fprintf(u.lines, "%s: %s\n", of, line) },
 	}
 	if u.o.state != "" {
@@ -150,7 +168,7 @@ func (u *upgrading) journal() (*os.File, error) {
 	}
 	// Two runs at once would each miss what the other one does.
 	if err = lockFile(file); err == nil {
-		u.run.Journal, err = fleet.OpenJournal(file, syncing{file})
+		u.run.Journal, err = fleet.OpenJournal(u.verb, file, syncing{file})
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", u.o.state, err), file.Close())
@@ -207,9 +225,12 @@ func (u *upgrading) plan(ctx context.Context) (failed bool) {
 	if u.p.unreadable(u.r, jobs) || u.absent(jobs) {
 		return true
 	}
-	planner := &fleet.Planner{Nomad: u.run.Nomad, Rules: u.run.Rules, Owned: u.o.owned, Parallel: u.o.parallel}
+	planner := &fleet.Planner{Nomad: u.run.Nomad, Rules: u.run.Rules, Owned: u.o.owned, Parallel: u.o.parallel, Eject: u.run.Eject}
+	if planner.Eject {
+		planner.Only = u.o.sidecars
+	}
 	u.steps, err = planner.Plan(ctx, jobs)
-	return err != nil && u.r.report(failureOf("Cannot plan the upgrade", err))
+	return err != nil && u.r.report(failureOf("Cannot plan what to do", err))
 }
 
 // absent reports the jobs that were named and are not there, which a filter would hide.

@@ -161,7 +161,7 @@ func upgraded(t *testing.T, ctx context.Context, c *cluster, rules *Rules, journ
 
 func upgradeOf(t *testing.T, c *cluster, rules *Rules, journal *bytes.Buffer) *Upgrade {
 	t.Helper()
-	j, err := OpenJournal(bytes.NewReader(bytes.Clone(journal.Bytes())), journal)
+	j, err := OpenJournal(VerbUpgrade, bytes.NewReader(bytes.Clone(journal.Bytes())), journal)
 	must.NoError(t, err)
 	return &Upgrade{Nomad: c, Rules: rules, Journal: j, Batch: 1, Report: func(Ref, string) {}}
 }

@@ -3,7 +3,6 @@ package fleet
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -36,30 +35,38 @@ type entry struct {
 	last event
 }
 
-// Journal is what an upgrade did, written before and after each thing it does, so that
+// Journal is what an upgrade or an ejection did, written before and after each thing it does, so that
 // another run can go on, or back.
 type Journal struct {
 	entries []*entry // in the order of their first registration
 	to      io.Writer
 }
 
-// journalHead is the first line of every journal.
-const journalHead = `{"journal":"nomad-sidecar upgrade","version":1}` + "\n"
+// Verbs that write journals. One does not go on with what the other began.
+const (
+	VerbUpgrade = "upgrade"
+	VerbEject   = "eject"
+)
+
+// journalHead is the first line of every journal of a verb.
+func journalHead(verb string) []byte {
+	return fmt.Appendf(nil, "{\"journal\":\"nomad-sidecar %s\",\"version\":1}\n", verb)
+}
 
 // OpenJournal reads what there is of a journal, and writes what is new. A line that was
 // cut off, as the program was killed, does not count.
-func OpenJournal(from io.Reader, to io.Writer) (*Journal, error) {
+func OpenJournal(verb string, from io.Reader, to io.Writer) (*Journal, error) {
 	j := &Journal{to: to}
 	all, err := io.ReadAll(from)
 	if err != nil {
 		return nil, fmt.Errorf("read what was done before: %w", err)
 	}
 	if len(all) == 0 {
-		return j, j.append([]byte(journalHead))
+		return j, j.append(journalHead(verb))
 	}
-	rest, ours := bytes.CutPrefix(all, []byte(journalHead))
+	rest, ours := bytes.CutPrefix(all, journalHead(verb))
 	if !ours {
-		return nil, errors.New("read what was done before: this is no file that an upgrade has written")
+		return nil, fmt.Errorf("read what was done before: this is no file that %s has written", verb)
 	}
 	for line := range bytes.Lines(rest) {
 		var e event

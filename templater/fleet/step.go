@@ -21,7 +21,7 @@ const (
 	Reverted   = "reverted"
 )
 
-// Step is what an upgrade does to one job.
+// Step is what an upgrade, or an ejection, does to one job.
 type Step struct {
 	Namespace string `json:"namespace"`
 	ID        string `json:"id"`
@@ -58,15 +58,20 @@ type Planner struct {
 	// Owned are upgraded as well: jobs that something else registers.
 	Owned    bool
 	Parallel int
+	// Eject takes the sidecars out instead: all of each job that has some. With Only,
+	// jobs that have others than these are skipped.
+	Eject bool
+	Only  []string
 }
 
-// Plan gives a step for each job that is not as it should be, in their order.
+// Plan gives a step for each job that is not as it should be, or to eject from for each
+// that has sidecars, in their order.
 func (p *Planner) Plan(ctx context.Context, jobs []*Job) ([]*Step, error) {
 	var steps []*Step
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, p.Parallel))
 	for _, j := range jobs {
-		if !j.Differs() {
+		if p.Eject && !j.holds() || !p.Eject && !j.Differs() {
 			continue
 		}
 		s := &Step{Namespace: j.Namespace, ID: j.ID, Outcome: Planned, From: j.Version}
@@ -96,11 +101,11 @@ func (p *Planner) step(ctx context.Context, s *Step) error {
 		return nil
 	}
 	s.From, s.modifyIndex = before.Version, before.ModifyIndex
-	if why := before.Refusal(p.Owned); why != "" {
+	if why := p.refuse(before); why != "" {
 		s.skip("%s", why)
 		return nil
 	}
-	made, diags := p.Rules.inject(raw, s.Ref().String())
+	made, diags := p.Rules.remake(raw, s.Ref().String(), p.Eject)
 	if diags.HasErrors() {
 		s.skip("%s", strings.Join(texts(diags), "; "))
 		return nil
@@ -110,7 +115,11 @@ func (p *Planner) step(ctx context.Context, s *Step) error {
 		s.skip("%s", err)
 		return nil
 	}
-	s.describe(before, after)
+	if p.Eject {
+		s.describeEject(before, after)
+	} else {
+		s.describe(before, after)
+	}
 	if len(s.Changes) == 0 {
 		s.skip("nothing of it can be changed: %s", strings.Join(s.Left, "; "))
 		return nil
@@ -129,6 +138,14 @@ func (p *Planner) step(ctx context.Context, s *Step) error {
 		s.Restarts, s.InPlace, s.Unplaced = preview.Restarts, preview.InPlace, preview.Unplaced
 	}
 	return nil
+}
+
+// refuse says why a job is not to be touched.
+func (p *Planner) refuse(j *Job) string {
+	if p.Eject {
+		return p.refuseEject(j)
+	}
+	return j.Refusal(p.Owned)
 }
 
 // describe compares a job as it is with the same job as it would be.

@@ -17,6 +17,8 @@ type Upgrade struct {
 	Rules   *Rules
 	Journal *Journal
 	Batch   int
+	// Eject says that the steps are those of a Planner that ejects.
+	Eject bool
 	// SkipFailed goes on although jobs that failed before are as they were left.
 	SkipFailed bool
 	// Report learns what becomes of jobs, a line each. Calls do not overlap.
@@ -86,7 +88,7 @@ func (u *Upgrade) register(ctx context.Context, s *Step) error {
 	if now.JobModifyIndex != s.modifyIndex {
 		return fail(errors.New("it was registered anew since it was planned"))
 	}
-	made, diags := u.Rules.inject(raw, s.Ref().String())
+	made, diags := u.Rules.remake(raw, s.Ref().String(), u.Eject)
 	if diags.HasErrors() {
 		return fail(errors.New(strings.Join(texts(diags), "; ")))
 	}

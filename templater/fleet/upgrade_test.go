@@ -133,8 +133,8 @@ func TestAJournalThatEndsTooSoon(t *testing.T) {
 		must.Eq(t, cut.want, outcomes(steps), must.Sprint(name))
 		must.True(t, bytes.HasSuffix(left.Bytes(), []byte("\n")), must.Sprint(name))
 	}
-	_, err = OpenJournal(bytes.NewReader([]byte(`job "web" {}`)), &bytes.Buffer{})
-	must.ErrorContains(t, err, "no file that an upgrade has written")
+	_, err = OpenJournal(VerbUpgrade, bytes.NewReader([]byte(`job "web" {}`)), &bytes.Buffer{})
+	must.ErrorContains(t, err, "no file that upgrade has written")
 }
 
 func TestWhatIsNotTouched(t *testing.T) {

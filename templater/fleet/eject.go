@@ -1,0 +1,77 @@
+package fleet
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
+)
+
+// eject is the job without any sidecar.
+func (r *Rules) eject(raw []byte, name string) ([]byte, hcl.Diagnostics) {
+	file, diags := jsonjob.Parse(raw, name, r.Catalog)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	if diags := templater.Altered(file.Marks()); diags.HasErrors() {
+		return nil, diags
+	}
+	out, more := file.Apply(nil)
+	return out, append(diags, more...)
+}
+
+// remake is what is done to a job: all its sidecars are brought up to date, or taken out.
+func (r *Rules) remake(raw []byte, name string, eject bool) ([]byte, hcl.Diagnostics) {
+	if eject {
+		return r.eject(raw, name)
+	}
+	return r.inject(raw, name)
+}
+
+// holds says whether the job has sidecars, or some that were asked for.
+func (j *Job) holds() bool {
+	return slices.ContainsFunc(j.Sidecars(), func(s *Sidecar) bool { return s.State != StateMissing })
+}
+
+// refuseEject says why nothing is taken out of a job. One sidecar alone cannot be: what it
+// shares with others, such as a namespace, stands in the marks of one of them only.
+func (p *Planner) refuseEject(j *Job) string {
+	switch {
+	case !j.Active():
+		return "it is " + j.Activity
+	case j.Owner != "" && !p.Owned:
+		return fmt.Sprintf("%s registers it, and would bring them back: take them out there", j.Owner)
+	}
+	for _, g := range j.Groups {
+		for _, s := range g.Sidecars {
+			switch {
+			case s.State == StateMissing:
+			case s.State == StateDoubtful:
+				return fmt.Sprintf("sidecar %s has doubtful marks: %s", s.Name, s.Reason)
+			case len(p.Only) > 0 && !slices.Contains(p.Only, s.Name):
+				return fmt.Sprintf("group %s has %s as well, and a job is left with all of its sidecars or none: name that too, or run its file without the others", g.Name, s.Name)
+			}
+		}
+	}
+	return ""
+}
+
+// describeEject tells what is taken out, and what would come back by itself.
+func (s *Step) describeEject(before, after *Job) {
+	for _, g := range before.Groups {
+		for _, had := range g.Sidecars {
+			if had.State == StateMissing {
+				continue
+			}
+			s.change(g, had, "%s taken out", had.Version)
+			i := slices.IndexFunc(after.group(g.Name).Sidecars, func(o *Sidecar) bool { return o.Name == had.Name })
+			if i >= 0 {
+				back := after.group(g.Name).Sidecars[i]
+				s.Left = append(s.Left, fmt.Sprintf("group %s: %s comes back when the job is injected again, since %s", g.Name, had.Name, strings.TrimSpace(back.Reason)))
+			}
+		}
+	}
+}
