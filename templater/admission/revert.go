@@ -37,16 +37,16 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 		return v // there is no such version, as Nomad will say
 	}
 	at.region = first(at.region, rules.Region)
-	file, choices, diags := rules.choose(stored, at)
-	if file != nil {
-		v.job = *file.Job()
+	chosen, diags := rules.choose(stored, at)
+	if chosen != nil {
+		v.job = *chosen.File.Job()
 	}
 	if diags.HasErrors() {
-		return rules.denied(v, file, choices, diags)
+		return rules.denied(v, chosen, diags)
 	}
-	v.note(choices)
-	for _, c := range choices {
-		if len(c.Rules) > 0 && !holds(file.Marks(), c, rules.Catalog) {
+	v.note(chosen.Choices)
+	for _, c := range chosen.Choices {
+		if len(c.Rules) > 0 && !holds(chosen.File.Marks(), c, rules.Catalog) {
 			return v.deny(forbidden, "Version without a sidecar", fmt.Sprintf("Version %d of job %q lacks sidecar %q in group %q, which rule %q of the policy chooses. Run the job anew instead, so that it gets it.",
 				ask.JobVersion, ask.JobID, c.Definition.Name, c.Group.Name, c.Rules[0]))
 		}

@@ -62,56 +62,46 @@ func (r *Rules) treat(body []byte, where func(*jsonjob.Request) place) *verdict 
 		return v // Nomad says what is wrong with it
 	}
 	at := where(req)
-	file, choices, diags := r.choose(body, at)
-	if file != nil {
-		v.job = *file.Job()
+	chosen, diags := r.choose(body, at)
+	if chosen != nil {
+		v.job = *chosen.File.Job()
 	}
 	if diags.HasErrors() {
-		return r.denied(v, file, choices, diags)
+		return r.denied(v, chosen, diags)
 	}
+	file, choices := chosen.File, chosen.Choices
 	v.note(choices)
 	keep, more := templater.Reconcile(file.Marks(), choices, r.Catalog, r.Policy)
 	diags = append(diags, more...)
 	if keep || diags.HasErrors() {
-		return r.denied(v, file, choices, diags)
+		return r.denied(v, chosen, diags)
 	}
 	edits, more := templater.Plan(file.Job(), choices)
 	diags = append(diags, more...)
 	if diags.HasErrors() {
-		return r.denied(v, file, choices, diags)
+		return r.denied(v, chosen, diags)
 	}
 	out, more := file.Apply(edits)
 	diags = append(diags, more...)
 	if !diags.HasErrors() {
 		v.body, v.changed = out, string(out) != string(body)
 	}
-	return r.denied(v, file, choices, diags)
+	return r.denied(v, chosen, diags)
 }
 
 // choose finds the sidecars of a job. Those that its author injected before sending it,
-// with blocks or flags that the request does not show, stay as they are.
-func (r *Rules) choose(body []byte, at place) (*jsonjob.File, []*templater.Choice, hcl.Diagnostics) {
-	var kept []templater.Marked
-	for {
-		flags := templater.Flags{Policy: r.Policy, Kept: kept}
-		file, diags := jsonjob.ParseKeeping(body, requestName, r.Catalog, kept)
-		if diags.HasErrors() {
-			return nil, nil, diags
-		}
-		file.Job().Namespace, file.Job().Region = at.namespace, at.region
-		flags, more := templater.Settle(file.Job(), r.Catalog, flags, func(edits []templater.Edit) hcl.Diagnostics {
-			_, diags := file.Apply(edits)
-			return diags
-		})
-		diags = append(diags, more...)
-		choices, more := templater.Choose(file.Job(), r.Catalog, flags)
-		keepable := templater.Keepable(file.Marks(), choices, r.Catalog)
-		if kept == nil && len(keepable) > 0 {
-			kept = keepable
-			continue
-		}
-		return file, choices, append(diags, more...)
+// with blocks or flags that the request does not show, stay as they are. It is nil for
+// what is no job.
+func (r *Rules) choose(body []byte, at place) (*jsonjob.Chosen, hcl.Diagnostics) {
+	see := func(j *templater.Job) { j.Namespace, j.Region = at.namespace, at.region }
+	chosen, diags := jsonjob.Choose(body, requestName, r.Catalog, r.Policy, nil, see)
+	if chosen == nil {
+		return nil, diags
 	}
+	if kept := templater.Keepable(chosen.File.Marks(), chosen.Choices, r.Catalog); len(kept) > 0 {
+		return jsonjob.Choose(body, requestName, r.Catalog, r.Policy, kept, see)
+	}
+	return chosen, diags
 }
 
 func (v *verdict) note(choices []*templater.Choice) {
@@ -129,13 +119,12 @@ func (v *verdict) noteRule(name string) {
 	}
 }
 
-// denied turns diagnostics into warnings and, where there are errors, a denial. File is
-// nil if it could not be read. Values of sensitive parameters are left out: who submits a
+// denied turns diagnostics into warnings and, where there are errors, a denial. Chosen is
+// nil if the job could not be read. Values of sensitive parameters are left out: who submits a
 // job need not be who wrote the policy.
-func (r *Rules) denied(v *verdict, file *jsonjob.File, choices []*templater.Choice, diags hcl.Diagnostics) *verdict {
-	if file != nil && len(diags) > 0 {
-		secrets := templater.Secrets(file.Job(), r.Catalog, templater.Flags{Policy: r.Policy}, choices)
-		diags = templater.NewRedactor(secrets).Diagnostics(diags)
+func (r *Rules) denied(v *verdict, chosen *jsonjob.Chosen, diags hcl.Diagnostics) *verdict {
+	if chosen != nil {
+		diags = chosen.Discreet(r.Catalog, r.Policy, diags)
 	}
 	var errs, summaries []string
 	for _, d := range diags {

@@ -67,16 +67,16 @@ func (i *inspection) compareWith(raw []byte, catalog pinned, about []known) {
 		return
 	}
 	// Only what is about to be compared: another sidecar must not stand in the way.
-	c.choices = slices.DeleteFunc(c.choices, func(choice *templater.Choice) bool {
+	c.Choices = slices.DeleteFunc(c.Choices, func(choice *templater.Choice) bool {
 		return !slices.ContainsFunc(about, func(k known) bool {
 			return k.group == choice.Group.Name && k.sidecar.Name == choice.Definition.Name
 		})
 	})
-	edits, diags := templater.Plan(c.file.Job(), c.choices)
+	edits, diags := templater.Plan(c.File.Job(), c.Choices)
 	if diags.HasErrors() {
 		return
 	}
-	made, diags := c.file.Apply(edits)
+	made, diags := c.File.Apply(edits)
 	if diags.HasErrors() {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 )
 
@@ -30,13 +31,13 @@ func (r *Rules) Explain(raw []byte) (*Explained, error) {
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("read job %q: %w", head.ID, diags)
 	}
-	job, flags := c.file.Job(), templater.Flags{Policy: c.policy}
+	job, flags := c.File.Job(), templater.Flags{Policy: c.Policy}
 	told, more := templater.Explain(job, r.Catalog, flags)
-	out := &Explained{Job: job, Told: told, Secrets: templater.Secrets(job, r.Catalog, flags, c.choices)}
+	out := &Explained{Job: job, Told: told, Secrets: templater.Secrets(job, r.Catalog, flags, c.Choices)}
 	c.byMarks(out.Told)
 	withoutPlaces(out.Told, name)
 	if !more.HasErrors() {
-		if edits, diags := templater.Plan(job, c.choices); !diags.HasErrors() {
+		if edits, diags := templater.Plan(job, c.Choices); !diags.HasErrors() {
 			out.Totals = templater.Totals(job, edits)
 		}
 	}
@@ -50,7 +51,7 @@ func (c *chosen) byMarks(told []*templater.Explanation) {
 		if e.State != templater.StateNotChosen {
 			continue
 		}
-		for _, m := range c.file.Marks() {
+		for _, m := range c.File.Marks() {
 			if m.Group == e.Group.Name && m.Mark.Name == e.Sidecar {
 				e.Reason = fmt.Sprintf("it is there in version %s, and nothing in the job or the policy chooses it; its marks say: by %s", m.Mark.Version, m.Mark.Origin)
 				break

@@ -26,7 +26,7 @@ func (r *Rules) Inspect(raw []byte) (*Job, error) {
 		return job, nil
 	}
 	job.Problems = texts(c.diags)
-	for _, g := range c.file.Job().Groups {
+	for _, g := range c.File.Job().Groups {
 		job.group(g.Name)
 	}
 	i := &inspection{Rules: r, chosen: c, job: job}
@@ -62,7 +62,7 @@ type known struct {
 // first.
 func (i *inspection) marked() {
 	seen := map[string]known{}
-	marks := i.file.Marks()
+	marks := i.File.Marks()
 	for n := len(marks) - 1; n >= 0; n-- {
 		m := marks[n]
 		doubt := m.Mark.Doubt(i.Catalog, m.Task)
@@ -103,7 +103,7 @@ func (i *inspection) judge(m templater.Marked, s *Sidecar) {
 	switch {
 	case choice != nil:
 		newest = choice.Definition
-		if len(templater.Keepable([]templater.Marked{m}, i.choices, i.Catalog)) > 0 {
+		if len(templater.Keepable([]templater.Marked{m}, i.Choices, i.Catalog)) > 0 {
 			s.Needs = NeedsSource
 		}
 	case i.wrong[m.Group+"/"+s.Name]:
@@ -145,7 +145,7 @@ func (s *Sidecar) compare(m *templater.Mark, newest *sidecar.Definition) {
 
 // missing finds what is chosen and not there.
 func (i *inspection) missing() {
-	for _, c := range i.choices {
+	for _, c := range i.Choices {
 		i.unlessThere(c.Group.Name, &Sidecar{
 			Name: c.Definition.Name, State: StateMissing, Newest: c.Definition.Version.String(), Origin: c.Origin, Reason: chosenBy(c),
 		})

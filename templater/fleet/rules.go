@@ -14,36 +14,17 @@ type Rules struct {
 
 // chosen is a job and what meta and policy choose for it.
 type chosen struct {
-	file    *jsonjob.File
-	choices []*templater.Choice
-	kept    []templater.Marked
-	policy  templater.Policy
-	diags   hcl.Diagnostics
+	*jsonjob.Chosen
+	diags hcl.Diagnostics
 }
 
-// choose finds the sidecars of a stored job as the admission of jobs does. What kept
-// names stays as it is.
+// choose finds the sidecars of a stored job. What kept names stays as it is.
 func choose(raw []byte, name string, catalog templater.Catalog, policy templater.Policy, kept []templater.Marked) (*chosen, hcl.Diagnostics) {
-	file, diags := jsonjob.ParseKeeping(raw, name, catalog, kept)
-	if diags.HasErrors() {
+	c, diags := jsonjob.Choose(raw, name, catalog, policy, kept, nil)
+	if c == nil {
 		return nil, diags
 	}
-	flags, diags := templater.Settle(file.Job(), catalog, templater.Flags{Policy: policy, Kept: kept}, func(edits []templater.Edit) hcl.Diagnostics {
-		_, diags := file.Apply(edits)
-		return diags
-	})
-	choices, more := templater.Choose(file.Job(), catalog, flags)
-	c := &chosen{file: file, choices: choices, kept: kept, policy: flags.Policy}
-	c.diags = c.discreet(catalog, policy, append(diags, more...))
-	return c, nil
-}
-
-// discreet leaves the values of sensitive parameters out of diagnostics.
-func (c *chosen) discreet(catalog templater.Catalog, policy templater.Policy, diags hcl.Diagnostics) hcl.Diagnostics {
-	if len(diags) == 0 {
-		return diags
-	}
-	return templater.NewRedactor(templater.Secrets(c.file.Job(), catalog, templater.Flags{Policy: policy}, c.choices)).Diagnostics(diags)
+	return &chosen{c, c.Discreet(catalog, policy, diags)}, nil
 }
 
 // inject is the job with what is chosen for it now, injected anew. What nobody here
@@ -64,11 +45,11 @@ func (r *Rules) inject(raw []byte, name string) ([]byte, hcl.Diagnostics) {
 // keepable are the tasks that an injection without their source leaves alone. Without
 // the policy that chose a sidecar nobody knows its parameters either.
 func (r *Rules) keepable(c *chosen) []templater.Marked {
-	kept := templater.Keepable(c.file.Marks(), c.choices, r.Catalog)
+	kept := templater.Keepable(c.File.Marks(), c.Choices, r.Catalog)
 	if r.Policy != nil {
 		return kept
 	}
-	for _, m := range c.file.Marks() {
+	for _, m := range c.File.Marks() {
 		if m.Mark.Origin == templater.OriginPolicy && m.Mark.Doubt(r.Catalog, m.Task) == "" && c.choice(m.Group, m.Mark.Name) == nil {
 			kept = append(kept, m)
 		}
@@ -82,24 +63,24 @@ func (c *chosen) carry(catalog templater.Catalog, policy templater.Policy) ([]by
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	keep, more := templater.Reconcile(c.file.Marks(), c.choices, catalog, policy)
+	keep, more := templater.Reconcile(c.File.Marks(), c.Choices, catalog, policy)
 	diags = append(diags, more...)
 	if keep || diags.HasErrors() {
-		return c.file.Source(), diags
+		return c.File.Source(), diags
 	}
-	edits, more := templater.Plan(c.file.Job(), c.choices)
-	diags = append(diags, c.discreet(catalog, policy, more)...)
+	edits, more := templater.Plan(c.File.Job(), c.Choices)
+	diags = append(diags, c.Discreet(catalog, policy, more)...)
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	out, more := c.file.Apply(edits)
-	return out, append(diags, c.discreet(catalog, policy, more)...)
+	out, more := c.File.Apply(edits)
+	return out, append(diags, c.Discreet(catalog, policy, more)...)
 }
 
 // wrong are the sidecars that are chosen with an error, by group and name.
 func (c *chosen) wrong(catalog templater.Catalog) map[string]bool {
 	out := map[string]bool{}
-	told, _ := templater.Explain(c.file.Job(), catalog, templater.Flags{Policy: c.policy, Kept: c.kept})
+	told, _ := templater.Explain(c.File.Job(), catalog, templater.Flags{Policy: c.Policy, Kept: c.Kept})
 	for _, e := range told {
 		if e.State == templater.StateWrong {
 			out[e.Group.Name+"/"+e.Sidecar] = true
@@ -109,7 +90,7 @@ func (c *chosen) wrong(catalog templater.Catalog) map[string]bool {
 }
 
 func (c *chosen) choice(group, sidecar string) *templater.Choice {
-	for _, choice := range c.choices {
+	for _, choice := range c.Choices {
 		if choice.Group.Name == group && choice.Definition.Name == sidecar {
 			return choice
 		}
