@@ -37,6 +37,9 @@ func (d *Driver) StartTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, *drive
 	if err != nil {
 		return nil, nil, fmt.Errorf("config of task %q: %w", cfg.Name, err)
 	}
+	if err := t.Check(); err != nil { // setMounts writes files
+		return nil, nil, err
+	}
 	if err := setMounts(&t, cfg); err != nil {
 		return nil, nil, err
 	}

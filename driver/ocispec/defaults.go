@@ -24,14 +24,16 @@ func standardMounts(c Container) []specs.Mount {
 	})
 }
 
-// sysfs can be mounted anew only by who owns the network namespace's user
-// namespace and has a network namespace of its own; in the host's it is bound.
-// Private, or what is mounted below would be mounted on the host as well, where
-// a volume of the task makes its root shared.
+// sysfs is mounted anew: with the host's /sys comes what the host has mounted
+// below, such as debugfs, and "ro" does not reach it. Only what may do all that
+// root may has the host's, where it has the host's network: a new one is
+// read-only for as long as another task's is, which was made so. Private, or
+// what the runtime mounts below would be mounted on the host as well, where a
+// volume of the task makes its root shared.
 func sysfs(c Container) specs.Mount {
 	own := slices.ContainsFunc(c.Namespaces, func(n Namespace) bool { return n.Kind == specs.NetworkNamespace })
-	if !own {
-		return specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", access(c), "rprivate"}}
+	if c.Unconfined && !own {
+		return specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "rw", "rprivate"}}
 	}
 	return specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", access(c)}}
 }

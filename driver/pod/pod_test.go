@@ -172,10 +172,11 @@ func TestSignals(t *testing.T) {
 
 func TestTasksAreCheckedBeforeAnythingIsMade(t *testing.T) {
 	good := Task{ID: "i", AllocID: alloc, Name: "n", CgroupPath: "/nomad/x", Process: Process{Command: []string{"a"}}}
-	must.NoError(t, good.check())
+	must.NoError(t, good.Check())
 	for name, change := range map[string]func(*Task){
 		"allocation": func(t *Task) { t.AllocID = ".." },
 		"id":         func(t *Task) { t.ID = "" },
+		"name":       func(t *Task) { t.Name = "../n" },
 		"command":    func(t *Task) { t.Process.Command = nil },
 		"cgroup":     func(t *Task) { t.CgroupPath = "/x/.." },
 		"mount":      func(t *Task) { t.Mounts = []ocispec.Mount{{Target: "rel"}} },

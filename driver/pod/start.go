@@ -26,7 +26,7 @@ const createTimeout = time.Minute
 // its program. After an error nothing of the task is left. A task with the
 // same ID that a crash left behind is removed first.
 func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
-	if err := t.check(); err != nil {
+	if err := t.Check(); err != nil {
 		return nil, err
 	}
 	if _, err := m.Get(t.ID); err == nil {

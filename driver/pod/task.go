@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -174,13 +175,17 @@ func containerID(allocID, name, taskID string) string {
 	return allocID + "." + short[:min(len(short), nameMax)] + "." + hex.EncodeToString(sum[:sumLen])
 }
 
-// check refuses what can not be run, before anything is made.
-func (t Task) check() error {
+// Check refuses what can not be run, before anything is made. Start does so
+// too.
+func (t Task) Check() error {
 	if t.ID == "" || t.Name == "" {
 		return fmt.Errorf("%w: it has no id or no name", ErrInvalid)
 	}
-	// The allocation's id becomes part of paths: CVE-2026-14891 is about one
-	// that was "..".
+	// Names become parts of paths. Nomad refuses such a job already.
+	if t.Name == "." || t.Name == ".." || strings.ContainsAny(t.Name, "/\x00") {
+		return fmt.Errorf("%w: task name %q: want one that can be the name of a file", ErrInvalid, t.Name)
+	}
+	// The allocation's id as well: CVE-2026-14891 is about one that was "..".
 	if !uuid.MatchString(t.AllocID) {
 		return fmt.Errorf("%w: allocation id %q is not a UUID", ErrInvalid, t.AllocID)
 	}

@@ -1,0 +1,91 @@
+package driver_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+)
+
+// bystander is a task that must not notice what happens to others.
+type bystander struct {
+	*task
+	pid string
+}
+
+// bystand starts a task that counts.
+func (n *node) bystand() *bystander {
+	n.t.Helper()
+	b := &bystander{task: n.newTask("", "bystander", sh("i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"), func(c *drivers.TaskConfig) {
+		if n.config.LogCollector == "pod" {
+			unread(c)
+		}
+	})}
+	b.start()
+	status, err := n.InspectTask(b.ID)
+	must.NoError(n.t, err)
+	b.pid = status.DriverAttributes["pid"]
+	b.unharmed()
+	return b
+}
+
+// unharmed sees that it is the same process, runs, counts on, and has lost no
+// line.
+func (b *bystander) unharmed() {
+	b.n.t.Helper()
+	status, err := b.n.InspectTask(b.ID)
+	must.NoError(b.n.t, err)
+	must.Eq(b.n.t, drivers.TaskStateRunning, status.State, must.Sprint(status.ExitResult))
+	must.Eq(b.n.t, b.pid, status.DriverAttributes["pid"])
+	before := len(b.lines())
+	b.n.waitFor("the other task to count on", func() bool { return len(b.lines()) > before+1 })
+	for i, line := range b.lines() {
+		must.Eq(b.n.t, strconv.Itoa(i+1), line)
+	}
+}
+
+// lines are the whole ones that it has printed.
+func (b *bystander) lines() []string {
+	b.n.t.Helper()
+	text, err := os.ReadFile(filepath.Join(b.TaskDir().LogDir, b.Name+".stdout.0"))
+	if err != nil && !os.IsNotExist(err) {
+		must.NoError(b.n.t, err)
+	}
+	lines := strings.Split(string(text), "\n")
+	return lines[:len(lines)-1]
+}
+
+// starts sees that a task can be started and runs to its end.
+func (n *node) starts(config driver.TaskConfig) {
+	n.t.Helper()
+	tk := n.newTask("", "mended", config, quiet)
+	tk.start()
+	must.Eq(n.t, 0, tk.wait().ExitCode)
+}
+
+// refuses gives the error of a start, after which nothing of the task is left.
+func (n *node) refuses(tk *task) error {
+	n.t.Helper()
+	_, _, err := n.StartTask(tk.TaskConfig)
+	must.Error(n.t, err)
+	_, ierr := n.InspectTask(tk.ID)
+	must.ErrorContains(n.t, ierr, drivers.ErrTaskNotFound.Error())
+	for _, dir := range []string{n.config.DataDir + "/roots", n.config.RunDir + "/runtime", n.config.RunDir + "/pods/*/tasks"} {
+		found, gerr := filepath.Glob(dir + "/" + tk.AllocID + "." + tk.Name + ".*")
+		must.NoError(n.t, gerr)
+		must.SliceEmpty(n.t, found)
+	}
+	return err
+}
+
+// quietRoot is a change of a task that has root inside, and whose output nobody
+// collects.
+func quietRoot(c *drivers.TaskConfig) {
+	quiet(c)
+	c.User = "root"
+}
