@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -166,6 +167,10 @@ func (r Runtime) globalArgs(logPath string) []string {
 }
 
 func command(ctx context.Context, path string, args ...string) *exec.Cmd {
+	// What this process was started with, or a library has open for all, would
+	// be inherited, and a task could make it its working directory
+	// (CVE-2024-21626). Kernels before 5.11 can not do it.
+	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{}
 	// A signal to the plugin's group, as a terminal's interrupt sends, is not

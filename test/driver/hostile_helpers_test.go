@@ -1,0 +1,196 @@
+package driver_test
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+)
+
+// What a task tries by way of the programs that run as root beside it.
+
+// spying has a wrapper write the environment and the arguments of each call to
+// a file before it does what it did.
+func spying(t *testing.T, wrapper, file string) {
+	t.Helper()
+	b, err := os.ReadFile(wrapper)
+	must.NoError(t, err)
+	spy := "{ echo \"$0 $*\"; tr '\\0' '\\n' < /proc/$$/environ; } >> " + file + "\n"
+	must.NoError(t, os.WriteFile(wrapper, []byte(strings.Replace(string(b), "\n", "\n"+spy, 1)), 0o755))
+}
+
+// Trap 20: neither a task's environment nor the plugin's reaches the runtime or
+// the monitor, whatever they are called for, nor a task's the program that
+// gives a registry's credentials.
+func TestTrap20HelpersDoNotSeeTheTasksEnvironment(t *testing.T) {
+	g := newGuarded(t)
+	image := g.push(t, "app:v1", 0)
+	dir := t.TempDir()
+	seen := filepath.Join(dir, "seen")
+	helped := written(t, filepath.Join(dir, "helped.json"), fmt.Sprintf(`{"credHelpers": {%q: "spy"}}`, g.host))
+	helper := written(t, filepath.Join(dir, "docker-credential-spy"), fmt.Sprintf("#!/bin/sh\necho '{\"ServerURL\": %q, \"Username\": %q, \"Secret\": %q}'\n",
+		g.host, registryUser, registryPassword))
+	must.NoError(t, os.Chmod(helper, 0o755))
+	spying(t, helper, seen)
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		_ = os.Remove(seen) // of the runtime before
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Image.AuthFile = runtime, helped })
+		spying(t, n.programs.runtime, seen)
+		spying(t, n.programs.conmon, seen)
+		evil := func(c *drivers.TaskConfig) {
+			quiet(c)
+			for _, name := range []string{"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GCONV_PATH", "BASH_ENV", "ENV", "_LIBCONTAINER_INITPIPE", "_OCI_STARTPIPE", "LISTEN_FDS", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR", "DOCKER_CONFIG"} {
+				c.Env[name] = "/evil"
+			}
+		}
+		config := sh("exec sleep 600")
+		config.Share = []string{"ipc", "uts", "pid"}
+		config.PreStop = &driver.PreStopConfig{Command: "/bin/true", Timeout: "5s"}
+		tk := n.newTask("", "evil", ready(config, driver.ReadyConfig{Exec: []string{"/bin/true"}}), evil)
+		tk.start()
+		must.StrContains(t, tk.exec("tr '\\0' '\\n' < /proc/self/environ"), "LD_PRELOAD=/evil\n")
+		must.NoError(t, n.StopTask(tk.ID, patience, "SIGKILL"))
+		must.NoError(t, n.DestroyTask(tk.ID, true))
+		pulled := n.newTask("", "pulled", driver.TaskConfig{Image: image}, evil)
+		pulled.start()
+		must.Eq(t, 0, pulled.wait().ExitCode)
+
+		b, err := os.ReadFile(seen)
+		must.NoError(t, err)
+		text := string(b)
+		for _, called := range []string{"--cid", "create", "start", "exec", "run", "delete", "docker-credential-spy get"} {
+			must.StrContains(t, text, called)
+		}
+		must.StrNotContains(t, text, "/evil")
+		helperAt := strings.Index(text, "docker-credential-spy") // it has the plugin's
+		must.StrNotContains(t, text[:helperAt], "\nHOME=")
+	})
+}
+
+// Nothing in the spec of a task has a program run outside of it.
+func TestATaskHasNoHooks(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		config := sh("exec sleep 600")
+		config.Labels = map[string]string{"run.oci.hooks.stdout": "/x", "run.oci.keep_original_groups": "1", "org.systemd.property.x": "1"}
+		tk := n.newTask("", "plain", config, quiet)
+		tk.start()
+		found, err := filepath.Glob(filepath.Join(n.config.RunDir, "pods", tk.AllocID, "tasks", "*", "config.json"))
+		must.NoError(t, err)
+		must.SliceLen(t, 1, found)
+		b, err := os.ReadFile(found[0])
+		must.NoError(t, err)
+		var spec specs.Spec
+		must.NoError(t, json.Unmarshal(b, &spec))
+		must.Nil(t, spec.Hooks)
+		for key := range spec.Annotations {
+			must.True(t, strings.HasPrefix(key, "org.nomadproject.") || key == "run.oci.seccomp_bpf_data", must.Sprint(key))
+		}
+	})
+}
+
+// What the plugin has open, also without close-on-exec, is not open in a task
+// or what is run in it, and is no way to a directory of the host
+// (CVE-2024-21626).
+func TestNoDescriptorIsInherited(t *testing.T) {
+	leaked, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	must.NoError(t, err)
+	high, err := unix.FcntlInt(uintptr(leaked), unix.F_DUPFD, 100)
+	must.NoError(t, err)
+	t.Cleanup(func() { must.NoError(t, unix.Close(leaked)); must.NoError(t, unix.Close(high)) })
+	const list = `exec perl -e 'print grep { -e "/proc/%s/fd/$_" } 0..300'`
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		tk := n.newTask("", "plain", sh("exec sleep 600"), quietRoot)
+		tk.start()
+		for _, who := range []string{"1", "self"} {
+			must.Eq(t, "012", tk.exec(fmt.Sprintf(list, who)), must.Sprint(who))
+		}
+		for _, fd := range []string{"3", "4", "5", "6", "7", "8", "9", "10", fmt.Sprint(leaked), fmt.Sprint(high)} {
+			config := sh("ls; ls ../../..")
+			config.WorkDir = "/proc/self/fd/" + fd
+			in := n.newTask("", "fd"+fd, config, func(c *drivers.TaskConfig) { c.User = "root" })
+			if _, _, err := n.StartTask(in.TaskConfig); err != nil {
+				continue // as most runtimes do
+			}
+			in.wait()
+			out, err := os.ReadFile(filepath.Join(in.TaskDir().LogDir, in.Name+".stdout.0"))
+			must.NoError(t, err)
+			must.StrNotContains(t, string(out), "boot", must.Sprint(fd))
+			must.NoError(t, n.DestroyTask(in.ID, true))
+		}
+	})
+}
+
+// A task that has itself run as "/proc/self/exe" by whatever enters it, and
+// writes to what runs then, does not reach the runtime's program
+// (CVE-2019-5736).
+func TestTheRuntimesProgramIsNotWritten(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		program := n.ownRuntime(t)
+		sum := sha(t, program)
+		tk := n.newTask("", "writer", sh(`cp /usr/bin/perl /tmp/perl; echo '#!/proc/self/exe' > /tmp/entry; chmod 755 /tmp/entry
+			exec /tmp/perl -e 'for (;;) { for $p (glob "/proc/[0-9]*") {
+				$e = readlink "$p/exe"; next if !$e || $e =~ m{^(/usr/bin|/tmp)/(perl|sh|dash|cp|chmod)$};
+				open S, ">>/alloc/data/seen"; print S "$e\n"; close S;
+				for $m (">>", "+<") { syswrite F, "#!/evil\n" if open F, $m, "$p/exe" } } }'`), quietRoot)
+		tk.start()
+		entered := ""
+		n.waitFor("the task to see the runtime inside", func() bool {
+			if res, err := n.ExecTask(tk.ID, []string{"/tmp/entry"}, patience); err == nil {
+				entered = string(res.Stdout) + string(res.Stderr)
+			}
+			_, err := os.Stat(filepath.Join(tk.TaskDir().SharedAllocDir, "data/seen"))
+			return err == nil && entered != ""
+		})
+		must.StrContains(t, entered, "/tmp/entry", must.Sprint("the runtime's own complaint"))
+		must.Eq(t, sum, sha(t, program))
+		n.starts(sh("exit 0"))
+	})
+}
+
+// ownRuntime gives the node a copy of the runtime's program, so that one that
+// can be written to does no harm to the machine.
+func (n *node) ownRuntime(t *testing.T) string {
+	t.Helper()
+	wrapper, err := os.ReadFile(n.config.Runtime)
+	must.NoError(t, err)
+	inner := regexp.MustCompile(`exec (\S+) "\$@"`).FindSubmatch(wrapper)[1]
+	text, err := os.ReadFile(string(inner))
+	must.NoError(t, err)
+	at := filepath.Join(t.TempDir(), "program")
+	name := filepath.Base(n.config.Runtime)
+	real, err := exec.LookPath(name)
+	must.NoError(t, err)
+	must.NoError(t, exec.Command("cp", real, at).Run())
+	must.NoError(t, os.Chmod(filepath.Dir(at), 0o755))
+	program := at
+	if strings.HasPrefix(string(text), "#!") {
+		own := written(t, filepath.Join(t.TempDir(), name), strings.ReplaceAll(string(text), "'"+real+"'", at))
+		must.NoError(t, os.Chmod(own, 0o755))
+		at = own
+	}
+	must.NoError(t, os.WriteFile(n.config.Runtime, []byte(strings.Replace(string(wrapper), string(inner), at, 1)), 0o755))
+	return program
+}
+
+func sha(t *testing.T, file string) [32]byte {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	must.NoError(t, err)
+	return sha256.Sum256(b)
+}
