@@ -32,6 +32,8 @@ type Driver struct {
 	log    hclog.Logger
 	events *eventer.Eventer
 
+	probing sync.Mutex // held while a host is looked at, which may take long
+
 	mu       sync.Mutex
 	settings settings
 	compute  cpustats.Compute
@@ -99,18 +101,19 @@ func (d *Driver) SetConfig(cfg *base.Config) error {
 
 // able returns what the host has, and finds that out where it is not known.
 func (d *Driver) able(ctx context.Context) (*host, error) {
+	d.probing.Lock()
+	defer d.probing.Unlock()
+	d.mu.Lock()
+	h, s := d.host, d.settings
+	d.mu.Unlock()
+	if h != nil && h.present() {
+		return h, nil
+	}
+	h, err := findHost(ctx, s)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.host != nil && d.host.present() {
-		return d.host, nil
-	}
-	h, err := findHost(ctx, d.settings)
-	if err != nil {
-		d.host = nil
-		return nil, err
-	}
 	d.host = h
-	return h, nil
+	return h, err
 }
 
 // manager returns the pods of this node, and begins to keep them where this

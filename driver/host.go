@@ -53,13 +53,25 @@ func findHost(ctx context.Context, s settings) (*host, error) {
 		return nil, err
 	}
 	h.monitor = ociruntime.Monitor{Path: conmon}
-	if h.monitorVersion, err = h.monitor.Version(ctx); err != nil {
-		return nil, fmt.Errorf("conmon does not run: %w", err)
+	if err := h.askMonitor(ctx); err != nil {
+		return nil, err
 	}
 	if h.init, err = find("", "catatonit"); err != nil {
 		return nil, err
 	}
-	return h, h.chooseRuntime(ctx, s)
+	if err := h.chooseRuntime(ctx, s); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+func (h *host) askMonitor(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if h.monitorVersion, err = h.monitor.Version(ctx); err != nil {
+		return fmt.Errorf("%s does not run: %w", h.monitor.Path, err)
+	}
+	return nil
 }
 
 // chooseRuntime takes the operator's, or the first of crun and runc that can

@@ -74,9 +74,14 @@ func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)
 	if err := s.before("copy image"); err != nil {
 		return Image{}, err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	id, err := s.copyInto(ctx, name, src, sys, func(events <-chan types.ProgressProperties) {
-		newMeter(layers).follow(events, tell)
+		newMeter(layers).follow(events, tell, cancel)
 	})
+	if err != nil && errors.Is(context.Cause(ctx), errTooMuch) {
+		return Image{}, context.Cause(ctx)
+	}
 	if err != nil {
 		return Image{}, err
 	}

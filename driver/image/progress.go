@@ -1,6 +1,9 @@
 package image
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -80,8 +83,13 @@ func newMeter(layers []types.BlobInfo) *meter {
 	return m
 }
 
-// follow tells of every event until the channel is closed.
-func (m *meter) follow(events <-chan types.ProgressProperties, tell func(Progress)) {
+// errTooMuch says that a source does not end a layer where the manifest says.
+// The digest tells so only at the end, and there may be none.
+var errTooMuch = errors.New("more arrives than the manifest says")
+
+// follow tells of every event until the channel is closed, and gives the copy
+// up where a layer is larger than it should be.
+func (m *meter) follow(events <-chan types.ProgressProperties, tell func(Progress), giveUp context.CancelCauseFunc) {
 	tell(m.total)
 	for event := range events {
 		blob := m.layers[event.Artifact.Digest]
@@ -91,6 +99,9 @@ func (m *meter) follow(events <-chan types.ProgressProperties, tell func(Progres
 		switch event.Event {
 		case types.ProgressEventRead:
 			blob.bytes = min(int64(event.Offset), blob.size)
+			if size := event.Artifact.Size; size >= 0 && event.Offset > uint64(size) {
+				giveUp(fmt.Errorf("%w: layer %s has %d bytes", errTooMuch, event.Artifact.Digest, size))
+			}
 		case types.ProgressEventDone, types.ProgressEventSkipped:
 			blob.bytes, blob.done = blob.size, true
 		default:

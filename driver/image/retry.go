@@ -121,6 +121,8 @@ func diagnose(ref Reference, err error) (mend string, kind error) {
 		return "check its name and tag", ErrNotFound
 	case errors.As(err, &policy), errors.As(err, &forged):
 		return "sign the image or change the policy", ErrRejected
+	case errors.Is(err, errTooMuch):
+		return "the registry, or what is before it, is broken or not to be trusted", ErrInvalidImage
 	case errors.Is(err, errStalled):
 		return "look whether it is reachable and well, or raise the pull's activity timeout", ErrPullTimeout
 	case errors.Is(err, http.ErrSchemeMismatch):

@@ -108,8 +108,14 @@ func (m Monitor) create(ctx context.Context, r Runtime, o CreateOptions, log log
 		return Pair{}, err
 	}
 	_, werr := startW.Write([]byte{0})
-	// The process started here forks the monitor and ends.
-	if err := errors.Join(werr, cmd.Wait(), m.before("await container")); err != nil {
+	// The process started here forks the monitor and ends, where it is well.
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	defer stop()
+	err = errors.Join(werr, cmd.Wait(), m.before("await container"))
+	if err != nil && ctx.Err() != nil {
+		return Pair{}, fmt.Errorf("waiting for conmon: %w", ctx.Err())
+	}
+	if err != nil {
 		return Pair{}, fmt.Errorf("conmon: %w", err)
 	}
 	return awaitCreate(ctx, syncR, o.Bundle)

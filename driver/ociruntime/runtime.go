@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -84,9 +85,15 @@ func (r Runtime) Kill(ctx context.Context, id string, sig unix.Signal) error {
 	return r.run(ctx, "kill", id, fmt.Sprint(int(sig)))
 }
 
+// deleteTimeout bounds the removal of a container, which happens whether or
+// not the caller still waits.
+const deleteTimeout = 30 * time.Second
+
 // Delete removes what the runtime keeps of a container, killing it first
 // where it still runs. A container it does not know is no error.
 func (r Runtime) Delete(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
+	defer cancel()
 	err := r.run(ctx, "delete", "--force", id)
 	if err == nil || !r.Known(id) {
 		return nil

@@ -31,8 +31,12 @@ func openBeneath(dir, name string) (*os.File, error) {
 	return f, err
 }
 
+// maxRootFileBytes is more than any list of users has.
+const maxRootFileBytes = 16 << 20
+
 // openInRoot opens a file to read it as a process sees it whose root is dir:
-// a link can lead nowhere else. One that is not there is empty.
+// a link can lead nowhere else. One that is not there is empty. One without an
+// end, or that is no file, is an image's attempt on this process.
 func openInRoot(dir, name string) (io.ReadCloser, error) {
 	f, err := openat2(dir, name, unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK,
@@ -43,6 +47,13 @@ func openInRoot(dir, name string) (io.ReadCloser, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxRootFileBytes) {
+		err = fmt.Errorf("%w: /%s of its root is not a file of at most %d bytes", ErrInvalid, name, maxRootFileBytes)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }

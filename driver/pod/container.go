@@ -152,7 +152,7 @@ func (c *Container) prepareStop(ctx context.Context, timeout time.Duration) {
 
 // Kill kills every process of the task and waits for its end.
 func (c *Container) Kill(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, teardownTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.m.cfg.TeardownTimeout)
 	defer cancel()
 	if err := c.m.step("kill running task", func() error { return c.cgroup().Kill(ctx) }); err != nil {
 		return err

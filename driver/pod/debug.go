@@ -90,7 +90,7 @@ func (c *Container) makeDebug(ctx context.Context, d Debug, img image.Image) (*d
 }
 
 func (b *debugContainer) run(ctx context.Context, d Debug, img image.Image) (*specs.Process, error) {
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	ctx, cancel := context.WithTimeout(ctx, b.task.m.cfg.CreateTimeout)
 	defer cancel()
 	m := b.task.m
 	root, err := m.makeRoot(ctx, b.id, img)
@@ -180,13 +180,13 @@ func (b *debugContainer) cgroup() cgroup.Group { return b.task.pod.cgroup().Chil
 // remove takes all down. It may be called again after an error, and is no
 // error where nothing is left.
 func (b *debugContainer) remove() error {
-	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), b.task.m.cfg.TeardownTimeout)
 	defer cancel()
 	err := errors.Join(
 		b.cgroup().Kill(ctx),
 		b.task.m.cfg.Runtime.Delete(ctx, b.id),
 		b.cgroup().Remove(),
-		b.task.m.removeRoot(b.id),
+		b.task.m.removeRoot(b.id, true),
 	)
 	if err != nil {
 		return err // the directory stays, so that the task's removal finds it

@@ -18,7 +18,7 @@ import (
 // container of its own, with no rights, no files and no network, so that
 // /proc/1 of the pod leads nowhere. It reaps the pod's orphans.
 func (p *pod) makeHolder(ctx context.Context, state *podState) error {
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.m.cfg.CreateTimeout)
 	defer cancel()
 	if err := p.removeHolder(ctx); err != nil { // one that died
 		return err
@@ -75,7 +75,7 @@ func (p *pod) runHolder(ctx context.Context, state *podState) error {
 }
 
 func (p *pod) removeHolder(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, teardownTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.m.cfg.TeardownTimeout)
 	defer cancel()
 	err := p.m.step("unpin pid", func() error { return namespace.Unpin(p.namespaceDir(), namespace.PID) })
 	if err != nil {

@@ -57,7 +57,7 @@ func (m *Manager) collectNow() {
 		m.cfg.Log.Error("collect images", "error", err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), m.cfg.TeardownTimeout)
 	defer cancel()
 	var removed []string
 	err = m.step("collect images", func() (err error) {

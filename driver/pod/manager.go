@@ -12,6 +12,7 @@
 package pod
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,12 @@ type Config struct {
 	// because its pipe is full and nobody reads it. Then what it prints is
 	// dropped. Zero is for ever.
 	UnreadFor time.Duration
+	// CreateTimeout bounds what the OCI runtime may take to create and start a
+	// container: milliseconds on a host that is well. Zero is a minute.
+	CreateTimeout time.Duration
+	// TeardownTimeout bounds the clean-up after a failure or an end, which
+	// happens whether or not the caller still waits. Zero is half a minute.
+	TeardownTimeout time.Duration
 	// Event is told what a task waits for or what happened to it. It must
 	// not block.
 	Event func(taskID, allocID, name, message string)
@@ -103,6 +110,8 @@ func New(cfg Config) *Manager {
 	if cfg.Trace == nil {
 		cfg.Trace = func(string, []Step) {}
 	}
+	cfg.CreateTimeout = cmp.Or(cfg.CreateTimeout, time.Minute)
+	cfg.TeardownTimeout = cmp.Or(cfg.TeardownTimeout, 30*time.Second)
 	cfg.Images.Before, cfg.Monitor.Before = cfg.Before, cfg.Before
 	m := &Manager{cfg: cfg, pods: map[string]*pod{}, tasks: map[string]*Container{}, filters: newFilters(cfg.Runtime), closing: make(chan struct{})}
 	m.logs = m.newLogs()
@@ -163,7 +172,7 @@ func (m *Manager) rootsDir() string { return filepath.Join(m.cfg.DataDir, "roots
 func (m *Manager) enter(allocID string) *pod {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.pods[allocID]
+	p := m.find(allocID)
 	if p == nil {
 		p = &pod{m: m, allocID: allocID, dir: filepath.Join(m.podsDir(), allocID)}
 		m.pods[allocID] = p
@@ -174,6 +183,21 @@ func (m *Manager) enter(allocID string) *pod {
 	p.end = nil
 	p.tasks++
 	return p
+}
+
+// find gives the pod of an allocation, if it is not about to go: a task that
+// starts then waits for it to be gone, instead of finding half of it. Other
+// pods do not wait.
+func (m *Manager) find(allocID string) *pod {
+	for {
+		p := m.pods[allocID]
+		if p == nil || p.gone == nil {
+			return p
+		}
+		m.mu.Unlock()
+		<-p.gone
+		m.mu.Lock()
+	}
 }
 
 // leave is the opposite of enter. The last one out starts the time after
@@ -194,19 +218,22 @@ func (m *Manager) leave(p *pod) {
 // expire removes a pod if nobody has entered it since.
 func (m *Manager) expire(p *pod) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if p.tasks > 0 || m.closed {
+		m.mu.Unlock()
 		return
 	}
+	p.gone = make(chan struct{})
+	m.mu.Unlock()
+	// Some that an earlier manager started may not be recovered yet.
+	if tasks, err := os.ReadDir(p.tasksDir()); err != nil || len(tasks) == 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), m.cfg.TeardownTimeout)
+		defer cancel()
+		if err := p.remove(ctx); err != nil {
+			m.cfg.Log.Error("pod was not removed; the next start of the driver tries again", "error", err)
+		}
+	}
+	m.mu.Lock()
 	delete(m.pods, p.allocID)
-	if tasks, err := os.ReadDir(p.tasksDir()); err == nil && len(tasks) > 0 {
-		return // some that an earlier manager started were not recovered yet
-	}
-	// m.mu stays locked: a task that starts now waits for the old pod to be
-	// gone, instead of finding half of it.
-	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
-	defer cancel()
-	if err := p.remove(ctx); err != nil {
-		m.cfg.Log.Error("pod was not removed; the next start of the driver tries again", "error", err)
-	}
+	m.mu.Unlock()
+	close(p.gone)
 }

@@ -27,6 +27,7 @@ type pod struct {
 	mu    sync.Mutex // held while the pod's parts are made or removed
 	tasks int        // that were started and not destroyed; guarded by m.mu
 	end   *time.Timer
+	gone  chan struct{} // closed when it is removed; nil before that begins; guarded by m.mu
 
 	orderMu sync.Mutex
 	order   order

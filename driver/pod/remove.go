@@ -12,6 +12,8 @@ func (c *Container) purge() error {
 	if _, err := os.Stat(c.dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	old, err := readTaskState(c.stateFile())
+	c.state.WithImage = err != nil || old.WithImage || old.ImageID != ""
 	return c.remove()
 }
 
@@ -61,7 +63,7 @@ func (c *Container) remove() error {
 	if err := errors.Join(c.removeDebug(), c.removeContainer()); err != nil {
 		return err
 	}
-	if err := c.m.removeRoot(c.id); err != nil {
+	if err := c.m.removeRoot(c.id, c.state.WithImage || c.state.ImageID != ""); err != nil {
 		return err
 	}
 	return c.removeDir()
@@ -72,7 +74,7 @@ func (c *Container) removeDir() error {
 	if err := c.unstage(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.m.cfg.TeardownTimeout)
 	defer cancel()
 	if err := c.drainLogs(ctx); err != nil {
 		c.m.cfg.Log.Error("not all that a task printed is in its log", "error", err)
@@ -103,7 +105,7 @@ func removeLast(dir, file string) error {
 // removeContainer kills what runs and removes the container, its cgroup and
 // its monitor's.
 func (c *Container) removeContainer() error {
-	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.m.cfg.TeardownTimeout)
 	defer cancel()
 	own, monitor := c.cgroup(), c.monitorCgroup()
 	return errors.Join(

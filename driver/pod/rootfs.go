@@ -51,17 +51,24 @@ func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (roo
 	return rootfs{hostPath: dir, userDir: dir, config: img.Config}, nil
 }
 
-// removeRoot takes makeRoot back, whichever kind of root it was.
-func (m *Manager) removeRoot(id string) error {
-	err := m.step("remove root", func() error { return os.RemoveAll(filepath.Join(m.rootsDir(), id)) })
-	if !m.imagesUsed() {
+// removeRoot takes makeRoot back, whichever kind of root it was. Without an
+// image the store is left alone: it may not open where the disk is full.
+func (m *Manager) removeRoot(id string, withImage bool) error {
+	root := filepath.Join(m.rootsDir(), id)
+	err := m.step("remove root", func() error {
+		if _, err := os.Lstat(root); errors.Is(err, os.ErrNotExist) {
+			return nil // a file system that is read-only would refuse to remove nothing
+		}
+		return os.RemoveAll(root)
+	})
+	if !withImage || !m.imagesUsed() {
 		return err
 	}
 	store, serr := m.images()
 	if serr != nil {
 		return errors.Join(err, serr)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), m.cfg.TeardownTimeout)
 	defer cancel()
 	return errors.Join(err, store.Release(ctx, id))
 }

@@ -14,14 +14,6 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// teardownTimeout bounds the clean-up after a failure or an end, which must
-// happen whether or not the caller still waits.
-const teardownTimeout = 30 * time.Second
-
-// createTimeout bounds what the OCI runtime may take to create and start a
-// container: milliseconds on a host that is well.
-const createTimeout = time.Minute
-
 // Start makes a container for a task in the pod of its allocation and starts
 // its program. After an error nothing of the task is left. A task with the
 // same ID that a crash left behind is removed first.
@@ -114,6 +106,12 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 	if err != nil {
 		return fmt.Errorf("make task directory: %w", err)
 	}
+	if t.Image != nil {
+		if _, err := c.m.images(); err != nil {
+			return err
+		}
+	}
+	c.state.WithImage = t.Image != nil
 	if err := c.m.step("write task state", c.writeState); err != nil {
 		return err
 	}
@@ -181,7 +179,7 @@ func (c *Container) makeRoot(ctx context.Context, t Task) (rootfs, error) {
 // run creates the container with a monitor beside it, takes note of both, and
 // starts the program.
 func (c *Container) run(ctx context.Context, t Task) error {
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.m.cfg.CreateTimeout)
 	defer cancel()
 	stdout, stderr, err := c.openLogs(t)
 	if err != nil {

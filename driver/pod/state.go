@@ -25,13 +25,15 @@ type podState struct {
 
 // taskState is pods/ALLOC/tasks/CONTAINER/task.json, beside the bundle.
 type taskState struct {
-	Version    int              `json:"version"`
-	TaskID     string           `json:"task_id"`
-	AllocID    string           `json:"alloc_id"`
-	Name       string           `json:"name"`
-	Share      Share            `json:"share"`
-	CgroupPath string           `json:"cgroup_path"`
-	CpusetPath string           `json:"cpuset_path,omitempty"` // of the host, on cgroup v1
+	Version    int    `json:"version"`
+	TaskID     string `json:"task_id"`
+	AllocID    string `json:"alloc_id"`
+	Name       string `json:"name"`
+	Share      Share  `json:"share"`
+	CgroupPath string `json:"cgroup_path"`
+	CpusetPath string `json:"cpuset_path,omitempty"` // of the host, on cgroup v1
+	// WithImage is whether the image store may have a layer of the task.
+	WithImage  bool             `json:"with_image,omitempty"`
 	ImageID    string           `json:"image_id,omitempty"`
 	Digest     string           `json:"image_digest,omitempty"`
 	StopSignal string           `json:"stop_signal,omitempty"`

@@ -158,7 +158,7 @@ func (m *Manager) sweepLayers(live map[string]bool) error {
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), m.cfg.TeardownTimeout)
 	defer cancel()
 	ids, err := store.Containers(ctx)
 	if err != nil {

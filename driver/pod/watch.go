@@ -38,9 +38,9 @@ func (c *Container) watch() {
 // end is called when the monitor is gone. It leaves no process of the task
 // alive and tells how the first one ended.
 func (c *Container) end() Exit {
-	ctx, cancel := context.WithTimeout(context.Background(), teardownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), c.m.cfg.TeardownTimeout)
 	defer cancel()
-	code, at, err := ociruntime.ExitStatus(c.dir)
+	code, at, err := c.exitStatus()
 	lost := err != nil
 	// In a shared PID namespace the end of the first process leaves the
 	// others alive, and any of them would hold the log open.
@@ -64,10 +64,38 @@ func (c *Container) end() Exit {
 	return exit
 }
 
+// exitStatus reads what the monitor recorded. Where it could not write, since
+// run_dir is full, the kernel may still know (pidfds, Linux 6.15).
+func (c *Container) exitStatus() (code int, at time.Time, err error) {
+	code, at, err = ociruntime.ExitStatus(c.dir)
+	if err == nil || c.init == nil {
+		return code, at, err
+	}
+	ws, kerr := c.init.Status()
+	if kerr != nil {
+		return 0, at, errors.Join(err, full(c.dir))
+	}
+	if ws.Signaled() {
+		return signalBase + int(ws.Signal()), time.Now(), nil
+	}
+	return ws.ExitStatus(), time.Now(), nil
+}
+
+// full says so where a file system is.
+func full(path string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err == nil && (st.Bavail == 0 || st.Files > 0 && st.Ffree == 0) {
+		return fmt.Errorf("%s: %w", path, unix.ENOSPC)
+	}
+	return nil
+}
+
+// signalBase is what a shell adds to the number of a signal.
+const signalBase = 128
+
 // signalOf tells a signal from an exit code above 128. Where the kernel does
 // not say, the code is taken for a signal, as a shell would.
 func (c *Container) signalOf(code int) int {
-	const base = 128
 	if c.init != nil {
 		if ws, err := c.init.Status(); err == nil {
 			if ws.Signaled() {
@@ -76,8 +104,8 @@ func (c *Container) signalOf(code int) int {
 			return 0
 		}
 	}
-	if code > base && unix.SignalName(unix.Signal(code-base)) != "" {
-		return code - base
+	if code > signalBase && unix.SignalName(unix.Signal(code-signalBase)) != "" {
+		return code - signalBase
 	}
 	return 0
 }
@@ -89,7 +117,7 @@ func (c *Container) lostExit(err error) Exit {
 		err = fmt.Errorf("the monitor (conmon, process %d) ended before the task, which was killed: %w",
 			c.state.Monitor.PID, err)
 	}
-	return Exit{Code: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL), Err: err, At: time.Now()}
+	return Exit{Code: signalBase + int(unix.SIGKILL), Signal: int(unix.SIGKILL), Err: err, At: time.Now()}
 }
 
 // holderLoss says that a task was killed because the first process of its

@@ -1,0 +1,153 @@
+package driver_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+)
+
+// What becomes of tasks where the host has no space, or lets nobody write.
+
+// smallDisk mounts a file system of a few mebibytes and files.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	at := t.TempDir()
+	must.NoError(t, unix.Mount("tmpfs", at, "tmpfs", 0, "size=12m,nr_inodes=2000,mode=755"))
+	t.Cleanup(func() { must.NoError(t, unix.Unmount(at, 0)) })
+	return at
+}
+
+// fillBytes takes all space of a directory's file system.
+func fillBytes(t *testing.T, dir string) (mend func()) {
+	t.Helper()
+	path := filepath.Join(dir, "filler")
+	f, err := os.Create(path)
+	must.NoError(t, err)
+	for chunk := make([]byte, 4096); err == nil; {
+		_, err = f.Write(chunk)
+	}
+	must.ErrorIs(t, err, unix.ENOSPC)
+	must.NoError(t, f.Close())
+	return func() { must.NoError(t, os.Remove(path)) }
+}
+
+// fillInodes leaves no file to be made.
+func fillInodes(t *testing.T, dir string) (mend func()) {
+	t.Helper()
+	dir = filepath.Join(dir, "fillers")
+	must.NoError(t, os.Mkdir(dir, 0o700))
+	var err error
+	for i := 0; err == nil; i++ {
+		err = unix.Mknod(filepath.Join(dir, fmt.Sprint(i)), unix.S_IFREG|0o600, 0)
+	}
+	must.ErrorIs(t, err, unix.ENOSPC)
+	return func() { must.NoError(t, os.RemoveAll(dir)) }
+}
+
+// sealDisk makes a file system read-only, though files of it are open.
+func sealDisk(t *testing.T, dir string) (mend func()) {
+	t.Helper()
+	must.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
+	return func() { must.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND, "")) }
+}
+
+// A task that finds no space says so with the path, leaves nothing, and starts
+// when there is some; others run on, and can be stopped meanwhile.
+func TestADiskWithoutSpace(t *testing.T) {
+	small := fixture.Layout(t, t.TempDir(), scratch(t))
+	large := fixture.Layout(t, t.TempDir(), withRandomLayer(t, scratch(t), 64<<20))
+	const noSpace, noWrite = "no space left on device", "read-only file system"
+	plain := sh("exit 0")
+	for name, tc := range map[string]struct {
+		spoil  func(t *testing.T, dir string) func()
+		run    bool // run_dir, or data_dir
+		config driver.TaskConfig
+		want   string
+		mended *driver.TaskConfig
+	}{
+		"data_dir full for an image":      {spoil: fillBytes, config: driver.TaskConfig{Image: small}, want: noSpace},
+		"data_dir too small for an image": {spoil: func(*testing.T, string) func() { return func() {} }, config: driver.TaskConfig{Image: large}, want: noSpace, mended: &driver.TaskConfig{Image: small}},
+		"data_dir without inodes":         {spoil: fillInodes, config: plain, want: noSpace},
+		"data_dir read-only":              {spoil: sealDisk, config: plain, want: noWrite},
+		"data_dir read-only for an image": {spoil: sealDisk, config: driver.TaskConfig{Image: small}, want: noWrite},
+		"run_dir full":                    {spoil: fillBytes, run: true, config: plain, want: noSpace},
+		"run_dir without inodes":          {spoil: fillInodes, run: true, config: plain, want: noSpace},
+		"run_dir read-only":               {spoil: sealDisk, run: true, config: plain, want: noWrite},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withRuntimes(t, func(t *testing.T, runtime string) {
+				disk := smallDisk(t)
+				n := newNode(t, func(c *driver.PluginConfig) {
+					c.Runtime, c.DataDir = runtime, filepath.Join(disk, "data")
+					if tc.run {
+						c.DataDir, c.RunDir = filepath.Join(t.TempDir(), "data"), filepath.Join(disk, "run")
+					}
+				})
+				other, leaver := n.bystand(), n.newTask("", "leaver", sh("exec sleep 600"), quiet)
+				leaver.start()
+				mend := tc.spoil(t, disk)
+				tk := n.newTask("", "hapless", tc.config, quiet)
+				err := n.refuses(tk)
+				must.ErrorContains(t, err, tc.want)
+				other.unharmed()
+				must.NoError(t, n.StopTask(leaver.ID, 0, "SIGKILL"))
+				must.NotNil(t, leaver.wait())
+				mend()
+				if tc.mended == nil {
+					tc.mended = &tc.config
+				}
+				must.NoError(t, tk.EncodeConcreteDriverConfig(tc.mended))
+				tk.start() // the same, sent again
+				must.Eq(t, 0, tk.wait().ExitCode)
+				other.unharmed()
+			})
+		})
+	}
+}
+
+// The exit code of a task that ends while run_dir is full is not lost, where the
+// kernel tells it; else the result says that there was no space.
+func TestTrap11AnExitThatCanNotBeWritten(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		disk := smallDisk(t)
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.RunDir = runtime, filepath.Join(disk, "run") })
+		tk := n.newTask("", "ends", sh("until [ -e /alloc/go ]; do sleep 0.01; done; exit 7"), quiet)
+		tk.start()
+		mend := fillBytes(t, disk)
+		must.NoError(t, os.WriteFile(filepath.Join(tk.TaskDir().SharedAllocDir, "go"), nil, 0o644))
+		result := tk.wait()
+		if result.Err != nil {
+			must.ErrorContains(t, result.Err, "no space left on device")
+		} else {
+			must.Eq(t, 7, result.ExitCode)
+			must.Eq(t, 0, result.Signal)
+		}
+		mend()
+		n.starts(sh("exit 0"))
+	})
+}
+
+// An image whose lists of users have no end does not take the plugin's memory.
+func TestUsersWithoutEnd(t *testing.T) {
+	for name, img := range map[string]v1.Image{
+		"group":  withFile(t, scratch(t), "etc/group", 256<<20),
+		"passwd": withFile(t, scratch(t), "etc/passwd", 256<<20),
+	} {
+		reference := fixture.Layout(t, t.TempDir(), img)
+		withRuntimes(t, func(t *testing.T, runtime string) {
+			n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+			other := n.bystand()
+			err := n.refuses(n.newTask("", "endless", driver.TaskConfig{Image: reference}, quiet))
+			must.ErrorContains(t, err, "/etc/"+name+" of its root is not a file of at most")
+			other.unharmed()
+		})
+	}
+}

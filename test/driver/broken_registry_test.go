@@ -1,0 +1,209 @@
+package driver_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+)
+
+// What becomes of tasks whose registry is broken or hostile, or whose image is.
+
+// spoiled is a registry that answers for blobs as a test wants.
+type spoiled struct {
+	*guarded
+	answer atomic.Pointer[http.HandlerFunc]
+}
+
+func (s *spoiled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if f := s.answer.Load(); f != nil && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+		(*f)(w, r)
+		return
+	}
+	s.next.ServeHTTP(w, r)
+}
+
+// Whatever a registry does, the task fails in bounded time with its name and
+// what is wrong, nothing of it stays, and others do not notice.
+func TestARegistryThatIsNotWell(t *testing.T) {
+	const size = 1 << 20
+	var sent atomic.Int64
+	answers := map[string]struct {
+		answer http.HandlerFunc
+		want   []string
+	}{
+		"is silent": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, []string{"nothing arrived for"}},
+		"stalls": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(size))
+			_, _ = w.Write(make([]byte, 1000))
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}, []string{"nothing arrived for"}},
+		"lies": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write(bytes.Repeat([]byte("x"), size))
+		}, []string{"igest"}},
+		"sends without end": {func(w http.ResponseWriter, r *http.Request) {
+			chunk := make([]byte, 64<<10)
+			for r.Context().Err() == nil && sent.Load() < 4<<30 { // should nobody stop it
+				k, err := w.Write(chunk)
+				if sent.Add(int64(k)); err != nil {
+					return
+				}
+			}
+		}, []string{"more arrives than the manifest says"}},
+		"is broken": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "<html>oops</html>", http.StatusForbidden)
+		}, []string{"403"}},
+	}
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		for name, tc := range answers {
+			t.Run(name, func(t *testing.T) {
+				g := newGuarded(t)
+				image := g.push(t, "app:v1", size)
+				s := &spoiled{guarded: &guarded{next: g.next}}
+				g.next = s
+				n := newNode(t, func(c *driver.PluginConfig) {
+					c.Runtime, c.Image.PullActivityTimeout, c.Image.PullTimeout = runtime, "1s", patience.String()
+				})
+				other := n.bystand()
+				sent.Store(0)
+				s.answer.Store(&tc.answer)
+				config := driver.TaskConfig{Image: image, Auth: driver.AuthConfig{Username: registryUser, Password: registryPassword}}
+				err := n.refuses(n.newTask("", "hapless", config, quiet))
+				for _, want := range append(tc.want, image) {
+					must.ErrorContains(t, err, want)
+				}
+				must.Less(t, 3<<30, sent.Load())
+				other.unharmed()
+				left, err := filepath.Glob(filepath.Join(n.config.DataDir, "images", "used", "*"))
+				must.NoError(t, err)
+				must.SliceEmpty(t, left)
+				s.answer.Store(nil)
+				n.starts(config)
+			})
+		}
+	})
+}
+
+// A layer whose files lead out of the image's root changes nothing there, and a
+// task of it sees nothing of the host.
+func TestAnImageThatClimbsOut(t *testing.T) {
+	dir := t.TempDir()
+	victim := filepath.Join(dir, "victim")
+	file := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o777} }
+	link := func(kind byte, name, to string) tar.Header {
+		return tar.Header{Name: name, Typeflag: kind, Linkname: to}
+	}
+	up := strings.Repeat("../", 20)
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		for name, entries := range map[string][]tar.Header{
+			"dots":                {file(up + victim[1:])},
+			"absolute":            {file(victim)},
+			"link":                {link(tar.TypeSymlink, "l", victim), file("l")},
+			"link to a directory": {link(tar.TypeSymlink, "d", dir), file("d/victim"), file("d/new")},
+			"relative link":       {link(tar.TypeSymlink, "d", up+dir[1:]), file("d/victim")},
+			"hard link":           {link(tar.TypeLink, "h", victim), file("h")},
+			"hard link by dots":   {link(tar.TypeLink, "h", up+victim[1:]), file("h")},
+			"hard link by link":   {link(tar.TypeSymlink, "d", dir), link(tar.TypeLink, "h", "d/victim"), file("h")},
+			"whiteout":            {link(tar.TypeSymlink, "d", dir), file("d/.wh.victim"), file("d/.wh..wh..opq")},
+			"users by link":       {link(tar.TypeSymlink, "etc", "/etc"), file("etc/new-by-image")},
+		} {
+			t.Run(name, func(t *testing.T) {
+				must.NoError(t, os.WriteFile(victim, []byte("intact"), 0o600))
+				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+				reference := fixture.Layout(t, t.TempDir(), withLayer(t, scratch(t), entries...))
+				tk := n.newTask("", "climber", driver.TaskConfig{Image: reference}, quiet)
+				if _, _, err := n.StartTask(tk.TaskConfig); err == nil {
+					tk.wait()
+					must.NoError(t, n.DestroyTask(tk.ID, true))
+				} else {
+					must.ErrorContains(t, err, reference)
+				}
+				text, err := os.ReadFile(victim)
+				must.NoError(t, err)
+				must.Eq(t, "intact", string(text))
+				beside, err := os.ReadDir(dir)
+				must.NoError(t, err)
+				must.SliceLen(t, 1, beside)
+				_, err = os.Lstat("/etc/new-by-image")
+				must.ErrorIs(t, err, os.ErrNotExist)
+			})
+		}
+	})
+}
+
+// A layer that unpacks to more than the disk has fails its own task.
+func TestALayerBomb(t *testing.T) {
+	reference := fixture.Layout(t, t.TempDir(), withFile(t, scratch(t), "zeros", 256<<20))
+	small := fixture.Layout(t, t.TempDir(), scratch(t))
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		disk := smallDisk(t)
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.DataDir = runtime, filepath.Join(disk, "data") })
+		other := n.bystand()
+		must.ErrorContains(t, n.refuses(n.newTask("", "bomb", driver.TaskConfig{Image: reference}, quiet)), "no space left on device")
+		other.unharmed()
+		n.starts(driver.TaskConfig{Image: small})
+	})
+}
+
+// withLayer adds a layer of entries as they are; files say "overwritten".
+func withLayer(t *testing.T, img v1.Image, entries ...tar.Header) v1.Image {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range entries {
+		const text = "overwritten"
+		if h.Typeflag == tar.TypeReg {
+			h.Size = int64(len(text))
+		}
+		must.NoError(t, w.WriteHeader(&h))
+		if h.Typeflag == tar.TypeReg {
+			_, err := io.WriteString(w, text)
+			must.NoError(t, err)
+		}
+	}
+	must.NoError(t, w.Close())
+	return withTar(t, img, b.Bytes())
+}
+
+// withFile adds a file of many zero bytes, which are few when compressed.
+func withFile(t *testing.T, img v1.Image, name string, size int64) v1.Image {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	must.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: size, Typeflag: tar.TypeReg}))
+	_, err := io.CopyN(w, zeros{}, size)
+	must.NoError(t, err)
+	must.NoError(t, w.Close())
+	must.NoError(t, z.Close())
+	return withTar(t, img, b.Bytes())
+}
+
+func withTar(t *testing.T, img v1.Image, layer []byte) v1.Image {
+	t.Helper()
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer)), nil })
+	must.NoError(t, err)
+	img, err = mutate.AppendLayers(img, l)
+	must.NoError(t, err)
+	return img
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
