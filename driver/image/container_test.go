@@ -188,6 +188,22 @@ func TestGC(t *testing.T) {
 	must.SliceEmpty(t, left)
 }
 
+// An image that seems to be used in the future, since the clock was set back,
+// is kept for its time from now on and not until then.
+func TestGCWhereTheClockWasSetBack(t *testing.T) {
+	h := newHome(t)
+	s := h.open(t)
+	idle := local(t, s, hello(t, "idle"))
+	future := time.Now().Add(1000 * time.Hour)
+	must.NoError(t, os.Chtimes(h.root("used", idle.ID), future, future))
+	removed, err := s.GC(testContext(t), time.Hour)
+	must.NoError(t, err)
+	must.SliceEmpty(t, removed)
+	removed, err = s.GC(testContext(t), time.Nanosecond)
+	must.NoError(t, err)
+	must.Eq(t, []string{idle.ID}, removed)
+}
+
 // Nothing grows over many cycles, and Close ends everything.
 func TestNoLeaks(t *testing.T) {
 	h, hub := hubHome(t)

@@ -64,7 +64,10 @@ func (s *Store) removeIfIdle(imageID string, keep time.Duration) (gone bool, err
 	if err != nil {
 		return false, fmt.Errorf("last use of image %s: %w", imageID, err)
 	}
-	if time.Since(info.ModTime()) < keep {
+	switch age := time.Since(info.ModTime()); {
+	case age < 0:
+		return false, s.markUsed(imageID) // the clock was set back; it might stay for years
+	case age < keep:
 		return false, nil
 	}
 	switch err := s.remove(imageID); {

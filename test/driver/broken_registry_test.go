@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,14 +26,15 @@ import (
 
 // What becomes of tasks whose registry is broken or hostile, or whose image is.
 
-// spoiled is a registry that answers for blobs as a test wants.
+// spoiled is a registry that answers for some blobs as a test wants.
 type spoiled struct {
-	*guarded
+	next   http.Handler
+	blobs  func(digest string) bool
 	answer atomic.Pointer[http.HandlerFunc]
 }
 
 func (s *spoiled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if f := s.answer.Load(); f != nil && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+	if f := s.answer.Load(); f != nil && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") && s.blobs(path.Base(r.URL.Path)) {
 		(*f)(w, r)
 		return
 	}
@@ -41,41 +44,45 @@ func (s *spoiled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Whatever a registry does, the task fails in bounded time with its name and
 // what is wrong, nothing of it stays, and others do not notice.
 func TestARegistryThatIsNotWell(t *testing.T) {
-	const size = 1 << 20
+	const size, most = 1 << 20, 2 << 30
 	var sent atomic.Int64
+	endless := func(w http.ResponseWriter, r *http.Request) {
+		chunk := make([]byte, 64<<10)
+		for r.Context().Err() == nil && sent.Load() < most { // should nobody stop it
+			k, err := w.Write(chunk)
+			if sent.Add(int64(k)); err != nil {
+				return
+			}
+		}
+	}
 	answers := map[string]struct {
 		answer http.HandlerFunc
-		want   []string
+		config bool // of the image, or its layers
+		want   string
 	}{
-		"is silent": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, []string{"nothing arrived for"}},
-		"stalls": {func(w http.ResponseWriter, r *http.Request) {
+		"is silent": {answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, want: "nothing arrived for"},
+		"stalls": {answer: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", strconv.Itoa(size))
 			_, _ = w.Write(make([]byte, 1000))
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
-		}, []string{"nothing arrived for"}},
-		"lies": {func(w http.ResponseWriter, _ *http.Request) {
+		}, want: "nothing arrived for"},
+		"lies": {answer: func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(bytes.Repeat([]byte("x"), size))
-		}, []string{"igest"}},
-		"sends without end": {func(w http.ResponseWriter, r *http.Request) {
-			chunk := make([]byte, 64<<10)
-			for r.Context().Err() == nil && sent.Load() < 4<<30 { // should nobody stop it
-				k, err := w.Write(chunk)
-				if sent.Add(int64(k)); err != nil {
-					return
-				}
-			}
-		}, []string{"more arrives than the manifest says"}},
-		"is broken": {func(w http.ResponseWriter, _ *http.Request) {
+		}, want: "igest"},
+		"sends without end":          {answer: endless, want: "more arrives than the manifest says"},
+		"sends a config without end": {answer: endless, config: true, want: "exceeded maximum allowed size"},
+		"is broken": {answer: func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "<html>oops</html>", http.StatusForbidden)
-		}, []string{"403"}},
+		}, want: "403"},
 	}
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		for name, tc := range answers {
 			t.Run(name, func(t *testing.T) {
 				g := newGuarded(t)
 				image := g.push(t, "app:v1", size)
-				s := &spoiled{guarded: &guarded{next: g.next}}
+				layers := g.layers(t, image)
+				s := &spoiled{next: g.next, blobs: func(digest string) bool { return slices.Contains(layers, digest) != tc.config }}
 				g.next = s
 				n := newNode(t, func(c *driver.PluginConfig) {
 					c.Runtime, c.Image.PullActivityTimeout, c.Image.PullTimeout = runtime, "1s", patience.String()
@@ -85,10 +92,10 @@ func TestARegistryThatIsNotWell(t *testing.T) {
 				s.answer.Store(&tc.answer)
 				config := driver.TaskConfig{Image: image, Auth: driver.AuthConfig{Username: registryUser, Password: registryPassword}}
 				err := n.refuses(n.newTask("", "hapless", config, quiet))
-				for _, want := range append(tc.want, image) {
+				for _, want := range []string{tc.want, image} {
 					must.ErrorContains(t, err, want)
 				}
-				must.Less(t, 3<<30, sent.Load())
+				must.Less(t, most, sent.Load())
 				other.unharmed()
 				left, err := filepath.Glob(filepath.Join(n.config.DataDir, "images", "used", "*"))
 				must.NoError(t, err)

@@ -174,13 +174,13 @@ func (n *node) ownRuntime(t *testing.T) string {
 	must.NoError(t, err)
 	at := filepath.Join(t.TempDir(), "program")
 	name := filepath.Base(n.config.Runtime)
-	real, err := exec.LookPath(name)
+	found, err := exec.LookPath(name)
 	must.NoError(t, err)
-	must.NoError(t, exec.Command("cp", real, at).Run())
+	must.NoError(t, exec.Command("cp", found, at).Run())
 	must.NoError(t, os.Chmod(filepath.Dir(at), 0o755))
 	program := at
 	if strings.HasPrefix(string(text), "#!") {
-		own := written(t, filepath.Join(t.TempDir(), name), strings.ReplaceAll(string(text), "'"+real+"'", at))
+		own := written(t, filepath.Join(t.TempDir(), name), strings.ReplaceAll(string(text), "'"+found+"'", at))
 		must.NoError(t, os.Chmod(own, 0o755))
 		at = own
 	}

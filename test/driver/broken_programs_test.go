@@ -1,0 +1,181 @@
+package driver_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/helper/uuid"
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+// What becomes of tasks where the programs beside them are gone, are others, or
+// hang, and where there is no process to be had.
+
+// A runtime or a monitor that is taken away or replaced while tasks run fails
+// those that start then, with its name. The others run on and can be ended, and
+// all is well when it is back.
+func TestProgramsThatAreTakenAway(t *testing.T) {
+	garbage := func(path string) error { return os.WriteFile(path, []byte("\x7fELF no more"), 0o755) }
+	fails := func(path string) error {
+		return os.WriteFile(path, []byte("#!/bin/sh\necho broken update >&2\nexit 42\n"), 0o755)
+	}
+	for name, tc := range map[string]struct {
+		conmon bool
+		harm   func(path string) error
+		want   string
+	}{
+		"runtime removed":  {harm: os.Remove, want: "which the plugin's config names, can not be run"},
+		"conmon removed":   {conmon: true, harm: os.Remove, want: "which the plugin's config names, can not be run"},
+		"runtime replaced": {harm: fails, want: "conmon ended without a report"},
+		"conmon replaced":  {conmon: true, harm: fails, want: "exit status 42"},
+		"runtime garbage":  {harm: garbage, want: "create"},
+		"conmon garbage":   {conmon: true, harm: garbage, want: "conmon"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withRuntimes(t, func(t *testing.T, runtime string) {
+				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+				other, leaver := n.bystand(), n.newTask("", "leaver", sh("trap 'exit 6' TERM; while :; do sleep 0.01; done"), nil)
+				leaver.start()
+				path := n.programs.runtime
+				if tc.conmon {
+					path = n.programs.conmon
+				}
+				before, err := os.ReadFile(path)
+				must.NoError(t, err)
+				must.NoError(t, tc.harm(path))
+				tk := n.newTask("", "hapless", sh("exit 0"), quiet)
+				_, _, err = n.StartTask(tk.TaskConfig)
+				must.ErrorContains(t, err, tc.want)
+				other.unharmed()
+				must.NoError(t, n.StopTask(leaver.ID, patience, "SIGTERM"))
+				must.Eq(t, 6, leaver.wait().ExitCode)
+				must.NoError(t, os.RemoveAll(path))
+				must.NoError(t, os.WriteFile(path, before, 0o755))
+				must.NoError(t, n.DestroyTask(leaver.ID, true))
+				tk.start() // the same, sent again
+				must.Eq(t, 0, tk.wait().ExitCode)
+				other.unharmed()
+			})
+		})
+	}
+}
+
+// hanging has a program never come back from a call with a word.
+func hanging(t *testing.T, program, word string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), filepath.Base(program))
+	script := fmt.Sprintf("#!/bin/sh\ncase \" $* \" in *\" %s \"*) exec sleep 987003;; esac\nexec %s \"$@\"\n", word, program)
+	must.NoError(t, os.WriteFile(path, []byte(script), 0o755))
+	return path
+}
+
+// A runtime or a monitor that hangs is given up after a while. Meanwhile and
+// afterwards the tasks of other pods are as they were, and when it does not hang
+// any more the same task starts.
+func TestProgramsThatHang(t *testing.T) {
+	for _, verb := range []string{"create", "start", "run", "conmon"} {
+		t.Run(verb, func(t *testing.T) {
+			withRuntimes(t, func(t *testing.T, runtime string) {
+				w := newWorld(t, runtime)
+				w.Plain = true
+				w.accompany(t, uuid.Generate())
+				config := w.config()
+				config.CreateTimeout, config.TeardownTimeout = patience/8, patience
+				if verb == "conmon" {
+					config.Monitor.Path = hanging(t, w.Conmon, "--cid")
+				} else {
+					config.Runtime.Path = hanging(t, runtime, verb)
+				}
+				m := pod.New(config)
+				task := w.task()
+				task.ID += "/hangs"
+				task.Share.PID = verb == "run"
+				_, err := m.Start(t.Context(), task)
+				must.ErrorContains(t, err, map[string]string{
+					"create": "waiting for conmon: context deadline exceeded", "start": "start", "run": "make holder",
+					"conmon": "waiting for conmon: context deadline exceeded",
+				}[verb])
+				must.NoError(t, w.untouched(t.Context(), m))
+				must.NoError(t, m.Close())
+				must.NoError(t, w.mend(t.Context(), nil))
+				w.awaitNoProcess(t, "987003")
+			})
+		})
+	}
+}
+
+// awaitNoProcess waits until none has a word in its command line.
+func (w *world) awaitNoProcess(t *testing.T, word string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); hostProcesses(t, word) > 0; {
+		must.True(t, time.Now().Before(deadline), must.Sprint("what hung is left"))
+		time.Sleep(time.Millisecond) // between two looks
+	}
+}
+
+// While a pod can not be removed, since the runtime hangs, the tasks of others
+// can be looked at, stopped and started.
+func TestAPodThatCanNotBeRemovedHoldsUpNoOther(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		other := n.bystand()
+		config := sh("exit 0")
+		config.Share = []string{"pid"}
+		first := n.newTask("", "first", config, quiet)
+		first.start()
+		first.wait()
+		whole, err := os.ReadFile(n.programs.runtime)
+		must.NoError(t, err)
+		// Only the removal of the pod's first process hangs, until it is let go.
+		gate := filepath.Join(t.TempDir(), "gate")
+		must.NoError(t, unix.Mkfifo(gate, 0o600))
+		hang := "case \" $* \" in *\" delete --force " + first.AllocID + ".pod \"*) echo hangs > " + gate + ".reached; read x < " + gate + ";; esac\n"
+		must.NoError(t, os.WriteFile(n.programs.runtime, []byte(strings.Replace(string(whole), "\n", "\n"+hang, 1)), 0o755))
+		must.NoError(t, n.DestroyTask(first.ID, true))
+		n.waitFor("the removal of the pod", func() bool { _, err := os.Stat(gate + ".reached"); return err == nil })
+		other.unharmed()
+		n.starts(sh("exit 0"))
+		_, err = os.Stat(filepath.Join(n.config.RunDir, "pods", first.AllocID))
+		must.NoError(t, err, must.Sprint("the pod was removed before others were tried"))
+		must.NoError(t, os.WriteFile(gate+".whole", whole, 0o755))
+		must.NoError(t, os.Rename(gate+".whole", n.programs.runtime))
+		must.NoError(t, os.WriteFile(gate, []byte("go\n"), 0))
+		again := n.newTask(first.AllocID, "first", config, quiet) // it waits for the old pod to be gone
+		again.start()
+		must.Eq(t, 0, again.wait().ExitCode)
+	})
+}
+
+// Where there is no process left for a monitor a start fails and says so; those
+// that run are as before, and can be stopped.
+func TestNoProcessesAreLeft(t *testing.T) {
+	if v, err := cgroup.Detect(); err != nil || v == cgroup.V2 {
+		t.Skip("needs the pids hierarchy of cgroup v1 to limit the monitors by")
+	}
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		other := n.bystand()
+		limit := func(n string) {
+			must.NoError(t, os.WriteFile("/sys/fs/cgroup/pids/nomad-driver-pod/pids.max", []byte(n), 0o644))
+		}
+		for _, most := range []string{"1", "2", "3"} {
+			limit(most)
+			tk := n.newTask("", "hapless", sh("exit 0"), quiet)
+			err := n.refuses(tk)
+			must.ErrorContains(t, err, "conmon", must.Sprint(most))
+			other.unharmed()
+			limit("max")
+			tk.start()
+			must.Eq(t, 0, tk.wait().ExitCode)
+		}
+	})
+}
