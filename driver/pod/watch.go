@@ -127,7 +127,7 @@ func (c *Container) holderLoss() error {
 		return nil
 	}
 	holder, err := c.pod.holder()
-	if err != nil || holder.Alive() {
+	if err != nil || !holder.Ending() {
 		return nil
 	}
 	return fmt.Errorf("the pod's first process (catatonit, process %d) ended and took every task that shares its PID namespace along", holder.PID)

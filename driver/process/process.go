@@ -72,6 +72,22 @@ func (id Identity) Alive() bool {
 	return err == nil && ticks == id.StartTicks && state != 'Z' && state != 'X'
 }
 
+// Ending tells whether the process has ended or is about to: the first of a
+// PID namespace lives until the others, which it takes along, are gone.
+func (id Identity) Ending() bool {
+	if !id.Alive() {
+		return true
+	}
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(id.PID) + "/stat")
+	const flagsField, exiting = 6, 0x4 // field 9; PF_EXITING of linux/sched.h
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if err != nil || len(f) <= flagsField {
+		return true
+	}
+	flags, err := strconv.ParseUint(f[flagsField], 10, 64)
+	return err == nil && flags&exiting != 0
+}
+
 // stat returns the start time in clock ticks and the state of a process, as
 // proc_pid_stat(5) gives them. The command in parentheses may hold anything,
 // so fields are counted from the last parenthesis.
