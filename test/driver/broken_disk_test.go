@@ -5,9 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/shoenig/test/must"
+	"github.com/shoenig/test/wait"
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
@@ -55,7 +57,10 @@ func fillInodes(t *testing.T, dir string) (mend func()) {
 // sealDisk makes a file system read-only, though files of it are open.
 func sealDisk(t *testing.T, dir string) (mend func()) {
 	t.Helper()
-	must.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
+	// Not while something is being written, such as by a monitor that starts.
+	must.Wait(t, wait.InitialSuccess(wait.ErrorFunc(func() error {
+		return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
+	}), wait.Timeout(patience), wait.Gap(5*time.Millisecond)))
 	return func() { must.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND, "")) }
 }
 
@@ -138,8 +143,8 @@ func TestTrap11AnExitThatCanNotBeWritten(t *testing.T) {
 // An image whose lists of users have no end does not take the plugin's memory.
 func TestUsersWithoutEnd(t *testing.T) {
 	for name, img := range map[string]v1.Image{
-		"group":  withFile(t, scratch(t), "etc/group", 256<<20),
-		"passwd": withFile(t, scratch(t), "etc/passwd", 256<<20),
+		"group":  withFile(t, scratch(t), "etc/group", 17<<20),
+		"passwd": withFile(t, scratch(t), "etc/passwd", 17<<20),
 	} {
 		reference := fixture.Layout(t, t.TempDir(), img)
 		withRuntimes(t, func(t *testing.T, runtime string) {
