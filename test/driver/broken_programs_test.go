@@ -43,8 +43,9 @@ func TestProgramsThatAreTakenAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withRuntimes(t, func(t *testing.T, runtime string) {
 				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-				other, leaver := n.bystand(), n.newTask("", "leaver", sh("trap 'exit 6' TERM; while :; do sleep 0.01; done"), nil)
+				other, leaver := n.bystand(), n.newTask("", "leaver", sh("trap 'exit 6' TERM; echo up; while :; do sleep 0.01; done"), nil)
 				leaver.start()
+				must.Eq(t, "up\n", leaver.output("stdout", contains("up")))
 				path := n.programs.runtime
 				if tc.conmon {
 					path = n.programs.conmon

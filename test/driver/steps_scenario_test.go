@@ -92,6 +92,7 @@ func crashScenarios() []crashScenario {
 		{name: "first of a pod", acts: []act{start, stop, destroy, gone}},
 		{name: "recovered", prepare: started, acts: []act{recovers, stop, destroy, gone}, until: "run pre_stop"},
 		{name: "started again", prepare: halfStarted, acts: []act{start, destroy, gone}, until: "make task directory"},
+		{name: "started again without a layer", prepare: withoutLayer, acts: []act{start, destroy, gone}, from: "unmount layer", until: "make task directory"},
 		{name: "killed", prepare: started, acts: []act{recovers, destroy, gone}, until: "kill monitor"},
 		{name: "not started", acts: []act{broken, gone}, from: "await container"},
 		{name: "swept", prepare: leftovers, acts: []act{sweep, gone}},
@@ -124,6 +125,12 @@ func started(t *testing.T, w *world) {
 func halfStarted(t *testing.T, w *world) {
 	t.Helper()
 	w.killAt(t, crashScenarioOf("first of a pod"), "start program")
+}
+
+// withoutLayer has one killed before it made the task's layer.
+func withoutLayer(t *testing.T, w *world) {
+	t.Helper()
+	w.killAt(t, crashScenarioOf("first of a pod"), "make layer")
 }
 
 // leftovers has a pod without tasks, and a root, a layer and a directory of
