@@ -77,9 +77,7 @@ func (h *host) askMonitor(ctx context.Context) (err error) {
 // chooseRuntime takes the operator's, or the first of crun and runc that can
 // make a container.
 func (h *host) chooseRuntime(ctx context.Context, s settings) error {
-	if err := h.removeStale(ctx, s); err != nil {
-		return fmt.Errorf("remove what an interrupted look at the runtimes left: %w", err)
-	}
+	h.removeStale(ctx, s)
 	candidates := []string{"crun", "runc"}
 	if s.Runtime != "" {
 		candidates = []string{s.Runtime}
@@ -106,15 +104,12 @@ const probePrefix = "probe-"
 var began = time.Now()
 
 // removeStale removes what the looks of an earlier process left that was killed
-// in the middle: a container that waits for its start, and files.
-func (h *host) removeStale(ctx context.Context, s settings) error {
+// in the middle: a container that waits for its start, and files. What can not
+// be removed is no reason not to run tasks; the next process tries again.
+func (h *host) removeStale(ctx context.Context, s settings) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	entries, err := os.ReadDir(s.RunDir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	var errs []error
+	entries, _ := os.ReadDir(s.RunDir) // try says what is wrong with it
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil || !info.ModTime().Before(began) || !strings.HasPrefix(e.Name(), probePrefix) && !ociruntime.IsLog(e.Name()) {
@@ -122,11 +117,12 @@ func (h *host) removeStale(ctx context.Context, s settings) error {
 		}
 		if e.IsDir() {
 			group := h.probeGroup(e.Name())
-			errs = append(errs, group.Kill(ctx), group.Remove())
+			if group.Kill(ctx) != nil || group.Remove() != nil {
+				continue // its directory is what it is found by
+			}
 		}
-		errs = append(errs, os.RemoveAll(filepath.Join(s.RunDir, e.Name())))
+		_ = os.RemoveAll(filepath.Join(s.RunDir, e.Name()))
 	}
-	return errors.Join(errs...)
 }
 
 func (h *host) probeGroup(name string) cgroup.Group {
