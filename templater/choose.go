@@ -86,6 +86,7 @@ type chooser struct {
 	flags   Flags
 	used    map[string]bool // sidecars chosen or excluded somewhere
 	told    []*Explanation  // of the group that is looked at
+	binder  sidecar.Binder
 	diags   hcl.Diagnostics
 }
 
@@ -164,7 +165,7 @@ func (c *chooser) resolve(g *Group, cand *candidate) *Choice {
 	if site == (hcl.Range{}) {
 		site = g.Range
 	}
-	values, diags := def.Bind(cand.arguments, site)
+	values, diags := c.binder.Bind(def, cand.arguments, site)
 	c.diags = append(c.diags, diags...)
 	if diags.HasErrors() {
 		return nil

@@ -30,6 +30,38 @@ type Argument struct {
 // the default. All that is wrong is reported: an argument without a parameter, a
 // required parameter without a value (at site), a wrong type, a failed validation.
 func (d *Definition) Bind(args map[string]Argument, site hcl.Range) (map[string]cty.Value, hcl.Diagnostics) {
+	return new(Binder).Bind(d, args, site)
+}
+
+// A Binder binds the arguments of many groups, which mostly give the same ones: it
+// evaluates the validations of a definition only where the values are not those that
+// passed just before. The zero value is ready. It is not for concurrent use.
+type Binder struct {
+	passed map[*Definition]cty.Value
+}
+
+// Bind is Definition.Bind.
+func (b *Binder) Bind(d *Definition, args map[string]Argument, site hcl.Range) (map[string]cty.Value, hcl.Diagnostics) {
+	values, given, diags := d.bind(args, site)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	all := cty.ObjectVal(values)
+	if passed, ok := b.passed[d]; ok && passed.RawEquals(all) {
+		return values, nil
+	}
+	diags = d.validate(values, given, site)
+	if len(diags) == 0 {
+		if b.passed == nil {
+			b.passed = map[*Definition]cty.Value{}
+		}
+		b.passed[d] = all
+	}
+	return values, diags
+}
+
+// bind is Bind without the validations, and gives the arguments that were used.
+func (d *Definition) bind(args map[string]Argument, site hcl.Range) (map[string]cty.Value, map[string]Argument, hcl.Diagnostics) {
 	var diags hcl.Diagnostics
 	values := map[string]cty.Value{}
 	given := map[string]Argument{}
@@ -63,12 +95,7 @@ func (d *Definition) Bind(args map[string]Argument, site hcl.Range) (map[string]
 			values[p.Name] = p.Default
 		}
 	}
-	diags = append(diags, d.unknownArguments(args)...)
-	if diags.HasErrors() {
-		return nil, diags
-	}
-	diags = d.validate(values, given, site)
-	return values, diags
+	return values, given, append(diags, d.unknownArguments(args)...)
 }
 
 func (d *Definition) missing(p *Parameter, site hcl.Range) *hcl.Diagnostic {

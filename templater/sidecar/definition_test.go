@@ -146,6 +146,25 @@ func TestValidationsSeeAllParameters(t *testing.T) {
 	must.StrContains(t, diags[0].Detail, "(given by -param x.a): a is less than b.")
 }
 
+// One Binder binds for many groups: what passed for one says nothing of other values,
+// of another definition, or of values that fail.
+func TestABinderValidatesWhatIsNew(t *testing.T) {
+	rule := func(below string) *Definition {
+		return parse(t, minimal+"parameter \"a\" {\n type = number\n validation {\n condition = param.a < "+below+"\n error_message = \"Less than "+below+".\"\n }\n}")
+	}
+	var b Binder
+	five, ten := rule("5"), rule("10")
+	for _, step := range []struct {
+		d  *Definition
+		a  int64
+		ok bool
+	}{{ten, 4, true}, {ten, 4, true}, {five, 7, false}, {five, 7, false}, {ten, 7, true}, {ten, 12, false}, {ten, 7, true}, {five, 4, true}, {five, 7, false}} {
+		values, diags := b.Bind(step.d, map[string]Argument{"a": {Value: cty.NumberIntVal(step.a)}}, step.d.Range)
+		must.Eq(t, step.ok, !diags.HasErrors(), must.Sprint(step))
+		must.True(t, values["a"].RawEquals(cty.NumberIntVal(step.a)))
+	}
+}
+
 func TestTextBecomesAnyType(t *testing.T) {
 	d := parse(t, minimal+"parameter \"l\" { type = list(number) }\nparameter \"s\" { type = string }\nparameter \"b\" { type = bool }")
 	text := func(s string) Argument { return Argument{Value: cty.StringVal(s), Text: true} }

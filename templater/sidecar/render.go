@@ -264,7 +264,7 @@ func isPlain(s string, i int, before rune) bool {
 func heredoc(s string, runtime bool) (string, bool) {
 	const mark = "EOT"
 	if strings.Count(s, "\n") < 2 || !strings.HasSuffix(s, "\n") ||
-		strings.Contains(s, mark) {
+		strings.Contains(s, mark) || !utf8.ValidString(s) {
 		return "", false
 	}
 	for _, r := range s {
@@ -273,13 +273,17 @@ func heredoc(s string, runtime bool) (string, bool) {
 		}
 	}
 	var out strings.Builder
-	before := rune(0)
+	out.Grow(len(s) + 16)
+	out.WriteString("<<" + mark + "\n")
+	before, written := rune(0), 0
 	for i, r := range s {
 		if (r == '$' && !(runtime && isPlain(s, i, before)) || r == '%') && strings.HasPrefix(s[i+1:], "{") {
-			out.WriteRune(r)
+			out.WriteString(s[written : i+1])
+			written = i
 		}
-		out.WriteRune(r)
 		before = r
 	}
-	return "<<" + mark + "\n" + out.String() + mark, true
+	out.WriteString(s[written:])
+	out.WriteString(mark)
+	return out.String(), true
 }
