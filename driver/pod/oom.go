@@ -33,8 +33,8 @@ func (c *Container) noteOOM(kills uint64, now time.Time) {
 	c.event("Out of memory: the kernel killed a process of the task, which goes on")
 }
 
-// oomKilled tells whether one of the kills was that of the first process,
-// which has ended.
+// oomKilled tells whether one of the kills was not told of yet. If the first
+// process, which has ended, was killed, that was it.
 func (c *Container) oomKilled(kills uint64) bool {
 	c.oom.Lock()
 	defer c.oom.Unlock()

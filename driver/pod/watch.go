@@ -55,11 +55,14 @@ func (c *Container) end() Exit {
 		return c.lostExit(err)
 	}
 	exit := Exit{Code: code, At: at, Signal: c.signalOf(code)}
-	if exit.Signal == int(unix.SIGKILL) {
-		exit.OOMKilled = kerr == nil && c.oomKilled(kills)
-		if !exit.OOMKilled {
-			exit.Err = c.holderLoss()
-		}
+	outOfMemory := kerr == nil && c.oomKilled(kills)
+	switch {
+	case exit.Signal != int(unix.SIGKILL) && outOfMemory:
+		c.event("Out of memory: the kernel killed a process of the task, which ended then")
+	case exit.Signal == int(unix.SIGKILL) && outOfMemory:
+		exit.OOMKilled = true
+	case exit.Signal == int(unix.SIGKILL):
+		exit.Err = c.holderLoss()
 	}
 	return exit
 }

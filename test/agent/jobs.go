@@ -34,14 +34,18 @@ func (a *Agent) Register(ctx context.Context, job *api.Job) (*api.Allocation, er
 		return nil, fmt.Errorf("register job %s: %w", *job.ID, err)
 	}
 	var alloc *api.Allocation
+	id := registered.EvalID
 	err = a.until(ctx, "job "+*job.ID+" has an allocation", func() error {
-		eval, _, err := a.api.Evaluations().Info(registered.EvalID, nil)
+		eval, _, err := a.api.Evaluations().Info(id, nil)
 		if err != nil {
 			return err
 		}
-		allocs, _, err := a.api.Evaluations().Allocations(registered.EvalID, nil)
+		allocs, _, err := a.api.Evaluations().Allocations(id, nil)
 		if err != nil {
 			return err
+		}
+		if len(allocs) == 0 && eval.BlockedEval != "" {
+			id = eval.BlockedEval // it was too early, such as for a client that starts
 		}
 		if len(allocs) == 0 {
 			return fmt.Errorf("evaluation is %s %s%s", eval.Status, eval.StatusDescription, unplaced(eval))

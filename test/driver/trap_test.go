@@ -32,15 +32,17 @@ func TestTrap12OutOfMemoryIsToldApart(t *testing.T) {
 	const waits = "echo up; while :; do sleep 0.05; done"
 	for name, tc := range map[string]struct {
 		script string
-		event  bool // that tells of a child's end
+		event  bool // that tells of a child's end, while the task goes on
+		late   bool // such an event when it does not
 		kill   bool // from outside
 		want   drivers.ExitResult
 	}{
-		"the task":                  {script: "exec " + hog, want: oom},
-		"a child":                   {script: hog + "; until [ -e /alloc/go ]; do sleep 0.05; done; exit 5", event: true, want: drivers.ExitResult{ExitCode: 5}},
-		"somebody else":             {script: waits, kill: true, want: kill},
-		"a child and somebody else": {script: hog + "; " + waits, event: true, kill: true, want: kill},
-		"a child and then the task": {script: hog + "; until [ -e /alloc/go ]; do sleep 0.05; done; exec " + hog, event: true, want: oom},
+		"the task":                   {script: "exec " + hog, want: oom},
+		"a child":                    {script: hog + "; until [ -e /alloc/go ]; do sleep 0.05; done; exit 5", event: true, want: drivers.ExitResult{ExitCode: 5}},
+		"a child that ends the task": {script: hog + "; exit 9", late: true, want: drivers.ExitResult{ExitCode: 9}},
+		"somebody else":              {script: waits, kill: true, want: kill},
+		"a child and somebody else":  {script: hog + "; " + waits, event: true, kill: true, want: kill},
+		"a child and then the task":  {script: hog + "; until [ -e /alloc/go ]; do sleep 0.05; done; exec " + hog, event: true, want: oom},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withRuntimes(t, func(t *testing.T, runtime string) {
@@ -59,6 +61,11 @@ func TestTrap12OutOfMemoryIsToldApart(t *testing.T) {
 					must.NoError(t, n.SignalTask(tk.ID, "SIGKILL"))
 				}
 				must.Eq(t, tc.want, *tk.wait())
+				if tc.late {
+					n.waitFor("the event", func() bool {
+						return strings.Contains(events(), "Out of memory: the kernel killed a process of the task, which ended then")
+					})
+				}
 			})
 		})
 	}
