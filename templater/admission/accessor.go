@@ -78,19 +78,24 @@ func (a *Accessors) remember(key [sha256.Size]byte, id string) {
 
 // accessor asks Nomad whose token it is; whatever goes wrong, it is nobody's.
 func (u *Upstream) accessor(ctx context.Context, header http.Header) string {
+	ctx, span := u.call(ctx, http.MethodGet, "/v1/acl/token/self")
+	defer span.End()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL.JoinPath("v1/acl/token/self").String(), nil)
 	if err != nil {
 		return ""
 	}
 	req.Header = header
+	propagate(ctx, req.Header)
 	client := &http.Client{Transport: u.Transport, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse // the token is for this Nomad
 	}}
 	resp, err := client.Do(req)
 	if err != nil {
+		answered(span, 0, wrongOfClient)
 		return ""
 	}
 	defer resp.Body.Close()
+	answered(span, resp.StatusCode, wrongOfClient)
 	var token struct{ AccessorID string }
 	if resp.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&token) != nil {
 		return ""

@@ -12,24 +12,30 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// answerDenial says why a request is refused, as the nomad command shows it.
-func answerDenial(w http.ResponseWriter, to route, v *verdict) {
+// answerDenial says why a request is refused, as the nomad command shows it, and gives
+// the answer's status.
+func answerDenial(w http.ResponseWriter, to route, v *verdict) int {
 	text := "denied by nomad-sidecar: " + v.denial.text
 	if to != validate {
 		http.Error(w, text, v.denial.status)
-		return
+		return v.denial.status
 	}
 	// With any other status the command would validate by itself, and find nothing.
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(api.JobValidateResponse{ // the client may be gone
 		DriverConfigValidated: true, ValidationErrors: []string{text}, Error: text, Warnings: joined("", v.warnings),
 	})
+	return http.StatusOK
 }
 
-// warn adds our warnings to those of Nomad.
-func warn(resp *http.Response) error {
+// answer takes note of Nomad's answer, and adds our warnings to its own.
+func (p *Proxy) answer(resp *http.Response) error {
 	v, ok := resp.Request.Context().Value(admitted{}).(*verdict)
-	if !ok || len(v.warnings) == 0 || resp.StatusCode != http.StatusOK {
+	if !ok {
+		return nil
+	}
+	v.answered = resp.StatusCode
+	if len(v.warnings) == 0 || resp.StatusCode != http.StatusOK {
 		return nil
 	}
 	raw, err := io.ReadAll(resp.Body)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // What became of a request.
@@ -48,6 +49,8 @@ type Decision struct {
 	// that quote nothing of the job.
 	Status  int      `json:"status,omitempty"`
 	Reasons []string `json:"reasons,omitempty"`
+	// Trace is the ID of the trace that the request is a part of, if it is recorded.
+	Trace string `json:"trace,omitempty"`
 }
 
 // Denied says whether the request was refused.
@@ -68,6 +71,11 @@ func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration)
 	if v.denial != nil {
 		d.Status, d.Reasons = v.denial.status, v.denial.summaries
 	}
+	span := trace.SpanFromContext(r.Context())
+	if span.SpanContext().IsSampled() {
+		d.Trace = span.SpanContext().TraceID().String()
+	}
+	d.describe(span)
 	p.Audit.LogAttrs(r.Context(), slog.LevelInfo, "job", d.attrs()...)
 	if p.Decided != nil {
 		p.Decided(d)
@@ -85,6 +93,9 @@ func (d *Decision) attrs() []slog.Attr {
 	}
 	if d.Denied() {
 		attrs = append(attrs, slog.Int("status", d.Status), slog.Any("reasons", d.Reasons))
+	}
+	if d.Trace != "" {
+		attrs = append(attrs, slog.String("trace", d.Trace))
 	}
 	return attrs
 }

@@ -3,6 +3,7 @@
 // denies them. All other requests pass through untouched.
 //
 // It keeps no state but whose tokens it has seen, adds no token of its own to any
-// request, and writes none to its log. It does not listen; who uses it serves the Handler. It cannot see what does not
-// come by: jobs registered at another address of the cluster.
+// request, and writes none to its log and its spans. It does not listen, nor send spans
+// anywhere; who uses it serves the Handler and brings a Tracer. It cannot see what does
+// not come by: jobs registered at another address of the cluster.
 package admission

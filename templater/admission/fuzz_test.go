@@ -15,7 +15,7 @@ import (
 // again.
 func FuzzTreat(f *testing.F) {
 	bridged := strings.Replace(jobNamed("web"), `"Tasks"`, `"Networks":[{"Mode":"bridge"}],"Tasks"`, 1)
-	marked := string(rulesOf(f, notePolicy).treat([]byte(jobNamed("web")), anywhere).body)
+	marked := string(rulesOf(f, notePolicy).treat(f.Context(), []byte(jobNamed("web")), anywhere).body)
 	for _, s := range []string{
 		jobNamed("web"), bridged, marked, strings.Replace(marked, `"policy"`, `"flag"`, 1), strings.ToLower(marked), marked + marked,
 		`{"Job":{"ID":"web","TaskGroups":[null,{"Name":null,"Tasks":[null]},{"Tasks":{}}]}}`, `{"Job":{"ID":"web","TaskGroups":{}}}`,
@@ -25,7 +25,7 @@ func FuzzTreat(f *testing.F) {
 	}
 	rules := rulesOf(f, "rule \"all\" {\n inject \"note\" {}\n required = true\n}\nrule \"some\" {\n inject \"other\" {}\n on_error = \"skip\"\n}\n")
 	f.Fuzz(func(t *testing.T, body []byte) {
-		v := rules.treat(body, anywhere)
+		v := rules.treat(t.Context(), body, anywhere)
 		var req api.JobRegisterRequest
 		if v.denial != nil || json.NewDecoder(bytes.NewReader(v.body)).Decode(&req) != nil || req.Job == nil {
 			return
@@ -35,7 +35,7 @@ func FuzzTreat(f *testing.F) {
 				must.Eq(t, 1, count(g, "note"), must.Sprint(string(v.body)))
 			}
 		}
-		again := rules.treat(v.body, anywhere)
+		again := rules.treat(t.Context(), v.body, anywhere)
 		must.Nil(t, again.denial)
 		must.Eq(t, string(v.body), string(again.body))
 	})

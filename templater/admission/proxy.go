@@ -11,6 +11,9 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
@@ -31,6 +34,9 @@ type Options struct {
 	Metrics     *Metrics
 	// Accessors finds out who sent a request with a job; nil to leave it open.
 	Accessors *Accessors
+	// Tracer makes spans of requests with a job, which name their traces to Nomad; nil
+	// for none, and for leaving to the client what it says of a trace.
+	Tracer trace.Tracer
 	// Decided learns what Audit does; nil for nobody. It is called for several
 	// requests at once, and they wait for it.
 	Decided func(Decision)
@@ -53,7 +59,7 @@ func New(o Options) *Proxy {
 	p.rules.Store(o.Rules)
 	p.forward = &httputil.ReverseProxy{
 		Rewrite: p.rewrite, Transport: p.transport, FlushInterval: -1, // streams go out as they come
-		ModifyResponse: warn, ErrorHandler: p.unreachable,
+		ModifyResponse: p.answer, ErrorHandler: p.unreachable,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // told by ErrorHandler
 	}
 	// The patterns are Nomad's own, so that what they match is what Nomad matches
@@ -93,19 +99,33 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, to route) {
 		p.forward.ServeHTTP(w, r)
 		return
 	}
+	r, span := p.open(r, to)
+	defer span.End()
 	begin := time.Now()
 	v := p.decide(w, r, to)
 	if v == nil {
+		answered(span, badRequest, wrongOfServer)
 		return // the client went away
 	}
 	p.audit(r, to, v, time.Since(begin))
 	if v.denial != nil {
-		answerDenial(w, to, v)
+		answered(span, answerDenial(w, to, v), wrongOfServer)
 		return
 	}
+	p.send(w, r, to, v)
+}
+
+// send sends a request on to Nomad, with the body that it shall have.
+func (p *Proxy) send(w http.ResponseWriter, r *http.Request, to route, v *verdict) {
+	ctx, span := p.Upstream.call(r.Context(), r.Method, to.template(r))
+	defer func() { // even if the client goes away, at which the forwarder panics
+		answered(span, v.answered, wrongOfClient)
+		answered(trace.SpanFromContext(r.Context()), v.answered, wrongOfServer)
+		span.End()
+	}()
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(v.body)), int64(len(v.body))
 	r.TransferEncoding = nil
-	p.forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), admitted{}, v)))
+	p.forward.ServeHTTP(w, r.WithContext(context.WithValue(ctx, admitted{}, v)))
 }
 
 // admitted is the key of the verdict in the context of a request that is sent on.
@@ -113,10 +133,7 @@ type admitted struct{}
 
 // decide reads the body of a request and treats it.
 func (p *Proxy) decide(w http.ResponseWriter, r *http.Request, to route) *verdict {
-	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(p.BodyTimeout)) // not of every ResponseWriter
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, p.MaxBodyBytes))
-	_ = deadline.SetReadDeadline(time.Time{})
+	body, err := p.read(w, r)
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -129,7 +146,19 @@ func (p *Proxy) decide(w http.ResponseWriter, r *http.Request, to route) *verdic
 	if to == revert {
 		return p.treatRevert(rules, r, body)
 	}
-	return rules.treat(body, rules.placeOf(to, r))
+	return rules.treat(r.Context(), body, rules.placeOf(to, r))
+}
+
+// read reads the body of a request, as long as it is neither too large nor too slow.
+func (p *Proxy) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	_, span := step(r.Context(), "read")
+	defer span.End()
+	deadline := http.NewResponseController(w)
+	_ = deadline.SetReadDeadline(time.Now().Add(p.BodyTimeout)) // not of every ResponseWriter
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, p.MaxBodyBytes))
+	_ = deadline.SetReadDeadline(time.Time{})
+	span.SetAttributes(attribute.Int("nomad_sidecar.body_bytes", len(body)))
+	return body, err
 }
 
 // rewrite directs a request to Nomad and leaves everything else of it as it is.
@@ -145,6 +174,7 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.SetXForwarded()
 	if r.In.Context().Value(admitted{}) != nil {
 		r.Out.Header.Del("Accept-Encoding") // the answer may get warnings
+		propagate(r.Out.Context(), r.Out.Header)
 	}
 }
 
@@ -152,6 +182,9 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 func (p *Proxy) unreachable(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		return // the client went away
+	}
+	if v, ok := r.Context().Value(admitted{}).(*verdict); ok {
+		v.answered = http.StatusBadGateway
 	}
 	p.Metrics.unreachable()
 	p.Audit.Error("Nomad does not answer", "path", r.URL.Path, "error", err.Error())

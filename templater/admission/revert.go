@@ -37,6 +37,8 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 		return v // there is no such version, as Nomad will say
 	}
 	at.region = first(at.region, rules.Region)
+	_, span := step(req.Context(), "choose")
+	defer span.End()
 	chosen, diags := rules.choose(stored, at)
 	if chosen != nil {
 		v.job = *chosen.File.Job()
@@ -65,6 +67,8 @@ func holds(marks []templater.Marked, c *templater.Choice, catalog templater.Cata
 func (p *Proxy) version(req *http.Request, ask *reverting, at place) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), p.askTimeout)
 	defer cancel()
+	ctx, span := p.Upstream.call(ctx, http.MethodGet, "/v1/job/{job_id}/versions")
+	defer span.End()
 	target := *p.upstream
 	target = *target.JoinPath("v1", "job", url.PathEscape(ask.JobID), "versions")
 	target.RawQuery = url.Values{"namespace": {at.namespace}, "region": {at.region}}.Encode()
@@ -78,11 +82,14 @@ func (p *Proxy) version(req *http.Request, ask *reverting, at place) ([]byte, er
 	if get.Header.Get("X-Nomad-Token") == "" && get.Header.Get("Authorization") == "" {
 		get.Header.Set("X-Nomad-Token", ask.AuthToken)
 	}
+	propagate(ctx, get.Header)
 	resp, err := (&http.Client{Transport: p.transport}).Do(get)
 	if err != nil {
+		answered(span, 0, wrongOfClient)
 		return nil, fmt.Errorf("ask Nomad for the versions of job %q: %w", ask.JobID, err)
 	}
 	defer resp.Body.Close()
+	answered(span, resp.StatusCode, wrongOfClient)
 	raw, err := io.ReadAll(resp.Body)
 	switch {
 	case err != nil:

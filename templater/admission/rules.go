@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,6 +31,7 @@ type verdict struct {
 	rules    []string
 	warnings []string
 	denial   *denial
+	answered int // the status of Nomad's answer, 0 before there is one
 }
 
 // denial is why a request is refused. Text is for the user; summaries hold nothing
@@ -52,25 +54,14 @@ type Injected struct {
 type place struct{ namespace, region string }
 
 // treat injects into the job of a request body, or denies it.
-func (r *Rules) treat(body []byte, where func(*jsonjob.Request) place) *verdict {
-	v := &verdict{body: body}
-	req, err := jsonjob.ReadRequest(body)
-	if err != nil {
-		return v.deny(badRequest, "The request cannot be read", err.Error()+".")
+func (r *Rules) treat(ctx context.Context, body []byte, where func(*jsonjob.Request) place) *verdict {
+	v, chosen, diags := r.pick(ctx, body, where)
+	if chosen == nil {
+		return v
 	}
-	if !req.HasJob {
-		return v // Nomad says what is wrong with it
-	}
-	at := where(req)
-	chosen, diags := r.choose(body, at)
-	if chosen != nil {
-		v.job = *chosen.File.Job()
-	}
-	if diags.HasErrors() {
-		return r.denied(v, chosen, diags)
-	}
+	_, span := step(ctx, "plan")
+	defer span.End()
 	file, choices := chosen.File, chosen.Choices
-	v.note(choices)
 	keep, more := templater.Reconcile(file.Marks(), choices, r.Catalog, r.Policy)
 	diags = append(diags, more...)
 	if keep || diags.HasErrors() {
@@ -87,6 +78,31 @@ func (r *Rules) treat(body []byte, where func(*jsonjob.Request) place) *verdict 
 		v.body, v.changed = out, string(out) != string(body)
 	}
 	return r.denied(v, chosen, diags)
+}
+
+// pick reads the job of a request body and chooses its sidecars. Chosen is nil if the
+// verdict is final.
+func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Request) place) (*verdict, *jsonjob.Chosen, hcl.Diagnostics) {
+	_, span := step(ctx, "choose")
+	defer span.End()
+	v := &verdict{body: body}
+	req, err := jsonjob.ReadRequest(body)
+	if err != nil {
+		return v.deny(badRequest, "The request cannot be read", err.Error()+"."), nil, nil
+	}
+	if !req.HasJob {
+		return v, nil, nil // Nomad says what is wrong with it
+	}
+	at := where(req)
+	chosen, diags := r.choose(body, at)
+	if chosen != nil {
+		v.job = *chosen.File.Job()
+	}
+	if diags.HasErrors() {
+		return r.denied(v, chosen, diags), nil, nil
+	}
+	v.note(chosen.Choices)
+	return v, chosen, diags
 }
 
 // choose finds the sidecars of a job. Those that its author injected before sending it,

@@ -33,16 +33,16 @@ func canonical(t *testing.T, body []byte) string { return stored(t, []byte(store
 // from Nomad all converge, without a Submission.
 func TestTrap15EveryFormOfAJobConverges(t *testing.T) {
 	rules := rulesOf(t, notePolicy)
-	once := rules.treat([]byte(jobNamed("web")), anywhere)
+	once := rules.treat(t.Context(), []byte(jobNamed("web")), anywhere)
 	must.Nil(t, once.denial)
 	must.True(t, once.changed)
-	twice := rules.treat(once.body, anywhere)
+	twice := rules.treat(t.Context(), once.body, anywhere)
 	must.Eq(t, string(once.body), string(twice.body))
 	must.False(t, twice.changed)
-	fromNomad := rules.treat([]byte(stored(t, once.body)), anywhere)
+	fromNomad := rules.treat(t.Context(), []byte(stored(t, once.body)), anywhere)
 	must.Nil(t, fromNomad.denial)
 	must.Eq(t, canonical(t, once.body), canonical(t, fromNomad.body))
-	plainCanonical := rules.treat([]byte(stored(t, []byte(jobNamed("web")))), anywhere)
+	plainCanonical := rules.treat(t.Context(), []byte(stored(t, []byte(jobNamed("web")))), anywhere)
 	must.Eq(t, canonical(t, once.body), canonical(t, plainCanonical.body))
 }
 
@@ -54,12 +54,12 @@ func TestTrap19ForgedMarksAreNotTrusted(t *testing.T) {
 		return strings.Replace(jobNamed("web"), `"Tasks":[`, fmt.Sprintf(`"Tasks":[{"Name":"note","Driver":"raw_exec","Config":{"command":"evil"},"Meta":{"sidecar.name":"note","sidecar.version":"1.0.0","sidecar.digest":%q,"sidecar.origin":%q}},`, digest, origin), 1)
 	}
 	for _, origin := range []string{"flag", "block", "meta", "policy"} {
-		v := rules.treat([]byte(forged(digest, origin)), anywhere)
+		v := rules.treat(t.Context(), []byte(forged(digest, origin)), anywhere)
 		must.Nil(t, v.denial)
 		must.StrNotContains(t, string(v.body), "evil")
 		must.StrContains(t, string(v.body), "top secret")
 	}
-	v := rules.treat([]byte(forged("sha256:none", "policy")), anywhere)
+	v := rules.treat(t.Context(), []byte(forged("sha256:none", "policy")), anywhere)
 	must.NotNil(t, v.denial)
 	must.StrContains(t, v.denial.text, `carries the marks of sidecar "note"`)
 }
@@ -69,7 +69,7 @@ func TestTrap19AMarkTakesNothingOfTheApp(t *testing.T) {
 	rules := rulesOf(t, notePolicy)
 	mark := fmt.Sprintf(`"Tasks":[{"Name":"note","Driver":"raw_exec","Meta":{"sidecar.name":"note","sidecar.version":"1.0.0","sidecar.digest":%q,"sidecar.origin":"policy","sidecar.added":"{\"config\":{\"app\":{\"logs\":null}}}"}},`, rules.Catalog.Versions("note")[0].Digest)
 	body := strings.Replace(strings.Replace(jobNamed("web"), `"Tasks":[`, mark, 1), `"command":"app"`, `"command":"app","logs":[{"max_files":2}]`, 1)
-	v := rules.treat([]byte(body), anywhere)
+	v := rules.treat(t.Context(), []byte(body), anywhere)
 	must.NotNil(t, v.denial)
 	must.StrContains(t, v.denial.text, `config logs of task "app" is not what this sidecar wrote`)
 	must.Eq(t, []string{"Edited or forged injection"}, v.denial.summaries)
@@ -87,7 +87,7 @@ func TestTrap21ALookAlikeDoesNotHideFromThePolicy(t *testing.T) {
 	digest := rules.Catalog.Versions("note")[0].Digest
 	for _, origin := range []string{"flag", "block", "meta", "policy", "else", ""} {
 		body := strings.Replace(jobNamed("web"), `"Tasks":[`, fmt.Sprintf(`"Tasks":[{"Name":"note","Driver":"docker","Meta":{"sidecar.name":"note","sidecar.version":"1.0.0","sidecar.digest":%q,"sidecar.origin":%q}},`, digest, origin), 1)
-		v := rules.treat([]byte(body), anywhere)
+		v := rules.treat(t.Context(), []byte(body), anywhere)
 		if v.denial == nil { // then it is not there any more
 			must.Eq(t, "policy", origin)
 			must.Eq(t, []string{"app"}, tasksOf(t, v.body))
@@ -108,14 +108,14 @@ rule "notes" {
 
 // Trap 20: going on without a sidecar is only where its rule says so, and told.
 func TestTrap20FailOpenIsExplicit(t *testing.T) {
-	v := rulesOf(t, skipOther).treat([]byte(jobNamed("web")), anywhere)
+	v := rulesOf(t, skipOther).treat(t.Context(), []byte(jobNamed("web")), anywhere)
 	must.Nil(t, v.denial)
 	must.Eq(t, []string{"app", "note"}, tasksOf(t, v.body))
 	must.Len(t, 1, v.warnings)
 	must.StrContains(t, v.warnings[0], `Rule "maybe" of the policy could not be carried out`)
 	must.Eq(t, []string{"notes"}, v.rules)
 
-	v = rulesOf(t, strings.Replace(skipOther, "skip", "deny", 1)).treat([]byte(jobNamed("web")), anywhere)
+	v = rulesOf(t, strings.Replace(skipOther, "skip", "deny", 1)).treat(t.Context(), []byte(jobNamed("web")), anywhere)
 	must.NotNil(t, v.denial)
 	must.Eq(t, http.StatusForbidden, v.denial.status)
 	must.StrContains(t, v.denial.text, `Sidecar "other" needs network mode`)
@@ -140,23 +140,23 @@ func TestSidecarsInjectedBeforeStay(t *testing.T) {
 	flagged, diags := file.Apply(edits)
 	must.False(t, diags.HasErrors())
 
-	v := rules.treat(flagged, anywhere)
+	v := rules.treat(t.Context(), flagged, anywhere)
 	must.Nil(t, v.denial)
 	must.Eq(t, []string{"app", "note", "other"}, tasksOf(t, v.body))
-	again := rules.treat(v.body, anywhere)
+	again := rules.treat(t.Context(), v.body, anywhere)
 	must.Nil(t, again.denial)
 	must.Eq(t, string(v.body), string(again.body))
 
-	mild := rulesOf(t, strings.Replace(notePolicy, "required = true", "", 1)).treat(flagged, anywhere)
+	mild := rulesOf(t, strings.Replace(notePolicy, "required = true", "", 1)).treat(t.Context(), flagged, anywhere)
 	must.False(t, mild.changed)
-	strict := rulesOf(t, notePolicy).treat(flagged, anywhere)
+	strict := rulesOf(t, notePolicy).treat(t.Context(), flagged, anywhere)
 	must.True(t, strict.changed)
 	must.StrContains(t, string(strict.body), "top secret")
 }
 
 func TestRevertGoesOnlyToVersionsWithWhatThePolicyChooses(t *testing.T) {
 	f := start(t, notePolicy)
-	with := f.proxy.rules.Load().treat([]byte(jobNamed("team/api")), anywhere)
+	with := f.proxy.rules.Load().treat(t.Context(), []byte(jobNamed("team/api")), anywhere)
 	versions := fmt.Sprintf(`{"Versions":[%s,%s]}`, numbered(t, []byte(jobNamed("team/api")), 0), numbered(t, with.body, 1))
 	f.answer = func(w http.ResponseWriter, r *http.Request) {
 		switch {

@@ -53,6 +53,9 @@ func (*serve) Help() string {
   NOMAD_TOKEN is not used: requests keep their own tokens. NOMAD_REGION is the region
   that jobs without one are in, for rules; default is global.
 
+  With OTEL_EXPORTER_OTLP_ENDPOINT in the environment, requests with a job are traced
+  to that collector. Other variables of OpenTelemetry hold too.
+
   SIGHUP reads policy, catalog and certificate anew; with an error in one of them all
   stay as they were. SIGINT and SIGTERM end it after the requests under way. Each
   request with a job is a line of JSON on stdout.

@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/adminpage"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/tracing"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -28,6 +29,7 @@ const (
 	bodyTimeout   = time.Minute
 	askTimeout    = 5 * time.Second // of readyz
 	mostDecisions = 500             // that the page shows, and as many denials
+	flushTimeout  = 5 * time.Second // for the last spans
 )
 
 // server is the proxy with its listeners.
@@ -43,6 +45,7 @@ type server struct {
 	draining    atomic.Bool
 	decisions   *adminpage.Decisions
 	fleet       *adminpage.Fleet // nil without a token
+	tracing     *tracing.Tracing // nil without a collector
 	front       *http.Server
 	admin       *http.Server
 	listeners   map[*http.Server]net.Listener
@@ -62,10 +65,13 @@ func (p *Program) newServer(o *serveOptions, r *reporter) (*server, hcl.Diagnost
 		return nil, diags
 	}
 	s.certificate.Store(certificate)
+	if s.tracing, err = tracing.Open(context.Background(), "nomad-sidecar", p.Version, s.log); err != nil {
+		return nil, append(diags, failureOf("Cannot trace", err)...)
+	}
 	s.decisions = adminpage.NewDecisions(mostDecisions)
 	s.proxy = admission.New(admission.Options{
 		Upstream: s.upstream, Rules: rules, MaxBodyBytes: o.maxBodyMiB << 20, BodyTimeout: bodyTimeout, Audit: s.log, Metrics: s.metrics,
-		Accessors: &admission.Accessors{}, Decided: s.decisions.Add,
+		Accessors: &admission.Accessors{}, Decided: s.decisions.Add, Tracer: s.tracing.Tracer(admission.SpanScope),
 	})
 	if s.fleet, err = s.openFleet(); err != nil {
 		return nil, append(diags, failureOf("Cannot read the fleet", err)...)

@@ -11,6 +11,7 @@ import (
 
 // run serves until the context ends, and then drains.
 func (s *server) run(ctx context.Context, reload <-chan os.Signal) error {
+	defer s.flush()
 	var wait sync.WaitGroup
 	failed := make(chan error, len(s.listeners))
 	for server, l := range s.listeners {
@@ -42,6 +43,13 @@ func (s *server) run(ctx context.Context, reload <-chan os.Signal) error {
 			s.reload()
 		}
 	}
+}
+
+// flush sends what spans are left, when no more come.
+func (s *server) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	s.tracing.Close(ctx)
 }
 
 // reload takes the new rules and certificate, or none of them.

@@ -1,0 +1,49 @@
+package tracing
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+)
+
+const mostErrorText = 300 // a collector's answer is part of an error
+
+// exporter tells of spans that could not be sent, and is then done with them.
+type exporter struct {
+	sdk.SpanExporter
+	says *complaints
+}
+
+// ExportSpans never fails: the SDK would tell of each batch.
+func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
+		e.says.about(err, len(spans))
+	}
+	return nil
+}
+
+// complaints is a log that says the same thing only once in a while.
+type complaints struct {
+	log   *slog.Logger
+	every time.Duration
+	now   func() time.Time
+
+	mu   sync.Mutex
+	last time.Time
+	lost int // spans since then
+}
+
+func (c *complaints) about(err error, lost int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lost += lost
+	if now := c.now(); c.last.IsZero() || now.Sub(c.last) >= c.every {
+		c.log.Warn("spans are not sent", "error", cut(err.Error()), "lost", c.lost)
+		c.last, c.lost = now, 0
+	}
+}
+
+func cut(text string) string { return text[:min(len(text), mostErrorText)] }
