@@ -1,0 +1,104 @@
+// Command serveload measures what nomad-sidecar serve adds to requests with a job. Many
+// clients register and plan jobs of several sizes at a real Nomad, in turns: straight, by
+// way of a bare reverse proxy, and by way of serve. It prints a table of times, what the
+// processes used, and fails if a request does, if a stored job is not whole, or if the
+// memory of serve grows.
+//
+// All ways send Nomad the same jobs, sidecars included, so that only the way differs. The
+// jobs have a count of 0: Nomad stores them, and schedules nothing. Figures are those of
+// this machine in this run, which all share; none of them is a promise.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+)
+
+func main() {
+	if code, ok := asProxy(); ok {
+		os.Exit(code)
+	}
+	interrupts := make(chan os.Signal, 1) // it reaches the process in the sandbox as well
+	signal.Notify(interrupts, os.Interrupt)
+	os.Exit(sandbox.Run(inside))
+}
+
+func inside() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "serveload:", err)
+		return 1
+	}
+	return 0
+}
+
+// options are the flags.
+type options struct {
+	program string // nomad-sidecar, "" for the one built into this program
+	clients int
+	turns   int
+	turn    time.Duration // of one way; 0 for one request of each kind by each client
+	sizes   []int         // groups of the jobs
+}
+
+func parse(args []string) (options, error) {
+	o := options{sizes: []int{1, 10, 100}}
+	flags := flag.NewFlagSet("serveload", flag.ContinueOnError)
+	flags.StringVar(&o.program, "program", "bin/nomad-sidecar", "`path` of nomad-sidecar")
+	flags.IntVar(&o.clients, "clients", 50, "how many send requests at once")
+	flags.IntVar(&o.turns, "turns", 12, "how often each way has its turn")
+	flags.DurationVar(&o.turn, "turn", 5*time.Second, "how long a turn is")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("%q: want flags only", flags.Arg(0))
+	case o.clients < 1 || o.turns < 1 || o.turn <= 0:
+		return o, errors.New("want a client, a turn and some time for it at least")
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	if why := sandbox.Unavailable(); why != "" {
+		return errors.New(why)
+	}
+	nomad, err := agent.FindNomad(".")
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "serveload-*")
+	if err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	f, err := newField(ctx, o, nomad, dir)
+	if err != nil {
+		return errors.Join(err, f.close(), os.RemoveAll(dir))
+	}
+	r, err := f.measure(ctx)
+	if err == nil {
+		err = f.wholeJobs(ctx)
+	}
+	r.print(out)
+	if err == nil {
+		err = r.memory.grown()
+	}
+	return errors.Join(err, f.close(), os.RemoveAll(dir))
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"text/tabwriter"
+	"time"
+)
+
+// The memory of serve may grow by this in the second half of a run: a collector of garbage
+// gives back what it likes.
+const (
+	mayGrowBytes  = 16 << 20
+	mayGrowFactor = 1.2
+)
+
+// report is what was measured.
+type report struct {
+	f      *field
+	mu     sync.Mutex
+	times  map[string]map[kind][]time.Duration // by way
+	begin  map[*child]use
+	memory memory
+}
+
+// memory is the resident one of serve, after each round of turns.
+type memory []int
+
+func newReport(f *field) *report {
+	r := &report{f: f, times: map[string]map[kind][]time.Duration{}, begin: map[*child]use{}}
+	for _, w := range f.ways {
+		r.times[w.name] = map[kind][]time.Duration{}
+	}
+	for _, c := range []*child{f.bare, f.serve} {
+		r.begin[c], _ = c.use() // 0 is nearly right
+	}
+	return r
+}
+
+func (r *report) add(way string, k kind, took time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.times[way][k] = append(r.times[way][k], took)
+}
+
+func (r *report) sample() error {
+	now, err := r.f.serve.use()
+	r.memory = append(r.memory, now.residentBytes)
+	return err
+}
+
+// grown is an error if the second half of a run took more memory than the first.
+func (m memory) grown() error {
+	half := len(m) / 2
+	if half == 0 {
+		return nil
+	}
+	middle, end := slices.Max(m[:half]), m[len(m)-1]
+	if float64(end) > float64(middle)*mayGrowFactor+mayGrowBytes {
+		return fmt.Errorf("the memory of serve grew from %d MiB in the first half to %d MiB at the end", middle>>20, end>>20)
+	}
+	return nil
+}
+
+// share is a percentile.
+func share(of []time.Duration, percent int) time.Duration {
+	if len(of) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(of))
+	return sorted[min(len(sorted)-1, len(sorted)*percent/100)]
+}
+
+func (r *report) print(out io.Writer) {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "%d clients\trequests\tdirect p50\tbare p50\tserve p50\tadded p50\tdirect p99\tbare p99\tserve p99\tadded p99\t\n", r.f.clients)
+	for _, k := range r.f.kinds() {
+		n := 0
+		fmt.Fprintf(t, "%s\t", k)
+		for _, w := range r.f.ways {
+			n += len(r.times[w.name][k])
+		}
+		fmt.Fprintf(t, "%d\t", n)
+		for _, percent := range []int{50, 99} {
+			for _, w := range r.f.ways {
+				fmt.Fprintf(t, "%s\t", ms(share(r.times[w.name][k], percent)))
+			}
+			fmt.Fprintf(t, "%s\t", ms(share(r.times["serve"][k], percent)-share(r.times["bare"][k], percent)))
+		}
+		fmt.Fprintln(t)
+	}
+	_ = t.Flush() // to a terminal
+	fmt.Fprintln(out, "Added is what serve takes more than the bare proxy.")
+	for _, c := range []*child{r.f.bare, r.f.serve} {
+		now, err := c.use()
+		if err != nil {
+			fmt.Fprintln(out, err)
+			continue
+		}
+		n := 0
+		for _, times := range r.times[c.name] {
+			n += len(times)
+		}
+		fmt.Fprintf(out, "%s: %d requests, %.2f ms of a processor each, %d MiB resident at the end\n", c.name, n, 1000*(now.cpuSeconds-r.begin[c].cpuSeconds)/float64(max(n, 1)), now.residentBytes>>20)
+	}
+	if len(r.memory) > 0 {
+		fmt.Fprintf(out, "serve: resident %d MiB at first, %d in the middle, %d at the end\n", r.memory[0]>>20, r.memory[len(r.memory)/2]>>20, r.memory[len(r.memory)-1]>>20)
+	}
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
