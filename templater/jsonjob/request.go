@@ -24,7 +24,7 @@ func ReadRequest(src []byte) (*Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the request is not valid JSON: %w", err)
 	}
-	if err := checkDuplicates(root, reflect.TypeFor[api.JobRegisterRequest](), ""); err != nil {
+	if err := (duplicates{}).check(root, reflect.TypeFor[api.JobRegisterRequest](), ""); err != nil {
 		return nil, err
 	}
 	job := root.get("Job")
@@ -35,34 +35,21 @@ func ReadRequest(src []byte) (*Request, error) {
 	}, nil
 }
 
-// checkDuplicates finds two members of an object that the decoder would put into one
-// field of a struct. Keys of maps are compared by it letter by letter, and the last
-// one wins, as it does here.
-func checkDuplicates(n *node, t reflect.Type, path string) error {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch {
-	case n == nil:
-	case n.kind == '[' && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array):
-		for i, it := range n.items {
-			if err := checkDuplicates(it.value, t.Elem(), fmt.Sprintf("%s[%d]", path, i)); err != nil {
-				return err
-			}
-		}
-	case n.kind == '{' && t.Kind() == reflect.Map:
-		for _, it := range n.items {
-			if err := checkDuplicates(it.value, t.Elem(), path+"."+it.name); err != nil {
-				return err
-			}
-		}
-	case n.kind == '{' && t.Kind() == reflect.Struct:
-		return checkFields(n, t, path)
-	}
-	return nil
+// duplicates looks for fields that are there twice. It remembers the fields of types, of
+// which a job has the same ones in each of its groups.
+type duplicates map[reflect.Type][]field
+
+// field is one that the decoder fills, with the name that it has in JSON.
+type field struct {
+	name string
+	of   reflect.Type
 }
 
-func checkFields(n *node, t reflect.Type, path string) error {
+func (d duplicates) fields(t reflect.Type) []field {
+	if known, ok := d[t]; ok {
+		return known
+	}
+	var out []field
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.Anonymous || name == "-" {
@@ -71,17 +58,52 @@ func checkFields(n *node, t reflect.Type, path string) error {
 		if name == "" {
 			name = f.Name
 		}
-		at := strings.TrimPrefix(path+"."+name, ".")
-		seen := ""
+		out = append(out, field{name, f.Type})
+	}
+	d[t] = out
+	return out
+}
+
+// check finds two members of an object that the decoder would put into one
+// field of a struct. Keys of maps are compared by it letter by letter, and the last
+// one wins, as it does here.
+func (d duplicates) check(n *node, t reflect.Type, path string) error {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case n == nil:
+	case n.kind == '[' && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array):
+		for i, it := range n.items {
+			if err := d.check(it.value, t.Elem(), fmt.Sprintf("%s[%d]", path, i)); err != nil {
+				return err
+			}
+		}
+	case n.kind == '{' && t.Kind() == reflect.Map:
 		for _, it := range n.items {
-			if !strings.EqualFold(it.name, name) {
+			if err := d.check(it.value, t.Elem(), path+"."+it.name); err != nil {
+				return err
+			}
+		}
+	case n.kind == '{' && t.Kind() == reflect.Struct:
+		return d.checkFields(n, t, path)
+	}
+	return nil
+}
+
+func (d duplicates) checkFields(n *node, t reflect.Type, path string) error {
+	for _, f := range d.fields(t) {
+		at, seen := "", ""
+		for _, it := range n.items {
+			if !strings.EqualFold(it.name, f.name) {
 				continue
 			}
+			at = strings.TrimPrefix(path+"."+f.name, ".")
 			if seen != "" {
 				return fmt.Errorf("the request has the field %s twice, as %q and %q: Nomad would merge the two. Send it once", at, seen, it.name)
 			}
 			seen = it.name
-			if err := checkDuplicates(it.value, f.Type, at); err != nil {
+			if err := d.check(it.value, f.of, at); err != nil {
 				return err
 			}
 		}

@@ -109,7 +109,7 @@ func (p *Policy) Orders(job *templater.Job, g *templater.Group) ([]*templater.Or
 		if !r.match.matches(job, g) {
 			continue
 		}
-		ctx := scope(job, g)
+		ctx := r.scope(job, g)
 		for _, in := range r.injects {
 			o := &templater.Order{Rule: r.Name, Required: r.Required, Skip: r.Skip,
 				Request: templater.Request{Sidecar: in.sidecar, Constraint: in.constraint, Range: in.at, Arguments: map[string]sidecar.Argument{}}}

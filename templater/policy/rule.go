@@ -9,6 +9,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty/function"
 )
 
 // Rule is one rule of a policy. It concerns the groups that its match describes.
@@ -24,6 +26,9 @@ type Rule struct {
 	match       match
 	injects     []*inject
 	validations []*validation
+	// functions are those of its expressions. Made anew for each group they would be a
+	// quarter of what a decision allocates.
+	functions map[string]function.Function
 }
 
 // inject is a sidecar that a rule chooses.
@@ -45,7 +50,7 @@ func attributes(names ...string) []hcl.AttributeSchema {
 }
 
 func decodeRule(b *hcl.Block) (*Rule, hcl.Diagnostics) {
-	r := &Rule{Name: b.Labels[0], Range: b.DefRange}
+	r := &Rule{Name: b.Labels[0], Range: b.DefRange, functions: sidecar.Functions()}
 	content, diags := b.Body.Content(&hcl.BodySchema{
 		Attributes: attributes("description", "required", "on_error"),
 		Blocks:     []hcl.BlockHeaderSchema{{Type: "match"}, {Type: "inject", LabelNames: []string{"sidecar"}}, {Type: "validation"}},

@@ -38,7 +38,7 @@ func decodeValidation(b *hcl.Block) (*validation, hcl.Diagnostics) {
 
 // check is nil if the group passes. A condition that cannot be evaluated is not met.
 func (v *validation) check(r *Rule, job *templater.Job, g *templater.Group) *hcl.Diagnostic {
-	ctx := scope(job, g)
+	ctx := r.scope(job, g)
 	result, diags := bounds.Value(v.condition, ctx)
 	if !diags.HasErrors() {
 		if b, err := convert.Convert(result, cty.Bool); err == nil && b.IsKnown() && !b.IsNull() && b.True() {
@@ -67,7 +67,7 @@ func names() map[string][]string {
 }
 
 // scope is what expressions see of a group, as it is without injected parts.
-func scope(j *templater.Job, g *templater.Group) *hcl.EvalContext {
+func (r *Rule) scope(j *templater.Job, g *templater.Group) *hcl.EvalContext {
 	count := g.Count
 	if count == cty.NilVal {
 		count = cty.UnknownVal(cty.Number)
@@ -76,7 +76,7 @@ func scope(j *templater.Job, g *templater.Group) *hcl.EvalContext {
 	for _, t := range g.Tasks {
 		tasks = append(tasks, t.Name)
 	}
-	return bounds.NewBudget().In(&hcl.EvalContext{Functions: sidecar.Functions(), Variables: map[string]cty.Value{
+	return bounds.NewBudget().In(&hcl.EvalContext{Functions: r.functions, Variables: map[string]cty.Value{
 		"job": cty.ObjectVal(map[string]cty.Value{
 			"id": cty.StringVal(j.ID), "name": cty.StringVal(j.Name), "namespace": cty.StringVal(j.Namespace),
 			"type": cty.StringVal(j.Type), "region": cty.StringVal(j.Region), "node_pool": cty.StringVal(j.NodePool),
