@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -51,11 +52,14 @@ type Proxy struct {
 	mux        *http.ServeMux
 	forward    *httputil.ReverseProxy
 	askTimeout time.Duration // of our own questions to Nomad
+	// places are for jobs that are worked on. A job takes many times its length while it
+	// is; more of them at once than there are processors are done no sooner.
+	places chan struct{}
 }
 
 // New makes a proxy. It does not connect yet.
 func New(o Options) *Proxy {
-	p := &Proxy{Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second}
+	p := &Proxy{Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second, places: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
 	p.rules.Store(o.Rules)
 	p.forward = &httputil.ReverseProxy{
 		Rewrite: p.rewrite, Transport: p.transport, FlushInterval: -1, // streams go out as they come
@@ -146,7 +150,13 @@ func (p *Proxy) decide(w http.ResponseWriter, r *http.Request, to route) *verdic
 	if to == revert {
 		return p.treatRevert(rules, r, body)
 	}
-	return rules.treat(r.Context(), body, rules.placeOf(to, r))
+	select {
+	case p.places <- struct{}{}:
+		defer func() { <-p.places }()
+		return rules.treat(r.Context(), body, rules.placeOf(to, r))
+	case <-r.Context().Done():
+		return nil
+	}
 }
 
 // read reads the body of a request, as long as it is neither too large nor too slow.
@@ -156,7 +166,9 @@ func (p *Proxy) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	deadline := http.NewResponseController(w)
 	_ = deadline.SetReadDeadline(time.Now().Add(p.BodyTimeout)) // not of every ResponseWriter
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, p.MaxBodyBytes))
-	_ = deadline.SetReadDeadline(time.Time{})
+	if err == nil { // else the server would wait without end for the rest, before it answers
+		_ = deadline.SetReadDeadline(time.Time{})
+	}
 	span.SetAttributes(attribute.Int("nomad_sidecar.body_bytes", len(body)))
 	return body, err
 }
