@@ -85,7 +85,12 @@ func (f *field) turnOf(ctx context.Context, w *way, turn int, r *report) error {
 		})
 	}
 	wait.Wait()
-	return errors.Join(errs...)
+	for _, err := range errs { // the others were cut off by the first
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
+	return context.Cause(ctx)
 }
 
 // one sends one request of a client.

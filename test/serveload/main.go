@@ -58,8 +58,8 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("serveload", flag.ContinueOnError)
 	flags.StringVar(&o.program, "program", "bin/nomad-sidecar", "`path` of nomad-sidecar")
 	flags.IntVar(&o.clients, "clients", 50, "how many send requests at once")
-	flags.IntVar(&o.turns, "turns", 12, "how often each way has its turn")
-	flags.DurationVar(&o.turn, "turn", 5*time.Second, "how long a turn is")
+	flags.IntVar(&o.turns, "turns", 4, "how often each way has its turn")
+	flags.DurationVar(&o.turn, "turn", 15*time.Second, "how long a turn is")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
