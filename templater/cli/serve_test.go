@@ -189,16 +189,22 @@ func TestServeIsNotReadyWithoutNomad(t *testing.T) {
 	s.end()
 }
 
-func TestServeWithTLS(t *testing.T) {
-	server := httptest.NewTLSServer(nil) // for its certificate
-	defer server.Close()
-	dir := t.TempDir()
+// writeCertificate writes that of a server into a folder, and gives the flags to use it.
+func writeCertificate(t *testing.T, dir string, server *httptest.Server) []string {
+	t.Helper()
 	certificate := server.TLS.Certificates[0]
 	key, err := x509.MarshalPKCS8PrivateKey(certificate.PrivateKey)
 	must.NoError(t, err)
 	writeFile(t, filepath.Join(dir, "cert.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})))
 	writeFile(t, filepath.Join(dir, "key.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
-	flags := []string{"-nomad-addr", fakeNomad(t).URL, "-tls-cert", filepath.Join(dir, "cert.pem"), "-tls-key", filepath.Join(dir, "key.pem")}
+	return []string{"-tls-cert", filepath.Join(dir, "cert.pem"), "-tls-key", filepath.Join(dir, "key.pem")}
+}
+
+func TestServeWithTLS(t *testing.T) {
+	server := httptest.NewTLSServer(nil) // for its certificate
+	defer server.Close()
+	dir := t.TempDir()
+	flags := append(writeCertificate(t, dir, server), "-nomad-addr", fakeNomad(t).URL)
 	client := server.Client()
 	s := startServing(t, client, flags...)
 	must.Eq(t, "passed", s.decision("https"))
