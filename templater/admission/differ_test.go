@@ -191,6 +191,10 @@ func spellings() []spelling {
 			all = append(all, spelling{method, target, "", inside})
 		}
 	}
+	// Jobs whose ID is what Nomad takes from the path.
+	for path, id := range map[string]string{"plan": "plan", "plan/plan": "plan", "team%2Fapi": "team/api", "web/unknown": "web/unknown", "x/periodic-1": "x/periodic-1", "dispatch": "dispatch", "web/": "web/", "revert": "revert"} {
+		all = append(all, spelling{"PUT", "/v1/job/" + path, "", strings.Replace(inside, `"web"`, `"`+id+`"`, 1)})
+	}
 	for _, method := range []string{"put", "PATCH", "DELETE", "GET", "CONNECT", "PUT "} {
 		all = append(all, spelling{method, "/v1/jobs", "", inside})
 	}
