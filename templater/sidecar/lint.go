@@ -50,7 +50,8 @@ func (d *Definition) Lint() hcl.Diagnostics {
 	for _, s := range d.API.Signals {
 		undescribed("signal", s.Name, s.Description, s.Range)
 	}
-	inst := d.Sample()
+	inst, wrong := d.trySample()
+	diags = append(diags, wrong...)
 	if inst == nil {
 		return diags
 	}

@@ -1,6 +1,11 @@
 package sidecar
 
-import "github.com/zclconf/go-cty/cty"
+import (
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+)
 
 func sampleScope() Scope {
 	return Scope{
@@ -13,11 +18,21 @@ func sampleScope() Scope {
 // for required parameters, its examples or made-up values. It is nil where these do
 // not fit together.
 func (d *Definition) Sample() *Instance {
-	inst, diags := d.Evaluate(sampleScope(), d.sampleValues())
-	if diags.HasErrors() {
-		return nil
-	}
+	inst, _ := d.trySample()
 	return inst
+}
+
+// trySample is Sample. It also gives what is wrong whatever the job: not what an
+// expression wants that looks at the job, nor what a made-up value may be the cause of.
+func (d *Definition) trySample() (*Instance, hcl.Diagnostics) {
+	inst, diags := d.Evaluate(sampleScope(), d.sampleValues())
+	if !diags.HasErrors() {
+		return inst, nil
+	}
+	if slices.ContainsFunc(d.Parameters, func(p *Parameter) bool { return p.Required() && p.Example == cty.NilVal }) {
+		return nil, nil
+	}
+	return nil, slices.DeleteFunc(diags, func(diag *hcl.Diagnostic) bool { return diag.Expression != nil })
 }
 
 // Sample is a value for a parameter: its example, or a made-up one of its type.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -67,8 +68,8 @@ func TestARegistryThatIsNotWell(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		}, want: "nothing arrived for"},
-		"lies": {answer: func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write(bytes.Repeat([]byte("x"), size))
+		"lies": {answer: func(w http.ResponseWriter, r *http.Request) {
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(bytes.Repeat([]byte("x"), size)))
 		}, want: "igest"},
 		"sends without end":          {answer: endless, want: "more arrives than the manifest says"},
 		"sends a config without end": {answer: endless, config: true, want: "exceeded maximum allowed size"},
