@@ -1,0 +1,199 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/shoenig/test/must"
+)
+
+// pipes is a listener and its dialer without a network, so that clocks may be set.
+type pipes struct {
+	conns chan net.Conn
+	ended context.Context
+	end   context.CancelFunc
+}
+
+func newPipes() *pipes {
+	p := &pipes{conns: make(chan net.Conn)}
+	p.ended, p.end = context.WithCancel(context.Background())
+	return p
+}
+
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case p.conns <- theirs:
+		return ours, nil
+	case <-p.ended.Done():
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.ended.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error { p.end(); return nil }
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4747} }
+
+// The longest that Nomad lets a blocking query last: ten minutes and a sixteenth of that,
+// by which it spreads them.
+const longestQuery = 10*time.Minute + 10*time.Minute/16
+
+// slowNomad takes as long for everything as Nomad may, and longer where it has no bound.
+func slowNomad(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/exec"):
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return // the test sees what is missing
+		}
+		defer conn.Close()
+		fmt.Fprint(buffered, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		_ = buffered.Flush()
+		line, _ := buffered.ReadString('\n')
+		fmt.Fprint(buffered, "echo "+line)
+		_ = buffered.Flush()
+	case r.URL.Path == "/v1/event/stream":
+		for part := range 3 {
+			fmt.Fprintln(w, part)
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(time.Hour)
+		}
+	default:
+		body, _ := io.ReadAll(r.Body)
+		time.Sleep(longestQuery)
+		fmt.Fprintf(w, `{"EvalID":"%d"}`, len(body))
+	}
+}
+
+// patient runs a test with the proxy as the command makes it, before a slow Nomad, in a
+// bubble where hours take no time.
+func patient(t *testing.T, test func(t *testing.T, client *http.Client, dial func() net.Conn)) {
+	synctest.Test(t, func(t *testing.T) {
+		front, back := newPipes(), newPipes()
+		nomad := &http.Server{Handler: http.HandlerFunc(slowNomad)}
+		go func() { _ = nomad.Serve(back) }() // until it is closed
+		defer nomad.Close()
+		p := &Program{Stdout: io.Discard, Stderr: io.Discard}
+		o := &serveOptions{}
+		must.NoError(t, o.parse([]string{"-address", "127.0.0.1:0", "-admin-address", "", "-nomad-addr", "http://nomad:4646"}))
+		s, diags := p.newServer(o, p.reporter())
+		must.False(t, diags.HasErrors(), must.Sprint(diags))
+		must.NoError(t, s.listeners[s.front].Close())
+		s.listeners[s.front] = front
+		s.upstream.Transport.DialContext = back.dial
+		ctx, stop := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- s.run(ctx, nil) }()
+		client := &http.Client{Transport: &http.Transport{DialContext: front.dial}}
+		defer func() {
+			client.CloseIdleConnections()
+			stop()
+			must.NoError(t, <-ended)
+		}()
+		test(t, client, func() net.Conn {
+			conn, err := front.dial(t.Context(), "", "")
+			must.NoError(t, err)
+			return conn
+		})
+	})
+}
+
+// Trap 24: nothing of the proxy ends an answer that Nomad is allowed to take its time for,
+// neither one of a route that it only passes on nor one that it looks into.
+func TestTrap24AnswersOutliveTheLongestBlockingQuery(t *testing.T) {
+	for name, ask := range map[string][2]string{
+		"a blocking query":      {http.MethodGet, "/v1/jobs?index=7&wait=10m"},
+		"another one":           {http.MethodGet, "/v1/job/web/allocations?index=7&wait=10m"},
+		"a registration":        {http.MethodPut, "/v1/jobs"},
+		"a plan":                {http.MethodPut, "/v1/job/web/plan"},
+		"a snapshot to restore": {http.MethodPut, "/v1/operator/snapshot"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			patient(t, func(t *testing.T, client *http.Client, _ func() net.Conn) {
+				began := time.Now()
+				req, err := http.NewRequestWithContext(t.Context(), ask[0], "http://proxy"+ask[1], strings.NewReader(slowJob))
+				must.NoError(t, err)
+				resp, err := client.Do(req)
+				must.NoError(t, err)
+				defer resp.Body.Close()
+				raw, err := io.ReadAll(resp.Body)
+				must.NoError(t, err)
+				must.Eq(t, http.StatusOK, resp.StatusCode, must.Sprint(string(raw)))
+				must.StrContains(t, string(raw), fmt.Sprintf(`"EvalID":"%d"`, len(slowJob)))
+				must.Eq(t, longestQuery, time.Since(began))
+			})
+		})
+	}
+}
+
+// slowJob is what nothing is injected into, so that it arrives as it was sent.
+const slowJob = `{"Job":{"ID":"web","TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"raw_exec"}]}]}}`
+
+func TestTrap24AStreamMayBeSilentForHours(t *testing.T) {
+	patient(t, func(t *testing.T, client *http.Client, _ func() net.Conn) {
+		began := time.Now()
+		resp, err := client.Get("http://proxy/v1/event/stream")
+		must.NoError(t, err)
+		defer resp.Body.Close()
+		raw, err := io.ReadAll(resp.Body)
+		must.NoError(t, err)
+		must.Eq(t, "0\n1\n2\n", string(raw))
+		must.Eq(t, 3*time.Hour, time.Since(began))
+	})
+}
+
+// A terminal at which nobody types for a night is still there in the morning.
+func TestTrap24ATerminalMayBeSilentForHours(t *testing.T) {
+	patient(t, func(t *testing.T, _ *http.Client, dial func() net.Conn) {
+		conn := dial()
+		defer conn.Close()
+		fmt.Fprint(conn, "GET /v1/client/allocation/a/exec HTTP/1.1\r\nHost: proxy\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		lines := bufio.NewReader(conn)
+		resp, err := http.ReadResponse(lines, nil)
+		must.NoError(t, err)
+		must.Eq(t, http.StatusSwitchingProtocols, resp.StatusCode)
+		time.Sleep(8 * time.Hour)
+		fmt.Fprint(conn, "ls\n")
+		line, err := lines.ReadString('\n')
+		must.NoError(t, err)
+		must.Eq(t, "echo ls\n", line)
+	})
+}
+
+// What is bounded is how long a client takes to send a job, and that alone.
+func TestABodyThatDoesNotComeIsGivenUp(t *testing.T) {
+	for path, wait := range map[string]time.Duration{"/v1/jobs": bodyTimeout, "/v1/operator/snapshot": 2 * time.Hour} {
+		patient(t, func(t *testing.T, client *http.Client, _ func() net.Conn) {
+			began := time.Now()
+			body, sender := io.Pipe()
+			late := time.AfterFunc(2*time.Hour-longestQuery, func() { _ = sender.Close() })
+			defer late.Stop()
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://proxy"+path, body)
+			must.NoError(t, err)
+			resp, err := client.Do(req)
+			must.NoError(t, err)
+			must.NoError(t, resp.Body.Close())
+			must.Eq(t, wait, time.Since(began), must.Sprintf("%s: %s", path, resp.Status))
+			must.NoError(t, sender.Close())
+		})
+	}
+}
