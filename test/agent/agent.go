@@ -43,6 +43,8 @@ type Agent struct {
 	machine machine
 
 	server, client *process
+
+	token string // "" without ACLs
 }
 
 // Start starts an agent and waits until its node is ready and, where there is
@@ -79,6 +81,9 @@ func Start(ctx context.Context, options Options) (*Agent, error) {
 // Address is the URL of the server's API, for NOMAD_ADDR.
 func (a *Agent) Address() string { return a.url(a.config.Ports.HTTP) }
 
+// Token is one for everything, for NOMAD_TOKEN; "" without ACLs.
+func (a *Agent) Token() string { return a.token }
+
 // Client talks to the server.
 func (a *Agent) Client() *api.Client { return a.api }
 
@@ -107,10 +112,21 @@ func (a *Agent) startServer(ctx context.Context) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience.For(time.Minute))
 	defer cancel()
-	return a.until(ctx, "the server leads", func() error {
+	err = a.until(ctx, "the server leads", func() error {
 		leader, err := a.api.Status().Leader()
 		if err == nil && leader == "" {
 			err = errors.New("no leader yet")
+		}
+		return err
+	})
+	if err != nil || !a.config.ACL {
+		return err
+	}
+	return a.until(ctx, "the server makes the first token", func() error {
+		made, _, err := a.api.ACLTokens().Bootstrap(nil)
+		if err == nil {
+			a.token = made.SecretID
+			a.api.SetSecretID(a.token)
 		}
 		return err
 	})
@@ -188,7 +204,7 @@ func (a *Agent) driverHealth(node *api.Node) error {
 
 // clientAnswers asks the client itself, and a server it knows.
 func (a *Agent) clientAnswers(ctx context.Context) error {
-	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Ports.ClientHTTP)})
+	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Ports.ClientHTTP), SecretID: a.token})
 	if err != nil {
 		return err
 	}

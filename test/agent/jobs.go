@@ -186,7 +186,7 @@ func (a *Agent) Exec(ctx context.Context, alloc *api.Allocation, task string, co
 // Watched wants statistics of running allocations that are newer than a moment,
 // and so shows that the client has its driver and the driver their tasks.
 func (a *Agent) Watched(ctx context.Context, allocs []*api.AllocationListStub, since time.Time) error {
-	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Ports.ClientHTTP)})
+	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Ports.ClientHTTP), SecretID: a.token})
 	if err != nil {
 		return err
 	}
@@ -213,17 +213,18 @@ func (a *Agent) Watched(ctx context.Context, allocs []*api.AllocationListStub, s
 func (a *Agent) stopJobs(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience.For(time.Minute))
 	defer cancel()
-	jobs, _, err := a.api.Jobs().List(nil)
+	everywhere := &api.QueryOptions{Namespace: api.AllNamespacesNamespace}
+	jobs, _, err := a.api.Jobs().List(everywhere)
 	if err != nil {
 		return fmt.Errorf("list jobs: %w", err)
 	}
 	for _, job := range jobs {
-		if _, _, err := a.api.Jobs().Deregister(job.ID, false, nil); err != nil {
+		if _, _, err := a.api.Jobs().Deregister(job.ID, false, &api.WriteOptions{Namespace: job.Namespace}); err != nil {
 			return fmt.Errorf("stop job %s: %w", job.ID, err)
 		}
 	}
 	err = a.until(ctx, "every allocation has ended", func() error {
-		allocs, _, err := a.api.Allocations().List(nil)
+		allocs, _, err := a.api.Allocations().List(everywhere)
 		if err != nil {
 			return err
 		}

@@ -39,6 +39,8 @@ type Options struct {
 	DriverRunDir string
 	// LogLevel is that of the agents' logs, DEBUG where it is empty.
 	LogLevel string
+	// ACL has the agents ask for tokens. Token is then the one for everything.
+	ACL bool
 	// Docker is the address of a Docker daemon, such as
 	// unix:///run/docker.sock, for Nomad's docker driver; "" for none.
 	Docker string
@@ -106,6 +108,11 @@ advertise {
   rpc  = "127.0.0.1"
   serf = "127.0.0.1"
 }
+{{- if .ACL}}
+acl {
+  enabled = true
+}
+{{- end}}
 `
 
 const serverConfig = commonConfig + `

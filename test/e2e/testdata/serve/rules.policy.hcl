@@ -1,6 +1,6 @@
 rule "beside-every-pod" {
   match {
-    namespace = ["default"]
+    namespace = ["default", "team"]
     driver    = ["pod"]
   }
   inject "beside" {}
