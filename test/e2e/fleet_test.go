@@ -45,6 +45,14 @@ func (c *cluster) stored(id string) (sidecar string) {
 	return sidecar
 }
 
+// version is that of a job as it is now.
+func (c *cluster) version(job string) int {
+	c.t.Helper()
+	now, _, err := c.Client().Jobs().Info(job, nil)
+	must.NoError(c.t, err)
+	return int(*now.Version)
+}
+
 // Of the jobs of a cluster one does not stand the new version: the upgrade stops there,
 // goes on with a mended one, and goes back.
 func TestFleet(t *testing.T) {
