@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+// Sidecars are taken out of jobs that run: first it is said what would be, then it is done
+// in batches, each after the one before is healthy, and afterwards the jobs are what their
+// authors wrote, until somebody goes back.
+func TestEjectFromAFleet(t *testing.T) {
+	c := start(t, "runc")
+	dir := t.TempDir()
+	state := filepath.Join(dir, "state")
+	ids := []string{"a", "b", "c", "d"}
+	file := func(id string) string { return filepath.Join(dir, id+".nomad.hcl") }
+	for _, id := range ids {
+		text := testdata(t, "fleet.nomad.hcl", "JOB", id, "COMMAND", "/bin/sleep")
+		must.NoError(t, os.WriteFile(file(id), []byte(text), 0o600))
+		c.sidecars(0, "old", "run", file(id))
+	}
+	own := testdata(t, "fleet.nomad.hcl", "JOB", "own", "COMMAND", "/bin/sleep")
+	c.run(own, "running") // past the templater: it has no sidecar
+
+	out := c.sidecars(1, "old", "eject", "-fleet", "-batch", "2")
+	for _, id := range ids {
+		must.StrContains(t, out, "default/"+id+"\n  group app: beside 1.0.0 taken out\n  left: group app: beside comes back")
+		must.Eq(t, "1.0.0", c.stored(id), must.Sprint("nothing is done yet"))
+	}
+	must.StrNotContains(t, out, "default/own")
+	must.StrContains(t, out, "4 jobs to change, 2 at once\nNothing is done.")
+
+	out = c.sidecars(0, "old", "eject", "-fleet", "-batch", "2", "-state", state, "-yes")
+	inBatches(t, out, ids, 2)
+	for _, id := range ids {
+		must.Eq(t, "", c.stored(id))
+		must.Eq(t, map[string]bool{"app/app": true}, c.names(id))
+		code, plan := c.nomadAt(c.Address(), "", "job", "plan", file(id))
+		must.Zero(t, code, must.Sprint(plan))
+		must.StrNotContains(t, plan, "+/-")
+		source, _, err := c.Client().Jobs().Submission(id, c.version(id), nil)
+		must.NoError(t, err)
+		must.StrContains(t, source.Source, "Its deployment fails")
+	}
+	must.Eq(t, 0, c.version("own"))
+
+	out = c.sidecars(0, "old", "eject", "-fleet", "-batch", "4", "-state", state, "-yes", "-revert")
+	for _, id := range ids {
+		must.StrContains(t, out, "default/"+id+": reverted")
+		must.Eq(t, "1.0.0", c.stored(id))
+		must.Eq(t, map[string]bool{"app/app": true, "app/beside": true}, c.names(id))
+	}
+}
+
+// names are the tasks of a job that run, as "group/task".
+func (c *cluster) names(job string) map[string]bool {
+	c.t.Helper()
+	out := map[string]bool{}
+	for name := range c.tasksOf(job) {
+		out[name] = true
+	}
+	return out
+}
+
+// inBatches wants all jobs of a batch to be healthy before one of the next is registered.
+func inBatches(t *testing.T, out string, ids []string, size int) {
+	t.Helper()
+	registered, healthy := 0, 0
+	for line := range strings.Lines(out) {
+		switch {
+		case strings.Contains(line, ": registered as version"):
+			must.Eq(t, registered/size*size, healthy, must.Sprintf("healthy before %q: %s", line, out))
+			registered++
+		case strings.HasSuffix(line, ": healthy\n"):
+			healthy++
+		}
+	}
+	must.Eq(t, fmt.Sprint(len(ids), len(ids)), fmt.Sprint(registered, healthy), must.Sprint(out))
+}
