@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+)
+
+const (
+	manyJobs  = 50
+	manyBatch = 10
+)
+
+// Of fifty jobs one does not stand the new version. The upgrade stops with its batch, does
+// the others when told to leave that one, and goes back with all.
+func TestUpgradeOfManyJobs(t *testing.T) {
+	c := start(t, "runc")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*atMost)
+	defer cancel()
+	c.ctx = ctx
+	began := time.Now()
+	id := func(n int) string { return fmt.Sprintf("job-%02d", n) }
+	broken := id(manyJobs/2 + 3)
+	f := c.serveAt("127.0.0.1:0", "-policy", "testdata/fleet/rules.policy.hcl", "-catalog", "testdata/fleet/old")
+	for n := range manyJobs {
+		command := "/bin/sleep"
+		if id(n) == broken {
+			command = "/bin/false"
+		}
+		job, err := c.Client().Jobs().ParseHCL(manyJob(t, id(n), command), false)
+		must.NoError(t, err)
+		_, _, err = f.client.Jobs().Register(job, nil)
+		must.NoError(t, err)
+	}
+	c.manyRun()
+	t.Logf("%d jobs run after %s", manyJobs, time.Since(began).Round(time.Second))
+
+	state := filepath.Join(t.TempDir(), "state")
+	upgrade := []string{"upgrade", "-state", state, "-yes", "-batch", fmt.Sprint(manyBatch)}
+	out := c.sidecars(1, "new", upgrade...)
+	must.StrContains(t, out, "default/"+broken+": failed: ")
+	const through = (manyJobs/2+3)/manyBatch*manyBatch + manyBatch // the end of its batch
+	c.upgraded(map[string]int{"1.1.0": through, "1.0.0": manyJobs - through})
+	must.Eq(t, through-1, strings.Count(out, ": healthy\n"))
+	t.Logf("stopped with %d jobs after %s", through, time.Since(began).Round(time.Second))
+
+	must.StrContains(t, c.sidecars(1, "new", upgrade...), "default/"+broken+": failed: ")
+	c.upgraded(map[string]int{"1.1.0": through, "1.0.0": manyJobs - through})
+	out = c.sidecars(0, "new", append(upgrade, "-skip-failed")...)
+	must.Eq(t, manyJobs-through, strings.Count(out, ": healthy\n"))
+	c.upgraded(map[string]int{"1.1.0": manyJobs})
+	t.Logf("went on to the end after %s", time.Since(began).Round(time.Second))
+
+	out = c.sidecars(0, "new", append(upgrade, "-revert")...)
+	must.Eq(t, manyJobs, strings.Count(out, ": reverted\n"))
+	c.upgraded(map[string]int{"1.0.0": manyJobs})
+	must.Eq(t, manyJobs, c.runningPods(2))
+	t.Logf("back with all after %s", time.Since(began).Round(time.Second))
+}
+
+// manyJob ends at once when it is told to.
+func manyJob(t *testing.T, id, command string) string {
+	return testdata(t, "fleet.nomad.hcl", "JOB", id, "COMMAND", command, `min_healthy_time  = "1s"`, `min_healthy_time  = "0s"`,
+		`healthy_deadline  = "20s"`, fmt.Sprintf(`healthy_deadline  = "%s"`, patience), `driver = "pod"`, "driver = \"pod\"\n      kill_signal = \"SIGKILL\"")
+}
+
+// manyRun waits until all jobs run. It gives up only when for long no more of them do.
+func (c *cluster) manyRun() {
+	c.t.Helper()
+	for have := 0; have < manyJobs; {
+		c.eventually(fmt.Sprintf("more than %d of %d jobs run", have, manyJobs), func() error {
+			now := c.runningPods(2)
+			if now <= have {
+				return fmt.Errorf("%d do", now)
+			}
+			have = now
+			return nil
+		})
+	}
+}
+
+// runningPods counts the allocations of which so many tasks run.
+func (c *cluster) runningPods(tasks int) (pods int) {
+	c.t.Helper()
+	allocs, _, err := c.Client().Allocations().List(nil)
+	must.NoError(c.t, err)
+	for _, a := range allocs {
+		running := 0
+		for _, state := range a.TaskStates {
+			if a.DesiredStatus == api.AllocDesiredStatusRun && state.State == "running" {
+				running++
+			}
+		}
+		if running == tasks {
+			pods++
+		}
+	}
+	return pods
+}
+
+// upgraded counts the jobs by the version of their sidecar.
+func (c *cluster) upgraded(want map[string]int) {
+	c.t.Helper()
+	jobs, _, err := c.Client().Jobs().List(&api.QueryOptions{})
+	must.NoError(c.t, err)
+	have := map[string]int{}
+	for _, j := range jobs {
+		have[c.stored(j.ID)]++
+	}
+	must.Eq(c.t, want, have)
+}
