@@ -256,14 +256,43 @@ func TestWrongSpecs(t *testing.T) {
 	must.ErrorContains(t, err, "version 99 is not known here")
 }
 
-// A directory that became a link to another is not written to.
+// A directory that became a link is not written to, wherever it leads, and
+// neither is one that is not below the allocation's.
 func TestTrap05TheDirectoryIsNoLink(t *testing.T) {
 	n := newNode(t)
 	c := n.client()
-	dir, logDir, w := n.task("web")
+	for name, to := range map[string]string{"outside": t.TempDir(), "inside": "other"} {
+		dir, logDir, w := n.task(name)
+		defer w.Close()
+		must.NoError(t, os.Mkdir(filepath.Join(filepath.Dir(logDir), "other"), 0o755))
+		must.NoError(t, os.Remove(logDir))
+		must.NoError(t, os.Symlink(to, logDir))
+		_, err := c.Attach(ctx(t), dir)
+		must.ErrorContains(t, err, "without following links", must.Sprint(name))
+	}
+	_, err := openBeneath(filepath.Join(n.dir, "alloc"), "../tasks")
+	must.ErrorIs(t, err, unix.EXDEV)
+}
+
+// A link in place of a pipe is opened by neither of those who read it.
+func TestTrap04APipeIsNoLink(t *testing.T) {
+	dir, _, w := newNode(t).task("web")
 	defer w.Close()
-	must.NoError(t, os.Remove(logDir))
-	must.NoError(t, os.Symlink(t.TempDir(), logDir))
-	_, err := c.Attach(ctx(t), dir)
-	must.ErrorContains(t, err, "without following links")
+	path := filepath.Join(dir, "stdout")
+	must.NoError(t, os.Rename(path, path+".moved"))
+	must.NoError(t, os.Symlink(path+".moved", path))
+	_, err := hold(dir)
+	must.ErrorIs(t, err, unix.ELOOP)
+	_, err = openFIFO(path)
+	must.ErrorIs(t, err, unix.ELOOP)
+}
+
+// Trap 20: what the plugin was started with is not the collector's.
+func TestTrap20TheCollectorHasAnEmptyEnvironment(t *testing.T) {
+	t.Setenv("OF_THE_PLUGIN", "evil")
+	n := newNode(t)
+	must.NoError(t, n.client().Start(ctx(t)))
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", n.started()[0]))
+	must.NoError(t, err)
+	must.Eq(t, "", string(env))
 }

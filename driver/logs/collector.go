@@ -136,7 +136,7 @@ func openBeneath(root, name string) (*os.File, error) {
 	path := filepath.Join(root, name)
 	below, err := unix.Openat2(fd, name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS, // magic links are among them
 	})
 	if err != nil {
 		return nil, &os.PathError{Op: "open without following links", Path: path, Err: err}

@@ -101,6 +101,19 @@ func TestCreateReadsConmonsReport(t *testing.T) {
 	}
 }
 
+// Trap 20: what the monitor has, the runtime that it runs has too.
+func TestTrap20TheMonitorHasAnEmptyEnvironment(t *testing.T) {
+	t.Setenv("LD_PRELOAD_OF_A_TASK", "evil")
+	bundle := t.TempDir()
+	m := Monitor{Path: fake(t, "conmon", "/usr/bin/env > env\n"+conmonScript+`echo '{"data": 4712}' >&3`)}
+	_, err := m.Create(ctx(t), Runtime{Path: fake(t, "runc", "exit 0")}, CreateOptions{ID: "c1", Bundle: bundle})
+	must.NoError(t, err)
+	env, err := os.ReadFile(filepath.Join(bundle, "env"))
+	must.NoError(t, err)
+	must.StrContains(t, string(env), "_OCI_SYNCPIPE=3")
+	must.StrNotContains(t, string(env), "LD_PRELOAD_OF_A_TASK")
+}
+
 func TestCreateEndsWithItsContext(t *testing.T) {
 	c, cancel := context.WithCancel(ctx(t))
 	// The monitor stays in the background with the pipe open, as one whose

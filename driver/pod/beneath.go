@@ -23,7 +23,7 @@ import (
 func openBeneath(dir, name string) (*os.File, error) {
 	f, err := openat2(dir, name, unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS, // magic links are among them
 	})
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("%w: it is, or is behind, a symbolic link, which is not followed", err)

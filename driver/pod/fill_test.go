@@ -1,9 +1,11 @@
 package pod
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/shoenig/test/must"
@@ -65,6 +67,35 @@ func TestTrap05DirectoriesAreMadeBeneath(t *testing.T) {
 	must.ErrorIs(t, makeBeneath(dir, "file/x"), unix.ENOTDIR)
 	must.Error(t, makeBeneath(dir, "../x"))
 	must.DirNotExists(t, filepath.Join(outside, "x"))
+}
+
+// Trap 5: nor is a link followed that takes a directory's place while
+// directories are made in it.
+func TestTrap05ASwapWhileDirectoriesAreMade(t *testing.T) {
+	dir, outside := t.TempDir(), t.TempDir()
+	at, link := filepath.Join(dir, "at"), filepath.Join(dir, "link")
+	must.NoError(t, os.Mkdir(at, 0o755))
+	must.NoError(t, os.Symlink(outside, link))
+	stop := make(chan struct{})
+	var swapper sync.WaitGroup
+	swapper.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = unix.Renameat2(unix.AT_FDCWD, at, unix.AT_FDCWD, link, unix.RENAME_EXCHANGE)
+			}
+		}
+	})
+	for i := range 3000 {
+		_ = makeBeneath(dir, fmt.Sprintf("at/%d", i)) // an error while it is the link
+	}
+	close(stop)
+	swapper.Wait()
+	made, err := os.ReadDir(outside)
+	must.NoError(t, err)
+	must.SliceEmpty(t, made)
 }
 
 func TestDevicesOfTheHost(t *testing.T) {

@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 const alloc = "01234567-89ab-cdef-0123-456789abcdef"
@@ -152,6 +154,65 @@ func TestFilesOfARootAreReadAsFromInside(t *testing.T) {
 	_, err = lookupUser(root, "nobody-here")
 	must.ErrorIs(t, err, ErrInvalid)
 	must.ErrorContains(t, err, `user "nobody-here"`)
+}
+
+// An image's list of users that is no file is refused, and nobody waits for
+// its end.
+func TestUsersThatAreNoFile(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"pipe":      func(path string) error { return unix.Mkfifo(path, 0o644) },
+		"directory": func(path string) error { return os.Mkdir(path, 0o755) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			must.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
+			must.NoError(t, put(filepath.Join(root, "etc/passwd")))
+			done := make(chan error, 1)
+			go func() { // ends at once, or with the tests
+				_, err := lookupUser(root, "app")
+				done <- err
+			}()
+			select {
+			case err := <-done:
+				must.ErrorContains(t, err, "/etc/passwd of its root is not a file of at most")
+			case <-time.After(patience.For(10 * time.Second)):
+				t.Fatal("it waits for the pipe")
+			}
+		})
+	}
+}
+
+// Trap 4: what a task prints is taken out of its own pipe only, though others
+// can write where that is.
+func TestTrap04APipeIsTheOneThatWasOpened(t *testing.T) {
+	for name, tc := range map[string]struct {
+		replace func(path, other string) error
+		refused bool
+	}{
+		"itself":          {func(string, string) error { return nil }, false},
+		"another":         {func(path, other string) error { return os.Rename(other, path) }, true},
+		"link to another": {func(path, other string) error { return errors.Join(os.Remove(path), os.Symlink(other, path)) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, other := filepath.Join(t.TempDir(), "stdout"), filepath.Join(t.TempDir(), "other")
+			for _, fifo := range []string{path, other} {
+				must.NoError(t, unix.Mkfifo(fifo, 0o600))
+			}
+			task, err := openLog(path)
+			must.NoError(t, err)
+			defer task.Close()
+			state, err := identifyPipe(task)
+			must.NoError(t, err)
+			must.NoError(t, tc.replace(path, other))
+			fd, err := pipe{pipeState: *state}.open()
+			if tc.refused {
+				must.ErrorContains(t, err, "is another file by now")
+				return
+			}
+			must.NoError(t, err)
+			must.NoError(t, unix.Close(fd))
+		})
+	}
 }
 
 func TestSignals(t *testing.T) {

@@ -155,8 +155,10 @@ func TestTrap01AStartDoesNotWaitForALogReader(t *testing.T) {
 	})
 }
 
-// Trap 20: what a task's author sets does not reach the programs beside it.
+// Trap 20: neither what a task's author sets nor what the plugin was started
+// with reaches the programs beside it.
 func TestTrap20TheMonitorHasAnEmptyEnvironment(t *testing.T) {
+	t.Setenv("OF_THE_PLUGIN", "evil")
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "env", sh("echo up; exec sleep 600"), func(c *drivers.TaskConfig) {
@@ -170,7 +172,8 @@ func TestTrap20TheMonitorHasAnEmptyEnvironment(t *testing.T) {
 		must.NoError(t, err)
 		env, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(pid)), "environ"))
 		must.NoError(t, err)
-		must.StrNotContains(t, string(env), "LD_PRELOAD")
+		must.StrContains(t, string(env), "_OCI_STARTPIPE=")
+		must.StrNotContains(t, string(env), "evil")
 		must.StrContains(t, tk.exec("tr '\\0' '\\n' < /proc/1/environ"), "LD_PRELOAD=/tmp/evil.so")
 	})
 }
