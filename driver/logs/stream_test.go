@@ -164,22 +164,32 @@ func TestTheNewestFileIsContinued(t *testing.T) {
 }
 
 // CVE-2026-6959: who can write to the directory must not lead the collector,
-// which is root, to another file.
+// which is root, to another file, nor have it wait for the reader of a pipe.
 func TestTrap04NoLinkIsFollowed(t *testing.T) {
-	dir, victim := t.TempDir(), filepath.Join(t.TempDir(), "victim")
+	victim := filepath.Join(t.TempDir(), "victim")
 	must.NoError(t, os.WriteFile(victim, []byte("untouched"), 0o600))
-	must.NoError(t, os.Symlink(victim, filepath.Join(dir, "web.stdout.0")))
-	o := newOutlet(t, dir, 10, 10<<20)
-	o.write("attack\n")
-	select {
-	case text := <-o.told:
-		must.StrContains(t, text, "web.stdout")
-	case <-time.After(testPatience):
-		t.Fatal("nothing was told")
+	for name, put := range map[string]func(path string) error{
+		"link": func(path string) error { return os.Symlink(victim, path) },
+		"pipe": func(path string) error { return unix.Mkfifo(path, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "web.stdout.0")
+			must.NoError(t, put(path))
+			o := newOutlet(t, dir, 10, 10<<20)
+			o.write("attack\n")
+			select {
+			case text := <-o.told:
+				must.StrContains(t, text, "web.stdout")
+			case <-time.After(testPatience):
+				_, _ = unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK, 0) // what waits for a reader goes on
+				t.Fatal("nothing was told")
+			}
+			must.NoError(t, os.Remove(path))
+			_, contents := o.end()
+			must.Eq(t, []string{"attack\n"}, contents)
+		})
 	}
-	must.NoError(t, os.Remove(filepath.Join(dir, "web.stdout.0")))
-	_, contents := o.end()
-	must.Eq(t, []string{"attack\n"}, contents)
 	b, err := os.ReadFile(victim)
 	must.NoError(t, err)
 	must.Eq(t, "untouched", string(b))
