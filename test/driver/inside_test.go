@@ -24,13 +24,25 @@ func TestATaskIsConfined(t *testing.T) {
 		for _, want := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "Uid:\t65534"} {
 			must.StrContains(t, status, want)
 		}
-		must.Eq(t, "0\n", tk.exec("cat /proc/1/oom_score_adj")) // trap 21
 		must.Eq(t, "0\n", tk.exec("head -c 1 /proc/interrupts | wc -c"), must.Sprint("what is masked is empty"))
 		must.Eq(t, "no\n", tk.exec("echo 1 > /proc/sys/kernel/hostname 2>/dev/null || echo no"))
 		must.Eq(t, "no\n", tk.exec("touch /usr/file 2>/dev/null || echo no"))
 		must.Eq(t, "yes\n", tk.exec("touch /tmp/file && echo yes"))
 		must.Eq(t, "no\n", tk.exec("[ -e /root/.bashrc ] || [ -e /home ] || echo no"))
 		must.Eq(t, "no\n", tk.exec("head -c1 /dev/vda 2>/dev/null || echo no"))
+	})
+}
+
+// Trap 21: the plugin's own score, which Nomad's unit sets, is not its tasks'.
+func TestTrap21TheScoreOfThePluginIsNotTheTasks(t *testing.T) {
+	const file = "/proc/self/oom_score_adj"
+	was, err := os.ReadFile(file)
+	must.NoError(t, err)
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		must.NoError(t, os.WriteFile(file, []byte("321"), 0)) // to lower it takes a right
+		t.Cleanup(func() { must.NoError(t, os.WriteFile(file, was, 0)) })
+		_, tk := idle(t, runtime)
+		must.Eq(t, "0\n", tk.exec("cat /proc/1/oom_score_adj"))
 	})
 }
 
