@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -198,6 +199,61 @@ func writeCertificate(t *testing.T, dir string, server *httptest.Server) []strin
 	writeFile(t, filepath.Join(dir, "cert.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})))
 	writeFile(t, filepath.Join(dir, "key.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
 	return []string{"-tls-cert", filepath.Join(dir, "cert.pem"), "-tls-key", filepath.Join(dir, "key.pem")}
+}
+
+// Over TLS a client may speak HTTP/2, streams included. One that wants a WebSocket speaks
+// HTTP/1.1 at the same address.
+func TestServeSpeaksHTTP2(t *testing.T) {
+	more := make(chan struct{})
+	nomad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get("Upgrade") == "websocket":
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+			_ = conn.Close() // the test sees what is missing
+		case r.URL.Path == "/v1/event/stream":
+			_, _ = io.WriteString(w, "1\n")
+			_ = http.NewResponseController(w).Flush()
+			<-more
+			_, _ = io.WriteString(w, "2\n")
+		default:
+			_, _ = io.WriteString(w, `{}`)
+		}
+	}))
+	defer nomad.Close()
+	client, flags := overTLS(t)
+	s := startServing(t, client, append(flags, "-nomad-addr", nomad.URL)...)
+	must.Eq(t, "passed", s.decision("https"))
+
+	resp, err := client.Get("https://" + s.address + "/v1/event/stream")
+	must.NoError(t, err)
+	must.Eq(t, "HTTP/2.0", resp.Proto)
+	lines := bufio.NewReader(resp.Body)
+	line, err := lines.ReadString('\n')
+	must.NoError(t, err)
+	must.Eq(t, "1\n", line)
+	close(more)
+	line, err = lines.ReadString('\n')
+	must.NoError(t, err)
+	must.Eq(t, "2\n", line)
+	must.NoError(t, resp.Body.Close())
+
+	config := client.Transport.(*http.Transport).TLSClientConfig.Clone()
+	config.NextProtos = nil
+	conn, err := tls.Dial("tcp", s.address, config)
+	must.NoError(t, err)
+	_, err = io.WriteString(conn, "GET /v1/client/allocation/x/exec HTTP/1.1\r\nHost: nomad\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	must.NoError(t, err)
+	text, err := io.ReadAll(conn)
+	must.NoError(t, err)
+	must.StrContains(t, string(text), "101 Switching Protocols")
+	must.StrHasSuffix(t, "hello", string(text))
+	must.NoError(t, conn.Close())
+	s.end()
 }
 
 func TestServeWithTLS(t *testing.T) {

@@ -1,11 +1,16 @@
 package cli_test
 
 import (
-	"crypto/tls"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,19 +35,76 @@ func TestServeCutsOffAHeaderThatDoesNotEnd(t *testing.T) {
 	s.end()
 }
 
-// Over TLS there is HTTP/1.1 alone, so that there are no streams to open and reset.
-func TestServeOffersNoHTTP2(t *testing.T) {
-	dir := t.TempDir()
-	server := httptest.NewTLSServer(nil) // for its certificate
-	defer server.Close()
-	flags := writeCertificate(t, dir, server)
-	client := server.Client()
-	s := startServing(t, client, append(flags, "-nomad-addr", fakeNomad(t).URL)...)
-	config := client.Transport.(*http.Transport).TLSClientConfig.Clone()
-	config.NextProtos = []string{"h2", "http/1.1"}
-	conn, err := tls.Dial("tcp", s.address, config)
+// Streams of HTTP/2 that are opened and reset at once harm neither the proxy nor others,
+// and leave nothing at Nomad.
+func TestServeOutlivesStreamsThatAreReset(t *testing.T) {
+	var open atomic.Int64
+	nomad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			open.Add(1)
+			defer open.Add(-1)
+			<-r.Context().Done()
+		}
+		_, _ = io.WriteString(w, `{}`)
+	}))
+	defer nomad.Close()
+	client, flags := overTLS(t)
+	s := startServing(t, client, append(flags, "-nomad-addr", nomad.URL)...)
+	must.Eq(t, "passed", s.decision("https")) // there is a connection for all of them
+	var requests sync.WaitGroup
+	for range 40 {
+		requests.Go(func() {
+			for range 50 {
+				resetOne(t, client, "https://"+s.address+"/v1/jobs")
+			}
+		})
+	}
+	requests.Wait()
+	resp, err := client.Post("https://"+s.address+"/v1/jobs", "application/json", strings.NewReader(servedJob))
 	must.NoError(t, err)
-	must.Eq(t, "http/1.1", conn.ConnectionState().NegotiatedProtocol)
-	must.NoError(t, conn.Close())
-	s.end()
+	must.NoError(t, resp.Body.Close())
+	must.Eq(t, http.StatusOK, resp.StatusCode)
+	for deadline := time.Now().Add(patience.For(30 * time.Second)); open.Load() > 0; time.Sleep(time.Millisecond) {
+		must.True(t, time.Now().Before(deadline), must.Sprintf("%d requests are left at Nomad", open.Load()))
+	}
+	s.skip(`"msg":"job"`) // and what there is to say of connections that broke
+	client.CloseIdleConnections()
+	must.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	s.skip(`"msg":"ending"`)
+	must.NoError(t, s.cmd.Wait())
+}
+
+// skip reads the log up to a line with a text.
+func (s *serving) skip(text string) {
+	s.t.Helper()
+	for s.lines.Scan() {
+		if strings.Contains(s.lines.Text(), text) {
+			return
+		}
+	}
+	s.t.Fatalf("the log has no %s", text)
+}
+
+// resetOne gives a request up soon after it is sent.
+func resetOne(t *testing.T, client *http.Client, url string) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer time.AfterFunc(time.Millisecond, cancel).Stop()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err == nil {
+		_, err = client.Do(req)
+	}
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("a request that is reset: %v", err)
+	}
+}
+
+// overTLS is a client that speaks HTTP/2, and what serve needs to be trusted by it.
+func overTLS(t *testing.T) (*http.Client, []string) {
+	t.Helper()
+	server := httptest.NewTLSServer(nil) // for its certificate
+	t.Cleanup(server.Close)
+	client := server.Client()
+	client.Transport.(*http.Transport).ForceAttemptHTTP2 = true
+	t.Cleanup(client.CloseIdleConnections)
+	return client, writeCertificate(t, t.TempDir(), server)
 }

@@ -26,6 +26,7 @@ import (
 
 const (
 	headerTimeout = 10 * time.Second
+	mostStreams   = 100 // of one connection at once, as RFC 9113 6.5.2 recommends at least
 	bodyTimeout   = time.Minute
 	askTimeout    = 5 * time.Second // of readyz
 	mostDecisions = 500             // that the page shows, and as many denials
@@ -110,7 +111,11 @@ func (s *server) load(r *reporter) (*admission.Rules, *tls.Certificate, hcl.Diag
 // listen opens the listeners; with an error none is left open.
 func (s *server) listen() error {
 	// No limit for answers: blocking queries, streams and exec take their time.
-	s.front = &http.Server{Handler: s.proxy, ReadHeaderTimeout: headerTimeout, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
+	s.front = &http.Server{
+		Handler: s.proxy, ReadHeaderTimeout: headerTimeout, IdleTimeout: 2 * time.Minute,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: mostStreams},
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
 	s.admin = &http.Server{ReadHeaderTimeout: headerTimeout}
 	config, err := s.tls()
 	if err != nil {
@@ -144,8 +149,9 @@ func (s *server) tls() (*tls.Config, error) {
 	if s.certificate.Load() == nil {
 		return nil, nil
 	}
-	// HTTP/1.1 only: exec is a WebSocket, which Nomad does not speak over HTTP/2.
-	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	// A page that follows many things needs HTTP/2, since browsers open few connections.
+	// For the WebSocket of exec they open one of HTTP/1.1, as the nomad command does.
+	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return s.certificate.Load(), nil
 	}}
 	if s.options.clientCA == "" {
