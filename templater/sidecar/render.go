@@ -221,6 +221,7 @@ func quote(s string) string { return quoted(s, false) }
 
 func quoted(s string, runtime bool) string {
 	var out strings.Builder
+	out.Grow(len(s) + 16)
 	out.WriteByte('"')
 	before := rune(0)
 	for i, r := range s {
