@@ -12,8 +12,20 @@ summary=$(mktemp)
 trap 'rm -f "$summary"' EXIT
 go build -o "$summary" ./test/summary
 
-# Build side by side, but run one package at a time: the agents and containers
-# of several would slow each other down beyond their deadlines.
 echo "test: building"
 go build -tags "$tags" ./... 2>/dev/null || : # the tests report it
-go test -json -p 1 -timeout 40m -tags "$tags" "$@" | "$summary"
+
+# tests COUNT PACKAGES runs so many packages at once; what fails the summary tells.
+tests() {
+	# shellcheck disable=SC2086 # they are many words
+	[ -z "$2" ] || go test -json -p "$1" -timeout 40m -tags "$tags" $2 || :
+}
+
+# The agents and containers of these would slow each other down beyond their
+# deadlines.
+alone='/test/(driver|e2e)$'
+packages=$(go list -e -tags "$tags" "$@")
+{
+	tests 2 "$(echo "$packages" | grep -vE "$alone")"
+	tests 1 "$(echo "$packages" | grep -E "$alone")"
+} | "$summary"

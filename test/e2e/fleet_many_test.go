@@ -3,7 +3,9 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,23 +14,33 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-const (
-	manyJobs  = 50
-	manyBatch = 10
-)
+// fleetSize is how many jobs are upgraded: some in every run of the tests, and what
+// POD_TEST_JOBS says in a long one (make load).
+func fleetSize(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("POD_TEST_JOBS")
+	if text == "" {
+		return 12
+	}
+	n, err := strconv.Atoi(text)
+	must.NoError(t, err)
+	return n
+}
 
-// Of fifty jobs one does not stand the new version. The upgrade stops with its batch, does
+// Of many jobs one does not stand the new version. The upgrade stops with its batch, does
 // the others when told to leave that one, and goes back with all.
 func TestUpgradeOfManyJobs(t *testing.T) {
+	jobs := fleetSize(t)
+	batch := max(jobs/5, 1)
 	c := start(t, "runc")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*atMost)
 	defer cancel()
 	c.ctx = ctx
 	began := time.Now()
 	id := func(n int) string { return fmt.Sprintf("job-%02d", n) }
-	broken := id(manyJobs/2 + 3)
+	broken := id(jobs/2 + 1)
 	f := c.serveAt("127.0.0.1:0", "-policy", "testdata/fleet/rules.policy.hcl", "-catalog", "testdata/fleet/old")
-	for n := range manyJobs {
+	for n := range jobs {
 		command := "/bin/sleep"
 		if id(n) == broken {
 			command = "/bin/false"
@@ -38,29 +50,29 @@ func TestUpgradeOfManyJobs(t *testing.T) {
 		_, _, err = f.client.Jobs().Register(job, nil)
 		must.NoError(t, err)
 	}
-	c.manyRun()
-	t.Logf("%d jobs run after %s", manyJobs, time.Since(began).Round(time.Second))
+	c.manyRun(jobs)
+	t.Logf("%d jobs run after %s", jobs, time.Since(began).Round(time.Second))
 
 	state := filepath.Join(t.TempDir(), "state")
-	upgrade := []string{"upgrade", "-state", state, "-yes", "-batch", fmt.Sprint(manyBatch)}
+	upgrade := []string{"upgrade", "-state", state, "-yes", "-batch", fmt.Sprint(batch)}
 	out := c.sidecars(1, "new", upgrade...)
 	must.StrContains(t, out, "default/"+broken+": failed: ")
-	const through = (manyJobs/2+3)/manyBatch*manyBatch + manyBatch // the end of its batch
-	c.upgraded(map[string]int{"1.1.0": through, "1.0.0": manyJobs - through})
+	through := (jobs/2+1)/batch*batch + batch // the end of its batch
+	c.upgraded(map[string]int{"1.1.0": through, "1.0.0": jobs - through})
 	must.Eq(t, through-1, strings.Count(out, ": healthy\n"))
 	t.Logf("stopped with %d jobs after %s", through, time.Since(began).Round(time.Second))
 
 	must.StrContains(t, c.sidecars(1, "new", upgrade...), "default/"+broken+": failed: ")
-	c.upgraded(map[string]int{"1.1.0": through, "1.0.0": manyJobs - through})
+	c.upgraded(map[string]int{"1.1.0": through, "1.0.0": jobs - through})
 	out = c.sidecars(0, "new", append(upgrade, "-skip-failed")...)
-	must.Eq(t, manyJobs-through, strings.Count(out, ": healthy\n"))
-	c.upgraded(map[string]int{"1.1.0": manyJobs})
+	must.Eq(t, jobs-through, strings.Count(out, ": healthy\n"))
+	c.upgraded(map[string]int{"1.1.0": jobs})
 	t.Logf("went on to the end after %s", time.Since(began).Round(time.Second))
 
 	out = c.sidecars(0, "new", append(upgrade, "-revert")...)
-	must.Eq(t, manyJobs, strings.Count(out, ": reverted\n"))
-	c.upgraded(map[string]int{"1.0.0": manyJobs})
-	must.Eq(t, manyJobs, c.runningPods(2))
+	must.Eq(t, jobs, strings.Count(out, ": reverted\n"))
+	c.upgraded(map[string]int{"1.0.0": jobs})
+	must.Eq(t, jobs, c.runningPods(2))
 	t.Logf("back with all after %s", time.Since(began).Round(time.Second))
 }
 
@@ -71,10 +83,10 @@ func manyJob(t *testing.T, id, command string) string {
 }
 
 // manyRun waits until all jobs run. It gives up only when for long no more of them do.
-func (c *cluster) manyRun() {
+func (c *cluster) manyRun(jobs int) {
 	c.t.Helper()
-	for have := 0; have < manyJobs; {
-		c.eventually(fmt.Sprintf("more than %d of %d jobs run", have, manyJobs), func() error {
+	for have := 0; have < jobs; {
+		c.eventually(fmt.Sprintf("more than %d of %d jobs run", have, jobs), func() error {
 			now := c.runningPods(2)
 			if now <= have {
 				return fmt.Errorf("%d do", now)
@@ -107,10 +119,10 @@ func (c *cluster) runningPods(tasks int) (pods int) {
 // upgraded counts the jobs by the version of their sidecar.
 func (c *cluster) upgraded(want map[string]int) {
 	c.t.Helper()
-	jobs, _, err := c.Client().Jobs().List(&api.QueryOptions{})
+	all, _, err := c.Client().Jobs().List(&api.QueryOptions{})
 	must.NoError(c.t, err)
 	have := map[string]int{}
-	for _, j := range jobs {
+	for _, j := range all {
 		have[c.stored(j.ID)]++
 	}
 	must.Eq(c.t, want, have)
