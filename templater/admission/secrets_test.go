@@ -109,9 +109,10 @@ func withMeta(meta map[string]string) string {
 	return strings.Replace(jobNamed("web"), `"Tasks"`, `"Meta":`+string(raw)+`,"Tasks"`, 1)
 }
 
-// leaks finds parts of the secret in a text, however it is spelt.
+// leaks finds parts of the secret in a text, however it is spelt. None is of digits
+// alone, as the log is full of.
 func leaks(text string) bool {
-	for _, part := range []string{"pl4nted", "s3cret", "4711"} {
+	for _, part := range []string{"pl4nted", "s3cret", "f0rty"} {
 		if strings.Contains(text, part) {
 			return true
 		}
@@ -145,7 +146,7 @@ func TestNoAnswerLogOrMetricHoldsASecret(t *testing.T) {
 		"skipped":           {injecting("secret = "+secret+"\nway = \"call\"", "on_error = \"skip\""), jobNamed("web"), ""},
 		"meta, call":        {nothing, byMeta("call"), "which is sensitive"},
 		"meta, clash":       {nothing, strings.Replace(byMeta(""), `"Driver":"raw_exec"`, `"Driver":"raw_exec","Env":{"PASSWORD":"mine"}`, 1), "taken"},
-		"meta, pin":         {nothing, withMeta(map[string]string{"sidecar.inject": "vault", "sidecar.vault.secret": "x", "sidecar.vault.pin": "x4711"}), "Wrong type"},
+		"meta, pin":         {nothing, withMeta(map[string]string{"sidecar.inject": "vault", "sidecar.vault.secret": "x", "sidecar.vault.pin": "f0rty"}), "Wrong type"},
 		"meta, expression":  {nothing, withMeta(map[string]string{"sidecar.inject": "vault", "sidecar.vault.secret": "x", "sidecar.vault.words": "[pl4nted]"}), "Wrong type of parameter"},
 		"meta, quoted":      {quotes, withMeta(map[string]string{"sidecar.vault.secret": planted}), "It is (sensitive), that is"},
 		"meta, condition":   {calls, withMeta(map[string]string{"sidecar.vault.secret": planted}), "cannot be evaluated"},
