@@ -31,7 +31,7 @@ func fleetSize(t *testing.T) int {
 // the others when told to leave that one, and goes back with all.
 func TestUpgradeOfManyJobs(t *testing.T) {
 	jobs := fleetSize(t)
-	batch := max(jobs/5, 1)
+	batch := max(jobs/5, 4)
 	c := start(t, "runc")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*atMost)
 	defer cancel()
