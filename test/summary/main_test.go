@@ -47,6 +47,20 @@ func TestSummary(t *testing.T) {
 			says: []string{"FAIL p TestA/x\n", "a_test.go:9: not equal"},
 		},
 		{
+			name: "packages at the same time",
+			events: `{"Action":"start","Package":"p"}
+{"Action":"start","Package":"q"}
+{"Action":"pass","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"q","Test":"TestB","Output":"    b_test.go:9: not equal\n"}
+{"Action":"fail","Package":"q","Test":"TestB"}
+{"Action":"pass","Package":"q","Test":"TestA/one"}
+{"Action":"pass","Package":"q","Test":"TestA"}
+{"Action":"pass","Package":"p"}
+{"Action":"fail","Package":"q"}`,
+			last: "2 passed, 1 failed, 0 skipped",
+			says: []string{"pass p  0.0 s  1 passed, 0 failed", "FAIL q TestB\n     ", "fail q  0.0 s  1 passed, 1 failed"},
+		},
+		{
 			name: "a package that does not compile",
 			events: `{"ImportPath":"p [p.test]","Action":"build-output","Output":"a.go:1: undefined: x\n"}
 {"ImportPath":"p [p.test]","Action":"build-fail"}

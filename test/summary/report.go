@@ -79,9 +79,7 @@ func (r *report) line(text []byte) {
 func (r *report) endPackage(e event) {
 	delete(r.running, e.Package)
 	var c counts
-	keys := slices.SortedFunc(maps.Keys(r.results), func(a, b key) int {
-		return strings.Compare(a.test, b.test)
-	})
+	keys := r.ended(e.Package)
 	for i, k := range keys {
 		hasSubtests := i+1 < len(keys) && slices.ContainsFunc(keys[i+1:], func(other key) bool {
 			return strings.HasPrefix(other.test, k.test+"/")
@@ -102,8 +100,20 @@ func (r *report) endPackage(e event) {
 	if c != (counts{}) {
 		fmt.Fprintf(r.out, "%-4s %s  %.1f s  %s\n", e.Action, e.Package, e.Elapsed, c)
 	}
-	r.results = map[key]string{}
-	r.output = map[key][]string{}
+	maps.DeleteFunc(r.results, func(k key, _ string) bool { return k.pkg == e.Package })
+	maps.DeleteFunc(r.output, func(k key, _ []string) bool { return k.pkg == e.Package })
+}
+
+// ended are a package's tests, by name. Others may run at the same time.
+func (r *report) ended(pkg string) []key {
+	var keys []key
+	for k := range r.results {
+		if k.pkg == pkg {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, func(a, b key) int { return strings.Compare(a.test, b.test) })
+	return keys
 }
 
 func (r *report) count(c *counts, k key, hasSubtests bool) {
