@@ -1,6 +1,8 @@
 package admission
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -41,10 +43,14 @@ type Decision struct {
 	Region    string    `json:"region"`
 	// Sidecars are those that are chosen, Rules those of the policy that choose one or
 	// deny the job.
-	Sidecars []Injected    `json:"sidecars"`
-	Rules    []string      `json:"rules"`
-	Warnings int           `json:"warnings"` // how many
-	Took     time.Duration `json:"took"`     // nanoseconds
+	Sidecars []Injected `json:"sidecars"`
+	Rules    []string   `json:"rules"`
+	Warnings int        `json:"warnings"` // how many
+	// Before and After are digests, "sha256:" and hex, of the body that came, unless it
+	// was too large, and of the one that went to Nomad, which for a denial is none.
+	Before string        `json:"before,omitempty"`
+	After  string        `json:"after,omitempty"`
+	Took   time.Duration `json:"took"` // nanoseconds
 	// Status and Reasons are those of a denial: the answer's status, and summaries
 	// that quote nothing of the job.
 	Status  int      `json:"status,omitempty"`
@@ -63,13 +69,15 @@ func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration)
 	d := Decision{
 		At: time.Now(), Client: r.RemoteAddr, Method: r.Method, Path: r.URL.Path, Route: string(to), Decision: v.decision(),
 		Job: v.job.ID, Namespace: v.job.Namespace, Region: v.job.Region,
-		Sidecars: v.injected, Rules: v.rules, Warnings: len(v.warnings), Took: took,
+		Sidecars: v.injected, Rules: v.rules, Warnings: len(v.warnings), Before: v.before, Took: took,
 	}
 	if p.Accessors != nil {
 		d.Accessor = p.Accessors.of(r, p.Upstream)
 	}
 	if v.denial != nil {
 		d.Status, d.Reasons = v.denial.status, v.denial.summaries
+	} else {
+		d.After = digest(v.body)
 	}
 	span := trace.SpanFromContext(r.Context())
 	if span.SpanContext().IsSampled() {
@@ -82,6 +90,8 @@ func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration)
 	}
 }
 
+func digest(body []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(body)) }
+
 // attrs are the decision's for a log, which has the time by itself.
 func (d *Decision) attrs() []slog.Attr {
 	attrs := []slog.Attr{
@@ -89,7 +99,7 @@ func (d *Decision) attrs() []slog.Attr {
 		slog.String("route", d.Route), slog.String("decision", d.Decision),
 		slog.String("job", d.Job), slog.String("namespace", d.Namespace), slog.String("region", d.Region),
 		slog.Any("sidecars", d.Sidecars), slog.Any("rules", d.Rules),
-		slog.Int("warnings", d.Warnings), slog.Duration("took", d.Took),
+		slog.Int("warnings", d.Warnings), slog.String("before", d.Before), slog.String("after", d.After), slog.Duration("took", d.Took),
 	}
 	if d.Denied() {
 		attrs = append(attrs, slog.Int("status", d.Status), slog.Any("reasons", d.Reasons))
@@ -105,7 +115,8 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
 	errors   prometheus.Counter
-	Reloads  *prometheus.CounterVec // by result, "ok" or "error"
+	reloads  *prometheus.CounterVec // by result, "ok" or "error"
+	reloaded prometheus.Gauge
 }
 
 // NewMetrics registers the metrics.
@@ -114,10 +125,22 @@ func NewMetrics(to prometheus.Registerer) *Metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_requests_total", Help: "Requests by route and by what became of them: passed, injected or denied."}, []string{"route", "decision"}),
 		took:     prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nomad_sidecar_decision_seconds", Help: "Time to read a job and decide about it."}, []string{"route"}),
 		errors:   prometheus.NewCounter(prometheus.CounterOpts{Name: "nomad_sidecar_upstream_errors_total", Help: "Requests that Nomad did not answer."}),
-		Reloads:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_reloads_total", Help: "Reloads of policy and catalog by result, ok or error."}, []string{"result"}),
+		reloads:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_reloads_total", Help: "Reloads of policy and catalog by result, ok or error."}, []string{"result"}),
+		reloaded: prometheus.NewGauge(prometheus.GaugeOpts{Name: "nomad_sidecar_last_reload_successful", Help: "Whether policy and catalog are those that were last to be read: 1, or 0 if these have errors."}),
 	}
-	to.MustRegister(m.requests, m.took, m.errors, m.Reloads)
+	m.reloaded.Set(1)
+	to.MustRegister(m.requests, m.took, m.errors, m.reloads, m.reloaded)
 	return m
+}
+
+// Reloaded counts a reload.
+func (m *Metrics) Reloaded(ok bool) {
+	result, value := "error", 0.0
+	if ok {
+		result, value = "ok", 1
+	}
+	m.reloads.WithLabelValues(result).Inc()
+	m.reloaded.Set(value)
 }
 
 func (m *Metrics) count(to route, decision string) {

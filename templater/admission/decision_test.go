@@ -14,7 +14,8 @@ func TestDecisionsAreTold(t *testing.T) {
 	f := start(t, notePolicy+noBatch)
 	var told []Decision
 	f.proxy.Decided = func(d Decision) { told = append(told, d) }
-	f.send(http.MethodPut, "/v1/jobs", strings.Replace(jobNamed("web"), "{", `{"SecretID":"s3cret",`, 1), "X-Nomad-Token", "h3ader")
+	job := strings.Replace(jobNamed("web"), "{", `{"SecretID":"s3cret",`, 1)
+	f.send(http.MethodPut, "/v1/jobs", job, "X-Nomad-Token", "h3ader")
 	f.send(http.MethodPost, "/v1/job/web/plan?namespace=prod", strings.Replace(jobNamed("web"), `"ID"`, `"Type":"batch","ID"`, 1))
 	f.send(http.MethodPut, "/v1/jobs", `{`)
 	f.send(http.MethodGet, "/v1/jobs", "")
@@ -27,7 +28,12 @@ func TestDecisionsAreTold(t *testing.T) {
 	must.Eq(t, []Injected{{"g", "note", "1.0.0", "policy"}}, told[0].Sidecars)
 	must.Eq(t, []string{"notes"}, told[0].Rules)
 	must.False(t, told[0].Denied())
+	must.Eq(t, digest([]byte(job)), told[0].Before)
+	must.Eq(t, digest(f.bodies[0]), told[0].After)
+	must.NotEq(t, told[0].Before, told[0].After)
 
+	must.NotEq(t, "", told[1].Before)
+	must.Eq(t, "", told[1].After)
 	must.True(t, told[1].Denied())
 	must.Eq(t, []string{"no-batch"}, told[1].Rules)
 	must.Eq(t, []string{"Not allowed by policy"}, told[1].Reasons)
@@ -41,6 +47,7 @@ func TestDecisionsAreTold(t *testing.T) {
 		must.StrNotContains(t, string(raw), secret)
 	}
 	must.StrContains(t, f.audit.String(), `"rules":["no-batch"]`)
+	must.StrContains(t, f.audit.String(), `"before":"`+told[0].Before+`","after":"`+told[0].After+`"`)
 }
 
 // A rule whose sidecar cannot be injected denies the job, and is named.

@@ -146,6 +146,15 @@ func (p *Proxy) decide(w http.ResponseWriter, r *http.Request, to route) *verdic
 		http.Error(w, "nomad-sidecar: the request did not arrive as a whole", badRequest)
 		return nil
 	}
+	v := p.judge(r, body, to)
+	if v != nil {
+		v.before = digest(body)
+	}
+	return v
+}
+
+// judge treats the body of a request. It is nil if the client goes away.
+func (p *Proxy) judge(r *http.Request, body []byte, to route) *verdict {
 	rules := p.rules.Load()
 	if to == revert {
 		return p.treatRevert(rules, r, body)

@@ -31,7 +31,8 @@ type verdict struct {
 	rules    []string
 	warnings []string
 	denial   *denial
-	answered int // the status of Nomad's answer, 0 before there is one
+	before   string // the digest of the body that came
+	answered int    // the status of Nomad's answer, 0 before there is one
 }
 
 // denial is why a request is refused. Text is for the user; summaries hold nothing

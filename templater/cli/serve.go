@@ -47,6 +47,8 @@ func (*serve) Help() string {
   -tls-key FILE             Its key.
   -tls-client-ca FILE       Authorities, one of which must have signed the client's
                             certificate.
+  -reload-every DURATION    How often to look whether policy, catalog or certificate
+                            have changed. Default is 5s; 0 for SIGHUP alone.
   -max-body MIB             Most that a request with a job may hold. Default is 10.
   -drain DURATION           At the end, time for requests under way. Default is 30s.
 
@@ -56,8 +58,8 @@ func (*serve) Help() string {
   With OTEL_EXPORTER_OTLP_ENDPOINT in the environment, requests with a job are traced
   to that collector. Other variables of OpenTelemetry hold too.
 
-  SIGHUP reads policy, catalog and certificate anew; with an error in one of them all
-  stay as they were. SIGINT and SIGTERM end it after the requests under way. Each
+  Policy, catalog and certificate are read anew when they have changed, and at SIGHUP;
+  with an error in one of them all stay as they were. SIGINT and SIGTERM end it after the requests under way. Each
   request with a job is a line of JSON on stdout.
 
   Exit codes: 0 ended by a signal, 1 an error, 2 wrong usage.`
@@ -70,7 +72,7 @@ type serveOptions struct {
 	nomad                       string
 	certFile, keyFile, clientCA string
 	maxBodyMiB                  int64
-	drain                       time.Duration
+	drain, reloadEvery          time.Duration
 	fleetToken                  string // a file
 	fleetEvery                  time.Duration
 }
@@ -86,6 +88,7 @@ func (o *serveOptions) parse(args []string) error {
 	fs.StringVar(&o.keyFile, "tls-key", "", "")
 	fs.StringVar(&o.clientCA, "tls-client-ca", "", "")
 	fs.Int64Var(&o.maxBodyMiB, "max-body", 10, "")
+	fs.DurationVar(&o.reloadEvery, "reload-every", 5*time.Second, "")
 	fs.DurationVar(&o.drain, "drain", 30*time.Second, "")
 	fs.StringVar(&o.fleetToken, "fleet-token", "", "")
 	fs.DurationVar(&o.fleetEvery, "fleet-every", time.Minute, "")
@@ -103,6 +106,8 @@ func (o *serveOptions) parse(args []string) error {
 		return fmt.Errorf("-max-body is a number of MiB from 1 to 1024, not %d", o.maxBodyMiB)
 	case o.drain < 0:
 		return fmt.Errorf("-drain is a time to wait, not %s", o.drain)
+	case o.reloadEvery != 0 && o.reloadEvery < 100*time.Millisecond:
+		return fmt.Errorf("-reload-every is 100ms at least, or 0, not %s", o.reloadEvery)
 	case o.fleetEvery < time.Second:
 		return fmt.Errorf("-fleet-every is a second at least, not %s", o.fleetEvery)
 	}

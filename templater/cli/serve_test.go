@@ -54,7 +54,7 @@ type serving struct {
 func startServing(t *testing.T, client *http.Client, args ...string) *serving {
 	t.Helper()
 	s := &serving{t: t, client: client}
-	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "nomad-sidecar", append([]string{"serve", "-address", "127.0.0.1:0", "-admin-address", "127.0.0.1:0"}, args...)...)
+	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "nomad-sidecar", append([]string{"serve", "-address", "127.0.0.1:0", "-admin-address", "127.0.0.1:0", "-reload-every", "0"}, args...)...)
 	stdout, err := s.cmd.StdoutPipe()
 	must.NoError(t, err)
 	s.cmd.Stderr = io.MultiWriter(os.Stderr, &s.stderr)
@@ -140,6 +140,11 @@ func TestServeReloadsAllOrNothing(t *testing.T) {
 	must.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
 	s.next("not reloaded: what was there before stays in use")
 	must.Eq(t, "injected", s.decision("http"))
+	code, text := s.get(s.admin + "/healthz")
+	must.Eq(t, http.StatusOK, code)
+	must.StrContains(t, text, "are those from before ")
+	_, text = s.get(s.admin + "/metrics")
+	must.StrContains(t, text, "nomad_sidecar_last_reload_successful 0")
 
 	writeFile(t, rules, "rule \"nobody\" {\n  match {\n    job = [\"other\"]\n  }\n  inject \"more\" {}\n}\n")
 	must.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
@@ -153,6 +158,23 @@ func TestServeReloadsAllOrNothing(t *testing.T) {
 		must.Eq(t, http.StatusOK, code)
 		must.StrContains(t, text, want)
 	}
+	s.end()
+}
+
+// Files that change are read anew without a signal, once for each change.
+func TestServeReloadsWhatChanges(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "note.sidecar.hcl"), servedDefinition)
+	rules := filepath.Join(dir, "notes.policy.hcl")
+	writeFile(t, rules, servedPolicy)
+	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-policy", dir, "-catalog", dir, "-nomad-addr", fakeNomad(t).URL, "-reload-every", "100ms")
+	must.Eq(t, "injected", s.decision("http"))
+	writeFile(t, rules, `rule "notes" { inject "none" {} }`)
+	s.next("not reloaded: what was there before stays in use")
+	must.Eq(t, "injected", s.decision("http"))
+	writeFile(t, rules, "rule \"nobody\" {\n  match {\n    job = [\"other\"]\n  }\n  inject \"note\" {}\n}\n")
+	s.next("reloaded")
+	must.Eq(t, "passed", s.decision("http"))
 	s.end()
 }
 

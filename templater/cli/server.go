@@ -43,6 +43,8 @@ type server struct {
 	metrics     *admission.Metrics
 	registry    *prometheus.Registry
 	certificate atomic.Pointer[tls.Certificate] // nil without TLS
+	watch       *watch                          // of what load reads
+	notReloaded atomic.Pointer[time.Time]       // when the last reload failed; nil after one that did not
 	draining    atomic.Bool
 	decisions   *adminpage.Decisions
 	fleet       *adminpage.Fleet // nil without a token
@@ -61,6 +63,7 @@ func (p *Program) newServer(o *serveOptions, r *reporter) (*server, hcl.Diagnost
 	if s.upstream, err = admission.OpenUpstream(o.nomad, api.DefaultConfig().TLSConfig); err != nil {
 		return nil, failureOf("Cannot reach Nomad", err)
 	}
+	s.watch = newWatch(s.files()) // before they are read
 	rules, certificate, diags := s.load(r)
 	if diags.HasErrors() {
 		return nil, diags
@@ -171,9 +174,7 @@ func (s *server) tls() (*tls.Config, error) {
 func (s *server) adminHandler(at net.Addr) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", s.page(at))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "ok\n") // who asked may be gone
-	})
+	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 		defer cancel()
@@ -187,4 +188,14 @@ func (s *server) adminHandler(at net.Addr) http.Handler {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
 	return mux
+}
+
+// health is good also with rules that could not be reloaded: those from before are as
+// good as ever.
+func (s *server) health(w http.ResponseWriter, _ *http.Request) {
+	text := "ok\n"
+	if at := s.notReloaded.Load(); at != nil {
+		text += "policy, catalog and certificate are those from before " + at.UTC().Format(time.RFC3339) + ": the ones of then have errors, which stderr tells\n"
+	}
+	_, _ = io.WriteString(w, text) // who asked may be gone
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 )
 
 // run serves until the context ends, and then drains.
@@ -33,6 +34,8 @@ func (s *server) run(ctx context.Context, reload <-chan os.Signal) error {
 	}
 	defer wait.Wait()
 	defer stop()
+	look, done := ticks(s.options.reloadEvery)
+	defer done()
 	for {
 		select {
 		case <-ctx.Done():
@@ -40,9 +43,23 @@ func (s *server) run(ctx context.Context, reload <-chan os.Signal) error {
 		case err := <-failed:
 			return errors.Join(err, s.front.Close(), s.admin.Close())
 		case <-reload:
+			s.watch = newWatch(s.files())
 			s.reload()
+		case <-look:
+			if s.watch.changed() {
+				s.reload()
+			}
 		}
 	}
+}
+
+// ticks come every so often, or with 0 never.
+func ticks(every time.Duration) (ticks <-chan time.Time, stop func()) {
+	if every == 0 {
+		return nil, func() {}
+	}
+	t := time.NewTicker(every)
+	return t.C, t.Stop
 }
 
 // flush sends what spans are left, when no more come.
@@ -57,14 +74,17 @@ func (s *server) reload() {
 	r := s.p.reporter()
 	r.withoutSource = true
 	rules, certificate, diags := s.load(r)
-	if r.report(diags) {
-		s.metrics.Reloads.WithLabelValues("error").Inc()
+	failed := r.report(diags)
+	s.metrics.Reloaded(!failed)
+	if failed {
+		now := time.Now()
+		s.notReloaded.Store(&now)
 		s.log.Error("not reloaded: what was there before stays in use")
 		return
 	}
 	s.certificate.Store(certificate)
 	s.proxy.Use(rules)
-	s.metrics.Reloads.WithLabelValues("ok").Inc()
+	s.notReloaded.Store(nil)
 	s.log.Info("reloaded")
 }
 

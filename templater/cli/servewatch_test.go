@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+)
+
+// A change is told once, when it has come to rest, whatever kind it is of.
+func TestAWatchTellsOfAChangeOnce(t *testing.T) {
+	dir := t.TempDir()
+	one, other := filepath.Join(dir, "one"), filepath.Join(dir, "other")
+	for _, path := range []string{one, other} {
+		must.NoError(t, os.MkdirAll(filepath.Join(path, "sub"), 0o700))
+	}
+	link := filepath.Join(dir, "link")
+	must.NoError(t, os.Symlink(one, link))
+	file := filepath.Join(one, "sub", "a")
+	write := func(path, text string) { must.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
+	write(file, "1")
+	write(filepath.Join(other, "sub", "a"), "1")
+	w := newWatch([]string{link, filepath.Join(dir, "none")})
+	must.False(t, w.changed())
+	for _, change := range []struct {
+		name string
+		do   func()
+	}{
+		{"content", func() { write(file, "12") }},
+		{"a file more", func() { write(filepath.Join(one, "sub", "b"), "") }},
+		{"a file less", func() { must.NoError(t, os.Remove(filepath.Join(one, "sub", "b"))) }},
+		{"time alone", func() { must.NoError(t, os.Chtimes(file, time.Time{}, time.Unix(1, 0))) }},
+		{"a path that was not there", func() { write(filepath.Join(dir, "none"), "") }},
+		{"a link to another folder", func() { must.NoError(t, os.Remove(link)); must.NoError(t, os.Symlink(other, link)) }},
+	} {
+		t.Run(change.name, func(t *testing.T) {
+			change.do()
+			must.False(t, w.changed(), must.Sprint("it may go on"))
+			must.True(t, w.changed())
+			must.False(t, w.changed())
+		})
+	}
+	write(filepath.Join(dir, "beside"), "")
+	must.False(t, w.changed())
+	write(filepath.Join(other, "sub", "a"), "123")
+	must.False(t, w.changed())
+	write(filepath.Join(other, "sub", "a"), "1234")
+	must.False(t, w.changed(), must.Sprint("it goes on"))
+	must.True(t, w.changed())
+}
+
+// What systemd is told to start is a command line of serve, and it is given the time that
+// serve takes to end.
+func TestTheUnitOfServe(t *testing.T) {
+	raw, err := os.ReadFile("../../jobs/serve/nomad-sidecar.service")
+	must.NoError(t, err)
+	unit := map[string]string{}
+	for line := range strings.Lines(strings.ReplaceAll(string(raw), "\\\n", " ")) {
+		if key, value, found := strings.Cut(strings.TrimSpace(line), "="); found && !strings.HasPrefix(key, "#") {
+			unit[key] = value
+		}
+	}
+	words := strings.Fields(unit["ExecStart"])
+	must.Eq(t, []string{"/usr/local/bin/nomad-sidecar", "serve"}, words[:2])
+	o := &serveOptions{}
+	must.NoError(t, o.parse(words[2:]))
+	stop, err := time.ParseDuration(unit["TimeoutStopSec"] + "s")
+	must.NoError(t, err)
+	must.Greater(t, o.drain+flushTimeout, stop)
+}
