@@ -1,10 +1,12 @@
 package policy
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/shoenig/test/must"
+	"github.com/zclconf/go-cty/cty"
 )
 
 func parse(t *testing.T, src string) *Policy {
@@ -78,6 +80,40 @@ func TestValidationThatCannotBeEvaluatedIsNotPassed(t *testing.T) {
 	must.Len(t, 1, diags)
 	must.StrContains(t, diags[0].Detail, "cannot be evaluated")
 	must.Eq(t, 2, diags[0].Subject.Start.Line)
+}
+
+// A condition sees which images a group runs, also those of tasks that are said to be
+// injected. Without knowing one of them it is not met.
+func TestAConditionSeesImages(t *testing.T) {
+	p := parse(t, `rule "no-latest" {
+  validation {
+    condition     = length([for i in group.images : i if length(split(":", element(split("/", i), length(split("/", i)) - 1))) == 1 || trimsuffix(i, ":latest") != i]) == 0
+    error_message = "Group ${group.name} runs ${join(", ", group.images)}: name a version."
+  }
+}`)
+	with := func(values ...cty.Value) *templater.Job {
+		j, g := job()
+		for i, v := range values {
+			task := &templater.Task{Name: fmt.Sprint(i), Driver: "docker", Config: map[string]templater.Setting{"image": {Value: v}}}
+			if i == 0 {
+				g.Tasks = append(g.Tasks, task)
+			} else {
+				g.Kept = append(g.Kept, task)
+			}
+		}
+		return j
+	}
+	good, latest, none := cty.StringVal("registry:5000/app:1.2"), cty.StringVal("app:latest"), cty.StringVal("registry:5000/app")
+	must.SliceEmpty(t, p.Check(with()))
+	must.SliceEmpty(t, p.Check(with(good, good)))
+	must.SliceEmpty(t, p.Check(with(cty.StringVal("app@sha256:0123"))))
+	for _, bad := range []*templater.Job{with(latest), with(none), with(good, latest)} {
+		must.Len(t, 1, p.Check(bad))
+	}
+	must.StrContains(t, p.Check(with(good, latest))[0].Detail, "Group web runs registry:5000/app:1.2, app:latest: name a version.")
+	for _, unknown := range []cty.Value{cty.UnknownVal(cty.String), cty.NullVal(cty.String), cty.DynamicVal, cty.EmptyObjectVal} {
+		must.Len(t, 1, p.Check(with(good, unknown)), must.Sprint(unknown))
+	}
 }
 
 // Trap 6: an unknown field in a policy is a load error with its place.

@@ -61,7 +61,7 @@ func (v *validation) check(r *Rule, job *templater.Job, g *templater.Group) *hcl
 func names() map[string][]string {
 	return map[string][]string{
 		"job":   {"id", "name", "namespace", "type", "region", "node_pool", "datacenters", "meta"},
-		"group": {"name", "count", "meta", "networks", "drivers"},
+		"group": {"name", "count", "meta", "networks", "drivers", "images"},
 		"app":   {"tasks"},
 	}
 }
@@ -84,10 +84,31 @@ func (r *Rule) scope(j *templater.Job, g *templater.Group) *hcl.EvalContext {
 		}),
 		"group": cty.ObjectVal(map[string]cty.Value{
 			"name": cty.StringVal(g.Name), "count": count, "meta": texts(g.Meta),
-			"networks": list(modes(g)), "drivers": list(drivers(g)),
+			"networks": list(modes(g)), "drivers": list(drivers(g)), "images": images(g),
 		}),
 		"app": cty.ObjectVal(map[string]cty.Value{"tasks": list(tasks)}),
 	}})
+}
+
+// images are those that the tasks of the group run from, by whichever driver. One that
+// cannot be told, such as one by a variable without a value, is unknown.
+func images(g *templater.Group) cty.Value {
+	out := []cty.Value{}
+	for _, t := range slices.Concat(g.Tasks, g.Kept) {
+		image, ok := t.Config["image"]
+		if !ok {
+			continue
+		}
+		text, err := convert.Convert(image.Value, cty.String)
+		if err != nil || text.IsNull() {
+			text = cty.UnknownVal(cty.String)
+		}
+		out = append(out, text)
+	}
+	if len(out) == 0 {
+		return cty.ListValEmpty(cty.String)
+	}
+	return cty.ListVal(out)
 }
 
 func list(in []string) cty.Value {
