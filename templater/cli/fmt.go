@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
 )
@@ -64,11 +65,11 @@ func (c *format) Run(args []string) int {
 	return exitDone
 }
 
-// ourFiles are the definitions and tests below a folder, or the file itself.
+// ourFiles are the definitions, policies and tests below a folder, or the file itself.
 func ourFiles(path string) ([]string, error) {
 	var files []string
 	err := filepath.WalkDir(path, func(p string, entry fs.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() && (p == path || strings.HasSuffix(p, sidecar.Suffix) || strings.HasSuffix(p, sidecartest.Suffix)) {
+		if err == nil && !entry.IsDir() && (p == path || strings.HasSuffix(p, sidecar.Suffix) || strings.HasSuffix(p, policy.Suffix) || sidecartest.IsTests(p)) {
 			files = append(files, p)
 		}
 		return err

@@ -12,14 +12,15 @@ import (
 
 type test struct{ p *Program }
 
-func (*test) Synopsis() string { return "Run the tests kept beside definitions" }
+func (*test) Synopsis() string { return "Run the tests kept beside definitions and policies" }
 
 func (*test) Help() string {
 	return `Usage: nomad-sidecar test [options] [PATH]...
 
-  Runs the tests in all files *.sidecartest.hcl below the paths, by default the
-  working folder. Each injects the sidecar of the folder above its own into a job
-  and compares the outcome to what it expects. No Nomad is needed.
+  Runs the tests in all files *.sidecartest.hcl and *.policytest.hcl below the paths,
+  by default the working folder. Each injects the sidecar of the folder above its own
+  into a job, or what the policy of that folder chooses, and compares the outcome to
+  what it expects. No Nomad is needed.
 
   -run REGEXP    Only tests whose name matches.
   -update        Write golden files that differ anew.
@@ -68,11 +69,11 @@ func (c *test) run(tests []*sidecartest.Test, only *regexp.Regexp, others *sidec
 		failures := t.Run(others, update)
 		if len(failures) == 0 {
 			passed++
-			fmt.Fprintf(c.p.Stdout, "ok    %s: %s\n", t.Sidecar.Name, t.Name)
+			fmt.Fprintf(c.p.Stdout, "ok    %s: %s\n", t.Of, t.Name)
 			continue
 		}
 		failed++
-		fmt.Fprintf(c.p.Stdout, "FAIL  %s: %s (%s:%d)\n", t.Sidecar.Name, t.Name, t.Range.Filename, t.Range.Start.Line)
+		fmt.Fprintf(c.p.Stdout, "FAIL  %s: %s (%s:%d)\n", t.Of, t.Name, t.Range.Filename, t.Range.Start.Line)
 		for _, f := range failures {
 			fmt.Fprintf(c.p.Stdout, "      %s\n", f)
 		}
@@ -101,7 +102,7 @@ func loadTests(paths []string, r *reporter) ([]*sidecartest.Test, hcl.Diagnostic
 		}
 	}
 	if len(tests) == 0 && !diags.HasErrors() {
-		diags = append(diags, failure("No tests", fmt.Sprintf("No file ending in %s was found. nomad-sidecar init shows one.", sidecartest.Suffix))...)
+		diags = append(diags, failure("No tests", fmt.Sprintf("No file ending in %s or %s was found. nomad-sidecar init shows one.", sidecartest.Suffix, sidecartest.PolicySuffix))...)
 	}
 	return tests, diags
 }

@@ -1,6 +1,6 @@
-// Package sidecartest runs the tests that are kept beside a definition: each injects
-// the sidecar into a job and compares the outcome to what the test expects. Nothing
-// is started and no Nomad is needed.
+// Package sidecartest runs the tests that are kept beside a definition or a policy: each
+// injects the sidecar into a job, or what the policy chooses for it, and compares the
+// outcome to what the test expects. Nothing is started and no Nomad is needed.
 //
 // A test stands in a file <name>/tests/*.sidecartest.hcl:
 //
@@ -16,6 +16,9 @@
 //	    error_message = "The proxy reserves 50 MHz."
 //	  }
 //	}
+//
+// A test of the policy in <folder> stands in <folder>/tests/*.policytest.hcl. It has no
+// parameters, and its error may be that of a rule that the job does not meet.
 //
 // Conditions see group.<name>, with the fields of Nomad's API, and in it
 // task.<name>; and job, as the API has it.

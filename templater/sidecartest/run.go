@@ -26,7 +26,7 @@ import (
 // that the job chooses come from others. With update a golden file that differs is
 // written anew instead.
 func (t *Test) Run(others templater.Catalog, update bool) (failures []string) {
-	out, diags := t.inject(catalog{t.Sidecar, others})
+	out, diags := t.inject(others)
 	if t.wantError != "" {
 		return t.checkError(diags)
 	}
@@ -44,19 +44,27 @@ func (t *Test) Run(others templater.Catalog, update bool) (failures []string) {
 }
 
 // inject injects as the inject command does, into HCL.
-func (t *Test) inject(c templater.Catalog) ([]byte, hcl.Diagnostics) {
+func (t *Test) inject(others templater.Catalog) ([]byte, hcl.Diagnostics) {
 	f, diags := hcljob.Parse([]byte(t.job), t.jobName, hcljob.Inputs{Vars: t.variables, BaseDir: t.dir})
 	if f == nil || diags.HasErrors() {
 		return nil, diags
 	}
-	flags := templater.Flags{}
+	flags, c := templater.Flags{}, others
+	if t.policy != nil {
+		flags.Policy = t.policy
+		if diags := t.policy.CheckCatalog(others); diags.HasErrors() {
+			return nil, diags
+		}
+	} else {
+		c = catalog{t.sidecar, others}
+	}
 	if t.chosen {
 		args := map[string]sidecar.Argument{}
 		for name, v := range t.parameters {
 			args[name] = sidecar.Argument{Value: v, From: "the test"}
 		}
-		flags.With = []*templater.Request{{Sidecar: t.Sidecar.Name}}
-		flags.Params = map[string]map[string]sidecar.Argument{t.Sidecar.Name: args}
+		flags.With = []*templater.Request{{Sidecar: t.sidecar.Name}}
+		flags.Params = map[string]map[string]sidecar.Argument{t.sidecar.Name: args}
 	}
 	choices, diags := templater.Choose(f.Job(), c, flags)
 	if diags.HasErrors() {

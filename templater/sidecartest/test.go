@@ -2,6 +2,7 @@ package sidecartest
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,21 +11,27 @@ import (
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// Suffix ends the name of every file of tests.
-const Suffix = ".sidecartest.hcl"
+// Suffix ends the name of every file of tests of a definition, PolicySuffix that of a
+// policy.
+const (
+	Suffix       = ".sidecartest.hcl"
+	PolicySuffix = ".policytest.hcl"
+)
 
 // Test is one test block.
 type Test struct {
 	Name string
-	// Sidecar is the definition under test: the one in the folder above.
-	Sidecar *sidecar.Definition
-	Range   hcl.Range
+	// Of is what is tested: the name of a sidecar, or the folder of a policy.
+	Of    string
+	Range hcl.Range
 
+	subject
 	dir        string // of the file
 	job        string // text
 	jobName    string
@@ -36,6 +43,12 @@ type Test struct {
 	asserts    []assertion
 }
 
+// subject is what is in the folder above: a definition, or a policy.
+type subject struct {
+	sidecar *sidecar.Definition
+	policy  *policy.Policy
+}
+
 type assertion struct {
 	condition hcl.Expression
 	message   string
@@ -45,7 +58,7 @@ type assertion struct {
 func Find(path string) ([]string, error) {
 	var files []string
 	err := filepath.WalkDir(path, func(p string, entry os.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() && strings.HasSuffix(p, Suffix) {
+		if err == nil && !entry.IsDir() && IsTests(p) {
 			files = append(files, p)
 		}
 		return err
@@ -56,9 +69,14 @@ func Find(path string) ([]string, error) {
 	return files, nil
 }
 
-// Load reads a file of tests and the definition that they are about, which must be
-// the only one in the folder above that of the file; of several versions it is the
-// newest. Files are the sources read, for showing diagnostics.
+// IsTests says whether a path is that of a file of tests.
+func IsTests(path string) bool {
+	return strings.HasSuffix(path, Suffix) || strings.HasSuffix(path, PolicySuffix)
+}
+
+// Load reads a file of tests and what they are about, in the folder above that of the
+// file: the policy, or the definition, which must be the only one; of several versions
+// it is the newest. Files are the sources read, for showing diagnostics.
 func Load(file string) (tests []*Test, files map[string]*hcl.File, diags hcl.Diagnostics) {
 	files = map[string]*hcl.File{}
 	src, err := os.ReadFile(file)
@@ -73,15 +91,15 @@ func Load(file string) (tests []*Test, files map[string]*hcl.File, diags hcl.Dia
 	if diags.HasErrors() {
 		return nil, files, diags
 	}
-	def, more := definition(filepath.Dir(filepath.Dir(file)), files)
+	about, of, more := readSubject(file, files)
 	diags = append(diags, more...)
-	if def == nil {
+	if about == (subject{}) {
 		return nil, files, diags
 	}
 	content, more := parsed.Body.Content(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "test", LabelNames: []string{"name"}}}})
 	diags = append(diags, more...)
 	for _, b := range content.Blocks {
-		t := &Test{Name: b.Labels[0], Sidecar: def, Range: b.DefRange, dir: filepath.Dir(file)}
+		t := &Test{Name: b.Labels[0], Of: of, subject: about, Range: b.DefRange, dir: filepath.Dir(file)}
 		more := t.decode(b)
 		diags = append(diags, more...)
 		if !more.HasErrors() {
@@ -89,6 +107,24 @@ func Load(file string) (tests []*Test, files map[string]*hcl.File, diags hcl.Dia
 		}
 	}
 	return tests, files, diags
+}
+
+func readSubject(file string, files map[string]*hcl.File) (about subject, of string, diags hcl.Diagnostics) {
+	dir := filepath.Dir(filepath.Dir(file))
+	if !strings.HasSuffix(file, PolicySuffix) {
+		def, diags := definition(dir, files)
+		if def == nil {
+			return about, "", diags
+		}
+		return subject{sidecar: def}, def.Name, diags
+	}
+	rules := &policy.Policy{}
+	diags = rules.Load(os.DirFS(dir), filepath.ToSlash(dir))
+	maps.Copy(files, rules.Files())
+	if diags.HasErrors() {
+		return about, "", diags
+	}
+	return subject{policy: rules}, "policy " + filepath.ToSlash(dir), diags
 }
 
 // definition reads the only sidecar of a folder, without those below it.
@@ -137,7 +173,9 @@ func (t *Test) decode(b *hcl.Block) hcl.Diagnostics {
 			diags = append(diags, gohcl.DecodeExpression(a.Expr, nil, into)...)
 		}
 	}
-	if a := content.Attributes["parameters"]; a != nil {
+	if a := content.Attributes["parameters"]; a != nil && t.policy != nil {
+		return hcl.Diagnostics{errorAt(a.NameRange, "Parameters in a test of a policy", "It is the policy that chooses sidecars and their values. Leave parameters out.")}
+	} else if a != nil {
 		t.chosen = true
 		var more hcl.Diagnostics
 		t.parameters, more = object(a)
