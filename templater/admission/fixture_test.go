@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -71,10 +72,15 @@ const notePolicy = `rule "notes" {
 
 func rulesOf(t must.T, text string) *Rules {
 	t.Helper()
-	c := &sidecar.Catalog{}
-	diags := c.Load(fstest.MapFS{
+	return rulesFrom(t, fstest.MapFS{
 		"note.sidecar.hcl": {Data: []byte(noteDefinition)}, "other.sidecar.hcl": {Data: []byte(otherDefinition)},
-	}, "catalog")
+	}, text)
+}
+
+func rulesFrom(t must.T, catalog fs.FS, text string) *Rules {
+	t.Helper()
+	c := &sidecar.Catalog{}
+	diags := c.Load(catalog, "catalog")
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
 	p := &policy.Policy{}
 	diags = append(p.Add([]byte(text), "p.hcl"), p.CheckCatalog(c)...)
@@ -141,13 +147,18 @@ type fixture struct {
 
 func start(t *testing.T, policyText string) *fixture {
 	t.Helper()
+	return startWith(t, rulesOf(t, policyText))
+}
+
+func startWith(t *testing.T, rules *Rules) *fixture {
+	t.Helper()
 	f := &fixture{nomad: &nomad{}, t: t, audit: &bytes.Buffer{}}
 	back := httptest.NewServer(f.nomad)
 	t.Cleanup(back.Close)
 	up, err := OpenUpstream(back.URL, nil)
 	must.NoError(t, err)
 	f.proxy = New(Options{
-		Upstream: up, Rules: rulesOf(t, policyText), MaxBodyBytes: 1 << 20, BodyTimeout: time.Minute,
+		Upstream: up, Rules: rules, MaxBodyBytes: 1 << 20, BodyTimeout: time.Minute,
 		Audit: slog.New(slog.NewJSONHandler(f.audit, nil)), Metrics: NewMetrics(prometheus.NewRegistry()),
 	})
 	f.front = httptest.NewServer(f.proxy)

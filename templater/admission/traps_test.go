@@ -1,0 +1,350 @@
+package admission
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/hashicorp/nomad/jobspec2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
+	"github.com/shoenig/test/must"
+)
+
+// The traps of package templater once more, as a client of the proxy falls into
+// them: each by requests that go through it, with the templater's own catalog of
+// what is hard to inject. Those of the protocol are beside what they are about.
+
+const trapPolicy = `rule "all" {
+  inject "awkward" {}
+  inject "ports" {}
+  inject "viewer" {}
+}
+`
+
+const trapJob = `job "j" {
+  group "g" {
+    network {
+      mode = "bridge"
+      port "http" {
+        to = 80
+      }
+    }
+    constraint {
+      attribute = "${attr.kernel.name}"
+      value     = "linux"
+    }
+    volume "data" {
+      type   = "host"
+      source = "data"
+    }
+    service {
+      name     = "app"
+      provider = "nomad"
+      port     = "http"
+    }
+    restart {
+      attempts = 0
+      mode     = "fail"
+    }
+    task "app" {
+      driver = "pod"
+      config {
+        command = "app"
+        args    = ["%i", "[[ .x ]]", "{{ y }}", "$${LITERAL}", "%%{if}", "a\r\nb", "${NOMAD_PORT_http}"]
+        dns     = ["9.9.9.9"]
+      }
+      env {
+        A = "b"
+      }
+      template {
+        destination = "local/mine"
+        data        = <<EOT
+{{ range service "x" }}[[ z ]]$${}%%{}
+EOT
+      }
+      volume_mount {
+        volume      = "data"
+        destination = "/data"
+      }
+    }
+  }
+}
+`
+
+func trapped(t *testing.T, policy string) *fixture {
+	t.Helper()
+	return startWith(t, rulesFrom(t, os.DirFS("../testdata/catalog"), policy))
+}
+
+// requestOf is what "nomad job run" sends for a job file.
+func requestOf(t must.T, source string) string {
+	t.Helper()
+	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "job.hcl", Body: []byte(source), Strict: true})
+	must.NoError(t, err)
+	raw, err := json.Marshal(api.JobRegisterRequest{Job: job})
+	must.NoError(t, err)
+	return string(raw)
+}
+
+// register sends a job to be registered and returns what of it comes to Nomad.
+func (f *fixture) register(body string) string {
+	f.t.Helper()
+	return f.arrives("/v1/jobs", body)
+}
+
+func (f *fixture) arrives(path, body string) string {
+	f.t.Helper()
+	resp, text := f.send(http.MethodPut, path, body)
+	must.Eq(f.t, http.StatusOK, resp.StatusCode, must.Sprint(text))
+	_, sent := f.last(f.t)
+	return string(sent)
+}
+
+func (f *fixture) denied(body string) string {
+	f.t.Helper()
+	before := f.count()
+	resp, text := f.send(http.MethodPut, "/v1/jobs", body)
+	must.Eq(f.t, http.StatusForbidden, resp.StatusCode, must.Sprint(text))
+	must.Eq(f.t, before, f.count())
+	return text
+}
+
+func groupOf(t must.T, body string) *api.TaskGroup {
+	t.Helper()
+	var req api.JobRegisterRequest
+	must.NoError(t, json.Unmarshal([]byte(body), &req), must.Sprint(body))
+	must.Len(t, 1, req.Job.TaskGroups)
+	return req.Job.TaskGroups[0]
+}
+
+func taskOf(t must.T, g *api.TaskGroup, name string) *api.Task {
+	t.Helper()
+	for _, task := range g.Tasks {
+		if task.Name == name {
+			return task
+		}
+	}
+	t.Fatalf("no task %q", name)
+	return nil
+}
+
+func TestTrap02EveryListOfTheGroupSurvives(t *testing.T) {
+	body := requestOf(t, trapJob)
+	before, after := groupOf(t, body), groupOf(t, trapped(t, trapPolicy).register(body))
+	must.Eq(t, before.Constraints, after.Constraints)
+	must.Eq(t, before.Volumes["data"], after.Volumes["data"])
+	must.Eq(t, before.Services[0], after.Services[0])
+	must.Greater(t, len(before.Services), len(after.Services))
+	must.Eq(t, before.Networks[0].DynamicPorts, after.Networks[0].DynamicPorts[:1])
+	must.Len(t, 3, after.Networks[0].DynamicPorts)
+	was, is := before.Tasks[0], after.Tasks[0]
+	must.Eq(t, was.Templates, is.Templates[:1])
+	must.Eq(t, was.VolumeMounts, is.VolumeMounts[:1])
+	must.Eq(t, []any{"9.9.9.9", "1.1.1.1", "8.8.8.8"}, is.Config["dns"].([]any))
+	must.Eq(t, was.Config["args"], is.Config["args"])
+	must.Eq(t, "b", is.Env["A"])
+}
+
+func TestTrap03WhatWasInjectedIsNotInjectedAgain(t *testing.T) {
+	f := trapped(t, trapPolicy)
+	once := f.register(requestOf(t, trapJob))
+	must.Eq(t, once, f.register(once))
+	// As a page or a script does: GET, then PUT.
+	f.answer = func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, "%s", stored(t, []byte(once))) // the test sees what is missing
+	}
+	_, got := f.send(http.MethodGet, "/v1/job/j", "")
+	f.answer = nil
+	must.Eq(t, canonical(t, []byte(once)), canonical(t, []byte(f.register(got))))
+}
+
+func TestTrap04NullAbsentAndEmptyAreAlike(t *testing.T) {
+	f := trapped(t, trapPolicy)
+	for _, empty := range []string{`"Env":null,"Config":null,`, `"Env":{},"Config":{},`, ``} {
+		for _, ports := range []string{`,"DynamicPorts":null`, `,"DynamicPorts":[]`, ``} {
+			for _, lists := range []string{`"Services":null,"Volumes":null,`, `"Services":[],"Volumes":{},`, ``} {
+				g := groupOf(t, f.register(`{"Job":{"ID":"j","Meta":null,"TaskGroups":[{"Name":"g",`+lists+`"Networks":[{"Mode":"bridge"`+ports+
+					`}],"Tasks":[{`+empty+`"Name":"app","Driver":"pod"}]}]}}`))
+				must.Len(t, 2, g.Networks[0].DynamicPorts)
+				must.Len(t, 1, g.Services)
+				must.MapLen(t, 1, g.Volumes)
+				must.Len(t, 5, g.Tasks)
+				must.Eq(t, map[string]string{"ONE": "9001", "AWKWARD": "plain"}, g.Tasks[0].Env)
+			}
+		}
+	}
+}
+
+// Jobs that go through at once do not see each other's values.
+func TestTrap10NoJobChangesADefinition(t *testing.T) {
+	f := trapped(t, trapPolicy)
+	rules := f.proxy.rules.Load()
+	want := f.register(requestOf(t, trapJob))
+	other := strings.ReplaceAll(trapJob, `"g"`, `"other"`)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			source, expected := trapJob, "app of g in j"
+			if i%2 == 1 {
+				source, expected = other, "app of other in j"
+			}
+			v := rules.treat(t.Context(), []byte(requestOf(t, source)), anywhere)
+			must.Nil(t, v.denial)
+			must.StrContains(t, string(v.body), expected)
+		})
+	}
+	wg.Wait()
+	must.Eq(t, want, f.register(requestOf(t, trapJob)))
+}
+
+func TestTrap11APartialOverrideInARuleKeepsTheOtherDefaults(t *testing.T) {
+	definition := `sidecar "limited" {
+  version = "1.0.0"
+  parameter "limits" {
+    type    = object({ cpu = optional(number, 50), memory = optional(number, 32) })
+    default = {}
+  }
+  task "limited" {
+    driver = "raw_exec"
+    resources {
+      cpu    = param.limits.cpu
+      memory = param.limits.memory
+    }
+  }
+}
+`
+	catalog := fstest.MapFS{"limited.sidecar.hcl": {Data: []byte(definition)}}
+	f := startWith(t, rulesFrom(t, catalog, `rule "all" {
+  inject "limited" {
+    limits = { memory = 64 }
+  }
+}
+`))
+	resources := taskOf(t, groupOf(t, f.register(jobNamed("web"))), "limited").Resources
+	must.Eq(t, 50, *resources.CPU)
+	must.Eq(t, 64, *resources.MemoryMB)
+}
+
+// Whatever is missing in a request, the answer is Nomad's or a denial; the fuzzers go
+// on from here.
+func TestTrap12NothingMissingPanics(t *testing.T) {
+	f := trapped(t, trapPolicy)
+	for _, job := range []string{
+		`null`, `{}`, `[]`, `7`, `"x"`, `{"ID":null,"TaskGroups":null}`, `{"ID":"j","TaskGroups":[null]}`, `{"ID":"j","TaskGroups":[{}]}`,
+		`{"ID":"j","TaskGroups":[{"Tasks":[null,{}],"Networks":[null],"Services":[null]}]}`, `{"ID":1,"TaskGroups":{"a":1}}`,
+		`{"ID":"j","TaskGroups":[{"Name":null,"Tasks":[{"Name":null,"Env":[1],"Config":"x","Meta":3}]}]}`,
+		`{"ID":"j","Meta":{"sidecar.inject":7},"TaskGroups":[{"Name":"g","Count":"x","Networks":[{"DynamicPorts":[{}]}]}]}`,
+		`{"ID":"j","TaskGroups":[{"Name":"g","Tasks":[{"Name":"viewer","Meta":{"sidecar.name":"viewer"}}]}]}`,
+	} {
+		for _, path := range []string{"/v1/jobs", "/v1/job/j", "/v1/job/j/plan", "/v1/validate/job"} {
+			for _, body := range []string{`{"Job":` + job + `}`, job, `{"Job":` + job, ""} {
+				resp, text := f.send(http.MethodPut, path, body) // a panic breaks the connection
+				must.Less(t, http.StatusInternalServerError, resp.StatusCode, must.Sprintf("%s %s: %s", path, body, text))
+			}
+		}
+	}
+}
+
+// What Nomad plans and validates is what it is sent to register, so that what it
+// says of a change, in place or not, holds: for a job as it is written, for one that
+// was injected, and after each kind of edit.
+func TestTrap13ThePlanIsOfTheJobThatIsRegistered(t *testing.T) {
+	f := trapped(t, trapPolicy)
+	source := requestOf(t, trapJob)
+	injected := f.register(source)
+	for name, body := range map[string]string{
+		"as written":        source,
+		"injected":          injected,
+		"in place":          strings.Replace(injected, `"Name":"app","Tags":null`, `"Name":"app","Tags":["new"]`, 1),
+		"destructive":       strings.Replace(injected, `"A":"b"`, `"A":"c"`, 1),
+		"of a sidecar":      strings.Replace(injected, `"command":"ports"`, `"command":"else"`, 1),
+		"without a sidecar": requestOf(t, strings.Replace(trapJob, "{\n", "{\n  meta = { \"sidecar.exclude\" = \"viewer\" }\n", 1)),
+	} {
+		must.True(t, body != injected || name == "injected", must.Sprint(name))
+		registered := f.register(body)
+		must.Eq(t, registered, f.arrives("/v1/job/j", body), must.Sprint(name))
+		must.Eq(t, registered, f.arrives("/v1/job/j/plan", body), must.Sprint(name))
+		must.Eq(t, registered, f.arrives("/v1/validate/job", body), must.Sprint(name))
+	}
+}
+
+func TestTrap14RunsAreByteIdentical(t *testing.T) {
+	source := requestOf(t, trapJob)
+	want := trapped(t, trapPolicy).register(source)
+	for range 5 {
+		f := trapped(t, trapPolicy) // another process reads the same files
+		for range 10 {
+			must.Eq(t, want, f.register(source))
+		}
+	}
+}
+
+func TestTrap16RuntimeReferencesRoundTrip(t *testing.T) {
+	g := groupOf(t, trapped(t, trapPolicy).register(requestOf(t, trapJob)))
+	must.Eq(t, []any{"%i", "[[ .x ]]", "{{ y }}", "${LITERAL}", "%{if}", "a\r\nb", "${NOMAD_PORT_http}"}, taskOf(t, g, "app").Config["args"].([]any))
+	must.Eq(t, "{{ range service \"x\" }}[[ z ]]${}%{}\n", *taskOf(t, g, "app").Templates[0].EmbeddedTmpl)
+	ours := taskOf(t, g, "awkward")
+	must.Eq(t, []any{
+		"plain", "%i", "[[ .x ]]", "{{ y }}", "${LITERAL}", "%{if}", "$${three}", "\x00\x7f",
+		"${attr.kernel.name}${meta.x}", "${node.unique.name}", `${env["HOME"]}`, "$", "%", "a\r\nb\r\n",
+	}, ours.Config["args"].([]any))
+	must.Eq(t, "{{ range service \"x\" }}%i[[ z ]]${}%{}\n${NOMAD_PORT_http} plain\n", *ours.Templates[0].EmbeddedTmpl)
+}
+
+// The second time the sidecars are in the job that the first took as its input.
+func TestTrap17InputsAreThoseOfTheJobWithoutSidecars(t *testing.T) {
+	f := trapped(t, trapPolicy)
+	once := f.register(requestOf(t, trapJob))
+	for _, body := range []string{once, f.register(once), f.register(stored(t, []byte(once)))} {
+		env := taskOf(t, groupOf(t, body), "awkward").Env
+		must.Eq(t, "app of g in j", env["TASK"])
+		must.MapNotContainsKey(t, env, "ONE")
+	}
+}
+
+func TestTrap18ATaskOfTheUsersIsNotReplaced(t *testing.T) {
+	f := trapped(t, trapPolicy)
+	for _, name := range []string{"viewer", "ports-init", "ports_init"} {
+		text := f.denied(requestOf(t, strings.Replace(trapJob, `task "app"`, `task "`+name+`"`, 1)))
+		must.StrContains(t, text, `task "`+name+`"`)
+		must.StrContains(t, text, `(catalog/`)
+		must.StrContains(t, text, `"all" (p.hcl:`)
+	}
+}
+
+// What went through the proxy can be taken out again to the last byte, and what
+// Nomad made of it to the same job.
+func TestTrap22WhatTheProxyInjectedCanBeTakenOut(t *testing.T) {
+	f := trapped(t, trapPolicy)
+	source := requestOf(t, trapJob)
+	catalog := f.proxy.rules.Load().Catalog
+	eject := func(body string) string {
+		file, diags := jsonjob.Parse([]byte(body), "job.json", catalog)
+		must.False(t, diags.HasErrors(), must.Sprint(diags))
+		out, diags := file.Apply(nil)
+		must.False(t, diags.HasErrors(), must.Sprint(diags))
+		return string(out)
+	}
+	injected := f.register(source)
+	must.NotEq(t, source, injected)
+	must.Eq(t, source, eject(injected))
+	must.Eq(t, canonical(t, []byte(source)), canonical(t, []byte(eject(stored(t, []byte(injected))))))
+}
+
+func TestTrap23DashesAndTheGroupsRestart(t *testing.T) {
+	f := trapped(t, trapPolicy)
+	must.StrContains(t, f.denied(requestOf(t, strings.ReplaceAll(trapJob, `"http"`, `"two_dashes"`))), "Port label taken")
+	g := groupOf(t, f.register(requestOf(t, trapJob)))
+	must.Eq(t, 0, *g.RestartPolicy.Attempts)
+	ours := taskOf(t, g, "viewer").RestartPolicy
+	must.Eq(t, 3, *ours.Attempts)
+	must.Eq(t, "delay", *ours.Mode)
+	must.Eq(t, "fail", *taskOf(t, g, "ports").RestartPolicy.Mode) // its definition says so
+	must.Nil(t, taskOf(t, g, "ports-init").RestartPolicy)
+}
