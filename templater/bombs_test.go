@@ -181,7 +181,7 @@ func TestHostileExpressionsElsewhere(t *testing.T) {
 			p := &policy.Policy{}
 			diags := p.Add([]byte("rule \"r\" {\n  validation {\n    condition = job.id == \"\" || length("+constant+") > 0\n    error_message = \"x\"\n  }\n}\n"), "f")
 			must.False(t, diags.HasErrors(), must.Sprint(diags))
-			return p.Check(parseHCL(t, []byte("job \"j\" {\n  group \"g\" {}\n}\n")).Job())
+			return p.Check(parseHCL(t, []byte("job \"j\" {\n  group \"g\" {}\n}\n")).Job(), nil)
 		},
 		"version of a rule": func() hcl.Diagnostics {
 			return (&policy.Policy{}).Add([]byte("rule \"r\" {\n  inject \"x\" {\n    version = "+constant+"\n  }\n}\n"), "f")

@@ -68,13 +68,13 @@ type Choice struct {
 // what stands in the job. Choices come in the order of the groups, and within a
 // group so that requires.after holds, else by name.
 func Choose(job *Job, catalog Catalog, flags Flags) ([]*Choice, hcl.Diagnostics) {
-	c := &chooser{job: job, catalog: catalog, flags: flags, used: map[string]bool{}}
+	c := newChooser(job, catalog, flags)
 	c.checkGroups()
-	c.checkPolicy()
 	var out []*Choice
 	for _, g := range job.Groups {
 		out = append(out, c.group(g)...)
 	}
+	c.checkPolicy()
 	c.checkOpaque()
 	c.checkUnused()
 	return out, c.diags
@@ -88,6 +88,12 @@ type chooser struct {
 	told    []*Explanation  // of the group that is looked at
 	binder  sidecar.Binder
 	diags   hcl.Diagnostics
+	// sidecars are for conditions of the policy, also those that turn out not to fit.
+	sidecars map[*Group]Sidecars
+}
+
+func newChooser(job *Job, catalog Catalog, flags Flags) *chooser {
+	return &chooser{job: job, catalog: catalog, flags: flags, used: map[string]bool{}, sidecars: map[*Group]Sidecars{}}
 }
 
 func (c *chooser) fail(at hcl.Range, summary, detail string) {
@@ -116,7 +122,8 @@ func (c *chooser) group(g *Group) []*Choice {
 	}
 	c.arguments(found, g)
 	c.exclude(found, g)
-	c.leaveKept(found, g)
+	kept := c.leaveKept(found, g)
+	c.sidecars[g] = Sidecars{Chosen: sortedKeys(found), Kept: kept}
 	var out []*Choice
 	for _, name := range sortedKeys(found) {
 		c.used[name] = true

@@ -64,9 +64,8 @@ type ParameterValue struct {
 // Explain chooses as Choose does and tells about every sidecar of the catalog, in
 // every group: those that are chosen or excluded first, each part by name.
 func Explain(job *Job, catalog Catalog, flags Flags) ([]*Explanation, hcl.Diagnostics) {
-	c := &chooser{job: job, catalog: catalog, flags: flags, used: map[string]bool{}}
+	c := newChooser(job, catalog, flags)
 	c.checkGroups()
-	c.checkPolicy()
 	var out []*Explanation
 	for _, g := range job.Groups {
 		c.told = nil
@@ -80,6 +79,7 @@ func Explain(job *Job, catalog Catalog, flags Flags) ([]*Explanation, hcl.Diagno
 		}
 		out = append(out, c.told...)
 	}
+	c.checkPolicy()
 	c.checkOpaque()
 	c.checkUnused()
 	return out, c.diags

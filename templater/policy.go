@@ -12,8 +12,18 @@ type Policy interface {
 	// Orders are the sidecars that rules choose for a group, from the first rule to
 	// the last, whose values win.
 	Orders(*Job, *Group) ([]*Order, hcl.Diagnostics)
-	// Check reports what is not allowed of the job as its author wrote it.
-	Check(*Job) hcl.Diagnostics
+	// Check reports what is not allowed of the job as its author wrote it, with the
+	// sidecars that its groups are to have.
+	Check(*Job, map[*Group]Sidecars) hcl.Diagnostics
+}
+
+// Sidecars are the names of those that a group is to have, sorted.
+type Sidecars struct {
+	// Chosen are those that are injected now, by whoever's choice.
+	Chosen []string
+	// Kept are those whose tasks the job came with and that stay as they are. Who
+	// wrote the job may have written such a task, too: see Keepable.
+	Kept []string
 }
 
 // Order is a sidecar that a rule of a policy chooses.
@@ -31,7 +41,7 @@ type ByRule string
 
 func (c *chooser) checkPolicy() {
 	if c.flags.Policy != nil {
-		c.diags = append(c.diags, c.flags.Policy.Check(c.job)...)
+		c.diags = append(c.flags.Policy.Check(c.job, c.sidecars), c.diags...)
 	}
 }
 
@@ -54,15 +64,17 @@ func (c *chooser) fromPolicy(found map[string]*candidate, g *Group) {
 	}
 }
 
-// leaveKept drops the sidecars whose tasks stay as they are. One that a rule requires
-// is chosen nonetheless: what stays is only said to be it.
-func (c *chooser) leaveKept(found map[string]*candidate, g *Group) {
+// leaveKept drops the sidecars whose tasks stay as they are, and returns their names.
+// One that a rule requires is chosen nonetheless: what stays is only said to be it.
+func (c *chooser) leaveKept(found map[string]*candidate, g *Group) []string {
+	kept := map[string]bool{}
 	for _, m := range c.flags.Kept {
 		if cand := found[m.Mark.Name]; m.Group == g.Name && (cand == nil || cand.required == "") {
-			c.used[m.Mark.Name] = true
+			c.used[m.Mark.Name], kept[m.Mark.Name] = true, true
 			delete(found, m.Mark.Name)
 		}
 	}
+	return sortedKeys(kept)
 }
 
 // Settle finds the rules that may be skipped and must be, since what they choose

@@ -154,6 +154,37 @@ func TestSidecarsInjectedBeforeStay(t *testing.T) {
 	must.StrContains(t, string(strict.body), "top secret")
 }
 
+// A condition on sidecars is about those that the job chooses or the policy does, and
+// not about those that it is only said to have.
+func TestAConditionOnSidecarsIsAboutChosenOnes(t *testing.T) {
+	const policy = `rule "noted" {
+  validation {
+    condition     = contains(group.sidecars, "note")
+    error_message = "Add a note."
+  }
+}
+`
+	rules := rulesOf(t, policy)
+	withMeta := func(meta string) []byte {
+		return []byte(strings.Replace(jobNamed("web"), `"TaskGroups"`, `"Meta":{`+meta+`},"TaskGroups"`, 1))
+	}
+	v := rules.treat(t.Context(), []byte(jobNamed("web")), anywhere)
+	must.NotNil(t, v.denial)
+	must.StrContains(t, v.denial.text, `Rule "noted": Add a note. (p.hcl:2)`)
+	chosen := rules.treat(t.Context(), withMeta(`"sidecar.inject":"note"`), anywhere)
+	must.Nil(t, chosen.denial)
+	again := rules.treat(t.Context(), chosen.body, anywhere)
+	must.Nil(t, again.denial)
+	must.False(t, again.changed)
+	must.NotNil(t, rules.treat(t.Context(), withMeta(`"sidecar.inject":"note","sidecar.exclude":"note"`), anywhere).denial)
+	must.Nil(t, rulesOf(t, policy+notePolicy).treat(t.Context(), []byte(jobNamed("web")), anywhere).denial)
+
+	mark := fmt.Sprintf(`"Tasks":[{"Name":"note","Driver":"raw_exec","Meta":{"sidecar.name":"note","sidecar.version":"1.0.0","sidecar.digest":%q,"sidecar.origin":"flag"}},`, rules.Catalog.Versions("note")[0].Digest)
+	forged := rules.treat(t.Context(), []byte(strings.Replace(jobNamed("web"), `"Tasks":[`, mark, 1)), anywhere)
+	must.NotNil(t, forged.denial)
+	must.StrContains(t, forged.denial.text, `Group "g" came with tasks marked as note, which do not count`)
+}
+
 func TestRevertGoesOnlyToVersionsWithWhatThePolicyChooses(t *testing.T) {
 	f := start(t, notePolicy)
 	with := f.proxy.rules.Load().treat(t.Context(), []byte(jobNamed("team/api")), anywhere)

@@ -109,7 +109,7 @@ func (p *Policy) Orders(job *templater.Job, g *templater.Group) ([]*templater.Or
 		if !r.match.matches(job, g) {
 			continue
 		}
-		ctx := r.scope(job, g)
+		ctx := r.scope(job, g, nil)
 		for _, in := range r.injects {
 			o := &templater.Order{Rule: r.Name, Required: r.Required, Skip: r.Skip,
 				Request: templater.Request{Sidecar: in.sidecar, Constraint: in.constraint, Range: in.at, Arguments: map[string]sidecar.Argument{}}}
@@ -135,7 +135,7 @@ func (in *inject) discreet(r *Rule, parameter string, diags hcl.Diagnostics) hcl
 
 // Check reports the validations of matching rules that a job does not pass, each
 // once with the same words.
-func (p *Policy) Check(job *templater.Job) hcl.Diagnostics {
+func (p *Policy) Check(job *templater.Job, sidecars map[*templater.Group]templater.Sidecars) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	told := map[string]bool{}
 	for _, r := range p.Rules {
@@ -144,7 +144,7 @@ func (p *Policy) Check(job *templater.Job) hcl.Diagnostics {
 				continue
 			}
 			for _, v := range r.validations {
-				if d := v.check(r, job, g); d != nil && !told[r.Name+d.Detail] {
+				if d := v.check(r, job, g, sidecars[g]); d != nil && !told[r.Name+d.Detail] {
 					told[r.Name+d.Detail] = true
 					diags = append(diags, d)
 				}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/shoenig/test/must"
 	"github.com/zclconf/go-cty/cty"
@@ -76,7 +77,7 @@ func TestValidationThatCannotBeEvaluatedIsNotPassed(t *testing.T) {
   }
 }`)
 	j, _ := job()
-	diags := p.Check(j)
+	diags := p.Check(j, nil)
 	must.Len(t, 1, diags)
 	must.StrContains(t, diags[0].Detail, "cannot be evaluated")
 	must.Eq(t, 2, diags[0].Subject.Start.Line)
@@ -104,16 +105,35 @@ func TestAConditionSeesImages(t *testing.T) {
 		return j
 	}
 	good, latest, none := cty.StringVal("registry:5000/app:1.2"), cty.StringVal("app:latest"), cty.StringVal("registry:5000/app")
-	must.SliceEmpty(t, p.Check(with()))
-	must.SliceEmpty(t, p.Check(with(good, good)))
-	must.SliceEmpty(t, p.Check(with(cty.StringVal("app@sha256:0123"))))
+	must.SliceEmpty(t, p.Check(with(), nil))
+	must.SliceEmpty(t, p.Check(with(good, good), nil))
+	must.SliceEmpty(t, p.Check(with(cty.StringVal("app@sha256:0123")), nil))
 	for _, bad := range []*templater.Job{with(latest), with(none), with(good, latest)} {
-		must.Len(t, 1, p.Check(bad))
+		must.Len(t, 1, p.Check(bad, nil))
 	}
-	must.StrContains(t, p.Check(with(good, latest))[0].Detail, "Group web runs registry:5000/app:1.2, app:latest: name a version.")
+	must.StrContains(t, p.Check(with(good, latest), nil)[0].Detail, "Group web runs registry:5000/app:1.2, app:latest: name a version.")
 	for _, unknown := range []cty.Value{cty.UnknownVal(cty.String), cty.NullVal(cty.String), cty.DynamicVal, cty.EmptyObjectVal} {
-		must.Len(t, 1, p.Check(with(good, unknown)), must.Sprint(unknown))
+		must.Len(t, 1, p.Check(with(good, unknown), nil), must.Sprint(unknown))
 	}
+}
+
+// A condition sees which sidecars a group is to have; those that it came with are told
+// apart, as anybody can write their marks.
+func TestAConditionSeesSidecars(t *testing.T) {
+	p := parse(t, `rule "logs" {
+  validation {
+    condition     = contains(group.sidecars, "log-shipper")
+    error_message = "Group ${group.name} has ${length(group.sidecars)} sidecars, and none ships its logs."
+  }
+}`)
+	j, g := job()
+	check := func(s templater.Sidecars) hcl.Diagnostics {
+		return p.Check(j, map[*templater.Group]templater.Sidecars{g: s})
+	}
+	must.SliceEmpty(t, check(templater.Sidecars{Chosen: []string{"log-shipper", "topz"}}))
+	must.Eq(t, `Rule "logs": Group web has 1 sidecars, and none ships its logs.`, check(templater.Sidecars{Chosen: []string{"topz"}})[0].Detail)
+	must.StrContains(t, check(templater.Sidecars{Kept: []string{"log-shipper"}})[0].Detail, `came with tasks marked as log-shipper, which do not count`)
+	must.Len(t, 1, p.Check(j, nil))
 }
 
 // Trap 6: an unknown field in a policy is a load error with its place.
@@ -128,6 +148,7 @@ func TestTrap06UnknownFieldsAreLoadErrors(t *testing.T) {
 		"rule \"r\" {\n required = true\n validation {\n condition = job.id == \"\"\n error_message = \"\"\n}\n}": 2,
 		"rule \"r\" {\n inject \"x\" {\n version = \"soon\"\n}\n}":                                                3,
 		"rule \"r\" {\n inject \"x\" {\n a = param.b\n}\n}":                                                       3,
+		"rule \"r\" {\n inject \"x\" {\n a = group.sidecars\n}\n}":                                                3,
 		"rule \"r\" {\n validation {\n condition = true\n error_message = \"\"\n}\n}":                             3,
 		"rule \"r\" {\n match {\n job = []\n}\n inject \"x\" {}\n}":                                               3,
 		"rule \"r\" {\n inject \"x\" {}\n}\nrule \"r\" {\n inject \"y\" {}\n}":                                    4,

@@ -124,7 +124,7 @@ func decodeInject(b *hcl.Block) (*inject, hcl.Diagnostics) {
 		delete(values, "version")
 	}
 	for _, a := range values {
-		diags = append(diags, checkReferences(a.Expr)...)
+		diags = append(diags, checkReferences(a.Expr, false)...)
 	}
 	return in, diags
 }

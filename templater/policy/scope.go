@@ -27,7 +27,7 @@ func decodeValidation(b *hcl.Block) (*validation, hcl.Diagnostics) {
 	for name, into := range map[string]*hcl.Expression{"condition": &v.condition, "error_message": &v.message} {
 		if a := content.Attributes[name]; a != nil {
 			*into = a.Expr
-			diags = append(diags, checkReferences(a.Expr)...)
+			diags = append(diags, checkReferences(a.Expr, true)...)
 		}
 	}
 	if v.condition != nil && len(v.condition.Variables()) == 0 && !diags.HasErrors() {
@@ -37,8 +37,8 @@ func decodeValidation(b *hcl.Block) (*validation, hcl.Diagnostics) {
 }
 
 // check is nil if the group passes. A condition that cannot be evaluated is not met.
-func (v *validation) check(r *Rule, job *templater.Job, g *templater.Group) *hcl.Diagnostic {
-	ctx := r.scope(job, g)
+func (v *validation) check(r *Rule, job *templater.Job, g *templater.Group, sidecars templater.Sidecars) *hcl.Diagnostic {
+	ctx := r.scope(job, g, &sidecars)
 	result, diags := bounds.Value(v.condition, ctx)
 	if !diags.HasErrors() {
 		if b, err := convert.Convert(result, cty.Bool); err == nil && b.IsKnown() && !b.IsNull() && b.True() {
@@ -52,22 +52,48 @@ func (v *validation) check(r *Rule, job *templater.Job, g *templater.Group) *hcl
 	if diags.HasErrors() {
 		text = "its validation cannot be evaluated for this job: " + diags[0].Detail
 	}
-	d := errorAt(v.at, "Not allowed by policy", fmt.Sprintf("Rule %q: %s", r.Name, text))
+	d := errorAt(v.at, "Not allowed by policy", fmt.Sprintf("Rule %q: %s", r.Name, text)+v.unproven(g, sidecars.Kept))
 	d.Extra = templater.ByRule(r.Name)
 	return d
 }
 
+// unproven says why sidecars that the job came with are none to the condition.
+func (v *validation) unproven(g *templater.Group, kept []string) string {
+	asks := slices.ContainsFunc(v.condition.Variables(), func(t hcl.Traversal) bool {
+		return t.RootName() == "group" && len(t) > 1 && attribute(t[1]) == chosenSidecars
+	})
+	if len(kept) == 0 || !asks {
+		return ""
+	}
+	return fmt.Sprintf(" Group %q came with tasks marked as %s, which do not count, as anybody can write a mark. Choose by meta %q instead.", g.Name, strings.Join(kept, ", "), "sidecar.inject")
+}
+
+// attribute is empty for a step that is none.
+func attribute(step hcl.Traverser) string {
+	a, _ := step.(hcl.TraverseAttr)
+	return a.Name
+}
+
+// chosenSidecars is the field of a group that only conditions see: what a rule injects
+// cannot depend on what is injected.
+const chosenSidecars = "sidecars"
+
 // names are the references that expressions of a policy may hold.
-func names() map[string][]string {
-	return map[string][]string{
+func names(condition bool) map[string][]string {
+	out := map[string][]string{
 		"job":   {"id", "name", "namespace", "type", "region", "node_pool", "datacenters", "meta"},
 		"group": {"name", "count", "meta", "networks", "drivers", "images"},
 		"app":   {"tasks"},
 	}
+	if condition {
+		out["group"] = append(out["group"], chosenSidecars)
+	}
+	return out
 }
 
-// scope is what expressions see of a group, as it is without injected parts.
-func (r *Rule) scope(j *templater.Job, g *templater.Group) *hcl.EvalContext {
+// scope is what expressions see of a group, as it is without injected parts. Sidecars is
+// nil where they are not known yet.
+func (r *Rule) scope(j *templater.Job, g *templater.Group, sidecars *templater.Sidecars) *hcl.EvalContext {
 	count := g.Count
 	if count == cty.NilVal {
 		count = cty.UnknownVal(cty.Number)
@@ -76,17 +102,21 @@ func (r *Rule) scope(j *templater.Job, g *templater.Group) *hcl.EvalContext {
 	for _, t := range g.Tasks {
 		tasks = append(tasks, t.Name)
 	}
+	group := map[string]cty.Value{
+		"name": cty.StringVal(g.Name), "count": count, "meta": texts(g.Meta),
+		"networks": list(modes(g)), "drivers": list(drivers(g)), "images": images(g),
+	}
+	if sidecars != nil {
+		group[chosenSidecars] = list(sidecars.Chosen)
+	}
 	return bounds.NewBudget().In(&hcl.EvalContext{Functions: r.functions, Variables: map[string]cty.Value{
 		"job": cty.ObjectVal(map[string]cty.Value{
 			"id": cty.StringVal(j.ID), "name": cty.StringVal(j.Name), "namespace": cty.StringVal(j.Namespace),
 			"type": cty.StringVal(j.Type), "region": cty.StringVal(j.Region), "node_pool": cty.StringVal(j.NodePool),
 			"datacenters": list(j.Datacenters), "meta": texts(j.Meta),
 		}),
-		"group": cty.ObjectVal(map[string]cty.Value{
-			"name": cty.StringVal(g.Name), "count": count, "meta": texts(g.Meta),
-			"networks": list(modes(g)), "drivers": list(drivers(g)), "images": images(g),
-		}),
-		"app": cty.ObjectVal(map[string]cty.Value{"tasks": list(tasks)}),
+		"group": cty.ObjectVal(group),
+		"app":   cty.ObjectVal(map[string]cty.Value{"tasks": list(tasks)}),
 	}})
 }
 
@@ -137,10 +167,10 @@ func texts(in map[string]templater.Text) cty.Value {
 }
 
 // checkReferences finds references and functions that no evaluation could resolve,
-// so that they are known when a policy is read.
-func checkReferences(expr hcl.Expression) hcl.Diagnostics {
+// so that they are known when a policy is read. Condition says that it is part of one.
+func checkReferences(expr hcl.Expression, condition bool) hcl.Diagnostics {
 	var diags hcl.Diagnostics
-	known := names()
+	known := names(condition)
 	for _, t := range expr.Variables() {
 		at := t.SourceRange()
 		fields, ok := known[t.RootName()]
@@ -149,8 +179,12 @@ func checkReferences(expr hcl.Expression) hcl.Diagnostics {
 			continue
 		}
 		if len(t) > 1 {
-			if step, ok := t[1].(hcl.TraverseAttr); ok && !slices.Contains(fields, step.Name) {
-				diags = append(diags, errorAt(at, "Unknown reference", fmt.Sprintf("There is no %s.%s. There is: %s.", t.RootName(), step.Name, strings.Join(fields, ", "))))
+			if name := attribute(t[1]); name != "" && !slices.Contains(fields, name) {
+				text := fmt.Sprintf("There is no %s.%s. There is: %s.", t.RootName(), name, strings.Join(fields, ", "))
+				if t.RootName() == "group" && name == chosenSidecars {
+					text = "Only conditions see group.sidecars: what a rule injects cannot depend on what is injected."
+				}
+				diags = append(diags, errorAt(at, "Unknown reference", text))
 			}
 		}
 	}
