@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -122,6 +123,22 @@ func TestADeploymentIsFollowedToItsEnd(t *testing.T) {
 	_, err = follow(t, evals, []string{running, `{"Status":"failed","StatusDescription":"progress deadline"}`})
 	must.ErrorIs(t, err, ErrNotHealthy)
 	must.ErrorContains(t, err, "deployment d1 is failed: progress deadline")
+}
+
+// Who waits for nothing but a promotion is told so, once.
+func TestADeploymentThatWaitsForItsPromotion(t *testing.T) {
+	deployment := func(healthy int, description string) string {
+		return fmt.Sprintf(`{"ID":"d1","Status":"running","StatusDescription":%q,"TaskGroups":{"g":{"DesiredTotal":2,"DesiredCanaries":1,"PlacedAllocs":1,"HealthyAllocs":%d}}}`, description, healthy)
+	}
+	const promoted = `{"ID":"d1","Status":"successful","StatusDescription":"done","TaskGroups":{"g":{"DesiredTotal":2,"DesiredCanaries":1,"Promoted":true,"PlacedAllocs":2,"HealthyAllocs":2}}}`
+	for description, told := range map[string]int{"Deployment is running but requires manual promotion": 1, "Deployment is running pending automatic promotion": 0} {
+		lines, err := follow(t, []string{`{"Status":"complete","DeploymentID":"d1"}`},
+			[]string{deployment(0, description), deployment(1, description), deployment(1, description), promoted})
+		must.NoError(t, err)
+		asked := slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.Contains(l, `"nomad deployment promote d1"`) })
+		must.Len(t, told, asked, must.Sprint(lines))
+		must.Eq(t, "deployment d1: done", lines[len(lines)-1])
+	}
 }
 
 func TestAnEvaluationThatPlacesNothing(t *testing.T) {

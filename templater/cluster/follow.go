@@ -60,9 +60,7 @@ func (c *Cluster) followDeployment(ctx context.Context, job *Job, id string, rep
 			return fmt.Errorf("follow deployment %s: %w", short(id), err)
 		}
 		index = max(1, meta.LastIndex)
-		for _, name := range slices.Sorted(maps.Keys(d.TaskGroups)) {
-			g := d.TaskGroups[name]
-			line := fmt.Sprintf("group %q: %d of %d placed, %d healthy, %d unhealthy", name, g.PlacedAllocs, g.DesiredTotal, g.HealthyAllocs, g.UnhealthyAllocs)
+		for _, line := range progress(d) {
 			if !strings.Contains(said, line+"\n") {
 				said += line + "\n"
 				report(line)
@@ -77,6 +75,23 @@ func (c *Cluster) followDeployment(ctx context.Context, job *Job, id string, rep
 		}
 		return fmt.Errorf("deployment %s is %s: %s: %w", short(id), d.Status, d.StatusDescription, ErrNotHealthy)
 	}
+}
+
+// progress is a line for each group of a deployment, and one for whoever has to
+// promote its canaries, once they are healthy.
+func progress(d *api.Deployment) []string {
+	var out []string
+	waiting := false
+	for _, name := range slices.Sorted(maps.Keys(d.TaskGroups)) {
+		g := d.TaskGroups[name]
+		out = append(out, fmt.Sprintf("group %q: %d of %d placed, %d healthy, %d unhealthy", name, g.PlacedAllocs, g.DesiredTotal, g.HealthyAllocs, g.UnhealthyAllocs))
+		waiting = waiting || (!g.Promoted && g.DesiredCanaries > 0 && g.HealthyAllocs >= g.DesiredCanaries)
+	}
+	// The answer does not tell otherwise which deployments promote themselves.
+	if waiting && strings.Contains(d.StatusDescription, "manual promotion") {
+		out = append(out, fmt.Sprintf(`deployment %[1]s: its canaries are healthy, and it waits for you: "nomad deployment promote %[1]s", or "fail" to go back`, short(d.ID)))
+	}
+	return out
 }
 
 // Failures are lines about groups that could not be placed.
