@@ -12,6 +12,8 @@ type Policy interface {
 	// Orders are the sidecars that rules choose for a group, from the first rule to
 	// the last, whose values win.
 	Orders(*Job, *Group) ([]*Order, hcl.Diagnostics)
+	// MaySkip says whether there are orders that may be skipped, for whatever job.
+	MaySkip() bool
 	// Check reports what is not allowed of the job as its author wrote it, with the
 	// sidecars that its groups are to have.
 	Check(*Job, map[*Group]Sidecars) hcl.Diagnostics
@@ -81,7 +83,7 @@ func (c *chooser) leaveKept(found map[string]*candidate, g *Group) []string {
 // cannot be injected into this job, and returns the flags without them; a warning
 // says why. Carry tries edits out.
 func Settle(job *Job, catalog Catalog, flags Flags, carry func([]Edit) hcl.Diagnostics) (Flags, hcl.Diagnostics) {
-	if flags.Policy == nil {
+	if flags.Policy == nil || !flags.Policy.MaySkip() {
 		return flags, nil
 	}
 	rules := skippable(job, flags.Policy)

@@ -1,20 +1,20 @@
 package admission
 
 import (
+	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
 )
 
-// BenchmarkTreat is what the proxy does to a job of many groups.
+// BenchmarkTreat is what the proxy does to a job of many groups, as "nomad job run"
+// sends it, with every field that Nomad's types have.
 func BenchmarkTreat(b *testing.B) {
 	rules := rulesOf(b, notePolicy)
 	for _, n := range []int{1, 10, 100} {
-		groups := make([]string, n)
-		for i := range groups {
-			groups[i] = fmt.Sprintf(`{"Name":"g%d","Count":0,"Networks":[{"Mode":"bridge","DynamicPorts":[{"Label":"http","To":8080}]}],"Tasks":[{"Name":"app","Driver":"raw_exec","Config":{"command":"app","args":["-listen","8080"]},"Env":{"PORT":"8080"},"Resources":{"CPU":100,"MemoryMB":64}}]}`, i)
-		}
-		body := []byte(`{"Job":{"ID":"web","TaskGroups":[` + strings.Join(groups, ",") + `]}}`)
+		body := requestOfGroups(b, n)
 		b.Run(fmt.Sprintf("groups=%d", n), func(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
@@ -25,4 +25,37 @@ func BenchmarkTreat(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkDecode is what Nomad does at least with the same.
+func BenchmarkDecode(b *testing.B) {
+	for _, n := range []int{1, 10, 100} {
+		body := requestOfGroups(b, n)
+		b.Run(fmt.Sprintf("groups=%d", n), func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				var req api.JobRegisterRequest
+				must.NoError(b, json.Unmarshal(body, &req))
+			}
+		})
+	}
+}
+
+func requestOfGroups(b *testing.B, n int) []byte {
+	b.Helper()
+	job := api.NewServiceJob("web", "web", "global", 50)
+	for i := range n {
+		g := api.NewTaskGroup(fmt.Sprintf("g%d", i), 0)
+		g.Networks = []*api.NetworkResource{{Mode: "bridge", DynamicPorts: []api.Port{{Label: "http", To: 8080}}}}
+		task := api.NewTask("app", "raw_exec").SetConfig("command", "app").SetConfig("args", []string{"-listen", "8080"})
+		task.Env = map[string]string{"PORT": "8080"}
+		task.Resources = &api.Resources{CPU: new(100), MemoryMB: new(64)}
+		g.AddTask(task)
+		job.AddTaskGroup(g)
+	}
+	job.Canonicalize()
+	body, err := json.Marshal(api.JobRegisterRequest{Job: job})
+	must.NoError(b, err)
+	return body
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
 // reverting is the body of a request to go back to a version (structs.JobRevertRequest).
@@ -39,7 +40,7 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 	at.region = first(at.region, rules.Region)
 	_, span := step(req.Context(), "choose")
 	defer span.End()
-	chosen, diags := rules.choose(stored, at)
+	chosen, diags := rules.choose(jsonjob.Stored(stored), at)
 	if chosen != nil {
 		v.job = *chosen.File.Job()
 	}

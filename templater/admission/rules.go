@@ -95,7 +95,7 @@ func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Reque
 		return v, nil, nil // Nomad says what is wrong with it
 	}
 	at := where(req)
-	chosen, diags := r.choose(body, at)
+	chosen, diags := r.choose(req, at)
 	if chosen != nil {
 		v.job = *chosen.File.Job()
 	}
@@ -109,14 +109,14 @@ func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Reque
 // choose finds the sidecars of a job. Those that its author injected before sending it,
 // with blocks or flags that the request does not show, stay as they are. It is nil for
 // what is no job.
-func (r *Rules) choose(body []byte, at place) (*jsonjob.Chosen, hcl.Diagnostics) {
+func (r *Rules) choose(req *jsonjob.Request, at place) (*jsonjob.Chosen, hcl.Diagnostics) {
 	see := func(j *templater.Job) { j.Namespace, j.Region = at.namespace, at.region }
-	chosen, diags := jsonjob.Choose(body, requestName, r.Catalog, r.Policy, nil, see)
+	chosen, diags := req.Choose(requestName, r.Catalog, r.Policy, nil, see)
 	if chosen == nil {
 		return nil, diags
 	}
 	if kept := templater.Keepable(chosen.File.Marks(), chosen.Choices, r.Catalog); len(kept) > 0 {
-		return jsonjob.Choose(body, requestName, r.Catalog, r.Policy, kept, see)
+		return req.Choose(requestName, r.Catalog, r.Policy, kept, see)
 	}
 	return chosen, diags
 }

@@ -24,16 +24,19 @@ func Choose(raw []byte, name string, catalog templater.Catalog, policy templater
 	if diags.HasErrors() {
 		return nil, diags
 	}
+	return file.choose(catalog, policy, kept, see)
+}
+
+func (f *File) choose(catalog templater.Catalog, policy templater.Policy, kept []templater.Marked, see func(*templater.Job)) (*Chosen, hcl.Diagnostics) {
 	if see != nil {
-		see(file.Job())
+		see(f.Job())
 	}
-	flags, more := templater.Settle(file.Job(), catalog, templater.Flags{Policy: policy, Kept: kept}, func(edits []templater.Edit) hcl.Diagnostics {
-		_, diags := file.Apply(edits)
+	flags, diags := templater.Settle(f.Job(), catalog, templater.Flags{Policy: policy, Kept: kept}, func(edits []templater.Edit) hcl.Diagnostics {
+		_, diags := f.Apply(edits)
 		return diags
 	})
-	diags = append(diags, more...)
-	choices, more := templater.Choose(file.Job(), catalog, flags)
-	return &Chosen{File: file, Choices: choices, Kept: kept, Policy: flags.Policy}, append(diags, more...)
+	choices, more := templater.Choose(f.Job(), catalog, flags)
+	return &Chosen{File: f, Choices: choices, Kept: kept, Policy: flags.Policy}, append(diags, more...)
 }
 
 // Discreet are diagnostics about the job without the values of sensitive parameters; see

@@ -178,6 +178,6 @@ func (n *node) respell(field, spelt string) {
 		it := n.member(field)
 		n.remove(slices.Index(n.items, it), layout{})
 	default:
-		n.member(field).value = &node{text: []byte("null"), start: -1}
+		n.member(field).value = &node{text: "null", start: -1}
 	}
 }

@@ -15,15 +15,13 @@ type File struct {
 	name   string
 	source []byte
 	lines  []int // where the lines of source begin
-	lead   []byte
-	rest   []byte
-	root   *node
-	job    *node
-	depth  int // of the job object
-	step   string
-	marks  []templater.Marked
-	kept   map[*node]bool // injected tasks that stay
-	view   *templater.Job
+	*document
+	job   *node
+	depth int // of the job object
+	step  string
+	marks []templater.Marked
+	kept  map[*node]bool // injected tasks that stay
+	view  *templater.Job
 }
 
 // Parse reads a job. Name is used in diagnostics. Injected parts whose marks the
@@ -39,10 +37,9 @@ func ParseKeeping(src []byte, name string, catalog templater.Catalog, keep []tem
 	if bad := bounds.Size(src, name, bounds.JSONBytes); bad != nil {
 		return nil, hcl.Diagnostics{bad}
 	}
-	f := &File{name: name, source: src, lines: lineStarts(src), kept: map[*node]bool{}}
-	var err error
-	f.root, f.lead, f.rest, err = parseJSON(src)
+	doc, err := parseJSON(src)
 	if err != nil {
+		f := newFile(src, name, nil)
 		at := f.at(0)
 		var syntax *syntaxError
 		if errors.As(err, &syntax) {
@@ -50,6 +47,16 @@ func ParseKeeping(src []byte, name string, catalog templater.Catalog, keep []tem
 		}
 		return nil, hcl.Diagnostics{errorAt(at, "Invalid JSON", fmt.Sprintf("The job is not valid JSON: %s.", err))}
 	}
+	return newFile(src, name, doc).read(catalog, keep)
+}
+
+// newFile is the file of a document, which is its own from now on.
+func newFile(src []byte, name string, doc *document) *File {
+	return &File{name: name, source: src, lines: lineStarts(src), document: doc, kept: map[*node]bool{}}
+}
+
+// read looks for the job in the document, and takes out of it what was injected.
+func (f *File) read(catalog templater.Catalog, keep []templater.Marked) (*File, hcl.Diagnostics) {
 	f.job, f.depth, f.step = f.root, 0, step(f.root)
 	if inner := f.root.get("Job"); inner != nil {
 		f.job, f.depth = inner, 1

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/hashicorp/nomad/api"
 	"github.com/hashicorp/nomad/jobspec2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
@@ -73,16 +74,35 @@ func (fr fragments) make(inJob, inGroup string, l layout, pick func(*api.TaskGro
 	if n := fr[text]; n != nil {
 		return n, nil
 	}
-	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "definition", Body: []byte(text), Strict: true})
-	if err != nil {
-		return nil, fmt.Errorf("parse as a Nomad block: %w", err)
+	raw, ok := parsed.Get(text)
+	if !ok {
+		job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "definition", Body: []byte(text), Strict: true})
+		if err != nil {
+			return nil, fmt.Errorf("parse as a Nomad block: %w", err)
+		}
+		if raw, err = json.Marshal(pick(job.TaskGroups[0])); err != nil {
+			return nil, err
+		}
+		if len(text)+len(raw) <= maxParsed {
+			parsed.Add(text, raw)
+		}
 	}
-	n, err := made(pick(job.TaskGroups[0]), l)
-	if err == nil {
-		fr[text] = n
-	}
-	return n, err
+	fr[text] = parseValue(raw, l)
+	return fr[text], nil
 }
+
+// parsed is what was made of the blocks of other jobs, as those that a proxy sees get
+// much the same: Nomad's parser takes longer than all else of a small job.
+var parsed = func() *lru.Cache[string, []byte] {
+	c, err := lru.New[string, []byte](128)
+	if err != nil {
+		panic(err) // the size is positive
+	}
+	return c
+}()
+
+// maxParsed bounds what one of them holds, in bytes.
+const maxParsed = 32 << 10
 
 // made is a value as JSON, laid out to stand at l.
 func made(v any, l layout) (*node, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // set gives a field a value, replacing the member that Nomad would read.
@@ -29,17 +30,17 @@ func (n *node) put(key string, v *node, l layout) {
 
 func (n *node) add(name string, v *node, l layout) {
 	key, _ := json.Marshal(name) // a string always marshals
-	colon := []byte(":")
+	colon := ":"
 	if l.pretty() {
-		colon = []byte(": ")
+		colon = ": "
 	}
-	n.append(&item{key: key, name: name, colon: colon, value: v}, l)
+	n.append(&item{key: string(key), name: name, colon: colon, value: v}, l)
 }
 
 // append adds an item at the end, laid out as the items before it.
 func (n *node) append(it *item, l layout) {
 	if len(n.items) > 0 {
-		it.lead = bytes.Clone(n.items[len(n.items)-1].lead)
+		it.lead = n.items[len(n.items)-1].lead
 	} else if l.pretty() {
 		it.lead = l.line(1)
 		if len(n.tail) == 0 {
@@ -53,11 +54,11 @@ func (n *node) append(it *item, l layout) {
 // the last item.
 func (n *node) remove(i int, l layout) {
 	if i == len(n.items)-1 && i > 0 {
-		n.items[i-1].trail = nil
+		n.items[i-1].trail = ""
 	}
 	n.items = append(n.items[:i:i], n.items[i+1:]...)
-	if len(n.items) == 0 && l.pretty() && bytes.Equal(n.tail, l.line(0)) {
-		n.tail = nil
+	if len(n.items) == 0 && l.pretty() && n.tail == l.line(0) {
+		n.tail = ""
 	}
 }
 
@@ -102,11 +103,11 @@ func (l layout) pretty() bool { return l.step != "" }
 
 func (l layout) deeper() layout { return layout{l.prefix + l.step, l.step} }
 
-func (l layout) line(depth int) []byte {
+func (l layout) line(depth int) string {
 	if depth > 0 {
-		return []byte("\n" + l.prefix + l.step)
+		return "\n" + l.prefix + l.step
 	}
-	return []byte("\n" + l.prefix)
+	return "\n" + l.prefix
 }
 
 // step finds the indentation of a document from its outermost object.
@@ -115,11 +116,11 @@ func step(root *node) string {
 		return ""
 	}
 	lead := root.items[0].lead
-	i := bytes.LastIndexByte(lead, '\n')
+	i := strings.LastIndexByte(lead, '\n')
 	if i < 0 {
 		return ""
 	}
-	return string(lead[i+1:])
+	return lead[i+1:]
 }
 
 // parseValue makes a node of valid JSON, laid out to stand at l.
@@ -131,7 +132,7 @@ func parseValue(raw []byte, l layout) *node {
 	} else {
 		_ = json.Compact(&out, raw)
 	}
-	s := &scanner{src: out.Bytes()}
+	s := &scanner{src: out.String()}
 	n := s.value()
 	n.start = -1
 	return n

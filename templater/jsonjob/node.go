@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -16,39 +17,50 @@ import (
 // is neither object nor array only the text is kept.
 type node struct {
 	kind  byte // '{', '[', or 0 for everything else
-	text  []byte
+	text  string
 	items []*item
 	// tail is the white space before the closing bracket.
-	tail  []byte
+	tail  string
 	start int // offset in the source, -1 for a new node
 }
 
 // item is a member of an object or an element of an array.
 type item struct {
-	lead  []byte // white space before the key or element
-	key   []byte // the key as written, with quotes; nil in an array
-	name  string // the key's meaning
-	colon []byte // the colon with white space around it
+	lead  string // white space before the key or element
+	key   string // the key as written, with quotes; empty in an array
+	name  string // the key's meaning; clone it where it may outlive the document
+	colon string // the colon with white space around it
 	value *node
-	trail []byte // white space before the comma or bracket
+	trail string // white space before the comma or bracket
+}
+
+// document is one JSON value with what stands around it.
+type document struct {
+	root       *node
+	lead, rest string
 }
 
 // parseJSON reads one JSON value. Nomad ignores what follows it, and so does this,
 // but keeps it: rest is everything after the value.
-func parseJSON(src []byte) (root *node, lead, rest []byte, err error) {
+func parseJSON(src []byte) (*document, error) {
 	if at := bounds.JSON(src); at >= 0 {
-		return nil, nil, nil, &syntaxError{at, fmt.Sprintf("it nests more than %d levels deep", bounds.Levels)}
+		return nil, &syntaxError{at, fmt.Sprintf("it nests more than %d levels deep", bounds.Levels)}
 	}
-	dec := json.NewDecoder(bytes.NewReader(src))
-	var raw json.RawMessage
-	if err := dec.Decode(&raw); err != nil {
-		return nil, nil, nil, locate(src, err)
+	end := len(src)
+	if !json.Valid(src) { // or something follows it, which the decoder copies all to find
+		dec := json.NewDecoder(bytes.NewReader(src))
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return nil, locate(src, err)
+		}
+		end = int(dec.InputOffset())
 	}
-	end := int(dec.InputOffset())
-	s := &scanner{src: src[:end]}
-	lead = s.space()
-	root = s.value()
-	return root, lead, src[end:], nil
+	text := string(src)
+	s := &scanner{src: text[:end]}
+	d := &document{lead: s.space()}
+	d.root = s.value()
+	d.rest = text[s.at:]
+	return d, nil
 }
 
 // syntaxError is a JSON error with its offset.
@@ -70,13 +82,28 @@ func locate(src []byte, err error) error {
 	return &syntaxError{0, err.Error()}
 }
 
-// scanner splits JSON that is known to be valid.
-type scanner struct {
-	src []byte
-	at  int
+// slab allocates many values with few allocations. They are freed together.
+type slab[T any] struct{ free []T }
+
+func (s *slab[T]) next() *T {
+	if len(s.free) == 0 {
+		s.free = make([]T, 64)
+	}
+	v := &s.free[0]
+	s.free = s.free[1:]
+	return v
 }
 
-func (s *scanner) space() []byte {
+// scanner splits JSON that is known to be valid.
+type scanner struct {
+	src   string
+	at    int
+	nodes slab[node]
+	items slab[item]
+	open  []*item // those of the containers that are not yet closed
+}
+
+func (s *scanner) space() string {
 	from := s.at
 	for s.at < len(s.src) && strings.IndexByte(" \t\r\n", s.src[s.at]) >= 0 {
 		s.at++
@@ -85,7 +112,8 @@ func (s *scanner) space() []byte {
 }
 
 func (s *scanner) value() *node {
-	n := &node{start: s.at}
+	n := s.nodes.next()
+	n.start = s.at
 	switch s.src[s.at] {
 	case '{', '[':
 		n.kind = s.src[s.at]
@@ -110,8 +138,9 @@ func (s *scanner) container(n *node) {
 		s.at++
 		return
 	}
-	for {
-		it := &item{lead: lead}
+	for first := len(s.open); ; {
+		it := s.items.next()
+		it.lead = lead
 		if n.kind == '{' {
 			it.key = s.str()
 			it.name = unquote(it.key)
@@ -123,17 +152,19 @@ func (s *scanner) container(n *node) {
 		}
 		it.value = s.value()
 		it.trail = s.space()
-		n.items = append(n.items, it)
+		s.open = append(s.open, it)
 		s.at++
 		if c := s.src[s.at-1]; c == '}' || c == ']' {
-			n.tail, it.trail = it.trail, nil
+			n.tail, it.trail = it.trail, ""
+			n.items = slices.Clone(s.open[first:])
+			s.open = s.open[:first]
 			return
 		}
 		lead = s.space()
 	}
 }
 
-func (s *scanner) str() []byte {
+func (s *scanner) str() string {
 	from := s.at
 	for s.at++; s.src[s.at] != '"'; s.at++ {
 		if s.src[s.at] == '\\' {
@@ -183,18 +214,26 @@ func (n *node) length() int {
 
 // clone is a copy whose containers can be edited. What they hold is not copied but
 // for other containers, as it is never written to.
-func (n *node) clone() *node {
-	c := *n
+func (n *node) clone() *node { return new(cloner).clone(n) }
+
+type cloner struct {
+	nodes slab[node]
+	items slab[item]
+}
+
+func (c *cloner) clone(n *node) *node {
 	if n.kind == 0 {
-		return &c
+		return n
 	}
-	c.items = make([]*item, 0, len(n.items))
-	for _, it := range n.items {
-		i := *it
-		i.value = it.value.clone()
-		c.items = append(c.items, &i)
+	out := c.nodes.next()
+	*out = *n
+	out.items = make([]*item, len(n.items))
+	for i, it := range n.items {
+		out.items[i] = c.items.next()
+		*out.items[i] = *it
+		out.items[i].value = c.clone(it.value)
 	}
-	return &c
+	return out
 }
 
 // get returns the member that Nomad's decoder would use for a field, or nil;
@@ -233,9 +272,9 @@ func (n *node) key(name string) *node {
 	return nil
 }
 
-func (n *node) isNull() bool { return n.kind == 0 && string(n.text) == "null" }
+func (n *node) isNull() bool { return n.kind == 0 && n.text == "null" }
 
-func (n *node) isTrue() bool { return n != nil && n.kind == 0 && string(n.text) == "true" }
+func (n *node) isTrue() bool { return n != nil && n.kind == 0 && n.text == "true" }
 
 // elements are the values of an array; none for anything else.
 func (n *node) elements() []*node {
@@ -249,31 +288,33 @@ func (n *node) elements() []*node {
 	return out
 }
 
-// str is the value of a string; "" for anything else.
+// str is the value of a string; "" for anything else. It may outlive the document, so
+// it is no part of its text.
 func (n *node) str() string {
 	if n == nil || n.kind != 0 {
 		return ""
 	}
-	return unquote(n.text)
+	return strings.Clone(unquote(n.text))
 }
 
-// unquote is the value of a string; "" for anything else.
-func unquote(text []byte) string {
+// unquote is the value of a string, as a part of text where it can be; "" for anything
+// else.
+func unquote(text string) string {
 	if len(text) < 2 || text[0] != '"' {
 		return ""
 	}
 	if inner := text[1 : len(text)-1]; isPlain(inner) {
-		return string(inner)
+		return inner
 	}
 	var s string
-	_ = json.Unmarshal(text, &s) // valid JSON: it always decodes
+	_ = json.Unmarshal([]byte(text), &s) // valid JSON: it always decodes
 	return s
 }
 
 // isPlain says whether a string means what is written.
-func isPlain(text []byte) bool {
-	for _, c := range text {
-		if c == '\\' || c >= utf8.RuneSelf {
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c == '\\' || c >= utf8.RuneSelf {
 			return false
 		}
 	}
@@ -284,7 +325,7 @@ func isPlain(text []byte) bool {
 func (n *node) number() int {
 	var i int
 	if n != nil && n.kind == 0 {
-		_ = json.Unmarshal(n.text, &i)
+		_ = json.Unmarshal([]byte(n.text), &i)
 	}
 	return i
 }

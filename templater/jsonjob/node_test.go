@@ -9,6 +9,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
 	"pgregory.net/rapid"
 )
 
@@ -21,9 +22,9 @@ func seeds() []string {
 
 func TestWhatIsReadIsWritten(t *testing.T) {
 	for _, src := range seeds() {
-		root, lead, rest, err := parseJSON([]byte(src))
+		d, err := parseJSON([]byte(src))
 		must.NoError(t, err)
-		must.Eq(t, src, string(lead)+string(root.write(nil))+string(rest))
+		must.Eq(t, src, d.lead+string(d.root.write(nil))+d.rest)
 	}
 }
 
@@ -32,10 +33,10 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		root, lead, rest, err := parseJSON(src)
+		d, err := parseJSON(src)
 		must.Eq(t, err == nil, json.NewDecoder(bytes.NewReader(src)).Decode(new(any)) == nil)
 		if err == nil {
-			must.Eq(t, string(src), string(lead)+string(root.write(nil))+string(rest))
+			must.Eq(t, string(src), d.lead+string(d.root.write(nil))+d.rest)
 		}
 		if job, _ := Parse(src, "job.json", &sidecar.Catalog{}); job != nil {
 			out, diags := job.Apply(nil)
@@ -46,21 +47,22 @@ func FuzzParse(f *testing.F) {
 }
 
 func TestTheLastOfSeveralKeysCountsWithoutCase(t *testing.T) {
-	root, _, _, err := parseJSON([]byte(`{"Name":"a","name":"b","NAME":"c","Other":1}`))
+	d, err := parseJSON([]byte(`{"Name":"a","name":"b","NAME":"c","Other":1}`))
 	must.NoError(t, err)
-	must.Eq(t, "c", root.get("Name").str())
-	root.set("Name", &node{text: []byte(`"d"`)}, layout{})
-	must.Eq(t, `{"Name":"a","name":"b","NAME":"d","Other":1}`, string(root.write(nil)))
+	must.Eq(t, "c", d.root.get("Name").str())
+	d.root.set("Name", &node{text: `"d"`}, layout{})
+	must.Eq(t, `{"Name":"a","name":"b","NAME":"d","Other":1}`, string(d.root.write(nil)))
 }
 
 func TestAddingAndRemovingIsNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		src := rapid.SampledFrom([]string{`[1,2]`, `[]`, `{ }`, "[ \n]", "[\n  1,\n  2\n]", `{"a":1}`, `{ "a": 1 , "b" : 2 }`}).Draw(t, "src")
-		root, _, _, err := parseJSON([]byte(src))
+		d, err := parseJSON([]byte(src))
 		must.NoError(t, err)
+		root := d.root
 		n, l := rapid.IntRange(1, 4).Draw(t, "items"), layout{step: "  "}
 		for range n {
-			root.append(&item{value: &node{text: []byte("3")}}, l)
+			root.append(&item{value: &node{text: "3"}}, l)
 		}
 		for range n {
 			root.remove(len(root.items)-1, l)
@@ -90,8 +92,23 @@ func TestABlockThatNomadDoesNotKnowIsAnError(t *testing.T) {
 
 func TestLengthIsThatOfTheText(t *testing.T) {
 	for _, src := range []string{`null`, `[]`, `{ }`, `[ 1 , [2,3 ] ]`, "{\n \"a\" : 1,\"b\":[ ] , \"c\": {\"d\":\"e\"}\n}"} {
-		root, _, _, err := parseJSON([]byte(src))
+		d, err := parseJSON([]byte(src))
 		must.NoError(t, err)
-		must.Eq(t, len(src), root.length())
+		must.Eq(t, len(src), d.root.length())
+	}
+}
+
+func TestValuesAreThoseOfTheDecoderOfCty(t *testing.T) {
+	for _, src := range []string{
+		`null`, `true`, `""`, `"x"`, `"e\u0301\n\ud800"`, `0`, `-1`, `1.50`, `1e3`, `123456789012345678901234567890`,
+		`[]`, `[ ]`, `["a", 1, null, [true, {}]]`, `{}`, `{"a": [1, "x"], "b": null}`, `[{"a": 1}, {"a": "x"}]`,
+	} {
+		d, err := parseJSON([]byte(src))
+		must.NoError(t, err)
+		want, err := ctyjson.ImpliedType([]byte(src))
+		must.NoError(t, err)
+		v, err := ctyjson.Unmarshal([]byte(src), want)
+		must.NoError(t, err)
+		must.True(t, v.RawEquals(toCty(d.root)), must.Sprintf("%s: %#v, %#v", src, v, toCty(d.root)))
 	}
 }

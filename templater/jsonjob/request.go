@@ -3,9 +3,14 @@ package jsonjob
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/api"
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 // Request is what the body of a request to Nomad's API says beside the job itself.
@@ -14,30 +19,117 @@ type Request struct {
 	HasJob bool
 	// ID, JobNamespace and JobRegion stand in the job, Namespace and Region beside it.
 	ID, JobNamespace, JobRegion, Namespace, Region string
+
+	source []byte
+	doc    *document // nil once it was given to a File, which edits it
 }
 
 // ReadRequest reads a body as Nomad's decoder does. A field that is there more than
 // once, be it in other letters, is an error: of such fields the decoder merges objects
 // and lists, so that a job could be put together that nobody else sees.
 func ReadRequest(src []byte) (*Request, error) {
-	root, _, _, err := parseJSON(src)
+	doc, err := parseJSON(src)
 	if err != nil {
 		return nil, fmt.Errorf("the request is not valid JSON: %w", err)
 	}
-	if err := (duplicates{}).check(root, reflect.TypeFor[api.JobRegisterRequest](), ""); err != nil {
-		return nil, err
+	root := doc.root
+	if d := findDuplicate(root, reflect.TypeFor[api.JobRegisterRequest]()); d != nil {
+		return nil, d
 	}
 	job := root.get("Job")
 	return &Request{
 		HasJob: job != nil && job.kind == '{', ID: job.get("ID").str(),
 		JobNamespace: job.get("Namespace").str(), JobRegion: job.get("Region").str(),
 		Namespace: root.get("Namespace").str(), Region: root.get("Region").str(),
+		source: src, doc: doc,
 	}, nil
 }
 
-// duplicates looks for fields that are there twice. It remembers the fields of types, of
-// which a job has the same ones in each of its groups.
-type duplicates map[reflect.Type][]field
+// Stored is what Choose needs to know of a job that Nomad gave back.
+func Stored(job []byte) *Request { return &Request{HasJob: true, source: job} }
+
+// Choose is the function Choose for the job of the request.
+func (r *Request) Choose(name string, catalog templater.Catalog, policy templater.Policy, kept []templater.Marked, see func(*templater.Job)) (*Chosen, hcl.Diagnostics) {
+	doc := r.doc
+	r.doc = nil
+	if doc == nil || bounds.Size(r.source, name, bounds.JSONBytes) != nil {
+		return Choose(r.source, name, catalog, policy, kept, see)
+	}
+	file, diags := newFile(r.source, name, doc).read(catalog, kept)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return file.choose(catalog, policy, kept, see)
+}
+
+// duplicate is a field that is there twice.
+type duplicate struct {
+	path          string
+	first, second string // as they are spelt
+}
+
+func (d *duplicate) Error() string {
+	return fmt.Sprintf("the request has the field %s twice, as %q and %q: Nomad would merge the two. Send it once", strings.TrimPrefix(d.path, "."), d.first, d.second)
+}
+
+// under puts the name of what holds d before its path, which need not be put together
+// unless there is one.
+func (d *duplicate) under(format string, name any) *duplicate {
+	d.path = fmt.Sprintf(format, name) + d.path
+	return d
+}
+
+// findDuplicate finds two members of an object that the decoder would put into one
+// field of a struct. Keys of maps are compared by it letter by letter, and the last
+// one wins, as it does here.
+func findDuplicate(n *node, t reflect.Type) *duplicate {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case n == nil:
+	case n.kind == '[' && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array):
+		for i, it := range n.items {
+			if d := findDuplicate(it.value, t.Elem()); d != nil {
+				return d.under("[%d]", i)
+			}
+		}
+	case n.kind == '{' && t.Kind() == reflect.Map:
+		for _, it := range n.items {
+			if d := findDuplicate(it.value, t.Elem()); d != nil {
+				return d.under(".%s", it.name)
+			}
+		}
+	case n.kind == '{' && t.Kind() == reflect.Struct:
+		return duplicateField(n, fieldsOf(t))
+	}
+	return nil
+}
+
+func duplicateField(n *node, of *fields) *duplicate {
+	seen := make([]*item, len(of.list))
+	for _, it := range n.items {
+		i := of.index(it.name)
+		if i < 0 {
+			continue
+		}
+		f := of.list[i]
+		if seen[i] != nil {
+			return &duplicate{"." + f.name, seen[i].name, it.name}
+		}
+		seen[i] = it
+		if d := findDuplicate(it.value, f.of); d != nil {
+			return d.under(".%s", f.name)
+		}
+	}
+	return nil
+}
+
+// fields are those of a struct.
+type fields struct {
+	list   []field
+	places map[string]int // in list
+}
 
 // field is one that the decoder fills, with the name that it has in JSON.
 type field struct {
@@ -45,11 +137,23 @@ type field struct {
 	of   reflect.Type
 }
 
-func (d duplicates) fields(t reflect.Type) []field {
-	if known, ok := d[t]; ok {
-		return known
+// index is the place of the field that the decoder would fill from a member, -1 for
+// none.
+func (f *fields) index(name string) int {
+	if i, ok := f.places[name]; ok {
+		return i
 	}
-	var out []field
+	return slices.IndexFunc(f.list, func(f field) bool { return strings.EqualFold(f.name, name) })
+}
+
+// knownFields are a *fields for each reflect.Type that was asked for.
+var knownFields sync.Map
+
+func fieldsOf(t reflect.Type) *fields {
+	if known, ok := knownFields.Load(t); ok {
+		return known.(*fields)
+	}
+	out := &fields{places: map[string]int{}}
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.Anonymous || name == "-" {
@@ -58,55 +162,9 @@ func (d duplicates) fields(t reflect.Type) []field {
 		if name == "" {
 			name = f.Name
 		}
-		out = append(out, field{name, f.Type})
+		out.places[name] = len(out.list)
+		out.list = append(out.list, field{name, f.Type})
 	}
-	d[t] = out
+	knownFields.Store(t, out)
 	return out
-}
-
-// check finds two members of an object that the decoder would put into one
-// field of a struct. Keys of maps are compared by it letter by letter, and the last
-// one wins, as it does here.
-func (d duplicates) check(n *node, t reflect.Type, path string) error {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch {
-	case n == nil:
-	case n.kind == '[' && (t.Kind() == reflect.Slice || t.Kind() == reflect.Array):
-		for i, it := range n.items {
-			if err := d.check(it.value, t.Elem(), fmt.Sprintf("%s[%d]", path, i)); err != nil {
-				return err
-			}
-		}
-	case n.kind == '{' && t.Kind() == reflect.Map:
-		for _, it := range n.items {
-			if err := d.check(it.value, t.Elem(), path+"."+it.name); err != nil {
-				return err
-			}
-		}
-	case n.kind == '{' && t.Kind() == reflect.Struct:
-		return d.checkFields(n, t, path)
-	}
-	return nil
-}
-
-func (d duplicates) checkFields(n *node, t reflect.Type, path string) error {
-	for _, f := range d.fields(t) {
-		at, seen := "", ""
-		for _, it := range n.items {
-			if !strings.EqualFold(it.name, f.name) {
-				continue
-			}
-			at = strings.TrimPrefix(path+"."+f.name, ".")
-			if seen != "" {
-				return fmt.Errorf("the request has the field %s twice, as %q and %q: Nomad would merge the two. Send it once", at, seen, it.name)
-			}
-			seen = it.name
-			if err := d.check(it.value, f.of, at); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

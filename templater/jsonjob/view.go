@@ -2,6 +2,7 @@ package jsonjob
 
 import (
 	"maps"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
@@ -66,7 +67,7 @@ func (f *File) group(n *node) *templater.Group {
 	g.Services = f.services(nil, n)
 	if v := n.get("Volumes"); v != nil {
 		for _, it := range v.items {
-			g.Volumes[it.name] = f.at(it.value.start)
+			g.Volumes[strings.Clone(it.name)] = f.at(it.value.start)
 		}
 	}
 	for _, t := range n.get("Tasks").elements() {
@@ -114,7 +115,7 @@ func (f *File) task(n *node) *templater.Task {
 	}
 	if c := n.get("Config"); c != nil {
 		for _, it := range c.items {
-			t.Config[it.name] = templater.Setting{Value: toCty(it.value), Range: f.at(it.value.start)}
+			t.Config[strings.Clone(it.name)] = templater.Setting{Value: toCty(it.value), Range: f.at(it.value.start)}
 		}
 	}
 	if l := n.get("LogConfig"); l != nil {
@@ -154,12 +155,30 @@ func (f *File) texts(n *node) map[string]templater.Text {
 		return out
 	}
 	for _, it := range n.items {
-		out[it.name] = templater.Text{Value: it.value.str(), Range: f.at(it.value.start)}
+		out[strings.Clone(it.name)] = templater.Text{Value: it.value.str(), Range: f.at(it.value.start)}
 	}
 	return out
 }
 
+// toCty is the value that cty's own decoder makes of it, which takes several times as
+// long for the strings, numbers and lists that most settings are. What it cannot read
+// is unknown.
 func toCty(n *node) cty.Value {
+	switch {
+	case n.kind == 0 && n.text[0] == '"':
+		return cty.StringVal(n.str())
+	case n.kind == 0 && n.text[0] <= '9': // a digit or a minus
+		if v, err := cty.ParseNumberVal(n.text); err == nil {
+			return v
+		}
+		return cty.DynamicVal
+	case n.kind == '[':
+		values := make([]cty.Value, len(n.items))
+		for i, it := range n.items {
+			values[i] = toCty(it.value)
+		}
+		return cty.TupleVal(values)
+	}
 	raw := n.write(nil)
 	t, err := ctyjson.ImpliedType(raw)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -101,6 +102,11 @@ func (p *Policy) CheckCatalog(catalog templater.Catalog) hcl.Diagnostics {
 	return diags
 }
 
+// MaySkip says whether a rule has on_error = "skip".
+func (p *Policy) MaySkip() bool {
+	return slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Skip })
+}
+
 // Orders are the sidecars that the rules choose for a group.
 func (p *Policy) Orders(job *templater.Job, g *templater.Group) ([]*templater.Order, hcl.Diagnostics) {
 	var orders []*templater.Order
@@ -109,11 +115,14 @@ func (p *Policy) Orders(job *templater.Job, g *templater.Group) ([]*templater.Or
 		if !r.match.matches(job, g) {
 			continue
 		}
-		ctx := r.scope(job, g, nil)
+		var ctx *hcl.EvalContext
 		for _, in := range r.injects {
 			o := &templater.Order{Rule: r.Name, Required: r.Required, Skip: r.Skip,
 				Request: templater.Request{Sidecar: in.sidecar, Constraint: in.constraint, Range: in.at, Arguments: map[string]sidecar.Argument{}}}
 			for name, a := range in.values {
+				if ctx == nil {
+					ctx = r.scope(job, g, nil)
+				}
 				v, more := bounds.Value(a.Expr, ctx)
 				diags = append(diags, in.discreet(r, name, more)...)
 				o.Arguments[name] = sidecar.Argument{Value: v, From: fmt.Sprintf("policy rule %q", r.Name), Range: a.Range, Safe: in.at}
