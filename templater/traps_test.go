@@ -1,6 +1,7 @@
 package templater_test
 
 import (
+	_ "embed"
 	"encoding/json"
 	"strings"
 	"sync"
@@ -17,54 +18,8 @@ import (
 // The traps are numbered as in the list that the project keeps of them: ways in
 // which tools that edit other people's jobs have gone wrong.
 
-const fullJob = `
-job "j" {
-  group "g" {
-    network {
-      mode = "bridge"
-      port "http" {
-        to = 80
-      }
-    }
-    constraint {
-      attribute = "${attr.kernel.name}"
-      value     = "linux"
-    }
-    volume "data" {
-      type   = "host"
-      source = "data"
-    }
-    service {
-      name     = "app"
-      provider = "nomad"
-      port     = "http"
-    }
-    restart {
-      attempts = 0
-      mode     = "fail"
-    }
-    task "app" {
-      driver = "pod"
-      config {
-        command = "app"
-        args    = ["${NOMAD_PORT_http}"]
-        dns     = ["9.9.9.9"]
-      }
-      env {
-        A = "b"
-      }
-      template {
-        destination = "local/mine"
-        data        = "x"
-      }
-      volume_mount {
-        volume      = "data"
-        destination = "/data"
-      }
-    }
-  }
-}
-`
+//go:embed testdata/full.nomad.hcl
+var fullJob string
 
 func with(names ...string) templater.Flags {
 	flags := templater.Flags{}

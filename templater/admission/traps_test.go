@@ -27,55 +27,13 @@ const trapPolicy = `rule "all" {
 }
 `
 
-const trapJob = `job "j" {
-  group "g" {
-    network {
-      mode = "bridge"
-      port "http" {
-        to = 80
-      }
-    }
-    constraint {
-      attribute = "${attr.kernel.name}"
-      value     = "linux"
-    }
-    volume "data" {
-      type   = "host"
-      source = "data"
-    }
-    service {
-      name     = "app"
-      provider = "nomad"
-      port     = "http"
-    }
-    restart {
-      attempts = 0
-      mode     = "fail"
-    }
-    task "app" {
-      driver = "pod"
-      config {
-        command = "app"
-        args    = ["%i", "[[ .x ]]", "{{ y }}", "$${LITERAL}", "%%{if}", "a\r\nb", "${NOMAD_PORT_http}"]
-        dns     = ["9.9.9.9"]
-      }
-      env {
-        A = "b"
-      }
-      template {
-        destination = "local/mine"
-        data        = <<EOT
-{{ range service "x" }}[[ z ]]$${}%%{}
-EOT
-      }
-      volume_mount {
-        volume      = "data"
-        destination = "/data"
-      }
-    }
-  }
+// trapJob is the job file that the templater's own tests of traps have.
+func trapJob(t must.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../testdata/full.nomad.hcl")
+	must.NoError(t, err)
+	return string(text)
 }
-`
 
 func trapped(t *testing.T, policy string) *fixture {
 	t.Helper()
@@ -135,7 +93,7 @@ func taskOf(t must.T, g *api.TaskGroup, name string) *api.Task {
 }
 
 func TestTrap02EveryListOfTheGroupSurvives(t *testing.T) {
-	body := requestOf(t, trapJob)
+	body := requestOf(t, trapJob(t))
 	before, after := groupOf(t, body), groupOf(t, trapped(t, trapPolicy).register(body))
 	must.Eq(t, before.Constraints, after.Constraints)
 	must.Eq(t, before.Volumes["data"], after.Volumes["data"])
@@ -153,7 +111,7 @@ func TestTrap02EveryListOfTheGroupSurvives(t *testing.T) {
 
 func TestTrap03WhatWasInjectedIsNotInjectedAgain(t *testing.T) {
 	f := trapped(t, trapPolicy)
-	once := f.register(requestOf(t, trapJob))
+	once := f.register(requestOf(t, trapJob(t)))
 	must.Eq(t, once, f.register(once))
 	// As a page or a script does: GET, then PUT.
 	f.answer = func(w http.ResponseWriter, _ *http.Request) {
@@ -185,12 +143,12 @@ func TestTrap04NullAbsentAndEmptyAreAlike(t *testing.T) {
 func TestTrap10NoJobChangesADefinition(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	rules := f.proxy.rules.Load()
-	want := f.register(requestOf(t, trapJob))
-	other := strings.ReplaceAll(trapJob, `"g"`, `"other"`)
+	want := f.register(requestOf(t, trapJob(t)))
+	other := strings.ReplaceAll(trapJob(t), `"g"`, `"other"`)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			source, expected := trapJob, "app of g in j"
+			source, expected := trapJob(t), "app of g in j"
 			if i%2 == 1 {
 				source, expected = other, "app of other in j"
 			}
@@ -200,7 +158,7 @@ func TestTrap10NoJobChangesADefinition(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	must.Eq(t, want, f.register(requestOf(t, trapJob)))
+	must.Eq(t, want, f.register(requestOf(t, trapJob(t))))
 }
 
 func TestTrap11APartialOverrideInARuleKeepsTheOtherDefaults(t *testing.T) {
@@ -256,7 +214,7 @@ func TestTrap12NothingMissingPanics(t *testing.T) {
 // was injected, and after each kind of edit.
 func TestTrap13ThePlanIsOfTheJobThatIsRegistered(t *testing.T) {
 	f := trapped(t, trapPolicy)
-	source := requestOf(t, trapJob)
+	source := requestOf(t, trapJob(t))
 	injected := f.register(source)
 	for name, body := range map[string]string{
 		"as written":        source,
@@ -264,7 +222,7 @@ func TestTrap13ThePlanIsOfTheJobThatIsRegistered(t *testing.T) {
 		"in place":          strings.Replace(injected, `"Name":"app","Tags":null`, `"Name":"app","Tags":["new"]`, 1),
 		"destructive":       strings.Replace(injected, `"A":"b"`, `"A":"c"`, 1),
 		"of a sidecar":      strings.Replace(injected, `"command":"ports"`, `"command":"else"`, 1),
-		"without a sidecar": requestOf(t, strings.Replace(trapJob, "{\n", "{\n  meta = { \"sidecar.exclude\" = \"viewer\" }\n", 1)),
+		"without a sidecar": requestOf(t, strings.Replace(trapJob(t), "{\n", "{\n  meta = { \"sidecar.exclude\" = \"viewer\" }\n", 1)),
 	} {
 		must.True(t, body != injected || name == "injected", must.Sprint(name))
 		registered := f.register(body)
@@ -275,7 +233,7 @@ func TestTrap13ThePlanIsOfTheJobThatIsRegistered(t *testing.T) {
 }
 
 func TestTrap14RunsAreByteIdentical(t *testing.T) {
-	source := requestOf(t, trapJob)
+	source := requestOf(t, trapJob(t))
 	want := trapped(t, trapPolicy).register(source)
 	for range 5 {
 		f := trapped(t, trapPolicy) // another process reads the same files
@@ -286,7 +244,7 @@ func TestTrap14RunsAreByteIdentical(t *testing.T) {
 }
 
 func TestTrap16RuntimeReferencesRoundTrip(t *testing.T) {
-	g := groupOf(t, trapped(t, trapPolicy).register(requestOf(t, trapJob)))
+	g := groupOf(t, trapped(t, trapPolicy).register(requestOf(t, trapJob(t))))
 	must.Eq(t, []any{"%i", "[[ .x ]]", "{{ y }}", "${LITERAL}", "%{if}", "a\r\nb", "${NOMAD_PORT_http}"}, taskOf(t, g, "app").Config["args"].([]any))
 	must.Eq(t, "{{ range service \"x\" }}[[ z ]]${}%{}\n", *taskOf(t, g, "app").Templates[0].EmbeddedTmpl)
 	ours := taskOf(t, g, "awkward")
@@ -300,7 +258,7 @@ func TestTrap16RuntimeReferencesRoundTrip(t *testing.T) {
 // The second time the sidecars are in the job that the first took as its input.
 func TestTrap17InputsAreThoseOfTheJobWithoutSidecars(t *testing.T) {
 	f := trapped(t, trapPolicy)
-	once := f.register(requestOf(t, trapJob))
+	once := f.register(requestOf(t, trapJob(t)))
 	for _, body := range []string{once, f.register(once), f.register(stored(t, []byte(once)))} {
 		env := taskOf(t, groupOf(t, body), "awkward").Env
 		must.Eq(t, "app of g in j", env["TASK"])
@@ -311,7 +269,7 @@ func TestTrap17InputsAreThoseOfTheJobWithoutSidecars(t *testing.T) {
 func TestTrap18ATaskOfTheUsersIsNotReplaced(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	for _, name := range []string{"viewer", "ports-init", "ports_init"} {
-		text := f.denied(requestOf(t, strings.Replace(trapJob, `task "app"`, `task "`+name+`"`, 1)))
+		text := f.denied(requestOf(t, strings.Replace(trapJob(t), `task "app"`, `task "`+name+`"`, 1)))
 		must.StrContains(t, text, `task "`+name+`"`)
 		must.StrContains(t, text, `(catalog/`)
 		must.StrContains(t, text, `"all" (p.hcl:`)
@@ -322,7 +280,7 @@ func TestTrap18ATaskOfTheUsersIsNotReplaced(t *testing.T) {
 // Nomad made of it to the same job.
 func TestTrap22WhatTheProxyInjectedCanBeTakenOut(t *testing.T) {
 	f := trapped(t, trapPolicy)
-	source := requestOf(t, trapJob)
+	source := requestOf(t, trapJob(t))
 	catalog := f.proxy.rules.Load().Catalog
 	eject := func(body string) string {
 		file, diags := jsonjob.Parse([]byte(body), "job.json", catalog)
@@ -339,8 +297,8 @@ func TestTrap22WhatTheProxyInjectedCanBeTakenOut(t *testing.T) {
 
 func TestTrap23DashesAndTheGroupsRestart(t *testing.T) {
 	f := trapped(t, trapPolicy)
-	must.StrContains(t, f.denied(requestOf(t, strings.ReplaceAll(trapJob, `"http"`, `"two_dashes"`))), "Port label taken")
-	g := groupOf(t, f.register(requestOf(t, trapJob)))
+	must.StrContains(t, f.denied(requestOf(t, strings.ReplaceAll(trapJob(t), `"http"`, `"two_dashes"`))), "Port label taken")
+	g := groupOf(t, f.register(requestOf(t, trapJob(t))))
 	must.Eq(t, 0, *g.RestartPolicy.Attempts)
 	ours := taskOf(t, g, "viewer").RestartPolicy
 	must.Eq(t, 3, *ours.Attempts)
