@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
@@ -68,12 +67,9 @@ func crashScenarios() []crashScenario {
 		w.awaitEnd(w.Alloc, failed)
 		return nil
 	}}
-	sweep := act{"sweep", func(ctx context.Context, w *world, m *pod.Manager, _ func() bool) error {
-		_, err := m.Recover(ctx, uuid.Generate(), "nobody", "nobody")
-		if errors.Is(err, pod.ErrNotFound) {
-			return nil
-		}
-		return fmt.Errorf("a task that never was: %w", err)
+	sweep := act{"sweep", func(_ context.Context, _ *world, m *pod.Manager, _ func() bool) error {
+		m.Sweep()
+		return nil
 	}}
 	broken := act{"broken start", func(ctx context.Context, w *world, m *pod.Manager, _ func() bool) error {
 		t := w.task()
