@@ -19,7 +19,7 @@ import (
 type fragments map[string]*node
 
 func (fr fragments) task(e *templater.AddTask, l layout) (*node, error) {
-	n, err := fr.make(hclOf(e.JobInherited), hclOf(e.GroupInherited)+hclOf([]*sidecar.Block{e.Task}), l,
+	n, err := fr.shaped(hclOf(e.JobInherited), hclOf(e.GroupInherited), e.Task, l,
 		func(g *api.TaskGroup) any { return g.Tasks[0] })
 	if err != nil {
 		return nil, fmt.Errorf("task %q: %w", e.Task.Label(), err)
@@ -28,7 +28,7 @@ func (fr fragments) task(e *templater.AddTask, l layout) (*node, error) {
 }
 
 func (fr fragments) service(b *sidecar.Block, l layout) (*node, error) {
-	n, err := fr.make("", hclOf([]*sidecar.Block{b}), l, func(g *api.TaskGroup) any { return g.Services[0] })
+	n, err := fr.shaped("", "", b, l, func(g *api.TaskGroup) any { return g.Services[0] })
 	if err != nil {
 		return nil, fmt.Errorf("service: %w", err)
 	}
@@ -68,41 +68,65 @@ func (fr fragments) setting(e *templater.SetConfig, l layout) (*node, error) {
 	return n, nil
 }
 
-// make parses a group of a job and lays out what is picked of it.
-func (fr fragments) make(inJob, inGroup string, l layout, pick func(*api.TaskGroup) any) (*node, error) {
-	text := "job \"j\" {\n" + inJob + "group \"g\" {\n" + inGroup + "}\n}\n"
-	if n := fr[text]; n != nil {
-		return n, nil
-	}
-	raw, ok := parsed.Get(text)
-	if !ok {
-		job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "definition", Body: []byte(text), Strict: true})
-		if err != nil {
-			return nil, fmt.Errorf("parse as a Nomad block: %w", err)
+// shaped is make for a block of which most differs between groups in its texts only.
+func (fr fragments) shaped(inJob, inGroup string, b *sidecar.Block, l layout, pick func(*api.TaskGroup) any) (*node, error) {
+	var s shape
+	text := groupOf(inJob, inGroup+hclOf([]*sidecar.Block{s.block(b, false)}))
+	m, known := moulds.Get(text)
+	if !known {
+		if raw, err := parsed(text, pick); err == nil {
+			m = newMould(raw, len(s.texts))
 		}
-		if raw, err = json.Marshal(pick(job.TaskGroups[0])); err != nil {
-			return nil, err
-		}
-		if len(text)+len(raw) <= maxParsed {
-			parsed.Add(text, raw)
+		if m == nil || len(text)+m.size() <= maxMould {
+			moulds.Add(text, m)
 		}
 	}
-	fr[text] = parseValue(raw, l)
-	return fr[text], nil
+	if m == nil { // then it says what is wrong with it, if anything is
+		return fr.make(inJob, inGroup+hclOf([]*sidecar.Block{b}), l, pick)
+	}
+	return parseValue(m.fill(s.texts), l), nil
 }
 
-// parsed is what was made of the blocks of other jobs, as those that a proxy sees get
-// much the same: Nomad's parser takes longer than all else of a small job.
-var parsed = func() *lru.Cache[string, []byte] {
-	c, err := lru.New[string, []byte](128)
+// moulds are those of the shapes that were met last, nil for what has none. Nomad's parser
+// takes longer than all else of a small job, and the jobs that a proxy sees get much the
+// same sidecars. They hold none of the texts.
+var moulds = func() *lru.Cache[string, *mould] {
+	c, err := lru.New[string, *mould](256)
 	if err != nil {
 		panic(err) // the size is positive
 	}
 	return c
 }()
 
-// maxParsed bounds what one of them holds, in bytes.
-const maxParsed = 32 << 10
+// maxMould bounds what one of them and its text hold, in bytes.
+const maxMould = 32 << 10
+
+// make parses a group of a job and lays out what is picked of it.
+func (fr fragments) make(inJob, inGroup string, l layout, pick func(*api.TaskGroup) any) (*node, error) {
+	text := groupOf(inJob, inGroup)
+	if n := fr[text]; n != nil {
+		return n, nil
+	}
+	raw, err := parsed(text, pick)
+	if err != nil {
+		return nil, err
+	}
+	fr[text] = parseValue(raw, l)
+	return fr[text], nil
+}
+
+func groupOf(inJob, inGroup string) string {
+	return "job \"j\" {\n" + inJob + "group \"g\" {\n" + inGroup + "}\n}\n"
+}
+
+// parsed is the JSON of what is picked of a job's only group.
+func parsed(job string, pick func(*api.TaskGroup) any) ([]byte, error) {
+	j, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "definition", Body: []byte(job), Strict: true})
+	if err != nil {
+		return nil, fmt.Errorf("parse as a Nomad block: %w", err)
+	}
+	return json.Marshal(pick(j.TaskGroups[0]))
+}
 
 // made is a value as JSON, laid out to stand at l.
 func made(v any, l layout) (*node, error) {

@@ -1,0 +1,117 @@
+package jsonjob
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// shape is a task or service without its free text: strings that Nomad's parser carries
+// over as they are, such as the values of variables, and in which the tasks that one
+// definition makes for many groups mostly differ. In their place are tokens.
+type shape struct{ texts []string }
+
+// token begins the text that stands for a string. Nobody else can know it, or they
+// could have one string of a sidecar stand where they have a say.
+var token = "text-" + rand.Text() + "-"
+
+var quotedToken = regexp.MustCompile(`"` + token + `[0-9]+"`)
+
+// block is a copy with tokens. Free says that all strings in it are free text.
+func (s *shape) block(b *sidecar.Block, free bool) *sidecar.Block {
+	free = free || isFree(b.Type)
+	out := &sidecar.Block{Type: b.Type, Labels: b.Labels, Range: b.Range, Body: make(sidecar.Body, 0, len(b.Body))}
+	for _, it := range b.Body {
+		switch it := it.(type) {
+		case *sidecar.Block:
+			out.Body = append(out.Body, s.block(it, free))
+		case *sidecar.Attr:
+			a := *it
+			if free || isFree(a.Name) || (b.Type == "template" && a.Name == "data") || (b.Type == "service" && a.Name == "name") {
+				a.Value = s.value(a.Value)
+			}
+			out.Body = append(out.Body, &a)
+		}
+	}
+	return out
+}
+
+func isFree(name string) bool { return name == "env" || name == "meta" || name == "config" }
+
+func (s *shape) value(v cty.Value) cty.Value {
+	switch t := v.Type(); {
+	case t == cty.String:
+		s.texts = append(s.texts, v.AsString())
+		return cty.StringVal(token + strconv.Itoa(len(s.texts)-1))
+	case t.IsTupleType() && v.LengthInt() > 0:
+		return cty.TupleVal(s.values(v))
+	case t.IsListType() && t.ElementType() == cty.String && v.LengthInt() > 0:
+		return cty.ListVal(s.values(v))
+	case (t.IsObjectType() || t.IsMapType()) && v.LengthInt() > 0:
+		out := map[string]cty.Value{}
+		for it := v.ElementIterator(); it.Next(); { // by name
+			k, e := it.Element()
+			out[k.AsString()] = s.value(e)
+		}
+		return cty.ObjectVal(out)
+	}
+	return v
+}
+
+func (s *shape) values(v cty.Value) []cty.Value {
+	out := make([]cty.Value, 0, v.LengthInt())
+	for it := v.ElementIterator(); it.Next(); {
+		_, e := it.Element()
+		out = append(out, s.value(e))
+	}
+	return out
+}
+
+// mould is the JSON of a shape: between two parts is the text with that number.
+type mould struct {
+	parts []string
+	texts []int
+}
+
+// newMould is nil if the parser did not carry over each of the texts once and whole.
+func newMould(raw []byte, texts int) *mould {
+	m, from := &mould{}, 0
+	for _, at := range quotedToken.FindAllIndex(raw, -1) {
+		n, err := strconv.Atoi(string(raw[at[0]+1+len(token) : at[1]-1]))
+		if err != nil || slices.Contains(m.texts, n) {
+			return nil
+		}
+		m.parts, m.texts = append(m.parts, string(raw[from:at[0]])), append(m.texts, n)
+		from = at[1]
+	}
+	m.parts = append(m.parts, string(raw[from:]))
+	if len(m.texts) != texts || strings.Count(string(raw), token) != texts {
+		return nil
+	}
+	return m
+}
+
+// size is that of its text, in bytes.
+func (m *mould) size() int {
+	n := 0
+	for _, p := range m.parts {
+		n += len(p)
+	}
+	return n
+}
+
+// fill is the JSON with these texts.
+func (m *mould) fill(texts []string) []byte {
+	out := []byte(m.parts[0])
+	for i, n := range m.texts {
+		text, _ := json.Marshal(texts[n]) // a string always marshals
+		out = append(append(out, text...), m.parts[i+1]...)
+	}
+	return out
+}
