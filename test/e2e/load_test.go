@@ -75,10 +75,9 @@ func (c *cluster) bear(l load, random *rand.Rand) {
 	c.ctx = ctx
 	// One of its own, whose allocations are no others'.
 	job := strings.ReplaceAll(l.name, " ", "-")
-	c.run(testdata(c.t, "lines.nomad.hcl", "JOB", job, "COUNT", fmt.Sprint(l.tasks),
+	c.start(testdata(c.t, "lines.nomad.hcl", "JOB", job, "COUNT", fmt.Sprint(l.tasks),
 		"WHAT", fmt.Sprintf("-lines %d -width %d -burst %d", l.lines, l.width, l.burst),
-		"MAX_FILES", fmt.Sprint(l.files), "MAX_SIZE", fmt.Sprint(l.megabyte)),
-		api.AllocClientStatusRunning)
+		"MAX_FILES", fmt.Sprint(l.files), "MAX_SIZE", fmt.Sprint(l.megabyte)))
 	// A client that is killed before it has noted that a task started starts
 	// it once more.
 	c.progress(job, l.tasks, func(a *api.AllocationListStub) bool {

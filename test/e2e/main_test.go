@@ -179,6 +179,14 @@ func testdata(t *testing.T, name string, replacements ...string) string {
 	return strings.NewReplacer(replacements...).Replace(string(text))
 }
 
+// start runs a job of many allocations: none of them has to be among the first to
+// come anywhere.
+func (c *cluster) start(hcl string) {
+	c.t.Helper()
+	_, err := c.RunJob(c.ctx, hcl)
+	must.NoError(c.t, err)
+}
+
 // run runs a job and waits until its allocation has one of the statuses.
 func (c *cluster) run(hcl string, statuses ...string) *api.Allocation {
 	c.t.Helper()

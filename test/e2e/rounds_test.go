@@ -48,7 +48,7 @@ func TestRestartRounds(t *testing.T) {
 		seed := uint64(time.Now().UnixNano())
 		c.t.Logf("seed %d", seed)
 		random := rand.New(rand.NewPCG(seed, 0))
-		c.run(testdata(c.t, "rounds.nomad.hcl", "COUNT", fmt.Sprint(pods)), api.AllocClientStatusRunning)
+		c.start(testdata(c.t, "rounds.nomad.hcl", "COUNT", fmt.Sprint(pods)))
 		c.allRun("rounds", pods)
 		victim := c.run(testdata(c.t, "victim.nomad.hcl"), api.AllocClientStatusRunning)
 		allocs := c.allocs("rounds", pods)
