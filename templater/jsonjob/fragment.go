@@ -77,7 +77,7 @@ func (fr fragments) shaped(inJob, inGroup string, b *sidecar.Block, l layout, pi
 		if raw, err := parsed(text, pick); err == nil {
 			m = newMould(raw, len(s.texts))
 		}
-		if m == nil || len(text)+m.size() <= maxMould {
+		if len(text)+m.size() <= maxMould {
 			moulds.Add(text, m)
 		}
 	}

@@ -97,8 +97,11 @@ func newMould(raw []byte, texts int) *mould {
 	return m
 }
 
-// size is that of its text, in bytes.
+// size is that of its text, in bytes; 0 for none.
 func (m *mould) size() int {
+	if m == nil {
+		return 0
+	}
 	n := 0
 	for _, p := range m.parts {
 		n += len(p)
