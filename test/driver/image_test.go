@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/shoenig/test/must"
@@ -175,6 +177,49 @@ func TestPullsAreToldInEvents(t *testing.T) {
 }
 
 // The signal that ends a task is the image's, unless the job names one.
+// A task runs the image that was made for the platform it names; for none, or one that
+// is no platform, it is refused.
+func TestThePlatformOfAnImage(t *testing.T) {
+	madeFor := func(arch string) mutate.IndexAddendum {
+		img := fixture.Image(t, func(c *v1.Config) { c.Env = append(c.Env, "MADE_FOR="+arch) })
+		config, err := img.ConfigFile()
+		must.NoError(t, err)
+		config.Architecture = arch
+		img, err = mutate.ConfigFile(img, config)
+		must.NoError(t, err)
+		return mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}}
+	}
+	at := insecureRegistry(t) + "/both:v1"
+	ref, err := name.NewTag(at, name.Insecure)
+	must.NoError(t, err)
+	must.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(empty.Index, madeFor("arm64"), madeFor("amd64"))))
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
+		task := func(platform string) *task {
+			return n.newTask("", "image", driver.TaskConfig{
+				Image: at, Platform: platform,
+				Volumes:    []string{"/usr:/usr:ro", "/lib:/lib:ro", "/lib64:/lib64:ro"}, // the image has no shell
+				Entrypoint: []string{"/usr/bin/sh", "-c", `echo "made for $MADE_FOR."`},
+			}, nil)
+		}
+		for platform, want := range map[string]string{"": "amd64", "linux/amd64": "amd64", "linux/arm64": "arm64"} {
+			tk := task(platform)
+			tk.start()
+			must.Eq(t, 0, tk.wait().ExitCode)
+			tk.output("stdout", contains("made for "+want+"."))
+		}
+		for platform, want := range map[string][]string{
+			"linux/s390x": {at, "made for linux/arm64, linux/amd64"},
+			"arm64":       {`platform "arm64"`, "write os/arch"},
+		} {
+			err := n.refuses(task(platform))
+			for _, text := range want {
+				must.ErrorContains(t, err, text)
+			}
+		}
+	})
+}
+
 func TestStopSignalOfTheImage(t *testing.T) {
 	img := fixture.Image(t, func(c *v1.Config) { c.StopSignal = "SIGUSR1" })
 	reference := fixture.Layout(t, t.TempDir(), img)
