@@ -29,6 +29,7 @@ import (
 type Driver struct {
 	ctx    context.Context
 	cancel context.CancelFunc
+	began  time.Time
 	log    hclog.Logger
 	events *eventer.Eventer
 
@@ -52,7 +53,7 @@ var (
 func New(log hclog.Logger) *Driver {
 	ctx, cancel := context.WithCancel(context.Background())
 	log = log.Named(Name)
-	return &Driver{ctx: ctx, cancel: cancel, log: log, events: eventer.NewEventer(ctx, log)}
+	return &Driver{ctx: ctx, cancel: cancel, began: time.Now(), log: log, events: eventer.NewEventer(ctx, log)}
 }
 
 // Close ends all that runs in the background. Tasks go on.

@@ -30,12 +30,15 @@ func (d *Driver) TaskStats(ctx context.Context, taskID string, interval time.Dur
 }
 
 func (d *Driver) collect(ctx context.Context, c *pod.Container, u *usage, interval time.Duration, ch chan<- *cstructs.TaskResourceUsage) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
+	meter := c.Meter()
+	defer meter.Close()
+	beat := newBeat(interval, d.began, time.Now())
+	next := time.NewTimer(beat.after(time.Now()))
+	defer next.Stop()
 	for {
 		// Between the end of the processes and that of the task there is
 		// nothing to read; the next round ends.
-		if s, err := c.Stats(); err == nil {
+		if s, err := meter.Stats(); err == nil {
 			select {
 			case ch <- u.of(s, time.Now()):
 			case <-ctx.Done():
@@ -47,7 +50,8 @@ func (d *Driver) collect(ctx context.Context, c *pod.Container, u *usage, interv
 			}
 		}
 		select {
-		case <-tick.C:
+		case <-next.C:
+			next.Reset(beat.after(time.Now()))
 		case <-ctx.Done():
 			return
 		case <-c.Done():
@@ -56,6 +60,33 @@ func (d *Driver) collect(ctx context.Context, c *pod.Container, u *usage, interv
 			return
 		}
 	}
+}
+
+// beat is when statistics of a task are sent. Those of a node's tasks have a few
+// beats in common: what many of them cost is above all that plugin and Nomad
+// are woken for each, unless it is for many at once.
+type beat struct {
+	interval time.Duration
+	first    time.Time
+}
+
+// phases is how many beats there are in an interval, so that what is done at
+// one of them does not hold up a processor for long.
+const phases = 4
+
+// shortest bounds what Nomad may ask for.
+const shortest = 10 * time.Millisecond
+
+// newBeat returns the last one before now. They are counted from the driver's
+// begin.
+func newBeat(interval time.Duration, began, now time.Time) beat {
+	interval = max(interval, shortest)
+	return beat{interval: interval, first: began.Add(now.Sub(began).Truncate(interval / phases))}
+}
+
+// after is how long it is from now to the next time.
+func (b beat) after(now time.Time) time.Duration {
+	return b.interval - now.Sub(b.first)%b.interval
 }
 
 // usage turns counters into what Nomad shows, which needs the counters of the

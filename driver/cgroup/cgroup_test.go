@@ -68,29 +68,6 @@ func TestKillReachesDetachedDescendants(t *testing.T) {
 	must.Len(t, 0, pids)
 }
 
-func TestStatsCountWhatRan(t *testing.T) {
-	g := group(t)
-	cmd := exec.Command("/bin/sh", "-c", "read x; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; read y; true")
-	in, err := cmd.StdinPipe()
-	must.NoError(t, err)
-	must.NoError(t, cmd.Start())
-	must.NoError(t, g.Add(cmd.Process.Pid))
-	_, err = in.Write([]byte("\n"))
-	must.NoError(t, err)
-	deadline := time.Now().Add(patience.For(20 * time.Second))
-	for {
-		s, err := g.Stats()
-		must.NoError(t, err)
-		if s.Processes == 1 && s.Memory.Usage > 0 {
-			must.Eq(t, 0, s.OOMKills)
-			break
-		}
-		must.True(t, time.Now().Before(deadline), must.Sprintf("stats: %+v", s))
-	}
-	must.NoError(t, in.Close())
-	must.NoError(t, cmd.Wait())
-}
-
 func TestTheRootIsRefused(t *testing.T) {
 	for _, path := range []string{"", "/", "..", "/a/.."} {
 		g := At(V2, path)

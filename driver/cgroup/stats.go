@@ -1,26 +1,23 @@
 package cgroup
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
+	"sync"
+	"sync/atomic"
 
-	"github.com/containerd/cgroups/v3/cgroup1"
-	v1 "github.com/containerd/cgroups/v3/cgroup1/stats"
-	"github.com/containerd/cgroups/v3/cgroup2"
-	v2 "github.com/containerd/cgroups/v3/cgroup2/stats"
+	"golang.org/x/sys/unix"
 )
 
-// Stats is what the processes of a group use, and what all that ever were in
-// it have used.
+// Stats is what the processes of a group and of those below it use, and what
+// all that ever were in it have used. What a kernel does not count is zero.
 type Stats struct {
 	CPU    CPU
 	Memory Memory
-	// Processes is the number of processes and threads, as the pids
-	// controller counts.
-	Processes uint64
 	// OOMKills counts processes that the kernel killed because the group was
 	// over its memory limit.
 	OOMKills uint64
@@ -33,7 +30,7 @@ type CPU struct {
 	ThrottledNanos                     uint64
 }
 
-// Memory is in bytes, now, except MaxUsage.
+// Memory is in bytes, now, except MaxUsage and MaxKernel.
 type Memory struct {
 	// RSS is anonymous memory and Cache the page cache, tmpfs included.
 	RSS, Cache, MappedFile, Swap uint64
@@ -44,105 +41,267 @@ type Memory struct {
 	Kernel, MaxKernel uint64
 }
 
-// Stats reads the group's use.
-func (g Group) Stats() (Stats, error) {
-	if g.version == V2 {
-		m, err := cgroup2.Load(g.path, cgroup2.WithMountpoint(Root))
-		if err != nil {
-			return Stats{}, fmt.Errorf("stats of cgroup %s: %w", g.path, err)
-		}
-		metrics, err := m.Stat()
-		if err != nil {
-			return Stats{}, fmt.Errorf("stats of cgroup %s: %w", g.path, err)
-		}
-		return fromV2(metrics), nil
-	}
-	cg, err := cgroup1.Load(cgroup1.StaticPath(g.path), cgroup1.WithHierarchy(accounting))
-	if err != nil {
-		return Stats{}, fmt.Errorf("stats of cgroup %s: %w", g.path, err)
-	}
-	metrics, err := cg.Stat(cgroup1.IgnoreNotExist)
-	if err != nil {
-		return Stats{}, fmt.Errorf("stats of cgroup %s: %w", g.path, err)
-	}
-	return fromV1(metrics), nil
+// source is a file of a group, and what is in it: lines of a key and a number,
+// or, with one field that has no key, a number.
+type source struct {
+	controller string // directory below Root on v1, empty on v2
+	name       string
+	fields     []field
 }
+
+type field struct {
+	key string
+	add func(*Stats, uint64)
+}
+
+// nanosPerTick is the unit of times in cpuacct.stat: 100 a second on every
+// architecture that Go knows (USER_HZ of the kernel).
+const nanosPerTick = 1e9 / 100
+
+const nanosPerMicro = 1000
+
+var (
+	// oomV1 and oomV2 are the files of Stats.OOMKills. Linux before 4.13 does
+	// not count them on v1.
+	oomV1 = source{"memory", "memory.oom_control", []field{{"oom_kill", func(s *Stats, n uint64) { s.OOMKills = n }}}}
+	oomV2 = source{"", "memory.events", oomV1.fields}
+
+	// Kernel documentation, admin-guide/cgroup-v1/{cpuacct,memory}.rst and
+	// scheduler/sched-bwc.rst. Swap is in memory.stat where it is accounted.
+	// The first tells whether anything has run; see Meter.
+	sourcesV1 = []source{
+		{"cpuacct", "cpuacct.usage", []field{{"", func(s *Stats, n uint64) { s.CPU.TotalNanos = n }}}},
+		{"cpuacct", "cpuacct.stat", []field{
+			{"user", func(s *Stats, n uint64) { s.CPU.UserNanos = n * nanosPerTick }},
+			{"system", func(s *Stats, n uint64) { s.CPU.SystemNanos = n * nanosPerTick }},
+		}},
+		{"cpu", "cpu.stat", []field{
+			{"nr_throttled", func(s *Stats, n uint64) { s.CPU.ThrottledPeriods = n }},
+			{"throttled_time", func(s *Stats, n uint64) { s.CPU.ThrottledNanos = n }},
+		}},
+		{"memory", "memory.stat", []field{
+			{"total_rss", func(s *Stats, n uint64) { s.Memory.RSS = n }},
+			{"total_cache", func(s *Stats, n uint64) { s.Memory.Cache = n }},
+			{"total_mapped_file", func(s *Stats, n uint64) { s.Memory.MappedFile = n }},
+			{"total_swap", func(s *Stats, n uint64) { s.Memory.Swap = n }},
+		}},
+		{"memory", "memory.usage_in_bytes", []field{{"", func(s *Stats, n uint64) { s.Memory.Usage = n }}}},
+		{"memory", "memory.max_usage_in_bytes", []field{{"", func(s *Stats, n uint64) { s.Memory.MaxUsage = n }}}},
+		{"memory", "memory.kmem.usage_in_bytes", []field{{"", func(s *Stats, n uint64) { s.Memory.Kernel = n }}}},
+		{"memory", "memory.kmem.max_usage_in_bytes", []field{{"", func(s *Stats, n uint64) { s.Memory.MaxKernel = n }}}},
+		oomV1,
+	}
+
+	// Kernel documentation, admin-guide/cgroup-v2.rst. The first as above.
+	sourcesV2 = []source{
+		{"", "cpu.stat", []field{
+			{"usage_usec", func(s *Stats, n uint64) { s.CPU.TotalNanos = n * nanosPerMicro }},
+			{"user_usec", func(s *Stats, n uint64) { s.CPU.UserNanos = n * nanosPerMicro }},
+			{"system_usec", func(s *Stats, n uint64) { s.CPU.SystemNanos = n * nanosPerMicro }},
+			{"nr_throttled", func(s *Stats, n uint64) { s.CPU.ThrottledPeriods = n }},
+			{"throttled_usec", func(s *Stats, n uint64) { s.CPU.ThrottledNanos = n * nanosPerMicro }},
+		}},
+		{"", "memory.stat", []field{
+			{"anon", func(s *Stats, n uint64) { s.Memory.RSS = n }},
+			{"file", func(s *Stats, n uint64) { s.Memory.Cache = n }},
+			{"file_mapped", func(s *Stats, n uint64) { s.Memory.MappedFile = n }},
+			{"kernel_stack", addKernel},
+			{"slab", addKernel},
+			{"sock", addKernel},
+		}},
+		{"", "memory.current", []field{{"", func(s *Stats, n uint64) { s.Memory.Usage = n }}}},
+		{"", "memory.peak", []field{{"", func(s *Stats, n uint64) { s.Memory.MaxUsage = n }}}},
+		{"", "memory.swap.current", []field{{"", func(s *Stats, n uint64) { s.Memory.Swap = n }}}},
+		oomV2,
+	}
+)
+
+func addKernel(s *Stats, n uint64) { s.Memory.Kernel += n }
+
+func (g Group) sources() []source {
+	if g.version == V2 {
+		return sourcesV2
+	}
+	return sourcesV1
+}
+
+func (g Group) file(s source) string { return filepath.Join(Root, s.controller, g.path, s.name) }
 
 // OOMKills reads Stats.OOMKills alone, which is one file. It must be read
 // before the group is removed.
 func (g Group) OOMKills() (uint64, error) {
-	path := filepath.Join(Root, g.path, "memory.events")
+	src := oomV2
 	if g.version != V2 {
-		path = filepath.Join(Root, "memory", g.path, "memory.oom_control")
+		src = oomV1
 	}
-	b, err := os.ReadFile(path)
+	f, err := os.Open(g.file(src))
 	if err != nil {
 		return 0, fmt.Errorf("read kills for lack of memory: %w", err)
 	}
-	for line := range strings.Lines(string(b)) {
-		if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
-			return strconv.ParseUint(strings.TrimSpace(n), 10, 64)
-		}
-	}
-	return 0, fmt.Errorf("%s does not tell kills", path) // Linux before 4.13
-}
-
-// accounting names the v1 hierarchies that Stats reads. The library's own list
-// costs a look at every mount there is, each time.
-func accounting() ([]cgroup1.Subsystem, error) {
-	var used []cgroup1.Subsystem
-	for _, s := range []cgroup1.Subsystem{
-		cgroup1.NewCpu(Root), cgroup1.NewCpuacct(Root), cgroup1.NewMemory(Root), cgroup1.NewPids(Root),
-	} {
-		if _, err := os.Stat(filepath.Join(Root, string(s.Name()))); err == nil {
-			used = append(used, s)
-		}
-	}
-	return used, nil
-}
-
-func fromV1(m *v1.Metrics) Stats {
+	defer f.Close()
 	var s Stats
-	if u := m.GetCPU().GetUsage(); u != nil {
-		s.CPU.TotalNanos, s.CPU.UserNanos, s.CPU.SystemNanos = u.Total, u.User, u.Kernel
+	if err := src.read(int(f.Fd()), &s); err != nil {
+		return 0, fmt.Errorf("read kills for lack of memory: %w", err)
 	}
-	if th := m.GetCPU().GetThrottling(); th != nil {
-		s.CPU.ThrottledPeriods, s.CPU.ThrottledNanos = th.ThrottledPeriods, th.ThrottledTime
-	}
-	if mem := m.GetMemory(); mem != nil {
-		s.Memory = Memory{
-			RSS: mem.TotalRSS, Cache: mem.TotalCache, MappedFile: mem.TotalMappedFile,
-			Usage: mem.GetUsage().GetUsage(), MaxUsage: mem.GetUsage().GetMax(),
-			Kernel: mem.GetKernel().GetUsage(), MaxKernel: mem.GetKernel().GetMax(),
-		}
-		// v1 counts memory and swap together.
-		if both := mem.GetSwap().GetUsage(); both > s.Memory.Usage {
-			s.Memory.Swap = both - s.Memory.Usage
-		}
-	}
-	s.Processes = m.GetPids().GetCurrent()
-	s.OOMKills = m.GetMemoryOomControl().GetOomKill()
-	return s
+	return s.OOMKills, nil
 }
 
-func fromV2(m *v2.Metrics) Stats {
+// Meter reads the Stats of a group time and again. It keeps the group's files
+// open: to open them takes several times as long as to read them. Nothing is
+// opened before the first reading. It is for one goroutine at a time.
+//
+// Of a group in which nothing has run since the last reading it reads no more
+// than that, but every tenth time: only the kernel can have changed what is
+// left, by reclaiming memory.
+type Meter struct {
+	group Group
+	files []int // as the group's sources; -1 is one that this kernel does not have
+	kept  bool  // counted in keptFiles
+
+	last  Stats
+	lasts int // for how many readings last may stand
+}
+
+// restReadings is after how many readings of a group in which nothing runs all
+// of it is read.
+const restReadings = 10
+
+// Meter returns a new one, which the caller closes.
+func (g Group) Meter() *Meter { return &Meter{group: g} }
+
+// Stats reads the group's use. The error wraps fs.ErrNotExist or ENODEV where
+// there is no such group.
+func (m *Meter) Stats() (Stats, error) {
+	if err := m.open(); err != nil {
+		return Stats{}, fmt.Errorf("stats of cgroup %s: %w", m.group.path, err)
+	}
 	var s Stats
-	if cpu := m.GetCPU(); cpu != nil {
-		const nanosPerMicro = 1000
-		s.CPU = CPU{
-			TotalNanos: cpu.UsageUsec * nanosPerMicro, UserNanos: cpu.UserUsec * nanosPerMicro,
-			SystemNanos: cpu.SystemUsec * nanosPerMicro, ThrottledPeriods: cpu.NrThrottled,
-			ThrottledNanos: cpu.ThrottledUsec * nanosPerMicro,
+	for i, src := range m.group.sources() {
+		if m.files[i] < 0 {
+			continue
+		}
+		if err := src.read(m.files[i], &s); err != nil {
+			m.Close() // another group may be made at the same path
+			return Stats{}, fmt.Errorf("stats of cgroup %s: %s: %w", m.group.path, src.name, err)
+		}
+		if i == 0 && m.rests(s.CPU) {
+			return m.last, nil
 		}
 	}
-	if mem := m.GetMemory(); mem != nil {
-		s.Memory = Memory{
-			RSS: mem.Anon, Cache: mem.File, MappedFile: mem.FileMapped, Swap: mem.SwapUsage,
-			Usage: mem.Usage, MaxUsage: mem.MaxUsage,
-			Kernel: mem.KernelStack + mem.Slab + mem.Sock,
+	m.last, m.lasts = s, restReadings-1
+	if !m.kept {
+		m.Close()
+	}
+	return s, nil
+}
+
+// rests tells whether nothing has run since the last reading, which is not too
+// old.
+func (m *Meter) rests(now CPU) bool {
+	if m.lasts == 0 || now.TotalNanos != m.last.CPU.TotalNanos {
+		return false
+	}
+	m.lasts--
+	return true
+}
+
+// Close lets go of the files. A reading after that opens them again.
+func (m *Meter) Close() {
+	for _, fd := range m.files {
+		if fd >= 0 {
+			_ = unix.Close(fd) // nothing was written
 		}
 	}
-	s.Processes = m.GetPids().GetCurrent()
-	s.OOMKills = m.GetMemoryEvents().GetOomKill()
-	return s
+	if m.kept {
+		keptFiles.Add(-int64(len(m.files)))
+	}
+	*m = Meter{group: m.group}
+}
+
+// keptFiles counts the files that all meters keep open, or nearly.
+var keptFiles atomic.Int64
+
+// mayKeep is how many those may be: half of what the process may open. Meters
+// beyond that open theirs for every reading.
+var mayKeep = sync.OnceValue(func() int64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return int64(min(limit.Cur, 1<<20) / 2)
+})
+
+func (m *Meter) open() error {
+	if m.files != nil {
+		return nil
+	}
+	sources := m.group.sources()
+	n := int64(len(sources))
+	if m.kept = keptFiles.Add(n) <= mayKeep(); !m.kept {
+		keptFiles.Add(-n)
+	}
+	m.files = make([]int, n)
+	for i := range m.files {
+		m.files[i] = -1
+	}
+	found := false
+	for i, src := range sources {
+		fd, err := unix.Open(m.group.file(src), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		switch {
+		case err == nil:
+			m.files[i], found = fd, true
+		case !errors.Is(err, unix.ENOENT):
+			m.Close()
+			return fmt.Errorf("open %s: %w", src.name, err)
+		}
+	}
+	if !found {
+		m.Close()
+		return os.ErrNotExist
+	}
+	return nil
+}
+
+// maxFile is several times as much as any of the files holds.
+const maxFile = 16 << 10
+
+var buffers = sync.Pool{New: func() any { return new([maxFile]byte) }}
+
+func (src source) read(fd int, s *Stats) error {
+	buf := buffers.Get().(*[maxFile]byte)
+	defer buffers.Put(buf)
+	n, err := unix.Pread(fd, buf[:], 0)
+	if err != nil {
+		return err
+	}
+	return src.parse(buf[:n], s)
+}
+
+// parse takes what it knows out of a file. Kernels add lines.
+func (src source) parse(text []byte, s *Stats) error {
+	if src.fields[0].key == "" {
+		return src.fields[0].take(bytes.TrimSpace(text), s)
+	}
+	for line := range bytes.Lines(text) {
+		key, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte{' '})
+		for _, f := range src.fields {
+			if string(key) != f.key {
+				continue
+			}
+			if err := f.take(value, s); err != nil {
+				return fmt.Errorf("%s: %w", f.key, err)
+			}
+			break
+		}
+	}
+	return nil
+}
+
+func (f field) take(value []byte, s *Stats) error {
+	n, err := strconv.ParseUint(string(value), 10, 64)
+	if err != nil {
+		return err
+	}
+	f.add(s, n)
+	return nil
 }

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/logs"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
@@ -82,16 +81,6 @@ func (c *Container) Exit() (Exit, bool) {
 	default:
 		return Exit{}, false
 	}
-}
-
-// Stats reads what the task uses. After the end the error says that there is
-// no such group.
-func (c *Container) Stats() (cgroup.Stats, error) {
-	s, err := c.cgroup().Stats()
-	if err == nil {
-		c.noteOOM(s.OOMKills, time.Now())
-	}
-	return s, err
 }
 
 // Signal sends a signal to the task's first process. A task that has ended is

@@ -18,6 +18,11 @@ import (
 // container of its own, with no rights, no files and no network, so that
 // /proc/1 of the pod leads nowhere. It reaps the pod's orphans.
 func (p *pod) makeHolder(ctx context.Context, state *podState) error {
+	leave, err := p.m.places.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, p.m.cfg.CreateTimeout)
 	defer cancel()
 	if err := p.removeHolder(ctx); err != nil { // one that died

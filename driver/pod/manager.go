@@ -91,6 +91,7 @@ type Manager struct {
 
 	logs    *logs.Client
 	filters *filters
+	places  places
 
 	sweep      sync.Once
 	dangling   *time.Timer
@@ -113,7 +114,10 @@ func New(cfg Config) *Manager {
 	cfg.CreateTimeout = cmp.Or(cfg.CreateTimeout, time.Minute)
 	cfg.TeardownTimeout = cmp.Or(cfg.TeardownTimeout, 30*time.Second)
 	cfg.Images.Before, cfg.Monitor.Before = cfg.Before, cfg.Before
-	m := &Manager{cfg: cfg, pods: map[string]*pod{}, tasks: map[string]*Container{}, filters: newFilters(cfg.Runtime), closing: make(chan struct{})}
+	m := &Manager{
+		cfg: cfg, pods: map[string]*pod{}, tasks: map[string]*Container{}, closing: make(chan struct{}),
+		filters: newFilters(cfg.Runtime), places: newPlaces(cfg.CreateTimeout),
+	}
 	m.logs = m.newLogs()
 	return m
 }

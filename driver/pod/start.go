@@ -179,6 +179,12 @@ func (c *Container) makeRoot(ctx context.Context, t Task) (rootfs, error) {
 // run creates the container with a monitor beside it, takes note of both, and
 // starts the program.
 func (c *Container) run(ctx context.Context, t Task) error {
+	leave, err := c.m.places.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	c.took.lap("place")
 	ctx, cancel := context.WithTimeout(ctx, c.m.cfg.CreateTimeout)
 	defer cancel()
 	stdout, stderr, err := c.openLogs(t)

@@ -1,0 +1,231 @@
+package cgroup
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+)
+
+// make makes the group wherever something is counted.
+func (g Group) make(t testing.TB) {
+	t.Helper()
+	for _, src := range g.sources() {
+		must.NoError(t, os.MkdirAll(filepath.Dir(g.file(src)), 0o755))
+	}
+}
+
+// busy runs a shell in the group that works and then waits, holding its
+// standard input, until the test ends.
+func busy(t *testing.T, g Group) {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", "read x; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; read y; true")
+	in, err := cmd.StdinPipe()
+	must.NoError(t, err)
+	must.NoError(t, cmd.Start())
+	g.make(t)
+	for _, src := range g.sources() {
+		must.NoError(t, addTo(filepath.Dir(g.file(src)), cmd.Process.Pid))
+	}
+	_, err = in.Write([]byte("\n"))
+	must.NoError(t, err)
+	t.Cleanup(func() {
+		must.NoError(t, in.Close())
+		must.NoError(t, cmd.Wait())
+	})
+}
+
+func TestStatsCountWhatRan(t *testing.T) {
+	g := group(t)
+	busy(t, g)
+	m := g.Meter()
+	defer m.Close()
+	deadline := time.Now().Add(patience.For(20 * time.Second))
+	for {
+		s, err := m.Stats()
+		must.NoError(t, err)
+		if s.CPU.TotalNanos > 50e6 && s.CPU.UserNanos > 20e6 && s.Memory.RSS > 0 && s.Memory.Usage >= s.Memory.RSS &&
+			s.Memory.MaxUsage >= s.Memory.Usage {
+			must.Eq(t, 0, s.OOMKills)
+			kills, err := g.OOMKills()
+			must.NoError(t, err)
+			must.Eq(t, 0, kills)
+			break
+		}
+		must.True(t, time.Now().Before(deadline), must.Sprintf("stats: %+v", s))
+	}
+}
+
+// openFiles are those of a group that this process has open.
+func openFiles(t *testing.T, g Group) int {
+	t.Helper()
+	links, err := filepath.Glob("/proc/self/fd/*")
+	must.NoError(t, err)
+	n := 0
+	for _, link := range links {
+		if to, err := os.Readlink(link); err == nil && strings.Contains(to, g.path+"/") {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAMeterKeepsItsFilesOpen(t *testing.T) {
+	g := group(t)
+	g.make(t)
+	m := g.Meter()
+	must.Eq(t, 0, openFiles(t, g), must.Sprint("before the first reading"))
+	_, err := m.Stats()
+	must.NoError(t, err)
+	n := openFiles(t, g)
+	must.Between(t, 5, n, len(g.sources()))
+	_, err = m.Stats()
+	must.NoError(t, err)
+	must.Eq(t, n, openFiles(t, g))
+	m.Close()
+	m.Close()
+	must.Eq(t, 0, openFiles(t, g))
+	must.Eq(t, 0, keptFiles.Load())
+}
+
+// A task needs descriptors more than its statistics do.
+func TestMetersBeyondTheLimitKeepNothingOpen(t *testing.T) {
+	g := group(t)
+	g.make(t)
+	busy := mayKeep() - 1
+	keptFiles.Add(busy)
+	defer keptFiles.Add(-busy)
+	m := g.Meter()
+	defer m.Close()
+	s, err := m.Stats()
+	must.NoError(t, err)
+	must.Eq(t, 0, openFiles(t, g))
+	must.Eq(t, busy, keptFiles.Load())
+	again, err := m.Stats()
+	must.NoError(t, err)
+	must.Eq(t, s.Memory.MaxUsage, again.Memory.MaxUsage)
+}
+
+func TestAMeterOutlivesItsGroup(t *testing.T) {
+	g := group(t)
+	m := g.Meter()
+	defer m.Close()
+	_, err := m.Stats()
+	must.ErrorIs(t, err, os.ErrNotExist)
+	g.make(t)
+	_, err = m.Stats()
+	must.NoError(t, err)
+	must.NoError(t, g.Remove())
+	_, err = m.Stats()
+	must.ErrorIs(t, err, unix.ENODEV)
+	must.Eq(t, 0, openFiles(t, g))
+	g.make(t)
+	_, err = m.Stats()
+	must.NoError(t, err, must.Sprint("of the group that is there now"))
+}
+
+// Of a group at rest there is nothing new to read, but now and then it is looked
+// at all the same.
+func TestAGroupAtRestIsReadNowAndThen(t *testing.T) {
+	g := group(t)
+	g.make(t)
+	m := g.Meter()
+	defer m.Close()
+	first, err := m.Stats()
+	must.NoError(t, err)
+	// Whoever reads this one gets an error.
+	last := len(m.files) - 2
+	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	must.NoError(t, err)
+	must.NoError(t, unix.Close(m.files[last]))
+	m.files[last] = null
+	for range restReadings - 1 {
+		s, err := m.Stats()
+		must.NoError(t, err)
+		must.Eq(t, first, s)
+	}
+	_, err = m.Stats()
+	must.ErrorContains(t, err, g.sources()[last].name)
+
+	_, err = m.Stats()
+	must.NoError(t, err)
+	m.last.CPU.TotalNanos-- // as if something had run since
+	must.False(t, m.rests(first.CPU))
+}
+
+func TestFilesOfEachKernel(t *testing.T) {
+	v1 := map[string]string{
+		"cpuacct.usage": "1234567\n", "cpuacct.stat": "user 3\nsystem 2\n",
+		"cpu.stat":              "nr_periods 9\nnr_throttled 4\nthrottled_time 5000\n",
+		"memory.stat":           "cache 1\nrss 2\nnew_of_a_later_kernel x\ntotal_cache 11\ntotal_rss 12\ntotal_mapped_file 13\ntotal_swap 14\n",
+		"memory.usage_in_bytes": "15\n", "memory.max_usage_in_bytes": "16\n",
+		"memory.kmem.usage_in_bytes": "17\n", "memory.kmem.max_usage_in_bytes": "18\n",
+		"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 19\n",
+	}
+	v2 := map[string]string{
+		"cpu.stat":    "usage_usec 50\nuser_usec 30\nsystem_usec 20\nnr_periods 9\nnr_throttled 4\nthrottled_usec 5\n",
+		"memory.stat": "anon 12\nfile 11\nkernel 99\nkernel_stack 1\nslab 2\nsock 3\nfile_mapped 13\n", "memory.current": "15\n",
+		"memory.peak": "16\n", "memory.swap.current": "14\n", "memory.events": "low 0\nhigh 0\nmax 3\noom 2\noom_kill 19\noom_group_kill 0\n",
+	}
+	memory := Memory{RSS: 12, Cache: 11, MappedFile: 13, Swap: 14, Usage: 15, MaxUsage: 16, Kernel: 17, MaxKernel: 18}
+	onV2 := memory
+	onV2.Kernel, onV2.MaxKernel = 6, 0
+	for _, tc := range []struct {
+		version Version
+		files   map[string]string
+		want    Stats
+	}{
+		{V1, v1, Stats{CPU: CPU{1234567, 30e6, 20e6, 4, 5000}, Memory: memory, OOMKills: 19}},
+		{V2, v2, Stats{CPU: CPU{50000, 30000, 20000, 4, 5000}, Memory: onV2, OOMKills: 19}},
+	} {
+		var got Stats
+		for _, src := range At(tc.version, "/x").sources() {
+			text, ok := tc.files[src.name]
+			must.True(t, ok, must.Sprint(src.name))
+			must.NoError(t, src.parse([]byte(text), &got))
+		}
+		must.Eq(t, tc.want, got)
+	}
+}
+
+func TestAFileThatIsNotAsItShouldBe(t *testing.T) {
+	var s Stats
+	number := source{name: "x", fields: []field{{"", func(*Stats, uint64) {}}}}
+	must.ErrorContains(t, number.parse([]byte("max\n"), &s), `parsing "max"`)
+	must.ErrorContains(t, number.parse(nil, &s), `parsing ""`)
+	must.ErrorContains(t, oomV2.parse([]byte("low 0\noom_kill\n"), &s), "oom_kill: ")
+}
+
+// What statistics cost is in the opening of files, not in the reading.
+func BenchmarkStats(b *testing.B) {
+	v, err := Detect()
+	if err != nil || os.Geteuid() != 0 {
+		b.Skip("needs cgroups, and root to make one")
+	}
+	g := At(v, fmt.Sprintf("/nomad-driver-pod-test-%d", os.Getpid()))
+	g.make(b)
+	defer func() { must.NoError(b, g.Remove()) }()
+	for _, keeps := range []bool{false, true} {
+		b.Run(fmt.Sprintf("keeps=%t", keeps), func(b *testing.B) {
+			b.ReportAllocs()
+			m := g.Meter()
+			defer m.Close()
+			for b.Loop() {
+				m.lasts = 0
+				_, err := m.Stats()
+				must.NoError(b, err)
+				if !keeps {
+					m.Close()
+				}
+			}
+		})
+	}
+}
