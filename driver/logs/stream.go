@@ -24,6 +24,14 @@ const (
 	patience = 10 * time.Second
 
 	pause = 200 * time.Millisecond // between two tries
+
+	// little is what a task that writes line by line has in its pipe when it is
+	// looked at. Such a pipe is looked at again with those of the other tasks,
+	// every so often, not for each line: to wake up costs more than to move it.
+	// The pipe has room for what is written meanwhile, and a task that fills it
+	// waits once, since then there is more than a little.
+	little = pipeBytes / 4
+	every  = 20 * time.Millisecond
 )
 
 // stream moves bytes from one FIFO to its files until the last writer is gone.
@@ -33,6 +41,7 @@ type stream struct {
 	peek  [2]*os.File // a pipe to look at what is in the FIFO; nil until needed
 	tell  func(string)
 
+	moved   int64     // bytes
 	failing time.Time // since when the file can not be written to
 	dropped int64
 	done    chan struct{} // closed when all there was is in the files
@@ -47,6 +56,7 @@ func (s *stream) run() {
 		return
 	}
 	for ended := false; !ended; {
+		before := s.moved
 		err := raw.Read(func(fd uintptr) bool {
 			var err error
 			if ended, err = s.move(int(fd)); errors.Is(err, unix.EAGAIN) {
@@ -60,10 +70,19 @@ func (s *stream) run() {
 		if err != nil {
 			return
 		}
-		if !s.failing.IsZero() {
-			time.Sleep(pause)
-		}
+		time.Sleep(s.rest(s.moved-before, time.Now()))
 	}
+}
+
+// rest is how long to leave the FIFO alone after so many bytes were moved.
+func (s *stream) rest(moved int64, now time.Time) time.Duration {
+	switch {
+	case !s.failing.IsZero():
+		return pause
+	case 0 < moved && moved < little:
+		return every - time.Duration(now.UnixNano())%every
+	}
+	return 0
 }
 
 // move moves some of what there is. EAGAIN is that there is nothing.
@@ -88,6 +107,7 @@ func (s *stream) splice(fifo int, n int64) (ended bool, err error) {
 		return false, err
 	}
 	s.files.offset += moved
+	s.moved += moved
 	return moved == 0, nil
 }
 

@@ -195,6 +195,21 @@ func TestTrap04NoLinkIsFollowed(t *testing.T) {
 	must.Eq(t, "untouched", string(b))
 }
 
+// What is written line by line is moved together with what other tasks have
+// written meanwhile; what comes fast is moved at once.
+func TestPipesWithLittleAreLookedAtTogether(t *testing.T) {
+	var s stream
+	now := time.Unix(1, 0)
+	must.Eq(t, every, s.rest(1, now))
+	must.Eq(t, every-3*time.Millisecond, s.rest(little-1, now.Add(3*time.Millisecond)))
+	must.Eq(t, time.Nanosecond, s.rest(100, now.Add(every-1)))
+	must.Eq(t, 0, s.rest(little, now))
+	must.Eq(t, 0, s.rest(pipeBytes, now))
+	must.Eq(t, 0, s.rest(0, now), must.Sprint("a file was changed for the next"))
+	s.failing = now
+	must.Eq(t, pause, s.rest(0, now))
+}
+
 func TestWholeLines(t *testing.T) {
 	for _, tc := range []struct {
 		text            string

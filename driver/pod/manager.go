@@ -91,7 +91,7 @@ type Manager struct {
 
 	logs    *logs.Client
 	filters *filters
-	places  places
+	places  *places
 
 	sweep      sync.Once
 	dangling   *time.Timer

@@ -8,30 +8,54 @@ import (
 )
 
 // places bounds how many containers are created at once. Of hundreds of OCI
-// runtimes that start together none is in time: each makes a mount namespace,
-// for which the kernel copies the mounts of the host, and those wait for each
-// other.
+// runtimes that start together none is in time: each reads the mounts of the
+// host and copies them for its mount namespace, and those wait for each other
+// for one lock of the kernel.
 //
-// A place is lent for much longer than a creation takes. Who needs more goes
-// on without one, so that runtimes that hang do not hold up the others.
+// Runtimes that hang do not hold up the others for as long as they are given:
+// where for some time none was done, they lose their places to the next.
 type places struct {
 	taken chan struct{}
-	lent  time.Duration
+	stall time.Duration
+
+	mu   sync.Mutex
+	done time.Time // when one was last given back
 }
 
-func newPlaces(createTimeout time.Duration) places {
-	return places{taken: make(chan struct{}, max(16, 4*runtime.GOMAXPROCS(0))), lent: createTimeout / 10}
+func newPlaces(createTimeout time.Duration) *places {
+	return &places{taken: make(chan struct{}, max(8, runtime.GOMAXPROCS(0))), stall: createTimeout / 4}
 }
 
-// take waits for a place. It must be given back once; before a while is over,
-// or not, is the same.
-func (p places) take(ctx context.Context) (giveBack func(), err error) {
+// take waits for a place, which must be given back.
+func (p *places) take(ctx context.Context) (giveBack func(), err error) {
 	select {
 	case p.taken <- struct{}{}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	leave := sync.OnceFunc(func() { <-p.taken })
-	late := time.AfterFunc(p.lent, leave)
-	return func() { late.Stop(); leave() }, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lost, back := false, false // guarded by p.mu
+	var look *time.Timer
+	look = time.AfterFunc(p.stall, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		switch {
+		case back:
+		case time.Since(p.done) < p.stall:
+			look.Reset(p.stall)
+		default:
+			lost = true
+			<-p.taken
+		}
+	})
+	return func() {
+		look.Stop()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		back, p.done = true, time.Now()
+		if !lost {
+			<-p.taken
+		}
+	}, nil
 }

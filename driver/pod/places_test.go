@@ -11,7 +11,7 @@ import (
 )
 
 // fill takes all places, and returns how to give them back.
-func (p places) fill(t *testing.T) []func() {
+func (p *places) fill(t *testing.T) []func() {
 	t.Helper()
 	var all []func()
 	for range cap(p.taken) {
@@ -47,19 +47,41 @@ func TestNoMorePlacesThanThereAre(t *testing.T) {
 	})
 }
 
-// Runtimes that hang hold up the next for a tenth of the time they are given.
-func TestAPlaceIsLentForAWhile(t *testing.T) {
+// Runtimes that hang hold up the next for a quarter of the time they are given.
+func TestHangingRuntimesLoseTheirPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlaces(time.Minute)
 		hanging := p.fill(t)
 		began := time.Now()
 		next := p.fill(t)
-		must.Eq(t, 6*time.Second, time.Since(began))
+		must.Eq(t, 15*time.Second, time.Since(began))
 		for _, giveBack := range hanging {
 			giveBack() // theirs they have no more
 		}
 		must.Eq(t, cap(p.taken), len(p.taken))
 		for _, giveBack := range next {
+			giveBack()
+		}
+		must.Eq(t, 0, len(p.taken))
+		time.Sleep(time.Hour)
+		must.Eq(t, 0, len(p.taken), must.Sprint("and nobody takes another's away"))
+	})
+}
+
+// Where all are slow, since there are many, more at once would be slower.
+func TestSlowRuntimesKeepTheirPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlaces(time.Minute)
+		slow := p.fill(t)
+		for range 10 {
+			time.Sleep(14 * time.Second)
+			must.Eq(t, cap(p.taken), len(p.taken))
+			slow[0]()
+			giveBack, err := p.take(t.Context())
+			must.NoError(t, err)
+			slow = append(slow[1:], giveBack)
+		}
+		for _, giveBack := range slow {
 			giveBack()
 		}
 		must.Eq(t, 0, len(p.taken))
