@@ -26,7 +26,8 @@ type load struct {
 	name            string
 	tasks           int
 	lines, width    int // of each task
-	burst           int // lines every ten milliseconds
+	burst           int // lines at a time
+	every           time.Duration
 	files, megabyte int // that are kept, and the size of each
 }
 
@@ -36,17 +37,18 @@ func loads(t *testing.T) []load {
 	text := os.Getenv("POD_TEST_LOAD")
 	if text == "" {
 		return []load{
-			{name: "many tasks", tasks: 8, lines: 16_000, width: 100, burst: 20, files: 5, megabyte: 1},
-			{name: "one task", tasks: 1, lines: 1_000_000, width: 100, burst: 1000, files: 20, megabyte: 10},
+			{name: "many tasks", tasks: 8, lines: 16_000, width: 100, burst: 20, every: 10 * time.Millisecond, files: 5, megabyte: 1},
+			{name: "one task", tasks: 1, lines: 1_000_000, width: 100, burst: 1000, every: 10 * time.Millisecond, files: 20, megabyte: 10},
 		}
 	}
 	seconds, err := strconv.Atoi(text)
 	must.NoError(t, err)
 	return []load{
-		// 1,000 lines each second.
-		{name: "many tasks", tasks: 200, lines: 1000 * seconds, width: 50, burst: 10, files: 10, megabyte: 1},
+		// 1,000 lines each second. Writers that woke more often would take most
+		// of the processors for themselves.
+		{name: "many tasks", tasks: 200, lines: 1000 * seconds, width: 50, burst: 50, every: 50 * time.Millisecond, files: 10, megabyte: 1},
 		// 100 MB each second.
-		{name: "one task", tasks: 1, lines: 1_000_000 * seconds, width: 100, burst: 10_000, files: seconds + 5, megabyte: 100},
+		{name: "one task", tasks: 1, lines: 1_000_000 * seconds, width: 100, burst: 10_000, every: 10 * time.Millisecond, files: seconds + 5, megabyte: 100},
 	}
 }
 
@@ -64,25 +66,28 @@ func TestLogsUnderLoad(t *testing.T) {
 		c.t.Logf("seed %d", seed)
 		random := rand.New(rand.NewPCG(seed, 0))
 		for _, l := range all {
-			c.sub(l.name, func(c *cluster) { c.bear(l, random) })
+			c.sub(l.name, func(c *cluster) { c.bear(l, random, lines) })
 		}
 	}, func(o *agent.Options) { o.HostPaths = append(o.HostPaths, lines+":/opt/lines") })
 }
 
-func (c *cluster) bear(l load, random *rand.Rand) {
+// bear has tasks write that begin when all of them run; dir has their program.
+func (c *cluster) bear(l load, random *rand.Rand, dir string) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Minute)
 	defer cancel()
 	c.ctx = ctx
 	// One of its own, whose allocations are no others'.
 	job := strings.ReplaceAll(l.name, " ", "-")
 	c.start(testdata(c.t, "lines.nomad.hcl", "JOB", job, "COUNT", fmt.Sprint(l.tasks),
-		"WHAT", fmt.Sprintf("-lines %d -width %d -burst %d", l.lines, l.width, l.burst),
+		"WHAT", fmt.Sprintf("-lines %d -width %d -burst %d -every %s -when /opt/lines/%s", l.lines, l.width, l.burst, l.every, job),
 		"MAX_FILES", fmt.Sprint(l.files), "MAX_SIZE", fmt.Sprint(l.megabyte)))
 	// A client that is killed before it has noted that a task started starts
 	// it once more.
 	c.progress(job, l.tasks, func(a *api.AllocationListStub) bool {
 		return a.ClientStatus == api.AllocClientStatusRunning || ended(a)
 	})
+	must.NoError(c.t, os.WriteFile(filepath.Join(dir, job), nil, 0o644))
+	defer os.Remove(filepath.Join(dir, job)) // the next runtime's are to wait as well
 	kills := map[string]int{}
 	began := time.Now()
 	for allocs := c.allocs(job, l.tasks); c.farFromEnd(allocs, l); {

@@ -1,5 +1,5 @@
 // Command lines writes numbered lines for tests, all of the same length, some
-// every ten milliseconds, and ends when it has written all or is told to.
+// every few milliseconds, and begins and ends when it is told to.
 //
 // It keeps no pace that its reader does not: what it could not write in time it
 // writes later, in order.
@@ -16,17 +16,27 @@ import (
 func main() {
 	lines := flag.Int("lines", 1000, "how `many` in all")
 	width := flag.Int("width", 16, "`bytes` of a line, its end included")
-	burst := flag.Int("burst", 10, "how `many` every ten milliseconds")
+	burst := flag.Int("burst", 10, "how `many` at a time")
+	every := flag.Duration("every", 10*time.Millisecond, "from one time to the next")
+	when := flag.String("when", "", "begin when there is this `file`")
 	until := flag.String("until", "", "end when there is this `file`, and leave the number of lines in it")
 	flag.Parse()
-	if err := write(*lines, *width, *burst, *until); err != nil {
+	for *when != "" && !exists(*when) {
+		time.Sleep(*every)
+	}
+	if err := write(*lines, *width, *burst, *every, *until); err != nil {
 		fmt.Fprintln(os.Stderr, "lines:", err)
 		os.Exit(1)
 	}
 }
 
-func write(lines, width, burst int, until string) error {
-	tick := time.NewTicker(10 * time.Millisecond)
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func write(lines, width, burst int, every time.Duration, until string) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var text bytes.Buffer
 	for n := 0; n < lines; {
@@ -38,7 +48,7 @@ func write(lines, width, burst int, until string) error {
 		if _, err := os.Stdout.Write(text.Bytes()); err != nil {
 			return err
 		}
-		if _, err := os.Stat(until); err == nil {
+		if until != "" && exists(until) {
 			return os.WriteFile(until, fmt.Append(nil, n), 0o644)
 		}
 		<-tick.C
