@@ -46,6 +46,7 @@ func TestManyPods(t *testing.T) {
 		c.start(testdata(c.t, "pods.nomad.hcl", "COUNT", fmt.Sprint(pods), "TASKS", idleTasks(tasks)))
 		c.allRun("pods", pods)
 		c.t.Logf("%d pods of %d tasks run after %s", pods, tasks, time.Since(began).Round(time.Second/10))
+		c.allMeasured("pods", pods, tasks)
 
 		first := c.use()
 		c.t.Log(first)
@@ -168,6 +169,24 @@ func (c *cluster) allRun(job string, n int) {
 		for name, state := range a.TaskStates {
 			must.Eq(c.t, 0, state.Restarts, must.Sprint(name))
 		}
+	}
+}
+
+// allMeasured waits until Nomad has statistics of all tasks: what is opened for
+// them is open then.
+func (c *cluster) allMeasured(job string, n, tasks int) {
+	c.t.Helper()
+	for _, a := range c.allocs(job, n) {
+		c.eventually("there are statistics of all tasks of "+a.ID, func() error {
+			use, err := c.Client().Allocations().Stats(&api.Allocation{ID: a.ID, NodeID: a.NodeID}, nil)
+			if err != nil {
+				return err
+			}
+			if len(use.Tasks) < tasks {
+				return fmt.Errorf("of %d tasks only", len(use.Tasks))
+			}
+			return nil
+		})
 	}
 }
 
