@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 )
 
 // local puts img into the store by way of an OCI layout.
@@ -37,7 +38,7 @@ func TestMountAndRelease(t *testing.T) {
 	must.Eq(t, "shared", contents(t, b, "etc/hello"))
 	must.Eq(t, a, mount(t, s, "alloc/web/1234", img))
 	must.Eq(t, "mine", contents(t, a, "etc/hello"))
-	must.SliceLen(t, 2, mountsBelow(t, h.dir))
+	must.SliceLen(t, 2, ledger.MountsBelow(t, h.dir))
 	infos, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(a))
 	must.NoError(t, err)
 	must.StrContains(t, infos[0].Options, "nodev")
@@ -55,7 +56,7 @@ func TestMountAndRelease(t *testing.T) {
 		must.NoError(t, s.Release(testContext(t), "alloc/web/1234"))
 	}
 	must.NoError(t, s.Release(testContext(t), "alloc/never/1"))
-	must.Eq(t, []string{b}, mountsBelow(t, h.dir))
+	must.Eq(t, []string{b}, ledger.MountsBelow(t, h.dir))
 	must.SliceLen(t, 3, h.layerDirs(t), must.Sprint("two images and one container"))
 	must.Eq(t, "shared", contents(t, mount(t, s, "alloc/web/1234", img), "etc/hello"))
 }
@@ -88,12 +89,12 @@ func TestMountConcurrently(t *testing.T) {
 		})
 	}
 	all.Wait()
-	must.SliceLen(t, 8, mountsBelow(t, h.dir))
+	must.SliceLen(t, 8, ledger.MountsBelow(t, h.dir))
 	for i := range 16 {
 		all.Go(func() { must.NoError(t, s.Release(testContext(t), string(rune('a'+i/2)))) })
 	}
 	all.Wait()
-	must.SliceEmpty(t, mountsBelow(t, h.dir))
+	must.SliceEmpty(t, ledger.MountsBelow(t, h.dir))
 	must.SliceLen(t, 1, h.layerDirs(t))
 }
 

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
@@ -111,7 +112,7 @@ func TestKilledWhileMounting(t *testing.T) {
 			must.Eq(t, "whole", contents(t, mount(t, s, id, img), "etc/hello"))
 			must.NoError(t, s.Release(testContext(t), id))
 		}
-		must.SliceEmpty(t, mountsBelow(t, h.dir))
+		must.SliceEmpty(t, ledger.MountsBelow(t, h.dir))
 		must.SliceLen(t, 1, h.layerDirs(t), must.Sprint("the image's"))
 		must.NoError(t, s.Close())
 	}
@@ -162,7 +163,7 @@ func TestHalfDeletedContainer(t *testing.T) {
 		must.NoError(t, err)
 		mount(t, s, "c", img)
 		must.NoError(t, s.Close())
-		for _, dir := range mountsBelow(t, h.dir) {
+		for _, dir := range ledger.MountsBelow(t, h.dir) {
 			must.NoError(t, unix.Unmount(dir, 0))
 		}
 		// What the store writes before it deletes a layer's files.
@@ -201,11 +202,11 @@ func TestContainerOutlivesProcess(t *testing.T) {
 	must.NoError(t, s.Close())
 
 	s = h.open(t)
-	must.SliceLen(t, 1, mountsBelow(t, h.dir))
+	must.SliceLen(t, 1, ledger.MountsBelow(t, h.dir))
 	must.Eq(t, path, mount(t, s, "c", img))
 	must.Eq(t, "kept", contents(t, path, "kept"))
 	must.NoError(t, s.Release(testContext(t), "c"))
-	must.SliceEmpty(t, mountsBelow(t, h.dir))
+	must.SliceEmpty(t, ledger.MountsBelow(t, h.dir))
 }
 
 // After a reboot mounts and RunRoot are gone: containers are, too, images stay.

@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/moby/sys/mountinfo"
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
@@ -117,7 +117,7 @@ func newHome(t testing.TB) home {
 	needRoot(t)
 	dir := t.TempDir()
 	t.Cleanup(func() {
-		mounts := mountsBelow(t, dir)
+		mounts := ledger.MountsBelow(t, dir)
 		for _, m := range mounts {
 			t.Errorf("mount left behind: %s", m)
 		}
@@ -146,17 +146,6 @@ func (h home) open(t testing.TB) *image.Store {
 		must.NoError(t, s.Close())
 	})
 	return s
-}
-
-func mountsBelow(t testing.TB, dir string) []string {
-	t.Helper()
-	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
-	must.NoError(t, err)
-	var points []string
-	for _, info := range infos {
-		points = append(points, info.Mountpoint)
-	}
-	return points
 }
 
 // layerDirs are the layers on disk, recorded or not.

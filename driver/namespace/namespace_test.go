@@ -7,8 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/moby/sys/mountinfo"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 )
 
 func needRoot(t *testing.T) {
@@ -16,19 +17,6 @@ func needRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to make namespaces")
 	}
-}
-
-// mountsBelow are the mounts in a directory: elsewhere on the host others make
-// theirs meanwhile.
-func mountsBelow(t *testing.T, dir string) []string {
-	t.Helper()
-	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
-	must.NoError(t, err)
-	var points []string
-	for _, info := range infos {
-		points = append(points, info.Mountpoint)
-	}
-	return points
 }
 
 func TestPinnedNamespacesOutliveTheirThread(t *testing.T) {
@@ -43,7 +31,7 @@ func TestPinnedNamespacesOutliveTheirThread(t *testing.T) {
 	must.True(t, Pinned(dir, IPC))
 	must.True(t, Pinned(dir, UTS))
 	must.False(t, Pinned(dir, Net))
-	must.SliceLen(t, 2, mountsBelow(t, dir))
+	must.SliceLen(t, 2, ledger.MountsBelow(t, dir))
 
 	out, err := exec.Command("nsenter", "--uts="+filepath.Join(dir, "uts"), "--ipc="+filepath.Join(dir, "ipc"),
 		"sh", "-c", "hostname; readlink /proc/self/ns/ipc").CombinedOutput()
@@ -59,7 +47,7 @@ func TestPinnedNamespacesOutliveTheirThread(t *testing.T) {
 
 	must.NoError(t, Unpin(dir, IPC, UTS))
 	must.NoError(t, Unpin(dir, IPC, UTS), must.Sprint("twice is no error"))
-	must.SliceEmpty(t, mountsBelow(t, dir))
+	must.SliceEmpty(t, ledger.MountsBelow(t, dir))
 	entries, err := os.ReadDir(dir)
 	must.NoError(t, err)
 	must.Len(t, 0, entries)
@@ -70,7 +58,7 @@ func TestPinLeavesNothingAfterAnError(t *testing.T) {
 	dir := t.TempDir()
 	err := Pin(dir, strings.Repeat("x", 65), IPC, UTS) // HOST_NAME_MAX is 64
 	must.ErrorContains(t, err, "set hostname")
-	must.SliceEmpty(t, mountsBelow(t, dir))
+	must.SliceEmpty(t, ledger.MountsBelow(t, dir))
 	must.ErrorContains(t, Pin(dir, "", Kind("pid")), "can not be pinned")
 	entries, err := os.ReadDir(dir)
 	must.NoError(t, err)

@@ -176,7 +176,6 @@ func TestPullsAreToldInEvents(t *testing.T) {
 	})
 }
 
-// The signal that ends a task is the image's, unless the job names one.
 // A task runs the image that was made for the platform it names; for none, or one that
 // is no platform, it is refused.
 func TestThePlatformOfAnImage(t *testing.T) {
@@ -220,6 +219,7 @@ func TestThePlatformOfAnImage(t *testing.T) {
 	})
 }
 
+// The signal that ends a task is the image's, unless the job names one.
 func TestStopSignalOfTheImage(t *testing.T) {
 	img := fixture.Image(t, func(c *v1.Config) { c.StopSignal = "SIGUSR1" })
 	reference := fixture.Layout(t, t.TempDir(), img)

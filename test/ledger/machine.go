@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/prometheus/procfs"
@@ -30,6 +31,21 @@ func (Scope) mounts(snap Snapshot) error {
 		snap[Entry{Mount, fmt.Sprintf("%s (%s %s)", m.Mountpoint, m.FSType, m.Source)}]++
 	}
 	return nil
+}
+
+// MountsBelow are the mount points in a directory, and it if it is one. Tests of
+// packages that run beside each other see no others' that way.
+func MountsBelow(t testing.TB, dir string) []string {
+	t.Helper()
+	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	if err != nil {
+		t.Fatalf("read mounts: %v", err)
+	}
+	var points []string
+	for _, info := range infos {
+		points = append(points, info.Mountpoint)
+	}
+	return points
 }
 
 const netnsDir = "/run/netns"
