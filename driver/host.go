@@ -115,14 +115,24 @@ func (h *host) removeStale(ctx context.Context, s settings) {
 		if err != nil || !info.ModTime().Before(began) || !strings.HasPrefix(e.Name(), probePrefix) && !ociruntime.IsLog(e.Name()) {
 			continue
 		}
+		path := filepath.Join(s.RunDir, e.Name())
 		if e.IsDir() {
-			group := h.probeGroup(e.Name())
-			if group.Kill(ctx) != nil || group.Remove() != nil {
-				continue // its directory is what it is found by
-			}
+			h.removeProbe(ctx, path)
+		} else {
+			_ = os.Remove(path)
 		}
-		_ = os.RemoveAll(filepath.Join(s.RunDir, e.Name()))
 	}
+}
+
+// removeProbe removes what a look at a runtime made, also where the runtime was
+// cut off and knows nothing of it. The directory, by which the rest is found,
+// stays where that can not be removed, for the next process to try again.
+func (h *host) removeProbe(ctx context.Context, dir string) {
+	group := h.probeGroup(filepath.Base(dir))
+	if group.Kill(ctx) == nil && group.Remove() == nil {
+		_ = os.RemoveAll(dir)
+	}
+	_ = cgroup.At(h.cgroups, "/nomad-driver-pod").Prune()
 }
 
 func (h *host) probeGroup(name string) cgroup.Group {
@@ -140,12 +150,12 @@ func (h *host) try(ctx context.Context, s settings, path string) error {
 	if err != nil {
 		return fmt.Errorf("run_dir: %w", err)
 	}
-	defer os.RemoveAll(dir)
 	r := ociruntime.Runtime{Path: path, StateDir: filepath.Join(dir, "runtime")}
 	group := h.probeGroup(filepath.Base(dir))
 	defer func() {
-		_ = group.Remove() // an empty group that is left is found by the next look
-		_ = cgroup.At(h.cgroups, "/nomad-driver-pod").Prune()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+		defer cancel()
+		h.removeProbe(ctx, dir)
 	}()
 	version, err := r.Version(ctx)
 	if err != nil {

@@ -9,12 +9,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Monitor is conmon, the process that stays beside a container: it is the
@@ -86,11 +83,8 @@ func (m Monitor) create(ctx context.Context, r Runtime, o CreateOptions, log log
 	cmd.Stdout, cmd.Stderr = o.Stdout, o.Stderr
 	// Conmon takes the end of the start pipe for its start. So that one that
 	// was not placed yet does not go on alone when this process is killed, it
-	// dies with it; the monitor that it forks does not. The kernel counts the
-	// thread as the parent.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	// dies with it; the monitor that it forks does not.
+	defer dieWithUs(cmd)()
 	err = m.before("start monitor")
 	if err == nil {
 		err = cmd.Start()

@@ -3,14 +3,18 @@ package ociruntime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/shoenig/test/must"
+	"github.com/shoenig/test/wait"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
@@ -36,6 +40,54 @@ func TestVersions(t *testing.T) {
 	must.Eq(t, "1.8.1", v)
 	_, err = Runtime{Path: fake(t, "crun", "exit 0")}.Version(ctx(t))
 	must.ErrorContains(t, err, "printed nothing")
+}
+
+// A runtime that makes a container does not go on when the plugin is killed:
+// the next plugin may have looked already for what is left.
+func TestARuntimeDoesNotOutliveItsCaller(t *testing.T) {
+	calls := map[string]func(r Runtime, bundle string) error{
+		"probe": func(r Runtime, bundle string) error { return r.Probe(context.Background(), "c1", bundle) },
+		"run detached": func(r Runtime, bundle string) error {
+			_, err := r.RunDetached(context.Background(), "c1", bundle)
+			return err
+		},
+	}
+	const call, bundle = "POD_TEST_CALL", "POD_TEST_BUNDLE"
+	if f := calls[os.Getenv(call)]; f != nil { // this is the caller
+		dir := os.Getenv(bundle)
+		t.Fatal(f(Runtime{Path: filepath.Join(dir, "crun"), StateDir: filepath.Join(dir, "state")}, dir))
+	}
+	for name := range calls {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			script := fmt.Sprintf("#!/bin/sh\necho $$ > %[1]s/at && mv %[1]s/at %[1]s/pid\nexec sleep 600\n", dir)
+			must.NoError(t, os.WriteFile(filepath.Join(dir, "crun"), []byte(script), 0o755))
+			caller := exec.Command("/proc/self/exe", "-test.run=^TestARuntimeDoesNotOutliveItsCaller$")
+			caller.Env = append(os.Environ(), call+"="+name, bundle+"="+dir)
+			must.NoError(t, caller.Start())
+			var runtime process.Identity
+			eventually(t, func() error {
+				pid, err := readPID(filepath.Join(dir, "pid"))
+				if err == nil {
+					runtime, err = process.Identify(pid)
+				}
+				return err
+			})
+			must.NoError(t, caller.Process.Kill())
+			_ = caller.Wait() // it says "killed"
+			eventually(t, func() error {
+				if runtime.Alive() {
+					return fmt.Errorf("the runtime, process %d, still runs", runtime.PID)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+func eventually(t *testing.T, ok func() error) {
+	t.Helper()
+	must.Wait(t, wait.InitialSuccess(wait.ErrorFunc(ok), wait.Gap(5*time.Millisecond), wait.Timeout(patience.For(30*time.Second))))
 }
 
 // The reason of a failure is what the runtime logged, not its exit status.

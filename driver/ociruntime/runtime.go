@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -130,7 +131,7 @@ func (r Runtime) State(ctx context.Context, id string) (State, error) {
 // shows whether the runtime can do on this host what the bundle asks for:
 // namespaces, mounts, cgroups, seccomp.
 func (r Runtime) Probe(ctx context.Context, id, bundle string) error {
-	err := r.run(ctx, "create", "--bundle", bundle, id)
+	err := r.make(ctx, "create", "--bundle", bundle, id)
 	if err == nil {
 		var s State
 		if s, err = r.State(ctx, id); err == nil && s.Status != Created {
@@ -146,14 +147,27 @@ func (r Runtime) Probe(ctx context.Context, id, bundle string) error {
 // the exit code is lost.
 func (r Runtime) RunDetached(ctx context.Context, id, bundle string) (int, error) {
 	pidFile := filepath.Join(bundle, "pid")
-	if err := r.run(ctx, "run", "--detach", "--bundle", bundle, "--pid-file", pidFile, id); err != nil {
+	if err := r.make(ctx, "run", "--detach", "--bundle", bundle, "--pid-file", pidFile, id); err != nil {
 		return 0, err
 	}
 	return readPID(pidFile)
 }
 
+// make runs a command that makes a container. It dies with this process: one
+// that went on alone could make the container after what is in its cgroup was
+// killed. What it has begun is in that cgroup or ends when it does.
+func (r Runtime) make(ctx context.Context, args ...string) error {
+	cmd, log := r.command(ctx, args...)
+	defer dieWithUs(cmd)()
+	return r.finish(cmd, log, args)
+}
+
 func (r Runtime) run(ctx context.Context, args ...string) error {
 	cmd, log := r.command(ctx, args...)
+	return r.finish(cmd, log, args)
+}
+
+func (r Runtime) finish(cmd *exec.Cmd, log logFile, args []string) error {
 	defer log.remove()
 	// A container that is created detached would hold a pipe open for as long
 	// as it lives, so there is none.
@@ -184,6 +198,15 @@ func command(ctx context.Context, path string, args ...string) *exec.Cmd {
 	// meant for containers.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
+}
+
+// dieWithUs has a command killed when this process is. Its children are not.
+// The kernel takes the thread that starts it for the parent, so that this
+// goroutine keeps the thread until what is returned was called.
+func dieWithUs(cmd *exec.Cmd) (done func()) {
+	runtime.LockOSThread()
+	cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	return runtime.UnlockOSThread
 }
 
 // logFile is where a runtime writes why it failed; its standard error may be

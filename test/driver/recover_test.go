@@ -175,3 +175,18 @@ func TestTheNextPluginRemovesAnInterruptedProbe(t *testing.T) {
 		}
 	})
 }
+
+// A look at a runtime that fails half-way, or is cut off, leaves nothing: not
+// even what the runtime has forgotten.
+func TestALookAtARuntimeLeavesNothing(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		half := filepath.Join(t.TempDir(), filepath.Base(runtime))
+		script := fmt.Sprintf("#!/bin/sh\ncase \" $* \" in *' create '*) %[1]s \"$@\"; exit 1 ;; *' delete '*) exit 0 ;; esac\nexec %[1]s \"$@\"\n", runtime)
+		must.NoError(t, os.WriteFile(half, []byte(script), 0o755))
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = half })
+		must.NotEq(t, drivers.HealthStateHealthy, n.fingerprint().Health)
+		left, err := filepath.Glob(filepath.Join(n.config.RunDir, "probe-*"))
+		must.NoError(t, err)
+		must.SliceEmpty(t, left)
+	})
+}
