@@ -12,7 +12,9 @@ import (
 )
 
 // TaskStats gives what a task uses, now and at every interval, until ctx or
-// the task ends.
+// the task ends. A task at rest, which uses what it did, is looked at every
+// second interval and told of every five seconds at most: that costs the node as
+// much as what is news.
 func (d *Driver) TaskStats(ctx context.Context, taskID string, interval time.Duration) (<-chan *cstructs.TaskResourceUsage, error) {
 	c, err := d.container(taskID)
 	if err != nil {
@@ -35,23 +37,27 @@ func (d *Driver) collect(ctx context.Context, c *pod.Container, u *usage, interv
 	beat := newBeat(interval, d.began, time.Now())
 	next := time.NewTimer(beat.after(time.Now()))
 	defer next.Stop()
+	said := newNews(interval)
 	for {
 		// Between the end of the processes and that of the task there is
 		// nothing to read; the next round ends.
 		if s, err := meter.Stats(); err == nil {
-			select {
-			case ch <- u.of(s, time.Now()):
-			case <-ctx.Done():
-				return
-			case <-c.Done():
-				return
-			case <-d.ctx.Done():
-				return
+			use := u.of(s, time.Now()) // also unsent: percentages are of the time since the last
+			if said.differs(s) {
+				select {
+				case ch <- use:
+				case <-ctx.Done():
+					return
+				case <-c.Done():
+					return
+				case <-d.ctx.Done():
+					return
+				}
 			}
 		}
 		select {
 		case <-next.C:
-			next.Reset(beat.after(time.Now()))
+			next.Reset(beat.after(time.Now()) + said.pause())
 		case <-ctx.Done():
 			return
 		case <-c.Done():
@@ -87,6 +93,40 @@ func newBeat(interval time.Duration, began, now time.Time) beat {
 // after is how long it is from now to the next time.
 func (b beat) after(now time.Time) time.Duration {
 	return b.interval - now.Sub(b.first)%b.interval
+}
+
+// restPeriod is how often at most it is told that a task still uses what it did.
+// Nomad takes the gauges it publishes from what it is told; those it keeps in
+// memory are of ten seconds each.
+const restPeriod = 5 * time.Second
+
+// news tells which readings are worth a message, and when the next is due: of a
+// task at rest every second interval.
+type news struct {
+	interval time.Duration
+	last     cgroup.Stats
+	same     int // readings since last that were the same
+}
+
+func newNews(interval time.Duration) *news { return &news{interval: max(interval, shortest)} }
+
+// differs tells whether a reading is other than the last was, is the first that
+// is not, and so says that the task rests, or is due all the same.
+func (n *news) differs(s cgroup.Stats) bool {
+	if s != n.last {
+		n.last, n.same = s, 0
+		return true
+	}
+	n.same++
+	return (n.same-1)%max(1, int(restPeriod/(n.interval+n.pause()))) == 0
+}
+
+// pause is for how much longer than an interval nothing is read.
+func (n *news) pause() time.Duration {
+	if n.same == 0 || 2*n.interval > restPeriod {
+		return 0
+	}
+	return n.interval
 }
 
 // usage turns counters into what Nomad shows, which needs the counters of the
