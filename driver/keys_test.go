@@ -5,9 +5,16 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hcldec"
+	"github.com/hashicorp/nomad/helper/pluginutils/hclspecutils"
+	"github.com/hashicorp/nomad/helper/pluginutils/hclutils"
+	"github.com/hashicorp/nomad/plugins/shared/hclspec"
 	"github.com/shoenig/test/must"
 )
 
@@ -124,4 +131,79 @@ func sameKeys(t *testing.T, keys []key, config reflect.Type) {
 		sameKeys(t, k.keys, field)
 	}
 	must.MapEmpty(t, fields, must.Sprintf("fields of %s without a key", config))
+}
+
+// No key takes a value of another kind, and no block another key. What Nomad
+// says of it names the key.
+func TestEveryKeyIsOfItsKind(t *testing.T) {
+	for name, tc := range map[string]struct {
+		keys []key
+		spec *hclspec.Spec
+	}{"task": {taskKeys(), taskConfigSpec()}, "plugin": {pluginKeys(), pluginConfigSpec()}} {
+		t.Run(name, func(t *testing.T) {
+			spec, diags := hclspecutils.Convert(tc.spec)
+			must.False(t, diags.HasErrors(), must.Sprint(diags))
+			otherKinds(t, spec, tc.keys, "config {\n", "}\n")
+		})
+	}
+}
+
+// otherKinds gives each key of a block, which before and after stand around, a
+// value of another kind.
+func otherKinds(t *testing.T, spec hcldec.Spec, keys []key, before, after string) {
+	t.Helper()
+	other := map[string]string{
+		"string": `["a"]`, "number": `"many"`, "bool": `"perhaps"`, "list(string)": `[["a"]]`, "map(string)": `"a"`,
+	}
+	for _, k := range keys {
+		switch k.kind {
+		case "block", "blocks", "named blocks":
+			label := ""
+			if k.kind == "named blocks" {
+				label = ` "a"`
+			}
+			block := before + k.name + label + " {\n"
+			otherKinds(t, spec, k.keys, block, "}\n"+after)
+			refused(t, spec, block+"no_such_key = 1\n}\n"+after, "no_such_key")
+		default:
+			refused(t, spec, before+k.name+" = "+other[k.kind]+"\n"+after, k.name)
+		}
+	}
+}
+
+func refused(t *testing.T, spec hcldec.Spec, config, name string) {
+	t.Helper()
+	_, diags, _ := hclutils.ParseHclInterface(hclutils.HclConfigToInterface(t, config), spec, nil)
+	says := func(d *hcl.Diagnostic) bool { return strings.Contains(d.Error(), name) }
+	must.True(t, slices.ContainsFunc(diags, says), must.Sprintf("%s: %v", config, diags.Errs()))
+}
+
+// anyValue are the keys of which every value of their kind is good.
+var anyValue = []string{
+	"args", "init", "readonly_rootfs", "pre_stop.args", "pod_volume.readonly", "mount.readonly",
+	"group_add", // what the image's /etc/group does not have is told when that is there
+}
+
+func TestEveryKeyHasAWrongValue(t *testing.T) {
+	var wrong strings.Builder
+	for _, tc := range wrongTaskConfigs {
+		wrong.WriteString(tc.hcl + "\n")
+	}
+	for _, name := range paths(taskKeys()) {
+		last := name[strings.LastIndex(name, ".")+1:]
+		tried := regexp.MustCompile(`(?m)^\s*` + last + `\b`).MatchString(wrong.String())
+		must.True(t, tried || slices.Contains(anyValue, name), must.Sprintf("no test gives %s a wrong value", name))
+		must.False(t, tried && slices.Contains(anyValue, name), must.Sprintf("%s has wrong values", name))
+	}
+}
+
+// paths names all keys, with the blocks they are in.
+func paths(keys []key) (all []string) {
+	for _, k := range keys {
+		all = append(all, k.name)
+		for _, inner := range paths(k.keys) {
+			all = append(all, k.name+"."+inner)
+		}
+	}
+	return all
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
@@ -72,12 +73,16 @@ func lifeKeys() []key {
 
 // setPod translates the keys and reports all that is wrong with them.
 func setPod(t *pod.Task, c TaskConfig) error {
-	t.After = c.After
-	if c.ShmSize < 0 {
-		return fmt.Errorf("shm_size = %d: want a number of bytes above 0", c.ShmSize)
+	t.After, t.ShmSizeBytes = c.After, c.ShmSize
+	var errs []error
+	if slices.Contains(c.After, "") {
+		errs = append(errs, errors.New("after: \"\": want the names of other tasks of the group"))
 	}
-	t.ShmSizeBytes = c.ShmSize
-	return errors.Join(setReady(t, c.Ready), setPreStop(t, c.PreStop), setVolumes(t, c.PodVolumes))
+	if c.ShmSize < 0 {
+		errs = append(errs, fmt.Errorf("shm_size = %d: want a number of bytes above 0", c.ShmSize))
+	}
+	errs = append(errs, setReady(t, c.Ready), setPreStop(t, c.PreStop), setVolumes(t, c.PodVolumes))
+	return errors.Join(errs...)
 }
 
 func setReady(t *pod.Task, c *ReadyConfig) error {
@@ -95,24 +100,13 @@ func setReady(t *pod.Task, c *ReadyConfig) error {
 	if checks != 1 {
 		errs = append(errs, fmt.Errorf("ready has %d checks: set one of exec, http, tcp and file", checks))
 	}
-	if c.HTTP != "" {
-		u, err := url.Parse(c.HTTP)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			errs = append(errs, fmt.Errorf("ready.http = %q: want a URL such as \"http://127.0.0.1:8080/health\"", c.HTTP))
-		} else if err := literalHost(u.Host); err != nil {
-			errs = append(errs, fmt.Errorf("ready.http = %q: %w", c.HTTP, err))
-		}
-	}
-	if c.TCP != "" {
-		if _, _, err := net.SplitHostPort(c.TCP); err != nil {
-			errs = append(errs, fmt.Errorf("ready.tcp = %q: want an address such as \"127.0.0.1:8080\"", c.TCP))
-		} else if err := literalHost(c.TCP); err != nil {
-			errs = append(errs, fmt.Errorf("ready.tcp = %q: %w", c.TCP, err))
-		}
+	if len(c.Exec) > 0 && c.Exec[0] == "" {
+		errs = append(errs, errors.New("ready.exec: its first word is empty: want the program to run"))
 	}
 	if c.File != "" && !filepath.IsAbs(c.File) {
 		errs = append(errs, fmt.Errorf("ready.file = %q: want an absolute path in the task", c.File))
 	}
+	errs = append(errs, readyHTTP(c.HTTP), readyTCP(c.TCP))
 	var err error
 	if r.Interval, err = positive("ready.interval", c.Interval); err != nil {
 		errs = append(errs, err)
@@ -122,6 +116,33 @@ func setReady(t *pod.Task, c *ReadyConfig) error {
 	}
 	t.Ready = r
 	return errors.Join(errs...)
+}
+
+func readyHTTP(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("ready.http = %q: want a URL such as \"http://127.0.0.1:8080/health\"", text)
+	}
+	if err := literalHost(u.Host); err != nil {
+		return fmt.Errorf("ready.http = %q: %w", text, err)
+	}
+	return nil
+}
+
+func readyTCP(text string) error {
+	if text == "" {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(text); err != nil {
+		return fmt.Errorf("ready.tcp = %q: want an address such as \"127.0.0.1:8080\"", text)
+	}
+	if err := literalHost(text); err != nil {
+		return fmt.Errorf("ready.tcp = %q: %w", text, err)
+	}
+	return nil
 }
 
 // literalHost refuses names, which would be looked up outside of the pod.
