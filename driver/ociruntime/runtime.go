@@ -91,8 +91,13 @@ func (r Runtime) Kill(ctx context.Context, id string, sig unix.Signal) error {
 const deleteTimeout = 30 * time.Second
 
 // Delete removes what the runtime keeps of a container, killing it first
-// where it still runs. A container it does not know is no error.
+// where it still runs. A container it does not know is no error. Of a runtime
+// whose command is gone the state is removed, but not what the caller has to
+// see to in any case: processes and cgroups.
 func (r Runtime) Delete(ctx context.Context, id string) error {
+	if _, err := os.Stat(r.Path); errors.Is(err, os.ErrNotExist) {
+		return os.RemoveAll(filepath.Join(r.StateDir, id))
+	}
 	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 	defer cancel()
 	err := r.run(ctx, "delete", "--force", id)

@@ -178,7 +178,7 @@ func (c *Container) Exec(ctx context.Context, args []string, o ociruntime.ExecOp
 	o.Process = spec.Process
 	o.Process.Args, o.Process.Terminal = args, tty
 	o.Dir = c.dir
-	return c.m.cfg.Runtime.Exec(ctx, c.id, o)
+	return c.m.maker(c.dir).Exec(ctx, c.id, o)
 }
 
 // Destroy removes all that a task has left. One that still runs is killed

@@ -101,7 +101,7 @@ func (b *debugContainer) run(ctx context.Context, d Debug, img image.Image) (*sp
 	if err != nil {
 		return nil, err
 	}
-	if err := writeSpec(b.dir, spec); err != nil {
+	if err := m.writeBundle(b.dir, spec); err != nil {
 		return nil, err
 	}
 	if _, err := m.cfg.Runtime.RunDetached(ctx, b.id, b.dir); err != nil {
@@ -184,7 +184,7 @@ func (b *debugContainer) remove() error {
 	defer cancel()
 	err := errors.Join(
 		b.cgroup().Kill(ctx),
-		b.task.m.cfg.Runtime.Delete(ctx, b.id),
+		b.task.m.maker(b.dir).Delete(ctx, b.id),
 		b.cgroup().Remove(),
 		b.task.m.removeRoot(b.id, true),
 	)

@@ -48,7 +48,7 @@ func (p *pod) makeHolder(ctx context.Context, state *podState) error {
 		return fmt.Errorf("make holder: %w", err)
 	}
 	p.m.filters.apply(spec)
-	if err := p.m.step("write holder's spec", func() error { return writeSpec(p.holderDir(), spec) }); err != nil {
+	if err := p.m.step("write holder's spec", func() error { return p.m.writeBundle(p.holderDir(), spec) }); err != nil {
 		return fmt.Errorf("make holder: %w", err)
 	}
 	if err := p.runHolder(ctx, state); err != nil {
@@ -92,8 +92,8 @@ func (p *pod) removeHolder(ctx context.Context) error {
 	if err := p.m.step("kill holder", func() error { return group.Kill(ctx) }); err != nil {
 		return err
 	}
-	if p.m.cfg.Runtime.Known(p.holderID()) {
-		err := p.m.step("delete holder", func() error { return p.m.cfg.Runtime.Delete(ctx, p.holderID()) })
+	if maker := p.m.maker(p.holderDir()); maker.Known(p.holderID()) {
+		err := p.m.step("delete holder", func() error { return maker.Delete(ctx, p.holderID()) })
 		if err != nil {
 			return err
 		}

@@ -112,7 +112,7 @@ func (c *Container) removeContainer() error {
 		// First, so that one that is still creating the container stops.
 		c.m.step("kill monitor", func() error { return monitor.Kill(ctx) }),
 		c.m.step("kill task", func() error { return own.Kill(ctx) }),
-		c.m.step("delete container", func() error { return c.m.cfg.Runtime.Delete(ctx, c.id) }),
+		c.m.step("delete container", func() error { return c.m.maker(c.dir).Delete(ctx, c.id) }),
 		c.m.step("remove task's cgroup", own.Remove),
 		c.m.step("remove monitor's cgroup", monitor.Remove),
 	)

@@ -1,9 +1,7 @@
 package pod
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -152,24 +150,4 @@ func firstOf(values ...string) string {
 		}
 	}
 	return ""
-}
-
-func writeSpec(bundle string, s *specs.Spec) error {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("write runtime-spec: %w", err)
-	}
-	return os.WriteFile(filepath.Join(bundle, "config.json"), b, 0o600)
-}
-
-func readSpec(bundle string) (*specs.Spec, error) {
-	b, err := os.ReadFile(filepath.Join(bundle, "config.json"))
-	if err != nil {
-		return nil, fmt.Errorf("read runtime-spec: %w", err)
-	}
-	var s specs.Spec
-	if err := json.Unmarshal(b, &s); err != nil {
-		return nil, fmt.Errorf("read runtime-spec: %w", err)
-	}
-	return &s, nil
 }

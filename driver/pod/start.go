@@ -148,7 +148,7 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 		return err
 	}
 	c.m.filters.apply(spec)
-	if err := c.m.step("write spec", func() error { return writeSpec(c.dir, spec) }); err != nil {
+	if err := c.m.step("write spec", func() error { return c.m.writeBundle(c.dir, spec) }); err != nil {
 		return err
 	}
 	c.state.StopSignal = root.config.StopSignal

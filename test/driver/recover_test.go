@@ -190,3 +190,32 @@ func TestALookAtARuntimeLeavesNothing(t *testing.T) {
 		must.SliceEmpty(t, left)
 	})
 }
+
+// An operator who installs the other runtime, or names it, need not drain the
+// node: what the first one made goes on, takes commands as long as that is there,
+// and is removed.
+func TestTheRuntimeIsChangedWhileTasksRun(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		other := map[string]string{"crun": "runc", "runc": "crun"}[filepath.Base(runtime)]
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		config := sh("trap 'exit 6' TERM; while :; do sleep 0.01; done")
+		config.Share = []string{"ipc", "uts", "pid"}
+		tk := n.newTask("", "web", config, nil)
+		handle := tk.start()
+		n.abandon()
+
+		n.config.Runtime = runtimeCommand(t, other)
+		n.start()
+		must.NoError(t, n.RecoverTask(handle))
+		must.Eq(t, "ok\n", tk.exec("echo ok"))
+		late := n.newTask(tk.AllocID, "late", config, nil)
+		late.start()
+		must.Eq(t, "2\n", late.exec("pgrep -c -f 'exi[t] 6'"), must.Sprint("one pod"))
+		must.NoError(t, os.Remove(n.programs.runtime)) // not even then
+		for _, tk := range []*task{tk, late} {
+			must.NoError(t, n.StopTask(tk.ID, patience, "SIGTERM"))
+			must.Eq(t, drivers.ExitResult{ExitCode: 6}, *tk.wait())
+			must.NoError(t, n.DestroyTask(tk.ID, false))
+		}
+	})
+}

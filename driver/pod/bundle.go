@@ -1,0 +1,51 @@
+package pod
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+)
+
+// makerFile is beside the spec in a bundle: the path of the runtime that made
+// the container. No other takes commands for it.
+const makerFile = "maker"
+
+// writeBundle writes what a container is made of, before it is.
+func (m *Manager) writeBundle(bundle string, s *specs.Spec) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("write runtime-spec: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(bundle, makerFile), []byte(m.cfg.Runtime.Path), 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(bundle, "config.json"), b, 0o600)
+}
+
+func readSpec(bundle string) (*specs.Spec, error) {
+	b, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	if err != nil {
+		return nil, fmt.Errorf("read runtime-spec: %w", err)
+	}
+	var s specs.Spec
+	if err := json.Unmarshal(b, &s); err != nil {
+		return nil, fmt.Errorf("read runtime-spec: %w", err)
+	}
+	return &s, nil
+}
+
+// maker is the runtime that made the container of a bundle. An operator may
+// have changed it since. Where nothing says which it was there is no container,
+// or none that an other made.
+func (m *Manager) maker(bundle string) ociruntime.Runtime {
+	r := m.cfg.Runtime
+	if path, err := os.ReadFile(filepath.Join(bundle, makerFile)); err == nil && filepath.IsAbs(string(path)) {
+		r.Path = string(path)
+	}
+	return r
+}
