@@ -206,7 +206,7 @@ func givenGroup(cfg *drivers.TaskConfig) string {
 }
 
 // hostname of the pod: what the task asks for, what Nomad set up for the
-// group, or the short allocation id, which is Nomad's default too.
+// group, or the short allocation id.
 func hostname(c TaskConfig, cfg *drivers.TaskConfig) string {
 	if c.Hostname != "" {
 		return c.Hostname
@@ -214,8 +214,19 @@ func hostname(c TaskConfig, cfg *drivers.TaskConfig) string {
 	if n := cfg.NetworkIsolation; n != nil && n.HostsConfig != nil && n.HostsConfig.Hostname != "" {
 		return n.HostsConfig.Hostname
 	}
-	const short = 8
-	return cfg.AllocID[:min(short, len(cfg.AllocID))]
+	return shortID(cfg.AllocID)
+}
+
+// shortID is the beginning of an allocation's id, as Nomad shows it. One in 43
+// has digits alone, and is longer: as a name it would be an address, 0x04813f73
+// for 75579251, to inet_aton(3) and so to getaddrinfo(3).
+func shortID(id string) string {
+	const group, groups = len("01234567"), len("01234567-89ab")
+	short := id[:min(group, len(id))]
+	if strings.Trim(short, "0123456789") == "" {
+		return id[:min(groups, len(id))]
+	}
+	return short
 }
 
 func network(spec *drivers.NetworkIsolationSpec) pod.Network {

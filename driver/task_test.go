@@ -253,3 +253,15 @@ func TestTasksAreWhereNomadWantsThem(t *testing.T) {
 		must.Eq(t, tc.want, cgroupPath(tc.version, cfg), must.Sprint(tc.given))
 	}
 }
+
+// A name of digits alone would be looked up as an address.
+func TestTheNameOfATaskIsNoAddress(t *testing.T) {
+	for id, want := range map[string]string{
+		"0fa34b21-89ab-cdef-0123-456789abcdef": "0fa34b21",
+		"75579251-89ab-cdef-0123-456789abcdef": "75579251-89ab",
+		"1e100000-89ab-cdef-0123-456789abcdef": "1e100000",
+	} {
+		must.Eq(t, want, hostname(TaskConfig{}, &drivers.TaskConfig{AllocID: id}))
+	}
+	must.Eq(t, "12345678", hostname(TaskConfig{Hostname: "12345678"}, &drivers.TaskConfig{}))
+}

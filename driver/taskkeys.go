@@ -48,7 +48,7 @@ func podKeys() []key {
 	return []key{
 		{name: "share", kind: "list(string)", unset: "`[\"ipc\", \"uts\"]`", docker: none, podman: none,
 			meaning: "namespaces in common with those of the pod that share them too: `ipc` (with `/dev/shm`), `uts`, `pid`; `[]` for none"},
-		{name: "hostname", kind: "string", unset: "Nomad's, or the short allocation id", meaning: "of the pod; the first task's counts"},
+		{name: "hostname", kind: "string", unset: "the group's, or the short allocation id", meaning: "of the pod; the first task's counts"},
 		{name: "pid_mode", kind: "string", meaning: "`host`, where the operator allows it", podman: none},
 		{name: "ipc_mode", kind: "string", meaning: "`host`, where the operator allows it", podman: none},
 		{name: "uts_mode", kind: "string", meaning: "`host`, where the operator allows it", podman: none},
