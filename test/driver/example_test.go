@@ -27,6 +27,7 @@ import (
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
@@ -148,7 +149,7 @@ func mirrorOfDockerHub(t *testing.T, repository string, img v1.Image) {
 	host := insecureRegistry(t)
 	ref, err := name.NewTag(host+"/"+repository, name.Insecure)
 	must.NoError(t, err)
-	must.NoError(t, remote.Write(ref, img))
+	must.NoError(t, remote.Write(ref, img, fixture.NoKeepAlive()))
 	conf := filepath.Join(t.TempDir(), "registries.conf")
 	must.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nprefix = \"docker.io\"\nlocation = \""+host+"\"\ninsecure = true\n"), 0o644))
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
@@ -206,7 +207,7 @@ func TestImageVolumesAndLabels(t *testing.T) {
 	must.NoError(t, remote.Write(ref, shellImage(t, v1.Config{
 		Volumes: map[string]struct{}{"/data": {}, "/new/volume": {}, "/own": {}}, WorkingDir: "/data",
 		Labels: map[string]string{"from": "image", "both": "image"},
-	})))
+	}), fixture.NoKeepAlive()))
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		for _, readonly := range []bool{true, false} {

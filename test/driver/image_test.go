@@ -105,7 +105,7 @@ func pushed(t *testing.T, at string) string {
 	t.Helper()
 	ref, err := name.NewTag(at, name.Insecure)
 	must.NoError(t, err)
-	must.NoError(t, remote.Write(ref, scratch(t)))
+	must.NoError(t, remote.Write(ref, scratch(t), fixture.NoKeepAlive()))
 	return at
 }
 
@@ -191,7 +191,7 @@ func TestThePlatformOfAnImage(t *testing.T) {
 	at := insecureRegistry(t) + "/both:v1"
 	ref, err := name.NewTag(at, name.Insecure)
 	must.NoError(t, err)
-	must.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(empty.Index, madeFor("arm64"), madeFor("amd64"))))
+	must.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(empty.Index, madeFor("arm64"), madeFor("amd64")), fixture.NoKeepAlive()))
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
 		task := func(platform string) *task {

@@ -1,7 +1,6 @@
 package driver_test
 
 import (
-	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -168,8 +167,7 @@ func TestWhenAnImageIsPulled(t *testing.T) {
 	must.NoError(t, err)
 	push := func(version string) {
 		img := fixture.Image(t, func(c *v1.Config) { c.Env = append(c.Env, "VERSION="+version) })
-		// A connection that is kept would be in the ledger.
-		must.NoError(t, remote.Write(ref, img, remote.WithTransport(&http.Transport{DisableKeepAlives: true})))
+		must.NoError(t, remote.Write(ref, img, fixture.NoKeepAlive()))
 	}
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
