@@ -198,10 +198,11 @@ func TestTheRuntimeIsChangedWhileTasksRun(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		other := map[string]string{"crun": "runc", "runc": "crun"}[filepath.Base(runtime)]
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		config := sh("trap 'exit 6' TERM; while :; do sleep 0.01; done")
+		config := sh("trap 'exit 6' TERM; echo up; while :; do sleep 0.01; done")
 		config.Share = []string{"ipc", "uts", "pid"}
 		tk := n.newTask("", "web", config, nil)
 		handle := tk.start()
+		tk.output("stdout", contains("up"))
 		n.abandon()
 
 		n.config.Runtime = runtimeCommand(t, other)
@@ -210,6 +211,7 @@ func TestTheRuntimeIsChangedWhileTasksRun(t *testing.T) {
 		must.Eq(t, "ok\n", tk.exec("echo ok"))
 		late := n.newTask(tk.AllocID, "late", config, nil)
 		late.start()
+		late.output("stdout", contains("up"))
 		must.Eq(t, "2\n", late.exec("pgrep -c -f 'exi[t] 6'"), must.Sprint("one pod"))
 		must.NoError(t, os.Remove(n.programs.runtime)) // not even then
 		for _, tk := range []*task{tk, late} {
