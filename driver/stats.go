@@ -13,8 +13,8 @@ import (
 
 // TaskStats gives what a task uses, now and at every interval, until ctx or
 // the task ends. A task at rest, which uses what it did, is looked at every
-// second interval and told of every five seconds at most: that costs the node as
-// much as what is news.
+// second interval, and it is told at least every five seconds, or as rarely as
+// was asked: more would cost the node as much as what is news.
 func (d *Driver) TaskStats(ctx context.Context, taskID string, interval time.Duration) (<-chan *cstructs.TaskResourceUsage, error) {
 	c, err := d.container(taskID)
 	if err != nil {
@@ -95,8 +95,8 @@ func (b beat) after(now time.Time) time.Duration {
 	return b.interval - now.Sub(b.first)%b.interval
 }
 
-// restPeriod is how often at most it is told that a task still uses what it did.
-// Nomad takes the gauges it publishes from what it is told; those it keeps in
+// restPeriod is for how long at most nothing is told of a task that still uses
+// what it did, if more is asked for. Nomad takes the gauges it publishes from what it is told; those it keeps in
 // memory are of ten seconds each.
 const restPeriod = 5 * time.Second
 

@@ -40,8 +40,8 @@ func readSpec(bundle string) (*specs.Spec, error) {
 }
 
 // maker is the runtime that made the container of a bundle. An operator may
-// have changed it since. Where nothing says which it was there is no container,
-// or none that an other made.
+// have changed it since. Where nothing says which it was no container was made
+// yet, or a driver made it that did not note this: then it is today's.
 func (m *Manager) maker(bundle string) ociruntime.Runtime {
 	r := m.cfg.Runtime
 	if path, err := os.ReadFile(filepath.Join(bundle, makerFile)); err == nil && filepath.IsAbs(string(path)) {
