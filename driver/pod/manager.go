@@ -92,6 +92,7 @@ type Manager struct {
 	logs    *logs.Client
 	filters *filters
 	places  *places
+	moves   cgroup.Moves
 
 	sweep      sync.Once
 	dangling   *time.Timer

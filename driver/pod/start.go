@@ -119,7 +119,13 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 		return err
 	}
 	c.took.lap("state")
-	root, err := c.makeRoot(ctx, t)
+	img, err := c.pulled(ctx, t)
+	if err != nil {
+		return err
+	}
+	c.took.lap("pull")
+	defer c.m.moves.Expect()()
+	root, err := c.m.makeRoot(ctx, c.id, img)
 	if err != nil {
 		return err
 	}
@@ -163,17 +169,14 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 
 func (c *Container) writeState() error { return writeState(c.stateFile(), c.state) }
 
-// makeRoot makes the task's root file system.
-func (c *Container) makeRoot(ctx context.Context, t Task) (rootfs, error) {
-	var pulled image.Image
-	if t.Image != nil {
-		var err error
-		if pulled, err = c.pull(ctx, *t.Image); err != nil {
-			return rootfs{}, err
-		}
-		c.state.ImageID, c.state.Digest = pulled.ID, pulled.Digest
+// pulled is the task's image, or the zero value where it has none.
+func (c *Container) pulled(ctx context.Context, t Task) (image.Image, error) {
+	if t.Image == nil {
+		return image.Image{}, nil
 	}
-	return c.m.makeRoot(ctx, c.id, pulled)
+	img, err := c.pull(ctx, *t.Image)
+	c.state.ImageID, c.state.Digest = img.ID, img.Digest
+	return img, err
 }
 
 // run creates the container with a monitor beside it, takes note of both, and

@@ -1,0 +1,82 @@
+package cgroup
+
+import (
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+)
+
+// groupsFile is a /proc/PID/cgroup whose content others change.
+type groupsFile struct{ content chan string }
+
+func (f groupsFile) ReadAt(p []byte, _ int64) (int, error) {
+	return copy(p, <-f.content), io.EOF
+}
+
+// A process is moved to where it is, and nowhere else once somebody moved it.
+func TestAMoveOnTheSpotIsNoMoveBack(t *testing.T) {
+	own := groupsFile{make(chan string)}
+	written, procs := io.Pipe()
+	moved := make(chan struct{})
+	go func() { // ends with the change of the groups
+		moveOnTheSpot(own, procs, nil)
+		close(moved)
+	}()
+	self := make([]byte, len(strconv.Itoa(os.Getpid())))
+	own.content <- "0::/nomad"
+	for range 3 {
+		_, err := io.ReadFull(written, self)
+		must.NoError(t, err)
+		must.Eq(t, strconv.Itoa(os.Getpid()), string(self))
+		own.content <- "0::/nomad"
+	}
+	_, err := io.ReadFull(written, self)
+	must.NoError(t, err)
+	own.content <- "0::/elsewhere"
+	select {
+	case <-moved:
+	case <-time.After(patience.For(10 * time.Second)):
+		t.Fatal("it goes on where it was moved to")
+	}
+}
+
+// Moves that are expected leave this process where it is.
+func TestExpectedMovesMoveNothing(t *testing.T) {
+	before, err := os.ReadFile("/proc/self/cgroup")
+	must.NoError(t, err)
+	var m Moves
+	first, second := m.Expect(), m.Expect()
+	first()
+	must.Eq(t, 1, m.expected)
+	select {
+	case <-m.none:
+		t.Fatal("moves are expected still")
+	default:
+	}
+	second()
+	<-m.none
+	m.Expect()() // and again
+	after, err := os.ReadFile("/proc/self/cgroup")
+	must.NoError(t, err)
+	must.Eq(t, string(before), string(after))
+}
+
+// Of which hierarchy the file is does not matter.
+func TestTheProcsOfThisProcess(t *testing.T) {
+	if _, err := Detect(); err != nil {
+		t.Skipf("no cgroups here: %v", err)
+	}
+	groups, err := os.ReadFile("/proc/self/cgroup")
+	must.NoError(t, err)
+	procs, err := os.ReadFile(procsFile(string(groups)))
+	must.NoError(t, err)
+	must.SliceContains(t, strings.Fields(string(procs)), strconv.Itoa(os.Getpid()))
+	must.Eq(t, "", procsFile("0::/no/such/group\n7:no,such:/\nnonsense\n"))
+}
