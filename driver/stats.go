@@ -41,30 +41,29 @@ func (d *Driver) collect(ctx context.Context, c *pod.Container, u *usage, interv
 	for {
 		// Between the end of the processes and that of the task there is
 		// nothing to read; the next round ends.
+		var use *cstructs.TaskResourceUsage
+		var tell chan<- *cstructs.TaskResourceUsage // nil: there is nothing to tell
 		if s, err := meter.Stats(); err == nil {
-			use := u.of(s, time.Now()) // also unsent: percentages are of the time since the last
+			use = u.of(s, time.Now()) // also untold: percentages are of the time since the last
 			if said.differs(s) {
-				select {
-				case ch <- use:
-				case <-ctx.Done():
-					return
-				case <-c.Done():
-					return
-				case <-d.ctx.Done():
-					return
-				}
+				tell = ch
 			}
 		}
-		select {
-		case <-next.C:
-			next.Reset(beat.after(time.Now()) + said.pause())
-		case <-ctx.Done():
-			return
-		case <-c.Done():
-			return
-		case <-d.ctx.Done():
-			return
+		for due := false; !due || tell != nil; {
+			select {
+			case tell <- use:
+				tell = nil
+			case <-next.C:
+				due = true
+			case <-ctx.Done():
+				return
+			case <-c.Done():
+				return
+			case <-d.ctx.Done():
+				return
+			}
 		}
+		next.Reset(beat.after(time.Now()) + said.pause())
 	}
 }
 
@@ -96,8 +95,8 @@ func (b beat) after(now time.Time) time.Duration {
 }
 
 // restPeriod is for how long at most nothing is told of a task that still uses
-// what it did, if more is asked for. Nomad takes the gauges it publishes from what it is told; those it keeps in
-// memory are of ten seconds each.
+// what it did, if more is asked for. Nomad takes the gauges it publishes from
+// what it is told; those it keeps in memory are of ten seconds each.
 const restPeriod = 5 * time.Second
 
 // news tells which readings are worth a message, and when the next is due: of a
