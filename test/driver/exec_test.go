@@ -3,6 +3,7 @@ package driver_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -46,6 +47,7 @@ func TestTrap16ExecConformance(t *testing.T) {
 type client struct {
 	ctx    context.Context
 	send   chan *drivers.ExecTaskStreamingRequestMsg // closed: the client has no more to say
+	broken chan struct{}                             // closed: it can not say any more
 	mu     sync.Mutex
 	stdout bytes.Buffer
 	heard  func(stdout string) // called with all there is, when more comes
@@ -53,8 +55,10 @@ type client struct {
 }
 
 func newClient(ctx context.Context) *client {
-	return &client{ctx: ctx, send: make(chan *drivers.ExecTaskStreamingRequestMsg), code: -1}
+	return &client{ctx: ctx, send: make(chan *drivers.ExecTaskStreamingRequestMsg), broken: make(chan struct{}), code: -1}
 }
+
+var errBroken = errors.New("transport is closing")
 
 func (c *client) Recv() (*drivers.ExecTaskStreamingRequestMsg, error) {
 	select {
@@ -63,6 +67,8 @@ func (c *client) Recv() (*drivers.ExecTaskStreamingRequestMsg, error) {
 			return nil, io.EOF
 		}
 		return m, nil
+	case <-c.broken:
+		return nil, errBroken
 	case <-c.ctx.Done():
 		return nil, c.ctx.Err()
 	}
@@ -165,19 +171,29 @@ func TestTrap16ExecEndsWithItsClient(t *testing.T) {
 		_, tk := idle(t, runtime)
 		for _, tty := range []bool{false, true} {
 			ctx, cancel := context.WithCancel(context.Background())
-			done := make(chan error, 1)
-			go func() { done <- tk.stream(newClient(ctx), tty, "/bin/sh", "-c", "exec sleep 424242") }()
-			tk.n.waitFor("the command to run", func() bool { return strings.Contains(tk.exec("ps -eo args"), "sleep 424242") })
-			cancel()
-			select {
-			case e := <-done:
-				must.ErrorIs(t, e, context.Canceled)
-			case <-time.After(patience):
-				t.Fatal("exec did not end")
-			}
-			tk.n.waitFor("the command to be gone", func() bool { return !strings.Contains(tk.exec("ps -eo args"), "sleep 424242") })
+			tk.endsWith(newClient(ctx), tty, cancel)
+			c := newClient(context.Background())
+			tk.endsWith(c, tty, func() { close(c.broken) })
 		}
 	})
+}
+
+// endsWith runs a command for a client, has the client go away, and wants the
+// command to be gone then.
+func (tk *task) endsWith(c *client, tty bool, leave func()) {
+	t := tk.n.t
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- tk.stream(c, tty, "/bin/sh", "-c", "exec sleep 424242") }()
+	tk.n.waitFor("the command to run", func() bool { return strings.Contains(tk.exec("ps -eo args"), "sleep 424242") })
+	leave()
+	select {
+	case err := <-done:
+		must.ErrorIs(t, err, context.Canceled)
+	case <-time.After(patience):
+		t.Fatal("exec did not end")
+	}
+	tk.n.waitFor("the command to be gone", func() bool { return !strings.Contains(tk.exec("ps -eo args"), "sleep 424242") })
 }
 
 func TestExecErrors(t *testing.T) {

@@ -1,6 +1,7 @@
 package driver_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 )
 
 // What a task with root inside tries against its client and against others.
@@ -141,6 +144,38 @@ func TestTrap05ASwapIsNotFollowed(t *testing.T) {
 		early := n.newTask(alloc, "early", config, quiet)
 		must.ErrorContains(t, n.refuses(early), "mount /conf")
 		must.ErrorContains(t, n.refuses(early), "symbolic link")
+	})
+}
+
+// Trap 5: what is mounted is what was checked, though something else took its
+// place in between.
+func TestTrap05ASwapBetweenCheckAndMount(t *testing.T) {
+	victim := t.TempDir()
+	must.NoError(t, os.WriteFile(filepath.Join(victim, "file"), []byte("secret"), 0o644))
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		ledger.Check(t, scope())
+		w := newWorld(t, runtime)
+		dir := w.path("alloc/dir")
+		must.NoError(t, os.Mkdir(dir, 0o755))
+		must.NoError(t, os.WriteFile(filepath.Join(dir, "file"), []byte("own"), 0o644))
+		config := w.config()
+		config.Before = func(step string) error {
+			if step != "mount on stage" {
+				return nil
+			}
+			return errors.Join(os.Rename(dir, w.path("alloc/was")), os.Symlink(victim, dir))
+		}
+		m := pod.New(config)
+		task := w.plainTask(w.Alloc, "app")
+		task.Beneath = []pod.Beneath{{DirHostPath: w.path("alloc"), Name: "dir", Target: "/conf"}}
+		c, err := m.Start(t.Context(), task)
+		must.NoError(t, err)
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/conf/file", c.Info().PID))
+		must.NoError(t, err)
+		must.Eq(t, "own", string(b))
+		must.NoError(t, c.Destroy(t.Context(), true))
+		w.awaitEnd(w.Alloc, func() bool { return false })
+		must.NoError(t, m.Close())
 	})
 }
 

@@ -1,18 +1,22 @@
 package driver_test
 
 import (
+	"bytes"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
+	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 )
 
 func TestATaskRunsAndItsOutputIsLogged(t *testing.T) {
@@ -112,6 +116,31 @@ func TestTrap02And09NoProcessOutlivesItsTask(t *testing.T) {
 		must.StrContains(t, list, "sleep 987654")
 		must.StrNotContains(t, list, "sleep 123456")
 		must.StrContains(t, list, "catatonit")
+	})
+}
+
+// Trap 2: nor does the end wait until the patience with a pipe that stays open
+// is over: nothing is left then that could hold it.
+func TestTrap02TheEndDoesNotWaitForAnOpenPipe(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		ledger.Check(t, scope())
+		w := newWorld(t, runtime)
+		var said bytes.Buffer
+		config := w.config()
+		config.Log = hclog.New(&hclog.LoggerOptions{Output: &said})
+		m := pod.New(config)
+		task := w.plainTask(w.Alloc, "app")
+		task.Logs = &pod.Logs{AllocDirHostPath: w.path("alloc"), Dir: "logs", MaxFiles: 1, MaxFileBytes: 1 << 20}
+		task.Process.Command = []string{"/bin/sh", "-c", "(setsid sleep 123456 &); exit 4"}
+		c, err := m.Start(t.Context(), task)
+		must.NoError(t, err)
+		<-c.Done()
+		exit, _ := c.Exit()
+		must.Eq(t, 4, exit.Code)
+		must.NoError(t, c.Destroy(t.Context(), false))
+		w.awaitEnd(w.Alloc, func() bool { return false })
+		must.NoError(t, m.Close())
+		must.Eq(t, "", said.String())
 	})
 }
 
