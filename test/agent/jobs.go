@@ -87,7 +87,7 @@ func (a *Agent) WaitAlloc(ctx context.Context, id string, statuses ...string) (*
 		if alloc.ClientTerminalStatus() {
 			cancel()
 		}
-		return fmt.Errorf("it is %s%s", alloc.ClientStatus, Events(alloc))
+		return fmt.Errorf("it is %s: %s%s", alloc.ClientStatus, alloc.ClientDescription, Events(alloc))
 	})
 	return alloc, err
 }

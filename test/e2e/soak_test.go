@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -165,10 +166,18 @@ func (s *soak) imageJob() string {
 		args = ["-P"]`, s.image))
 }
 
-// cutOff is a start during which the plugin dies, at any moment.
+// cutOff is a start during which the plugin dies, at any moment after Nomad has
+// asked it for one: without an answer to that the allocation fails.
 func (s *soak) cutOff() {
 	alloc, err := s.RunJob(s.ctx, s.imageJob())
 	must.NoError(s.t, err)
+	s.eventually("Nomad has received the task", func() error {
+		alloc, err := s.Alloc(alloc.ID)
+		if err == nil && len(alloc.TaskStates) == 0 && !alloc.ClientTerminalStatus() {
+			err = errors.New("it has no state")
+		}
+		return err
+	})
 	<-time.After(time.Duration(s.random.IntN(300)) * time.Millisecond) // any moment is as good
 	_ = s.KillPlugin()
 	s.pluginRuns()
