@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,15 +97,19 @@ func readAgain(own io.ReaderAt) (string, error) {
 	return "", err
 }
 
-// procsFile is the list of the processes of one of the groups in the content of
-// a /proc/PID/cgroup: the lock is the same for every hierarchy.
+// procsFile is the list of processes of one of the groups in the content of a
+// /proc/PID/cgroup, if this process is in it: the lock is the same for every
+// hierarchy. In a cgroup namespace without a mount of its own the path means
+// another group.
 func procsFile(groups string) string {
+	self := strconv.Itoa(os.Getpid())
 	for line := range strings.Lines(groups) {
 		// hierarchy:controllers:path, see cgroups(7)
 		_, line, _ = strings.Cut(strings.TrimSpace(line), ":")
 		controllers, path, _ := strings.Cut(line, ":")
 		file := filepath.Join(Root, strings.TrimPrefix(controllers, "name="), path, "cgroup.procs")
-		if _, err := os.Stat(file); err == nil {
+		listed, err := os.ReadFile(file)
+		if err == nil && slices.Contains(strings.Fields(string(listed)), self) {
 			return file
 		}
 	}

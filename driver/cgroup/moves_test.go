@@ -3,8 +3,8 @@ package cgroup
 import (
 	"io"
 	"os"
+	"os/exec"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -68,15 +68,20 @@ func TestExpectedMovesMoveNothing(t *testing.T) {
 	must.Eq(t, string(before), string(after))
 }
 
-// Of which hierarchy the file is does not matter.
+// Of which hierarchy the file is does not matter; that this process is in the
+// group does.
 func TestTheProcsOfThisProcess(t *testing.T) {
-	if _, err := Detect(); err != nil {
-		t.Skipf("no cgroups here: %v", err)
-	}
+	g := group(t)
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	must.NoError(t, err)
-	procs, err := os.ReadFile(procsFile(string(groups)))
-	must.NoError(t, err)
-	must.SliceContains(t, strings.Fields(string(procs)), strconv.Itoa(os.Getpid()))
-	must.Eq(t, "", procsFile("0::/no/such/group\n7:no,such:/\nnonsense\n"))
+	must.FileExists(t, procsFile(string(groups)))
+
+	other := exec.Command("/bin/sleep", "600")
+	must.NoError(t, other.Start())
+	must.NoError(t, g.Add(other.Process.Pid))
+	of := "0::" + g.Path() + "\n4:memory:" + g.Path() + "\n1:name=systemd:" + g.Path() + "\n"
+	must.Eq(t, "", procsFile(of))
+	must.Eq(t, "", procsFile("0::/no/such/group\n7:no,such:/\n"))
+	must.NoError(t, other.Process.Kill())
+	must.Error(t, other.Wait())
 }
