@@ -98,6 +98,7 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"npipe":            {"command = \"a\"\nmount {\n type = \"npipe\"\n target = \"/a\"\n}", `type = "npipe": want "bind" or "tmpfs"`},
 	"bind alone":       {"command = \"a\"\nmount {\n type = \"bind\"\n target = \"/a\"\n}", `mount at "/a": source is missing`},
 	"tmpfs source":     {"command = \"a\"\nmount {\n type = \"tmpfs\"\n target = \"/a\"\n source = \"b\"\n}", `source and bind_options are for type = "bind"`},
+	"mount tmpfs size": {"command = \"a\"\nmount {\n type = \"tmpfs\"\n target = \"/a\"\n tmpfs_options {\n size = -1\n }\n}", `want a size in bytes`},
 	"tmpfs mode":       {"command = \"a\"\nmount {\n type = \"tmpfs\"\n target = \"/a\"\n tmpfs_options {\n mode = 7777\n }\n}", `a mode in decimal`},
 	"propagation":      {"command = \"a\"\nmount {\n type = \"bind\"\n source = \"/etc\"\n target = \"/a\"\n bind_options {\n propagation = \"up\"\n }\n}", `propagation = "up": want one of private`},
 	"tmpfs":            {"command = \"a\"\ntmpfs = [\"run\"]", `tmpfs: "run": target "run": want an absolute path`},
