@@ -97,7 +97,7 @@ boot() {
 		root=/dev/root rootfstype=hostfs rootflags=/ ro quiet loglevel=4 panic=-1 \
 		con=null con0=null,fd:1 ssl=null init="$PWD/test/cgroup2/init.sh" \
 		POD_TEST_WORK="$work" POD_TEST_NAME="$1" POD_TEST_TIMEOUT="${minutes}m" \
-		POD_TEST_PATIENCE="${PATIENCE:-10}" POD_TEST_RUN="${RUN:-.}" POD_TEST_SKIP="./$other|././$other" \
+		POD_TEST_OWN_CLOCK=1 POD_TEST_PATIENCE="${PATIENCE:-10}" POD_TEST_RUN="${RUN:-.}" POD_TEST_SKIP="./$other|././$other" \
 		</dev/null 2>"$work/kernel.$1" >"$work/console.$1" &
 	machine=$!
 	trap 'stop $machine; wait; exit 1' TERM
