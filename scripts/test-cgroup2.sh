@@ -63,6 +63,12 @@ need() {
 
 need
 work=$PWD/bin/cgroup2
+mkdir -p bin
+exec 9>"$work.lock" # the machines hold it too
+if ! flock --nonblock 9; then
+	say "another run has its machines in $work: wait for its end"
+	exit 1
+fi
 rm -rf "$work"
 mkdir -p "$work/.uml"
 
