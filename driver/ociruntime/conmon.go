@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -115,6 +116,10 @@ func (m Monitor) create(ctx context.Context, r Runtime, o CreateOptions, log log
 	return awaitCreate(ctx, syncR, o.Bundle)
 }
 
+// maxWords bounds in bytes what is read of what conmon or the runtime has to
+// say: an error becomes an event of the task.
+const maxWords = 64 << 10
+
 // awaitCreate reads conmon's report: {"data": PID}, or a negative number and
 // perhaps a message where the runtime failed.
 func awaitCreate(ctx context.Context, sync *os.File, bundle string) (Pair, error) {
@@ -124,24 +129,30 @@ func awaitCreate(ctx context.Context, sync *os.File, bundle string) (Pair, error
 	}
 	stop := context.AfterFunc(ctx, func() { _ = sync.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	line, err := bufio.NewReader(sync).ReadBytes('\n')
+	line, err := bufio.NewReader(io.LimitReader(sync, maxWords)).ReadBytes('\n')
 	if ctx.Err() != nil {
 		return Pair{}, fmt.Errorf("waiting for conmon: %w", ctx.Err())
 	}
 	if err != nil && len(line) == 0 {
 		return Pair{}, fmt.Errorf("conmon ended without a report: %w", err)
 	}
+	init, err := parseReport(line)
+	return Pair{InitPID: init, MonitorPID: monitor}, err
+}
+
+// parseReport reads which process is a container's first.
+func parseReport(line []byte) (pid int, err error) {
 	var report struct {
 		Data    int    `json:"data"`
 		Message string `json:"message"`
 	}
 	if err := json.Unmarshal(line, &report); err != nil {
-		return Pair{}, fmt.Errorf("conmon reported %q: %w", bytes.TrimSpace(line), err)
+		return 0, fmt.Errorf("conmon reported %q: %w", bytes.TrimSpace(line), err)
 	}
 	if report.Data <= 0 {
-		return Pair{}, fmt.Errorf("conmon reported exit status %d %s", -report.Data, report.Message)
+		return 0, fmt.Errorf("conmon reported exit status %d %s", -report.Data, report.Message)
 	}
-	return Pair{InitPID: report.Data, MonitorPID: monitor}, nil
+	return report.Data, nil
 }
 
 func (m Monitor) args(r Runtime, o CreateOptions, log logFile) []string {

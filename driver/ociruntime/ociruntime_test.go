@@ -218,3 +218,43 @@ func FuzzParseExit(f *testing.F) {
 		}
 	})
 }
+
+func FuzzReport(f *testing.F) {
+	for _, s := range []string{
+		`{"data": 42}`, `{"data": -1, "message": "no such file"}`, `{"data": 0}`, `{}`, "", "null", "[]", `{"data": "42"}`, `{"data": 1e400}`,
+		`{"data": 99999999999999999999}`, `{"DATA": 7}`, `{"data": 1}{"data": 2}`, "\x00", `{"data": -9223372036854775808}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		pid, err := parseReport(b)
+		if (err == nil) != (pid > 0) {
+			t.Fatalf("%q is process %d, %v", b, pid, err)
+		}
+	})
+}
+
+func FuzzLog(f *testing.F) {
+	for _, s := range []string{
+		`{"level":"error","msg":"one"}` + "\n" + `{"level":"warning","msg":"two"}` + "\n", `{"level":"fatal","msg":"cut`, "", "\n\n", "plain text\n",
+		`{"level":["error"],"msg":{}}`, `{"level":"error","msg":""}`, `{"msg":"no level"}`, `[{"level":"error","msg":"x"}]`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if got := lastError(b); len(got) > 3*len(b) { // a byte that is no UTF-8 becomes three
+			t.Fatalf("%q says %q", b, got)
+		}
+	})
+}
+
+// Of a log without an end the last words are what an error says.
+func TestALongLogIsNotReadWhole(t *testing.T) {
+	log := logFile{filepath.Join(t.TempDir(), "log")}
+	must.Eq(t, "", log.lastError())
+	text := strings.Repeat(`{"level":"error","msg":"early"}`+"\n", 10_000) + `{"level":"error","msg":"late"}` + "\n"
+	must.NoError(t, os.WriteFile(log.path, []byte(text), 0o600))
+	must.Eq(t, "late", log.lastError())
+	must.NoError(t, os.WriteFile(log.path, []byte(text[:40]), 0o600))
+	must.Eq(t, "early", log.lastError())
+}

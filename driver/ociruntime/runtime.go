@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -251,16 +252,29 @@ func (l logFile) explain(what string, err error) error {
 }
 
 func (l logFile) lastError() string {
-	b, err := os.ReadFile(l.path)
+	f, err := os.Open(l.path)
 	if err != nil {
 		return ""
 	}
-	var last string
-	for line := range bytes.Lines(b) {
+	defer f.Close()
+	// The last words count. Where there are not as many, it is read from the
+	// beginning.
+	_, _ = f.Seek(-maxWords, io.SeekEnd)
+	b, err := io.ReadAll(io.LimitReader(f, maxWords))
+	if err != nil {
+		return ""
+	}
+	return lastError(b)
+}
+
+// lastError finds the last error in a runtime's log, which has a JSON object a
+// line. A line that is cut off is none.
+func lastError(log []byte) (message string) {
+	for line := range bytes.Lines(log) {
 		var entry struct{ Level, Msg string }
 		if json.Unmarshal(line, &entry) == nil && entry.Msg != "" && (entry.Level == "error" || entry.Level == "fatal") {
-			last = entry.Msg
+			message = entry.Msg
 		}
 	}
-	return last
+	return message
 }
