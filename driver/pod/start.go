@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
@@ -125,46 +127,56 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 	}
 	c.took.lap("pull")
 	defer c.m.moves.Expect()()
-	root, err := c.m.makeRoot(ctx, c.id, img)
+	spec, err := c.makeBundle(ctx, t, img)
 	if err != nil {
 		return err
 	}
-	c.took.lap("root")
-	staged, err := c.stage(t.Beneath)
-	if err != nil {
-		return err
-	}
-	own, err := c.fill(t, root)
-	if err != nil {
-		return err
-	}
-	c.took.lap("mounts")
-	t.Mounts = slices.Concat(own, t.Mounts, staged)
-	if root.hostPath, err = c.stageRoot(t, root.hostPath); err != nil {
-		return err
-	}
-	// What is run in the task later starts in its own group; see run and Exec.
-	if cpus, err := c.cpuset().CPUs(); err != nil {
-		return err
-	} else if cpus != "" {
-		t.Limits.CPUSet = cpus
-	}
-	spec, err := c.pod.buildSpec(t, root)
-	if err != nil {
-		return err
-	}
-	c.m.filters.apply(spec)
-	if err := c.m.step("write spec", func() error { return c.m.writeBundle(c.dir, spec) }); err != nil {
-		return err
-	}
-	c.state.StopSignal = root.config.StopSignal
-	c.state.OOMKills, _ = c.cgroup().OOMKills() // there may be no such group yet
-	c.took.lap("spec")
 	if err := c.run(ctx, t); err != nil {
 		return err
 	}
 	c.m.filters.learn(spec, c.id)
 	return nil
+}
+
+// makeBundle makes the root of the task and what is mounted there, and writes
+// what the runtime needs to know.
+func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image) (*specs.Spec, error) {
+	root, err := c.m.makeRoot(ctx, c.id, img)
+	if err != nil {
+		return nil, err
+	}
+	c.took.lap("root")
+	staged, err := c.stage(t.Beneath)
+	if err != nil {
+		return nil, err
+	}
+	own, err := c.fill(t, root)
+	if err != nil {
+		return nil, err
+	}
+	c.took.lap("mounts")
+	t.Mounts = slices.Concat(own, t.Mounts, staged)
+	if root.hostPath, err = c.stageRoot(t, root.hostPath); err != nil {
+		return nil, err
+	}
+	// What is run in the task later starts in its own group; see run and Exec.
+	if cpus, err := c.cpuset().CPUs(); err != nil {
+		return nil, err
+	} else if cpus != "" {
+		t.Limits.CPUSet = cpus
+	}
+	spec, err := c.pod.buildSpec(t, root)
+	if err != nil {
+		return nil, err
+	}
+	c.m.filters.apply(spec)
+	if err := c.m.step("write spec", func() error { return c.m.writeBundle(c.dir, spec) }); err != nil {
+		return nil, err
+	}
+	c.state.StopSignal = root.config.StopSignal
+	c.state.OOMKills, _ = c.cgroup().OOMKills() // there may be no such group yet
+	c.took.lap("spec")
+	return spec, nil
 }
 
 func (c *Container) writeState() error { return writeState(c.stateFile(), c.state) }
