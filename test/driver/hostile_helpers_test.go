@@ -114,8 +114,16 @@ func TestNoDescriptorIsInherited(t *testing.T) {
 	const list = `exec perl -e 'print grep { -e "/proc/%s/fd/$_" } 0..300'`
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		inherited := filepath.Join(t.TempDir(), "inherited")
+		for _, path := range []string{n.programs.conmon, n.programs.runtime} {
+			script, err := os.ReadFile(path)
+			must.NoError(t, err)
+			note := fmt.Sprintf("\n[ -e /proc/$$/fd/%d ] && echo \"$0\" >> %s\n", high, inherited)
+			must.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(script), "\n", note, 1)), 0o755))
+		}
 		tk := n.newTask("", "plain", sh("exec sleep 600"), quietRoot)
 		tk.start()
+		must.FileNotExists(t, inherited)
 		for _, who := range []string{"1", "self"} {
 			must.Eq(t, "012", tk.exec(fmt.Sprintf(list, who)), must.Sprint(who))
 		}
