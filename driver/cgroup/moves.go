@@ -65,17 +65,19 @@ func keepMoving(until <-chan struct{}) {
 		return
 	}
 	defer procs.Close()
-	moveOnTheSpot(own, procs, until)
+	moveOnTheSpot(groups, own, procs, until)
 }
 
-// moveOnTheSpot moves this process into the group where it is, until somebody
-// else moves it: there it stays.
-func moveOnTheSpot(own io.ReaderAt, procs io.Writer, until <-chan struct{}) {
+// moveOnTheSpot moves this process into the group where it is, as long as it is
+// in the groups that it was: where somebody else moved it, there it stays.
+func moveOnTheSpot(was string, own io.ReaderAt, procs io.Writer, until <-chan struct{}) {
 	self := strconv.AppendInt(nil, int64(os.Getpid()), 10)
 	tick := time.NewTicker(movesEvery)
 	defer tick.Stop()
-	was, err := readAgain(own)
-	for is := was; err == nil && is == was; is, err = readAgain(own) {
+	for {
+		if is, err := readAgain(own); err != nil || is != was {
+			return
+		}
 		if _, err := procs.Write(self); err != nil {
 			return
 		}

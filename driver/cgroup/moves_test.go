@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func TestAMoveOnTheSpotIsNoMoveBack(t *testing.T) {
 	written, procs := io.Pipe()
 	moved := make(chan struct{})
 	go func() { // ends with the change of the groups
-		moveOnTheSpot(own, procs, nil)
+		moveOnTheSpot("0::/nomad", own, procs, nil)
 		close(moved)
 	}()
 	self := make([]byte, len(strconv.Itoa(os.Getpid())))
@@ -45,6 +46,15 @@ func TestAMoveOnTheSpotIsNoMoveBack(t *testing.T) {
 	case <-time.After(patience.For(10 * time.Second)):
 		t.Fatal("it goes on where it was moved to")
 	}
+}
+
+// Nor is it moved back where that was before the first time.
+func TestAMoveBeforeTheFirstOnTheSpotStays(t *testing.T) {
+	own := groupsFile{make(chan string, 1)}
+	own.content <- "0::/elsewhere"
+	var procs strings.Builder
+	moveOnTheSpot("0::/nomad", own, &procs, nil)
+	must.Eq(t, "", procs.String())
 }
 
 // Moves that are expected leave this process where it is.
