@@ -180,3 +180,25 @@ func TestNoProcessesAreLeft(t *testing.T) {
 		}
 	})
 }
+
+// Where there is no memory for what makes a container, a start fails and says
+// so; the next works when there is some again.
+func TestNoMemoryIsLeft(t *testing.T) {
+	if v, err := cgroup.Detect(); err != nil || v == cgroup.V2 {
+		t.Skip("needs the memory hierarchy of cgroup v1 to limit the monitors by")
+	}
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		other := n.bystand()
+		tk := n.newTask("", "hapless", sh("exit 0"), quiet)
+		// The pod's own, or the kernel could choose among the others' processes.
+		group := "/sys/fs/cgroup/memory/nomad-driver-pod/" + tk.AllocID
+		must.NoError(t, os.Mkdir(group, 0o755))
+		must.NoError(t, os.WriteFile(group+"/memory.limit_in_bytes", []byte("65536"), 0o644))
+		must.ErrorContains(t, n.refuses(tk), "conmon")
+		other.unharmed()
+		n.waitFor("the pod to be gone", func() bool { _, err := os.Stat(group); return os.IsNotExist(err) })
+		tk.start()
+		must.Eq(t, 0, tk.wait().ExitCode)
+	})
+}
