@@ -12,9 +12,9 @@ import (
 )
 
 // TaskStats gives what a task uses, now and at every interval, until ctx or
-// the task ends. A task at rest, which uses what it did, is looked at every
-// second interval, and it is told at least every five seconds, or as rarely as
-// was asked: more would cost the node as much as what is news.
+// the task ends. A task at rest, which uses what it did, is looked at ever more
+// rarely, but every five seconds, or as rarely as was asked: more would cost the
+// node as much as what is news.
 func (d *Driver) TaskStats(ctx context.Context, taskID string, interval time.Duration) (<-chan *cstructs.TaskResourceUsage, error) {
 	c, err := d.container(taskID)
 	if err != nil {
@@ -37,17 +37,15 @@ func (d *Driver) collect(ctx context.Context, c *pod.Container, u *usage, interv
 	beat := newBeat(interval, d.began, time.Now())
 	next := time.NewTimer(beat.after(time.Now()))
 	defer next.Stop()
-	said := newNews(interval)
+	rest := newRest(interval)
 	for {
 		// Between the end of the processes and that of the task there is
 		// nothing to read; the next round ends.
 		var use *cstructs.TaskResourceUsage
 		var tell chan<- *cstructs.TaskResourceUsage // nil: there is nothing to tell
+		var pause time.Duration
 		if s, err := meter.Stats(); err == nil {
-			use = u.of(s, time.Now()) // also untold: percentages are of the time since the last
-			if said.differs(s) {
-				tell = ch
-			}
+			use, tell, pause = u.of(s, time.Now()), ch, rest.pause(s)
 		}
 		for due := false; !due || tell != nil; {
 			select {
@@ -63,7 +61,7 @@ func (d *Driver) collect(ctx context.Context, c *pod.Container, u *usage, interv
 				return
 			}
 		}
-		next.Reset(beat.after(time.Now()) + said.pause())
+		next.Reset(beat.after(time.Now()) + pause)
 	}
 }
 
@@ -94,38 +92,31 @@ func (b beat) after(now time.Time) time.Duration {
 	return b.interval - now.Sub(b.first)%b.interval
 }
 
-// restPeriod is for how long at most nothing is told of a task that still uses
-// what it did, if more is asked for. Nomad takes the gauges it publishes from
-// what it is told; those it keeps in memory are of ten seconds each.
+// restPeriod is how long at most it is between two looks at a task that still
+// uses what it did, if more is asked for. Nomad takes the gauges it publishes
+// from what it is told; those it keeps in memory are of ten seconds each.
 const restPeriod = 5 * time.Second
 
-// news tells which readings are worth a message, and when the next is due: of a
-// task at rest every second interval.
-type news struct {
+// rest tells how much longer than an interval it is to the next look at a task.
+type rest struct {
 	interval time.Duration
 	last     cgroup.Stats
-	same     int // readings since last that were the same
+	every    int // in intervals
 }
 
-func newNews(interval time.Duration) *news { return &news{interval: max(interval, shortest)} }
-
-// differs tells whether a reading is other than the last was, is the first that
-// is not, and so says that the task rests, or is due all the same.
-func (n *news) differs(s cgroup.Stats) bool {
-	if s != n.last {
-		n.last, n.same = s, 0
-		return true
-	}
-	n.same++
-	return (n.same-1)%max(1, int(restPeriod/(n.interval+n.pause()))) == 0
+func newRest(interval time.Duration) *rest {
+	return &rest{interval: max(interval, shortest), every: 1}
 }
 
-// pause is for how much longer than an interval nothing is read.
-func (n *news) pause() time.Duration {
-	if n.same == 0 || 2*n.interval > restPeriod {
-		return 0
+// pause takes a reading. One that is as the last makes the time to the next
+// twice as long.
+func (r *rest) pause(s cgroup.Stats) time.Duration {
+	if s != r.last {
+		r.last, r.every = s, 1
+	} else {
+		r.every = max(1, min(2*r.every, int(restPeriod/r.interval)))
 	}
-	return n.interval
+	return time.Duration(r.every-1) * r.interval
 }
 
 // usage turns counters into what Nomad shows, which needs the counters of the

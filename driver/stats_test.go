@@ -31,32 +31,24 @@ func TestStatisticsAreSentTogether(t *testing.T) {
 	}
 }
 
-// Nomad keeps what it was told last of a task, so that of one at rest it is
-// told that it rests, and then at times.
-func TestATaskAtRestIsToldOfAtTimes(t *testing.T) {
-	used := func(n uint64) cgroup.Stats { return cgroup.Stats{CPU: cgroup.CPU{TotalNanos: n}} }
-	told := func(n *news, reading uint64, times int) (at []int) {
-		for i := range times {
-			if n.differs(used(reading)) {
-				at = append(at, i)
-			}
+// Of a task at rest Nomad is told that it rests, and then ever more rarely.
+func TestATaskAtRestIsLookedAtRarely(t *testing.T) {
+	pauses := func(r *rest, reading uint64, times int) (seconds []float64) {
+		for range times {
+			s := cgroup.Stats{CPU: cgroup.CPU{TotalNanos: reading}}
+			seconds = append(seconds, r.pause(s).Seconds())
 		}
-		return at
+		return seconds
 	}
-	n := newNews(time.Second)
-	must.Eq(t, []int{0}, told(n, 10, 1))
-	must.Eq(t, 0, n.pause())
-	must.Eq(t, []int{0, 2, 4}, told(n, 10, 6)) // two seconds each
-	must.Eq(t, time.Second, n.pause())
-	must.Eq(t, []int{0, 1, 3}, told(n, 20, 4)) // it ran for a moment
-	must.Eq(t, []int{0}, told(n, 30, 1))
-	must.Eq(t, []int{0}, told(n, 40, 1))
-	must.Eq(t, 0, n.pause())
+	r := newRest(time.Second)
+	must.Eq(t, []float64{0, 1, 3, 4, 4}, pauses(r, 10, 5))
+	must.Eq(t, []float64{0, 1}, pauses(r, 20, 2)) // it ran for a moment
+	must.Eq(t, []float64{0}, pauses(r, 30, 1))
+	must.Eq(t, []float64{0, 1, 3}, pauses(r, 40, 3))
 
-	rare := newNews(10 * time.Second)
-	must.Eq(t, []int{0, 1, 2, 3}, told(rare, 10, 4))
-	must.Eq(t, 0, rare.pause())
-	must.Eq(t, []int{0, 1, 251}, told(newNews(0), 10, 300))
+	must.Eq(t, []float64{0, 0, 0}, pauses(newRest(10*time.Second), 10, 3), must.Sprint("as rarely as was asked"))
+	always := pauses(newRest(0), 10, 20)
+	must.Eq(t, 4.99, always[len(always)-1])
 }
 
 func TestStatisticsWithoutAnInterval(t *testing.T) {

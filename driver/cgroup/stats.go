@@ -2,13 +2,11 @@ package cgroup
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -144,122 +142,6 @@ func (g Group) OOMKills() (uint64, error) {
 		return 0, fmt.Errorf("read kills for lack of memory: %w", err)
 	}
 	return s.OOMKills, nil
-}
-
-// Meter reads the Stats of a group time and again. It keeps the group's files
-// open: to open them takes several times as long as to read them. Nothing is
-// opened before the first reading. It is for one goroutine at a time.
-//
-// Of a group in which nothing has run since the last reading it reads no more
-// than that, but every tenth time: only the kernel can have changed what is
-// left, by reclaiming memory.
-type Meter struct {
-	group Group
-	files []int // as the group's sources; -1 is one that this kernel does not have
-	kept  bool  // counted in keptFiles
-
-	last  Stats
-	lasts int // for how many readings last may stand
-}
-
-// restReadings is after how many readings of a group in which nothing runs all
-// of it is read.
-const restReadings = 10
-
-// Meter returns a new one, which the caller closes.
-func (g Group) Meter() *Meter { return &Meter{group: g} }
-
-// Stats reads the group's use. The error wraps fs.ErrNotExist or ENODEV where
-// there is no such group.
-func (m *Meter) Stats() (Stats, error) {
-	if err := m.open(); err != nil {
-		return Stats{}, fmt.Errorf("stats of cgroup %s: %w", m.group.path, err)
-	}
-	var s Stats
-	for i, src := range m.group.sources() {
-		if m.files[i] < 0 {
-			continue
-		}
-		if err := src.read(m.files[i], &s); err != nil {
-			m.Close() // another group may be made at the same path
-			return Stats{}, fmt.Errorf("stats of cgroup %s: %s: %w", m.group.path, src.name, err)
-		}
-		if i == 0 && m.rests(s.CPU) {
-			return m.last, nil
-		}
-	}
-	m.last, m.lasts = s, restReadings-1
-	if !m.kept {
-		m.Close()
-	}
-	return s, nil
-}
-
-// rests tells whether nothing has run since the last reading, which is not too
-// old.
-func (m *Meter) rests(now CPU) bool {
-	if m.lasts == 0 || now.TotalNanos != m.last.CPU.TotalNanos {
-		return false
-	}
-	m.lasts--
-	return true
-}
-
-// Close lets go of the files. A reading after that opens them again.
-func (m *Meter) Close() {
-	for _, fd := range m.files {
-		if fd >= 0 {
-			_ = unix.Close(fd) // nothing was written
-		}
-	}
-	if m.kept {
-		keptFiles.Add(-int64(len(m.files)))
-	}
-	*m = Meter{group: m.group}
-}
-
-// keptFiles counts the files that all meters keep open, or nearly.
-var keptFiles atomic.Int64
-
-// mayKeep is how many those may be: half of what the process may open. Meters
-// beyond that open theirs for every reading.
-var mayKeep = sync.OnceValue(func() int64 {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		return 0
-	}
-	return int64(min(limit.Cur, 1<<20) / 2)
-})
-
-func (m *Meter) open() error {
-	if m.files != nil {
-		return nil
-	}
-	sources := m.group.sources()
-	n := int64(len(sources))
-	if m.kept = keptFiles.Add(n) <= mayKeep(); !m.kept {
-		keptFiles.Add(-n)
-	}
-	m.files = make([]int, n)
-	for i := range m.files {
-		m.files[i] = -1
-	}
-	found := false
-	for i, src := range sources {
-		fd, err := unix.Open(m.group.file(src), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		switch {
-		case err == nil:
-			m.files[i], found = fd, true
-		case !errors.Is(err, unix.ENOENT):
-			m.Close()
-			return fmt.Errorf("open %s: %w", src.name, err)
-		}
-	}
-	if !found {
-		m.Close()
-		return os.ErrNotExist
-	}
-	return nil
 }
 
 // maxFile is several times as much as any of the files holds.

@@ -1,16 +1,13 @@
 package cgroup
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/shoenig/test/must"
-	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
@@ -64,103 +61,6 @@ func TestStatsCountWhatRan(t *testing.T) {
 	}
 }
 
-// openFiles are those of a group that this process has open.
-func openFiles(t *testing.T, g Group) int {
-	t.Helper()
-	links, err := filepath.Glob("/proc/self/fd/*")
-	must.NoError(t, err)
-	n := 0
-	for _, link := range links {
-		if to, err := os.Readlink(link); err == nil && strings.Contains(to, g.path+"/") {
-			n++
-		}
-	}
-	return n
-}
-
-func TestAMeterKeepsItsFilesOpen(t *testing.T) {
-	g := group(t)
-	g.make(t)
-	m := g.Meter()
-	must.Eq(t, 0, openFiles(t, g), must.Sprint("before the first reading"))
-	_, err := m.Stats()
-	must.NoError(t, err)
-	n := openFiles(t, g)
-	must.Between(t, 5, n, len(g.sources()))
-	_, err = m.Stats()
-	must.NoError(t, err)
-	must.Eq(t, n, openFiles(t, g))
-	m.Close()
-	m.Close()
-	must.Eq(t, 0, openFiles(t, g))
-	must.Eq(t, 0, keptFiles.Load())
-}
-
-// A task needs descriptors more than its statistics do.
-func TestMetersBeyondTheLimitKeepNothingOpen(t *testing.T) {
-	g := group(t)
-	g.make(t)
-	busy := mayKeep() - 1
-	keptFiles.Add(busy)
-	defer keptFiles.Add(-busy)
-	m := g.Meter()
-	defer m.Close()
-	s, err := m.Stats()
-	must.NoError(t, err)
-	must.Eq(t, 0, openFiles(t, g))
-	must.Eq(t, busy, keptFiles.Load())
-	again, err := m.Stats()
-	must.NoError(t, err)
-	must.Eq(t, s.Memory.MaxUsage, again.Memory.MaxUsage)
-}
-
-func TestAMeterOutlivesItsGroup(t *testing.T) {
-	g := group(t)
-	m := g.Meter()
-	defer m.Close()
-	_, err := m.Stats()
-	must.ErrorIs(t, err, os.ErrNotExist)
-	g.make(t)
-	_, err = m.Stats()
-	must.NoError(t, err)
-	must.NoError(t, g.Remove())
-	_, err = m.Stats()
-	must.ErrorIs(t, err, unix.ENODEV)
-	must.Eq(t, 0, openFiles(t, g))
-	g.make(t)
-	_, err = m.Stats()
-	must.NoError(t, err, must.Sprint("of the group that is there now"))
-}
-
-// Of a group at rest there is nothing new to read, but now and then it is looked
-// at all the same.
-func TestAGroupAtRestIsReadNowAndThen(t *testing.T) {
-	g := group(t)
-	g.make(t)
-	m := g.Meter()
-	defer m.Close()
-	first, err := m.Stats()
-	must.NoError(t, err)
-	// Whoever reads this one gets an error.
-	last := len(m.files) - 2
-	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	must.NoError(t, err)
-	must.NoError(t, unix.Close(m.files[last]))
-	m.files[last] = null
-	for range restReadings - 1 {
-		s, err := m.Stats()
-		must.NoError(t, err)
-		must.Eq(t, first, s)
-	}
-	_, err = m.Stats()
-	must.ErrorContains(t, err, g.sources()[last].name)
-
-	_, err = m.Stats()
-	must.NoError(t, err)
-	m.last.CPU.TotalNanos-- // as if something had run since
-	must.False(t, m.rests(first.CPU))
-}
-
 func TestFilesOfEachKernel(t *testing.T) {
 	v1 := map[string]string{
 		"cpuacct.usage": "1234567\n", "cpuacct.stat": "user 3\nsystem 2\n",
@@ -202,30 +102,4 @@ func TestAFileThatIsNotAsItShouldBe(t *testing.T) {
 	must.ErrorContains(t, number.parse([]byte("max\n"), &s), `parsing "max"`)
 	must.ErrorContains(t, number.parse(nil, &s), `parsing ""`)
 	must.ErrorContains(t, oomV2.parse([]byte("low 0\noom_kill\n"), &s), "oom_kill: ")
-}
-
-// What statistics cost is in the opening of files, not in the reading.
-func BenchmarkStats(b *testing.B) {
-	v, err := Detect()
-	if err != nil || os.Geteuid() != 0 {
-		b.Skip("needs cgroups, and root to make one")
-	}
-	g := At(v, fmt.Sprintf("/nomad-driver-pod-test-%d", os.Getpid()))
-	g.make(b)
-	defer func() { must.NoError(b, g.Remove()) }()
-	for _, keeps := range []bool{false, true} {
-		b.Run(fmt.Sprintf("keeps=%t", keeps), func(b *testing.B) {
-			b.ReportAllocs()
-			m := g.Meter()
-			defer m.Close()
-			for b.Loop() {
-				m.lasts = 0
-				_, err := m.Stats()
-				must.NoError(b, err)
-				if !keeps {
-					m.Close()
-				}
-			}
-		})
-	}
 }
