@@ -158,7 +158,7 @@ func parseReport(line []byte) (pid int, err error) {
 func (m Monitor) args(r Runtime, o CreateOptions, log logFile) []string {
 	args := []string{
 		"--api-version", "1", "--cid", o.ID, "--cuuid", o.ID, "--name", o.ID,
-		"--runtime", r.Path, "--bundle", o.Bundle,
+		"--runtime", r.program(), "--bundle", o.Bundle,
 		"--container-pidfile", filepath.Join(o.Bundle, "pid"),
 		"--conmon-pidfile", filepath.Join(o.Bundle, "conmon.pid"),
 		"--exit-dir", o.Bundle, "--persist-dir", o.Bundle,

@@ -62,7 +62,7 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 		args = append(append(args, "--tty"), term.args()...)
 		run = func(cmd *exec.Cmd, o ExecOptions) error { return runOnTerminal(ctx, cmd, term, o) }
 	}
-	cmd := command(ctx, r.Path, append(args, id)...)
+	cmd := command(ctx, r.program(), append(args, id)...)
 	cmd.Cancel = func() error { return killExec(cmd, pidFile) }
 	cmd.WaitDelay = 2 * time.Second // for output that a stray child holds open
 	err = run(cmd, o)

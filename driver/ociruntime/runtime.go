@@ -34,7 +34,13 @@ type Runtime struct {
 	// is there, are logs of commands while they run. It should be on tmpfs: what
 	// is in it means nothing after a reboot.
 	StateDir string
+	// Sealed may have a copy of the command to execute in its place; nil does
+	// not.
+	Sealed *Sealed
 }
+
+// program is the path to execute.
+func (r Runtime) program() string { return r.Sealed.program(r.Path) }
 
 // State is what the runtime says of a container, as "state" prints it
 // (runtime-spec, runtime.md).
@@ -185,7 +191,7 @@ func (r Runtime) finish(cmd *exec.Cmd, log logFile, args []string) error {
 
 func (r Runtime) command(ctx context.Context, args ...string) (*exec.Cmd, logFile) {
 	log := newLogFile(filepath.Dir(r.StateDir))
-	return command(ctx, r.Path, append(r.globalArgs(log.path), args...)...), log
+	return command(ctx, r.program(), append(r.globalArgs(log.path), args...)...), log
 }
 
 // globalArgs stand before the verb. crun takes only the form with "=".

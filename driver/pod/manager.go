@@ -115,6 +115,7 @@ func New(cfg Config) *Manager {
 	cfg.CreateTimeout = cmp.Or(cfg.CreateTimeout, time.Minute)
 	cfg.TeardownTimeout = cmp.Or(cfg.TeardownTimeout, 30*time.Second)
 	cfg.Images.Before, cfg.Monitor.Before = cfg.Before, cfg.Before
+	cfg.Runtime.Sealed = ociruntime.NewSealed(cfg.Runtime.Path, filepath.Join(cfg.RunDir, "sealed"))
 	m := &Manager{
 		cfg: cfg, pods: map[string]*pod{}, tasks: map[string]*Container{}, closing: make(chan struct{}),
 		filters: newFilters(cfg.Runtime), places: newPlaces(cfg.CreateTimeout),
@@ -150,7 +151,7 @@ func (m *Manager) Close() error {
 	for _, c := range m.tasks {
 		errs = append(errs, c.output.Close())
 	}
-	errs = append(errs, m.logs.Close())
+	errs = append(errs, m.logs.Close(), m.cfg.Runtime.Sealed.Close())
 	m.storeMu.Lock()
 	defer m.storeMu.Unlock()
 	if m.store != nil {

@@ -1,11 +1,14 @@
 package driver_test
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,4 +165,77 @@ func (n *node) usesFilter(allocID string, dir ...string) bool {
 	b, err := os.ReadFile(specs[0])
 	must.NoError(n.t, err)
 	return strings.Contains(string(b), "run.oci.seccomp_bpf_data")
+}
+
+// direct has the node execute a copy of the runtime's program, with nothing
+// before it, and gives its path.
+func (n *node) direct(runtime string) string {
+	n.t.Helper()
+	n.stop()
+	n.config.Runtime = filepath.Join(n.t.TempDir(), filepath.Base(runtime))
+	must.NoError(n.t, os.Chmod(filepath.Dir(n.config.Runtime), 0o755))
+	n.renew(runtime)
+	n.start()
+	return n.config.Runtime
+}
+
+// renew replaces the copy, as an upgrade does.
+func (n *node) renew(runtime string) {
+	n.t.Helper()
+	b, err := os.ReadFile(runtime)
+	must.NoError(n.t, err)
+	if !strings.HasPrefix(string(b), "\x7fELF") {
+		n.t.Skipf("on this host %s is not executed directly", runtime)
+	}
+	must.NoError(n.t, os.WriteFile(n.config.Runtime+".new", b, 0o755))
+	must.NoError(n.t, os.Rename(n.config.Runtime+".new", n.config.Runtime))
+}
+
+// crun is executed once for a command, from a copy that is sealed already, and
+// from another as soon as the program is another.
+func TestCrunIsExecutedOnce(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		if filepath.Base(runtime) != "crun" {
+			return
+		}
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		n.direct(runtime)
+		tk := n.newTask("", "app", sh("exec sleep 600"), quiet)
+		tk.start()
+		seen := map[uint64]bool{}
+		for range 2 {
+			copied, executed := n.executed(tk)
+			must.Eq(t, copied, executed)
+			must.False(t, seen[copied])
+			seen[copied] = true
+			n.renew(runtime)
+			n.starts(sh("exit 0"))
+		}
+	})
+}
+
+// executed gives the inodes of the node's copy of the runtime and of the program
+// that is seen to run in its stead.
+func (n *node) executed(tk *task) (copied, executed uint64) {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	before := processes(n.t)
+	c, ended := newClient(ctx), make(chan error, 1)
+	go func() { ended <- tk.stream(c, false, "/bin/cat") }()
+	n.waitFor("the runtime to run", func() bool {
+		now := processes(n.t)
+		for pid, name := range now {
+			info, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+			if name == "crun" && before[pid] == "" && err == nil && slices.Contains(slices.Collect(maps.Values(now)), "cat") {
+				executed = info.Sys().(*syscall.Stat_t).Ino
+			}
+		}
+		return executed != 0
+	})
+	info, err := os.Stat(filepath.Join(n.config.RunDir, "sealed", "crun"))
+	must.NoError(n.t, err)
+	close(c.send)
+	must.NoError(n.t, <-ended)
+	return info.Sys().(*syscall.Stat_t).Ino, executed
 }

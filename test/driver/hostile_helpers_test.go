@@ -147,28 +147,39 @@ func TestNoDescriptorIsInherited(t *testing.T) {
 // writes to what runs then, does not reach the runtime's program
 // (CVE-2019-5736).
 func TestTheRuntimesProgramIsNotWritten(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
-		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		program := n.ownRuntime(t)
-		sum := sha(t, program)
-		tk := n.newTask("", "writer", sh(`cp /usr/bin/perl /tmp/perl; echo '#!/proc/self/exe' > /tmp/entry; chmod 755 /tmp/entry
-			exec /tmp/perl -e 'for (;;) { for $p (glob "/proc/[0-9]*") {
-				$e = readlink "$p/exe"; next if !$e || $e =~ m{^(/usr/bin|/tmp)/(perl|sh|dash|cp|chmod)$};
-				open S, ">>/alloc/data/seen"; print S "$e\n"; close S;
-				for $m (">>", "+<") { syswrite F, "#!/evil\n" if open F, $m, "$p/exe" } } }'`), quietRoot)
-		tk.start()
-		entered := ""
-		n.waitFor("the task to see the runtime inside", func() bool {
-			if res, err := n.ExecTask(tk.ID, []string{"/tmp/entry"}, patience); err == nil {
-				entered = string(res.Stdout) + string(res.Stderr)
-			}
-			_, err := os.Stat(filepath.Join(tk.TaskDir().SharedAllocDir, "data/seen"))
-			return err == nil && entered != ""
+	for name, program := range map[string]func(n *node, runtime string) string{
+		"behind a script": func(n *node, _ string) string { return n.ownRuntime(n.t) },
+		"itself":          (*node).direct,
+	} {
+		t.Run(name, func(t *testing.T) {
+			withRuntimes(t, func(t *testing.T, runtime string) {
+				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+				n.isNotWritten(program(n, runtime))
+			})
 		})
-		must.StrContains(t, entered, "/tmp/entry", must.Sprint("the runtime's own complaint"))
-		must.Eq(t, sum, sha(t, program))
-		n.starts(sh("exit 0"))
+	}
+}
+
+func (n *node) isNotWritten(program string) {
+	t := n.t
+	sum := sha(t, program)
+	tk := n.newTask("", "writer", sh(`cp /usr/bin/perl /tmp/perl; echo '#!/proc/self/exe' > /tmp/entry; chmod 755 /tmp/entry
+		exec /tmp/perl -e 'for (;;) { for $p (glob "/proc/[0-9]*") {
+			$e = readlink "$p/exe"; next if !$e || $e =~ m{^(/usr/bin|/tmp)/(perl|sh|dash|cp|chmod)$};
+			open S, ">>/alloc/data/seen"; print S "$e\n"; close S;
+			for $m (">>", "+<") { syswrite F, "#!/evil\n" if open F, $m, "$p/exe" } } }'`), quietRoot)
+	tk.start()
+	entered := ""
+	n.waitFor("the task to see the runtime inside", func() bool {
+		if res, err := n.ExecTask(tk.ID, []string{"/tmp/entry"}, patience); err == nil {
+			entered = string(res.Stdout) + string(res.Stderr)
+		}
+		_, err := os.Stat(filepath.Join(tk.TaskDir().SharedAllocDir, "data/seen"))
+		return err == nil && entered != ""
 	})
+	must.StrContains(t, entered, "/tmp/entry", must.Sprint("the runtime's own complaint"))
+	must.Eq(t, sum, sha(t, program))
+	n.starts(sh("exit 0"))
 }
 
 // ownRuntime gives the node a copy of the runtime's program, so that one that

@@ -2,12 +2,17 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/containerd/console"
@@ -32,6 +37,55 @@ func TestExec(t *testing.T) {
 		must.StrContains(c.t, execTerminal(c, alloc), "40 132")
 		execCommandLine(c, alloc, c.Address())
 	})
+}
+
+// crun is executed once for a command, from a copy that the plugin keeps open.
+func TestCrunIsExecutedOnce(t *testing.T) {
+	c := start(t, "crun")
+	alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
+	plugins, err := c.PluginPIDs()
+	must.NoError(t, err)
+	copies := map[uint64]bool{}
+	for _, plugin := range plugins {
+		open, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", plugin))
+		must.NoError(t, err)
+		for _, fd := range open {
+			if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "/memfd:crun") {
+				copies[inode(fd)] = true
+			}
+		}
+	}
+	must.MapLen(t, 1, copies)
+
+	stdin, more := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Client().Allocations().Exec(c.ctx, alloc, "counter", false, []string{"cat"}, stdin, io.Discard, io.Discard, nil, nil)
+		ended <- err
+	}()
+	c.eventually("a command of crun that is seen", func() error {
+		all, err := procfs.AllProcs()
+		must.NoError(t, err)
+		for _, p := range all {
+			if stat, err := p.Stat(); err == nil && stat.Comm == "crun" && slices.Contains(plugins, stat.PPID) {
+				if copies[inode(fmt.Sprintf("/proc/%d/exe", p.PID))] {
+					return nil
+				}
+			}
+		}
+		return errors.New("none is executed from the plugin's copy")
+	})
+	must.NoError(t, more.Close())
+	must.NoError(t, <-ended)
+}
+
+// inode is that of a file, or zero.
+func inode(path string) uint64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Sys().(*syscall.Stat_t).Ino
 }
 
 // execInput runs a command with input and without terminal.
