@@ -166,10 +166,10 @@ func makeBeneath(dir, name string) error {
 // task's mounts is to hear of others on the host or the host of its: runtimes
 // cut off the mount that the root is on, and volumes may be on the same.
 func (c *Container) stageRoot(t Task, root string) (string, error) {
-	if t.Image != nil || !slices.ContainsFunc(t.Mounts, ocispec.Mount.Propagates) {
+	at := c.rootPoint()
+	if t.Image != nil || root == at || !slices.ContainsFunc(t.Mounts, ocispec.Mount.Propagates) {
 		return root, nil
 	}
-	at := c.rootPoint()
 	err := makePoint(at, true)
 	if err == nil {
 		err = c.m.step("mount root on itself", func() error { return unix.Mount(root, at, "", unix.MS_BIND, "") })
@@ -180,7 +180,8 @@ func (c *Container) stageRoot(t Task, root string) (string, error) {
 	return at, nil
 }
 
-// unstage undoes stage and stageRoot, also that of an earlier process.
+// unstage undoes stage, stageRoot and mountLayer, also those of an earlier
+// process.
 func (c *Container) unstage() error {
 	return c.m.step("take stage down", func() error {
 		return errors.Join(takeDown(c.stageDir()), unmount(c.rootPoint()))

@@ -92,6 +92,7 @@ type Manager struct {
 	logs    *logs.Client
 	filters *filters
 	places  *places
+	layers  layers
 	moves   cgroup.Moves
 
 	sweep      sync.Once
@@ -121,6 +122,7 @@ func New(cfg Config) *Manager {
 		filters: newFilters(cfg.Runtime), places: newPlaces(cfg.CreateTimeout),
 	}
 	m.logs = m.newLogs()
+	m.layers = layers{m: m, dir: filepath.Join(cfg.RunDir, "skeletons")}
 	return m
 }
 

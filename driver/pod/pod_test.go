@@ -89,12 +89,13 @@ func TestHostRootCopiesLinks(t *testing.T) {
 	must.NoError(t, os.Symlink("far", filepath.Join(host, "out")))
 	path := func(p string) HostPath { return HostPath{filepath.Join(host, p), filepath.Join(host, p)} }
 
-	mounts, err := makeHostRoot(root, []HostPath{path("usr"), path("bin"), path("out")})
+	s, err := newSkeleton([]HostPath{path("usr"), path("bin"), path("out")})
 	must.NoError(t, err)
+	must.NoError(t, s.make(root))
 	must.Eq(t, []ocispec.Mount{
 		ocispec.Bind(path("usr").HostPath, path("usr").TaskPath, true),
 		ocispec.Bind(path("out").HostPath, path("out").TaskPath, true),
-	}, mounts)
+	}, s.mounts)
 	link, err := os.Readlink(filepath.Join(root, path("bin").TaskPath))
 	must.NoError(t, err)
 	must.Eq(t, "usr/bin", link)
@@ -102,7 +103,7 @@ func TestHostRootCopiesLinks(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, os.ModeDir|os.ModeSticky|0o777, info.Mode())
 
-	_, err = makeHostRoot(filepath.Join(t.TempDir(), "r"), []HostPath{path("lost")})
+	_, err = newSkeleton([]HostPath{path("lost")})
 	must.ErrorIs(t, err, os.ErrNotExist)
 }
 

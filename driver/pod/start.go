@@ -141,7 +141,7 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 // makeBundle makes the root of the task and what is mounted there, and writes
 // what the runtime needs to know.
 func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image) (*specs.Spec, error) {
-	root, err := c.m.makeRoot(ctx, c.id, img)
+	root, err := c.makeRoot(ctx, t, img)
 	if err != nil {
 		return nil, err
 	}

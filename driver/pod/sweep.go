@@ -88,7 +88,10 @@ func (c *Container) starting() bool {
 
 func (m *Manager) sweepAll() error {
 	pods, err := os.ReadDir(m.podsDir())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
 	live := map[string]bool{}
@@ -106,7 +109,10 @@ func (m *Manager) sweepAll() error {
 			live[id] = true
 		}
 	}
-	return errors.Join(m.sweepRoots(live), m.sweepLayers(live))
+	if len(live) == 0 {
+		err = m.layers.sweep()
+	}
+	return errors.Join(err, m.sweepRoots(live), m.sweepLayers(live))
 }
 
 // sweepTasks lists the tasks of a pod, and removes directories of those that

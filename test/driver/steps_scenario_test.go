@@ -30,8 +30,12 @@ type crashScenario struct {
 	from, until string
 	// joins has the task be in the pod of a companion.
 	joins bool
+	// noOverlay has its root made where it can not be an overlay.
+	noOverlay bool
 	// alone has no companions: it would end those that nobody recovers.
 	alone bool
+	// plain has the task be without an image.
+	plain bool
 }
 
 // act is what Nomad asks for, once, and once more where it failed.
@@ -85,7 +89,9 @@ func crashScenarios() []crashScenario {
 	}}
 	return []crashScenario{
 		{name: "one more of a pod", joins: true, acts: []act{start, stop, destroy}},
+		{name: "one without an overlay", joins: true, noOverlay: true, acts: []act{start, stop, destroy}, from: "make root", until: "write spec"},
 		{name: "first of a pod", acts: []act{start, stop, destroy, gone}},
+		{name: "first of a node", prepare: withoutSkeletons, alone: true, plain: true, acts: []act{start, destroy, gone}, from: "make skeleton", until: "make overlay"},
 		{name: "recovered", prepare: started, acts: []act{recovers, stop, destroy, gone}, until: "run pre_stop"},
 		{name: "started again", prepare: halfStarted, acts: []act{start, destroy, gone}, until: "make task directory"},
 		{name: "started again without a layer", prepare: withoutLayer, acts: []act{start, destroy, gone}, from: "unmount layer", until: "make task directory"},
@@ -121,6 +127,12 @@ func started(t *testing.T, w *world) {
 func halfStarted(t *testing.T, w *world) {
 	t.Helper()
 	w.killAt(t, crashScenarioOf("first of a pod"), "start program")
+}
+
+// withoutSkeletons has nothing that roots could have in common.
+func withoutSkeletons(t *testing.T, w *world) {
+	t.Helper()
+	must.NoError(t, os.RemoveAll(w.path("run/skeletons")))
 }
 
 // withoutLayer has one killed before it made the task's layer.

@@ -42,8 +42,9 @@ func TestCrashAtEveryStep(t *testing.T) {
 				if s.alone {
 					at = *newWorld(t, runtime)
 				}
+				at.Plain, at.NoOverlay = s.plain || s.joins, s.noOverlay
 				if s.joins {
-					at.Alloc, at.Plain = shared, true
+					at.Alloc = shared
 				}
 				at.everyStep(t, s, seen)
 				played++

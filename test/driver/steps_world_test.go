@@ -38,6 +38,7 @@ type world struct {
 	Image           string // reference
 	Alloc           string // of the task that is played with
 	Plain           bool   // it has no image
+	NoOverlay       bool   // nor can its root be one
 	Company         []companion
 }
 
@@ -68,6 +69,9 @@ func (w *world) config() pod.Config {
 		Monitor: ociruntime.Monitor{Path: w.Conmon},
 		Images:  image.Config{Root: w.path("data/images"), RunRoot: w.path("run/images")},
 		Log:     hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Error}),
+	}
+	if w.NoOverlay {
+		c.DataDir = w.path("no,overlay") // a comma can not be in a mount's options
 	}
 	for _, dir := range []string{"/bin", "/lib", "/lib64", "/usr", "/etc/passwd", "/etc/group"} {
 		if _, err := os.Stat(dir); err == nil {

@@ -1,0 +1,128 @@
+package pod
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+)
+
+// skeleton is the root of a task without an image before anything is mounted
+// there, and the mounts of the host's paths that fill it.
+type skeleton struct {
+	entries []entry // what is in a directory comes after it
+	mounts  []ocispec.Mount
+	targets []entry // of the mounts
+}
+
+// entry is a directory, a link, or an empty file, by its mode.
+type entry struct {
+	path string // absolute, in the task
+	mode fs.FileMode
+	link string
+}
+
+// newSkeleton looks at the host's paths, which must be there.
+func newSkeleton(paths []HostPath) (skeleton, error) {
+	sticky := fs.ModeDir | fs.ModeSticky | 0o777
+	s := skeleton{entries: []entry{
+		{"/", fs.ModeDir | 0o755, ""}, {"/etc", fs.ModeDir | 0o755, ""}, {"/run", fs.ModeDir | 0o755, ""},
+		{"/root", fs.ModeDir | 0o700, ""}, {"/var", fs.ModeDir | 0o755, ""},
+		{"/tmp", sticky, ""}, {"/var/tmp", sticky, ""},
+		{"/proc", fs.ModeDir | 0o755, ""}, {"/sys", fs.ModeDir | 0o755, ""}, {"/dev", fs.ModeDir | 0o755, ""},
+	}}
+	for _, p := range paths {
+		if to := copiedLink(p, paths); to != "" {
+			s.entries = append(s.entries, entry{p.TaskPath, fs.ModeSymlink, to})
+			continue
+		}
+		info, err := os.Stat(p.HostPath)
+		if err != nil {
+			return skeleton{}, fmt.Errorf("host path: %w", err)
+		}
+		bind, target := ocispec.BindFile, entry{p.TaskPath, 0o644, ""}
+		if info.IsDir() {
+			bind, target.mode = ocispec.Bind, fs.ModeDir|0o755
+		}
+		s.mounts = append(s.mounts, bind(p.HostPath, p.TaskPath, true))
+		s.targets = append(s.targets, target)
+	}
+	return s, nil
+}
+
+// copiedLink is where a symbolic link such as /bin → usr/bin leads, which is
+// made anew where what it leads to is there too: that is cheaper than a mount
+// and looks as it does on the host. Anything else is empty.
+func copiedLink(p HostPath, paths []HostPath) string {
+	to, err := os.Readlink(p.HostPath)
+	if err != nil || p.HostPath != p.TaskPath {
+		return ""
+	}
+	target := to
+	if !filepath.IsAbs(to) {
+		target = filepath.Join(filepath.Dir(p.HostPath), to)
+	}
+	for _, other := range paths {
+		if other.HostPath != other.TaskPath || other == p {
+			continue
+		}
+		if target == other.TaskPath || strings.HasPrefix(target, other.TaskPath+"/") {
+			return to
+		}
+	}
+	return ""
+}
+
+// make writes the skeleton to a directory that is not there yet.
+func (s skeleton) make(root string) error {
+	for _, e := range s.entries {
+		if err := e.make(filepath.Join(root, e.path)); err != nil {
+			return fmt.Errorf("make root: %w", err)
+		}
+	}
+	return nil
+}
+
+func (e entry) make(at string) error {
+	if e.mode.IsDir() {
+		return errors.Join(os.MkdirAll(at, 0o755), os.Chmod(at, e.mode)) // whatever the umask is
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
+	}
+	if e.mode&fs.ModeSymlink != 0 {
+		return os.Symlink(e.link, at)
+	}
+	return os.WriteFile(at, nil, e.mode)
+}
+
+// usualTargets are those of mounts that nearly all tasks have.
+var usualTargets = []entry{
+	{"/alloc", fs.ModeDir | 0o755, ""}, {"/local", fs.ModeDir | 0o755, ""}, {"/secrets", fs.ModeDir | 0o755, ""},
+	{"/etc/hosts", 0o644, ""}, {"/etc/resolv.conf", 0o644, ""},
+}
+
+// withTargets has in the skeleton also what the host's paths are mounted on,
+// and the targets of a task that others have as well.
+func (s skeleton) withTargets(t Task) skeleton {
+	s.entries = slices.Concat(s.entries, s.targets)
+	for _, e := range usualTargets {
+		file := func(f File) bool { return filepath.Clean(f.Target) == e.path }
+		if t.mountsAt(e.path) || slices.ContainsFunc(t.Files, file) {
+			s.entries = append(s.entries, e)
+		}
+	}
+	return s
+}
+
+// name is the same for what is made of the same.
+func (s skeleton) name() string {
+	sum := sha256.Sum256(fmt.Append(nil, s.entries))
+	return fmt.Sprintf("%x", sum[:16])
+}

@@ -1,0 +1,123 @@
+package driver_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+)
+
+// overlay mounts one, with all its parts in a directory, and says why that can
+// not be.
+func overlay(t *testing.T, dir string) (at string, err error) {
+	t.Helper()
+	for _, part := range []string{"lower", "upper", "work", "merged"} {
+		must.NoError(t, os.MkdirAll(filepath.Join(dir, part), 0o755))
+	}
+	at = filepath.Join(dir, "merged")
+	options := strings.NewReplacer("DIR", dir).Replace("lowerdir=DIR/lower,upperdir=DIR/upper,workdir=DIR/work,volatile")
+	if err = unix.Mount("overlay", at, "overlay", 0, options); err == nil {
+		t.Cleanup(func() { must.NoError(t, unix.Unmount(at, unix.MNT_DETACH)) })
+	}
+	return at, err
+}
+
+// A task without an image has a root of its own, which looks the same however
+// it was made.
+func TestRootsWithoutAnImage(t *testing.T) {
+	for name, tc := range map[string]struct {
+		dir     func(t *testing.T) string
+		overlay bool
+	}{
+		"an overlay": {func(t *testing.T) string {
+			dir := t.TempDir()
+			if _, err := overlay(t, filepath.Join(dir, "try")); err != nil {
+				t.Skipf("%s can not be a part of an overlay: %v", dir, err)
+			}
+			return filepath.Join(dir, "data")
+		}, true},
+		"a path that can not be an option": {func(t *testing.T) string { return filepath.Join(t.TempDir(), "data,with:signs") }, false},
+		"on a file system that can not have one": {func(t *testing.T) string {
+			dir := t.TempDir()
+			at, err := overlay(t, dir)
+			if err != nil {
+				return filepath.Join(dir, "data") // which can not either
+			}
+			return filepath.Join(at, "data")
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withRuntimes(t, func(t *testing.T, runtime string) {
+				dir := tc.dir(t)
+				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.DataDir = runtime, dir })
+				for range 2 {
+					n.hasARootOfItsOwn(tc.overlay)
+				}
+			})
+		})
+	}
+}
+
+// inodesOfARoot are those on the disk that an overlay takes: the directory of the
+// root, upper, work, and four that the kernel makes in that.
+const inodesOfARoot = 7
+
+func (n *node) hasARootOfItsOwn(isOverlay bool) {
+	n.t.Helper()
+	tk := n.newTask("", "app", sh(`cd / && echo * && stat -c '%n %a' / /etc /root /run /tmp /var /var/tmp &&
+		for f in /mine /etc/mine /tmp/mine /var/tmp/mine; do echo x > $f || echo "no $f"; done
+		echo x 2>/dev/null > /usr/mine && echo "wrote to /usr"
+		rm -r /var /mine && mv /etc/mine /etc/yours && mkdir -p /var/lib && echo done && exec sleep 600`), func(c *drivers.TaskConfig) { c.User = "root" })
+	tk.start()
+	out := tk.output("stdout", contains("done\n"))
+	must.StrHasPrefix(n.t, "alloc bin dev etc ", out)
+	must.StrContains(n.t, out, "\n/ 755\n/etc 755\n/root 700\n/run 755\n/tmp 1777\n/var 755\n/var/tmp 1777\ndone\n")
+	for _, m := range mountPoints(n.t) {
+		must.StrNotHasSuffix(n.t, "/root", m, must.Sprint("mounted while it runs"))
+	}
+	if isOverlay {
+		inodes := 0
+		other := n.newTask("", "other", sh("exec sleep 600"), quiet)
+		other.start()
+		roots, err := filepath.Glob(filepath.Join(n.config.DataDir, "roots", other.AllocID+".*"))
+		must.NoError(n.t, err)
+		must.Len(n.t, 1, roots)
+		must.NoError(n.t, filepath.WalkDir(roots[0], func(string, os.DirEntry, error) error {
+			inodes++
+			return nil
+		}))
+		must.LessEq(n.t, inodesOfARoot, inodes)
+	}
+}
+
+// However few inodes a disk has left, a task has a root that it can write to, or
+// none: the kernel would mount an overlay read-only.
+func TestARootCanBeWrittenTo(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		started := 0
+		for inodes := range 9 {
+			dir := t.TempDir()
+			must.NoError(t, unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("nr_inodes=%d", 4+inodes))) // 0 is no limit
+			t.Cleanup(func() { must.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+			t.Run(fmt.Sprint(inodes), func(t *testing.T) {
+				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.DataDir = runtime, dir })
+				tk := n.newTask("", "app", sh("exec sleep 600"), quietRoot)
+				if _, _, err := n.StartTask(tk.TaskConfig); err != nil {
+					must.ErrorContains(t, err, "no space left on device")
+					return
+				}
+				started++
+				must.StrHasPrefix(t, "rw,", tk.exec(`awk '$2 == "/" { print $4 }' /proc/mounts`))
+				must.NoError(t, n.DestroyTask(tk.ID, true))
+			})
+		}
+		must.Between(t, 1, started, 8, must.Sprint("disks with enough inodes"))
+	})
+}
