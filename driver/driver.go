@@ -39,7 +39,7 @@ type Driver struct {
 	settings settings
 	compute  cpustats.Compute
 	host     *host        // nil until this host was found able
-	pods     *pod.Manager // nil until the first task
+	kept     *pod.Manager // of the node's pods; nil until the first task
 }
 
 // Driver is all of these.
@@ -61,10 +61,10 @@ func (d *Driver) Close() error {
 	d.cancel()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.pods == nil {
+	if d.kept == nil {
 		return nil
 	}
-	return d.pods.Close()
+	return d.kept.Close()
 }
 
 // PluginInfo tells what kind of plugin this is.
@@ -73,8 +73,14 @@ func (d *Driver) PluginInfo() (*base.PluginInfoResponse, error) { return pluginI
 // ConfigSchema describes the plugin's config block.
 func (d *Driver) ConfigSchema() (*hclspec.Spec, error) { return pluginConfigSpec(), nil }
 
-// TaskConfigSchema describes the config block of a task.
-func (d *Driver) TaskConfigSchema() (*hclspec.Spec, error) { return taskConfigSpec(), nil }
+// TaskConfigSchema describes the config block of a task. Nomad asks for it when
+// it begins with a task, some time before it has the task started.
+func (d *Driver) TaskConfigSchema() (*hclspec.Spec, error) {
+	if m := d.pods(); m != nil {
+		m.Expect()
+	}
+	return taskConfigSpec(), nil
+}
 
 // Capabilities tells what the driver can do.
 func (d *Driver) Capabilities() (*drivers.Capabilities, error) { return driverCapabilities(), nil }
@@ -129,10 +135,10 @@ func (d *Driver) manager() (*pod.Manager, *host, error) {
 	if err := d.ctx.Err(); err != nil { // Close has nothing more to close
 		return nil, nil, err
 	}
-	if d.pods == nil {
-		d.pods = pod.New(d.podConfig(h))
+	if d.kept == nil {
+		d.kept = pod.New(d.podConfig(h))
 	}
-	return d.pods, h, nil
+	return d.kept, h, nil
 }
 
 // danglingAfter is when a task that Nomad has not recovered is forgotten.

@@ -172,11 +172,16 @@ func (d *Driver) emit(taskID, allocID, name, message string) {
 	}
 }
 
-// trace logs where the time of a start went, one line for each.
+// trace logs where the time of a start went, one line for each. Steps with a
+// plus went on beside the others.
 func (d *Driver) trace(taskID string, steps []pod.Step) {
 	var text []string
 	for _, s := range steps {
-		text = append(text, s.Name+":"+s.Took.String())
+		name := s.Name
+		if s.Beside {
+			name = "+" + name
+		}
+		text = append(text, name+":"+s.Took.String())
 	}
 	d.log.Trace("started", "task_id", taskID, TraceKey, strings.Join(text, ","))
 }
@@ -187,12 +192,17 @@ func (d *Driver) currentSettings() settings {
 	return d.settings
 }
 
+// pods are those of this node, or nil before the first task.
+func (d *Driver) pods() *pod.Manager {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.kept
+}
+
 // container finds a task, with the error that Nomad knows for one that is not
 // there.
 func (d *Driver) container(taskID string) (*pod.Container, error) {
-	d.mu.Lock()
-	m := d.pods
-	d.mu.Unlock()
+	m := d.pods()
 	if m == nil {
 		return nil, drivers.ErrTaskNotFound
 	}

@@ -14,12 +14,15 @@ import (
 // What is read by programs: one line, at level TRACE only.
 func TestTheLogTellsTheStepsOfAStart(t *testing.T) {
 	for level, want := range map[hclog.Level]string{
-		hclog.Trace: "started: task_id=a " + TraceKey + "=\"join:1.5ms,create:20ms\"\n",
+		hclog.Trace: "started: task_id=a " + TraceKey + "=\"join:1.5ms,create:20ms,+root:3ms\"\n",
 		hclog.Debug: "",
 	} {
 		var out bytes.Buffer
 		d := New(hclog.New(&hclog.LoggerOptions{Level: level, Output: &out, DisableTime: true}))
-		d.trace("a", []pod.Step{{Name: "join", Took: 1500 * time.Microsecond}, {Name: "create", Took: 20 * time.Millisecond}})
+		d.trace("a", []pod.Step{
+			{Name: "join", Took: 1500 * time.Microsecond}, {Name: "create", Took: 20 * time.Millisecond},
+			{Name: "root", Took: 3 * time.Millisecond, Beside: true},
+		})
 		logged := out.String() // Close has Nomad's event loop log as well
 		must.NoError(t, d.Close())
 		must.StrHasSuffix(t, want, logged)

@@ -126,6 +126,26 @@ func New(cfg Config) *Manager {
 	return m
 }
 
+// soon is within what time the start of a task follows Expect. Nomad takes a
+// tenth of it, where nothing is fetched for the task.
+const soon = 250 * time.Millisecond
+
+// Expect says that a task is going to be started soon. It is no promise.
+func (m *Manager) Expect() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return
+	}
+	m.background.Go(func() {
+		defer m.moves.Expect()()
+		select {
+		case <-time.After(soon):
+		case <-m.closing:
+		}
+	})
+}
+
 // Close stops watching and waits for the watchers. Tasks go on; another
 // manager can recover them.
 func (m *Manager) Close() error {

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -64,4 +65,12 @@ func TestASkeletonIsMadeOnce(t *testing.T) {
 	_, err = os.Stat(filepath.Join(at, "kept"))
 	must.ErrorIs(t, err, os.ErrNotExist)
 	must.NoError(t, m.Close())
+}
+
+// What goes on beside a start is waited for however often, with the same end.
+func TestBesideIsWaitedForByAll(t *testing.T) {
+	failed := errors.New("failed")
+	wait := beside(func() error { return failed })
+	must.ErrorIs(t, wait(), failed)
+	must.ErrorIs(t, wait(), failed)
 }

@@ -127,25 +127,32 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 	}
 	c.took.lap("pull")
 	defer c.m.moves.Expect()()
-	spec, err := c.makeBundle(ctx, t, img)
+	var spec *specs.Spec
+	took := newStopwatch()
+	bundle := beside(func() (err error) {
+		spec, err = c.makeBundle(ctx, t, img, &took)
+		return err
+	})
+	err = c.run(ctx, t, bundle)
+	if berr := bundle(); berr != nil {
+		return berr // and of the other that it was not there
+	}
 	if err != nil {
 		return err
 	}
-	if err := c.run(ctx, t); err != nil {
-		return err
-	}
+	c.took.beside(took)
 	c.m.filters.learn(spec, c.id)
 	return nil
 }
 
 // makeBundle makes the root of the task and what is mounted there, and writes
 // what the runtime needs to know.
-func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image) (*specs.Spec, error) {
+func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, took *stopwatch) (*specs.Spec, error) {
 	root, err := c.makeRoot(ctx, t, img)
 	if err != nil {
 		return nil, err
 	}
-	c.took.lap("root")
+	took.lap("root")
 	staged, err := c.stage(t.Beneath)
 	if err != nil {
 		return nil, err
@@ -154,7 +161,7 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image) (*s
 	if err != nil {
 		return nil, err
 	}
-	c.took.lap("mounts")
+	took.lap("mounts")
 	t.Mounts = slices.Concat(own, t.Mounts, staged)
 	if root.hostPath, err = c.stageRoot(t, root.hostPath); err != nil {
 		return nil, err
@@ -175,7 +182,7 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image) (*s
 	}
 	c.state.StopSignal = root.config.StopSignal
 	c.state.OOMKills, _ = c.cgroup().OOMKills() // there may be no such group yet
-	c.took.lap("spec")
+	took.lap("spec")
 	return spec, nil
 }
 
@@ -192,8 +199,9 @@ func (c *Container) pulled(ctx context.Context, t Task) (image.Image, error) {
 }
 
 // run creates the container with a monitor beside it, takes note of both, and
-// starts the program.
-func (c *Container) run(ctx context.Context, t Task) error {
+// starts the program. The monitor starts, and waits to be moved to its group,
+// while the bundle is made.
+func (c *Container) run(ctx context.Context, t Task, bundle func() error) error {
 	leave, err := c.m.places.take(ctx)
 	if err != nil {
 		return err
@@ -208,8 +216,22 @@ func (c *Container) run(ctx context.Context, t Task) error {
 	}
 	defer stdout.Close()
 	defer stderr.Close()
+	attaching, giveUp := context.WithCancel(ctx)
+	attached := beside(func() error { return c.attachLogs(attaching) })
+	defer func() {
+		giveUp() // where it is not waited for below
+		_ = attached()
+	}()
 	pair, err := c.m.cfg.Monitor.Create(ctx, c.m.cfg.Runtime, ociruntime.CreateOptions{
-		ID: c.id, Bundle: c.dir, Stdout: stdout, Stderr: stderr, Place: c.placeMonitor,
+		ID: c.id, Bundle: c.dir, Stdout: stdout, Stderr: stderr,
+		Place: func(pid int) error {
+			if err := c.placeMonitor(pid); err != nil {
+				return err
+			}
+			err := bundle()
+			c.took.lap("bundle")
+			return err
+		},
 	})
 	if err != nil {
 		return err
@@ -225,7 +247,7 @@ func (c *Container) run(ctx context.Context, t Task) error {
 		return err
 	}
 	c.took.lap("identify")
-	if err := c.attachLogs(ctx); err != nil {
+	if err := attached(); err != nil {
 		return err
 	}
 	c.took.lap("logs")

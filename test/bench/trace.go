@@ -41,7 +41,9 @@ func readTrace(log io.Reader) (trace, error) {
 				t.names = append(t.names, name)
 			}
 			t.took[name] = append(t.took[name], took)
-			total += took
+			if !strings.HasPrefix(name, "+") { // those went on beside others
+				total += took
+			}
 		}
 		t.total = append(t.total, total)
 	}

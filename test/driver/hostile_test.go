@@ -131,10 +131,10 @@ func TestTrap05ASwapIsNotFollowed(t *testing.T) {
 		config.Volumes = []string{"../alloc/data/dir:/conf", "../alloc/data/dir/file:/one"}
 		swap := fmt.Sprintf("mv %[1]s/dir %[1]s/was && ln -s %[2]s %[1]s/dir", filepath.Join(swapper.TaskDir().SharedAllocDir, "data"), victim)
 
-		conmon, err := os.ReadFile(n.programs.conmon)
+		wrapper, err := os.ReadFile(n.programs.runtime)
 		must.NoError(t, err)
-		script := "case \" $* \" in *\" --cid \"*) [ -L " + swapper.TaskDir().SharedAllocDir + "/data/dir ] || {\n" + swap + "\n};; esac\n"
-		must.NoError(t, os.WriteFile(n.programs.conmon, []byte(strings.Replace(string(conmon), "\n", "\n"+script, 1)), 0o755))
+		script := "case \" $* \" in *\" create \"*) [ -L " + swapper.TaskDir().SharedAllocDir + "/data/dir ] || {\n" + swap + "\n};; esac\n"
+		must.NoError(t, os.WriteFile(n.programs.runtime, []byte(strings.Replace(string(wrapper), "\n", "\n"+script, 1)), 0o755))
 		late := n.newTask(alloc, "late", config, nil)
 		late.start()
 		must.Eq(t, "own\n", late.output("stdout", contains("\n")))
