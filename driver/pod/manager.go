@@ -126,8 +126,8 @@ func New(cfg Config) *Manager {
 	return m
 }
 
-// soon is within what time the start of a task follows Expect. Nomad takes a
-// tenth of it, where nothing is fetched for the task.
+// soon is within what time the start of a task follows Expect: Nomad takes a
+// small part of it, where nothing is fetched for the task.
 const soon = 250 * time.Millisecond
 
 // Expect says that a task is going to be started soon. It is no promise.

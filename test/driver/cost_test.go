@@ -167,6 +167,33 @@ func (n *node) usesFilter(allocID string, dir ...string) bool {
 	return strings.Contains(string(b), "run.oci.seccomp_bpf_data")
 }
 
+// Nomad's first question about a task has the plugin prepare the kernel for moves
+// of processes, for a moment.
+func TestATaskIsExpectedWithItsSchema(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		moves := func() bool { // of this process, which is the plugin's here
+			links, err := filepath.Glob("/proc/self/fd/*")
+			must.NoError(t, err)
+			return slices.ContainsFunc(links, func(link string) bool {
+				to, err := os.Readlink(link)
+				return err == nil && filepath.Base(to) == "cgroup.procs"
+			})
+		}
+		ask := func() {
+			_, err := n.impl.TaskConfigSchema()
+			must.NoError(t, err)
+		}
+		ask() // before the first task there is nothing to prepare
+		n.starts(sh("exit 0"))
+		n.waitFor("the start's own moves to end", func() bool { return !moves() })
+		ask()
+		n.waitFor("moves", moves)
+		n.waitFor("an end of the moves without a task", func() bool { return !moves() })
+		ask() // and closes meanwhile
+	})
+}
+
 // direct has the node execute a copy of the runtime's program, with nothing
 // before it, and gives its path.
 func (n *node) direct(runtime string) string {
