@@ -5,7 +5,7 @@
 set -eu
 
 packages="ca-certificates catatonit conmon containernetworking-plugins crun curl git
-	iproute2 iptables jq nginx-light openssl procps runc util-linux $*"
+	iproute2 iptables jq nginx-light openssl procps runc strace util-linux $*"
 
 need_go() {
 	have=$(go env GOVERSION 2>/dev/null) || have=none

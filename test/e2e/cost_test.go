@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/prometheus/procfs"
+	"github.com/shoenig/test/must"
+)
+
+// What a start asks of the kernel, in the plugin and in all that it starts: the
+// programs that are executed, to the last, and how many system calls that takes,
+// with a third to spare. Seconds depend on the machine; these do not.
+func TestSystemCallsOfAStart(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("needs strace: run make deps")
+	}
+	for runtime, want := range map[string]struct{ executed, calls int }{
+		// conmon, the runtime to create and to start, the task. runc executes
+		// itself twice more for the first process of the container.
+		"crun": {executed: 4, calls: 2400},
+		"runc": {executed: 6, calls: 3900},
+	} {
+		t.Run(runtime, func(t *testing.T) {
+			c := start(t, runtime)
+			c.run(oneTask(t, "first"), api.AllocClientStatusRunning)
+			stop := c.countCalls(strace)
+			c.run(oneTask(t, "second"), api.AllocClientStatusRunning)
+			calls := stop()
+			total := 0
+			for name, n := range calls {
+				if !waiting.MatchString(name) {
+					total += n
+				}
+			}
+			c.t.Logf("%d system calls, %d programs executed", total, calls["execve"]+calls["execveat"])
+			must.Eq(c.t, want.executed, calls["execve"]+calls["execveat"])
+			must.LessEq(c.t, want.calls, total)
+		})
+	}
+}
+
+// waiting are system calls of which there are more the longer a start takes: of
+// Go's runtime, of connections, and of what is done time and again meanwhile.
+var waiting = regexp.MustCompile(`^(read|write|pread64|futex|nanosleep|clock_nanosleep|epoll_.*|p?poll|p?select6?|sched_yield|madvise|rt_sig.*|sigaltstack|gettid|tgkill|wait4|waitid|restart_syscall)$`)
+
+func oneTask(t *testing.T, name string) string {
+	t.Helper()
+	hcl := testdata(t, "pods.nomad.hcl", "COUNT", "1", "TASKS", idleTasks(1))
+	return strings.Replace(hcl, `job "pods"`, fmt.Sprintf("job %q", name), 1)
+}
+
+// countCalls counts the system calls of the plugin, and of what it starts, by
+// name, until stop is called.
+func (c *cluster) countCalls(strace string) (stop func() map[string]int) {
+	c.t.Helper()
+	plugins, err := c.PluginPIDs()
+	must.NoError(c.t, err)
+	must.SliceNotEmpty(c.t, plugins)
+	out := filepath.Join(c.t.TempDir(), "calls")
+	args := []string{"--follow-forks", "--summary-only", "--summary-columns=calls,name", "--output=" + out}
+	for _, pid := range plugins {
+		args = append(args, "--attach="+strconv.Itoa(pid))
+	}
+	cmd := exec.Command(strace, args...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	must.NoError(c.t, cmd.Start())
+	c.eventually("strace to look at the plugin", func() error {
+		for _, pid := range plugins {
+			if err := traced(pid); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return func() map[string]int {
+		c.t.Helper()
+		must.NoError(c.t, cmd.Process.Signal(syscall.SIGINT))
+		_ = cmd.Wait() // it ends by that signal
+		calls, err := os.ReadFile(out)
+		must.NoError(c.t, err, must.Sprint(said.String()))
+		return parseCalls(c.t, calls)
+	}
+}
+
+// traced is an error where a thread of a process is not.
+func traced(pid int) error {
+	threads, err := procfs.AllThreads(pid)
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/status", pid, thread.PID))
+		if err == nil && bytes.Contains(status, []byte("\nTracerPid:\t0\n")) {
+			return fmt.Errorf("thread %d of %d is not traced", thread.PID, pid)
+		}
+	}
+	return nil
+}
+
+func parseCalls(t *testing.T, table []byte) map[string]int {
+	t.Helper()
+	calls := map[string]int{}
+	lines := bufio.NewScanner(bytes.NewReader(table))
+	for lines.Scan() {
+		words := strings.Fields(lines.Text())
+		if len(words) != 2 || words[1] == "total" {
+			continue
+		}
+		if n, err := strconv.Atoi(words[0]); err == nil {
+			calls[words[1]] = n
+		}
+	}
+	must.NoError(t, lines.Err())
+	must.MapNotEmpty(t, calls)
+	return calls
+}
