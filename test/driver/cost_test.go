@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/hashicorp/nomad/plugins/drivers/proto"
 	"github.com/prometheus/procfs"
 	"github.com/shoenig/test/must"
 
@@ -262,7 +264,8 @@ func (n *node) executed(tk *task) (copied, executed uint64) {
 	})
 	info, err := os.Stat(filepath.Join(n.config.RunDir, "sealed", "crun"))
 	must.NoError(n.t, err)
-	close(c.send)
+	c.send <- &drivers.ExecTaskStreamingRequestMsg{Stdin: &proto.ExecTaskStreamingIOOperation{Close: true}}
 	must.NoError(n.t, <-ended)
+	close(c.send)
 	return info.Sys().(*syscall.Stat_t).Ino, executed
 }
