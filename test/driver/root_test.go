@@ -121,3 +121,23 @@ func TestARootCanBeWrittenTo(t *testing.T) {
 		must.Between(t, 1, started, 8, must.Sprint("disks with enough inodes"))
 	})
 }
+
+// What a root lies over stays while a task has it, whichever driver made it.
+func TestASkeletonStaysWithItsTasks(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		tk := n.newTask("", "app", sh("exec sleep 600"), quietRoot)
+		handle, _, err := n.StartTask(tk.TaskConfig)
+		must.NoError(t, err)
+		n.abandon()
+		n.config.HostPaths = append([]string{"/etc/hostname:/etc/more"}, "/bin", "/lib", "/lib64", "/usr")
+		n.start()
+		must.NoError(t, n.RecoverTask(handle))
+		n.starts(sh("exit 0"))
+		entries, err := os.ReadDir(filepath.Join(n.config.RunDir, "skeletons"))
+		must.NoError(t, err)
+		must.Len(t, 2, entries, must.Sprint("the task's, and that of the next ones"))
+		must.Eq(t, "/var/tmp\n", tk.exec("cd /var && ls -d $PWD/*"))
+		must.NoError(t, n.DestroyTask(tk.ID, true))
+	})
+}
