@@ -52,8 +52,9 @@ func talk(t *testing.T, runtime, script string, unreadFor time.Duration, events 
 	must.NoError(t, err)
 	t.Cleanup(func() {
 		must.NoError(t, c.Destroy(context.Background(), true))
+		w.awaitEnd(w.Alloc, func() bool { return false })
+		must.NoError(t, m.Close()) // which has a copy of the runtime open
 		must.NoError(t, w.scope().Settle(context.Background(), before))
-		must.NoError(t, m.Close())
 	})
 	return c
 }
