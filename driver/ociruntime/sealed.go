@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -26,7 +27,7 @@ import (
 // the next command.
 type Sealed struct {
 	path string // of the program
-	dir  string // of the link to the copy
+	dir  string // of links to copies, below which each process has its own
 
 	mu     sync.Mutex
 	copied fileID
@@ -40,8 +41,8 @@ type fileID struct {
 	change, modify unix.Timespec
 }
 
-// NewSealed returns one for a program, with a link to its copy in a directory,
-// which is made with the first.
+// NewSealed returns one for a program, with a link to its copy below a
+// directory, which is made with the first.
 func NewSealed(path, dir string) *Sealed { return &Sealed{path: path, dir: dir} }
 
 // Close lets go of the copy.
@@ -59,13 +60,16 @@ func (s *Sealed) drop() error {
 	if s.file == nil {
 		return nil
 	}
-	err := errors.Join(os.Remove(s.link()), s.file.Close())
+	err := errors.Join(os.RemoveAll(filepath.Dir(s.link())), s.file.Close())
 	s.file = nil
 	return err
 }
 
-// link leads to the copy. A process that executes it has its name.
-func (s *Sealed) link() string { return filepath.Join(s.dir, filepath.Base(s.path)) }
+// link leads to the copy. A process that executes it has its name. An earlier
+// process may still be about to end, and so has another.
+func (s *Sealed) link() string {
+	return filepath.Join(s.dir, strconv.Itoa(os.Getpid()), filepath.Base(s.path))
+}
 
 // program is the path to execute for a path.
 func (s *Sealed) program(path string) string {
@@ -79,9 +83,8 @@ func (s *Sealed) program(path string) string {
 		return path // whoever executes it sees the error
 	}
 	if id != s.copied {
-		_ = s.drop()
 		s.copied = id // also where there is no copy of it
-		s.file = s.make()
+		s.replace(s.make())
 	}
 	if s.file == nil {
 		return path
@@ -89,32 +92,59 @@ func (s *Sealed) program(path string) string {
 	return s.link()
 }
 
-// make makes a copy and the link to it, and sees whether it can be executed.
+// replace has the copy be another, or none. A command that was given the link
+// already finds the one or the other there.
+func (s *Sealed) replace(file *os.File) {
+	old := s.file
+	if file == nil {
+		_ = s.drop()
+		return
+	}
+	s.file = file
+	if old != nil {
+		_ = old.Close()
+	}
+}
+
+// make makes a copy that can be executed, and the link to it.
 func (s *Sealed) make() *os.File {
 	f, err := sealedCopy(s.path)
 	if err != nil {
 		return nil
 	}
-	if err = s.relink(f); err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if _, err = version(ctx, s.link()); err == nil {
-			return f
-		}
-		_ = os.Remove(s.link())
+	at := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if _, err = version(ctx, at); err == nil {
+		err = s.relink(at)
 	}
-	_ = f.Close()
-	return nil
+	if err != nil {
+		_ = f.Close()
+		return nil
+	}
+	return f
 }
 
-func (s *Sealed) relink(f *os.File) error {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+// relink makes the link lead elsewhere, at once, and removes those of processes
+// that were killed.
+func (s *Sealed) relink(to string) error {
+	others, err := filepath.Glob(filepath.Join(s.dir, "*", "*"))
+	if err != nil {
 		return err
 	}
-	if err := os.Remove(s.link()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err // of an earlier process
+	for _, link := range others {
+		if _, err := os.Stat(link); errors.Is(err, os.ErrNotExist) && link != s.link() {
+			_ = os.RemoveAll(filepath.Dir(link)) // it does no harm
+		}
 	}
-	return os.Symlink(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()), s.link())
+	next := s.link() + ".next"
+	if err := os.MkdirAll(filepath.Dir(next), 0o700); err != nil {
+		return err
+	}
+	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return errors.Join(os.Symlink(to, next), os.Rename(next, s.link()))
 }
 
 // seals are those by which crun knows that its program can not be written to.

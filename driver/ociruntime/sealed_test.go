@@ -89,14 +89,22 @@ func TestASealedCopyFollowsAnUpgrade(t *testing.T) {
 	must.Eq(t, other, s.program(other))
 }
 
-// A link that an earlier process left leads nowhere, or elsewhere.
-func TestASealedCopyReplacesAnOldLink(t *testing.T) {
+// A link of a process that was killed goes, and one of another that is about to
+// end is its own, whose end leaves this one.
+func TestASealedCopyAndThoseOfOtherProcesses(t *testing.T) {
 	path, dir := filepath.Join(t.TempDir(), "crun"), t.TempDir()
 	program(t, "echo", path)
-	must.NoError(t, os.Symlink("/bin/false", filepath.Join(dir, "crun")))
+	for pid, to := range map[string]string{"killed": "/proc/self/fd/12345", "ending": path} {
+		must.NoError(t, os.Mkdir(filepath.Join(dir, pid), 0o700))
+		must.NoError(t, os.Symlink(to, filepath.Join(dir, pid, "crun")))
+	}
 	s := NewSealed(path, dir)
-	defer s.Close()
 	must.StrContains(t, says(t, s.program(path)), "echo")
+	_, err := os.Lstat(filepath.Join(dir, "killed"))
+	must.ErrorIs(t, err, os.ErrNotExist)
+	must.NoError(t, s.Close())
+	_, err = os.Lstat(filepath.Join(dir, "ending", "crun"))
+	must.NoError(t, err)
 }
 
 func TestWhatIsNotSealedIsExecutedFromItsPath(t *testing.T) {

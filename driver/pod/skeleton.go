@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
+
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
@@ -79,27 +81,33 @@ func copiedLink(p HostPath, paths []HostPath) string {
 	return ""
 }
 
-// make writes the skeleton to a directory that is not there yet.
+// make writes the skeleton to a directory that is not there yet. Links in it,
+// which may be absolute, lead nowhere but into it, as they will in the task.
 func (s skeleton) make(root string) error {
 	for _, e := range s.entries {
-		if err := e.make(filepath.Join(root, e.path)); err != nil {
+		if err := e.make(root); err != nil {
 			return fmt.Errorf("make root: %w", err)
 		}
 	}
 	return nil
 }
 
-func (e entry) make(at string) error {
+func (e entry) make(root string) error {
+	if e.mode&fs.ModeSymlink != 0 {
+		dir, err := securejoin.SecureJoin(root, filepath.Dir(e.path))
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.MkdirAll(dir, 0o755), os.Symlink(e.link, filepath.Join(dir, filepath.Base(e.path))))
+	}
+	at, err := securejoin.SecureJoin(root, e.path)
+	if err != nil {
+		return err
+	}
 	if e.mode.IsDir() {
 		return errors.Join(os.MkdirAll(at, 0o755), os.Chmod(at, e.mode)) // whatever the umask is
 	}
-	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-		return err
-	}
-	if e.mode&fs.ModeSymlink != 0 {
-		return os.Symlink(e.link, at)
-	}
-	return os.WriteFile(at, nil, e.mode)
+	return errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, nil, e.mode))
 }
 
 // usualTargets are those of mounts that nearly all tasks have.

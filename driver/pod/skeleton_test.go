@@ -38,6 +38,32 @@ func TestSkeletonsHaveTheUsualTargets(t *testing.T) {
 	}
 }
 
+// What is made by way of a link is made in the skeleton, not on the host.
+func TestLinksOfASkeletonDoNotLeadToTheHost(t *testing.T) {
+	host, root := t.TempDir(), filepath.Join(t.TempDir(), "root")
+	real, link := filepath.Join(host, "real"), filepath.Join(host, "link")
+	must.NoError(t, os.MkdirAll(filepath.Join(real, "dir"), 0o755))
+	must.NoError(t, os.WriteFile(filepath.Join(real, "file"), []byte("own"), 0o600))
+	must.NoError(t, os.Symlink(real, link))
+	must.NoError(t, os.Symlink(filepath.Join(real, "file"), filepath.Join(host, "hosts")))
+	var paths []HostPath
+	for _, p := range []string{real, link, filepath.Join(host, "hosts"), filepath.Join(link, "file"), filepath.Join(link, "dir")} {
+		paths = append(paths, HostPath{p, p})
+	}
+	s, err := newSkeleton(paths)
+	must.NoError(t, err)
+	s = s.withTargets(Task{})
+	s.entries = append(s.entries, entry{filepath.Join(host, "hosts"), 0o644, ""}, entry{filepath.Join(link, "new"), 0o644, ""})
+	must.NoError(t, s.make(root))
+	b, err := os.ReadFile(filepath.Join(real, "file"))
+	must.NoError(t, err)
+	must.Eq(t, "own", string(b))
+	_, err = os.Stat(filepath.Join(real, "new"))
+	must.ErrorIs(t, err, os.ErrNotExist)
+	_, err = os.Stat(filepath.Join(root, real, "new"))
+	must.NoError(t, err)
+}
+
 // A skeleton is there as a whole or not at all, and again where it was removed.
 func TestASkeletonIsMadeOnce(t *testing.T) {
 	m := New(Config{RunDir: t.TempDir(), DataDir: t.TempDir()})

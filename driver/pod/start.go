@@ -133,6 +133,14 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 		spec, err = c.makeBundle(ctx, t, img, &took)
 		return err
 	})
+	if t.Image != nil {
+		// A pull may have the store locked. While it has, a start takes no place
+		// from others, and none of its own time.
+		if err := bundle(); err != nil {
+			return err
+		}
+		c.took.lap("bundle")
+	}
 	err = c.run(ctx, t, bundle)
 	if berr := bundle(); berr != nil {
 		return berr // and of the other that it was not there

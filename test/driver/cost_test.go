@@ -262,7 +262,7 @@ func (n *node) executed(tk *task) (copied, executed uint64) {
 		}
 		return executed != 0
 	})
-	info, err := os.Stat(filepath.Join(n.config.RunDir, "sealed", "crun"))
+	info, err := os.Stat(filepath.Join(n.config.RunDir, "sealed", fmt.Sprint(os.Getpid()), "crun"))
 	must.NoError(n.t, err)
 	c.send <- &drivers.ExecTaskStreamingRequestMsg{Stdin: &proto.ExecTaskStreamingIOOperation{Close: true}}
 	must.NoError(n.t, <-ended)
