@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// description is what an image tells about itself, and has beside its program.
+// description is the metadata of an image and the files beside its program.
 type description struct {
 	name         string
 	version      string // semantic version, the tag of the image
@@ -19,8 +19,8 @@ type description struct {
 	certificates bool
 }
 
-// certificates is the line by which a main.go asks for the certificates of the
-// public authorities, as a program needs them that calls others by HTTPS.
+// certificates matches the line by which a main.go requests the certificates of
+// the public authorities. Programs that make HTTPS requests need them.
 var certificates = regexp.MustCompile(`(?m)^//image:certificates\b`)
 
 // describe reads the definition and the main.go of a sidecar's folder.

@@ -22,17 +22,17 @@ import (
 )
 
 const (
-	// programs is where the definitions expect them, on a client as well.
+	// programs is the directory that the definitions run programs from, also on clients.
 	programs = "opt/nomad-sidecar/bin"
 
-	// authorities is where Go looks for certificates first (crypto/x509).
+	// authorities is the file that crypto/x509 reads first.
 	authorities = "etc/ssl/certs/ca-certificates.crt"
 
 	source = "https://github.com/nomad-sidecar/nomad-sidecar"
 )
 
-// write makes the image of a program as a layout in dir, in place of what is
-// there.
+// write writes the image of a program as an OCI layout to dir and replaces an
+// existing one.
 func write(dir string, about description, program string) (v1.Hash, error) {
 	image, platform, err := build(about, program)
 	if err != nil {
@@ -41,7 +41,7 @@ func write(dir string, about description, program string) (v1.Hash, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return v1.Hash{}, err
 	}
-	// Whole or not at all: nobody runs half an image.
+	// Build in a temporary directory, so that dir never holds a partial image.
 	fresh, err := os.MkdirTemp(filepath.Dir(dir), "."+about.name+"-")
 	if err != nil {
 		return v1.Hash{}, err
@@ -69,7 +69,7 @@ func write(dir string, about description, program string) (v1.Hash, error) {
 	return image.Digest()
 }
 
-// build makes an image of a program, for the platform it was built for.
+// build returns the image of a program, for the platform the program was built for.
 func build(about description, program string) (v1.Image, v1.Platform, error) {
 	platform, err := platformOf(program)
 	if err != nil {
@@ -94,7 +94,7 @@ func build(about description, program string) (v1.Image, v1.Platform, error) {
 	}
 	files := []file{{at, 0o755, text}}
 	if about.certificates {
-		// The larger part of what changes rarely comes first.
+		// The layer that changes least comes first.
 		files = append([]file{{authorities, 0o644, roots()}}, files...)
 	}
 	for _, f := range files {
@@ -110,8 +110,8 @@ func build(about description, program string) (v1.Image, v1.Platform, error) {
 	return mutate.Annotations(image, labels).(v1.Image), platform, nil
 }
 
-// labels are those of the OCI image specification's annotations, but for
-// created and revision, which would make each build another image.
+// labels returns the annotations that the OCI image specification defines. It
+// omits created and revision, which would change the digest at each build.
 func (d description) labels() map[string]string {
 	return map[string]string{
 		"org.opencontainers.image.title":         d.name,
@@ -123,7 +123,7 @@ func (d description) labels() map[string]string {
 	}
 }
 
-// platformOf reads from a program what it was built for.
+// platformOf reads the platform from a program's build information.
 func platformOf(program string) (v1.Platform, error) {
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
@@ -145,27 +145,27 @@ func platformOf(program string) (v1.Platform, error) {
 	return platform, nil
 }
 
-// roots are the certificates of the public authorities, as Mozilla lists them.
-// Those that are good only for what they signed before some day are left out: a
-// file of certificates can not say so.
+// roots returns Mozilla's list of public authorities as PEM. It omits authorities
+// that are trusted only for certificates issued before some date, since PEM cannot
+// express that.
 func roots() []byte {
 	var text bytes.Buffer
 	for root := range bundle.Roots() {
 		if root.Constraint == nil {
-			_ = pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}) // a buffer takes all
+			_ = pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}) // bytes.Buffer never fails
 		}
 	}
 	return text.Bytes()
 }
 
-// file is the only one of a layer.
+// file is the only regular file of a layer.
 type file struct {
 	path string
 	mode int64
 	text []byte
 }
 
-// layer has the file and the directories above it: of root, without times.
+// layer contains the file and its parent directories, owned by root, without times.
 func (f file) layer() (v1.Layer, error) {
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)

@@ -1,9 +1,9 @@
-// Images makes an OCI image of each program of the catalog, from nothing but
-// the program and, if it asks for them, certificates: an OCI layout below a
-// directory, which the pod driver runs as oci:DIRECTORY/NAME:VERSION.
+// Images builds an OCI image of each program of the catalog. An image contains
+// the program and, if requested, certificates. It is written as an OCI layout,
+// which the pod driver runs as oci:DIRECTORY/NAME:VERSION.
 //
-// It builds no program, and pushes nothing. The same programs give the same
-// images, to the byte: nothing of the machine or the time is in them.
+// It neither compiles programs nor pushes images. Images are reproducible: the
+// same programs give the same bytes on every machine.
 //
 //	images [-sidecars DIR] [-bin DIR] [-out DIR] NAME...
 package main

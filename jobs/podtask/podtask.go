@@ -1,8 +1,8 @@
-// Package podtask tells which Nomad task the processes of a pod belong to, as
-// seen from one of its tasks that shares the PID namespace.
+// Package podtask maps the processes of a pod to Nomad tasks. The reader must be
+// a task that shares the PID namespace.
 //
-// It asks neither Nomad nor the driver, needs no right beyond seeing /proc,
-// and does not say what a process is to its task.
+// It contacts neither Nomad nor the driver and needs only a readable /proc. It does
+// not determine the role of a process within its task.
 package podtask
 
 import (
@@ -12,22 +12,22 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// Pod stands for the pod itself: the process that holds its PID namespace
-// and belongs to no task.
+// Pod is the name for the infra process, which holds the PID namespace and belongs
+// to no task.
 const Pod = "(pod)"
 
-// podInit is the program that holds a pod's PID namespace, as process 1.
+// podInit is the program name of the infra process, process 1 of the pod.
 const podInit = "catatonit"
 
-// Clues is what /proc tells about one process that helps to find its task.
+// Clues is the content of /proc about one process that identifies its task.
 type Clues struct {
 	Name    string   // comm
 	Parent  int      // PID, 0 for none in this namespace
 	Cgroups []string // paths, one per hierarchy, as the reader's cgroup namespace shows them
-	Environ []string // nil where it may not be read
+	Environ []string // nil if unreadable
 }
 
-// Read gathers the clues about a process. What may not be read is missing.
+// Read gathers the clues about a process. Unreadable ones stay empty.
 func Read(proc procfs.Proc, stat procfs.ProcStat) Clues {
 	c := Clues{Name: stat.Comm, Parent: stat.PPID}
 	if cgroups, err := proc.Cgroups(); err == nil {
@@ -44,14 +44,13 @@ func Read(proc procfs.Proc, stat procfs.ProcStat) Clues {
 // that v1 hierarchies without it are recognised too.
 var taskScope = regexp.MustCompile(`^([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(.+?)(?:\.scope)?$`)
 
-// Attribute names the task of each process, "" where nothing tells. Only
-// tasks of the given allocation count; an empty allocID accepts any.
+// Attribute returns the task of each process, "" if unknown. Only tasks of allocID
+// count; an empty allocID accepts any.
 //
-// The cgroup is asked first: every reader may see it and the process cannot
-// change it. The environment can be seen only with the reader's own user and
-// no fewer capabilities than the target's (ptrace access), and a process
-// chooses the one it gives to its children. A process that neither tells
-// about belongs to its parent's task.
+// The cgroup takes precedence: every reader may see it and the process cannot
+// change it. The environment is readable only with ptrace access (same user, no
+// fewer capabilities than the target), and a process chooses the environment of its
+// children. A process without either clue belongs to its parent's task.
 func Attribute(procs map[int]Clues, allocID string) map[int]string {
 	tasks := make(map[int]string, len(procs))
 	for pid, c := range procs {
@@ -80,8 +79,8 @@ func ownTask(pid int, c Clues, allocID string) string {
 	return ""
 }
 
-// taskOfCgroup takes the outermost matching element: what lies below a task's
-// own cgroup was named by the task.
+// taskOfCgroup returns the outermost matching element, since a task may create and
+// name cgroups below its own.
 func taskOfCgroup(path, allocID string) string {
 	for _, element := range strings.Split(path, "/") {
 		m := taskScope.FindStringSubmatch(element)
@@ -109,8 +108,8 @@ func taskOfEnviron(environ []string, allocID string) string {
 }
 
 // inheritedTask walks up to the nearest ancestor whose task is known. Process
-// 1 adopts the orphans of every task, so it passes nothing on. PIDs are read
-// one after the other and may have been reused meanwhile: the walk is bounded.
+// 1 adopts the orphans of every task, so nothing is inherited from it. PIDs are
+// read one after the other and may be reused meanwhile, so the walk is bounded.
 func inheritedTask(pid int, procs map[int]Clues, tasks map[int]string) string {
 	for range len(procs) {
 		pid = procs[pid].Parent

@@ -1,7 +1,7 @@
-// Package atomicfile replaces files so that a reader, and whoever comes back
-// after a crash or a power failure, finds either the old content or the new.
+// Package atomicfile replaces files so that readers find either the old content
+// or the new, also after a crash or a power failure.
 //
-// It does not lock: two writers of one file have to agree elsewhere.
+// It does not lock: writers of the same file must coordinate.
 package atomicfile
 
 import (
@@ -13,12 +13,11 @@ import (
 	"path"
 )
 
-// Write gives the file name below root the content data and the permissions
-// perm, whatever the umask. Once it returns without an error the new content
-// survives a power failure; after an error it may be the old one.
+// Write replaces the file name below root with data and sets the permissions perm
+// regardless of the umask. After it returns nil the new content survives a power
+// failure; after an error the old content may be in place.
 //
-// A temporary file beside it, whose name begins with a dot, is left only by a
-// crash in between.
+// A crash may leave a temporary file beside it, whose name begins with a dot.
 func Write(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 	dir, base := path.Split(name)
 	temporary := dir + "." + base + "." + rand.Text()
@@ -54,8 +53,8 @@ func discard(root *os.Root, name string) error {
 	return nil
 }
 
-// Sync makes the names in a directory below root durable: what was made,
-// renamed or removed there. An empty dir is root itself.
+// Sync makes creations, renames and removals in a directory below root durable.
+// An empty dir is root itself.
 func Sync(root *os.Root, dir string) error {
 	if dir == "" {
 		dir = "."

@@ -1,7 +1,7 @@
-// Package headerfile reads HTTP headers from a file, so that a secret among
-// them is no argument that every process of the pod can see.
+// Package headerfile reads HTTP headers from a file, so that secrets do not appear
+// in arguments, which every process of the pod can read.
 //
-// It does not say which headers make sense.
+// It does not validate the meaning of headers.
 package headerfile
 
 import (
@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// Read reads "Name: value" lines. An empty path is no headers. Errors do not
-// show what is in the file.
+// Read reads "Name: value" lines. An empty path returns no headers. Errors never
+// contain file content.
 func Read(path string) (http.Header, error) {
 	if path == "" {
 		return nil, nil

@@ -1,8 +1,7 @@
-// Package podprocs reads the processes of a pod, each with the task it belongs
-// to. It is what the sidecars that look at all processes share.
+// Package podprocs reads the processes of a pod and maps each to its task. The
+// sidecars that observe processes share it.
 //
-// It keeps nothing between two readings, computes no rates and shows nothing:
-// that is for each sidecar to do.
+// It keeps no state between reads and computes no rates; each sidecar does that.
 package podprocs
 
 import (
@@ -20,26 +19,26 @@ import (
 // every architecture Linux runs Go on (proc(5), time(7)).
 const TicksPerSecond = 100
 
-// Process is one process at the time of a reading.
+// Process is a snapshot of one process.
 type Process struct {
 	procfs.Proc
 	Stat procfs.ProcStat
-	// Task is the Nomad task that the process belongs to, podtask.Pod for the
-	// pod's own first process, "" where nothing tells.
+	// Task is the name of the Nomad task, podtask.Pod for the infra process, and ""
+	// if unknown.
 	Task string
 }
 
-// Identity tells a process from a later one that has its PID.
+// Identity distinguishes a process from a later one with the same PID.
 type Identity struct {
 	PID        int
 	StartTicks uint64
 }
 
-// Identity of the process.
+// Identity returns the PID and start time of p.
 func (p Process) Identity() Identity { return Identity{p.PID, p.Stat.Starttime} }
 
-// Read gives all processes, in no order. One that ends meanwhile is left out.
-// Only tasks of the given allocation are named; an empty allocID accepts any.
+// Read returns all processes in no particular order and skips those that exit
+// meanwhile. Only tasks of allocID are named; an empty allocID accepts any.
 func Read(proc procfs.FS, allocID string) ([]Process, error) {
 	found, err := proc.AllProcs()
 	if err != nil {
@@ -65,7 +64,7 @@ func Read(proc procfs.FS, allocID string) ([]Process, error) {
 	return processes, nil
 }
 
-// Vanished tells an error of reading a process that has ended.
+// Vanished reports whether err means that the process has exited.
 func Vanished(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)
 }

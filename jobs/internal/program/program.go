@@ -1,8 +1,7 @@
-// Package program is what the programs of the catalog have in common: flags
-// and signals in, HTTP served until asked to stop, one line and an exit code
-// out.
+// Package program is shared by the programs of the catalog: it parses flags,
+// handles signals, serves HTTP until shutdown, and sets the exit code.
 //
-// It does not log, and knows neither Nomad nor what the programs are for.
+// It does not log and does not depend on Nomad.
 package program
 
 import (
@@ -19,16 +18,16 @@ import (
 	"time"
 )
 
-// Grace is how long what is open may take to end after a signal; it is below
-// Nomad's default kill_timeout of five seconds.
+// Grace is how long open requests may take after a signal. It is below Nomad's
+// default kill_timeout of five seconds.
 const Grace = 3 * time.Second
 
-// Run is a program, but for what belongs to the process: it works until it is
-// done or ctx is, and returns once every goroutine it started has ended.
+// Run is the body of a program. It returns when it is done or ctx is cancelled,
+// after all goroutines it started have ended.
 type Run func(ctx context.Context, args []string, getenv func(string) string, log io.Writer) error
 
-// Main runs a program as this process, and ends it on SIGTERM and SIGINT. The
-// exit code is 1 after an error, which goes to stderr behind the name.
+// Main runs a program and cancels its context on SIGTERM and SIGINT. After an
+// error it prints "name: error" to stderr and exits with 1.
 func Main(name string, run Run) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stderr)
@@ -40,7 +39,7 @@ func Main(name string, run Run) {
 	os.Exit(1)
 }
 
-// Parse parses a command line that has flags only. The usage goes to out.
+// Parse parses a command line that consists of flags. It prints usage to out.
 func Parse(fs *flag.FlagSet, args []string, out io.Writer) error {
 	fs.SetOutput(out)
 	if err := fs.Parse(args); err != nil {
@@ -61,8 +60,8 @@ func Listen(address string) (net.Listener, error) {
 	return listener, nil
 }
 
-// NewServer is a server for pages and numbers: small requests, answered soon.
-// One that passes on what others say sets its own bounds.
+// NewServer returns a server for small requests with short timeouts. Proxies must
+// set their own.
 func NewServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
@@ -75,7 +74,7 @@ func NewServer(handler http.Handler) *http.Server {
 }
 
 // Serve answers requests until ctx is done, then lets open ones end within
-// Grace. Connections that a handler took over are left to it.
+// Grace. It does not wait for hijacked connections.
 func Serve(ctx context.Context, listener net.Listener, server *http.Server) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

@@ -12,11 +12,11 @@ import (
 const (
 	checkTimeout = 30 * time.Second
 
-	// checkBytes is how much of what a check says is shown.
+	// checkBytes bounds how much of the check's output an error shows.
 	checkBytes = 1000
 )
 
-// accept runs the check on a candidate, and is an error if it does not end
+// accept runs the check command on a candidate and returns an error unless it exits
 // with 0.
 func (r *reloader) accept(ctx context.Context, candidate string) error {
 	if len(r.check) == 0 {
@@ -29,7 +29,7 @@ func (r *reloader) accept(ctx context.Context, candidate string) error {
 		argv[i] = strings.ReplaceAll(word, "{}", candidate)
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.WaitDelay = time.Second // of a child that has its output open
+	cmd.WaitDelay = time.Second // a child may hold the output open
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		err = ctx.Err()

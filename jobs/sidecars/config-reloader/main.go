@@ -1,9 +1,9 @@
 // Config-reloader keeps the configuration of an application up to date: it
-// fetches or renders it, checks it, puts it into the allocation's directory,
+// fetches or renders it, checks it, writes it to the allocation's directory,
 // and signals the application when it has changed.
 //
-// It neither starts nor restarts the application, and does not look at whether
-// a reload went well.
+// It neither starts nor restarts the application, and does not verify that a
+// reload succeeded.
 package main
 
 //image:certificates source and values may be HTTPS
@@ -28,14 +28,13 @@ func main() {
 	})
 }
 
-// environment is that of the process: what the program asks for, and all of it
-// for templates.
+// environment gives single variables to the program and all of them to templates.
 type environment struct {
 	get func(string) string
 	all []string
 }
 
-// run looks for changes until ctx is done, and at once when now says so.
+// run checks for changes periodically until ctx is done, and immediately on now.
 func run(ctx context.Context, args []string, env environment, now <-chan os.Signal, log io.Writer) error {
 	o, err := parseOptions(args, env.get, log)
 	if err != nil {

@@ -22,10 +22,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/sidecars/config-reloader/target"
 )
 
-// address is of a source, or empty.
+// address is the URL or path of a source; empty for none.
 type address string
 
-// shown is the address without a password.
+// shown returns the address without its password.
 func (a address) shown() string {
 	if u, err := url.Parse(string(a)); err == nil {
 		return u.Redacted()
@@ -36,7 +36,7 @@ func (a address) shown() string {
 // options are the command line.
 type options struct {
 	source, values address
-	text, data     source.Source // of these addresses; data is nil without values
+	text, data     source.Source // opened from the addresses; data is nil without values
 	render         bool
 	check          []string // empty: no check
 
@@ -78,7 +78,7 @@ func parseOptions(args []string, getenv func(string) string, out io.Writer) (opt
 	return o, o.open(*headers)
 }
 
-// complete checks what was given and works out the rest.
+// complete validates the options and derives the others.
 func (o *options) complete(mode string) error {
 	bits, err := strconv.ParseUint(mode, 8, 12)
 	if err != nil || bits > 0o777 {

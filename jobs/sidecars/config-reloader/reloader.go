@@ -21,19 +21,19 @@ import (
 )
 
 const (
-	// appliedFile, in the state's directory, holds the digest of the last
-	// configuration that the application has been told of.
+	// appliedFile, in the state directory, holds the digest of the last
+	// configuration that was signalled to the application.
 	appliedFile = "config-reloader.applied"
 
-	// firstInterval is the longest time between two tries to get the first
-	// configuration, for which the application waits.
+	// firstInterval is the longest interval between attempts to get the first
+	// configuration, since the application waits for it.
 	firstInterval = time.Second
 
-	// handlerPatience is for an application that was just started.
+	// handlerPatience is how long a new process may take to install its signal handler.
 	handlerPatience = 10 * time.Second
 )
 
-// reloader has one configuration. It is for one goroutine.
+// reloader manages one configuration. It is not safe for concurrent use.
 type reloader struct {
 	options
 	environ []string
@@ -45,7 +45,7 @@ type reloader struct {
 	log     *slog.Logger
 }
 
-// open opens the directories. On error nothing stays open.
+// open opens the directories. On error it closes those it opened.
 func open(o options, env environment, log *slog.Logger) (r *reloader, err error) {
 	r = &reloader{options: o, environ: env.all, log: log}
 	defer func() {
@@ -83,10 +83,10 @@ func (r *reloader) close() error {
 	return errors.Join(errs...)
 }
 
-// path is where the configuration is put.
+// path returns the path of the configuration.
 func (r *reloader) path() string { return filepath.Join(r.allocDir, r.destination) }
 
-// run looks for changes until ctx is done.
+// run runs cycles until ctx is done.
 func (r *reloader) run(ctx context.Context, now <-chan os.Signal) {
 	for {
 		wait := r.interval
@@ -107,8 +107,8 @@ func (r *reloader) run(ctx context.Context, now <-chan os.Signal) {
 	}
 }
 
-// cycle looks once. Whatever fails, the configuration in place stays the last
-// good one, and the application is told of it if it has not been yet.
+// cycle updates the configuration once. If it fails, the last good configuration
+// stays in place, and the application is signalled if it has not been yet.
 func (r *reloader) cycle(ctx context.Context) error {
 	text, err := r.produce(ctx)
 	if err == nil {
@@ -117,7 +117,7 @@ func (r *reloader) cycle(ctx context.Context) error {
 	return errors.Join(err, r.tell(ctx))
 }
 
-// produce makes the configuration as it should be now.
+// produce returns the configuration as it should be now.
 func (r *reloader) produce(ctx context.Context) ([]byte, error) {
 	text, err := r.text.Get(ctx)
 	if err != nil {
@@ -149,7 +149,7 @@ func (r *reloader) fillIn(ctx context.Context, text []byte) ([]byte, error) {
 	return render.Text(text, data)
 }
 
-// replace puts a configuration in place, if it is another one and good.
+// replace installs a configuration if it differs and passes the check.
 func (r *reloader) replace(ctx context.Context, text []byte) error {
 	current, err := r.alloc.ReadFile(r.destination)
 	if err == nil && bytes.Equal(current, text) {
@@ -164,7 +164,7 @@ func (r *reloader) replace(ctx context.Context, text []byte) error {
 			return fmt.Errorf("make the directory of %s: %w", r.path(), err)
 		}
 	}
-	// It is checked where it will be, so that what it includes is found.
+	// Check the candidate in its directory, so that relative includes resolve.
 	candidate := dir + "." + base + ".candidate"
 	if err := atomicfile.Write(r.alloc, candidate, text, r.mode); err != nil {
 		return err
@@ -180,8 +180,8 @@ func (r *reloader) replace(ctx context.Context, text []byte) error {
 	return atomicfile.Sync(r.alloc, dir)
 }
 
-// tell signals the application if it has not been told of the configuration in
-// place. One that does not run will read it when it starts.
+// tell signals the application if it has not been signalled for the current
+// configuration. If it is not running, it reads the configuration at its start.
 func (r *reloader) tell(ctx context.Context) error {
 	text, err := r.alloc.ReadFile(r.destination)
 	if errors.Is(err, fs.ErrNotExist) {

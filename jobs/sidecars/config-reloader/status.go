@@ -14,19 +14,19 @@ const (
 	statusFile = statusDir + "/status.json"
 )
 
-// status is what statusFile shows. Times are missing where it was not in the
-// life of this process.
+// status is the content of statusFile. Times are omitted for events that have not
+// occurred in the life of this process.
 type status struct {
 	Source      string     `json:"source"`
 	Destination string     `json:"destination"`
 	Task        string     `json:"task"`
 	Signal      string     `json:"signal"`
-	Digest      string     `json:"sha256,omitempty"` // of the configuration in place
+	Digest      string     `json:"sha256,omitempty"` // of the current configuration
 	Written     *time.Time `json:"written_at,omitempty"`
 	Signalled   *time.Time `json:"signalled_at,omitempty"`
-	PIDs        []int      `json:"pids,omitempty"` // that were signalled, in the pod
+	PIDs        []int      `json:"pids,omitempty"` // signalled processes, in the pod's namespace
 	Checked     *time.Time `json:"checked_at,omitempty"`
-	Error       string     `json:"error,omitempty"` // of the last look
+	Error       string     `json:"error,omitempty"` // of the last cycle
 }
 
 func now() *time.Time {
@@ -34,8 +34,7 @@ func now() *time.Time {
 	return &t
 }
 
-// report logs how a look has ended, once for the same error, and writes the
-// status.
+// report logs the result of a cycle, once per distinct error, and writes the status.
 func (r *reloader) report(err error) {
 	before := r.status.Error
 	r.status.Error, r.status.Checked = "", now()

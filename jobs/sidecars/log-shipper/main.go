@@ -1,9 +1,8 @@
-// Log-shipper sends what the other tasks of its allocation write to stdout and
-// stderr to a receiver of HTTP POSTs, a syslog server or a file, and goes on
-// where it was after it is killed.
+// Log-shipper sends the stdout and stderr of its allocation's tasks to an HTTP
+// receiver, a syslog server or a file, and resumes where it stopped after a crash.
 //
-// It neither parses nor filters lines, and keeps none beyond the batch in
-// flight: Nomad's own log files are the buffer.
+// It neither parses nor filters lines and stores none beyond the batch in
+// flight: Nomad's log files are the buffer.
 package main
 
 //image:certificates the sink may be HTTPS
@@ -26,8 +25,8 @@ import (
 
 func main() { program.Main("log-shipper", run) }
 
-// run ships until ctx is done and what is there by then has been sent. It
-// returns once every goroutine it started has ended.
+// run ships until ctx is done and all lines written before are sent. It returns after
+// all goroutines it started have ended.
 func run(ctx context.Context, args []string, getenv func(string) string, log io.Writer) error {
 	o, err := parseOptions(args, getenv, log)
 	if err != nil {
@@ -41,7 +40,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, log io.
 	return errors.Join(s.run(ctx), s.close())
 }
 
-// openShipper opens what a shipper needs. On error nothing stays open.
+// openShipper opens the sink, journal and tail. On error it closes those it opened.
 func openShipper(o options, getenv func(string) string, log *slog.Logger) (s *shipper, err error) {
 	s = &shipper{limits: o.limits, times: usualTimes(), log: log}
 	defer func() {
@@ -80,18 +79,18 @@ func openShipper(o options, getenv func(string) string, log *slog.Logger) (s *sh
 	return s, nil
 }
 
-// sourceFromEnv is what Nomad says of the allocation. Outside of Nomad the
-// fields are empty.
+// sourceFromEnv returns the allocation's metadata from Nomad's variables. Fields are
+// empty outside of Nomad.
 func sourceFromEnv(getenv func(string) string) format.Source {
-	hostname, _ := os.Hostname() // a label: without it there is none
+	hostname, _ := os.Hostname() // optional label
 	return format.Source{
 		AllocID: getenv("NOMAD_ALLOC_ID"), Namespace: getenv("NOMAD_NAMESPACE"),
 		Job: getenv("NOMAD_JOB_NAME"), Group: getenv("NOMAD_GROUP_NAME"), Hostname: hostname,
 	}
 }
 
-// wanted tells which streams are shipped: those asked for, but never the
-// shipper's own, which would feed itself.
+// wanted returns a filter for the streams to ship. It always excludes the shipper's
+// own output, which would feed itself.
 func (o options) wanted(own string) func(tail.Stream) bool {
 	return func(s tail.Stream) bool {
 		return s.Task != own &&
@@ -101,8 +100,8 @@ func (o options) wanted(own string) func(tail.Stream) bool {
 	}
 }
 
-// directories are where Nomad says that logs are, and where state outlives a
-// restart of the task.
+// directories returns the log directory and the directory for state that survives
+// a restart of the task.
 func directories(getenv func(string) string) (logs, state string) {
 	if dir := getenv("NOMAD_ALLOC_DIR"); dir != "" {
 		logs = filepath.Join(dir, "logs")

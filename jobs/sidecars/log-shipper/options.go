@@ -26,14 +26,14 @@ const (
 	schemeUDP  = "syslog+udp"
 )
 
-// maxDatagram is what a UDP datagram of IPv4 holds; maxHeaders is room for the
-// headers of a syslog message.
+// maxDatagram is the largest payload of a UDP datagram over IPv4; maxHeaders is
+// reserved for the headers of a syslog message.
 const (
 	maxDatagram = 65507
 	maxHeaders  = 4 << 10
 )
 
-// limits say when a batch is sent.
+// limits define when a batch is sent.
 type limits struct {
 	lines uint64
 	bytes int
@@ -56,7 +56,7 @@ type options struct {
 	file        sink.FileOptions
 }
 
-// into has a flag that may be repeated add to a list.
+// into returns a function that appends a repeated flag to a list.
 func into(list *[]string) func(string) error {
 	return func(value string) error {
 		*list = append(*list, value)
@@ -100,7 +100,7 @@ func parseOptions(args []string, getenv func(string) string, out io.Writer) (opt
 func parseSink(target string) (*url.URL, error) {
 	u, err := url.Parse(target)
 	if err != nil {
-		// The error of url.Parse shows all of it, passwords included.
+		// The error of url.Parse contains the whole URL with its password.
 		return nil, errors.New("-sink is not a URL: write it like https://logs.example.com/in")
 	}
 	switch u.Scheme {
@@ -149,7 +149,7 @@ func (o options) check() error {
 	return nil
 }
 
-// encoder is how lines are written for the sink.
+// encoder returns the encoder for the sink.
 func (o options) encoder(source format.Source) (format.Encoder, error) {
 	switch {
 	case o.sink.Scheme == schemeTCP || o.sink.Scheme == schemeUDP:

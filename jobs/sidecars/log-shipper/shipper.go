@@ -16,17 +16,17 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/sidecars/log-shipper/tail"
 )
 
-// times are how long a shipper waits.
+// times are the intervals and timeouts of a shipper.
 type times struct {
-	poll     time.Duration // between two looks for lines
-	settle   time.Duration // after the last line, once told to stop, before it is the end
-	linger   time.Duration // for more lines, once told to stop and all were shipped
-	drain    time.Duration // for all that is done after being told to stop
-	firstTry time.Duration // before a batch is sent again; it doubles
-	lastTry  time.Duration // up to this
+	poll     time.Duration // interval between reads
+	settle   time.Duration // after the last line, once stopped, before the end is assumed
+	linger   time.Duration // for more lines, once stopped and all were shipped
+	drain    time.Duration // for everything after the stop
+	firstTry time.Duration // before the first retry of a batch; it doubles
+	lastTry  time.Duration // the longest retry interval
 }
 
-// usualTimes fit into the kill timeout of the definition, 15 seconds.
+// usualTimes fit into the definition's kill timeout of 15 seconds.
 func usualTimes() times {
 	return times{
 		poll: 250 * time.Millisecond, settle: 750 * time.Millisecond, linger: 2 * time.Second, drain: 12 * time.Second,
@@ -34,9 +34,9 @@ func usualTimes() times {
 	}
 }
 
-// shipper takes lines from the logs to the sink, one batch after the other:
-// while a batch is on its way nothing is read, so that memory is bounded by
-// one batch and what tail keeps.
+// shipper moves lines from logs to the sink, one batch after the other. Nothing is
+// read while a batch is in flight, so memory is bounded by one batch and tail's
+// buffers.
 type shipper struct {
 	logs    *tail.Tail
 	journal *journal.Journal
@@ -56,11 +56,11 @@ func (s *shipper) close() error {
 	return errors.Join(errs...)
 }
 
-// run ships until ctx is done, then what is left, for a bounded time.
+// run ships until ctx is done, then drains the logs for a bounded time.
 func (s *shipper) run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	watched := make(chan struct{})
-	go func() { // sending goes on for a while after ctx is done
+	go func() { // sending continues for a while after ctx is done
 		defer close(watched)
 		select {
 		case <-ctx.Done():
@@ -92,7 +92,7 @@ func (s *shipper) run(ctx context.Context) error {
 	return s.drain(work)
 }
 
-// pause waits, and tells whether it was for all of the time.
+// pause waits for d and returns false if ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -104,8 +104,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// collect waits until a batch is full or its first line has waited long
-// enough, or ctx is done. Then it may be empty.
+// collect waits until a batch is full, its first line has reached the maximum age,
+// or ctx is done. The batch may be empty.
 func (s *shipper) collect(ctx context.Context) (*journal.Batch, error) {
 	batch := s.journal.Next()
 	var since time.Time
@@ -128,7 +128,7 @@ func (s *shipper) collect(ctx context.Context) (*journal.Batch, error) {
 	}
 }
 
-// fill puts what there is into a batch.
+// fill adds the available lines to a batch.
 func (s *shipper) fill(batch *journal.Batch) (full bool, err error) {
 	take := s.taker(batch, &err)
 	if e := s.logs.Read(take); e != nil {
@@ -141,7 +141,7 @@ func (s *shipper) full(b *journal.Batch) bool {
 	return b.Lines >= s.limits.lines || len(b.Body) >= s.limits.bytes
 }
 
-// taker puts lines into a batch until it is full.
+// taker returns a function that adds lines to a batch until it is full.
 func (s *shipper) taker(batch *journal.Batch, failed *error) func(tail.Line) bool {
 	return func(line tail.Line) bool {
 		body, err := s.encode(batch.Body, format.Record{
@@ -159,12 +159,12 @@ func (s *shipper) taker(batch *journal.Batch, failed *error) func(tail.Line) boo
 	}
 }
 
-// ship delivers a new batch, if there is something in it.
+// ship delivers a new batch unless it is empty.
 func (s *shipper) ship(ctx context.Context, batch *journal.Batch) error {
 	if batch.Lines == 0 {
 		return nil
 	}
-	// What a Keeper got and nobody has an account of is taken back.
+	// A Keeper discards data that was not committed, so staging is unnecessary.
 	if _, ok := s.sink.(sink.Keeper); !ok {
 		if err := s.journal.Stage(batch); err != nil {
 			return err
@@ -173,7 +173,7 @@ func (s *shipper) ship(ctx context.Context, batch *journal.Batch) error {
 	return s.deliver(ctx, batch)
 }
 
-// deliver sends a batch until it has arrived, and commits it.
+// deliver sends a batch until it has arrived and commits it.
 func (s *shipper) deliver(ctx context.Context, batch *journal.Batch) error {
 	send := sink.Batch{ID: fmt.Sprintf("%s-%d", s.journal.Series(), batch.Number), Body: batch.Body}
 	for wait := s.times.firstTry; ; wait = min(2*wait, s.times.lastTry) {
@@ -181,7 +181,7 @@ func (s *shipper) deliver(ctx context.Context, batch *journal.Batch) error {
 		if err == nil {
 			return s.commit(batch)
 		}
-		delay := wait/2 + rand.N(wait) // many shippers may have lost one receiver
+		delay := wait/2 + rand.N(wait) // jitter, since many shippers may have lost the same receiver
 		var later *sink.LaterError
 		if errors.As(err, &later) {
 			delay = min(max(delay, later.After), s.times.lastTry)
@@ -212,8 +212,8 @@ func (s *shipper) tidy(keeper sink.Keeper) error {
 	return s.notePosition()
 }
 
-// notePosition notes where a Keeper is before it is sent anything, so that the
-// first batch can be taken back, too.
+// notePosition stores the position of a Keeper before the first batch, so that this
+// batch can be discarded too.
 func (s *shipper) notePosition() error {
 	keeper, ok := s.sink.(sink.Keeper)
 	if !ok {
@@ -222,11 +222,10 @@ func (s *shipper) notePosition() error {
 	return s.journal.Note(keeper.Position())
 }
 
-// drain ships what the tasks have left. Nomad tells sidecars to stop when the
-// main tasks have ended and their logs are complete; other sidecars end at the
-// same time. When there is nothing new any more, the lines that have no end
-// are shipped as they are. Where the tasks go on, since only this one is
-// restarted, they may still get theirs.
+// drain ships the remaining lines. Nomad stops sidecars after the main tasks have
+// ended and their logs are complete; other sidecars end at the same time. Once
+// there are no new lines, incomplete lines are shipped. If only this task is
+// restarted, other tasks may still complete them.
 func (s *shipper) drain(ctx context.Context) error {
 	told, news := time.Now(), time.Now()
 	for ctx.Err() == nil {
@@ -255,7 +254,7 @@ func (s *shipper) drain(ctx context.Context) error {
 	return errors.New("told to stop before all lines were shipped: they are when this task is started again")
 }
 
-// rest ships the lines that have no end.
+// rest ships incomplete lines.
 func (s *shipper) rest(ctx context.Context) error {
 	for {
 		var err error

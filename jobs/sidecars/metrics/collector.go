@@ -11,7 +11,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/sidecars/metrics/usage"
 )
 
-// collector reads the pod anew for each scrape. It is safe for concurrent use.
+// collector reads the pod at each scrape. It is safe for concurrent use.
 type collector struct {
 	mu    sync.Mutex
 	meter *usage.Meter
@@ -22,14 +22,14 @@ type collector struct {
 	network   []networkMetric
 }
 
-// taskMetric is one number of a task; ok is false where there is none to show.
+// taskMetric is one metric of a task; ok is false if there is no value.
 type taskMetric struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
 	value func(usage.Task) (value float64, ok bool)
 }
 
-// networkMetric is one number of an interface of the pod.
+// networkMetric is one metric of a network interface of the pod.
 type networkMetric struct {
 	desc  *prometheus.Desc
 	value func(procfs.NetDevLine) uint64
@@ -92,7 +92,7 @@ func networkMetrics() []networkMetric {
 	}
 }
 
-// Describe is of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- c.info
 	descs <- c.cpu
@@ -104,7 +104,7 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect is of prometheus.Collector. What cannot be read fails the scrape.
+// Collect implements prometheus.Collector. A read error fails the scrape.
 func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,7 +113,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.NewInvalidMetric(c.cpu, err)
 		return
 	}
-	// Namespaces differ: /proc/net is that of the reader, which is the pod's.
+	// /proc/net is the reader's network namespace, which is the pod's.
 	devices, err := c.proc.NetDev()
 	if err != nil {
 		metrics <- prometheus.NewInvalidMetric(c.network[0].desc, fmt.Errorf("read the network interfaces: %w", err))

@@ -1,8 +1,8 @@
-// Metrics serves for Prometheus what the tasks of the pod use that it runs in.
+// Metrics exports the resource usage of the tasks of its pod to Prometheus.
 //
-// It only looks, when it is asked to: it keeps no history, tells nothing of
-// single processes, and asks for no login. What it can see is what the pod's
-// PID and network namespaces hold.
+// It reads /proc at each scrape and keeps no history. It exports no metrics of single
+// processes and has no authentication. It can only read the pod's PID and network
+// namespaces.
 package main
 
 import (
@@ -63,10 +63,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, log io.
 // newHandler serves
 //
 //	GET /metrics  everything, in the formats of Prometheus
-//	GET /healthz  200 while there is something to show, else 503
+//	GET /healthz  200 if metrics can be read, else 503
 func newHandler(gatherer prometheus.Gatherer, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	// A sum with parts missing would look like all of it: all or an error.
+	// Fail the scrape instead of exporting partial sums.
 	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{
 		ErrorHandling:       promhttp.HTTPErrorOnError,
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelError),
@@ -83,8 +83,8 @@ func newHandler(gatherer prometheus.Gatherer, log *slog.Logger) http.Handler {
 	return mux
 }
 
-// podLabels name the pod, without what is new for each allocation unless asked
-// for: every new value of a label is a series that Prometheus keeps.
+// podLabels identify the pod. The allocation id is omitted by default, since every
+// new label value is a new series in Prometheus.
 func podLabels(getenv func(string) string, allocID bool) prometheus.Labels {
 	labels := prometheus.Labels{
 		"namespace": getenv("NOMAD_NAMESPACE"),

@@ -6,8 +6,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/sidecars/rate-limit/limit"
 )
 
-// The values of the label result. None of the labels names a client: they are
-// without bound.
+// The values of the label result. No label names a client, since the number of
+// clients is unbounded.
 const (
 	passed             = "passed"
 	refusedClient      = "client"
@@ -15,7 +15,7 @@ const (
 	refusedConcurrency = "concurrency"
 )
 
-// counts are the metrics that requests change.
+// counts are the metrics that requests update.
 type counts struct {
 	requests  *prometheus.CounterVec
 	open      prometheus.Gauge
@@ -36,7 +36,7 @@ func newCounts(registry prometheus.Registerer, limiter *limit.Limiter) *counts {
 		}),
 	}
 	for _, result := range []string{passed, refusedClient, refusedGlobal, refusedConcurrency} {
-		c.requests.WithLabelValues(result) // a series that begins with its first event hides that event
+		c.requests.WithLabelValues(result) // a series that first appears with its first event hides that event from rate()
 	}
 	registry.MustRegister(c.requests, c.open, c.appErrors,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{

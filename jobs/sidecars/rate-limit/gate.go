@@ -13,13 +13,13 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/sidecars/rate-limit/limit"
 )
 
-// gate lets requests pass to the next handler, or refuses them.
+// gate passes requests to the next handler or refuses them.
 type gate struct {
 	next    http.Handler
 	finder  client.Finder
 	limiter *limit.Limiter
 	policy  string
-	slots   chan struct{} // nil: any number may be open
+	slots   chan struct{} // nil: unlimited open requests
 	counts  *counts
 	now     func() time.Time
 
@@ -37,8 +37,8 @@ func newGate(o options, limiter *limit.Limiter, c *counts, next http.Handler) *g
 	return g
 }
 
-// ServeHTTP is of http.Handler. Who comes when too many requests are open
-// loses no token by it.
+// ServeHTTP implements http.Handler. A request that is refused because too many are
+// open consumes no token.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.open.Add(1)
 	defer g.open.Done()
@@ -70,19 +70,19 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), headersKey{}, headers)))
 }
 
-// headersKey is where a request carries the headers of its answer.
+// headersKey is the context key of a response's rate limit headers.
 type headersKey struct{}
 
-// limitHeaders tell a client how it stands
-// (draft-ietf-httpapi-ratelimit-headers-10). The bucket of all clients is not
-// theirs to know.
+// limitHeaders report the client's remaining quota
+// (draft-ietf-httpapi-ratelimit-headers-10). The bucket shared by all clients is
+// not disclosed.
 type limitHeaders struct{ policy, limit string }
 
 func (g *gate) headers(d limit.Decision) limitHeaders {
 	return limitHeaders{g.policy, fmt.Sprintf(`"client";r=%d;t=%d`, d.Remaining, seconds(d.Reset))}
 }
 
-// set leaves alone what an application says of limits of its own.
+// set keeps rate limit headers that the application set itself.
 func (l limitHeaders) set(h http.Header) {
 	if l == (limitHeaders{}) || h.Get("RateLimit") != "" || h.Get("RateLimit-Policy") != "" {
 		return
@@ -98,5 +98,5 @@ func refuse(w http.ResponseWriter, status int, retryAfter time.Duration, why str
 	http.Error(w, fmt.Sprintf("rate-limit: %s; try again in %d s", why, after), status)
 }
 
-// seconds rounds up: who comes that much later is not too early.
+// seconds rounds up, so that a client that waits that long is not early.
 func seconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }

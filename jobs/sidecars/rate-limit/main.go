@@ -1,10 +1,8 @@
-// Rate-limit stands in front of an application's HTTP port and lets each
-// client through as often as its token bucket allows, with one bucket for all
-// of them and a bound on how many requests are open.
+// Rate-limit stands in front of an application's HTTP port. It limits each client
+// and all clients together by token buckets, and bounds the number of open requests.
 //
-// It holds nothing back: a request passes at once or is refused at once. It
-// changes no body, caches nothing and ends no TLS. Instances of a job do not
-// know of each other.
+// It does not queue: a request passes or is refused immediately. It changes no body,
+// does not cache and does not terminate TLS. Instances of a job do not share state.
 package main
 
 import (
@@ -48,7 +46,7 @@ func run(ctx context.Context, args []string, _ func(string) string, log io.Write
 	}
 	admin, err := program.Listen(o.admin)
 	if err != nil {
-		_ = listener.Close() // nobody was answered yet
+		_ = listener.Close() // no request was accepted yet
 		return fmt.Errorf("-admin: %w", err)
 	}
 	logger.Info("serving", "url", "http://"+listener.Addr().String(), "admin", "http://"+admin.Addr().String(), "app", "http://"+o.app)
@@ -59,14 +57,14 @@ func run(ctx context.Context, args []string, _ func(string) string, log io.Write
 	return both.Wait()
 }
 
-// serveGate serves until ctx is done and no request is open. Connections that
-// were upgraded are ended after the others.
+// serveGate serves until ctx is done and no request is open, then closes upgraded
+// connections.
 func serveGate(ctx context.Context, listener net.Listener, g *gate, log *slog.Logger) error {
 	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	err := program.Serve(ctx, listener, &http.Server{
 		Handler: g,
-		// How long a body may take either way is the application's to say.
+		// Body timeouts are left to the application.
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -81,7 +79,7 @@ func serveGate(ctx context.Context, listener net.Listener, g *gate, log *slog.Lo
 // newAdmin serves
 //
 //	GET /metrics  for Prometheus
-//	GET /healthz  200 as long as it is there; the application's health is its own to tell
+//	GET /healthz  200 while the process runs; it does not check the application
 func newAdmin(gatherer prometheus.Gatherer, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{

@@ -50,7 +50,7 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	return o, o.check()
 }
 
-// check fills in bursts, and tells what is wrong.
+// check sets default bursts and validates the options.
 func (o *options) check() error {
 	if host, port, err := net.SplitHostPort(o.app); err != nil || host == "" || port == "" {
 		return fmt.Errorf("-app %q is not a host and a port: write it like 127.0.0.1:8080", o.app)

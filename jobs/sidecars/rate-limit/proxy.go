@@ -9,15 +9,14 @@ import (
 	"time"
 )
 
-// newProxy passes requests on to the application as they are, and says whom
-// they are from.
+// newProxy forwards requests unchanged and adds the client's address.
 func newProxy(o options, transport http.RoundTripper, c *counts, log *slog.Logger) http.Handler {
 	app := &url.URL{Scheme: "http", Host: o.app}
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(app)
 			r.Out.Host = r.In.Host
-			r.Out.URL.RawQuery = r.In.URL.RawQuery // what is odd in it is the application's to judge
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // keep malformed queries for the application to judge
 			forward(o, r)
 		},
 		ModifyResponse: func(r *http.Response) error {
@@ -28,14 +27,14 @@ func newProxy(o options, transport http.RoundTripper, c *counts, log *slog.Logge
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() != nil {
-				return // the client went away, and nobody reads an answer
+				return // the client disconnected
 			}
 			c.appErrors.Inc()
 			log.Warn("the application does not answer", "app", o.app, "error", err)
 			http.Error(w, "rate-limit: the application does not answer", http.StatusBadGateway)
 		},
 		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		FlushInterval: -1, // events and chunks as they come
+		FlushInterval: -1, // stream events and chunks immediately
 		Transport:     transport,
 	}
 }
@@ -45,12 +44,12 @@ func newTransport() *http.Transport {
 		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		MaxIdleConnsPerHost: 100,
 		IdleConnTimeout:     time.Minute,
-		DisableCompression:  true, // what the client asked for, and no more
+		DisableCompression:  true, // the client's Accept-Encoding applies
 	}
 }
 
-// forward says whom a request is from. What a client claims about itself is
-// not for the application to believe; what a trusted proxy says is added to.
+// forward sets the forwarding headers. Those from clients are replaced; those from
+// trusted proxies are extended.
 func forward(o options, r *httputil.ProxyRequest) {
 	trusted := o.finder.FromProxy(r.In)
 	if trusted {

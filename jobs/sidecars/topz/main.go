@@ -1,10 +1,8 @@
-// Topz serves the processes of the pod it runs in, as a page for people and as
-// JSON for programs.
+// Topz serves the processes of its pod as an HTML page and as JSON.
 //
-// It only looks: it sends no signal, reads no file of another task's root file
-// system, shows no environment, keeps no history (the page does, in the
-// browser) and asks for no login. What it can see is what the pod's PID
-// namespace holds.
+// It sends no signals, reads no files of other tasks' root file systems, shows no
+// environments, keeps no history (the page does, in the browser) and has no
+// authentication. It can only read the pod's PID namespace.
 package main
 
 import (
@@ -20,8 +18,7 @@ import (
 
 func main() { program.Main("topz", run) }
 
-// options are the command line. Each flag has an environment variable that
-// gives its default.
+// options are the command line. Each flag defaults to an environment variable.
 type options struct {
 	listen   string
 	interval time.Duration
@@ -56,8 +53,8 @@ func fallback(value, otherwise string) string {
 	return value
 }
 
-// run serves until ctx is done and returns once every goroutine it started
-// has ended.
+// run serves until ctx is done and returns after all goroutines it started have
+// ended.
 func run(ctx context.Context, args []string, getenv func(string) string, log io.Writer) error {
 	o, err := parseOptions(args, getenv, log)
 	if err != nil {

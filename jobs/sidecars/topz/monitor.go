@@ -18,7 +18,7 @@ type monitor struct {
 	latest Snapshot
 }
 
-// newMonitor takes the first sample, so that there always is one to show.
+// newMonitor takes the first sample, so that a snapshot is always available.
 func newMonitor(s *sampler, interval time.Duration, log *slog.Logger) (*monitor, error) {
 	first, err := s.sample()
 	if err != nil {
@@ -27,8 +27,8 @@ func newMonitor(s *sampler, interval time.Duration, log *slog.Logger) (*monitor,
 	return &monitor{sampler: s, interval: interval, log: log, latest: first}, nil
 }
 
-// run samples until ctx is done. A sample that fails keeps the one before; the
-// log says so once, until one succeeds again.
+// run samples until ctx is done. If a sample fails, the previous one is kept; the
+// error is logged once until a sample succeeds again.
 func (m *monitor) run(ctx context.Context) {
 	ticker := time.NewTicker(m.interval)
 	defer ticker.Stop()
@@ -54,7 +54,7 @@ func (m *monitor) run(ctx context.Context) {
 	}
 }
 
-// snapshot is the latest one. Its slice is shared: do not write to it.
+// snapshot returns the latest snapshot. Its slice is shared and must not be modified.
 func (m *monitor) snapshot() Snapshot {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

@@ -15,8 +15,8 @@ import (
 //go:embed page.html
 var pageTemplate string
 
-// page renders a snapshot as HTML that works without scripts; the script
-// fetches it again and takes over what is new.
+// page renders a snapshot as HTML that works without scripts; the script refreshes
+// it and applies the differences.
 type page struct {
 	template *template.Template
 }
@@ -35,17 +35,17 @@ func newPage() page {
 	}).Parse(pageTemplate))}
 }
 
-// view is what the template sees.
+// view is the data of the template.
 type view struct {
 	Pod             Pod
 	SampledAt       time.Time
-	Stale           bool // the sample is older than it should be
+	Stale           bool // the sample is older than expected
 	IntervalSeconds float64
 	RefreshSeconds  int // for browsers without scripts
 	Query           string
 	Task            string
 	Sort, Order     string
-	List            bool // the rows are no tree
+	List            bool // flat list instead of a tree
 	JSON            string
 	AllURL          string
 	TreeURL         string
@@ -56,7 +56,7 @@ type view struct {
 	Rows            []row
 }
 
-// total sums up all processes.
+// total sums all processes.
 type total struct {
 	Processes   int
 	Threads     int
@@ -64,7 +64,7 @@ type total struct {
 	MemoryBytes uint64
 }
 
-// taskView links to a task on its own, or from there back to all.
+// taskView links to a single task, or from there back to all.
 type taskView struct {
 	Name      string
 	Processes int
@@ -75,18 +75,18 @@ type taskView struct {
 type columnView struct {
 	Key, Title, URL string
 	Numeric         bool
-	Sorted          string // ascending, descending or none, as aria-sort wants it
+	Sorted          string // ascending, descending or none, as in aria-sort
 }
 
-// row is a process, or, in a tree, a task with the sums of its processes.
+// row is a process or, in a tree, a task with the sums of its processes.
 type row struct {
 	Process
 	Key                string // the same in every refresh
 	Level              int    // in the tree, from 1
 	Guides             []string
 	Parent             bool // rows below belong to it
-	Context            bool // not asked for: it leads to one that is
-	Count              int  // processes of a task, 0 for a process
+	Context            bool // not selected, but an ancestor of a selected process
+	Count              int  // number of processes of a task, 0 for a process
 	Dir, Program, Args string
 	CPUBar             int // width, 0 to 100
 	Age                string
@@ -140,7 +140,7 @@ func (p page) render(w io.Writer, s Snapshot, q query, about sampling) error {
 	return nil
 }
 
-// sampling is how the snapshots of a page come about.
+// sampling describes the sampling interval of a page.
 type sampling struct {
 	interval time.Duration
 	stale    bool
@@ -156,8 +156,8 @@ func newTaskView(t *taskSum, q query) taskView {
 	return taskView{Name: t.Task, Processes: t.processes, URL: next.url(), Selected: selected}
 }
 
-// columnViews links each title to its column's order, and the sorted one's to
-// the opposite order. In a tree the place of a row says its task and parent.
+// columnViews links each title to sorting by its column, and the current one to the
+// opposite order. A tree omits the columns for task and parent.
 func columnViews(q query) []columnView {
 	keys := []string{"command", "pid", "user", "state", "cpu", "memory", "threads", "time", "started"}
 	if q.list {
@@ -181,8 +181,8 @@ func columnViews(q query) []columnView {
 	return out
 }
 
-// hue picks one of the style sheet's eight colours, the same for a task name
-// in every pod; 0 is the neutral one.
+// hue maps a task name to one of eight colours of the style sheet, the same in
+// every pod; 0 is neutral.
 func hue(task string) int {
 	if task == "" || task == podtask.Pod {
 		return 0

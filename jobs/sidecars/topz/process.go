@@ -11,21 +11,21 @@ import (
 	"unicode/utf8"
 )
 
-// Process is one process at the time of a sample.
+// Process is a snapshot of one process.
 type Process struct {
 	PID  int `json:"pid"`
 	PPID int `json:"ppid"` // 0: the parent is outside of the pod
-	// Task is the Nomad task that the process belongs to, "(pod)" for the
-	// pod's own first process, "" where nothing tells.
+	// Task is the name of the Nomad task, "(pod)" for the infra process, and "" if
+	// unknown.
 	Task string `json:"task"`
-	// User is the name of the effective user, or its number where topz's own
-	// passwd file has no name for it.
+	// User is the name of the effective user, or its number if topz's own passwd file
+	// has no name for it.
 	User string `json:"user"`
 	// State is the letter of proc(5): R, S, D, Z, T, t, X or I.
 	State   string `json:"state"`
 	Threads int    `json:"threads"`
-	// CPUPercent is the use since the previous sample, or since the start of a
-	// younger process. 100 is one core.
+	// CPUPercent is the CPU usage since the previous sample or, for a newer process,
+	// since its start. 100 is one core.
 	CPUPercent float64 `json:"cpu_percent"`
 	// CPUSeconds is the user and system time since the start.
 	CPUSeconds float64 `json:"cpu_seconds"`
@@ -34,17 +34,17 @@ type Process struct {
 	StartedAt   time.Time `json:"started_at"`
 	// Name is the kernel's name of the process, at most 15 bytes.
 	Name string `json:"name"`
-	// Command is the arguments joined by spaces, "[name]" where there are
-	// none. Characters that do not print are escaped as in Go, and it ends in
-	// "…" when longer than maxCommandBytes.
+	// Command is the arguments joined by spaces, or "[name]" without arguments.
+	// Unprintable characters are escaped as in Go, and it ends in "…" if it is
+	// longer than maxCommandBytes.
 	Command string `json:"command"`
 }
 
-// maxCommandBytes bounds one command line: a process may make its own as long
-// as it likes, and topz has little memory.
+// maxCommandBytes bounds a command line, since processes can make theirs
+// arbitrarily long.
 const maxCommandBytes = 4096
 
-// commandLine joins arguments for people and terminals to read.
+// commandLine joins arguments for display.
 func commandLine(args []string, name string) string {
 	line := strings.Join(args, " ")
 	if strings.TrimSpace(line) == "" {
@@ -60,8 +60,8 @@ func commandLine(args []string, name string) string {
 	return printable(line)
 }
 
-// printable escapes what would move, hide or reorder text on a screen:
-// control characters, bidirectional overrides, broken UTF-8.
+// printable escapes characters that could move, hide or reorder text on a screen:
+// control characters, bidirectional overrides, invalid UTF-8.
 func printable(s string) string {
 	var b strings.Builder
 	for i, r := range s {
@@ -78,13 +78,13 @@ func printable(s string) string {
 	return b.String()
 }
 
-// query is what a request chooses to see, and in which order.
+// query selects and sorts processes.
 type query struct {
 	sort    string
 	reverse bool   // descending
 	task    string // exact; "" for all
 	text    string // contained in task, user or command, in any case; "" for all
-	list    bool   // the page shows a list, no tree
+	list    bool   // flat list instead of a tree
 }
 
 // column is a key to sort by.
@@ -92,7 +92,7 @@ type column struct {
 	key     string
 	title   string
 	numeric bool
-	falling bool // shown in descending order unless asked otherwise
+	falling bool // descending by default
 	compare func(a, b Process) int
 }
 
@@ -117,8 +117,8 @@ func by[T cmp.Ordered](value func(Process) T) func(a, b Process) int {
 	return func(a, b Process) int { return cmp.Compare(value(a), value(b)) }
 }
 
-// selected returns the processes the query asks for, in its order, without
-// touching the given slice. Equal ones are ordered by PID.
+// selected returns the selected processes in the query's order. It does not modify
+// the given slice. Ties are sorted by PID.
 func (q query) selected(all []Process) []Process {
 	out := make([]Process, 0, len(all))
 	for _, p := range all {

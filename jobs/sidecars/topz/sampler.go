@@ -26,7 +26,7 @@ type Pod struct {
 }
 
 func podFromEnv(getenv func(string) string) Pod {
-	hostname, _ := os.Hostname() // only a label: without it the page shows none
+	hostname, _ := os.Hostname() // optional label
 	return Pod{
 		AllocID:   getenv("NOMAD_ALLOC_ID"),
 		Namespace: getenv("NOMAD_NAMESPACE"),
@@ -37,7 +37,7 @@ func podFromEnv(getenv func(string) string) Pod {
 	}
 }
 
-// Snapshot is all processes of the pod at one time, ordered by nothing.
+// Snapshot holds all processes of the pod at one time, in no particular order.
 type Snapshot struct {
 	Pod       Pod       `json:"pod"`
 	SampledAt time.Time `json:"sampled_at"`
@@ -56,8 +56,8 @@ type sampler struct {
 	previousAt time.Time
 }
 
-// newSampler reads what does not change: the boot time and the names of
-// users. A missing passwd file only costs the names.
+// newSampler reads the boot time and the names of users once. A missing passwd file
+// is not an error.
 func newSampler(procDir, passwdFile string, pod Pod) (*sampler, error) {
 	proc, err := procfs.NewFS(procDir)
 	if err != nil {
@@ -86,7 +86,7 @@ func newSampler(procDir, passwdFile string, pod Pod) (*sampler, error) {
 	}, nil
 }
 
-// sample reads all processes. One that ends meanwhile is left out.
+// sample reads all processes and skips those that exit meanwhile.
 func (s *sampler) sample() (Snapshot, error) {
 	now := s.now()
 	found, err := podprocs.Read(s.proc, s.pod.AllocID)
@@ -109,8 +109,8 @@ func (s *sampler) sample() (Snapshot, error) {
 	return Snapshot{Pod: s.pod, SampledAt: now.UTC(), Processes: processes}, nil
 }
 
-// process fills in all but the CPU percentage and the task. What cannot be
-// read besides stat stays empty: a process that hides something is still shown.
+// process fills in everything except the CPU percentage and the task. Unreadable
+// fields other than stat stay empty.
 func (s *sampler) process(proc procfs.Proc, stat procfs.ProcStat) Process {
 	p := Process{
 		PID:         stat.PID,
@@ -131,17 +131,17 @@ func (s *sampler) process(proc procfs.Proc, stat procfs.ProcStat) Process {
 	return p
 }
 
-// cpuPercent is the CPU time used since the previous sample, or since its
-// start by a process that sample did not have, in percent of one core.
+// cpuPercent returns the CPU usage since the previous sample, or since the start of
+// a process that is not in that sample, in percent of one core.
 func (s *sampler) cpuPercent(id podprocs.Identity, p Process, now time.Time) float64 {
 	used, elapsed := p.CPUSeconds, now.Sub(p.StartedAt)
 	if before, ok := s.previous[id]; ok {
 		used, elapsed = p.CPUSeconds-before, now.Sub(s.previousAt)
 	} else if s.previous != nil {
-		// Start times are rounded: no newcomer is older than the last sample.
+		// Start times are rounded, but a new process is not older than the last sample.
 		elapsed = min(elapsed, now.Sub(s.previousAt))
 	}
-	// A tick is the least that can be told; below it the quotient is noise.
+	// Below one tick the quotient is noise.
 	if elapsed < time.Second/podprocs.TicksPerSecond {
 		return 0
 	}

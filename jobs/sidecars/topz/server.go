@@ -40,14 +40,14 @@ func newHandler(m *monitor) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		var body bytes.Buffer // a template that fails must not leave half a page
+		var body bytes.Buffer // so that a failing template does not send a partial page
 		if err := page.render(&body, m.snapshot(), q, sampling{m.interval, m.stale(time.Now())}); err != nil {
 			m.log.Error("render the page", "error", err)
 			http.Error(w, "the page cannot be shown; see topz's log", http.StatusInternalServerError)
 			return
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = body.WriteTo(w) // a client that went away
+		_, _ = body.WriteTo(w) // the client disconnected
 	})
 	mux.HandleFunc("GET /api/processes", func(w http.ResponseWriter, r *http.Request) {
 		q, err := parseQuery(r.URL.Query())
@@ -72,11 +72,11 @@ func newHandler(m *monitor) http.Handler {
 	return secured(mux)
 }
 
-// assetNames are the files below assets: a folder is not listed.
+// assetNames lists the files below assets, not its folders.
 func assetNames() []string {
 	entries, err := assets.ReadDir("assets")
 	if err != nil {
-		panic(err) // it is embedded
+		panic(err) // embedded files never fail
 	}
 	var names []string
 	for _, e := range entries {
@@ -96,12 +96,12 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(body) // a client that went away
+	_ = encoder.Encode(body) // the client disconnected
 }
 
-// secured tells browsers that nothing here comes from elsewhere, runs inline,
-// is made of text by a script (trusted types) or may be framed; command lines
-// are written by whoever starts a process.
+// secured sets headers that forbid external and inline content, scripts that build
+// markup from text (trusted types), and framing, since command lines are
+// controlled by any process of the pod.
 func secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -115,8 +115,8 @@ func secured(next http.Handler) http.Handler {
 
 const defaultSort = "cpu"
 
-// parseQuery refuses keys that do not exist: a silent default would show
-// something else than what was asked for.
+// parseQuery refuses unknown keys, since a silent default would show other data than
+// requested.
 func parseQuery(values url.Values) (query, error) {
 	q := query{sort: fallback(values.Get("sort"), defaultSort), task: values.Get("task"), text: values.Get("q")}
 	cols := columns()
@@ -146,7 +146,7 @@ func parseQuery(values url.Values) (query, error) {
 	return q, nil
 }
 
-// with is a copy that is changed.
+// with returns a modified copy.
 func (q query) with(change func(*query)) query {
 	change(&q)
 	return q
@@ -159,7 +159,7 @@ func (q query) order() string {
 	return "asc"
 }
 
-// url is the page's address that shows what the query asks for.
+// url returns the address of the page for the query.
 func (q query) url() string {
 	values := url.Values{"sort": {q.sort}, "order": {q.order()}}
 	if q.task != "" {

@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// maxGuides bounds how far a row is indented: a process may have as many
-// ancestors as it likes, and the page is only so wide.
+// maxGuides bounds the indentation of a row, since the number of ancestors is
+// unbounded.
 const maxGuides = 12
 
-// taskSum adds up the processes of one task, in the shape of a process so
-// that it sorts and shows like one. Its PID is the lowest, its start the first.
+// taskSum sums the processes of a task in the shape of a process, so that it sorts and
+// renders like one. Its PID is the lowest and its start the earliest.
 type taskSum struct {
 	Process
 	processes int
 }
 
-// sumTasks adds up each task: by name, the one without a name last.
+// sumTasks sums each task, sorted by name with the unnamed task last.
 func sumTasks(processes []Process) []*taskSum {
 	sums := map[string]*taskSum{}
 	for _, p := range processes {
@@ -38,7 +38,7 @@ func sumTasks(processes []Process) []*taskSum {
 	return orderTasks(sums, query{sort: "task"})
 }
 
-// orderTasks puts tasks into a query's order, the one without a name last.
+// orderTasks sorts tasks in the query's order with the unnamed task last.
 func orderTasks(sums map[string]*taskSum, q query) []*taskSum {
 	var all []Process
 	for _, s := range sums {
@@ -54,19 +54,18 @@ func orderTasks(sums map[string]*taskSum, q query) []*taskSum {
 	return out
 }
 
-// everything is a query in the same order that leaves nothing out.
+// everything returns a query in the same order that selects all processes.
 func (q query) everything() query { return query{sort: q.sort, reverse: q.reverse} }
 
-// node is a process with those below it: processes of the same task that it
-// started.
+// node is a process with its children in the same task.
 type node struct {
 	Process
 	below  []*node
-	chosen bool // by the query; others only lead to one that is
+	chosen bool // selected by the query; others are ancestors of selected ones
 }
 
-// forest is what a query chooses, with the ancestors: the roots of each task.
-// Those who have the same parent are in the query's order.
+// forest returns the root processes of each task: those selected by the query, with
+// their ancestors. Siblings are in the query's order.
 func forest(all []Process, q query) map[string][]*node {
 	nodes := make(map[int]*node, len(all))
 	for _, p := range all {
@@ -95,9 +94,9 @@ func forest(all []Process, q query) map[string][]*node {
 	return roots
 }
 
-// parent is nil for the first processes of a task. Processes are read one
-// after the other, and a PID may be reused meanwhile: what is younger than a
-// process did not start it. So there are no circles, either.
+// parent returns nil for the first processes of a task. Processes are read one after
+// the other and PIDs may be reused meanwhile, so a parent must be older than its
+// child. This also excludes cycles.
 func (n *node) parent(nodes map[int]*node) *node {
 	p := nodes[n.PPID]
 	if p == nil || p.Task != n.Task {
@@ -109,7 +108,7 @@ func (n *node) parent(nodes map[int]*node) *node {
 	return p
 }
 
-// treeRows shows processes as a tree: tasks, and below each its processes.
+// treeRows returns the rows of a tree: tasks, and below each its processes.
 func treeRows(s Snapshot, q query) []row {
 	roots := forest(s.Processes, q)
 	sums := map[string]*taskSum{}
@@ -128,8 +127,8 @@ func treeRows(s Snapshot, q query) []row {
 	return rows
 }
 
-// branch is where siblings stand in the tree. Guides are the lines that pass
-// by on the left of them: "bar" where one goes on, else "gap".
+// branch is the position of siblings in the tree. Guides are the vertical lines to
+// their left: "bar" for a line, "gap" for none.
 type branch struct {
 	level  int
 	guides []string
@@ -154,7 +153,7 @@ func appendNodes(rows []row, siblings []*node, at branch, now time.Time) []row {
 	return rows
 }
 
-// listRows shows processes side by side, in one order over all tasks.
+// listRows returns all processes as a flat list in one order.
 func listRows(s Snapshot, q query) []row {
 	var rows []row
 	for _, p := range q.selected(s.Processes) {

@@ -43,7 +43,7 @@ func humanAge(age time.Duration) string {
 	}
 }
 
-// stateWord names the letters of proc(5).
+// stateWord returns a word for a state letter of proc(5).
 func stateWord(letter string) string {
 	switch letter {
 	case "R":
@@ -67,7 +67,7 @@ func stateWord(letter string) string {
 	}
 }
 
-// stateMeaning explains the words that do not explain themselves.
+// stateMeaning explains words that are not self-explanatory.
 func stateMeaning(letter string) string {
 	switch letter {
 	case "D":
@@ -81,15 +81,15 @@ func stateMeaning(letter string) string {
 	}
 }
 
-// splitCommand cuts a command line so that its parts, one after the other,
-// are the line again: the folder of the program, its name, the arguments.
+// splitCommand splits a command line into the directory of the program, its name and
+// the arguments. Concatenated, the parts are the line again.
 func splitCommand(line string) (dir, program, args string) {
 	end := strings.IndexByte(line, ' ')
 	if end < 0 {
 		end = len(line)
 	}
 	name := strings.LastIndexByte(line[:end], '/') + 1
-	if name == end { // no name: leave it whole
+	if name == end { // no program name: keep the line whole
 		name = 0
 	}
 	return line[:name], line[name:end], line[end:]

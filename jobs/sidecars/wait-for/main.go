@@ -1,8 +1,8 @@
-// Wait-for ends well when all addresses that it is given answer, and so lets a
-// prestart task hold an application back until what it needs is there.
+// Wait-for exits with 0 when all given addresses answer. As a prestart task it
+// delays an application until its dependencies are reachable.
 //
-// It waits once: an address that answered may be gone a moment later, and an
-// application has to cope with that anyway. It sends nothing but a GET.
+// It waits once: applications must still handle dependencies that fail later. It
+// sends only GET requests.
 package main
 
 //image:certificates targets may be HTTPS
@@ -99,7 +99,7 @@ func parseStatuses(list string) ([]int, error) {
 	return statuses, nil
 }
 
-// readRoots gives nil, which is the system's, for no file.
+// readRoots returns nil for the system's certificates if no file is given.
 func readRoots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil

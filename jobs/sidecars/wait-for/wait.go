@@ -12,19 +12,19 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/sidecars/wait-for/target"
 )
 
-// pace is how often and how long something is tried.
+// pace bounds how often and how long targets are tried.
 type pace struct {
-	timeout time.Duration // for all of it
-	attempt time.Duration // for one try
-	first   time.Duration // between the first two tries; it doubles
-	longest time.Duration // between two tries
+	timeout time.Duration // for all attempts
+	attempt time.Duration // for one attempt
+	first   time.Duration // between the first two attempts; it doubles
+	longest time.Duration // between two attempts
 }
 
-// after gives the pause that follows one.
+// after returns the pause that follows pause.
 func (p pace) after(pause time.Duration) time.Duration { return min(2*pause, p.longest) }
 
-// waitForAll returns nil when each target has answered once. They are tried
-// side by side, each at its own pace.
+// waitForAll returns nil when each target has answered once. It tries them
+// concurrently, each at its own pace.
 func waitForAll(ctx context.Context, targets []target.Target, p pace, log *slog.Logger) error {
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, p.timeout)
@@ -54,8 +54,8 @@ func waitForAll(ctx context.Context, targets []target.Target, p pace, log *slog.
 	return fmt.Errorf("gave up after %s, no answer from %d of %d: %s", p.timeout, len(silent), len(targets), strings.Join(silent, "; "))
 }
 
-// waitFor tries one target until it answers or ctx is done, and then gives the
-// last reason why it did not.
+// waitFor tries one target until it answers or ctx is done, and then returns the
+// last reason.
 func waitFor(ctx context.Context, t target.Target, p pace, log *slog.Logger) error {
 	began, pause := time.Now(), p.first
 	var last error
@@ -65,7 +65,7 @@ func waitFor(ctx context.Context, t target.Target, p pace, log *slog.Logger) err
 			log.Info("answers", "tries", tries, "after", round(time.Since(began)))
 			return nil
 		}
-		// The end of all waiting is not what is wrong with the target.
+		// The end of ctx is not the target's fault.
 		if ctx.Err() == nil || last == nil {
 			last = err
 		}

@@ -1,5 +1,5 @@
-// Package procstest makes up a /proc for tests. It has only what the sidecars
-// read, and no process behind it.
+// Package procstest writes a fake /proc for tests. It contains only the files that
+// the sidecars read.
 package procstest
 
 import (
@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// BootSeconds is when the machine was booted, since the epoch.
+	// BootSeconds is the boot time in seconds since the epoch.
 	BootSeconds = 1_700_000_000
 
-	// AllocID is the allocation that the pod is of.
+	// AllocID is the id of the pod's allocation.
 	AllocID = "0d5fa7c1-26a1-4d3c-9a55-1f4a4b7a9c01"
 )
 
@@ -30,26 +30,26 @@ type Process struct {
 	State        string // "" is S
 	Threads      int
 	UTime, STime uint64
-	// ChildUTime and ChildSTime are those of children that were waited for.
+	// ChildUTime and ChildSTime are the times of children that were waited for.
 	ChildUTime, ChildSTime uint64
 	Start                  uint64
 	RSSPages               int
-	// AnonymousKB and SwapKB are as in status.
+	// AnonymousKB and SwapKB are RssAnon and VmSwap of /proc/<pid>/status.
 	AnonymousKB, SwapKB int
 	Cgroup              string
-	Environ             []string // nil: may not be read
-	FDs                 int      // -1: may not be read
+	Environ             []string // nil: unreadable
+	FDs                 int      // -1: unreadable
 }
 
-// Scope is what the file cgroup holds in a process of a task.
+// Scope returns the content of /proc/<pid>/cgroup for a process of a task.
 func Scope(task string) string { return "0::/../" + AllocID + "." + task + ".scope\n" }
 
-// Environ is what Nomad puts in the environment of a task's processes.
+// Environ returns the variables that Nomad sets for a task's processes.
 func Environ(alloc, task string) []string {
 	return []string{"PATH=/bin", "NOMAD_TASK_NAME=" + task, "NOMAD_ALLOC_ID=" + alloc}
 }
 
-// Dir is a /proc below a temporary directory.
+// Dir writes a /proc to a temporary directory.
 func Dir(t *testing.T, procs ...Process) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -60,7 +60,7 @@ func Dir(t *testing.T, procs ...Process) string {
 	return dir
 }
 
-// WriteTo puts the process into a /proc, in place of an earlier one of its PID.
+// WriteTo writes the process to a /proc and replaces one with the same PID.
 func (p Process) WriteTo(t *testing.T, dir string) {
 	t.Helper()
 	own := filepath.Join(dir, strconv.Itoa(p.PID))
@@ -76,7 +76,7 @@ func (p Process) WriteTo(t *testing.T, dir string) {
 		p.Comm, 4242, p.UID, p.UID, p.UID, p.AnonymousKB, p.SwapKB))
 	Write(t, filepath.Join(own, "cmdline"), terminated(p.Args))
 	Write(t, filepath.Join(own, "cgroup"), p.Cgroup)
-	if p.Environ != nil { // else it is missing, as good as unreadable
+	if p.Environ != nil { // otherwise the file is missing, which readers treat as unreadable
 		Write(t, filepath.Join(own, "environ"), terminated(p.Environ))
 	}
 	must.NoError(t, os.RemoveAll(filepath.Join(own, "fd")))
@@ -96,7 +96,7 @@ func terminated(list []string) string {
 	return b.String()
 }
 
-// Write writes a file of the made-up /proc.
+// Write writes a file of the fake /proc.
 func Write(t *testing.T, path, content string) {
 	t.Helper()
 	must.NoError(t, os.WriteFile(path, []byte(content), 0o644))

@@ -1,5 +1,5 @@
-// Package programtest runs programs of the catalog inside of their tests. It
-// starts no process.
+// Package programtest runs programs of the catalog inside their tests. It starts
+// no process.
 package programtest
 
 import (
@@ -16,10 +16,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/program"
 )
 
-// Patience bounds every wait. Nothing is expected to take that long.
+// Patience bounds every wait. It is far longer than any wait should take.
 const Patience = time.Minute
 
-// Until polls until try gives no error, for as long as Patience.
+// Until polls until try returns nil, for at most Patience.
 func Until(t *testing.T, try func() error) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -38,7 +38,7 @@ func Until(t *testing.T, try func() error) {
 	}
 }
 
-// Output is a log that may be read while it is written.
+// Output is a log that may be read while it is written. It is safe for concurrent use.
 type Output struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -51,15 +51,15 @@ func (o *Output) Write(p []byte) (int, error) {
 	return o.text.Write(p)
 }
 
-// String is all that was written so far.
+// String returns everything written so far.
 func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
 }
 
-// Wait waits until a regular expression matches the log, and gives what its
-// parenthesised parts matched.
+// Wait blocks until a regular expression matches the log and returns its
+// submatches.
 func (o *Output) Wait(t *testing.T, pattern string) []string {
 	t.Helper()
 	expression := regexp.MustCompile(pattern)
@@ -73,8 +73,8 @@ func (o *Output) Wait(t *testing.T, pattern string) []string {
 	return match[1:]
 }
 
-// Start runs a program and gives its log. It is stopped, and must end well, at
-// the end of the test.
+// Start runs a program and returns its log. The program is stopped at the end of
+// the test and must return nil.
 func Start(t *testing.T, run program.Run, env map[string]string, args ...string) *Output {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -1,6 +1,6 @@
-// Package render fills in a template of text/template.
+// Package render renders templates of text/template.
 //
-// It does not escape: what is right for a format, the template has to say.
+// It does not escape values; templates must do that for their format.
 package render
 
 import (
@@ -13,14 +13,13 @@ import (
 	"text/template"
 )
 
-// Data is what a template sees.
+// Data is the data of a template.
 type Data struct {
 	Env    map[string]string // .Env.NAME
-	Values any               // .Values, as JSON is decoded; numbers as they were written
+	Values any               // .Values, decoded from JSON with numbers as they were written
 }
 
-// NewData takes an environment, as NAME=value, and values in JSON, nil for
-// none.
+// NewData takes an environment as NAME=value and values in JSON, nil for none.
 func NewData(environ []string, values []byte) (Data, error) {
 	data := Data{Env: make(map[string]string, len(environ)), Values: map[string]any{}}
 	for _, entry := range environ {
@@ -31,7 +30,7 @@ func NewData(environ []string, values []byte) (Data, error) {
 		return data, nil
 	}
 	decoder := json.NewDecoder(bytes.NewReader(values))
-	decoder.UseNumber() // 8080 is to be written as that, not as 8080.0 or 8.08e+03
+	decoder.UseNumber() // so that 8080 is not rendered as 8.08e+03
 	err := decoder.Decode(&data.Values)
 	if err == nil {
 		if _, more := decoder.Token(); !errors.Is(more, io.EOF) {
@@ -44,8 +43,8 @@ func NewData(environ []string, values []byte) (Data, error) {
 	return data, nil
 }
 
-// Text renders a template. A field that is not there is an error, as it most
-// often is a mistake; {{ or (index .Env "NAME") "default" }} is not.
+// Text renders a template. A missing field is an error; use
+// {{ or (index .Env "NAME") "default" }} for optional ones.
 func Text(text []byte, data Data) ([]byte, error) {
 	parsed, err := template.New("template").Option("missingkey=error").Funcs(template.FuncMap{
 		"json": toJSON,
@@ -61,7 +60,7 @@ func Text(text []byte, data Data) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// toJSON is a value as JSON, which most formats take as a quoted string, too.
+// toJSON returns a value as JSON, which most formats accept as a quoted string.
 func toJSON(value any) (string, error) {
 	var out strings.Builder
 	encoder := json.NewEncoder(&out)
@@ -70,7 +69,7 @@ func toJSON(value any) (string, error) {
 	return strings.TrimSuffix(out.String(), "\n"), err
 }
 
-// join writes the items of a list with something between them.
+// join joins the items of a list with a separator.
 func join(between string, list []any) string {
 	items := make([]string, len(list))
 	for i, item := range list {

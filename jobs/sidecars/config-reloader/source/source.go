@@ -1,7 +1,6 @@
-// Package source gets the text that a configuration is made of: by HTTP or
-// from a file.
+// Package source reads the text of a configuration over HTTP or from a file.
 //
-// It does not try again, and does not know what the text is for.
+// It does not retry and does not interpret the text.
 package source
 
 import (
@@ -17,35 +16,34 @@ import (
 )
 
 const (
-	// MaxBytes bounds a text: what is larger is no configuration.
+	// MaxBytes bounds a text.
 	MaxBytes = 4 << 20
 
 	requestTimeout = 15 * time.Second
 )
 
-// Source gives a text as it is now.
+// Source returns the current text.
 type Source interface {
 	Get(ctx context.Context) ([]byte, error)
 }
 
-// Open is the source of an address: http://, https://, or an absolute path.
-// The headers go with each request.
+// Open returns the source at an address: http://, https://, or an absolute path.
+// Headers are sent with each request.
 func Open(address string, headers http.Header) (Source, error) {
 	if filepath.IsAbs(address) {
 		return file(address), nil
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		// What is wrong with it is not shown: it may hold a password.
+		// The parse error is omitted since it may contain a password.
 		return nil, errors.New("want an absolute path, or a URL such as https://config.example.com/web.conf")
 	}
-	// The next request is far away: a connection is not kept for it.
+	// Requests are rare, so connections are not kept.
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, TLSHandshakeTimeout: requestTimeout}
 	return &web{address: u, headers: headers, client: &http.Client{Timeout: requestTimeout, Transport: transport}}, nil
 }
 
-// file is read anew each time: that costs less than to be wrong about what has
-// changed.
+// file is read each time, which is cheaper than detecting changes wrongly.
 type file string
 
 func (f file) Get(context.Context) ([]byte, error) {
@@ -75,15 +73,15 @@ func read(from io.Reader, name string) ([]byte, error) {
 	return text, nil
 }
 
-// web remembers the last answer with its validators (RFC 9110, section 8.8),
-// and asks whether there is another one.
+// web sends conditional requests with the validators of the last response
+// (RFC 9110, section 8.8).
 type web struct {
 	address *url.URL
 	headers http.Header
 	client  *http.Client
 
 	tag, modified string
-	last          []byte // nil before the first answer
+	last          []byte // nil before the first response
 }
 
 func (w *web) Get(ctx context.Context) ([]byte, error) {
@@ -101,7 +99,7 @@ func (w *web) Get(ctx context.Context) ([]byte, error) {
 	response, err := w.client.Do(request)
 	if err != nil {
 		if e := new(url.Error); errors.As(err, &e) {
-			err = e.Err // without the address and a password in it
+			err = e.Err // url.Error contains the address with its password
 		}
 		return nil, fmt.Errorf("get %s: %w", w.address.Redacted(), err)
 	}
@@ -112,8 +110,8 @@ func (w *web) Get(ctx context.Context) ([]byte, error) {
 	case response.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("get %s: %s", w.address.Redacted(), response.Status)
 	}
-	// An answer that breaks off is an error: net/http compares with its
-	// length, or sees that the last chunk is missing.
+	// A truncated response is an error: net/http checks the content length and the
+	// last chunk.
 	text, err := read(response.Body, "the answer")
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", w.address.Redacted(), err)

@@ -18,19 +18,17 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/podprocs"
 )
 
-// handlerPoll is the time between two looks at whether a process handles a
-// signal.
+// handlerPoll is the interval between checks for a signal handler.
 const handlerPoll = 20 * time.Millisecond
 
 // Sender signals processes.
 type Sender struct {
 	Proc procfs.FS
-	// Patience is for a process that was just started to say what it does with
-	// a signal.
+	// Patience is how long a new process may take to install its signal handler.
 	Patience time.Duration
 }
 
-// Signals are those that Send sends, by name.
+// Signals returns the signals that Send can send, by name.
 func Signals() map[string]unix.Signal {
 	return map[string]unix.Signal{
 		"SIGHUP": unix.SIGHUP, "SIGUSR1": unix.SIGUSR1, "SIGUSR2": unix.SIGUSR2, "SIGWINCH": unix.SIGWINCH,
@@ -38,17 +36,17 @@ func Signals() map[string]unix.Signal {
 	}
 }
 
-// meansReload tells the signals that end a process which does not know them,
-// although nobody sends them for that.
+// meansReload reports whether a signal that ends processes by default is commonly
+// used to request a reload.
 func meansReload(s unix.Signal) bool {
 	return s == unix.SIGHUP || s == unix.SIGUSR1 || s == unix.SIGUSR2
 }
 
-// Send signals a process that Find has found. One that has ended meanwhile is
-// no error. For one that does not handle the signal it waits a while, as it
-// may have been started just now.
+// Send signals a process returned by Find. It ignores a process that has exited. If
+// the process does not handle the signal, it waits up to Patience for a handler,
+// since the process may have just started.
 func (r Sender) Send(ctx context.Context, p Process, s unix.Signal) error {
-	// The descriptor stays that of the process, whatever becomes of its PID.
+	// The descriptor refers to this process even if its PID is reused.
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -79,11 +77,11 @@ func (r Sender) Send(ctx context.Context, p Process, s unix.Signal) error {
 	return nil
 }
 
-// stillIs tells whether the process with the PID is the one that was found.
+// stillIs reports whether p is still the process with its PID.
 func (r Sender) stillIs(p Process) (bool, error) {
 	now, err := r.Proc.Proc(p.PID)
 	if err != nil {
-		return false, nil // it has ended
+		return false, nil // exited
 	}
 	stat, err := now.Stat()
 	if podprocs.Vanished(err) {
@@ -92,8 +90,8 @@ func (r Sender) stillIs(p Process) (bool, error) {
 	return err == nil && stat.Starttime == p.Start, err
 }
 
-// awaitHandler waits until a process handles or ignores a signal; false is
-// that it has ended.
+// awaitHandler waits until a process handles or ignores a signal. It returns false
+// if the process exited.
 func (r Sender) awaitHandler(ctx context.Context, pid int, s unix.Signal) (bool, error) {
 	patience := time.NewTimer(r.Patience)
 	defer patience.Stop()
@@ -118,9 +116,8 @@ func (r Sender) awaitHandler(ctx context.Context, pid int, s unix.Signal) (bool,
 	}
 }
 
-// handles tells whether a signal would not end a process: the masks SigCgt and
-// SigIgn of proc_pid_status(5). One that has ended and waits for its parent
-// does not exist.
+// handles reports whether a signal would not end a process, from the masks SigCgt
+// and SigIgn of proc_pid_status(5). A zombie counts as exited.
 func handles(pid int, s unix.Signal) (bool, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

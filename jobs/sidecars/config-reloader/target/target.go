@@ -1,9 +1,8 @@
-// Package target finds the processes of one task in the PID namespace that a
-// pod shares, and signals them.
+// Package target finds the processes of one task in the shared PID namespace of a
+// pod and signals them.
 //
-// It signals no process of another task, and none that the signal would end
-// because it does not know it. It does not wait for what a process makes of a
-// signal.
+// It never signals processes of other tasks, nor processes that the signal would
+// end because they do not handle it. It does not observe the effect of a signal.
 package target
 
 import (
@@ -17,35 +16,35 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/podprocs"
 )
 
-// runcInit begins the name of what runc has where the task's program is about
-// to be. A signal would end it, and the program has read nothing yet.
+// runcInit is the name prefix of runc's process before it executes the task's
+// program. A signal would end it, and the program has not read its configuration yet.
 const runcInit = "runc:["
 
-// Target says which processes are meant.
+// Target selects processes.
 type Target struct {
 	Task    string
 	AllocID string // empty: any allocation
-	// Process is the name of those that are meant (comm, of which the kernel
-	// keeps 15 bytes). Empty is the task's first process.
+	// Process selects by name (comm, truncated to 15 bytes by the kernel). Empty is the
+	// task's first process.
 	Process string
 }
 
-// Process is one that was found.
+// Process is a process that was found.
 type Process struct {
 	PID   int
-	Start uint64 // ticks since boot; with the PID it tells a process from a later one
+	Start uint64 // ticks since boot; unique together with the PID
 	Name  string
 }
 
-// candidate is what decides about a process.
+// candidate holds the fields that processes are selected by.
 type candidate struct {
 	Process
 	parent int
 	task   string
 }
 
-// Find gives the processes that are meant, oldest first. None is no error: the
-// task does not run, or not yet.
+// Find returns the selected processes, oldest first. It returns none if the task is
+// not running.
 func (t Target) Find(proc procfs.FS) ([]Process, error) {
 	all, err := podprocs.Read(proc, t.AllocID)
 	if err != nil {
@@ -62,12 +61,12 @@ func (t Target) Find(proc procfs.FS) ([]Process, error) {
 	return t.choose(candidates)
 }
 
-// choose takes the processes that are meant out of all.
+// choose selects processes from all.
 //
-// The first process of a task is the oldest whose parent is not of the task: a
+// The first process of a task is the oldest whose parent is not in the task. A
 // session of "nomad alloc exec" has no parent in the pod either, but is
-// younger. Of the processes with a name it is those whose parent has another:
-// nginx passes on to its workers what it is told.
+// younger. By name, a process is selected if its parent has another name, since
+// programs such as nginx forward signals to their workers.
 func (t Target) choose(all []candidate) ([]Process, error) {
 	meant := func(c candidate) bool {
 		return c.task == t.Task && (t.Process == "" || c.Name == t.Process)

@@ -1,9 +1,8 @@
-// Package format turns lines of logs into what is sent: JSON, text, or syslog
-// messages of RFC 5424.
+// Package format encodes log lines as JSON, text, or syslog messages of RFC 5424.
 //
-// The same record always gives the same bytes. It neither sends nor frames
-// batches, but for the octet count before each syslog message (RFC 6587,
-// section 3.4.1), without which messages could not be told apart.
+// The encoding is deterministic. The package neither sends nor frames batches, except
+// for the octet count before each syslog message (RFC 6587, section 3.4.1), which
+// delimits messages.
 package format
 
 import (
@@ -13,7 +12,7 @@ import (
 	"time"
 )
 
-// Source is where all lines of a shipper come from. Fields may be empty.
+// Source describes the origin of all lines of a shipper. Fields may be empty.
 type Source struct {
 	AllocID   string
 	Namespace string
@@ -27,7 +26,7 @@ type Record struct {
 	Time    time.Time // when it was read
 	Task    string
 	Stream  string
-	Text    []byte // as the task wrote it, without the line's end
+	Text    []byte // as the task wrote it, without the line feed
 	Partial bool   // the next record of the stream continues this one
 	Number  uint64 // counts the records of a shipper; the first is 1
 }
@@ -35,7 +34,7 @@ type Record struct {
 // Encoder appends a record to dst.
 type Encoder func(dst []byte, r Record) ([]byte, error)
 
-// document is a record in JSON.
+// document is the JSON form of a record.
 type document struct {
 	Time      time.Time `json:"time"`
 	Sequence  uint64    `json:"seq"`
@@ -49,8 +48,7 @@ type document struct {
 	Message   string    `json:"message"`
 }
 
-// JSON writes a JSON object and a line feed. What is not UTF-8 in a message
-// becomes U+FFFD.
+// JSON returns an encoder for JSON lines. Invalid UTF-8 in a message becomes U+FFFD.
 func JSON(source Source) Encoder {
 	return func(dst []byte, r Record) ([]byte, error) {
 		buffer := bytes.NewBuffer(dst)
@@ -65,9 +63,9 @@ func JSON(source Source) Encoder {
 	}
 }
 
-// Text writes TIME TASK STREAM F|P MESSAGE, as container runtimes do it, with
-// the task before. P is a piece that the next one continues. The bytes of the
-// message are as they were. A task's name is escaped as in a URL's path.
+// Text returns an encoder for TIME TASK STREAM F|P MESSAGE, the format of container
+// runtimes with the task added. P marks a piece that the next record continues. The
+// message is unchanged. Task names are escaped as in a URL path.
 func Text() Encoder {
 	return func(dst []byte, r Record) ([]byte, error) {
 		tag := byte('F')

@@ -13,12 +13,11 @@ const (
 	severityInformational = 6
 )
 
-// maxSequenceID is the largest that RFC 5424, section 7.3.1 allows; the next
-// one is 1.
+// maxSequenceID is the largest that RFC 5424, section 7.3.1 allows; it wraps to 1.
 const maxSequenceID = 1<<31 - 1
 
-// Facilities are the names of RFC 5424's facilities, by number, as syslog.conf
-// has them. "-" stands for those without one.
+// Facilities returns the names of RFC 5424's facilities by number, as in
+// syslog.conf; "-" for those without a name.
 func Facilities() []string {
 	return []string{
 		"kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
@@ -26,13 +25,13 @@ func Facilities() []string {
 	}
 }
 
-// Syslog writes messages of RFC 5424 with their octet count. The headers are
-// the task (APP-NAME), the allocation (PROCID) and the stream (MSGID), with
-// "-partial" for a piece that the next one continues; what they cannot hold
-// becomes "_". meta's sequenceId is the record's number.
+// Syslog returns an encoder for messages of RFC 5424 with their octet count. The
+// headers are the task (APP-NAME), the allocation (PROCID) and the stream (MSGID),
+// with "-partial" for a piece that the next record continues. Characters not allowed
+// in headers become "_". sequenceId is the record's number.
 //
-// With an enterprise number other than 0 there is a second element
-// nomad@NUMBER with the namespace, job, group and task as they are.
+// If enterprise is not 0, an element nomad@NUMBER holds the unchanged namespace,
+// job, group and task.
 func Syslog(source Source, facility string, enterprise uint32) (Encoder, error) {
 	number := slices.Index(Facilities(), facility)
 	if number < 0 || facility == "-" {
@@ -56,8 +55,8 @@ func Syslog(source Source, facility string, enterprise uint32) (Encoder, error) 
 	}, nil
 }
 
-// header fits a value into a field of the header: printable ASCII without
-// spaces, of a limited length.
+// header converts a value to a header field: printable ASCII without spaces, of
+// limited length.
 func header(value string, limit int) string {
 	value = strings.Map(func(r rune) rune {
 		if r < '!' || r > '~' {

@@ -1,11 +1,11 @@
-// Package journal keeps on disk what a shipper must know to go on after it was
-// killed: how far each stream was delivered, and the batch that may have been
-// sent without an answer.
+// Package journal stores the state that a shipper needs to continue after a crash:
+// how far each stream was delivered, and the batch that may have been
+// sent without a response.
 //
-// A batch is staged before it is sent and committed when it has arrived. One
-// that was staged and not committed comes back byte for byte, under the same
-// number, so that a receiver can tell it from a new one. The journal does not
-// send, and is for one process at a time.
+// A batch is staged before it is sent and committed when it has arrived. A batch
+// that was staged and not committed is returned unchanged, with the same number, so
+// that a receiver can recognise it. The journal does not send and supports one
+// process at a time.
 package journal
 
 import (
@@ -27,16 +27,16 @@ const (
 	pendingFile = "pending"
 	version     = 1
 
-	// own is the mode of both files: lines may hold secrets.
+	// own is the mode of both files, since lines may contain secrets.
 	own = 0o600
 )
 
-// Batch is what is sent at once.
+// Batch is a unit of delivery.
 type Batch struct {
 	Number    uint64 // of the batch; the first is 1
 	FirstLine uint64 // number of its first line in the series; the first is 1
 	Lines     uint64
-	Places    map[tail.Stream]tail.Place // where the streams in it have been read to
+	Places    map[tail.Stream]tail.Place // ends of the streams' data in Body
 	Body      []byte                     // as it is sent
 }
 
@@ -51,14 +51,14 @@ type state struct {
 	Position json.RawMessage `json:"position,omitempty"`
 }
 
-// place is an entry of a map whose key JSON does not take as one.
+// place is a map entry, since JSON keys cannot be structs.
 type place struct {
 	Task   string `json:"task"`
 	Stream string `json:"stream"`
 	tail.Place
 }
 
-// header is the first line of pendingFile; the body is the rest.
+// header is the first line of pendingFile; the body follows.
 type header struct {
 	Series    string  `json:"series"`
 	Number    uint64  `json:"number"`
@@ -67,7 +67,7 @@ type header struct {
 	Places    []place `json:"places"`
 }
 
-// Journal is an open one.
+// Journal is an open journal. It is not safe for concurrent use.
 type Journal struct {
 	root    *os.Root
 	state   state
@@ -75,9 +75,9 @@ type Journal struct {
 	pending *Batch
 }
 
-// Open opens the journal in a directory, or begins one. That of another
-// allocation, which Nomad brought along with a sticky disk, is begun anew: it
-// is about other files.
+// Open opens or creates the journal in a directory. It resets the journal of another
+// allocation, which a sticky disk may bring along, since its places refer to other
+// files.
 func Open(dir, allocID string) (*Journal, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -107,8 +107,7 @@ func (j *Journal) load(allocID string) error {
 	}
 	if j.state.Series == "" || j.state.AllocID != allocID {
 		j.state = state{Version: version, AllocID: allocID, Series: rand.Text()}
-		// Saved now, so that what is staged next can be told from what was
-		// staged in an earlier series.
+		// Save now, so that batches of an earlier series can be recognised.
 		return j.save()
 	}
 	j.places = toMap(j.state.Places)
@@ -128,7 +127,7 @@ func (j *Journal) loadPending() error {
 	if err := json.Unmarshal(first, &h); err != nil {
 		return fmt.Errorf("%s/%s is broken: %w: remove it to have its lines read again", j.root.Name(), pendingFile, err)
 	}
-	if h.Series == j.state.Series && h.Number == j.state.Batches+1 { // else it is committed
+	if h.Series == j.state.Series && h.Number == j.state.Batches+1 { // otherwise it is committed
 		j.pending = &Batch{h.Number, h.FirstLine, h.Lines, toMap(h.Places), body}
 	}
 	return nil
@@ -137,8 +136,8 @@ func (j *Journal) loadPending() error {
 // Close closes the journal.
 func (j *Journal) Close() error { return j.root.Close() }
 
-// Places are where to read on: after what is committed and, since that comes
-// next, after what is pending. The map is the caller's.
+// Places returns where to resume: after the committed and pending batches. The
+// caller owns the map.
 func (j *Journal) Places() map[tail.Stream]tail.Place {
 	places := maps.Clone(j.places)
 	if j.pending != nil {
@@ -147,25 +146,25 @@ func (j *Journal) Places() map[tail.Stream]tail.Place {
 	return places
 }
 
-// Lines is how many are committed.
+// Lines returns the number of committed lines.
 func (j *Journal) Lines() uint64 { return j.state.Lines }
 
-// Position is what was given with the last commit, nil for nothing.
+// Position returns the position of the last commit, nil for none.
 func (j *Journal) Position() json.RawMessage { return j.state.Position }
 
-// Series tells the batches of this journal from those of any other, also of
-// one that was lost and begun anew.
+// Series identifies this journal, so that its batches differ from those of a journal
+// that was lost and recreated.
 func (j *Journal) Series() string { return j.state.Series }
 
-// Pending is the batch that was staged and not committed, nil for none.
+// Pending returns the batch that was staged and not committed, nil for none.
 func (j *Journal) Pending() *Batch { return j.pending }
 
-// Next is an empty batch with the next numbers.
+// Next returns an empty batch with the next numbers.
 func (j *Journal) Next() *Batch {
 	return &Batch{Number: j.state.Batches + 1, FirstLine: j.state.Lines + 1, Places: map[tail.Stream]tail.Place{}}
 }
 
-// Stage keeps a batch until it is committed.
+// Stage stores a batch until it is committed.
 func (j *Journal) Stage(b *Batch) error {
 	data, err := json.Marshal(header{j.state.Series, b.Number, b.FirstLine, b.Lines, toList(b.Places)})
 	if err != nil {
@@ -178,8 +177,8 @@ func (j *Journal) Stage(b *Batch) error {
 	return nil
 }
 
-// Commit says that a batch has arrived. The position, if there is one, is the
-// sink's own note.
+// Commit records that a batch has arrived. A non-nil position is stored for the
+// sink.
 func (j *Journal) Commit(b *Batch, position json.RawMessage) error {
 	maps.Copy(j.places, b.Places)
 	j.state.Batches, j.state.Lines = b.Number, b.FirstLine+b.Lines-1
@@ -191,7 +190,7 @@ func (j *Journal) Commit(b *Batch, position json.RawMessage) error {
 	return nil
 }
 
-// Note changes the position alone.
+// Note stores only the position.
 func (j *Journal) Note(position json.RawMessage) error {
 	j.state.Position = position
 	return j.save()

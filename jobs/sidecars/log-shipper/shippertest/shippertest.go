@@ -1,8 +1,8 @@
-// Package shippertest has what a log-shipper ships to, for tests: receivers of
-// HTTP and syslog that drop what comes twice, as its README asks of receivers,
-// and readers of what arrived.
+// Package shippertest provides receivers for tests of the log-shipper: HTTP and
+// syslog receivers that discard duplicates, as the README asks of receivers, and
+// readers of the received lines.
 //
-// It is no part of the program.
+// It is not part of the program.
 package shippertest
 
 import (
@@ -19,11 +19,11 @@ import (
 	"sync"
 )
 
-// Line is a line that arrived, whatever the format.
+// Line is a received line in any format.
 type Line struct{ Task, Stream, Message string }
 
-// Receiver keeps what arrives, once only what comes again under the same ID.
-// What comes again has to be the same.
+// Receiver stores what it receives. Data with a known ID is stored once and must
+// be identical.
 type Receiver struct {
 	mu    sync.Mutex
 	seen  map[string]string // ID → content
@@ -32,7 +32,7 @@ type Receiver struct {
 	asked int
 }
 
-// take keeps the content of an ID.
+// take stores the content of an ID.
 func (r *Receiver) take(id, content string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,15 +49,15 @@ func (r *Receiver) take(id, content string) {
 	r.order = append(r.order, content)
 }
 
-// text is all that arrived.
+// text returns everything received.
 func (r *Receiver) text() (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return strings.Join(r.order, ""), errors.Join(r.wrong...)
 }
 
-// ServeHTTP takes batches. One of twenty it refuses, and one it takes without
-// an answer.
+// ServeHTTP receives batches. It refuses one of twenty and stores one of twenty
+// without a response.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	body, err := io.ReadAll(request.Body)
 	if err != nil {
@@ -77,7 +77,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// HTTPLines are the lines in the batches that arrived.
+// HTTPLines returns the lines of all batches received.
 func (r *Receiver) HTTPLines() ([]Line, error) {
 	text, err := r.text()
 	if err != nil {
@@ -86,8 +86,7 @@ func (r *Receiver) HTTPLines() ([]Line, error) {
 	return FromJSON(text)
 }
 
-// FromJSON reads JSON lines up to the last that is whole, with pieces put
-// together.
+// FromJSON reads JSON lines up to the last complete one and joins pieces.
 func FromJSON(text string) ([]Line, error) {
 	var all []Line
 	pieces := map[Line]string{} // by task and stream
@@ -112,7 +111,7 @@ func FromJSON(text string) ([]Line, error) {
 	return all, nil
 }
 
-// ServeSyslog takes syslog over TCP until the listener is closed, and returns
+// ServeSyslog receives syslog over TCP until the listener is closed, and returns
 // when all connections have ended.
 func (r *Receiver) ServeSyslog(l net.Listener) {
 	var connections sync.WaitGroup
@@ -148,11 +147,11 @@ func (r *Receiver) messages(in *bufio.Reader) {
 	}
 }
 
-// message takes a message of a log-shipper apart: APP-NAME, PROCID, MSGID,
+// message matches a message of log-shipper: APP-NAME, PROCID, MSGID,
 // sequenceId and the text.
 var message = regexp.MustCompile(`^<\d+>1 \S+ \S+ (\S+) (\S+) (\S+) \[meta sequenceId="(\d+)"\]\S* (.*)$`)
 
-// messageID is what makes a message unique.
+// messageID returns the unique ID of a message and its line.
 func messageID(text string) (string, Line) {
 	m := message.FindStringSubmatch(text)
 	if m == nil {
@@ -161,7 +160,7 @@ func messageID(text string) (string, Line) {
 	return m[2] + " " + m[4], Line{m[1], m[3], m[5]}
 }
 
-// SyslogLines are the messages that arrived, pieces as they are.
+// SyslogLines returns the received messages with pieces not joined.
 func (r *Receiver) SyslogLines() ([]Line, error) {
 	text, err := r.text()
 	var all []Line
@@ -172,8 +171,8 @@ func (r *Receiver) SyslogLines() ([]Line, error) {
 	return all, err
 }
 
-// Counted checks that each stream of lines, "TASK STREAM", counts from 1 in the
-// first word of its messages, and gives how far.
+// Counted checks that each stream, "TASK STREAM", counts up from 1 in the first word
+// of its messages, and returns the last numbers.
 func Counted(lines []Line) (map[string]int, error) {
 	last := map[string]int{}
 	for _, line := range lines {

@@ -16,16 +16,16 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/atomicfile"
 )
 
-// fileMode keeps lines, which may hold secrets, from those of other groups.
+// fileMode hides lines, which may contain secrets, from other users.
 const fileMode = 0o640
 
-// FileOptions say how large a file becomes and what happens then.
+// FileOptions bound the size and number of files.
 type FileOptions struct {
-	MaxBytes int64 // after a batch with which it is larger, another one is begun; 0 is never
-	Keep     int   // how many full ones are kept, as NAME.1 (the newest) to NAME.<Keep>
+	MaxBytes int64 // rotate after a batch that exceeds this size; 0 never rotates
+	Keep     int   // number of rotated files to keep, as NAME.1 (the newest) to NAME.<Keep>
 }
 
-// File appends batches to a file of its own.
+// File appends batches to a file.
 type File struct {
 	dir     *os.Root
 	name    string
@@ -35,18 +35,17 @@ type File struct {
 	at   position
 }
 
-// position is the end of the last batch that is known to have been written.
+// position is the end of the last batch that was committed.
 type position struct {
 	Inode uint64 `json:"inode"`
 	Size  int64  `json:"size"`
 }
 
-// OpenFile opens a file for batches, or makes it and its directory. What was
-// written to it after the last position, which may be nil, is taken away: a
-// batch that nobody has an account of. Another file at its place is appended
-// to and loses nothing.
+// OpenFile opens or creates a file for batches and its directory. If last is not
+// nil, data after that position is truncated, since it belongs to a batch that was
+// not committed. A file with another inode is appended to and not truncated.
 //
-// While it is open no other File can have it.
+// The file is locked: only one File can have it open.
 func OpenFile(path string, last json.RawMessage, o FileOptions) (*File, error) {
 	f := &File{name: filepath.Base(path), options: o}
 	if last != nil {
@@ -67,7 +66,7 @@ func OpenFile(path string, last json.RawMessage, o FileOptions) (*File, error) {
 	return f, nil
 }
 
-// open opens the file, and goes on at the position where it is of this file.
+// open opens the file and seeks to the position if it refers to this file.
 func (f *File) open() (err error) {
 	f.file, err = f.dir.OpenFile(f.name, os.O_WRONLY|os.O_CREATE, fileMode)
 	if err != nil {
@@ -100,7 +99,7 @@ func (f *File) open() (err error) {
 	return atomicfile.Sync(f.dir, "")
 }
 
-// rewind takes away what was written after the position.
+// rewind truncates the file to the position.
 func (f *File) rewind() error {
 	if err := f.file.Truncate(f.at.Size); err != nil {
 		return err
@@ -109,9 +108,9 @@ func (f *File) rewind() error {
 	return err
 }
 
-// Send appends a batch. It has arrived when a power failure would not undo it.
+// Send appends a batch and syncs it to disk.
 func (f *File) Send(_ context.Context, b Batch) error {
-	if err := f.rewind(); err != nil { // an attempt before may have got half way
+	if err := f.rewind(); err != nil { // an earlier attempt may have written a part
 		return err
 	}
 	if _, err := f.file.Write(b.Body); err != nil {
@@ -124,17 +123,17 @@ func (f *File) Send(_ context.Context, b Batch) error {
 	return nil
 }
 
-// Position is where the file ends.
+// Position returns the end of the file.
 func (f *File) Position() json.RawMessage {
 	data, err := json.Marshal(f.at)
 	if err != nil {
-		return nil // two numbers always have a form in JSON
+		return nil // marshalling two numbers never fails
 	}
 	return data
 }
 
-// Tidy begins another file when this one is full. A crash in between is the
-// same as one right after: the new file is another one, and empty.
+// Tidy rotates the file if it is full. A crash during the rotation is equivalent to
+// one after it: the new file has another inode and is empty.
 func (f *File) Tidy() (bool, error) {
 	if f.options.MaxBytes == 0 || f.at.Size <= f.options.MaxBytes {
 		return false, nil

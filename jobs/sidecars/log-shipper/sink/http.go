@@ -14,24 +14,24 @@ import (
 )
 
 const (
-	// requestTimeout is for one request with its answer.
+	// requestTimeout bounds a request including its response.
 	requestTimeout = 30 * time.Second
 
-	// answerBytes is how much of an answer is read: of a good one so that the
-	// connection can be used again, of a bad one to show it.
+	// answerBytes bounds how much of a response is read: to reuse the connection, or
+	// to show the error.
 	answerBytes = 64 << 10
 	shownBytes  = 200
 )
 
-// HTTP posts batches.
+// HTTP posts batches to a URL.
 type HTTP struct {
 	url    string
 	header http.Header
 	client *http.Client
 }
 
-// NewHTTP posts to a URL, with headers added to those that say what the
-// content is and which batch it is.
+// NewHTTP returns a sink for a URL. The extra headers are added to the content type
+// and the batch's ID.
 func NewHTTP(target *url.URL, contentType string, extra http.Header) *HTTP {
 	header := extra.Clone()
 	if header == nil {
@@ -44,15 +44,15 @@ func NewHTTP(target *url.URL, contentType string, extra http.Header) *HTTP {
 		client: &http.Client{
 			Timeout:   requestTimeout,
 			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 1, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 10 * time.Second},
-			// A POST may be turned into a GET on the way, whose answer would
-			// look as if the batch had arrived.
+			// A redirect may turn a POST into a GET, whose success would look like delivery
+			// of the batch.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
 }
 
-// Send posts a batch. Any status of 2xx says that it has arrived, whatever is
-// in the answer. The ID is sent as Idempotency-Key.
+// Send posts a batch. Any 2xx status means that it has arrived; the body is
+// ignored. The ID is sent as Idempotency-Key.
 func (h *HTTP) Send(ctx context.Context, b Batch) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, bytes.NewReader(b.Body))
 	if err != nil {
@@ -65,7 +65,7 @@ func (h *HTTP) Send(ctx context.Context, b Batch) error {
 		return withoutURL(err)
 	}
 	defer response.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(response.Body, answerBytes)) // the status has decided
+	answer, _ := io.ReadAll(io.LimitReader(response.Body, answerBytes)) // the status is what counts
 	switch code := response.StatusCode; {
 	case code/100 == 2:
 		return nil
@@ -79,7 +79,7 @@ func (h *HTTP) Send(ctx context.Context, b Batch) error {
 	return err
 }
 
-// withoutURL leaves out what may hold a password.
+// withoutURL strips the URL of a url.Error, since it may contain a password.
 func withoutURL(err error) error {
 	var e *url.Error
 	if errors.As(err, &e) {

@@ -1,9 +1,8 @@
-// Package sink holds where batches of lines go: a receiver of HTTP POSTs, a
-// syslog server, a file.
+// Package sink delivers batches of lines to an HTTP receiver, a syslog server or a
+// file.
 //
-// A sink makes one attempt at a time and says whether the batch has arrived.
-// It neither encodes nor keeps batches, and leaves it to the caller to try
-// again, with the same batch.
+// A sink makes one attempt at a time and reports whether the batch has arrived.
+// It neither encodes nor stores batches; the caller retries with the same batch.
 package sink
 
 import (
@@ -13,33 +12,33 @@ import (
 	"time"
 )
 
-// Batch is what is sent at once. Batches of the same ID are the same.
+// Batch is a unit of delivery. Batches with the same ID are identical.
 type Batch struct {
 	ID   string
 	Body []byte
 }
 
-// Sink takes batches, one after the other.
+// Sink delivers batches one after the other.
 type Sink interface {
-	// Send returns nil when the batch has arrived, as far as the sink can
-	// tell; otherwise it may have arrived nevertheless, or in part.
+	// Send returns nil if the batch has arrived, as far as the sink can
+	// verify. After an error the batch may still have arrived, wholly or in part.
 	Send(ctx context.Context, b Batch) error
 	Close() error
 }
 
-// Keeper is a Sink that can take back what it got after a position. The caller
-// keeps the position with its own account of the batch, and hands the last one
-// over when the sink is opened again.
+// Keeper is a Sink that can discard data after a position. The caller stores the
+// position when it commits a batch and passes the last one when it opens the
+// sink again.
 type Keeper interface {
 	Sink
-	// Position is where the sink is after the last batch.
+	// Position returns the position after the last batch.
 	Position() json.RawMessage
-	// Tidy does what can be done between two batches, and tells whether the
-	// position has changed.
+	// Tidy does maintenance between two batches and reports whether the position
+	// has changed.
 	Tidy() (changed bool, err error)
 }
 
-// LaterError says that a receiver wants to be asked again after some time.
+// LaterError means that the receiver asked to retry after some time.
 type LaterError struct {
 	After time.Duration
 	Err   error

@@ -15,29 +15,28 @@ import (
 const (
 	dialTimeout = 10 * time.Second
 
-	// ackTimeout is for the receiver's machine to take a batch.
+	// ackTimeout bounds the wait for the receiver's kernel to acknowledge a batch.
 	ackTimeout = 30 * time.Second
 
 	// tcpEstablished is TCP_ESTABLISHED of Linux's net/tcp_states.h.
 	tcpEstablished = 1
 )
 
-// Syslog sends batches of messages that have their octet count before them:
-// over TCP as they are, over UDP as a datagram for each message, without the
-// count.
+// Syslog sends batches of messages with octet counts: unchanged over TCP, and as
+// one datagram per message, without the count, over UDP.
 type Syslog struct {
 	network, address string
-	conn             net.Conn // nil: to be dialled
+	conn             net.Conn // nil: not connected
 }
 
-// NewSyslog sends to host:port by "tcp" or "udp".
+// NewSyslog returns a sink for host:port. The network is "tcp" or "udp".
 func NewSyslog(network, address string) *Syslog {
 	return &Syslog{network: network, address: address}
 }
 
-// Send sends a batch. Syslog has no answer: over TCP the batch counts as
-// arrived when the receiver's kernel has acknowledged every byte of it on a
-// connection that is still open, over UDP when it was sent.
+// Send sends a batch. Syslog has no response: over TCP a batch counts as arrived
+// when the receiver's kernel has acknowledged every byte on a connection that is
+// still open, over UDP when it was sent.
 func (s *Syslog) Send(ctx context.Context, b Batch) error {
 	if err := s.connect(ctx); err != nil {
 		return err
@@ -49,18 +48,18 @@ func (s *Syslog) Send(ctx context.Context, b Batch) error {
 		err = s.stream(ctx, b.Body)
 	}
 	if err != nil {
-		// What was sent before the error is not known to have arrived, and a
-		// message may be cut: the next attempt has a connection of its own.
+		// Bytes sent before the error may not have arrived and a message may be
+		// truncated, so the next attempt uses a new connection.
 		return errors.Join(fmt.Errorf("send to %s: %w", s.address, err), s.Close())
 	}
 	return nil
 }
 
-// connect makes sure of a connection that the receiver has not closed.
+// connect ensures a connection that the receiver has not closed.
 func (s *Syslog) connect(ctx context.Context) error {
 	if tcp, ok := s.conn.(*net.TCPConn); ok {
 		if _, err := unacknowledged(tcp); err != nil {
-			_ = s.Close() // it is of no use any more
+			_ = s.Close() // reconnect below
 		}
 	}
 	if s.conn != nil {
@@ -91,7 +90,7 @@ func (s *Syslog) stream(ctx context.Context, body []byte) error {
 	if !ok {
 		return fmt.Errorf("%T is no TCP connection", s.conn)
 	}
-	// The kernel tells nobody when the queue is empty.
+	// The kernel has no notification for an empty send queue.
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -107,9 +106,9 @@ func (s *Syslog) stream(ctx context.Context, body []byte) error {
 	}
 }
 
-// unacknowledged is how many bytes the other side's kernel has not
-// acknowledged (SIOCOUTQ, tcp(7)), or an error if the other side has closed
-// the connection: then nothing can be said of what it took.
+// unacknowledged returns the number of bytes that the peer's kernel has not
+// acknowledged (SIOCOUTQ, tcp(7)). It returns an error if the peer has closed the
+// connection, since the count is meaningless then.
 func unacknowledged(conn *net.TCPConn) (int, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

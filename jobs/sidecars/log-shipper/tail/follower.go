@@ -10,8 +10,8 @@ import (
 	"slices"
 )
 
-// chunkBytes is how much is read at once; with a line's bound it bounds what
-// a stream has in memory.
+// chunkBytes is the read size. Together with the line limit it bounds the memory of
+// a stream.
 const chunkBytes = 64 << 10
 
 // follower reads one stream.
@@ -19,11 +19,11 @@ type follower struct {
 	tail   *Tail
 	stream Stream
 
-	file *os.File // nil until there is one
-	next Place    // of the byte that is read next
-	// buffer is what was read and not handed out. Of its bytes only those of
-	// the file that is open can be told a place for; that is enough, since a
-	// line that is handed out ends there.
+	file *os.File // nil if none is open
+	next Place    // of the next byte to read
+	// buffer holds bytes that were read and not yet returned. Places are known only
+	// for bytes of the open file, which suffices since every returned line ends
+	// there.
 	buffer []byte
 }
 
@@ -40,9 +40,9 @@ func (f *follower) close() error {
 	return err
 }
 
-// read hands out lines until there are no more, true, or take has enough,
-// false. The list of files was made before: the end of a file that had a
-// successor then is final.
+// read passes lines to take until there are none left (true) or take returns
+// false (false). The list of files is older than the read, so the end of a file
+// that has a successor is final.
 func (f *follower) read(files []file, take func(Line) bool) (more bool, err error) {
 	for {
 		for line, ok := f.line(); ok; line, ok = f.line() {
@@ -68,7 +68,7 @@ func (f *follower) read(files []file, take func(Line) bool) (more bool, err erro
 	}
 }
 
-// line takes a line off the buffer, or a piece where a line is too long.
+// line removes a line from the buffer, or a piece if the line is too long.
 func (f *follower) line() (Line, bool) {
 	limit := f.tail.options.MaxLineBytes
 	n := bytes.IndexByte(f.buffer, '\n')
@@ -81,7 +81,7 @@ func (f *follower) line() (Line, bool) {
 	return Line{}, false
 }
 
-// rest takes what is left, as a piece.
+// rest removes the remaining bytes as a piece.
 func (f *follower) rest() (Line, bool) {
 	if len(f.buffer) == 0 {
 		return Line{}, false
@@ -89,7 +89,7 @@ func (f *follower) rest() (Line, bool) {
 	return f.take(len(f.buffer), 0), true
 }
 
-// take takes n bytes and the end of the line, 1 byte or none.
+// take removes n bytes and a line end of 0 or 1 byte.
 func (f *follower) take(n, end int) Line {
 	text := f.buffer[:n]
 	f.buffer = f.buffer[n+end:]
@@ -98,7 +98,7 @@ func (f *follower) take(n, end int) Line {
 	return Line{Stream: f.stream, Text: text, Partial: end == 0, End: place}
 }
 
-// fill reads on. 0 bytes are the end of the file as it is now.
+// fill reads more bytes. 0 means the current end of the file.
 func (f *follower) fill() (int, error) {
 	kept := len(f.buffer)
 	f.buffer = slices.Grow(f.buffer, chunkBytes)
@@ -111,8 +111,8 @@ func (f *follower) fill() (int, error) {
 	return n, err
 }
 
-// turnPage looks at why a file has ended, and tells whether to read on: it was
-// truncated, there is another one, or all was read.
+// turnPage handles the end of a file, which was truncated, has a successor, or is
+// still growing. It reports whether to continue reading.
 func (f *follower) turnPage(files []file) (on bool, err error) {
 	info, err := f.file.Stat()
 	if err != nil {
@@ -124,7 +124,7 @@ func (f *follower) turnPage(files []file) (on bool, err error) {
 		f.endLine()
 		return true, nil
 	}
-	if info.Size() > f.next.Offset { // it grew just now
+	if info.Size() > f.next.Offset { // it has just grown
 		return true, nil
 	}
 	for _, file := range files {
@@ -145,16 +145,15 @@ func (f *follower) turnPage(files []file) (on bool, err error) {
 	return false, nil
 }
 
-// endLine ends the line that has begun, because what comes next does not
-// belong to it.
+// endLine ends a partial line if the following bytes do not belong to it.
 func (f *follower) endLine() {
 	if len(f.buffer) > 0 {
 		f.buffer = append(f.buffer, '\n')
 	}
 }
 
-// resume opens the file where reading goes on, if there is one. An inode of 0
-// stands for a stream of which nothing was read.
+// resume opens the file of the last place if it exists. Inode 0 stands for a stream
+// that has not been read yet.
 func (f *follower) resume(files []file) (bool, error) {
 	if len(files) == 0 {
 		return false, nil
@@ -194,9 +193,10 @@ func removed(from, to int) string {
 	return fmt.Sprintf("files %d to %d were removed before they were read", from, to)
 }
 
-// open goes on at an offset of another file, and says what was lost before it;
-// nothing was where the other one goes on with the same line. The one before stays open until then, so that its rest can be read even when
-// Nomad has removed it. A file that is gone by now is left to the next list.
+// open continues at an offset of the next file and reports lost data; lost is empty
+// if the next file continues the same line. The previous file stays open until
+// then, so that its rest can be read even after Nomad has removed it. If next no
+// longer exists, the next list handles it.
 func (f *follower) open(next file, offset int64, lost string) (bool, error) {
 	opened, err := f.tail.root.Open(next.name)
 	if errors.Is(err, fs.ErrNotExist) {

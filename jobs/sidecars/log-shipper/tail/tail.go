@@ -1,11 +1,10 @@
-// Package tail follows the log files of the tasks of an allocation, as Nomad
-// writes and rotates them: <task>.<stream>.<number>, where only the file with
+// Package tail follows the log files of an allocation's tasks as Nomad writes and
+// rotates them: <task>.<stream>.<number>, where only the file with
 // the highest number grows and those with the lowest are removed
 // (client/logmon/logging in Nomad's source).
 //
-// It keeps nothing on disk: each line comes with the place where it ends, and
-// whoever has dealt with the line may come back later with that place. It
-// writes nothing, and polls, since inotify does not tell of what was missed.
+// It stores nothing: each line carries the place where it ends, and the caller can
+// resume from that place. It polls, since inotify does not report missed events.
 package tail
 
 import (
@@ -29,42 +28,42 @@ type Stream struct {
 
 func (s Stream) String() string { return s.Task + "." + s.Name }
 
-// Place is a position between two lines, or two pieces of a long one. A file
-// is told by its number and its inode: the number is in its name, and may be
-// given to another file when somebody clears the directory.
+// Place is a position between two lines, or two pieces of a long one. A file is
+// identified by its number and inode, since the number is reused if the
+// directory is cleared.
 type Place struct {
 	File   int    `json:"file"`
 	Inode  uint64 `json:"inode"`
 	Offset int64  `json:"offset"` // bytes
 }
 
-// Line is a line without its end, or a piece of one.
+// Line is a line without its line feed, or a piece of one.
 type Line struct {
 	Stream
 	Text []byte
-	// Partial says that the next Line of the stream continues this one.
+	// Partial means that the next Line of the stream continues this one.
 	Partial bool
 	End     Place
 }
 
-// Options say what to follow. MaxLineBytes is needed, and Lost.
+// Options configure a Tail. MaxLineBytes and Lost are required.
 type Options struct {
 	Wanted       func(Stream) bool // nil: all
-	From         map[Stream]Place  // where to go on; other streams begin at their oldest file
-	MaxLineBytes int               // a longer line comes in pieces
-	// Lost is told of what was not read and never will be, and why.
+	From         map[Stream]Place  // where to resume; other streams begin at their oldest file
+	MaxLineBytes int               // longer lines are split into pieces
+	// Lost is called with a description of data that could not be read.
 	Lost func(stream Stream, what string)
 }
 
-// Tail follows a directory. It is not safe for concurrent use.
+// Tail follows the log files of a directory. It is not safe for concurrent use.
 type Tail struct {
 	root      *os.Root
 	options   Options
 	followers map[Stream]*follower
-	turn      int // whose stream is read first
+	turn      int // the stream that is read first
 }
 
-// Open begins to follow a directory, which has to be there.
+// Open starts to follow an existing directory.
 func Open(dir string, o Options) (*Tail, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -79,7 +78,7 @@ func Open(dir string, o Options) (*Tail, error) {
 	return t, nil
 }
 
-// Close closes all files.
+// Close closes all open files.
 func (t *Tail) Close() error {
 	errs := []error{t.root.Close()}
 	for _, f := range t.followers {
@@ -90,17 +89,16 @@ func (t *Tail) Close() error {
 
 func (t *Tail) wanted(s Stream) bool { return t.options.Wanted == nil || t.options.Wanted(s) }
 
-// Read hands all whole lines that are there to take, stream by stream and in
-// order within each, until take returns false or there are no more. Text is
-// valid only until take returns.
+// Read passes all complete lines to take, stream by stream and in order within
+// each, until take returns false or there are no more. Text is valid only until
+// take returns.
 func (t *Tail) Read(take func(Line) bool) error {
 	files, err := t.list()
 	if err != nil {
 		return err
 	}
 	streams := t.streams(files)
-	// The next call begins with another stream: a busy one must not keep the
-	// others waiting.
+	// Rotate the first stream, so that a busy one does not starve the others.
 	first := t.turn
 	t.turn++
 	for i := range streams {
@@ -116,8 +114,8 @@ func (t *Tail) Read(take func(Line) bool) error {
 	return nil
 }
 
-// Rest hands the lines that have no end yet to take, for when nothing more is
-// awaited. What comes after all continues them.
+// Rest passes incomplete lines to take, for use when no more data is expected. Later
+// data continues them.
 func (t *Tail) Rest(take func(Line) bool) {
 	for _, stream := range t.streams(nil) {
 		if line, ok := t.followers[stream].rest(); ok && !take(line) {
@@ -126,8 +124,7 @@ func (t *Tail) Rest(take func(Line) bool) {
 	}
 }
 
-// streams gives the streams that are followed, with new ones in files, in a
-// fixed order.
+// streams returns the followed streams and new ones in files, sorted.
 func (t *Tail) streams(files map[Stream][]file) []Stream {
 	for stream := range files {
 		if t.followers[stream] == nil {
@@ -139,15 +136,15 @@ func (t *Tail) streams(files map[Stream][]file) []Stream {
 	})
 }
 
-// file is one of a stream.
+// file is one log file of a stream.
 type file struct {
 	name   string
 	number int
 	inode  uint64
 }
 
-// list gives the files of each wanted stream, by number. What is not such a
-// file, as the pipes that Nomad has beside them, does not count.
+// list returns the files of each wanted stream, sorted by number. It ignores other
+// directory entries, such as the FIFOs of Nomad.
 func (t *Tail) list() (map[Stream][]file, error) {
 	entries, err := fs.ReadDir(t.root.FS(), ".")
 	if err != nil {
@@ -174,11 +171,10 @@ func (t *Tail) list() (map[Stream][]file, error) {
 	return files, nil
 }
 
-// parse takes a file's name apart from its end: a task may be called
-// "a.stdout.1".
+// parse splits a file name from its end, since a task may be called "a.stdout.1".
 func parse(name string) (stream Stream, number int, ok bool) {
 	rest, digits, found := cutLast(name)
-	// As Nomad writes numbers: no sign, no zero before others.
+	// Nomad writes numbers without a sign and without leading zeros.
 	number, err := strconv.Atoi(digits)
 	if !found || err != nil || number < 0 || strconv.Itoa(number) != digits {
 		return Stream{}, 0, false

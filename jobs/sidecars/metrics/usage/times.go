@@ -7,17 +7,17 @@ type cpu struct{ user, system uint64 }
 
 func (c cpu) plus(d cpu) cpu { return cpu{c.user + d.user, c.system + d.system} }
 
-// minus does not go below zero.
+// minus returns the difference, at least zero.
 func (c cpu) minus(d cpu) cpu {
 	return cpu{c.user - min(c.user, d.user), c.system - min(c.system, d.system)}
 }
 
-// reading is what a process had used when it was read.
+// reading is the CPU time of a process when it was read.
 type reading struct {
 	task string
 	self cpu
-	// children is what those had used that have ended and were waited for,
-	// with their own children (proc(5), cutime).
+	// children is the time of children that exited and were waited for, their
+	// own children included (proc(5), cutime).
 	children cpu
 }
 
@@ -29,12 +29,13 @@ func readingOf(p podprocs.Process) reading {
 	}
 }
 
-// addTimes adds to each task what its processes used since the last reading.
+// addTimes adds the CPU time that processes used since the last reading to their
+// tasks.
 //
-// The sum over the living would fall whenever a process ends. The time of an
-// ended one turns up at the parent that waited for it, so that this counts the
-// short-lived, too, whom no reading saw; of it goes what was counted already,
-// while the ended lived.
+// The sum over live processes would fall whenever a process exits. The time of an
+// exited process is added to the parent that waited for it, so children's times are
+// counted as well, which includes processes too short-lived to be read. The part
+// that was already counted while they lived is subtracted.
 func (m *Meter) addTimes(processes []podprocs.Process) {
 	used, waitedFor, ended := map[string]cpu{}, map[string]cpu{}, map[string]cpu{}
 	now := make(map[podprocs.Identity]reading, len(processes))

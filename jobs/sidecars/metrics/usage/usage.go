@@ -1,7 +1,7 @@
-// Package usage adds up what the processes of a pod use, task by task.
+// Package usage sums the resource usage of a pod's processes by task.
 //
-// It reads /proc when asked to and at no other time. It knows no format to
-// show its numbers in, and no rates: totals only grow.
+// It reads /proc only on request. It does not format values or compute rates; totals
+// only grow.
 package usage
 
 import (
@@ -16,40 +16,40 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/podtask"
 )
 
-// Other stands for processes that nothing tells the task of, and for the
-// tasks beyond maxTasks.
+// Other is the name for processes whose task is unknown and for tasks beyond
+// maxTasks.
 const Other = "(other)"
 
-// maxTasks bounds how many tasks are told apart. Where the cgroup does not
-// tell the task, processes could name ever new ones.
+// maxTasks bounds the number of tasks. If the cgroup does not identify the task,
+// processes could claim arbitrarily many.
 const maxTasks = 100
 
-// Task is what the processes of one task use now, and have used.
+// Task is the current and total usage of one task.
 type Task struct {
-	// Name is that of Nomad's task, podtask.Pod, or Other.
+	// Name is the name of the Nomad task, podtask.Pod, or Other.
 	Name string
-	// User and System are CPU time since the start of the pod, as far as it
-	// was seen, of the processes that ended included. They never fall.
+	// User and System are the observed CPU time since the start of the pod, exited
+	// processes included. They never decrease.
 	User, System time.Duration
-	// Processes and Threads are those that live; of an ended task there is none.
+	// Processes and Threads count live ones; zero if the task has ended.
 	Processes, Threads int
-	// ResidentBytes is the sum of the resident sets. Memory that processes
-	// share counts for each.
+	// ResidentBytes is the sum of the resident sets. Shared memory counts once per
+	// process.
 	ResidentBytes uint64
-	// AnonymousBytes is the part of it that no file is behind.
+	// AnonymousBytes is the part of ResidentBytes that is not backed by a file.
 	AnonymousBytes uint64
 	SwapBytes      uint64
-	// OpenFDs are the file descriptors, negative where those of one process
-	// may not be read.
+	// OpenFDs is the number of file descriptors, negative if those of a process are
+	// unreadable.
 	OpenFDs int
-	// Started is when the oldest process did; zero for no process, and for
-	// what is not one of Nomad's tasks.
+	// Started is the start of the oldest process; zero without processes and for names
+	// other than Nomad tasks.
 	Started time.Time
-	// Restarts counts how often another first process was seen than before.
+	// Restarts counts how often the first process was replaced.
 	Restarts int
 }
 
-// own tells whether this is one of Nomad's tasks.
+// own reports whether this is a Nomad task.
 func (t *Task) own() bool { return t.Name != podtask.Pod && t.Name != Other }
 
 // Meter reads the processes of a pod. It is not safe for concurrent use.
@@ -63,8 +63,8 @@ type Meter struct {
 	totals map[string]*Task             // of every task ever seen
 }
 
-// New makes a Meter for a mounted proc file system. Only tasks of the given
-// allocation are named; an empty allocID accepts any.
+// New returns a Meter for a mounted proc file system. Only tasks of allocID are
+// named; an empty allocID accepts any.
 func New(procDir, allocID string) (*Meter, error) {
 	proc, err := procfs.NewFS(procDir)
 	if err != nil {
@@ -80,7 +80,7 @@ func New(procDir, allocID string) (*Meter, error) {
 	}, nil
 }
 
-// Read gives every task that was ever seen, by name.
+// Read returns every task that was ever observed, sorted by name.
 func (m *Meter) Read() ([]Task, error) {
 	processes, err := podprocs.Read(m.proc, m.allocID)
 	if err != nil {
@@ -105,7 +105,7 @@ func (m *Meter) Read() ([]Task, error) {
 	return all, nil
 }
 
-// task finds a task's totals, or begins them.
+// task returns the totals of a task, creating them if necessary.
 func (m *Meter) task(name string) *Task {
 	if name == "" {
 		name = Other
@@ -119,8 +119,8 @@ func (m *Meter) task(name string) *Task {
 	return m.totals[name]
 }
 
-// add adds what a process uses now. What cannot be read of one that is just
-// ending counts as nothing.
+// add adds the current usage of a process. Unreadable values of a process that is
+// exiting count as zero.
 func (t *Task) add(p podprocs.Process) {
 	t.Processes++
 	t.Threads += p.Stat.NumThreads
@@ -132,16 +132,15 @@ func (t *Task) add(p podprocs.Process) {
 	fds, err := p.FileDescriptorsLen()
 	switch {
 	case podprocs.Vanished(err) || t.OpenFDs < 0:
-	case err != nil: // a part of the sum would look like all of it
+	case err != nil: // a partial sum would look complete
 		t.OpenFDs = -1
 	default:
 		t.OpenFDs += fds
 	}
 }
 
-// noteFirst finds the oldest process of each of Nomad's tasks. When another
-// one takes its place, the task was restarted: the driver lets no process of
-// a task outlive its first.
+// noteFirst finds the oldest process of each Nomad task. If it changes, the task was
+// restarted, since the driver kills all processes of a task when its first exits.
 func (m *Meter) noteFirst(processes []podprocs.Process) {
 	oldest := map[string]podprocs.Process{}
 	for _, p := range processes {

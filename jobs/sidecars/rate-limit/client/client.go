@@ -1,8 +1,8 @@
-// Package client tells whom a request is from: by the address it came from,
-// or what trusted proxies say of it, or by a header.
+// Package client identifies the client of a request by its address, by
+// X-Forwarded-For of trusted proxies, or by a header.
 //
-// It authenticates nobody. A header that the application has not checked is
-// what the sender chose to write.
+// It does not authenticate. A header that the application does not verify is
+// chosen by the sender.
 package client
 
 import (
@@ -13,15 +13,15 @@ import (
 	"strings"
 )
 
-// Finder finds clients.
+// Finder identifies clients.
 type Finder struct {
-	// Header names the client where it is set; "" for none.
+	// Header names the client if it is set; "" for none.
 	Header string
-	// Trusted are the proxies whose X-Forwarded-For is believed.
+	// Trusted are the proxies whose X-Forwarded-For is honoured.
 	Trusted []netip.Prefix
 }
 
-// ParsePrefix reads an address or a network.
+// ParsePrefix parses an address or a network.
 func ParsePrefix(s string) (netip.Prefix, error) {
 	if address, err := netip.ParseAddr(s); err == nil {
 		return netip.PrefixFrom(address.Unmap(), address.Unmap().BitLen()), nil
@@ -33,13 +33,13 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 	return prefix.Masked(), nil
 }
 
-// Key is the same for all requests of a client. An IPv6 client is its network
-// of 64 bits: that is what one customer is given (RFC 6177), and it could else
-// be another client with each request.
+// Key returns the same value for all requests of a client. IPv6 clients are
+// identified by their /64, the prefix that one customer is assigned (RFC 6177);
+// otherwise a client could use a new address for each request.
 func (f Finder) Key(r *http.Request) string {
 	if f.Header != "" {
 		if value := r.Header.Get(f.Header); value != "" {
-			sum := sha256.Sum256([]byte(value)) // of any length, and may be a secret
+			sum := sha256.Sum256([]byte(value)) // unbounded in length, and may be a secret
 			return "header " + string(sum[:])
 		}
 	}
@@ -50,8 +50,8 @@ func (f Finder) Key(r *http.Request) string {
 	return address.String()
 }
 
-// Address is the client's: the last one on the way here that is not a trusted
-// proxy. Whatever an untrusted one says about those before it is not believed.
+// Address returns the client's address: the last hop that is not a trusted proxy.
+// Entries added before an untrusted hop are ignored.
 func (f Finder) Address(r *http.Request) netip.Addr {
 	address := peer(r)
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
@@ -65,7 +65,7 @@ func (f Finder) Address(r *http.Request) netip.Addr {
 	return address
 }
 
-// FromProxy tells whether a request comes from a trusted proxy.
+// FromProxy reports whether a request comes from a trusted proxy.
 func (f Finder) FromProxy(r *http.Request) bool { return f.trusts(peer(r)) }
 
 func (f Finder) trusts(address netip.Addr) bool {
@@ -77,8 +77,8 @@ func (f Finder) trusts(address netip.Addr) bool {
 	return false
 }
 
-// peer is who sent the request; it is invalid only in requests that no server
-// received.
+// peer returns the sender's address. It is invalid only for requests that no
+// server received.
 func peer(r *http.Request) netip.Addr {
 	address, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

@@ -1,8 +1,7 @@
-// Package limit decides which requests may pass: by a token bucket for each
-// client and one for all of them.
+// Package limit decides which requests may pass, by one token bucket per client and
+// one for all clients.
 //
-// It knows neither HTTP nor what a client is: that is a key. It does not make
-// anybody wait.
+// It does not depend on HTTP: a client is an opaque key. It never blocks.
 package limit
 
 import (
@@ -15,15 +14,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Rate is a token bucket's.
+// Rate describes a token bucket.
 type Rate struct {
-	// PerSecond is how many requests may pass in the long run.
+	// PerSecond is the sustained number of requests per second.
 	PerSecond float64
-	// Burst is how many may pass at once after a quiet time.
+	// Burst is the number of requests that may pass together after an idle period.
 	Burst int
 }
 
-// Valid tells what is wrong with a rate.
+// Valid returns an error if the rate is unusable.
 func (r Rate) Valid() error {
 	if !(r.PerSecond > 0) || math.IsInf(r.PerSecond, 1) { // NaN is neither
 		return fmt.Errorf("%v requests per second: want more than 0", r.PerSecond)
@@ -34,10 +33,10 @@ func (r Rate) Valid() error {
 	return nil
 }
 
-// Fill is how long an empty bucket takes to be full.
+// Fill returns how long an empty bucket takes to fill.
 func (r Rate) Fill() time.Duration { return r.duration(float64(r.Burst)) }
 
-// duration is the time that so many tokens take.
+// duration returns how long the given number of tokens takes.
 func (r Rate) duration(tokens float64) time.Duration {
 	seconds := tokens / r.PerSecond
 	if seconds > math.MaxInt64/float64(time.Second) {
@@ -46,11 +45,11 @@ func (r Rate) duration(tokens float64) time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
-// Scope is whose bucket refused a request.
+// Scope names the bucket that refused a request.
 type Scope string
 
 const (
-	// None refused: the request may pass.
+	// None means that the request may pass.
 	None Scope = ""
 	// Client is the bucket of the request's client.
 	Client Scope = "client"
@@ -58,15 +57,15 @@ const (
 	Global Scope = "global"
 )
 
-// Decision is what became of a request.
+// Decision is the result for one request.
 type Decision struct {
 	// Refused is None for a request that may pass.
 	Refused Scope
-	// Remaining is what the client may send at once from now on.
+	// Remaining is the number of requests that the client may send immediately.
 	Remaining int
-	// Reset is how long the client's bucket takes to be full.
+	// Reset is how long the client's bucket takes to fill.
 	Reset time.Duration
-	// RetryAfter is when a refused request could pass, were it alone.
+	// RetryAfter is when a refused request could pass if no other arrives.
 	RetryAfter time.Duration
 }
 
@@ -81,9 +80,9 @@ type Limiter struct {
 	evicted uint64
 }
 
-// New makes a Limiter. A zero global rate limits nothing. No more than
-// maxClients buckets are kept: the one that was not asked for the longest goes
-// first, and its client begins anew with a full one.
+// New returns a Limiter. A zero global rate is unlimited. At most maxClients
+// buckets are kept: the least recently used is evicted first, and its client starts
+// again with a full one.
 func New(client, global Rate, maxClients int) (*Limiter, error) {
 	l := &Limiter{client: client, global: global}
 	if err := client.Valid(); err != nil {
@@ -103,8 +102,8 @@ func New(client, global Rate, maxClients int) (*Limiter, error) {
 	return l, nil
 }
 
-// Take takes a token of the client and one of all, or none at all: who is
-// refused takes nothing from others.
+// Take takes one token from the client's bucket and one from the global bucket, or
+// none from either if one of them is empty.
 func (l *Limiter) Take(key string, now time.Time) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,7 +133,7 @@ func (l *Limiter) Take(key string, now time.Time) Decision {
 	return d
 }
 
-// missing is how long it takes until a bucket has a token, 0 if it has.
+// missing returns how long until a bucket has a token, 0 if it has one.
 func missing(bucket *rate.Limiter, r Rate, now time.Time) time.Duration {
 	tokens := bucket.TokensAt(now)
 	if tokens >= 1 {
@@ -143,14 +142,14 @@ func missing(bucket *rate.Limiter, r Rate, now time.Time) time.Duration {
 	return max(1, r.duration(1-tokens))
 }
 
-// Clients is how many buckets there are.
+// Clients returns the number of buckets.
 func (l *Limiter) Clients() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buckets.Len()
 }
 
-// Evicted is how many buckets went to make room for others.
+// Evicted returns how many buckets were evicted.
 func (l *Limiter) Evicted() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

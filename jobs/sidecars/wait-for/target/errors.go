@@ -11,38 +11,38 @@ import (
 	"syscall"
 )
 
-// Reason is why something does not answer: where to look for the mistake.
+// Reason classifies why a target does not answer.
 type Reason string
 
 const (
-	// Unresolved is a name without an address.
+	// Unresolved means that the name has no address.
 	Unresolved Reason = "unresolved"
-	// Refused is an address where nothing listens.
+	// Refused means that no process listens on the address.
 	Refused Reason = "refused"
-	// Unreachable is an address that no route leads to.
+	// Unreachable means that there is no route to the address.
 	Unreachable Reason = "unreachable"
-	// TimedOut is an address from which nothing came within the time given.
+	// TimedOut means that no answer arrived in time.
 	TimedOut Reason = "timed out"
-	// Untrusted is a server whose certificate is not good.
+	// Untrusted means that the server's certificate is invalid.
 	Untrusted Reason = "untrusted"
-	// Status is an HTTP server that answers, with another status.
+	// Status means that the HTTP server answered with another status.
 	Status Reason = "status"
-	// Missing is a file that is not there.
+	// Missing means that the file does not exist.
 	Missing Reason = "missing"
-	// Failed is anything else.
+	// Failed is any other error.
 	Failed Reason = "failed"
 )
 
-// Error is why a target did not answer.
+// Error says why a target did not answer.
 type Error struct {
 	Reason Reason
 	Err    error
 }
 
-// Error begins with the reason.
+// Error returns the reason and its cause.
 func (e *Error) Error() string { return string(e.Reason) + ": " + e.Err.Error() }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 type statusError struct {
@@ -57,8 +57,8 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("it answers %s, and %s is waited for", e.got, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(e.wanted)), " or "), "[]"))
 }
 
-// explain finds the reason, but for the end of a context. A name that a look-up could not find in time is
-// unresolved, too: it is there that the mistake is.
+// explain classifies an error. A name lookup that times out is Unresolved as well,
+// since the name is the likely mistake. Context errors are not classified.
 func explain(err error) *Error {
 	var (
 		lookup      *net.DNSError
@@ -67,7 +67,7 @@ func explain(err error) *Error {
 		request     *url.Error
 	)
 	if errors.As(err, &request) {
-		err = request.Err // it repeats the address, with what it has of secrets
+		err = request.Err // url.Error repeats the address, including its password
 	}
 	reason := Failed
 	switch {

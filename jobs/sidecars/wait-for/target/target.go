@@ -1,8 +1,7 @@
-// Package target tells whether something answers: a TCP or HTTP server, a
-// name, a file.
+// Package target checks once whether a TCP or HTTP server, a name or a file
+// answers.
 //
-// It tries once when asked to; when to try again, and when to give up, is its
-// user's to know.
+// It does not retry; the caller does.
 package target
 
 import (
@@ -20,27 +19,27 @@ import (
 	"strings"
 )
 
-// Options are for all targets of a kind.
+// Options apply to all targets of a kind.
 type Options struct {
-	// Resolver looks names up; nil means the system's.
+	// Resolver looks up names; nil is the system's.
 	Resolver *net.Resolver
-	// Statuses of HTTP are those that count as an answer; none means any 2xx.
-	// A redirect is not followed.
+	// Statuses are the HTTP statuses that count as an answer; none means any 2xx.
+	// Redirects are not followed.
 	Statuses []int
-	// Roots are who may sign certificates; nil means the system's.
+	// Roots are the trusted certificate authorities; nil is the system's.
 	Roots *x509.CertPool
 }
 
-// Target is something to try.
+// Target is one address to check.
 type Target struct {
 	name string
 	try  func(context.Context) error
 }
 
-// Forms are the addresses that Parse takes, for messages.
+// Forms lists the addresses that Parse accepts, for messages.
 const Forms = "tcp://HOST:PORT, http://… or https://…, dns://NAME, file:///PATH"
 
-// Parse reads an address of one of the Forms. It does not look names up.
+// Parse parses an address of one of the Forms. It does not resolve names.
 func Parse(address string, o Options) (Target, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -62,16 +61,16 @@ func Parse(address string, o Options) (Target, error) {
 	return t, nil
 }
 
-// bare tells an address that is nothing but a host.
+// bare reports whether u consists of a host only.
 func bare(u *url.URL) bool {
 	return u.User == nil && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && u.Fragment == ""
 }
 
-// String is the address, without a password.
+// String returns the address without a password.
 func (t Target) String() string { return t.name }
 
-// Try gives nil if the target answers now, else an *Error. It takes as long as
-// ctx allows.
+// Try returns nil if the target answers now, otherwise an *Error. Only ctx bounds
+// its time.
 func (t Target) Try(ctx context.Context) error {
 	err := t.try(ctx)
 	if err == nil {
@@ -95,7 +94,7 @@ func (o Options) dial(ctx context.Context, address string) error {
 }
 
 func (o Options) resolve(ctx context.Context, name string) error {
-	_, err := o.Resolver.LookupHost(ctx, name) // nil is the system's
+	_, err := o.Resolver.LookupHost(ctx, name) // nil is the system's resolver
 	return err
 }
 
@@ -111,8 +110,7 @@ func (o Options) get(ctx context.Context, u *url.URL) error {
 	}
 	request.Header.Set("User-Agent", "wait-for")
 	client := http.Client{
-		// A connection of its own each time: what is asked is whether one can
-		// be made now.
+		// No connection is reused, since the check is whether a new one can be made.
 		Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, DialContext: o.dialer().DialContext,
 			DisableKeepAlives: true, ForceAttemptHTTP2: true,
