@@ -12,7 +12,7 @@ import (
 	"oras.land/oras-go/v2/registry"
 )
 
-// Kind says how the catalog of an address is fetched.
+// Kind says how the catalog at an address is fetched.
 type Kind string
 
 // The kinds of addresses.
@@ -22,18 +22,18 @@ const (
 	OCI     Kind = "oci"
 )
 
-// forms is what an error about an address ends with.
+// forms is appended to errors about an address.
 const forms = "An address is git::https://HOST/REPO.git//FOLDER?ref=REF (or git::ssh://, git::file://), https://HOST/FILE.tar.gz//FOLDER (or .tgz, .tar, .zip; ?checksum=sha256:…), or oci://REGISTRY/REPO:TAG//FOLDER"
 
-// hidden stands for what could be a credential, as in url.URL.Redacted.
+// hidden replaces possible credentials, as in url.URL.Redacted.
 const hidden = "xxxxx"
 
-// Address says where a catalog is. The syntax is go-getter's, and oci:// beside it.
+// Address is the address of a catalog, in go-getter's syntax or oci://.
 type Address struct {
 	Kind Kind
 
-	name    string // what is shown and locked
-	url     string // with credentials, without the folder and what is our own in the query
+	name    string // shown in messages and used in the lock
+	url     string // with credentials, without the folder and our own query parameters
 	folder  string // "" for the root
 	ref     string // of git; "" for the default branch
 	format  string // of an archive
@@ -42,19 +42,19 @@ type Address struct {
 	secrets []string
 }
 
-// String is the address without credentials: user and password are left out, and
-// values in the query that this package does not know are replaced by xxxxx. It is
-// also the address's name in the lock, so that it is the same for every user.
+// String returns the address without credentials: user and password are omitted, and
+// values of unknown query parameters are replaced by xxxxx. It is also the address's
+// name in the lock, so that it is the same for every user.
 func (a Address) String() string { return a.name }
 
 var forced = regexp.MustCompile(`^([A-Za-z0-9]+)::(.+)$`)
 
-// IsAddress tells addresses from paths of folders.
+// IsAddress distinguishes addresses from paths of folders.
 func IsAddress(text string) bool {
 	return strings.Contains(text, "://") || forced.MatchString(text)
 }
 
-// Parse reads an address. Its errors never show more of it than String would.
+// Parse parses an address. Its errors show no more of the address than String does.
 func Parse(text string) (Address, error) {
 	rest, getterName := text, ""
 	if m := forced.FindStringSubmatch(text); m != nil {
@@ -107,7 +107,7 @@ func cleanFolder(folder string) (string, error) {
 	return clean, nil
 }
 
-// setName puts the address together again without what could be a credential.
+// setName builds the name, which contains no possible credentials.
 func (a *Address) setName(getterName string, u url.URL) {
 	if password, ok := u.User.Password(); ok {
 		a.hide(password)
@@ -115,7 +115,7 @@ func (a *Address) setName(getterName string, u url.URL) {
 	switch {
 	case u.User == nil:
 	case u.Scheme == "ssh":
-		u.User = url.User(u.User.Username()) // says which account, and cannot log in alone
+		u.User = url.User(u.User.Username()) // an account name without a password cannot log in
 	default:
 		a.hide(u.User.Username()) // may be a token
 		u.User = nil
@@ -134,8 +134,8 @@ func (a *Address) setName(getterName string, u url.URL) {
 	}
 }
 
-// hideQuery replaces the values of all parameters but those that are known to hold
-// no credential.
+// hideQuery replaces the values of all parameters except those known to hold no
+// credentials.
 func (a *Address) hideQuery(raw string) string {
 	if raw == "" {
 		return ""
@@ -152,14 +152,14 @@ func (a *Address) hideQuery(raw string) string {
 	return strings.Join(parts, "&")
 }
 
-// withCredentials tells the value of checksum that is an address with a user or a
+// withCredentials reports whether the value of checksum is a URL with a user or a
 // query.
 func withCredentials(value string) bool {
 	return strings.HasPrefix(value, "file:") && strings.ContainsAny(value, "@?")
 }
 
-// hide notes a text that must not be shown, in all of its spellings. One of a few
-// letters is no secret, and would be found everywhere.
+// hide records a text that must not be shown, in all its spellings. Very short texts
+// are ignored, since they occur everywhere.
 func (a *Address) hide(text string) {
 	if len(text) < 4 || text == hidden {
 		return
@@ -187,7 +187,7 @@ func (a *Address) git(u url.URL) error {
 	if strings.HasPrefix(a.ref, "-") || strings.Contains(a.ref, "..") || strings.ContainsAny(a.ref, " ~^:?*[\\\x7f") || strings.ContainsFunc(a.ref, isControl) {
 		return fmt.Errorf("%q cannot be the name of a branch, a tag or a commit", a.ref)
 	}
-	u.RawQuery = "" // depth is no use: only what is needed is fetched
+	u.RawQuery = "" // depth is useless here: only needed objects are fetched
 	a.url = u.String()
 	return mustEncrypt(&u)
 }
@@ -231,7 +231,7 @@ func (a *Address) oci(u url.URL) error {
 	return nil
 }
 
-// mustEncrypt refuses plain HTTP to another machine.
+// mustEncrypt refuses plain HTTP to other machines.
 func mustEncrypt(u *url.URL) error {
 	if u.Scheme == "http" && !loopback(u.Hostname()) {
 		return fmt.Errorf("http is not encrypted, and %s is another machine: use https", u.Hostname())
@@ -244,7 +244,7 @@ func loopback(host string) bool {
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
-// scrub takes the credentials of the address out of an error's text.
+// scrub removes the address's credentials from an error's text.
 func (a Address) scrub(err error) error {
 	if err == nil {
 		return nil
@@ -256,7 +256,7 @@ func (a Address) scrub(err error) error {
 	return scrubbed{text, err}
 }
 
-// scrubbed is an error that reads differently.
+// scrubbed is an error with another text.
 type scrubbed struct {
 	text string
 	err  error

@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/go-getter/v2"
 )
 
-// archive downloads an archive with go-getter, which checks its checksum and knows
-// netrc, and reads it.
+// archive downloads and reads an archive. It uses go-getter, which verifies
+// checksums and supports netrc.
 func (f *fetcher) archive(ctx context.Context) (Files, string, error) {
 	dir, err := os.MkdirTemp("", "nomad-sidecar-")
 	if err != nil {
@@ -26,7 +26,7 @@ func (f *fetcher) archive(ctx context.Context) (Files, string, error) {
 		Client: client(), Netrc: true, MaxBytes: maxDownloadBytes,
 		DoNotCheckHeadFirst: true, XTerraformGetDisabled: true,
 	}
-	// Without decompressors it leaves the archive as it is.
+	// Without decompressors go-getter keeps the archive packed.
 	downloader := &getter.Client{Getters: []getter.Getter{https}, Decompressors: map[string]getter.Decompressor{}}
 	_, err = downloader.Get(ctx, &getter.Request{
 		Src: f.address.url, Dst: file, GetMode: getter.ModeFile, ProgressListener: tracker{f.tell},
@@ -69,11 +69,11 @@ func (f *fetcher) read(file string) (Files, error) {
 	return p.picked()
 }
 
-// tracker bounds a download and tells how far it is.
+// tracker bounds a download and reports its progress.
 type tracker struct{ tell func(read, total int64) }
 
-// TrackProgress implements getter.ProgressTracker. The stream that it is given is
-// not bounded by HttpGetter.MaxBytes.
+// TrackProgress implements getter.ProgressTracker. It bounds the stream, since
+// HttpGetter.MaxBytes does not apply to it.
 func (t tracker) TrackProgress(_ string, _, total int64, stream io.ReadCloser) io.ReadCloser {
 	return struct {
 		io.Reader

@@ -13,21 +13,21 @@ import (
 	"github.com/rogpeppe/go-internal/lockedfile"
 )
 
-// Cache keeps copies of catalogs in a folder, each under the digest of its files, so
-// that a copy never has to change. Any number of processes may use one cache. It is
-// safe to remove at any time.
+// Cache stores copies of catalogs in a folder, each under the digest of its files, so
+// that copies are immutable. Any number of processes may use a cache. It may be removed
+// at any time.
 type Cache struct {
 	Dir string
 }
 
-// DefaultDir is the folder of the cache where the user named none: nomad-sidecar in
-// XDG_CACHE_HOME, or in what stands for it on the system.
+// DefaultDir returns the default cache folder: nomad-sidecar in XDG_CACHE_HOME or
+// the system's equivalent.
 func DefaultDir() (string, error) {
 	dir, err := os.UserCacheDir()
 	return filepath.Join(dir, "nomad-sidecar"), err
 }
 
-// marks of folders that are not a copy yet, or no longer.
+// suffixes of folders that are incomplete or being removed.
 const (
 	newPrefix = ".new-"
 	oldPrefix = ".old-"
@@ -35,7 +35,7 @@ const (
 
 func (c Cache) copies() string { return filepath.Join(c.Dir, "catalogs") }
 
-// Folder is where the copy with a digest is, if it is there.
+// Folder returns the path of the copy with a digest, whether or not it exists.
 func (c Cache) Folder(digest string) (string, error) {
 	text, ok := strings.CutPrefix(digest, "h1:")
 	sum, err := base64.StdEncoding.DecodeString(text)
@@ -45,8 +45,8 @@ func (c Cache) Folder(digest string) (string, error) {
 	return filepath.Join(c.copies(), hex.EncodeToString(sum)), nil
 }
 
-// Read reads a copy, without regard to whether it still is what its digest says. The
-// error is fs.ErrNotExist if there is none.
+// Read reads a copy without verifying its digest. The error is fs.ErrNotExist if
+// there is none.
 func (c Cache) Read(digest string) (Files, error) {
 	folder, err := c.Folder(digest)
 	if err != nil {
@@ -63,7 +63,7 @@ func (c Cache) Read(digest string) (Files, error) {
 	return files, err
 }
 
-// Has says whether there is a copy that is as it was stored.
+// Has reports whether the cache holds an unmodified copy.
 func (c Cache) Has(digest string) bool {
 	files, err := c.Read(digest)
 	if err != nil {
@@ -73,8 +73,7 @@ func (c Cache) Has(digest string) bool {
 	return err == nil && have == digest
 }
 
-// Store keeps a copy and returns its digest. It appears at once and as a whole, and
-// takes the place of one that was changed.
+// Store stores a copy atomically and returns its digest. It replaces a modified copy.
 func (c Cache) Store(files Files) (digest string, err error) {
 	digest, err = files.Digest()
 	if err != nil {
@@ -94,8 +93,8 @@ func (c Cache) Store(files Files) (digest string, err error) {
 	return digest, nil
 }
 
-// Lock keeps other processes from writing to the cache, and to lock files. The
-// kernel undoes it when the process ends.
+// Lock excludes other processes from writing to the cache and to lock files. The
+// kernel releases it when the process ends.
 func (c Cache) Lock() (unlock func(), err error) {
 	if err := os.MkdirAll(c.copies(), 0o755); err != nil {
 		return nil, fmt.Errorf("make the cache: %w. NOMAD_SIDECAR_CACHE names another folder for it", err)
@@ -131,8 +130,8 @@ func (c Cache) store(files Files, digest string) error {
 	return c.sweep()
 }
 
-// sweep removes what a process left that was cut off. Whoever holds the lock is the
-// only one to write, so that nobody needs it.
+// sweep removes leftovers of interrupted processes. The caller holds the lock, so no
+// other process uses them.
 func (c Cache) sweep() error {
 	entries, err := os.ReadDir(c.copies())
 	for _, e := range entries {
@@ -152,7 +151,7 @@ func write(folder string, files Files) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, text, 0o444); err != nil { // nobody should edit it
+		if err := os.WriteFile(path, text, 0o444); err != nil { // discourage edits
 			return err
 		}
 	}

@@ -11,8 +11,7 @@ import (
 )
 
 // side is one of two states of a catalog: the digests of its definitions, as in
-// Entry.Sidecars, and the definitions themselves as far as they are at hand, by
-// digest.
+// Entry.Sidecars, and the available definitions by digest.
 type side struct {
 	digests     map[string]string
 	definitions map[string]*sidecar.Definition
@@ -27,7 +26,7 @@ func sideOf(c *sidecar.Catalog) side {
 	return s
 }
 
-// versions are those of each sidecar, newest first.
+// versions returns the versions of each sidecar, newest first.
 func (s side) versions() map[string][]string {
 	out := map[string][]string{}
 	for key := range s.digests {
@@ -47,9 +46,9 @@ func (s side) versions() map[string][]string {
 	return out
 }
 
-// differences tells what changed from one state of a catalog to another, a line
-// each, by name. Where both definitions are at hand, indented lines tell which parts
-// of it differ.
+// differences lists the changes between two states of a catalog, sorted by name, one
+// per line. If both definitions are available, indented lines list the parts of the
+// definition that differ.
 func differences(before, after side) []string {
 	var out []string
 	old, now := before.versions(), after.versions()
@@ -83,7 +82,7 @@ func differences(before, after side) []string {
 	return out
 }
 
-// changed tells how one definition became another one.
+// changed lists the changes between two definitions.
 func changed(before, after side, name, from, to string) []string {
 	head := fmt.Sprintf("%s %s (%s) is now %s (%s)", name,
 		from, short(before.digests[name+" "+from]), to, short(after.digests[name+" "+to]))
@@ -101,7 +100,7 @@ func changed(before, after side, name, from, to string) []string {
 	return out
 }
 
-// short is enough of a digest to tell it from others.
+// short abbreviates a digest.
 func short(digest string) string {
 	const length = len("sha256:") + 12
 	if len(digest) > length {

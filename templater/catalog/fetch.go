@@ -7,18 +7,18 @@ import (
 	"net/http"
 )
 
-// fetcher gets the definitions of one catalog.
+// fetcher fetches the definitions of one catalog.
 type fetcher struct {
 	address Address
-	// pinned is the commit, manifest or archive that is wanted; "" for whatever the
-	// address names now. Where it is gone, the address decides.
+	// pinned is the commit, manifest or archive to fetch; "" for the current one. If it
+	// is gone, the address is resolved again.
 	pinned  string
 	environ []string
 	tell    func(read, total int64)
 }
 
-// fetch returns the definitions and what they were taken from: a commit, or the
-// digest of a manifest or archive.
+// fetch returns the definitions and their origin: a commit, or the digest of a
+// manifest or archive.
 func (f *fetcher) fetch(ctx context.Context) (Files, string, error) {
 	get := map[Kind]func(context.Context) (Files, string, error){Git: f.git, Archive: f.archive, OCI: f.oci}[f.address.Kind]
 	files, origin, err := get(ctx)
@@ -27,19 +27,19 @@ func (f *fetcher) fetch(ctx context.Context) (Files, string, error) {
 	case errors.Is(cause, context.Canceled):
 		err = errors.New("interrupted")
 	case cause != nil:
-		err = cause // clearer than what was cut off by it
+		err = cause // clearer than the error that followed from it
 	}
 	return files, origin, f.address.scrub(err)
 }
 
-// client speaks HTTP as the environment says: HTTPS_PROXY, SSL_CERT_FILE, SSL_CERT_DIR.
+// client returns an HTTP client that honours HTTPS_PROXY, SSL_CERT_FILE and SSL_CERT_DIR.
 func client() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DisableKeepAlives = true // no connection outlives the fetch
+	transport.DisableKeepAlives = true // so that no connection outlives the fetch
 	return &http.Client{Transport: encrypted{transport}}
 }
 
-// encrypted refuses plain HTTP to other machines, also where a server sends there.
+// encrypted refuses plain HTTP to other machines, redirects included.
 type encrypted struct{ next http.RoundTripper }
 
 func (e encrypted) RoundTrip(r *http.Request) (*http.Response, error) {

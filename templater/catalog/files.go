@@ -12,8 +12,8 @@ import (
 	"golang.org/x/mod/sumdb/dirhash"
 )
 
-// What a catalog may have at most. A catalog is a few texts: who needs more has
-// given the address of something else.
+// Limits of a catalog. Definitions are small texts, so larger content suggests a wrong
+// address.
 const (
 	maxDownloadBytes   = 64 << 20
 	maxUnpackedBytes   = 256 << 20
@@ -22,11 +22,10 @@ const (
 	maxDefinitions     = 1_000
 )
 
-// Files are the definitions of a catalog: slash-separated path below its root →
-// text.
+// Files maps slash-separated paths below a catalog's root to the text of definitions.
 type Files map[string][]byte
 
-// Digest is over the names and texts: "h1:" and a hash in base64, that of Go's
+// Digest hashes the names and texts: "h1:" and a base64 hash, the format of Go's
 // checksum database and of Terraform's lock files.
 func (f Files) Digest() (string, error) {
 	names := make([]string, 0, len(f))
@@ -38,15 +37,15 @@ func (f Files) Digest() (string, error) {
 	})
 }
 
-// picker takes the definitions below a folder out of what it is shown.
+// picker selects the definitions below a folder.
 type picker struct {
 	folder  string
 	files   Files
 	entries int
 }
 
-// entry is shown for everything that an archive or a repository holds. Definitions
-// are read with open; nothing else is.
+// entry is called for each entry of an archive or repository. It reads definitions
+// with open and ignores all others.
 func (p *picker) entry(name string, regular bool, open func() (io.Reader, error)) error {
 	if p.entries++; p.entries > maxEntries {
 		return fmt.Errorf("it holds more than %d files", maxEntries)
@@ -86,7 +85,7 @@ func (p *picker) entry(name string, regular bool, open func() (io.Reader, error)
 	return nil
 }
 
-// picked are the definitions found.
+// picked returns the definitions found.
 func (p *picker) picked() (Files, error) {
 	if len(p.files) > 0 {
 		return p.files, nil
@@ -99,11 +98,11 @@ func (p *picker) picked() (Files, error) {
 
 var errTooBig = errors.New("it is too big for a catalog")
 
-// counted reads at most limit bytes, and fails where there are more.
+// counted reads at most limit bytes and fails if there are more.
 type counted struct {
 	r     io.Reader
 	left  int64
-	total int64 // that was expected; not positive if unknown
+	total int64 // expected; not positive if unknown
 	read  int64
 	tell  func(read, total int64) // may be nil
 }

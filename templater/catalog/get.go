@@ -17,24 +17,23 @@ type Getter struct {
 	Cache   Cache
 	Environ []string      // of git, as os.Environ has it
 	Timeout time.Duration // for each catalog; none if 0
-	// Progress is told how many bytes of an archive or layer were read; total is
-	// not positive if it is unknown. It may be nil.
+	// Progress is called with the number of bytes read of an archive or layer; total is
+	// not positive if unknown. It may be nil.
 	Progress func(read, total int64)
 }
 
-// Result is a catalog that was fetched.
+// Result is a fetched catalog.
 type Result struct {
 	Entry *Entry
-	// Cached says that the copy that was locked is in the cache already.
+	// Cached means that the locked copy was already in the cache.
 	Cached bool
-	// Changes tell what is different from what was locked, a line each.
+	// Changes lists the differences from the lock, one per line.
 	Changes []string
 }
 
-// Get makes sure that the cache has the catalog of an address. With locked, the
-// lock's entry for it, that is the catalog which it pins, and another one is an
-// error; nil or upgrade take what the address names now. Files are the sources that
-// diagnostics may refer to.
+// Get ensures that the cache has the catalog at an address. With locked, the lock's
+// entry for the address, it must be the pinned one; with nil or upgrade the current
+// one is fetched. Files are the sources that diagnostics refer to.
 func (g *Getter) Get(ctx context.Context, a Address, locked *Entry, upgrade bool) (r *Result, files map[string]*hcl.File, diags hcl.Diagnostics) {
 	if locked != nil && !upgrade && g.Cache.Has(locked.Content) {
 		return &Result{Entry: locked, Cached: true}, nil, nil
@@ -60,7 +59,7 @@ func (g *Getter) Get(ctx context.Context, a Address, locked *Entry, upgrade bool
 	return &Result{Entry: locked}, catalog.Files(), diags
 }
 
-// fetch fetches and stores a catalog, and reads its definitions.
+// fetch fetches and stores a catalog and parses its definitions.
 func (g *Getter) fetch(ctx context.Context, a Address, locked *Entry, upgrade bool) (*Entry, *sidecar.Catalog, hcl.Diagnostics) {
 	if g.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -87,7 +86,7 @@ func (g *Getter) fetch(ctx context.Context, a Address, locked *Entry, upgrade bo
 	return &Entry{Kind: a.Kind, Address: a.String(), Origin: origin, Content: content, Sidecars: sideOf(catalog).digests}, catalog, diags
 }
 
-// changes tells how a catalog differs from the locked one.
+// changes lists the differences between a catalog and the locked one.
 func (g *Getter) changes(locked, entry *Entry, now *sidecar.Catalog) []string {
 	if locked.Content == entry.Content {
 		return nil
@@ -95,7 +94,7 @@ func (g *Getter) changes(locked, entry *Entry, now *sidecar.Catalog) []string {
 	return orText(differences(side{locked.Sidecars, g.Cache.definitions()}, sideOf(now)))
 }
 
-// definitions are those of all copies, by digest. What cannot be read is left out.
+// definitions returns the definitions of all readable copies by digest.
 func (c Cache) definitions() map[string]*sidecar.Definition {
 	out := map[string]*sidecar.Definition{}
 	copies, _ := os.ReadDir(c.copies())
@@ -118,7 +117,7 @@ func (c Cache) load(into *sidecar.Catalog, digest string) hcl.Diagnostics {
 	return into.Load(os.DirFS(folder), filepath.ToSlash(folder))
 }
 
-// orText says what it is that changed if no definition did.
+// orText describes a change that affects no definition.
 func orText(changes []string) []string {
 	if len(changes) == 0 {
 		return []string{"every definition means the same; comments, descriptions, layout or names of files changed"}

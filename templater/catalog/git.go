@@ -14,10 +14,9 @@ import (
 	"time"
 )
 
-// git fetches with the git program, as go-getter does, but for these reasons not by
-// go-getter: that takes the whole history and all submodules, checks files out, asks
-// for passwords on the terminal, leaves git's children when its time is over, and does
-// not say which commit it took.
+// git fetches with the git program. go-getter does too, but it fetches the whole
+// history and all submodules, checks out files, may prompt on the terminal, leaves
+// git's children running after a timeout, and does not report the commit.
 func (f *fetcher) git(ctx context.Context) (Files, string, error) {
 	if _, err := exec.LookPath("git"); err != nil {
 		return nil, "", missing("git", err)
@@ -46,13 +45,13 @@ func (f *fetcher) git(ctx context.Context) (Files, string, error) {
 	return files, commit, err
 }
 
-// repository is a bare repository that git works in.
+// repository is a bare repository for temporary use.
 type repository struct {
 	dir     string
 	environ []string
 }
 
-// commit fetches the pinned commit, or else what ref names, and returns its ID.
+// commit fetches the pinned commit, or else the one that ref names, and returns its ID.
 func (g repository) commit(ctx context.Context, pinned, ref string) (string, error) {
 	want := pinned
 	if want == "" {
@@ -64,8 +63,8 @@ func (g repository) commit(ctx context.Context, pinned, ref string) (string, err
 	if _, err := g.run(ctx, "fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "origin", want); err == nil {
 		return g.run(ctx, "rev-parse", "--verify", "FETCH_HEAD^{commit}")
 	}
-	// Not every server gives a commit by its ID, or a part of the history; and none
-	// knows an abbreviated ID.
+	// Not every server serves a commit by its ID or a shallow history, and none resolves
+	// abbreviated IDs.
 	_, err := g.run(ctx, "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "origin", "+HEAD:refs/remotes/origin/HEAD",
 		"+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
 	if err != nil {
@@ -86,8 +85,8 @@ func (g repository) commit(ctx context.Context, pinned, ref string) (string, err
 	return "", fmt.Errorf("the repository has no branch, tag or commit %q", ref)
 }
 
-// pick shows the files of a commit to the picker. They are read as they are stored,
-// so that no setting of the user changes them.
+// pick passes the files of a commit to the picker. They are read as stored, so that
+// no setting of the user changes them.
 func (g repository) pick(ctx context.Context, commit string, p *picker) error {
 	list, err := g.run(ctx, "ls-tree", "-r", "-z", "--full-tree", commit)
 	if err != nil {
@@ -98,7 +97,7 @@ func (g repository) pick(ctx context.Context, commit string, p *picker) error {
 		head, name, _ := strings.Cut(line, "\t")
 		fields := strings.Fields(head)
 		if len(fields) != 3 {
-			continue // no file at all
+			continue // not a file
 		}
 		regular := fields[1] == "blob" && strings.HasPrefix(fields[0], "100")
 		err := p.entry(name, regular, func() (io.Reader, error) { return g.blob(ctx, fields[2]) })
@@ -121,7 +120,7 @@ func (g repository) blob(ctx context.Context, id string) (io.Reader, error) {
 	return bytes.NewReader(out), err
 }
 
-// run runs git and returns what it printed, without the last line end.
+// run runs git and returns its output without the last line feed.
 func (g repository) run(ctx context.Context, args ...string) (string, error) {
 	out, err := g.output(ctx, args...)
 	return strings.TrimSuffix(string(out), "\n"), err
@@ -132,7 +131,7 @@ func (g repository) output(ctx context.Context, args ...string) ([]byte, error) 
 	cmd.Dir, cmd.Env = g.dir, g.environ
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	alone(cmd) // git leaves the helper that holds the connection when it is ended alone
+	alone(cmd) // git's connection helper outlives git if only git is killed
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()
 	if text := strings.TrimSpace(stderr.String()); err != nil && text != "" {
@@ -144,10 +143,9 @@ func (g repository) output(ctx context.Context, args ...string) ([]byte, error) 
 	return stdout.Bytes(), nil
 }
 
-// gitEnviron is the environment without what points to another repository, as it is
-// in a hook. Git does not ask for passwords, speaks English, and takes no protocol
-// that runs a command which an address names, nor is it led from an encrypted one to
-// HTTP.
+// gitEnviron returns the environment without variables that refer to another
+// repository, as in a hook. It disables prompts, translations, transports that run
+// commands, and redirects from an encrypted protocol to HTTP.
 func gitEnviron(environ []string, url string) []string {
 	out := slices.DeleteFunc(slices.Clone(environ), func(e string) bool {
 		name, _, _ := strings.Cut(e, "=")

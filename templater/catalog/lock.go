@@ -19,44 +19,44 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// LockName is the name of the lock file, in the working folder.
+// LockName is the name of the lock file in the working directory.
 const LockName = ".sidecar.lock.hcl"
 
 const lockHeader = `# Kept by "nomad-sidecar get", which pins the catalogs here that were fetched from an
 # address. Put it under version control. Edits are lost; a block may be removed.
 `
 
-// Lock pins catalogs, by the names of their addresses.
+// Lock pins catalogs by the names of their addresses.
 type Lock struct {
 	Entries map[string]*Entry
-	// File is the source, for showing diagnostics; nil where there is none.
+	// File is the source, for diagnostics; nil if the file does not exist.
 	File *hcl.File
 }
 
-// Entry pins the catalog of one address.
+// Entry pins the catalog at one address.
 type Entry struct {
 	Kind    Kind
 	Address string
-	// Origin is what the definitions were taken from: the commit of a git
-	// repository, the digest of an OCI manifest, or that of an archive.
+	// Origin is the source of the definitions: the commit of a git repository, or the
+	// digest of an OCI manifest or of an archive.
 	Origin string
 	// Content is the digest of the definitions' files, Files.Digest.
 	Content string
 	// Sidecars has the digest of each definition's meaning, by "NAME VERSION".
 	Sidecars map[string]string
-	// Range is the header of the block; zero if it was not read from a file.
+	// Range is the header of the block; zero for entries not read from a file.
 	Range hcl.Range
 }
 
-// originNames are the attributes that Origin is written as.
+// originNames maps kinds to the attribute that holds Origin.
 func originNames() map[Kind]string {
 	return map[Kind]string{Git: "commit", Archive: "archive", OCI: "manifest"}
 }
 
-// From says what the definitions were taken from: "commit 12ab…".
+// From returns the origin with its kind: "commit 12ab…".
 func (e *Entry) From() string { return originNames()[e.Kind] + " " + e.Origin }
 
-// ReadLock reads a lock file. One that does not exist is empty.
+// ReadLock reads a lock file. A missing file is an empty lock.
 func ReadLock(path string) (*Lock, hcl.Diagnostics) {
 	lock := &Lock{Entries: map[string]*Entry{}}
 	src, err := bounds.ReadFile(path, bounds.DefinitionBytes)
@@ -114,7 +114,7 @@ func decodeEntry(b *hcl.Block) (*Entry, hcl.Diagnostics) {
 	return e, diags
 }
 
-// damaged tells for every error how to mend the file.
+// damaged adds instructions for repair to each error.
 func damaged(diags hcl.Diagnostics) hcl.Diagnostics {
 	for _, d := range diags {
 		d.Detail += " This file is kept by nomad-sidecar get: restore it from version control, or remove it and get the catalogs anew."
@@ -122,7 +122,7 @@ func damaged(diags hcl.Diagnostics) hcl.Diagnostics {
 	return diags
 }
 
-// Bytes is the text of the file: the same entries always give the same text.
+// Bytes returns the text of the file. It is deterministic.
 func (l *Lock) Bytes() []byte {
 	f := hclwrite.NewEmptyFile()
 	for _, address := range slices.Sorted(maps.Keys(l.Entries)) {
@@ -140,8 +140,8 @@ func (l *Lock) Bytes() []byte {
 	return append([]byte(lockHeader), hclwrite.Format(f.Bytes())...)
 }
 
-// Update adds entries to the lock file at path, in one step, and leaves alone what
-// other processes have added meanwhile. A file that would not change is not written.
+// Update atomically adds entries to the lock file at path and keeps entries that other
+// processes added meanwhile. An unchanged file is not written.
 func Update(c Cache, path string, entries []*Entry) error {
 	unlock, err := c.Lock()
 	if err != nil {

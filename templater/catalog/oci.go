@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	maxManifestBytes = 4 << 20 // what registries take at most
+	maxManifestBytes = 4 << 20 // the limit of common registries
 	maxLayers        = 16
 )
 
-// oci reads the layers of an artifact, whatever its type; a file of a later layer
-// replaces the one of that name in an earlier.
+// oci reads the layers of an artifact of any type; files of later layers replace files
+// of earlier ones.
 func (f *fetcher) oci(ctx context.Context) (Files, string, error) {
 	repository, err := f.repository()
 	if err != nil {
@@ -50,7 +50,7 @@ func (f *fetcher) oci(ctx context.Context) (Files, string, error) {
 	return files, manifest.Digest.String(), err
 }
 
-// repository is the one of the address, with the credentials of docker login.
+// repository returns the repository of the address, with the credentials of docker login.
 func (f *fetcher) repository() (*remote.Repository, error) {
 	store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
 	if err != nil {
@@ -61,7 +61,7 @@ func (f *fetcher) repository() (*remote.Repository, error) {
 	return repository, nil
 }
 
-// resolve finds the manifest that is pinned, or else the one that the address names.
+// resolve returns the pinned manifest, or else the one that the address names.
 func (f *fetcher) resolve(ctx context.Context, repository *remote.Repository) (v1.Descriptor, error) {
 	reference := f.address.image.Reference
 	if f.pinned != "" {
@@ -106,7 +106,7 @@ func layersOf(ctx context.Context, repository *remote.Repository, at v1.Descript
 	return manifest.Layers, nil
 }
 
-// layer reads one layer, and fails if it is not of the digest and size it should be.
+// layer reads a layer and verifies its digest and size.
 func (f *fetcher) layer(ctx context.Context, repository *remote.Repository, layer v1.Descriptor, p *picker) error {
 	var read func(*picker, *content.VerifyReader) error
 	switch {
@@ -129,7 +129,7 @@ func (f *fetcher) layer(ctx context.Context, repository *remote.Repository, laye
 	return drain(r)
 }
 
-// drain reads what follows the end of the archive, since the digest is over all.
+// drain reads past the end of the archive, since the digest covers all bytes.
 func drain(r *content.VerifyReader) error {
 	buffer := make([]byte, 32<<10)
 	for {

@@ -9,8 +9,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// Open reads the copy that the lock pins into a catalog. It is an error if there is
-// none, or if it was changed; both say what to do. The network is not used.
+// Open reads the copy that the lock pins into a catalog. A missing or modified copy is
+// an error with instructions. It does not use the network.
 func Open(into *sidecar.Catalog, c Cache, lock *Lock, a Address) hcl.Diagnostics {
 	get := fmt.Sprintf("nomad-sidecar get -catalog '%s'", a)
 	entry := lock.Entries[a.String()]
@@ -34,9 +34,9 @@ func Open(into *sidecar.Catalog, c Cache, lock *Lock, a Address) hcl.Diagnostics
 	return c.load(into, entry.Content)
 }
 
-// tampered tells how the copy in the cache differs from the lock.
+// tampered describes how the cached copy differs from the lock.
 func (c Cache) tampered(a Address, entry *Entry, get string) hcl.Diagnostics {
-	folder, _ := c.Folder(entry.Content) // the lock was read, so it has one
+	folder, _ := c.Folder(entry.Content) // valid, since the lock was parsed
 	now := &sidecar.Catalog{}
 	var changes []string
 	if diags := c.load(now, entry.Content); diags.HasErrors() {

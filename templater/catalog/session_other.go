@@ -4,5 +4,5 @@ package catalog
 
 import "os/exec"
 
-// alone leaves the command as it is: there are no sessions here.
+// alone does nothing on systems without sessions.
 func alone(*exec.Cmd) {}

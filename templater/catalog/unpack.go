@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// untar shows all entries of a tar archive to the picker.
+// untar passes all entries of a tar archive to the picker.
 func (p *picker) untar(r io.Reader) error {
 	archive := tar.NewReader(&counted{r: r, left: maxUnpackedBytes})
 	for {
@@ -39,11 +39,11 @@ func (p *picker) untargz(r io.Reader) error {
 	return p.untar(plain)
 }
 
-// unzip shows all entries of a zip file to the picker. Others than definitions are
-// not decompressed.
+// unzip passes all entries of a zip file to the picker. Only definitions are
+// decompressed.
 func (p *picker) unzip(file string) error {
 	archive, err := zip.OpenReader(file)
-	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // entry refuses those itself
+	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // entry refuses insecure paths
 		return err
 	}
 	defer archive.Close()

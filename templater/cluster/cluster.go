@@ -10,12 +10,11 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// Cluster is a Nomad that is reached by its HTTP API.
+// Cluster is a client of Nomad's HTTP API.
 type Cluster struct{ client *api.Client }
 
-// Open uses the address, token, namespace, region and certificates that the
-// environment names, as the nomad command does: NOMAD_ADDR, NOMAD_TOKEN and so on.
-// It does not connect yet.
+// Open returns a client configured by NOMAD_ADDR, NOMAD_TOKEN, NOMAD_NAMESPACE and the
+// other variables of the nomad command. It does not connect yet.
 func Open() (*Cluster, error) {
 	client, err := api.NewClient(api.DefaultConfig())
 	if err != nil {
@@ -24,8 +23,8 @@ func Open() (*Cluster, error) {
 	return &Cluster{client}, nil
 }
 
-// OpenAs is Open with another address, and with a token, "" for none, in place of that
-// of the environment.
+// OpenAs is Open with another address, and with token instead of the environment's; ""
+// is no token.
 func OpenAs(address, token string) (*Cluster, error) {
 	config := api.DefaultConfig()
 	config.Address, config.SecretID = address, token
@@ -36,25 +35,25 @@ func OpenAs(address, token string) (*Cluster, error) {
 	return &Cluster{client}, nil
 }
 
-// Close ends connections that are not in use.
+// Close closes idle connections.
 func (c *Cluster) Close() { c.client.Close() }
 
 // Job is a job to plan or register.
 type Job struct {
-	// JSON is the job itself, without {"Job": …} around it.
+	// JSON is the job without the surrounding {"Job": …}.
 	JSON       json.RawMessage
 	ID         string
 	Region     string // "" for that of the environment
-	Namespace  string // the same
+	Namespace  string // the same for the namespace
 	Submission *api.JobSubmission
-	// Scheduled jobs get no allocations when they are registered: periodic,
-	// parameterized and multiregion ones.
+	// Scheduled jobs get no allocations at registration: periodic, parameterized and
+	// multiregion ones.
 	Scheduled bool
 }
 
-// ReadJob takes a job apart that is JSON, with or without {"Job": …} around it.
-// Keys are matched without regard to case, the last of several wins, and what
-// follows the value is ignored, as Nomad does it.
+// ReadJob decodes a job in JSON, with or without {"Job": …} around it. Like Nomad it
+// matches keys case-insensitively, uses the last of several, and ignores data after
+// the value.
 func ReadJob(raw []byte) (*Job, error) {
 	var outer struct{ Job json.RawMessage }
 	if err := decodeFirst(raw, &outer); err != nil {
@@ -98,7 +97,7 @@ func (j *Job) query(ctx context.Context, index uint64) *api.QueryOptions {
 	return (&api.QueryOptions{Region: j.Region, Namespace: j.Namespace, WaitIndex: index}).WithContext(ctx)
 }
 
-// Plan asks Nomad what registering the job would change.
+// Plan returns Nomad's plan for registering the job.
 func (c *Cluster) Plan(ctx context.Context, job *Job) (*api.JobPlanResponse, error) {
 	body := struct {
 		Job  json.RawMessage
@@ -111,9 +110,9 @@ func (c *Cluster) Plan(ctx context.Context, job *Job) (*api.JobPlanResponse, err
 	return &resp, nil
 }
 
-// Register registers the job and returns the ID of its evaluation, "" for jobs that
-// are only scheduled, and Nomad's warnings. With a checkIndex, the job's modify index must
-// still be that one; 0 means that the job must not exist.
+// Register registers the job and returns the ID of its evaluation, "" for scheduled
+// jobs, and Nomad's warnings. A non-nil checkIndex must equal the job's modify index;
+// 0 means that the job must not exist.
 func (c *Cluster) Register(ctx context.Context, job *Job, checkIndex *uint64) (evalID, warnings string, err error) {
 	body := struct {
 		Job            json.RawMessage

@@ -1,6 +1,6 @@
-// Package cluster speaks to the HTTP API of a Nomad: it plans and registers jobs
-// given as raw JSON, so that fields of a newer Nomad arrive there, and follows what
-// becomes of them.
+// Package cluster is a client of Nomad's HTTP API: it plans and registers jobs as raw
+// JSON, so that fields of newer versions survive, and follows evaluations and
+// deployments.
 //
 // It knows nothing of sidecars and prints nothing.
 package cluster

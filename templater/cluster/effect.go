@@ -6,35 +6,35 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// Effect is what registering a planned job does to running tasks.
+// Effect is the effect of registering a planned job on running tasks.
 type Effect string
 
 // Effects, from the strongest to the weakest.
 const (
-	Destructive Effect = "destructive" // stopped, and started anew in a new allocation
+	Destructive Effect = "destructive" // replaced by a new allocation
 	Removed     Effect = "removed"
 	Created     Effect = "created"
-	InPlace     Effect = "in place" // changed while it runs
+	InPlace     Effect = "in place" // updated without a restart
 	None        Effect = "none"
 )
 
-// GroupEffect is what happens to the tasks of a group. They share an allocation: one
-// task whose change is destructive restarts all of them.
+// GroupEffect is the effect on the tasks of a group. They share an allocation, so one
+// destructive change restarts all of them.
 type GroupEffect struct {
 	Group  string
 	Effect Effect
 	Tasks  []TaskEffect
 }
 
-// TaskEffect is what happens to one task, and what its own change alone asks for.
+// TaskEffect is the effect on one task and the effect of its own change alone.
 type TaskEffect struct {
 	Task   string
 	Effect Effect
 	Own    Effect
 }
 
-// Effects predicts from Nomad's annotations of a plan which tasks restart. Groups
-// come in the order of the plan; names are the tasks of each group of the job.
+// Effects predicts from the annotations of a plan which tasks restart. Groups are in
+// the order of the plan; names maps each group of the job to its tasks.
 func Effects(plan *api.JobPlanResponse, names map[string][]string) []GroupEffect {
 	var out []GroupEffect
 	if plan.Diff == nil {
@@ -92,8 +92,8 @@ func taskEffect(t *api.TaskDiff) Effect {
 	return None
 }
 
-// groupEffect trusts the scheduler's counts, and where it has no allocation to count
-// what the changes of the tasks ask for.
+// groupEffect uses the scheduler's counts or, if the group has no allocations, the
+// changes of its tasks.
 func groupEffect(plan *api.JobPlanResponse, g *api.TaskGroupDiff, own map[string]Effect) Effect {
 	switch g.Type {
 	case "Added":
@@ -123,8 +123,8 @@ func groupEffect(plan *api.JobPlanResponse, g *api.TaskGroupDiff, own map[string
 	return effect
 }
 
-// Changes says whether the plan creates or destroys allocations: what decides the
-// exit code of `nomad job plan`.
+// Changes reports whether the plan creates or destroys allocations, which determines
+// the exit code of `nomad job plan`.
 func Changes(plan *api.JobPlanResponse) bool {
 	if plan.Diff == nil || plan.Diff.Type == "None" || plan.Annotations == nil {
 		return false

@@ -2,12 +2,11 @@ package cluster
 
 import "errors"
 
-// ErrNotHealthy is wrapped by the errors of jobs that were registered but did not
-// come up.
+// ErrNotHealthy is wrapped by errors about registered jobs that did not become healthy.
 var ErrNotHealthy = errors.New("the job did not become healthy")
 
-// errNoID is that of a job whose place in Nomad's API nobody could tell.
+// errNoID means that a job has no ID and so no path in Nomad's API.
 var errNoID = errors.New("the job has no ID: give it one")
 
-// ErrNoJob is wrapped by the errors of requests for a job that is not there.
+// ErrNoJob is wrapped by errors about jobs that do not exist.
 var ErrNoJob = errors.New("there is no such job")

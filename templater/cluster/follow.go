@@ -10,9 +10,9 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// Follow waits until the evaluation and the deployment that it makes have ended,
-// and reports each step as a line of text. It returns ErrNotHealthy if tasks could
-// not be placed and nothing waits for that, or if the deployment failed.
+// Follow waits for the evaluation and its deployment to end and reports each step as a
+// line of text. It returns ErrNotHealthy if the deployment failed, or if tasks could
+// not be placed and no blocked evaluation will retry.
 func (c *Cluster) Follow(ctx context.Context, job *Job, evalID string, report func(string)) error {
 	eval, err := c.followEvaluation(ctx, job, evalID, report)
 	if err != nil {
@@ -77,8 +77,8 @@ func (c *Cluster) followDeployment(ctx context.Context, job *Job, id string, rep
 	}
 }
 
-// progress is a line for each group of a deployment, and one for whoever has to
-// promote its canaries, once they are healthy.
+// progress returns a line for each group of a deployment, and one that asks for
+// promotion once the canaries are healthy.
 func progress(d *api.Deployment) []string {
 	var out []string
 	waiting := false
@@ -87,14 +87,14 @@ func progress(d *api.Deployment) []string {
 		out = append(out, fmt.Sprintf("group %q: %d of %d placed, %d healthy, %d unhealthy", name, g.PlacedAllocs, g.DesiredTotal, g.HealthyAllocs, g.UnhealthyAllocs))
 		waiting = waiting || (!g.Promoted && g.DesiredCanaries > 0 && g.HealthyAllocs >= g.DesiredCanaries)
 	}
-	// The answer does not tell otherwise which deployments promote themselves.
+	// The API has no other sign that a deployment needs manual promotion.
 	if waiting && strings.Contains(d.StatusDescription, "manual promotion") {
 		out = append(out, fmt.Sprintf(`deployment %[1]s: its canaries are healthy, and it waits for you: "nomad deployment promote %[1]s", or "fail" to go back`, short(d.ID)))
 	}
 	return out
 }
 
-// Failures are lines about groups that could not be placed.
+// Failures returns lines about groups that could not be placed.
 func Failures(groups map[string]*api.AllocationMetric) []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
@@ -113,5 +113,5 @@ func Failures(groups map[string]*api.AllocationMetric) []string {
 	return out
 }
 
-// short is the part of an ID that people read.
+// short abbreviates an ID.
 func short(id string) string { return id[:min(8, len(id))] }

@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// Page is one page of the list of jobs, and the token of the next one, "" after the
+// Page returns one page of the list of jobs and the token of the next page, "" after the
 // last. The namespace may be "*".
 func (c *Cluster) Page(ctx context.Context, namespace, prefix, token string, size int32) ([]*api.JobListStub, string, error) {
 	q := &api.QueryOptions{Namespace: namespace, Prefix: prefix, NextToken: token, PerPage: size}
@@ -22,7 +22,7 @@ func (c *Cluster) Page(ctx context.Context, namespace, prefix, token string, siz
 	return jobs, meta.NextToken, nil
 }
 
-// Paused are the jobs whose deployment is paused, by namespace and ID.
+// Paused returns the jobs whose deployment is paused, by namespace and ID.
 func (c *Cluster) Paused(ctx context.Context, namespace string) (map[[2]string]bool, error) {
 	q := &api.QueryOptions{Namespace: namespace, Filter: `Status == "paused"`}
 	deployments, _, err := c.client.Deployments().List(q.WithContext(ctx))
@@ -36,7 +36,7 @@ func (c *Cluster) Paused(ctx context.Context, namespace string) (map[[2]string]b
 	return out, nil
 }
 
-// Stored is a job as Nomad has it, in JSON.
+// Stored returns a job as Nomad stores it, in JSON.
 func (c *Cluster) Stored(ctx context.Context, namespace, id string) (json.RawMessage, error) {
 	var raw json.RawMessage
 	q := &api.QueryOptions{Namespace: namespace}
@@ -49,8 +49,7 @@ func (c *Cluster) Stored(ctx context.Context, namespace, id string) (json.RawMes
 	return raw, nil
 }
 
-// Submission is the source that a version of a job was registered with, nil if Nomad has
-// none.
+// Submission returns the source of a job version, nil if Nomad has none.
 func (c *Cluster) Submission(ctx context.Context, namespace, id string, version uint64) (*api.JobSubmission, error) {
 	q := &api.QueryOptions{Namespace: namespace}
 	sub, _, err := c.client.Jobs().Submission(id, int(version), q.WithContext(ctx))
@@ -63,7 +62,7 @@ func (c *Cluster) Submission(ctx context.Context, namespace, id string, version 
 	return sub, nil
 }
 
-// Revert goes back to a version of a job, if it has the version from now, and returns
+// Revert reverts a job to version to if its current version is from. It returns
 // the ID of the evaluation, "" for none.
 func (c *Cluster) Revert(ctx context.Context, namespace, id string, to, from uint64) (evalID string, err error) {
 	w := &api.WriteOptions{Namespace: namespace}

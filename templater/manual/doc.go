@@ -1,7 +1,6 @@
-// Package manual writes the documentation of sidecar definitions: as Markdown, as
-// one HTML page, and as text for a terminal. All that a definition says is escaped
-// for the form it goes into.
+// Package manual renders the documentation of sidecar definitions as Markdown, as
+// one HTML page, and as text for terminals. It escapes all text from definitions for
+// the output format.
 //
-// It reads neither files nor catalogs: its pages are made from definitions, and
-// what they say is what the definitions say.
+// It does not load definitions or catalogs.
 package manual

@@ -8,11 +8,11 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// highlight is HCL as HTML, its words in spans of class k (type of a block), a
-// (attribute), s (string), n (number and the like) and c (comment). Text that
-// is no HCL comes out plain; what is escaped is everything.
+// highlight renders HCL as HTML with spans of class k (block type), a
+// (attribute), s (string), n (number and other literals) and c (comment). Text that
+// is not HCL has no spans. All text is escaped.
 func highlight(src string) template.HTML {
-	tokens, _ := hclsyntax.LexConfig([]byte(src), "", hcl.InitialPos) // what is wrong gets no class
+	tokens, _ := hclsyntax.LexConfig([]byte(src), "", hcl.InitialPos) // tokens with errors get no class
 	var out strings.Builder
 	at := 0
 	for i, token := range tokens {
@@ -26,7 +26,7 @@ func highlight(src string) template.HTML {
 		out.WriteString(text)
 	}
 	out.WriteString(template.HTMLEscapeString(src[at:]))
-	return template.HTML(out.String()) // all of the source went through HTMLEscapeString
+	return template.HTML(out.String()) // all text went through HTMLEscapeString
 }
 
 func classOf(tokens hclsyntax.Tokens, i int) string {
@@ -44,10 +44,10 @@ func classOf(tokens hclsyntax.Tokens, i int) string {
 	return ""
 }
 
-// classOfWord tells by the neighbours what a word is.
+// classOfWord determines the class of an identifier from its neighbours.
 func classOfWord(tokens hclsyntax.Tokens, i int) string {
 	first := i == 0 || tokens[i-1].Type == hclsyntax.TokenNewline || tokens[i-1].Type == hclsyntax.TokenOBrace || tokens[i-1].Type == hclsyntax.TokenComment
-	switch next := tokens[i+1].Type; { // the last token is the end of the file
+	switch next := tokens[i+1].Type; { // the last token is always EOF
 	case next == hclsyntax.TokenEqual:
 		return "a"
 	case first && (next == hclsyntax.TokenOBrace || next == hclsyntax.TokenOQuote):

@@ -15,9 +15,8 @@ var pageHTML string
 //go:embed page.css
 var pageCSS string
 
-// HTML writes pages as one HTML page that needs no other file and asks no host for
-// anything. It has no scripts, and its policy allows none, nor any style but its
-// own. It follows the reader's choice of dark or light.
+// HTML renders pages as one self-contained HTML page. Its content security policy
+// forbids scripts and external content. It follows the reader's colour scheme.
 func HTML(pages []*Page) ([]byte, error) {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"highlight": highlight,
@@ -43,10 +42,10 @@ func HTML(pages []*Page) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Anchor is the fragment of a page's address in a document of several.
+// Anchor returns the fragment of the page within a document of several pages.
 func (p *Page) Anchor() string { return p.anchor() }
 
-// names are those of a kind in the API surface.
+// names returns the names of one kind in the API surface.
 func (p *Page) names(kind string) []string {
 	var out []string
 	for _, item := range p.API {

@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// Markdown writes pages as one document of GitHub's Markdown. The headings of a
-// single page begin at the first level, those of several one below.
+// Markdown renders pages as one document of GitHub's Markdown. Headings of a
+// single page start at the first level, those of several pages one level below.
 func Markdown(pages []*Page) string {
 	var out strings.Builder
 	level := "#"
@@ -56,8 +56,8 @@ func (p *Page) markdown(out *strings.Builder, level string, anchored bool) {
 	}
 }
 
-// ParameterTable is the Markdown table of the parameters, or a line that says that
-// there are none.
+// ParameterTable returns the Markdown table of the parameters, or a line that says
+// that the definition has none.
 func (p *Page) ParameterTable() string {
 	if len(p.Parameters) == 0 {
 		return "None.\n"
@@ -81,7 +81,7 @@ func (p *Page) ParameterTable() string {
 	return out.String()
 }
 
-// CatalogTable is the Markdown table of a catalog; link tells where a page is.
+// CatalogTable returns the Markdown table of a catalog; link returns the link of a page.
 func CatalogTable(pages []*Page, link func(*Page) string) string {
 	var out strings.Builder
 	out.WriteString("| sidecar | what it does | requires | app tasks get |\n|---|---|---|---|\n")
@@ -112,8 +112,8 @@ func itemTable(items []Item) string {
 	return out.String()
 }
 
-// escapeMarkdown makes text mean itself, on one line. Underscores inside of words
-// are left alone, as they mean nothing there.
+// escapeMarkdown escapes text as one line. Underscores inside words are kept, since
+// Markdown does not interpret them.
 func escapeMarkdown(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
 	var out strings.Builder
@@ -148,7 +148,7 @@ func allDigits(runes []rune) bool {
 	return true
 }
 
-// code is a code span that may stand in a table.
+// code returns a code span that is valid in a table.
 func code(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if s == "" {
@@ -161,13 +161,13 @@ func code(s string) string {
 	return ticks + strings.ReplaceAll(s, "|", `\|`) + ticks
 }
 
-// fenced is a code block.
+// fenced returns a code block.
 func fenced(language, text string) string {
 	fence := strings.Repeat("`", max(3, longestRun(text)+1))
 	return fence + language + "\n" + text + fence
 }
 
-// longestRun is the length of the longest run of backticks.
+// longestRun returns the length of the longest run of backticks.
 func longestRun(s string) int {
 	longest, run := 0, 0
 	for _, r := range s {

@@ -9,44 +9,44 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// inAppTasks is the detail of what is changed in the user's tasks.
+// inAppTasks is the detail of changes to app tasks.
 const inAppTasks = "in every app task"
 
-// Page is the documentation of one definition, in plain text: nothing in it is
-// escaped yet. Entries are in the order of the definition.
+// Page is the documentation of one definition, as plain text without escapes.
+// Entries are in the order of the definition.
 type Page struct {
 	Name, Version, Summary string
 	Parameters             []Parameter
 	API                    []Item
-	// Requires are clauses about what a group must have.
+	// Requires lists the requirements on a group.
 	Requires []string
-	// Brings are what is added to a group beside tasks, and changed in app tasks.
+	// Brings lists additions to a group other than tasks, and changes to app tasks.
 	Brings []Item
 	Tasks  []Task
-	// Example is a group with the sidecar in it, in HCL.
+	// Example is a group that uses the sidecar, in HCL.
 	Example string
 }
 
 // Parameter is a row of the table of parameters. Default is an HCL expression, ""
-// for a required parameter. Rules are what its validations say to a wrong value.
+// for a required parameter. Rules are the messages of its validations.
 type Parameter struct {
 	Name, Type, Default, Description string
 	Required, Sensitive              bool
 	Rules                            []string
 }
 
-// Item is something that has a name: Kind is "port", "directory", "env", "signal",
-// "service", "volume" and the like.
+// Item is a named part of a definition. Kind is "port", "directory", "env", "signal",
+// "service", "volume" and so on.
 type Item struct {
 	Kind, Name, Detail, Description string
 }
 
-// Task is a task that is injected.
+// Task is an injected task.
 type Task struct {
 	Name, Driver, Lifecycle, Resources string
 }
 
-// New documents a definition.
+// New returns the documentation of a definition.
 func New(d *sidecar.Definition) *Page {
 	p := &Page{Name: d.Name, Version: d.Version.String(), Summary: d.Summary, Requires: requires(d), Example: example(d)}
 	for _, param := range d.Parameters {
@@ -171,7 +171,7 @@ func requires(d *sidecar.Definition) []string {
 	return out
 }
 
-// example is a group with the sidecar in it.
+// example returns a group that uses the sidecar.
 func example(d *sidecar.Definition) string {
 	body := sidecar.Body{&sidecar.Attr{Name: "version", Value: cty.StringVal(constraint(d))}}
 	for _, p := range d.Parameters {
@@ -200,7 +200,7 @@ func constraint(d *sidecar.Definition) string {
 	return fmt.Sprintf("~> %d.%d", s[0], s[1])
 }
 
-// oneLine writes a value as an expression on one line.
+// oneLine renders a value as an expression on one line.
 func oneLine(v cty.Value) string {
 	return sidecar.Value(v, sidecar.Style{Flat: true})
 }

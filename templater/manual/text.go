@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// Text writes pages for a terminal. Bold says whether headings are set in bold.
-// Control characters are left out, so that a definition cannot steer the terminal.
+// Text renders pages for a terminal, with bold headings if bold is set. It omits
+// control characters, so that a definition cannot control the terminal.
 func Text(pages []*Page, bold bool) string {
 	var out strings.Builder
 	heading := func(s string) string {
@@ -44,7 +44,7 @@ func (p *Page) text(out *strings.Builder, heading func(string) string) {
 			}
 			fmt.Fprintf(w, "  %s\n", strings.TrimRight(strings.Join(row, "\t"), "\t"))
 		}
-		_ = w.Flush() // a Builder takes everything
+		_ = w.Flush() // strings.Builder never fails
 	}
 	section("Parameters", p.parameterRows())
 	section("API surface", itemRows(p.API))
@@ -88,7 +88,7 @@ func itemRows(items []Item) [][]string {
 	return rows
 }
 
-// printable leaves out what could steer a terminal, and makes it one line.
+// printable removes control characters and joins lines.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
