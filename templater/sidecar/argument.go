@@ -14,33 +14,33 @@ import (
 
 // Argument is a value given for a parameter.
 type Argument struct {
-	// Value is the value as given. Where Text is set it is a string as written in
-	// meta or after -param: for a parameter of type string, number or bool the
-	// string itself, for any other type an HCL expression.
+	// Value is the value as given. If Text is set it is a string from meta or -param:
+	// the value itself for parameters of type string, number or bool, and an HCL
+	// expression for any other type.
 	Value cty.Value
 	Text  bool
-	// From names the place in messages, such as "-param tls-proxy.app_port".
+	// From names the origin in messages, such as "-param tls-proxy.app_port".
 	From string
-	// Range is where the value stands, Safe a range that does not show the value
-	// itself, for sensitive parameters. Both are zero for command-line flags.
+	// Range is the position of the value, Safe a range that does not show the value,
+	// for sensitive parameters. Both are zero for command-line flags.
 	Range, Safe hcl.Range
 }
 
-// Bind gives each parameter its value: the argument's where there is one, else
-// the default. All that is wrong is reported: an argument without a parameter, a
-// required parameter without a value (at site), a wrong type, a failed validation.
+// Bind returns the value of each parameter: the argument if there is one, otherwise
+// the default. It reports all errors: arguments without a parameter, required
+// parameters without a value (at site), wrong types, and failed validations.
 func (d *Definition) Bind(args map[string]Argument, site hcl.Range) (map[string]cty.Value, hcl.Diagnostics) {
 	return new(Binder).Bind(d, args, site)
 }
 
-// A Binder binds the arguments of many groups, which mostly give the same ones: it
-// evaluates the validations of a definition only where the values are not those that
-// passed just before. The zero value is ready. It is not for concurrent use.
+// A Binder binds the arguments of many groups, most of which are equal. It skips the
+// validations of a definition if the values equal those that passed last. The zero
+// value is ready to use. It is not safe for concurrent use.
 type Binder struct {
 	passed map[*Definition]cty.Value
 }
 
-// Bind is Definition.Bind.
+// Bind is Definition.Bind with a cache.
 func (b *Binder) Bind(d *Definition, args map[string]Argument, site hcl.Range) (map[string]cty.Value, hcl.Diagnostics) {
 	values, given, diags := d.bind(args, site)
 	if diags.HasErrors() {
@@ -60,7 +60,7 @@ func (b *Binder) Bind(d *Definition, args map[string]Argument, site hcl.Range) (
 	return values, diags
 }
 
-// bind is Bind without the validations, and gives the arguments that were used.
+// bind is Bind without the validations. It also returns the arguments that were used.
 func (d *Definition) bind(args map[string]Argument, site hcl.Range) (map[string]cty.Value, map[string]Argument, hcl.Diagnostics) {
 	var diags hcl.Diagnostics
 	values := map[string]cty.Value{}
@@ -108,8 +108,8 @@ func (d *Definition) missing(p *Parameter, site hcl.Range) *hcl.Diagnostic {
 	return diag
 }
 
-// misspelt says whether an argument without a parameter is most likely meant for
-// this one; then one error is enough.
+// misspelt reports whether an argument without a parameter is probably meant for this
+// one, so that a single error suffices.
 func (d *Definition) misspelt(args map[string]Argument, parameter string) bool {
 	for name := range args {
 		if d.parameter(name) == nil && closest(name, d.parameterNames()) == parameter {
@@ -174,7 +174,7 @@ func (p *Parameter) argument(arg Argument) (cty.Value, error) {
 	return p.convert(v)
 }
 
-// blame is an error about an argument that keeps a sensitive value out of sight.
+// blame returns an error about an argument without showing a sensitive value.
 func (p *Parameter) blame(arg Argument, summary, detail string) *hcl.Diagnostic {
 	at := arg.Range
 	if p.Sensitive {

@@ -7,19 +7,18 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Body is the evaluated content of an HCL block, in the order in which its
-// definition wrote it.
+// Body is the evaluated content of an HCL block, in the order of its definition.
 type Body []Item
 
-// Item is one line of a Body: either *Attr or *Block.
+// Item is an element of a Body: *Attr or *Block.
 type Item interface{ item() }
 
-// Attr is an attribute whose value is wholly known and not null.
-// Runtime references such as ${NOMAD_PORT_http} stand verbatim in its strings.
+// Attr is an attribute whose value is wholly known and not null. Its strings may
+// contain runtime references such as ${NOMAD_PORT_http}, unevaluated.
 type Attr struct {
 	Name  string
 	Value cty.Value
-	Range hcl.Range // where the definition sets it
+	Range hcl.Range // position in the definition
 }
 
 // Block is a nested block.
@@ -54,7 +53,7 @@ func (b Body) Blocks(typ string) []*Block {
 	return out
 }
 
-// String returns the value of a string attribute, or "" where there is none.
+// String returns the value of a string attribute, or "" if there is none.
 func (b Body) String(name string) string {
 	a := b.Attr(name)
 	if a == nil || a.Value.Type() != cty.String {
@@ -71,9 +70,9 @@ func (b *Block) Label() string {
 	return b.Labels[0]
 }
 
-// WithMeta returns a copy of a task block whose meta also holds the given pairs.
-// Meta becomes an attribute, because the keys of a block cannot hold dots.
-// A pair replaces an entry of the same name.
+// WithMeta returns a copy of a task block with the pairs added to its meta.
+// Meta becomes an attribute, because the keys of a block cannot contain dots.
+// A pair replaces an entry with the same name.
 func (b *Block) WithMeta(pairs map[string]string) *Block {
 	merged := map[string]cty.Value{}
 	body := make(Body, 0, len(b.Body)+1)

@@ -12,7 +12,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
-// Suffix ends the name of every definition file.
+// Suffix is the suffix of definition files.
 const Suffix = ".sidecar.hcl"
 
 // Catalog is a set of definitions, by name and version. The zero value is empty.
@@ -21,10 +21,10 @@ type Catalog struct {
 	files  map[string]*hcl.File
 }
 
-// Load reads every *.sidecar.hcl file below the root of fsys into the catalog.
-// Prefix is put before file names in diagnostics. A definition whose name and
-// version the catalog already has from an earlier Load is left out, so that the
-// catalog loaded first wins; twice within one Load is an error.
+// Load adds every *.sidecar.hcl file below the root of fsys to the catalog.
+// Prefix is prepended to file names in diagnostics. A name and version that an earlier
+// Load added is skipped, so that the first catalog wins; a duplicate within one Load
+// is an error.
 func (c *Catalog) Load(fsys fs.FS, prefix string) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	var loaded []*Definition
@@ -76,10 +76,10 @@ func (c *Catalog) add(loaded []*Definition) hcl.Diagnostics {
 	return diags
 }
 
-// Files returns the sources that were read, for showing diagnostics.
+// Files returns the sources that were read, for diagnostics.
 func (c *Catalog) Files() map[string]*hcl.File { return c.files }
 
-// Definitions returns all definitions, by name and then newest first.
+// Definitions returns all definitions, sorted by name, newest version first.
 func (c *Catalog) Definitions() []*Definition {
 	var out []*Definition
 	for _, name := range c.Names() {
@@ -94,9 +94,9 @@ func (c *Catalog) Names() []string { return sortedKeys(c.byName) }
 // Versions returns the definitions called name, newest first.
 func (c *Catalog) Versions(name string) []*Definition { return slices.Clone(c.byName[name]) }
 
-// Find returns the newest definition called name that meets every constraint, or
-// nil. Pre-releases are found only where a constraint names one, as go-version
-// has it, or where there is no constraint and nothing else.
+// Find returns the newest definition called name that satisfies every constraint, or
+// nil. Pre-releases match only if a constraint names one, as in go-version, or if
+// there is no constraint and no release.
 func (c *Catalog) Find(name string, constraints ...version.Constraints) *Definition {
 	versions := c.byName[name]
 	for _, d := range versions {

@@ -8,13 +8,13 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// Changes lists the parts of the definition that mean something else than in old, a
-// line each, such as
+// Changes lists the parts of the definition whose meaning differs from old, one per
+// line, such as
 //
 //	parameter "app_port": added
 //	task "proxy".config.image: "nginx:1.27" → "nginx:1.28"
 //
-// What does not count for the digest does not count here. None means equal digests.
+// It ignores what the digest ignores. No changes means equal digests.
 func (d *Definition) Changes(old *Definition) []string {
 	if d.Digest == old.Digest {
 		return nil
@@ -30,12 +30,12 @@ func (d *Definition) Changes(old *Definition) []string {
 	return c.lines
 }
 
-// body is that of the sidecar block.
+// body returns the body of the sidecar block.
 func (d *Definition) body() *hclsyntax.Body {
 	return d.file.Body.(*hclsyntax.Body).Blocks[0].Body
 }
 
-// comparison is of the sources of two definitions.
+// comparison compares the sources of two definitions.
 type comparison struct {
 	old, now []byte
 	lines    []string
@@ -45,7 +45,7 @@ func (c *comparison) line(path, format string, args ...any) {
 	c.lines = append(c.lines, path+": "+fmt.Sprintf(format, args...))
 }
 
-// bodies compares two bodies; prose as for digestBody.
+// bodies compares two bodies; prose has the same meaning as for digestBody.
 func (c *comparison) bodies(path string, old, now *hclsyntax.Body, prose bool) {
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(append(sortedKeys(old.Attributes), sortedKeys(now.Attributes)...)))) {
 		if !prose || !informs(name) {
@@ -84,8 +84,8 @@ func (c *comparison) attributes(path string, old, now *hclsyntax.Attribute) {
 	}
 }
 
-// keyed names the blocks of a body by type and labels, and where that is not enough
-// by their place, in the order of the text.
+// keyed names the blocks of a body by type and labels, and duplicates by their
+// position, in source order.
 func keyed(b *hclsyntax.Body) (keys []string, blocks map[string]*hclsyntax.Block) {
 	blocks = map[string]*hclsyntax.Block{}
 	for _, block := range b.Blocks {
@@ -109,7 +109,7 @@ func tokens(src []byte, a *hclsyntax.Attribute) string {
 	return out.String()
 }
 
-// excerpt is the source of a value if it is short enough for a line.
+// excerpt returns the source of a value if it is short enough for one line.
 func excerpt(src []byte, a *hclsyntax.Attribute) string {
 	r := a.Expr.Range()
 	text := string(src[r.Start.Byte:r.End.Byte])

@@ -11,9 +11,9 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// switchOf is the attribute enabled of a block, if it is ours. In blocks whose keys
-// are the author's, or that have an enabled of Nomad's own, it is an attribute like
-// any other.
+// switchOf returns the attribute enabled of a block if it is part of the definition
+// language. In blocks with arbitrary keys, or with Nomad's own enabled, it is an
+// ordinary attribute.
 func (e *evaluator) switchOf(b *hclsyntax.Block) *hcl.Attribute {
 	a := b.Body.Attributes["enabled"]
 	if a == nil || e.foreign || hasOwnEnabled(b.Type) {
@@ -30,7 +30,7 @@ func hasOwnEnabled(blockType string) bool {
 	return false
 }
 
-// enabled evaluates a switch; what has none is there.
+// enabled evaluates a switch. A missing one is true.
 func (e *evaluator) enabled(a *hcl.Attribute) bool {
 	if a == nil {
 		return true
@@ -47,7 +47,7 @@ func (e *evaluator) enabled(a *hcl.Attribute) bool {
 	return v.True()
 }
 
-// blocks evaluates those of the blocks that are enabled, and writes dynamic ones out.
+// blocks evaluates the enabled blocks and expands dynamic ones.
 func (e *evaluator) blocks(in []*hclsyntax.Block) []*Block {
 	var out []*Block
 	for _, b := range in {
@@ -61,8 +61,8 @@ func (e *evaluator) blocks(in []*hclsyntax.Block) []*Block {
 	return out
 }
 
-// dynamic makes a block for each element, as dynamic blocks do in a job: content is
-// evaluated with the iterator's key and value.
+// dynamic returns a block for each element, as dynamic blocks do in a job. The content
+// is evaluated with the iterator's key and value.
 func (e *evaluator) dynamic(b *hclsyntax.Block) []*Block {
 	d, diags := readDynamic(b)
 	e.diags = append(e.diags, diags...)
@@ -112,7 +112,7 @@ func (e *evaluator) labels(expr hcl.Expression) []string {
 	return out
 }
 
-// withVariable is a context with one more variable.
+// withVariable returns a context with one more variable.
 func withVariable(ctx *hcl.EvalContext, name string, v cty.Value) *hcl.EvalContext {
 	out := *ctx
 	out.Variables = maps.Clone(ctx.Variables)
@@ -120,7 +120,7 @@ func withVariable(ctx *hcl.EvalContext, name string, v cty.Value) *hcl.EvalConte
 	return &out
 }
 
-// dynamicBlock is a dynamic block taken apart.
+// dynamicBlock holds the parts of a dynamic block.
 type dynamicBlock struct {
 	kind, iterator  string
 	forEach, labels hcl.Expression // labels may be nil

@@ -14,8 +14,8 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// Definition is one parsed and checked sidecar definition. It is never changed
-// by use, so that one Definition may serve many goroutines.
+// Definition is a parsed and checked sidecar definition. It is immutable and safe for
+// concurrent use.
 type Definition struct {
 	Name       string
 	Version    *version.Version
@@ -23,17 +23,17 @@ type Definition struct {
 	Parameters []*Parameter
 	API        API
 	Requires   Requires
-	// Digest is "sha256:" and the hash of what the definition means: comments,
-	// layout, summaries and descriptions do not count.
+	// Digest is "sha256:" and the hash of the definition's meaning: comments,
+	// layout, summaries and descriptions are ignored.
 	Digest string
 	// Range is the header of the sidecar block.
 	Range hcl.Range
 
 	file *hcl.File
-	// functions are those that expressions may call.
+	// functions are the functions that expressions may call.
 	functions map[string]function.Function
-	locals    []*hclsyntax.Attribute // in the order of the text
-	// localNamed is the first of each name.
+	locals    []*hclsyntax.Attribute // in source order
+	// localNamed maps names to their first definition.
 	localNamed map[string]*hclsyntax.Attribute
 	tasks      []*hclsyntax.Block
 	services   []*hclsyntax.Block
@@ -41,8 +41,8 @@ type Definition struct {
 	app        *hclsyntax.Block
 }
 
-// API is what a sidecar offers: each item is declared by the definition,
-// and ports and environment are checked against the group and set there.
+// API is the declared interface of a sidecar. Ports and environment variables are
+// checked against the group and set there.
 type API struct {
 	Ports       []*Port
 	Directories []*Directory
@@ -56,11 +56,11 @@ type Port struct {
 	Description string
 	Range       hcl.Range
 	to          hcl.Expression
-	enabled     *hcl.Attribute // nil for always
+	enabled     *hcl.Attribute // nil means always
 }
 
-// Directory is a path, relative to the allocation directory's mount points, that
-// the sidecar reads or writes. Access is "read", "write" or "readwrite".
+// Directory is a path that the sidecar reads or writes, relative to the mount points of
+// the allocation directory. Access is "read", "write" or "readwrite".
 type Directory struct {
 	Path        string
 	Access      string
@@ -68,7 +68,7 @@ type Directory struct {
 	Range       hcl.Range
 }
 
-// Env is an environment variable that app tasks get.
+// Env is an environment variable for app tasks.
 type Env struct {
 	Name        string
 	Description string
@@ -77,36 +77,36 @@ type Env struct {
 	enabled     *hcl.Attribute
 }
 
-// Signal is a signal that the sidecar reacts to.
+// Signal is a signal that the sidecar handles.
 type Signal struct {
 	Name        string
 	Description string
 	Range       hcl.Range
 }
 
-// Requires is what a sidecar needs of the group it is put in.
+// Requires lists a sidecar's requirements on its group.
 type Requires struct {
-	// Network lists network modes: "bridge", "cni" (any cni/ network), "host",
-	// "none". Empty means any.
+	// Network lists the allowed network modes: "bridge", "cni" (any cni/ network), "host",
+	// "none". Empty allows any.
 	Network []string
 	// Share lists namespaces that the app tasks must share with the pod.
 	Share []string
-	// Nomad constrains Nomad's version; nil means any.
+	// Nomad constrains Nomad's version; nil allows any.
 	Nomad version.Constraints
-	// After names sidecars that come earlier, where they are present.
+	// After names sidecars that start earlier if they are present.
 	After []string
-	// Conflicts names sidecars that cannot be in the same group.
+	// Conflicts names sidecars that must not be in the same group.
 	Conflicts []string
 	Range     hcl.Range
 }
 
-// File is the parsed source, for showing diagnostics.
+// File returns the parsed source, for diagnostics.
 func (d *Definition) File() *hcl.File { return d.file }
 
-// Filename is the name that the definition was parsed under.
+// Filename returns the name that the definition was parsed under.
 func (d *Definition) Filename() string { return d.Range.Filename }
 
-// reservedNames cannot name a sidecar, as "sidecar.<name>" is a key of ours in meta.
+// reservedNames cannot name a sidecar, since "sidecar.<name>" is a reserved key in meta.
 var reservedNames = map[string]bool{
 	"inject": true, "exclude": true, "name": true, "version": true,
 	"digest": true, "origin": true, "added": true,
@@ -114,7 +114,7 @@ var reservedNames = map[string]bool{
 
 var sidecarName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
-// Parse reads one definition file. The result is nil if there are errors.
+// Parse parses a definition file. The result is nil if there are errors.
 func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
 	if bad := encoding(src, filename); bad != nil {
 		return nil, hcl.Diagnostics{bad}
@@ -124,7 +124,7 @@ func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
 	}
 	file, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos)
 	if diags.HasErrors() {
-		return nil, diags[:1] // what follows is most likely a consequence
+		return nil, diags[:1] // later errors are most likely consequences
 	}
 	if bad := bounds.Meter(file.Body.(*hclsyntax.Body)); bad.HasErrors() {
 		return nil, bad
@@ -155,8 +155,8 @@ func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
 	return d, diags
 }
 
-// encoding finds what is not UTF-8. HCL takes it in comments, labels and strings, from
-// where it would get into jobs.
+// encoding rejects invalid UTF-8. HCL accepts it in comments, labels and strings, and it
+// would end up in jobs.
 func encoding(src []byte, filename string) *hcl.Diagnostic {
 	at := 0
 	for at < len(src) {
@@ -257,7 +257,7 @@ func (d *Definition) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 	return nil
 }
 
-// nativeBlock finds the syntax node behind a decoded block.
+// nativeBlock returns the syntax node of a decoded block.
 func nativeBlock(file *hcl.File, b *hcl.Block) *hclsyntax.Block {
 	for _, sc := range file.Body.(*hclsyntax.Body).Blocks {
 		for _, n := range sc.Body.Blocks {

@@ -11,9 +11,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// digest hashes the tokens of a definition without comments and line ends, with
-// the attributes of each body in the order of their names, and without the texts
-// that only inform people.
+// digest hashes the tokens of a definition without comments and line ends, with the
+// attributes of each body sorted by name, and without documentation texts.
 func digest(src []byte, b *hcl.Block) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "sidecar %q\n", b.Labels[0])
@@ -21,7 +20,7 @@ func digest(src []byte, b *hcl.Block) string {
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
-// digestBody hashes a body; prose says that summary, description and example only inform.
+// digestBody hashes a body; prose means that summary, description and example are documentation.
 func digestBody(h io.Writer, src []byte, b *hclsyntax.Body, prose bool) {
 	attributes := sortedAttributes(b)
 	slices.SortFunc(attributes, func(x, y *hclsyntax.Attribute) int {
@@ -47,7 +46,7 @@ func digestBody(h io.Writer, src []byte, b *hclsyntax.Body, prose bool) {
 // digestExpression hashes the tokens of an expression.
 func digestExpression(h io.Writer, src []byte, e hclsyntax.Expression) {
 	r := e.Range()
-	// The lexer was happy with the whole file, so it is with a part of it.
+	// The whole file was lexed without errors, so its parts are as well.
 	tokens, _ := hclsyntax.LexExpression(src[r.Start.Byte:r.End.Byte], "", hcl.InitialPos)
 	for _, t := range tokens {
 		switch t.Type {
@@ -58,12 +57,12 @@ func digestExpression(h io.Writer, src []byte, e hclsyntax.Expression) {
 	}
 }
 
-// informs tells the attributes of our own blocks that only inform people.
+// informs reports whether an attribute of the definition language is documentation.
 func informs(attribute string) bool {
 	return attribute == "summary" || attribute == "description" || attribute == "example"
 }
 
-// isOurs tells the blocks of the definition schema from those of Nomad.
+// isOurs reports whether a block type belongs to the definition language, not to Nomad.
 func isOurs(blockType string) bool {
 	switch blockType {
 	case "parameter", "api", "port", "directory", "env", "signal", "requires":

@@ -1,15 +1,14 @@
-// Package sidecar reads sidecar definitions: *.sidecar.hcl files that say which
-// parameters a sidecar takes, what it offers to the applications beside it, what
-// it requires of their group, and which Nomad blocks it brings.
+// Package sidecar reads sidecar definitions: *.sidecar.hcl files that declare the
+// parameters of a sidecar, its interface to applications, its requirements on their
+// group, and the Nomad blocks that it adds.
 //
-// A Definition is immutable once it is parsed. Evaluate turns it, with the values
-// of its parameters and a Scope that describes one task group, into an Instance:
-// blocks whose expressions are all plain values, ready to be written into a job.
+// A Definition is immutable. Evaluate combines it with parameter values and a Scope,
+// which describes one task group, into an Instance: blocks of plain values, ready to be
+// written into a job.
 //
-// The bodies of Nomad's own blocks are carried generically, so that a block or
-// attribute of a newer Nomad needs no change here.
+// The bodies of Nomad's blocks are handled generically, so that blocks and attributes
+// of newer Nomad versions need no change here.
 //
-// The package knows nothing of job files, of choosing sidecars, or of conflicts
-// between a sidecar and a job; it reads files only through an fs.FS and never
-// speaks to Nomad.
+// The package does not handle job files, the choice of sidecars, or conflicts between a
+// sidecar and a job. It reads files only through an fs.FS and never contacts Nomad.
 package sidecar

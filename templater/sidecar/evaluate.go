@@ -11,8 +11,8 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// Scope is what expressions of a definition see of the job, as it is without
-// any sidecar. Fields that are not known before the job is parsed are unknown
+// Scope is the job without any sidecar, as expressions of a definition refer to it.
+// Fields that are not known before the job is parsed are unknown
 // values; a definition that uses one gets an error.
 type Scope struct {
 	JobID, JobName, Namespace, JobType, Region string
@@ -36,14 +36,14 @@ type Instance struct {
 }
 
 // InstancePort is a port to add to the group's network. To is the port inside
-// the pod, 0 where the definition does not fix it.
+// the pod, 0 if the definition does not set it.
 type InstancePort struct {
 	Label string
 	To    int
 	Range hcl.Range
 }
 
-// Evaluate computes what the definition brings into a group. Values come from Bind.
+// Evaluate evaluates the definition for a group. Values come from Bind.
 func (d *Definition) Evaluate(scope Scope, values map[string]cty.Value) (*Instance, hcl.Diagnostics) {
 	budget := bounds.NewBudget()
 	e := &evaluator{def: d, ctx: budget.In(d.context(scope, values))}
@@ -73,7 +73,7 @@ func (d *Definition) Evaluate(scope Scope, values map[string]cty.Value) (*Instan
 		e.meta(t)
 	}
 	if over := budget.Exceeded(); over.HasErrors() {
-		return nil, over // and not what follows from it
+		return nil, over // later errors would be consequences
 	}
 	if e.diags.HasErrors() {
 		return nil, e.diags
@@ -131,9 +131,9 @@ func stringMap(m map[string]string) cty.Value {
 type evaluator struct {
 	def *Definition
 	ctx *hcl.EvalContext
-	// iterators are those of the dynamic blocks around it.
+	// iterators are the iterators of the enclosing dynamic blocks.
 	iterators []iterator
-	// foreign says that blocks here are a driver's, whose attributes are its own.
+	// foreign means that the blocks belong to a driver, which defines their attributes.
 	foreign bool
 	diags   hcl.Diagnostics
 }
@@ -142,8 +142,8 @@ func (e *evaluator) fail(at hcl.Range, summary, detail string) {
 	e.diags = append(e.diags, errorAt(at, summary, detail))
 }
 
-// value evaluates an expression; not ok where that fails. Of one that depends on a
-// sensitive parameter only that is said, since what HCL says may hold a part of its value.
+// value evaluates an expression; ok is false if that fails. The error of an expression
+// that depends on a sensitive parameter omits HCL's message, which may quote the value.
 func (e *evaluator) value(expr hcl.Expression) (v cty.Value, ok bool) {
 	v, diags := bounds.Value(expr, e.ctx)
 	for _, d := range diags {
@@ -157,7 +157,7 @@ func (e *evaluator) value(expr hcl.Expression) (v cty.Value, ok bool) {
 	return v, !diags.HasErrors()
 }
 
-// attribute evaluates one attribute; nil if it is null or wrong.
+// attribute evaluates one attribute. It returns nil if the value is null or invalid.
 func (e *evaluator) attribute(name string, expr hcl.Expression, at hcl.Range) *Attr {
 	v, ok := e.value(expr)
 	if !ok || v.IsNull() {
@@ -186,8 +186,7 @@ func (e *evaluator) block(b *hclsyntax.Block) *Block {
 	return &Block{Type: b.Type, Labels: slices.Clone(b.Labels), Body: body, Range: b.DefRange()}
 }
 
-// body evaluates a body without its switch, the attribute that says whether it is
-// there at all.
+// body evaluates a body except for its switch, the attribute that enables the block.
 func (e *evaluator) body(b *hclsyntax.Body, without *hcl.Attribute) Body {
 	type placed struct {
 		start int
@@ -234,7 +233,7 @@ func (e *evaluator) port(p *Port) int {
 	return 0
 }
 
-// text makes the value of an environment variable a string.
+// text converts the value of an environment variable to a string.
 func (e *evaluator) text(a *Attr) *Attr {
 	v, err := convert.Convert(a.Value, cty.String)
 	if err != nil {
@@ -265,7 +264,7 @@ func (e *evaluator) app(inst *Instance, app *hclsyntax.Block) {
 	}
 }
 
-// meta makes a task's meta a map of strings that leaves our own keys alone.
+// meta converts a task's meta to a map of strings and rejects reserved keys.
 func (e *evaluator) meta(t *Block) {
 	check := func(v cty.Value, at hcl.Range) {
 		if !v.CanIterateElements() || v.Type().IsTupleType() || v.Type().IsListType() {

@@ -10,21 +10,21 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// interpretation is a place where Nomad takes text for more than text, long after
-// injection: what a definition writes there is meant so, but what comes from a
-// parameter or the job must stay a value.
+// interpretation describes a place where Nomad interprets text after injection.
+// Definitions may use that, but values from parameters and the job must stay plain
+// text.
 type interpretation struct {
-	// signs are characters without which nothing is interpreted.
+	// signs are the characters that every interpreted text contains.
 	signs string
-	// count finds how many parts of a text are interpreted.
+	// count returns the number of interpreted parts of a text.
 	count func(string) int
-	// where and mend are for people.
+	// where and mend are used in messages.
 	where, mend string
 }
 
-// inDriverConfig is the config of a driver: on the client its strings are templates of HCL,
-// with functions (Nomad's helper/pluginutils/hclutils.ParseHclInterface). Runtime
-// references are let through, since they only name something.
+// inDriverConfig is the config of a driver: the client evaluates its strings as HCL
+// templates with functions (Nomad's helper/pluginutils/hclutils.ParseHclInterface).
+// Runtime references are allowed, since they only refer to values.
 func inDriverConfig() interpretation {
 	return interpretation{
 		signs: "$%", count: computes,
@@ -33,9 +33,9 @@ func inDriverConfig() interpretation {
 	}
 }
 
-// computes counts what is more than a reference in a template.
+// computes counts the parts of a template that are more than a reference.
 func computes(s string) int {
-	const broken = 1 << 20 // as many as there can be
+	const broken = 1 << 20 // larger than any count
 	if !strings.Contains(s, "${") && !strings.Contains(s, "%{") {
 		return 0
 	}
@@ -64,8 +64,8 @@ func computes(s string) int {
 	return n
 }
 
-// templateData is the data of a template block, in which Nomad looks for its delimiters.
-// A parameter that is all of the data is a template itself: the definition says so.
+// templateData is the data of a template block, where Nomad interprets its delimiters.
+// If the data is exactly one parameter, the parameter is meant to be a template.
 func (e *evaluator) templateData(b *hclsyntax.Block, body Body) {
 	data, delimiter := b.Body.Attributes["data"], body.String("left_delimiter")
 	if data == nil || body.Attr("data") == nil || isReference(data.Expr) {
@@ -81,8 +81,8 @@ func (e *evaluator) templateData(b *hclsyntax.Block, body Body) {
 	})
 }
 
-// isReference says whether an expression is a parameter, or the value of an iterator,
-// and nothing around it.
+// isReference reports whether an expression is exactly a parameter or the value of an
+// iterator.
 func isReference(expr hcl.Expression) bool {
 	if wrap, ok := expr.(*hclsyntax.TemplateWrapExpr); ok {
 		expr = wrap.Wrapped
@@ -91,14 +91,14 @@ func isReference(expr hcl.Expression) bool {
 	return ok && t.Traversal.RootName() != "local"
 }
 
-// iterator is that of a dynamic block.
+// iterator is the iterator of a dynamic block.
 type iterator struct {
 	name    string
 	forEach hcl.Expression
 }
 
-// from says whether it goes through values of a parameter, or with "" of anything: what
-// the definition lists itself is meant as it is.
+// from reports whether the iterator ranges over values of a parameter, or of any
+// external value if parameter is "". Lists in the definition itself are trusted.
 func (it iterator) from(parameter string) bool {
 	for _, t := range it.forEach.Variables() {
 		if parameter == "" || t.RootName() != "param" || len(t) < 2 || stepName(t[1]) == parameter {
@@ -108,8 +108,8 @@ func (it iterator) from(parameter string) bool {
 	return false
 }
 
-// staysText reports what comes from outside of the definition and would be interpreted.
-// It evaluates the expression once more with values that cannot be, and compares.
+// staysText reports external values that Nomad would interpret. It evaluates the
+// expression again with harmless external values and compares the results.
 func (e *evaluator) staysText(name string, expr hcl.Expression, v cty.Value, in interpretation) bool {
 	has := in.total(v)
 	if has == 0 || !e.brings(expr, has, in, "") {
@@ -126,8 +126,8 @@ func (e *evaluator) staysText(name string, expr hcl.Expression, v cty.Value, in 
 	return false
 }
 
-// brings says whether there is less to interpret with the values of one parameter, or
-// with "" of everything from outside, made harmless.
+// brings reports whether making the values of one parameter harmless, or all external
+// values if parameter is "", reduces the number of interpreted parts.
 func (e *evaluator) brings(expr hcl.Expression, has int, in interpretation, parameter string) bool {
 	tame := e.tamed(in.signs, parameter)
 	v, diags := bounds.Value(expr, tame.ctx)
@@ -143,7 +143,7 @@ func (in interpretation) total(v cty.Value) int {
 	return n
 }
 
-// tamed is an evaluator that sees values from outside without certain characters.
+// tamed returns an evaluator whose external values lack certain characters.
 func (e *evaluator) tamed(signs, parameter string) *evaluator {
 	out := &evaluator{def: e.def}
 	ctx := *e.ctx
@@ -170,7 +170,7 @@ func (e *evaluator) tamed(signs, parameter string) *evaluator {
 	return out
 }
 
-// without replaces characters in all strings of a value, keys of maps included.
+// without replaces characters in all strings of a value, map keys included.
 func without(v cty.Value, signs string) cty.Value {
 	t := v.Type()
 	switch {

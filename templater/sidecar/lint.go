@@ -13,13 +13,13 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// parserVersion is the release of Nomad whose parser is built in.
+// parserVersion is the Nomad release of the built-in parser.
 const parserVersion = "1.11.3"
 
-// Lint returns advice on a definition as warnings, and as errors what the
-// built-in parser of Nomad does not accept in its blocks. To find the latter the
-// definition is evaluated with its defaults and made-up values; where those do not
-// fit, or requires.nomad excludes the parser's release, that check is left out.
+// Lint returns advice as warnings, and blocks that the built-in parser of Nomad
+// rejects as errors. To find the latter it evaluates the definition with its defaults
+// and sample values; if the samples are invalid, or requires.nomad excludes the
+// parser's release, this check is skipped.
 func (d *Definition) Lint() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	warn := func(at hcl.Range, summary, format string, args ...any) {
@@ -70,7 +70,7 @@ func (d *Definition) Lint() hcl.Diagnostics {
 	return append(diags, d.checkNomad(inst)...)
 }
 
-// unshared is a namespace that the app must share and the sidecar's task does not.
+// unshared returns a namespace that the app must share and the sidecar's task does not.
 func (d *Definition) unshared(t *Block) string {
 	if t.Body.String("driver") != "pod" {
 		return ""
@@ -109,12 +109,12 @@ func (d *Definition) checkNomad(inst *Instance) hcl.Diagnostics {
 	return diags
 }
 
-// complaint is an error of Nomad's parser, which comes as text: where it is in what
-// was parsed, and what it says.
+// complaint matches an error of Nomad's parser: the position in the parsed text, and the
+// message.
 var complaint = regexp.MustCompile(`^block:(\d+),(\d+)-(\d+): (.*)$`)
 
-// notNomad turns what Nomad's parser says about generated text into errors about the
-// places in the definition that the text was made from.
+// notNomad maps errors of Nomad's parser about generated text to positions in the
+// definition.
 func notNomad(b *Block, text string, err error) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	lines := strings.Split(text, "\n")
@@ -133,9 +133,9 @@ func notNomad(b *Block, text string, err error) hcl.Diagnostics {
 	return diags
 }
 
-// slice is the part of a line between two columns, all counted from 1.
+// slice returns the part of a line between two columns, both counted from 1.
 func slice(lines []string, line, from, to string) string {
-	n, _ := strconv.Atoi(line) // digits: see complaint
+	n, _ := strconv.Atoi(line) // complaint matches digits only
 	i, _ := strconv.Atoi(from)
 	j, _ := strconv.Atoi(to)
 	if n < 1 || n > len(lines) || i < 1 || j < i || j-1 > len(lines[n-1]) {
@@ -144,7 +144,7 @@ func slice(lines []string, line, from, to string) string {
 	return lines[n-1][i-1 : j-1]
 }
 
-// find returns where an attribute or block of this name stands, at any depth.
+// find returns the position of an attribute or block with this name at any depth.
 func (b *Block) find(name string) (hcl.Range, bool) {
 	for _, it := range b.Body {
 		switch it := it.(type) {

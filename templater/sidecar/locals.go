@@ -8,8 +8,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// locals evaluates the local values, each after those that it refers to; checkLocals
-// has made sure that this ends.
+// locals evaluates the local values in dependency order. checkLocals has rejected
+// cycles.
 func (e *evaluator) locals(attributes []*hclsyntax.Attribute) {
 	known := map[string]cty.Value{}
 	var evaluate func(a *hclsyntax.Attribute)
@@ -17,7 +17,7 @@ func (e *evaluator) locals(attributes []*hclsyntax.Attribute) {
 		if _, done := known[a.Name]; done {
 			return
 		}
-		// Only what it refers to, so that many local values do not cost their square.
+		// Copying only the dependencies avoids quadratic cost.
 		needs := map[string]cty.Value{}
 		for _, name := range localsIn(a.Expr) {
 			if next := e.def.local(name); next != nil {
@@ -38,7 +38,7 @@ func (e *evaluator) locals(attributes []*hclsyntax.Attribute) {
 	e.ctx.Variables["local"] = cty.ObjectVal(known)
 }
 
-// localsIn are the names of the local values that an expression refers to.
+// localsIn returns the names of the local values that an expression refers to.
 func localsIn(expr hcl.Expression) []string {
 	var out []string
 	for _, t := range expr.Variables() {
@@ -49,7 +49,7 @@ func localsIn(expr hcl.Expression) []string {
 	return out
 }
 
-// localOf is the name of the local value that a reference leads to, "" for any other.
+// localOf returns the name of the local value of a reference, "" for other references.
 func localOf(t hcl.Traversal) string {
 	if t.RootName() != "local" || len(t) < 2 {
 		return ""
@@ -57,7 +57,7 @@ func localOf(t hcl.Traversal) string {
 	return stepName(t[1])
 }
 
-// stepName is the name that a step of a traversal leads to, "" for a number.
+// stepName returns the attribute name of a traversal step, "" for an index by number.
 func stepName(step hcl.Traverser) string {
 	switch step := step.(type) {
 	case hcl.TraverseAttr:
@@ -70,10 +70,10 @@ func stepName(step hcl.Traverser) string {
 	return ""
 }
 
-// local is the first local value of a name, nil if there is none.
+// local returns the first local value with a name, nil if there is none.
 func (d *Definition) local(name string) *hclsyntax.Attribute { return d.localNamed[name] }
 
-// checkLocals finds local values that are defined twice or by way of themselves.
+// checkLocals finds duplicate and cyclic local values.
 func (d *Definition) checkLocals() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	done, doing := map[string]bool{}, map[string]bool{}

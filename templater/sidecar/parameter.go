@@ -12,21 +12,21 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// Parameter is a typed input of a definition.
+// Parameter is a typed parameter of a definition.
 type Parameter struct {
 	Name        string
 	Description string
-	// Type is the declared type, without its optional() modifiers. A parameter
-	// without a type takes any value.
+	// Type is the declared type without optional() modifiers. Without a type a parameter
+	// accepts any value.
 	Type cty.Type
-	// Default is the value when none is given; NilVal means that one is required.
+	// Default is the default; NilVal means that the parameter is required.
 	Default cty.Value
-	// Example is a value for documentation and checks; NilVal where there is none.
+	// Example is a value for documentation and checks; NilVal means none.
 	Example cty.Value
-	// Nullable says whether null may be given; a null for a parameter that is
-	// not nullable means its default, as in Terraform.
+	// Nullable means that null is a valid value; otherwise null selects the default, as in
+	// Terraform.
 	Nullable bool
-	// Sensitive values are never shown but where the definition uses them.
+	// Sensitive values appear only in attributes of the definition that use them.
 	Sensitive bool
 	Range     hcl.Range
 
@@ -40,13 +40,13 @@ type validation struct {
 	at        hcl.Range
 }
 
-// Required says whether a value must be given.
+// Required reports whether a value must be given.
 func (p *Parameter) Required() bool { return p.Default == cty.NilVal }
 
-// TypeString is the type as a definition writes it.
+// TypeString returns the type as a definition writes it.
 func (p *Parameter) TypeString() string { return typeexpr.TypeString(p.Type) }
 
-// Rules are the messages of the validations: what is said of a wrong value.
+// Rules returns the error messages of the validations.
 func (p *Parameter) Rules() []string {
 	var out []string
 	for _, v := range p.validations {
@@ -124,7 +124,7 @@ func (p *Parameter) decodeValidation(b *hcl.Block) hcl.Diagnostics {
 	return diags
 }
 
-// convert brings a value to the parameter's type, filling optional() attributes.
+// convert converts a value to the parameter's type and fills optional() attributes.
 func (p *Parameter) convert(v cty.Value) (cty.Value, error) {
 	if p.optional != nil && !v.IsNull() {
 		v = p.optional.Apply(v)
@@ -141,9 +141,8 @@ func (d *Definition) parameter(name string) *Parameter {
 	return nil
 }
 
-// checkDefaults makes a definition whose own defaults fail its validations an
-// error of the definition. It needs all values, so it only runs without required
-// parameters.
+// checkDefaults reports defaults that fail the definition's own validations. It needs
+// all values, so it runs only if there are no required parameters.
 func (d *Definition) checkDefaults() hcl.Diagnostics {
 	for _, p := range d.Parameters {
 		if p.Required() {

@@ -2,14 +2,14 @@ package sidecar
 
 import "slices"
 
-// Reach is what a definition may change outside its own tasks, as far as its text
-// says without evaluating it.
+// Reach lists the possible changes of a definition outside its own tasks, determined
+// without evaluating it.
 type Reach struct {
 	Ports, Env, Config, Volumes, Blocks []string
 	Services                            int
 }
 
-// Reach returns what the definition may change outside its own tasks.
+// Reach returns the possible changes outside the definition's own tasks.
 func (d *Definition) Reach() Reach {
 	r := Reach{Services: len(d.services)}
 	for _, p := range d.API.Ports {
@@ -48,7 +48,7 @@ func (d *Definition) Reach() Reach {
 	return r
 }
 
-// TaskNames lists the names of the tasks that the definition brings.
+// TaskNames returns the names of the injected tasks.
 func (d *Definition) TaskNames() []string {
 	names := make([]string, 0, len(d.tasks))
 	for _, t := range d.tasks {
@@ -57,5 +57,5 @@ func (d *Definition) TaskNames() []string {
 	return names
 }
 
-// Brings says whether the definition has a task of that name.
+// Brings reports whether the definition has a task with that name.
 func (d *Definition) Brings(task string) bool { return slices.Contains(d.TaskNames(), task) }

@@ -13,11 +13,11 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// Functions are those that expressions of definitions may call; see functions.
+// Functions returns the functions that expressions of definitions may call.
 func Functions() map[string]function.Function { return functions() }
 
-// functions are Nomad's own, without those whose result changes from run to run
-// (injection must be deterministic) and without access to files.
+// functions returns Nomad's functions, except nondeterministic ones and those that
+// access files.
 func functions() map[string]function.Function {
 	f := bounds.Functions(jobspec2.Functions("", false))
 	for _, name := range []string{
@@ -28,7 +28,7 @@ func functions() map[string]function.Function {
 	return f
 }
 
-// IsRuntimeReference says whether a reference is Nomad's to resolve, when the
+// IsRuntimeReference reports whether Nomad resolves a reference when the
 // task runs: https://developer.hashicorp.com/nomad/docs/reference/runtime-variable-interpolation
 func IsRuntimeReference(root string) bool {
 	switch root {
@@ -38,7 +38,7 @@ func IsRuntimeReference(root string) bool {
 	return strings.HasPrefix(root, "NOMAD_")
 }
 
-// scopeNames are the references that expressions may hold, besides param.
+// scopeNames are the allowed references besides param.
 func scopeNames() map[string][]string {
 	return map[string][]string{
 		"job":   {"id", "name", "namespace", "type", "region", "meta"},
@@ -47,14 +47,14 @@ func scopeNames() map[string][]string {
 	}
 }
 
-// place is where an expression stands: what it may refer to.
+// place describes which references an expression may contain.
 type place struct {
-	job       bool     // job, group, app and local are known there
-	iterators []string // of dynamic blocks around it
+	job       bool     // job, group, app and local are available
+	iterators []string // of the enclosing dynamic blocks
 }
 
-// checkReferences finds references and functions that no evaluation could
-// resolve, so that they are known when a definition is read, not when it is used.
+// checkReferences rejects references and functions that cannot be resolved, so that
+// errors appear when a definition is loaded.
 func (d *Definition) checkReferences() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, p := range d.Parameters {

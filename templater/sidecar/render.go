@@ -12,15 +12,15 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Style is how generated HCL is laid out.
+// Style is the layout of generated HCL.
 type Style struct {
-	// Indent is put before each line, except inside heredocs.
+	// Indent precedes each line, except inside heredocs.
 	Indent string
-	// Heredoc writes multi-line strings as heredocs. It must be off where lines
+	// Heredoc writes multi-line strings as heredocs. It must be false if lines
 	// end in CRLF, because a heredoc's line ends are part of its value.
 	Heredoc bool
-	// Runtime writes Nomad's runtime references as they are, where that is exact:
-	// see plainReference. It needs a reader that keeps them, as jobspec2 does.
+	// Runtime writes Nomad's runtime references unescaped if that is exact, see
+	// plainReference. The parser must preserve them, as jobspec2 does.
 	Runtime bool
 	// Flat writes lists and objects on one line.
 	Flat bool
@@ -31,10 +31,9 @@ func (s Style) deeper() Style {
 	return s
 }
 
-// HCL renders the block as lines that end in "\n". Parsed with jobspec2 the
-// result has exactly the values of the block: every ${ and %{ is escaped, or left to
-// jobspec2 where Style allows it, since what is left of them by now is meant for
-// Nomad's runtime.
+// HCL renders the block as lines that end in "\n". jobspec2 parses the
+// result to exactly the values of the block: every ${ and %{ is escaped, or kept if
+// Style allows it, since Nomad resolves the remaining references at runtime.
 func (b *Block) HCL(s Style) string {
 	var out strings.Builder
 	b.write(&out, s)
@@ -83,9 +82,9 @@ func (b Body) write(out *strings.Builder, s Style) {
 	}
 }
 
-// widths are those of the longest names in each run of attributes, as `nomad fmt`
-// would align them: a heredoc is the last one of its run, a list or object of several
-// lines belongs to none. 0 for other items.
+// widths returns the length of the longest name in each run of attributes, aligned as
+// by `nomad fmt`: a heredoc ends its run, and a multi-line list or object belongs to
+// none. It is 0 for other items.
 func (b Body) widths(texts []string) []int {
 	widths := make([]int, len(b))
 	for first := 0; first < len(b); {
@@ -111,7 +110,7 @@ func (b Body) widths(texts []string) []int {
 }
 
 // Value renders a wholly known value as an HCL expression. The first line is not
-// indented, the following ones are relative to s.Indent.
+// indented; the following lines are relative to s.Indent.
 func Value(v cty.Value, s Style) string {
 	t := v.Type()
 	switch {
@@ -135,7 +134,7 @@ func Value(v cty.Value, s Style) string {
 	}
 }
 
-// number writes whole numbers by a shorter way than that of fractions.
+// number avoids the slow path for fractions if the number is whole.
 func number(f *big.Float) string {
 	if i, accuracy := f.Int64(); accuracy == big.Exact {
 		return strconv.FormatInt(i, 10)
@@ -200,8 +199,8 @@ func key(name string) string {
 	return quote(name)
 }
 
-// plainKey says whether a key needs no quotes. HCL allows more without them, but
-// its scanner and its idea of an identifier differ in corners of Unicode.
+// plainKey reports whether a key needs no quotes. HCL allows more keys unquoted, but
+// its scanner and its definition of identifiers differ for some Unicode characters.
 func plainKey(name string) bool {
 	for i, r := range name {
 		letter := r == '_' || (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z')
@@ -212,11 +211,11 @@ func plainKey(name string) bool {
 	return name != "" && name != "for"
 }
 
-// plainReference is a runtime reference that jobspec2 hands on exactly as it is
-// written: one that is nothing but names with dots between them.
+// plainReference matches runtime references that jobspec2 passes on unchanged: only
+// names separated by dots.
 var plainReference = regexp.MustCompile(`^\$\{(NOMAD_[A-Za-z0-9_]+|(attr|meta|node|env)(\.[A-Za-z_][A-Za-z0-9_-]*)+)\}`)
 
-// quote writes a quoted template that evaluates to exactly s.
+// quote returns a quoted template that evaluates to exactly s.
 func quote(s string) string { return quoted(s, false) }
 
 func quoted(s string, runtime bool) string {
@@ -225,7 +224,7 @@ func quoted(s string, runtime bool) string {
 	out.WriteByte('"')
 	before := rune(0)
 	for i, r := range s {
-		next := strings.HasPrefix(s[i+1:], "{") // asked of $ and % only
+		next := strings.HasPrefix(s[i+1:], "{") // relevant for $ and % only
 		switch {
 		case r == '$' && runtime && isPlain(s, i, before):
 			out.WriteByte('$')
@@ -252,16 +251,16 @@ func quoted(s string, runtime bool) string {
 	return out.String()
 }
 
-// isPlain says whether the ${ at i may stay. Behind another $ or % it could be taken
-// for a part of an escape, and jobspec2 takes a brace that follows for one of the
-// reference's (its jobConfig.EvalContext).
+// isPlain reports whether the ${ at i may stay unescaped. After another $ or % it could
+// be part of an escape, and jobspec2 includes a following brace in the
+// reference (its jobConfig.EvalContext).
 func isPlain(s string, i int, before rune) bool {
 	ref := plainReference.FindString(s[i:])
 	return ref != "" && before != '$' && before != '%' && !strings.HasPrefix(strings.TrimLeft(s[i+len(ref):], " "), "}")
 }
 
-// heredoc writes a string of several lines as a heredoc; not ok where a heredoc
-// could not hold it exactly.
+// heredoc renders a multi-line string as a heredoc; ok is false if a heredoc
+// cannot represent it exactly.
 func heredoc(s string, runtime bool) (string, bool) {
 	const mark = "EOT"
 	if strings.Count(s, "\n") < 2 || !strings.HasSuffix(s, "\n") ||

@@ -14,16 +14,16 @@ func sampleScope() Scope {
 	}
 }
 
-// Sample is what the definition brings into a made-up group, with its defaults and,
-// for required parameters, its examples or made-up values. It is nil where these do
-// not fit together.
+// Sample evaluates the definition for a sample group, with its defaults and, for
+// required parameters, examples or generated values. It returns nil if these are
+// invalid.
 func (d *Definition) Sample() *Instance {
 	inst, _ := d.trySample()
 	return inst
 }
 
-// trySample is Sample. It also gives what is wrong whatever the job: not what an
-// expression wants that looks at the job, nor what a made-up value may be the cause of.
+// trySample is Sample. It also returns the errors that occur for every job: not those of
+// expressions that depend on the job or on a generated value.
 func (d *Definition) trySample() (*Instance, hcl.Diagnostics) {
 	inst, diags := d.Evaluate(sampleScope(), d.sampleValues())
 	if !diags.HasErrors() {
@@ -35,7 +35,7 @@ func (d *Definition) trySample() (*Instance, hcl.Diagnostics) {
 	return nil, slices.DeleteFunc(diags, func(diag *hcl.Diagnostic) bool { return diag.Expression != nil })
 }
 
-// Sample is a value for a parameter: its example, or a made-up one of its type.
+// Sample returns the parameter's example, or a generated value of its type.
 func (p *Parameter) Sample() cty.Value {
 	if p.Example != cty.NilVal {
 		return p.Example
@@ -54,7 +54,7 @@ func (d *Definition) sampleValues() map[string]cty.Value {
 	return values
 }
 
-// sample makes a value of a type.
+// sample generates a value of a type.
 func sample(t cty.Type) cty.Value {
 	switch {
 	case t == cty.Number:

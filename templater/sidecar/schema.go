@@ -169,7 +169,7 @@ func (d *Definition) decodeRequires(b *hcl.Block) hcl.Diagnostics {
 	return diags
 }
 
-// checkTask refuses what an injected task must leave to us.
+// checkTask rejects attributes of an injected task that the templater sets.
 func checkTask(t *hclsyntax.Block) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	name := t.Labels[0]
@@ -181,7 +181,7 @@ func checkTask(t *hclsyntax.Block) hcl.Diagnostics {
 	return diags
 }
 
-// checkApp refuses dynamic blocks that make something whose names must be known.
+// checkApp rejects dynamic blocks whose names must be known in advance.
 func checkApp(app *hclsyntax.Block) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, b := range app.Body.Blocks {
@@ -193,7 +193,7 @@ func checkApp(app *hclsyntax.Block) hcl.Diagnostics {
 	return diags
 }
 
-// checkUnique finds things named twice.
+// checkUnique rejects duplicate names.
 func (d *Definition) checkUnique() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	seen := map[string]hcl.Range{}

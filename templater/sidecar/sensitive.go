@@ -2,8 +2,8 @@ package sidecar
 
 import "github.com/hashicorp/hcl/v2"
 
-// sensitive is a sensitive parameter that an expression depends on, "" if there is none.
-// Seen are the expressions that were looked at.
+// sensitive returns a sensitive parameter that an expression depends on, "" if there is
+// none. Seen are the expressions already visited.
 func (e *evaluator) sensitive(expr hcl.Expression, seen map[hcl.Expression]bool) string {
 	if seen[expr] {
 		return ""
@@ -24,7 +24,7 @@ func (e *evaluator) sensitive(expr hcl.Expression, seen map[hcl.Expression]bool)
 	return ""
 }
 
-// sources are the expressions behind a reference to a local value or an iterator.
+// sources returns the expressions behind a reference to a local value or an iterator.
 func (e *evaluator) sources(t hcl.Traversal) []hcl.Expression {
 	var out []hcl.Expression
 	if a := e.def.local(localOf(t)); a != nil {

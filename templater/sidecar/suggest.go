@@ -6,7 +6,7 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// closest is the known name that a given one is most likely meant to be, or "".
+// closest returns the known name most similar to the given one, or "".
 func closest(given string, known []string) string {
 	best, at := "", 3
 	for _, k := range known {
@@ -17,7 +17,7 @@ func closest(given string, known []string) string {
 	return best
 }
 
-// didYouMean is a sentence that proposes a name, or "".
+// didYouMean returns a sentence that suggests a name, or "".
 func didYouMean(given string, known []string) string {
 	if k := closest(given, known); k != "" {
 		return fmt.Sprintf(" Did you mean %q?", k)

@@ -2,7 +2,7 @@ package sidecar
 
 import "github.com/zclconf/go-cty/cty"
 
-// withoutNulls leaves attributes of objects out that are null, at any depth.
+// withoutNulls removes null attributes of objects at any depth.
 func withoutNulls(v cty.Value) cty.Value {
 	t := v.Type()
 	switch {
@@ -25,8 +25,7 @@ func withoutNulls(v cty.Value) cty.Value {
 	return cty.ObjectVal(out)
 }
 
-// eachString calls ok for all strings in a value, and for the keys of its maps, until
-// one is not.
+// eachString calls ok for all strings and map keys in a value until it returns false.
 func eachString(v cty.Value, ok func(string) bool) bool {
 	if v == cty.NilVal || !v.IsKnown() || v.IsNull() {
 		return true
