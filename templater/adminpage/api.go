@@ -10,10 +10,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
-// reading is what JSON about jobs begins with.
+// reading is the common head of JSON about jobs.
 type reading struct {
 	ReadAt     *time.Time `json:"read_at"`     // null before the first reading
-	AgeSeconds *float64   `json:"age_seconds"` // the same
+	AgeSeconds *float64   `json:"age_seconds"` // null before the first reading
 	Error      string     `json:"error,omitempty"`
 }
 
@@ -29,7 +29,7 @@ func (p *Page) reading(r *Reading) reading {
 	return out
 }
 
-// fleetJSON has jobs as status -json has them: {"read_at", "age_seconds", "jobs"}.
+// fleetJSON serves jobs in the form of status -json: {"read_at", "age_seconds", "jobs"}.
 func (p *Page) fleetJSON(w http.ResponseWriter, _ *http.Request) {
 	r := p.look()
 	if r == nil {
@@ -42,7 +42,7 @@ func (p *Page) fleetJSON(w http.ResponseWriter, _ *http.Request) {
 	}{p.reading(r), append([]*fleet.Job{}, r.Jobs...)})
 }
 
-// upgradesJSON is {"read_at", "age_seconds", "jobs": [{"namespace", "id", "changes",
+// upgradesJSON serves {"read_at", "age_seconds", "jobs": [{"namespace", "id", "changes",
 // "command", "why"}…]}.
 func (p *Page) upgradesJSON(w http.ResponseWriter, _ *http.Request) {
 	type one struct {
@@ -67,7 +67,7 @@ func (p *Page) upgradesJSON(w http.ResponseWriter, _ *http.Request) {
 	}{p.reading(r), jobs})
 }
 
-// decisionsJSON is {"seen", "since", "decisions": [Decided…]}, the newest first; with
+// decisionsJSON serves {"seen", "since", "decisions": [Decided…]}, newest first; with
 // decision=denied only denials.
 func (p *Page) decisionsJSON(w http.ResponseWriter, r *http.Request) {
 	var all []Decided
@@ -81,15 +81,15 @@ func (p *Page) decisionsJSON(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, struct {
-		Seen      uint64    `json:"seen"` // so far; the newest is this number
+		Seen      uint64    `json:"seen"` // total number; equals the number of the newest decision
 		Since     time.Time `json:"since"`
 		Decisions []Decided `json:"decisions"`
 	}{p.Decisions.Seen(), p.begun.UTC(), all})
 }
 
-// jobJSON is {"read_at", "age_seconds", "job", "upgrade", "explanation", "decisions"}:
-// the job as status -json has it, the command that upgrades it, what explain -json
-// says, and the last decisions about it.
+// jobJSON serves {"read_at", "age_seconds", "job", "upgrade", "explanation", "decisions"}:
+// the job in the form of status -json, the command that upgrades it, the output of
+// explain -json, and the last decisions about it.
 func (p *Page) jobJSON(w http.ResponseWriter, r *http.Request) {
 	now := p.look()
 	if now == nil {
@@ -111,8 +111,8 @@ func (p *Page) jobJSON(w http.ResponseWriter, r *http.Request) {
 	}{p.reading(now), v.Job, v.Command, v.Explanation, v.Unexplained, v.Decisions})
 }
 
-// stateJSON is {"state", "age"}: a text that changes as soon as there is something new,
-// and how old the jobs are, for people; "" if there are none.
+// stateJSON serves {"state", "age"}: a text that changes with every update, and the age
+// of the jobs for display, "" if there are none.
 func (p *Page) stateJSON(w http.ResponseWriter, _ *http.Request) {
 	r, age := p.look(), ""
 	if r != nil && !r.At.IsZero() {
@@ -137,5 +137,5 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(body) // a client that went away
+	_ = encoder.Encode(body) // the client disconnected
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
-// upgradeCommand is the command line that upgrades a job, for a shell. Flags are those
-// that say by what to judge.
+// upgradeCommand returns the shell command that upgrades a job. Flags select the catalog
+// and policy.
 func upgradeCommand(flags []string, of fleet.Ref) string {
 	words := append([]string{"nomad-sidecar", "upgrade"}, flags...)
 	words = append(words, "-namespace", of.Namespace)
@@ -24,8 +24,8 @@ func upgradeCommand(flags []string, of fleet.Ref) string {
 	return strings.Join(words, " ")
 }
 
-// quoted is one word of a shell. Who registers a job chooses its ID: in a terminal that
-// it is pasted into, no character of it may be taken for a key.
+// quoted returns one shell word. Job IDs are chosen by clients, so no character may act
+// as a key press when the command is pasted into a terminal.
 func quoted(word string) string {
 	special := func(r rune) bool {
 		return r > unicode.MaxASCII || (!unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_./:@%+=,-", r))
@@ -53,16 +53,16 @@ func quoted(word string) string {
 	return out.String() + "'"
 }
 
-// pending is a job with sidecars for which the catalog has something newer.
+// pending is a job with outdated sidecars.
 type pending struct {
 	*fleet.Job
 	Changes []string // "web: tls-proxy 1.0.0 → 1.2.0"
 	Command string   // "" if it would do nothing
-	Why     string   // why it would do nothing, or less than all
+	Why     string   // why the upgrade would do nothing, or not everything
 }
 
-// pendingOf is nil if no sidecar of the job is outdated, as "status -outdated" has it,
-// or the job does not run.
+// pendingOf returns nil if no sidecar of the job is outdated, as in "status -outdated",
+// or if the job is not running.
 func pendingOf(flags []string, j *fleet.Job) *pending {
 	out := &pending{Job: j}
 	needing, needs := 0, ""
@@ -93,7 +93,7 @@ func pendingOf(flags []string, j *fleet.Job) *pending {
 	return out
 }
 
-// commandFor is the command that upgrades a job, or why there is none.
+// commandFor returns the command that upgrades a job, or the reason that there is none.
 func commandFor(flags []string, j *fleet.Job) (command, why string) {
 	if why := j.Refusal(false); why != "" {
 		return "", why

@@ -8,14 +8,14 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 )
 
-// A client says what stands in a decision, so what is kept of each is bounded.
+// Clients control the texts of a decision, so each is bounded.
 const (
 	mostTextBytes = 256
 	mostItems     = 32
 )
 
-// Decisions keeps the last decisions about requests with a job. Denials are kept apart,
-// so that many other requests do not push them out.
+// Decisions keeps the last decisions about requests with a job. Denials have a buffer
+// of their own, so that other requests do not displace them.
 type Decisions struct {
 	mu       sync.Mutex
 	seen     uint64
@@ -23,13 +23,13 @@ type Decisions struct {
 	denied   ring
 }
 
-// Decided is a decision with its number, from 1 in the order of their coming.
+// Decided is a decision with its sequence number, from 1.
 type Decided struct {
 	Number uint64 `json:"number"`
 	admission.Decision
 }
 
-// ring holds the last entries, the oldest at next once it is full.
+// ring is a ring buffer; once it is full, next is the oldest entry.
 type ring struct {
 	entries []Decided
 	next    int
@@ -45,19 +45,19 @@ func (r *ring) add(d Decided) {
 	r.next = (r.next + 1) % r.most
 }
 
-// newest is the entry that i later ones follow.
+// newest returns the entry that i newer ones follow.
 func (r *ring) newest(i int) Decided {
 	return r.entries[(r.next-1-i+2*len(r.entries))%len(r.entries)]
 }
 
-// NewDecisions makes room for so many denials, and as many other decisions: at least
+// NewDecisions returns a buffer for most denials and as many other decisions, at least
 // one of each.
 func NewDecisions(most int) *Decisions {
 	most = max(1, most)
 	return &Decisions{admitted: ring{most: most}, denied: ring{most: most}}
 }
 
-// Add keeps a decision, and shortens what is too long in it.
+// Add adds a decision and shortens long texts in it.
 func (d *Decisions) Add(decision admission.Decision) {
 	bound(&decision)
 	d.mu.Lock()
@@ -70,14 +70,14 @@ func (d *Decisions) Add(decision admission.Decision) {
 	into.add(Decided{d.seen, decision})
 }
 
-// Seen is how many decisions there were so far.
+// Seen returns the total number of decisions.
 func (d *Decisions) Seen() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.seen
 }
 
-// Denials are those that are kept, the newest first.
+// Denials returns the buffered denials, newest first.
 func (d *Decisions) Denials() []Decided {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -88,7 +88,7 @@ func (d *Decisions) Denials() []Decided {
 	return out
 }
 
-// All are those that are kept, the newest first.
+// All returns all buffered decisions, newest first.
 func (d *Decisions) All() []Decided {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -104,7 +104,7 @@ func (d *Decisions) All() []Decided {
 	return out
 }
 
-// bound copies what it shortens: the rest may be in use by whoever told of it.
+// bound copies slices before it shortens them, since the caller may still use them.
 func bound(d *admission.Decision) {
 	for _, text := range []*string{&d.Client, &d.Accessor, &d.Method, &d.Path, &d.Job, &d.Namespace, &d.Region} {
 		*text = shortened(*text)
@@ -123,7 +123,7 @@ func few[T any](all []T, each func(T) T) []T {
 	return out
 }
 
-// shortened does not keep a longer text alive that it is a part of.
+// shortened clones the text, so that the rest can be garbage collected.
 func shortened(text string) string {
 	if len(text) <= mostTextBytes {
 		return strings.Clone(text)

@@ -1,8 +1,8 @@
-// Package adminpage is the page that the proxy shows to those who run it: which jobs
-// have which sidecars and why, what is to be upgraded, and what was admitted and denied
-// of late. The same is there as JSON.
+// Package adminpage is the proxy's page for operators: the sidecars of each job and the
+// reasons for them, available upgrades, and recent admission decisions. The same data
+// is available as JSON.
 //
-// It does not listen, has no log-in, reads no cluster by itself and changes nothing: it
-// shows what its Source reads and what it is told of decisions. It keeps nothing but in
-// memory, and no token at all.
+// It does not listen, has no authentication, does not contact a cluster itself and
+// changes nothing: it shows data from its Source and the decisions reported to it. It
+// stores everything in memory, and no tokens.
 package adminpage

@@ -15,24 +15,23 @@ import (
 const (
 	scanTimeout    = 10 * time.Minute
 	explainTimeout = 10 * time.Second
-	mostExplained  = 64 // jobs whose explanation is kept
-	mostAtOnce     = 2  // jobs that are read to be explained
+	mostExplained  = 64 // cached explanations
+	mostAtOnce     = 2  // concurrent reads for explanations
 )
 
-// errUnknown is that of a job which the last reading has not found.
+// errUnknown means that the last reading does not contain the job.
 var errUnknown = errors.New("the fleet, as it was last read, has no such job")
 
 // Source reads a cluster.
 type Source interface {
-	// Scan judges all jobs, by namespace and ID.
+	// Scan judges all jobs, sorted by namespace and ID.
 	Scan(ctx context.Context) ([]*fleet.Job, error)
-	// Explain tells about the sidecars of one job, without secrets.
+	// Explain explains the sidecars of one job, without secrets.
 	Explain(ctx context.Context, of fleet.Ref) (*explanation.Job, error)
 }
 
-// Fleet is what is known of a cluster's jobs. They are read in the background, only
-// when somebody looks, and no more often than it is told: a look never waits for a
-// reading.
+// Fleet caches the jobs of a cluster. It reads them in the background, only while the
+// page is in use and at a limited rate. Requests never wait for a reading.
 type Fleet struct {
 	source Source
 	every  time.Duration
@@ -42,26 +41,26 @@ type Fleet struct {
 
 	mu        sync.Mutex
 	now       *Reading
-	explained map[fleet.Ref]*explanation.Job // as of now
+	explained map[fleet.Ref]*explanation.Job // since the last reading
 }
 
-// Reading is what came of reading the jobs. It is not changed.
+// Reading is the result of reading the jobs. It is immutable.
 type Reading struct {
 	Number uint64 // of the attempt; 0 before the first has ended
 	Jobs   []*fleet.Job
-	At     time.Time // when Jobs were read; zero if they never were
+	At     time.Time // when Jobs were read; zero if never
 	Took   time.Duration
-	Err    error // of the last attempt; Jobs are older then
+	Err    error // of the last attempt; Jobs are from an earlier one
 	byRef  map[fleet.Ref]*fleet.Job
 }
 
-// NewFleet reads from a source. Between the end of a reading and the begin of the next
-// there is at least the time that every says.
+// NewFleet returns a Fleet that reads from source and waits at least every between two
+// readings.
 func NewFleet(source Source, every time.Duration, log *slog.Logger) *Fleet {
 	return &Fleet{source: source, every: every, log: log, wanted: make(chan struct{}, 1), slots: make(chan struct{}, mostAtOnce), now: &Reading{}}
 }
 
-// Run reads when it is wanted, until the context ends.
+// Run reads on demand until the context ends.
 func (f *Fleet) Run(ctx context.Context) {
 	for {
 		select {
@@ -86,7 +85,7 @@ func (f *Fleet) read(ctx context.Context) {
 	begin := time.Now()
 	jobs, err := f.source.Scan(limited)
 	if ctx.Err() != nil {
-		return // it ends
+		return // shutting down
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -105,19 +104,19 @@ func (f *Fleet) read(ctx context.Context) {
 	f.now = &next
 }
 
-// Look is what is known now, and makes sure that it is read again before long.
+// Look returns the last reading and requests a new one.
 func (f *Fleet) Look() *Reading {
 	select {
 	case f.wanted <- struct{}{}:
-	default: // it is wanted already
+	default: // already requested
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.now
 }
 
-// Explain tells about a job that is in the last reading. The job is read for that, once
-// between two readings: whoever asks can not make the cluster read at will.
+// Explain explains a job of the last reading. The job is read at most once between two
+// readings, so that clients cannot load the cluster at will.
 func (f *Fleet) Explain(ctx context.Context, of fleet.Ref) (*explanation.Job, error) {
 	if f.Look().Job(of) == nil {
 		return nil, errUnknown
@@ -134,7 +133,7 @@ func (f *Fleet) Explain(ctx context.Context, of fleet.Ref) (*explanation.Job, er
 	}
 	defer func() { <-f.slots }()
 	if known := f.known(of); known != nil {
-		return known, nil // somebody else has asked meanwhile
+		return known, nil // another request has read it meanwhile
 	}
 	number := f.Look().Number
 	told, err := f.source.Explain(ctx, of)
@@ -163,5 +162,5 @@ func (f *Fleet) keep(number uint64, of fleet.Ref, told *explanation.Job) {
 	f.explained[of] = told
 }
 
-// Job is one of the jobs, nil if there is none.
+// Job returns a job, nil if there is none.
 func (r *Reading) Job(of fleet.Ref) *fleet.Job { return r.byRef[of] }

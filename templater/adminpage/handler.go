@@ -17,26 +17,26 @@ var assets embed.FS
 //go:embed templates
 var templates embed.FS
 
-// Options are what a Page is made of.
+// Options configure a Page.
 type Options struct {
 	Decisions *Decisions
-	// Fleet is nil where nobody gave a token to read the cluster with.
+	// Fleet is nil if there is no token to read the cluster with.
 	Fleet *Fleet
-	// UpgradeFlags are those by which "nomad-sidecar upgrade" judges as the proxy
-	// does. They are shown, so they hold no credentials.
+	// UpgradeFlags are flags that make "nomad-sidecar upgrade" use the proxy's catalog and
+	// policy. They are displayed and must not contain credentials.
 	UpgradeFlags []string
-	// Loopback says that only this machine reaches the page: requests by a host name
-	// of somebody else's are refused then.
+	// Loopback means that only this machine can reach the page. Requests for other host
+	// names are refused then.
 	Loopback bool
 	Log      *slog.Logger
 }
 
-// Page is an http.Handler, which serves
+// Page is an http.Handler that serves
 //
 //	GET /                the sidecars of the fleet
-//	GET /upgrades        jobs for which there is something newer
+//	GET /upgrades        jobs with available upgrades
 //	GET /admissions      decisions about requests with a job
-//	GET /denials         those that denied one
+//	GET /denials         denials only
 //	GET /job             one job: namespace, id
 //	GET /api/fleet       the same as JSON, see fleetJSON
 //	GET /api/upgrades    see upgradesJSON
@@ -53,7 +53,7 @@ type Page struct {
 	now      func() time.Time
 }
 
-// New makes a page.
+// New returns a page.
 func New(o Options) *Page {
 	p := &Page{Options: o, now: time.Now, begun: time.Now()}
 	p.template = template.Must(template.New("").Funcs(functions()).ParseFS(templates, "templates/*.html"))
@@ -77,14 +77,14 @@ func New(o Options) *Page {
 	return p
 }
 
-// ServeHTTP answers.
+// ServeHTTP implements http.Handler.
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }
 
-// assetNames are the files below assets: a folder is not listed.
+// assetNames lists the files below assets, not its folders.
 func assetNames() []string {
 	entries, err := assets.ReadDir("assets")
 	if err != nil {
-		panic(err) // it is embedded
+		panic(err) // embedded files never fail
 	}
 	var names []string
 	for _, e := range entries {
@@ -93,9 +93,9 @@ func assetNames() []string {
 	return names
 }
 
-// secured tells browsers that nothing here comes from elsewhere, runs inline, is made
-// of text by a script (trusted types), may be framed, or read by another site; who
-// registers a job chooses the texts.
+// secured sets headers that forbid external and inline content, scripts that build
+// markup from text (trusted types), framing, and reads by other sites, since the texts
+// are chosen by authors of jobs.
 func (p *Page) secured(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -113,9 +113,9 @@ func (p *Page) secured(next http.Handler) http.Handler {
 	})
 }
 
-// local says whether a host is this machine for certain. Any site can have its name
-// resolve to 127.0.0.1, and its scripts in a browser here then read what they like
-// (DNS rebinding).
+// local reports whether a host name always means this machine. Any site can resolve its
+// own name to 127.0.0.1 and then read the page with scripts in a local browser (DNS
+// rebinding).
 func local(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -10,7 +10,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
-// States of rows that are not those of a sidecar.
+// States of rows other than those of a sidecar.
 const (
 	stateNone    = "none"    // the group has no sidecar and needs none
 	stateProblem = "problem" // the job could not be judged
@@ -25,7 +25,7 @@ type fleetRow struct {
 	Finding string
 }
 
-// Key is the same in every refresh.
+// Key is stable across refreshes.
 func (r fleetRow) Key() string {
 	key := r.Namespace + "\x00" + r.ID + "\x00" + r.Group
 	if r.Sidecar != nil {
@@ -47,7 +47,7 @@ func (r fleetRow) of(part func(*fleet.Sidecar) string) string {
 	return cmp.Or(part(r.Sidecar), "-")
 }
 
-// fleetRows are those of "status", and of jobs that it has no line for.
+// fleetRows returns the rows of "status", and rows for jobs that it omits.
 func fleetRows(jobs []*fleet.Job) []fleetRow {
 	rows := make([]fleetRow, 0, len(jobs))
 	for _, j := range jobs {
@@ -69,7 +69,7 @@ func fleetRows(jobs []*fleet.Job) []fleetRow {
 	return rows
 }
 
-// finding is what there is to say of a sidecar, and of what is wrong with its job.
+// finding describes the state of a sidecar and the problems of its job.
 func finding(s *fleet.Sidecar, j *fleet.Job) string {
 	parts := j.Problems
 	if text := s.Finding(); text != "" {
@@ -118,7 +118,7 @@ func upgradeTable() *table[*pending] {
 	}
 }
 
-// decisionTable is for all decisions, or for denials alone.
+// decisionTable lists all decisions, or only denials.
 func decisionTable(path string) *table[Decided] {
 	by := func(part func(Decided) string) func(a, b Decided) int {
 		return func(a, b Decided) int { return cmp.Compare(part(a), part(b)) }
@@ -145,17 +145,17 @@ func decisionTable(path string) *table[Decided] {
 	}
 }
 
-// Key is the same in every refresh.
+// Key is stable across refreshes.
 func (d Decided) Key() string { return strconv.FormatUint(d.Number, 10) }
 
-// Answer is the status of a denial, as text.
+// Answer returns the status code of a denial as text.
 func (d Decided) Answer() string { return strconv.Itoa(d.Status) }
 
 func compareRefs(a, b *fleet.Job) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.ID, b.ID))
 }
 
-// compareVersions has what is no version before all that are.
+// compareVersions sorts texts that are not versions first.
 func compareVersions(a, b string) int {
 	x, errX := version.NewVersion(a)
 	y, errY := version.NewVersion(b)

@@ -9,25 +9,25 @@ import (
 	"strings"
 )
 
-// pageRows is how many rows of a table are shown at once.
+// pageRows is the number of rows per page of a table.
 const pageRows = 200
 
-// column is one of a table. Where it has no order, nobody can sort by it.
+// column is a column of a table. A column without an order is not sortable.
 type column[T any] struct {
 	key, title string
 	compare    func(a, b T) int
 }
 
-// table is what is the same for all rows of one kind.
+// table is common to all rows of one kind.
 type table[T any] struct {
 	path    string
 	columns []column[T]
-	text    func(T) string // what the filter looks at
-	// state of a row for the choice of states; nil for no choice.
+	text    func(T) string // the text that the filter matches
+	// state returns the state of a row for the filter by state; nil for no such filter.
 	state func(T) string
 }
 
-// query is what the address of a page asks for.
+// query is the query of a page's address.
 type query struct {
 	Text    string
 	State   string
@@ -36,7 +36,7 @@ type query struct {
 	Page    int // from 1
 }
 
-// parse reads a query; an error is one of the address.
+// parse parses a query.
 func (t *table[T]) parse(values url.Values) (query, error) {
 	q := query{Text: strings.TrimSpace(values.Get("q")), State: values.Get("state"), Sort: values.Get("sort"), Page: 1}
 	sortable := func(c column[T]) bool { return c.key == q.Sort && c.compare != nil }
@@ -60,7 +60,7 @@ func (t *table[T]) parse(values url.Values) (query, error) {
 	return q, nil
 }
 
-// url is the address that asks for it, without what goes without saying.
+// url returns the address for a query, without defaults.
 func (t *table[T]) url(q query) string {
 	values := url.Values{}
 	for name, value := range map[string]string{"q": q.Text, "state": q.State, "sort": q.Sort} {
@@ -80,7 +80,7 @@ func (t *table[T]) url(q query) string {
 	return t.path + "?" + values.Encode()
 }
 
-// shown are the rows of one page, and what leads to others.
+// shown is one page of rows and the links to others.
 type shown[T any] struct {
 	Rows          []T
 	Matching, All int
@@ -95,7 +95,7 @@ type shown[T any] struct {
 type columnView struct {
 	Key, Title string
 	URL        string // "" where nobody can sort by it
-	Sorted     string // as aria-sort has it
+	Sorted     string // as in aria-sort
 }
 
 type stateView struct {
@@ -105,7 +105,7 @@ type stateView struct {
 	Shown bool
 }
 
-// show filters, sorts and cuts. It may change the order of rows.
+// show filters, sorts and paginates. It may reorder rows.
 func (t *table[T]) show(rows []T, q query) *shown[T] {
 	out := &shown[T]{All: len(rows), Query: q, Reset: t.path}
 	words := strings.Fields(strings.ToLower(q.Text))
@@ -161,7 +161,7 @@ func (t *table[T]) column(c column[T], q query) columnView {
 	return v
 }
 
-// states are those that rows have, with links to choose one or all again.
+// states returns the states of the rows, with links to filter by one or by none.
 func (t *table[T]) states(rows []T, q query) []stateView {
 	count := map[string]int{q.State: 0}
 	for _, row := range rows {

@@ -28,7 +28,7 @@ func jobURL(namespace, id string) string {
 	return "/job?" + url.Values{"namespace": {namespace}, "id": {id}}.Encode()
 }
 
-// ago is an age for people, who do not count seconds of minutes.
+// ago formats an age for display, rounded to its largest unit.
 func ago(age time.Duration) string {
 	age = max(0, age)
 	switch {
@@ -40,7 +40,7 @@ func ago(age time.Duration) string {
 	return fmt.Sprintf("%d h %d min ago", int(age.Hours()), int(age.Minutes())%60)
 }
 
-// chosen is what explain says behind the name of a sidecar.
+// chosen returns the text that explain shows after the name of a sidecar.
 func chosen(s *explanation.Sidecar) string {
 	var names []string
 	for _, from := range s.ChosenBy {
@@ -60,13 +60,13 @@ func chosen(s *explanation.Sidecar) string {
 	return text
 }
 
-// short is the first part of an accessor, as Nomad's commands show it.
+// short abbreviates an accessor like Nomad's commands.
 func short(accessor string) string {
 	part, _, _ := strings.Cut(accessor, "-")
 	return part
 }
 
-// place is where a source stands, " (file:line)", or nothing.
+// place returns the position of a source, " (file:line)", or "".
 func place(s *explanation.Source) string {
 	if s == nil || s.File == "" {
 		return ""
@@ -81,7 +81,7 @@ func value(p *explanation.Parameter) string {
 	return string(p.Value)
 }
 
-// adds is what a total is in words.
+// adds formats a total.
 func adds(t *explanation.Total) string {
 	var parts []string
 	for _, part := range []struct {

@@ -15,22 +15,22 @@ import (
 
 const (
 	pollMillis     = 2000
-	refreshSeconds = 10 // of browsers without scripts
-	mostOfJob      = 20 // decisions that the page of a job shows
+	refreshSeconds = 10 // for browsers without scripts
+	mostOfJob      = 20 // number of decisions on the page of a job
 )
 
-// view is what the templates see.
+// view is the data of the templates.
 type view struct {
 	Name, Title    string
-	State          string // changes when there is something new to show
+	State          string // changes with every update
 	Poll           int    // milliseconds
 	RefreshSeconds int
 	Nav            []navView
-	Fleet          *fleetView // nil where it is off
+	Fleet          *fleetView // nil if it is disabled
 	Table          any        // of shown[T]
-	Filter         string     // what the filter looks for, as its placeholder
+	Filter         string     // placeholder of the filter
 	Job            *jobView
-	Since          time.Time // when decisions began to be kept
+	Since          time.Time // start of the buffer of decisions
 	Seen           uint64
 	Kept           int
 }
@@ -41,7 +41,7 @@ type navView struct {
 	Here             bool
 }
 
-// fleetView is what there is to say of all jobs.
+// fleetView summarizes all jobs.
 type fleetView struct {
 	At      time.Time // zero if they were never read
 	Age     string
@@ -60,7 +60,7 @@ func (p *Page) look() *Reading {
 	return p.Fleet.Look()
 }
 
-// view is what is the same in all pages.
+// view returns the data common to all pages.
 func (p *Page) view(name string, r *Reading) *view {
 	denials := p.Decisions.Denials()
 	v := &view{
@@ -105,7 +105,7 @@ func (p *Page) fleetView(r *Reading) *fleetView {
 	return v
 }
 
-// state is another text as soon as there is something new.
+// state returns a text that changes with every update.
 func (p *Page) state(r *Reading) string {
 	number := uint64(0)
 	if r != nil {
@@ -164,18 +164,18 @@ func tabled[T any](p *Page, w http.ResponseWriter, r *http.Request, v *view, t *
 	p.render(w, http.StatusOK, v)
 }
 
-// jobView is one job.
+// jobView is the data of one job's page.
 type jobView struct {
 	fleet.Ref
 	*fleet.Job   // nil if the fleet has no such job
 	Rows         []fleetRow
 	Command, Why string // of an upgrade
 	Explanation  *explanation.Job
-	Unexplained  string // why there is none
+	Unexplained  string // why there is no explanation
 	Decisions    []Decided
 }
 
-// job is what is known of a job; the status is that of an answer about it.
+// job returns the data of a job and the status code of the response.
 func (p *Page) job(ctx context.Context, query url.Values, r *Reading) (*jobView, int) {
 	v := &jobView{Ref: fleet.Ref{Namespace: query.Get("namespace"), ID: query.Get("id")}, Decisions: []Decided{}}
 	for _, d := range p.Decisions.All() {
@@ -200,7 +200,7 @@ func (p *Page) job(ctx context.Context, query url.Values, r *Reading) (*jobView,
 	return v, http.StatusOK
 }
 
-// ID is the job's, whether there is one or not.
+// ID returns the requested job's ID, whether or not the job exists.
 func (v *jobView) ID() string { return v.Ref.ID }
 
 func (p *Page) jobPage(w http.ResponseWriter, r *http.Request) {
@@ -213,7 +213,7 @@ func (p *Page) jobPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Page) render(w http.ResponseWriter, status int, v *view) {
-	var body bytes.Buffer // a template that fails must not leave half a page
+	var body bytes.Buffer // so that a failing template does not send a partial page
 	if err := p.template.ExecuteTemplate(&body, "page.html", v); err != nil {
 		p.Log.Error("the page cannot be shown", "error", err.Error())
 		http.Error(w, "nomad-sidecar: the page cannot be shown; see the log", http.StatusInternalServerError)
@@ -221,5 +221,5 @@ func (p *Page) render(w http.ResponseWriter, status int, v *view) {
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = body.WriteTo(w) // a client that went away
+	_, _ = body.WriteTo(w) // the client disconnected
 }

@@ -1,9 +1,9 @@
-// Package bounds refuses texts that a parser should not see: Go ends a program whose
-// stack grows too far, and nothing can recover it, so that a file of brackets would end
-// one that serves others. And it holds what expressions build, and how long they take,
-// to a Budget: a small file can describe a value that no machine holds.
+// Package bounds rejects texts that are dangerous to parse and bounds evaluation. Go
+// programs cannot recover from stack exhaustion, so a file of nested brackets would end
+// a server. A small file can also describe a value larger than memory, so a Budget
+// bounds the size of values and the steps of an evaluation.
 //
-// It says nothing of what a text means, and does not look at what a value is for.
+// It does not interpret texts or values.
 package bounds
 
 import (
@@ -16,23 +16,22 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// What is read at most. A job of 1,000 groups with several sidecars in each is well
-// below; Nomad itself keeps no source of more than 1 MB unless it is told to
-// (job_max_source_size).
+// Limits of input. A job of 1,000 groups with several sidecars each is well below; by
+// default Nomad stores sources of up to 1 MB (job_max_source_size).
 const (
-	// HCLBytes is for a job file, and JSONBytes for a job in JSON, which is longer.
+	// HCLBytes limits a job file, JSONBytes a job in JSON, which is longer.
 	HCLBytes  = 8 << 20
 	JSONBytes = 32 << 20
-	// DefinitionBytes is for a definition, a policy and a file of variables.
+	// DefinitionBytes limits a definition, a policy and a file of variables.
 	DefinitionBytes = 1 << 20
-	// Levels is how deep blocks, brackets, templates and operators may nest.
+	// Levels limits the nesting of blocks, brackets, templates and operators.
 	Levels = 500
 )
 
-// Read reads no more than one byte over most, by which Size finds that it was more.
+// Read reads at most one byte more than most, which Size reports.
 func Read(r io.Reader, most int) ([]byte, error) { return io.ReadAll(io.LimitReader(r, int64(most)+1)) }
 
-// ReadFS is Read for a file.
+// ReadFS is Read for a file of an fs.FS.
 func ReadFS(fsys fs.FS, name string, most int) ([]byte, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
@@ -42,7 +41,7 @@ func ReadFS(fsys fs.FS, name string, most int) ([]byte, error) {
 	return Read(f, most)
 }
 
-// ReadFile is Read for a file of the machine.
+// ReadFile is Read for a file.
 func ReadFile(path string, most int) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -52,7 +51,7 @@ func ReadFile(path string, most int) ([]byte, error) {
 	return Read(f, most)
 }
 
-// Size finds where a text is longer than most; nil where it is not.
+// Size returns an error if a text is longer than most.
 func Size(src []byte, name string, most int) *hcl.Diagnostic {
 	if len(src) <= most {
 		return nil
@@ -68,7 +67,7 @@ func size(bytes int) string {
 	return fmt.Sprintf("%d bytes", bytes)
 }
 
-// Place is that of the byte at an offset.
+// Place returns the range of the byte at an offset.
 func Place(src []byte, name string, offset int) hcl.Range {
 	before := src[:min(offset, len(src))]
 	pos := hcl.Pos{Line: bytes.Count(before, []byte("\n")) + 1, Column: len(before) - bytes.LastIndexByte(before, '\n'), Byte: len(before)}
@@ -84,8 +83,7 @@ func tooDeep(at hcl.Range) *hcl.Diagnostic {
 		fmt.Sprintf("Here blocks, brackets or operators nest more than %d levels deep. Simplify it.", Levels))
 }
 
-// JSON finds where valid or invalid JSON nests too deeply, by its offset; -1 if
-// nowhere.
+// JSON returns the offset at which JSON, valid or not, nests too deeply, or -1.
 func JSON(src []byte) int {
 	depth, inString := 0, false
 	for i := 0; i < len(src); i++ {

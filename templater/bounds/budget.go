@@ -11,30 +11,30 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// What expressions may build. Bytes are those of strings, and itemBytes for each item.
+// Limits of expressions. Bytes are those of strings, plus itemBytes per item.
 const (
-	// ValueBytes is for one value, BuiltBytes for all that one evaluation makes.
+	// ValueBytes limits one value, BuiltBytes all values of one evaluation.
 	ValueBytes = 16 << 20
 	BuiltBytes = 64 << 20
-	// Steps are rounds of loops and values of calls, templates and choices.
+	// Steps limits loop iterations, calls, templates and conditionals.
 	Steps = 500_000
 
 	itemBytes = 32
-	// errorSteps makes a loop that fails in each round end soon.
+	// errorSteps makes a loop that fails in each iteration end early.
 	errorSteps = 1_000
-	// exponentBits is the most of a number that is written out: the digits of
+	// exponentBits limits numbers that are written in decimal: the digits of
 	// 1e999999999 would take minutes and gigabytes.
 	exponentBits = 4096
 )
 
-// Budget is what is left of them for one evaluation: of a file, or of a definition in
+// Budget tracks what remains for one evaluation: of a file, or of a definition in
 // one group.
 type Budget struct {
 	steps, bytes atomic.Int64
 	over         atomic.Pointer[hcl.Diagnostic]
 }
 
-// NewBudget is a full one.
+// NewBudget returns a full budget.
 func NewBudget() *Budget {
 	b := &Budget{}
 	b.steps.Store(Steps)
@@ -42,17 +42,17 @@ func NewBudget() *Budget {
 	return b
 }
 
-// budgetName cannot be that of a variable.
+// budgetName is not a valid variable name.
 const budgetName = "\x00budget"
 
-// In adds the budget to what expressions see that Meter has prepared.
+// In adds the budget to the context of expressions prepared by Meter.
 func (b *Budget) In(ctx *hcl.EvalContext) *hcl.EvalContext {
 	ctx.Variables[budgetName] = cty.CapsuleVal(cty.Capsule("budget", reflect.TypeFor[Budget]()), b)
 	return ctx
 }
 
-// Exceeded is the error of the first expression that took more than there was; nil if
-// none has. Functions such as try may have hidden it from who evaluated them.
+// Exceeded returns the error of the first expression that exceeded the budget, nil if
+// none has. Functions such as try may hide that error from the caller.
 func (b *Budget) Exceeded() hcl.Diagnostics {
 	if d := b.over.Load(); d != nil {
 		return hcl.Diagnostics{d}
@@ -60,10 +60,10 @@ func (b *Budget) Exceeded() hcl.Diagnostics {
 	return nil
 }
 
-// Take notes work that is no expression's, such as a block that is made in a loop.
+// Take counts work outside expressions, such as expanding a dynamic block.
 func (b *Budget) Take(at hcl.Range) bool { return b.take(cty.NilVal, 1, at) }
 
-// take notes a value and says whether it was within bounds.
+// take counts a value and reports whether it is within bounds.
 func (b *Budget) take(v cty.Value, steps int64, at hcl.Range) bool {
 	if b.over.Load() != nil {
 		return false
@@ -86,9 +86,9 @@ func (b *Budget) take(v cty.Value, steps int64, at hcl.Range) bool {
 	return false
 }
 
-// measure is about how many bytes a value takes, counted no further than over most, and
-// whether its numbers can be written down. A value may hold another one many times, so
-// that what it is in memory says nothing.
+// measure returns the approximate size of a value, counting to at most most, and whether
+// its numbers can be written in decimal. A value may contain another one many times, so
+// its size in memory is not meaningful.
 func measure(v cty.Value, most int) (size int, written bool) {
 	if v == cty.NilVal {
 		return 0, true
@@ -119,7 +119,7 @@ func measure(v cty.Value, most int) (size int, written bool) {
 	return size, true
 }
 
-// Check says what of a value is out of bounds, nil if nothing.
+// Check returns an error if a value is out of bounds.
 func Check(v cty.Value) error {
 	size, written := measure(v, ValueBytes)
 	switch {
@@ -131,8 +131,8 @@ func Check(v cty.Value) error {
 	return nil
 }
 
-// Value evaluates an expression that Meter has prepared and holds its value to the
-// bounds. Without a budget in the context it gets one of its own.
+// Value evaluates an expression prepared by Meter within the budget of the context. A
+// context without one gets a new budget.
 func Value(expr hcl.Expression, ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	b := budgetOf(ctx)
 	if b == nil {
@@ -160,8 +160,7 @@ func budgetOf(ctx *hcl.EvalContext) *Budget {
 	return nil
 }
 
-// metered is an expression within another one. It looks to those who walk the syntax
-// like brackets around it.
+// metered wraps a subexpression. Syntax walkers treat it like parentheses.
 type metered struct {
 	*hclsyntax.ParenthesesExpr
 	own *Budget // for evaluations without one
@@ -173,7 +172,7 @@ func (m metered) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 		b = m.own
 	}
 	if b.over.Load() != nil {
-		return cty.DynamicVal, nil // told once
+		return cty.DynamicVal, nil // reported already
 	}
 	v, diags := m.Expression.Value(ctx)
 	steps := int64(1)
@@ -190,5 +189,5 @@ func (m metered) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	return v, diags
 }
 
-// UnwrapExpression is for who wants to know what an expression is.
+// UnwrapExpression returns the wrapped expression, see hcl.UnwrapExpression.
 func (m metered) UnwrapExpression() hcl.Expression { return m.Expression }

@@ -14,9 +14,9 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// Functions are the functions given, of which those that could make much of little
-// refuse to. All others make no more than in proportion to their arguments, which are
-// counted.
+// Functions returns the given functions with limits on those whose result may be much
+// larger than their arguments. The results of all others are proportional to their
+// arguments, which are counted.
 func Functions(all map[string]function.Function) map[string]function.Function {
 	out := maps.Clone(all)
 	for name, check := range map[string]func([]cty.Value) error{
@@ -31,8 +31,8 @@ func Functions(all map[string]function.Function) map[string]function.Function {
 	return out
 }
 
-// checked calls a function if its arguments, all of which are known, pass a check. Some
-// do their work when they are asked for the type already.
+// checked calls a function only if its arguments pass a check. All arguments are known.
+// The check also precedes the function's type callback, which may do the work.
 func checked(f function.Function, check func([]cty.Value) error) function.Function {
 	return function.New(&function.Spec{
 		Description: f.Description(), Params: f.Params(), VarParam: f.VarParam(),
@@ -51,8 +51,8 @@ func checked(f function.Function, check func([]cty.Value) error) function.Functi
 	})
 }
 
-// refusal is the error of a function that would make too much. Nothing goes on after it,
-// so that no parser without bounds calls the function again.
+// refusal is the error of a function whose result would be too large. It ends the
+// evaluation, so that parsers without bounds do not call the function again.
 type refusal struct{ error }
 
 func refused(diags hcl.Diagnostics) *hcl.Diagnostic {
@@ -74,7 +74,7 @@ func tooLarge(bytes int) error {
 	return nil
 }
 
-// times multiplies without an overflow.
+// times multiplies and saturates on overflow.
 func times(a, b int) int {
 	if a > 0 && b > ValueBytes/a {
 		return ValueBytes + 1
@@ -174,7 +174,7 @@ func decodesJSON(args []cty.Value) error {
 	return tooLarge(times(strings.Count(in, ",")+strings.Count(in, "[")+strings.Count(in, "{"), itemBytes))
 }
 
-// alias is one of YAML: a few of them, in one another, make a value without end.
+// alias matches a YAML alias: nested aliases produce values of exponential size.
 var alias = regexp.MustCompile(`(?m)(?:^|[\s\[,{:-])\*[A-Za-z0-9_]`)
 
 const mostAliases = 8
@@ -201,7 +201,7 @@ func decodesCSV(args []cty.Value) error {
 	return tooLarge(times(strings.Count(in, "\n"), len(header)+itemBytes*(strings.Count(header, ",")+1)))
 }
 
-// compares is for what compares each item with each other one.
+// compares checks functions that compare each item with each other.
 func compares(args []cty.Value) error {
 	const most = 2_000
 	if len(args) > 0 && length(args[0]) > most {

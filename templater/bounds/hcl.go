@@ -7,8 +7,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// HCL finds what a file holds too much of, its length or the levels of nesting; nil if
-// nothing.
+// HCL returns an error if a file is too long or nests too deeply.
 func HCL(src []byte, name string, most int) *hcl.Diagnostic {
 	if d := Size(src, name, most); d != nil {
 		return d
@@ -19,19 +18,19 @@ func HCL(src []byte, name string, most int) *hcl.Diagnostic {
 			return nil
 		}
 	}
-	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // errors are the parser's to tell
+	tokens, _ := hclsyntax.LexConfig(src, name, hcl.InitialPos) // errors are left to the parser
 	return levels(tokens)
 }
 
-// plain tells whether words mean nothing for nesting: those that end a heredoc and those
-// in a directive of a template do.
+// plain reports whether identifiers are irrelevant for nesting. Heredoc delimiters and
+// template directives are relevant.
 func plain(src []byte) bool {
 	return !bytes.Contains(src, []byte("<<")) && !bytes.Contains(src, []byte("%{"))
 }
 
-// skeleton has a blank for each run of letters, digits and blanks. It nests as deep as
-// the source or, for the points of numbers and dashes of names, deeper, and takes a
-// fraction of the time to read: most of that goes into the columns of words.
+// skeleton replaces each run of letters, digits and blanks by one blank. It nests at
+// least as deep as the source and lexes in a fraction of the time, most of which is
+// spent on the columns of identifiers.
 func skeleton(src []byte) []byte {
 	out := make([]byte, 0, len(src)/2)
 	blank := false
@@ -55,22 +54,22 @@ func Expression(src []byte, name string) *hcl.Diagnostic {
 	return levels(tokens)
 }
 
-// Template is HCL for the text of a template without quotes around it.
+// Template is HCL for the text of a template without quotes.
 func Template(src []byte, name string) *hcl.Diagnostic {
 	tokens, _ := hclsyntax.LexTemplate(src, name, hcl.InitialPos)
 	return levels(tokens)
 }
 
-// nesting counts the levels that a parser or an evaluation needs at a token.
+// nesting counts the stack levels that a parser or an evaluation needs at a token.
 type nesting struct {
 	open   []frame
 	levels int
 }
 
-// frame is what stands between a pair of brackets. Chain is how many operators,
-// indices and calls the item there has so far: each may hold the one before it.
+// frame is the content between a pair of brackets. Chain counts the operators,
+// indices and calls of the current item: each may contain the one before it.
 type frame struct {
-	lines bool // a line end begins a new item
+	lines bool // a line feed begins a new item
 	chain int
 }
 
@@ -96,12 +95,12 @@ func (n *nesting) token(tokens hclsyntax.Tokens, i int) {
 		n.push(false)
 	case hclsyntax.TokenCBrack, hclsyntax.TokenCParen:
 		n.pop()
-		n.chain(1) // an index or a call holds what is before it
+		n.chain(1) // an index or a call contains its operand
 	case hclsyntax.TokenCBrace, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc, hclsyntax.TokenTemplateSeqEnd:
 		n.pop()
 	case hclsyntax.TokenComma:
 		n.chain(-n.top().chain)
-	case hclsyntax.TokenNewline, hclsyntax.TokenComment: // a comment takes its line's end
+	case hclsyntax.TokenNewline, hclsyntax.TokenComment: // a comment includes its line feed
 		if n.top().lines && bytes.HasSuffix(tokens[i].Bytes, []byte("\n")) {
 			n.chain(-n.top().chain)
 		}
@@ -113,8 +112,8 @@ func (n *nesting) token(tokens hclsyntax.Tokens, i int) {
 	}
 }
 
-// opens is 1 where a directive of a template holds what follows, up to another one
-// for which it is -1.
+// opens returns 1 for a template directive that contains the following text, up to
+// another one for which it returns -1.
 func opens(tokens hclsyntax.Tokens, i int) int {
 	if i+1 < len(tokens) {
 		switch string(tokens[i+1].Bytes) {
@@ -139,7 +138,7 @@ func (n *nesting) push(lines bool) {
 	n.levels++
 }
 
-// pop closes what is open. What is closed too often is an error of the parser's.
+// pop closes a bracket. Unbalanced brackets are left to the parser.
 func (n *nesting) pop() {
 	if len(n.open) > 1 {
 		n.levels -= n.top().chain + 1

@@ -6,9 +6,9 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Meter prepares all expressions of a body for evaluation within a Budget: what they
-// build on the way is counted where it is built, before more is. What is evaluated
-// without a budget shares one that belongs to the body.
+// Meter prepares all expressions of a body for evaluation within a Budget: intermediate
+// values are counted where they are built. Evaluations without a budget share one per
+// body.
 func Meter(body *hclsyntax.Body) hcl.Diagnostics {
 	m := &meter{own: NewBudget()}
 	m.body(body)
@@ -36,7 +36,7 @@ func (m *meter) body(body *hclsyntax.Body) {
 	}
 }
 
-// count has an expression counted whenever it is evaluated.
+// count wraps an expression, so that each evaluation is counted.
 func (m *meter) count(expr *hclsyntax.Expression) {
 	switch e := (*expr).(type) {
 	case nil, metered:
@@ -49,8 +49,8 @@ func (m *meter) count(expr *hclsyntax.Expression) {
 	*expr = metered{&hclsyntax.ParenthesesExpr{Expression: *expr, SrcRange: (*expr).Range()}, m.own}
 }
 
-// within looks at the parts of an expression. Those whose values are put together with
-// others, made once in each round of a loop, or become text are counted.
+// within visits the parts of an expression. It counts parts that are combined with
+// others, evaluated in each iteration of a loop, or converted to text.
 func (m *meter) within(expr hclsyntax.Expression) {
 	switch e := expr.(type) {
 	case *hclsyntax.LiteralValueExpr:
@@ -88,7 +88,7 @@ func (m *meter) within(expr hclsyntax.Expression) {
 	}
 }
 
-// round is count for what is evaluated in each round of a loop, were it a constant.
+// round is count for expressions evaluated in each iteration of a loop, constants included.
 func (m *meter) round(expr *hclsyntax.Expression) {
 	if literal, ok := (*expr).(*hclsyntax.LiteralValueExpr); ok {
 		m.within(literal)
@@ -98,7 +98,7 @@ func (m *meter) round(expr *hclsyntax.Expression) {
 	m.count(expr)
 }
 
-// plain is within for what makes little of its parts.
+// plain is within for expressions whose value is not larger than their parts.
 func (m *meter) plain(expr hclsyntax.Expression) {
 	switch e := expr.(type) {
 	case *hclsyntax.TupleConsExpr:

@@ -12,9 +12,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 )
 
-// difference finds the first thing that a sidecar brings into a group and that is
-// another one in the stored job; "" if there is none. Both jobs are completed as
-// Nomad's API does it, and what only Nomad adds to a stored job is not looked at.
+// difference returns the first part of a sidecar that differs in the stored job; "" if
+// there is none. Both jobs are canonicalized like Nomad's API does. Fields that Nomad adds
+// to stored jobs are ignored.
 func difference(made, stored []byte, group, sidecar string) (string, error) {
 	want, err := readGroup(made, group)
 	if err != nil {
@@ -32,7 +32,7 @@ func difference(made, stored []byte, group, sidecar string) (string, error) {
 	return d.found, nil
 }
 
-// readGroup is a group with all defaults.
+// readGroup returns a group with all defaults.
 func readGroup(raw []byte, name string) (*api.TaskGroup, error) {
 	job := &api.Job{}
 	if err := json.Unmarshal(raw, job); err != nil {
@@ -50,7 +50,7 @@ func readGroup(raw []byte, name string) (*api.TaskGroup, error) {
 	return job.TaskGroups[0], nil
 }
 
-// interpolate completes the names of services as Nomad does when it stores a job
+// interpolate completes the names of services like Nomad does when it stores a job
 // (structs.Service.Canonicalize).
 func interpolate(job *api.Job, g *api.TaskGroup) {
 	names := func(services []*api.Service, task string) {
@@ -94,7 +94,7 @@ func task(g *api.TaskGroup, name string) *api.Task {
 	return &api.Task{}
 }
 
-// tasks compares the sidecar's own tasks, in the fields that a definition can set.
+// tasks compares the sidecar's tasks in the fields that a definition can set.
 func (d *comparison) tasks(sidecar string) {
 	want, have := markedTasks(d.want, sidecar), markedTasks(d.have, sidecar)
 	if len(want) != len(have) {
@@ -110,7 +110,7 @@ func (d *comparison) tasks(sidecar string) {
 		if m := templater.ReadMark(w.Meta); m.Added != nil {
 			d.added = m.Added
 		}
-		// What chose it may be something else now, with the same values.
+		// Another origin may choose the same values.
 		delete(w.Meta, templater.MarkOrigin)
 		delete(h.Meta, templater.MarkOrigin)
 		for _, field := range []string{
@@ -124,27 +124,26 @@ func (d *comparison) tasks(sidecar string) {
 	}
 }
 
-// exact says that a field is a map whose keys are the definition's alone.
+// exact reports whether a field is a map whose keys are all set by the definition.
 func exact(field string) bool { return field == "Env" || field == "Config" || field == "Meta" }
 
 func fieldOf(t *api.Task, name string) any {
 	return generic(reflect.ValueOf(t).Elem().FieldByName(name).Interface())
 }
 
-// generic is a value as JSON has it.
+// generic converts a value to the types of encoding/json.
 func generic(v any) any {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return nil
 	}
 	var out any
-	_ = json.Unmarshal(raw, &out) // it was just written
+	_ = json.Unmarshal(raw, &out) // marshalled above
 	return out
 }
 
-// within says whether all of want is in have. Lists must be of the same length, and
-// with all so must maps; else an object may have more, which Nomad or a newer version of
-// it has added.
+// within reports whether have contains want. Lists must have the same length and, if all
+// is set, maps the same keys; otherwise a map may have more keys, added by Nomad.
 func within(want, have any, all bool) bool {
 	if empty(want) {
 		return empty(have) || !all && !isList(have)
@@ -178,7 +177,7 @@ func within(want, have any, all bool) bool {
 
 func isList(v any) bool { _, ok := v.([]any); return ok }
 
-// empty tells what JSON may as well leave out.
+// empty reports whether JSON may omit a value.
 func empty(v any) bool {
 	switch v := v.(type) {
 	case nil:

@@ -1,6 +1,6 @@
-// Package fleet judges the jobs that a cluster holds by catalog and policy, and
-// brings those that differ up to date, batch by batch; or takes their sidecars out.
+// Package fleet judges the jobs of a cluster by catalog and policy and upgrades those
+// that differ in batches, or removes their sidecars.
 //
-// It reaches a Nomad only through the interface that it is given. It does not know how
-// jobs are chosen by a command line, and prints nothing.
+// It accesses Nomad only through an interface. It does not parse command lines and prints
+// nothing.
 package fleet

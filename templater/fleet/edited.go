@@ -8,8 +8,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// pinned is a catalog in which the newest version of some sidecars is the one that a
-// job was injected with.
+// pinned is a catalog in which the newest version of certain sidecars is the version
+// that a job was injected with.
 type pinned struct {
 	templater.Catalog
 	digests map[string]string // by name
@@ -33,15 +33,15 @@ func definition(catalog templater.Catalog, name, digest string) *sidecar.Definit
 	return nil
 }
 
-// edited injects once more what the job was injected with, and finds where the stored
-// job is something else. That works for sidecars whose parameters meta and policy
-// give, and of which the catalog still has the definition.
+// edited injects the sidecars of a job again and compares the result with the stored
+// job. This requires that meta and policy determine the parameters and that the catalog
+// still has the definition.
 func (i *inspection) edited(raw []byte) {
 	left := slices.DeleteFunc(i.verifiable, func(k known) bool {
 		return k.sidecar.State == StateDoubtful || definition(i.Catalog, k.sidecar.Name, k.digest) == nil
 	})
 	for len(left) > 0 {
-		// Groups may hold different versions of one sidecar: each round is about one.
+		// Groups may have different versions of one sidecar, so each round covers one.
 		digests, groups := map[string]string{}, map[string]bool{}
 		var rest []known
 		for _, k := range left {
@@ -59,14 +59,14 @@ func (i *inspection) edited(raw []byte) {
 	}
 }
 
-// compareWith notes the sidecars that do not come out as they are stored.
+// compareWith records the sidecars whose injection differs from the stored job.
 func (i *inspection) compareWith(raw []byte, catalog pinned, about []known) {
 	kept := i.keepable(i.chosen)
 	c, diags := choose(raw, i.job.Ref().String(), catalog, i.Policy, kept)
 	if diags.HasErrors() {
 		return
 	}
-	// Only what is about to be compared: another sidecar must not stand in the way.
+	// Other sidecars must not cause errors.
 	c.Choices = slices.DeleteFunc(c.Choices, func(choice *templater.Choice) bool {
 		return !slices.ContainsFunc(about, func(k known) bool {
 			return k.group == choice.Group.Name && k.sidecar.Name == choice.Definition.Name

@@ -10,7 +10,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
-// eject is the job without any sidecar.
+// eject returns the job without sidecars.
 func (r *Rules) eject(raw []byte, name string) ([]byte, hcl.Diagnostics) {
 	file, diags := jsonjob.Parse(raw, name, r.Catalog)
 	if diags.HasErrors() {
@@ -23,7 +23,7 @@ func (r *Rules) eject(raw []byte, name string) ([]byte, hcl.Diagnostics) {
 	return out, append(diags, more...)
 }
 
-// remake is what is done to a job: all its sidecars are brought up to date, or taken out.
+// remake upgrades all sidecars of a job or removes them.
 func (r *Rules) remake(raw []byte, name string, eject bool) ([]byte, hcl.Diagnostics) {
 	if eject {
 		return r.eject(raw, name)
@@ -31,13 +31,14 @@ func (r *Rules) remake(raw []byte, name string, eject bool) ([]byte, hcl.Diagnos
 	return r.inject(raw, name)
 }
 
-// holds says whether the job has sidecars, or some that were asked for.
+// holds reports whether the job has sidecars, or some of the requested ones.
 func (j *Job) holds() bool {
 	return slices.ContainsFunc(j.Sidecars(), func(s *Sidecar) bool { return s.State != StateMissing })
 }
 
-// refuseEject says why nothing is taken out of a job. One sidecar alone cannot be: what it
-// shares with others, such as a namespace, stands in the marks of one of them only.
+// refuseEject returns the reason not to eject from a job. A single sidecar cannot be
+// ejected, since additions shared by several, such as a namespace, are recorded in the
+// marks of one of them.
 func (p *Planner) refuseEject(j *Job) string {
 	switch {
 	case !j.Active():
@@ -59,7 +60,7 @@ func (p *Planner) refuseEject(j *Job) string {
 	return ""
 }
 
-// describeEject tells what is taken out, and what would come back by itself.
+// describeEject lists the sidecars to remove, and those that policy would inject again.
 func (s *Step) describeEject(before, after *Job) {
 	for _, g := range before.Groups {
 		for _, had := range g.Sidecars {

@@ -8,19 +8,19 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 )
 
-// Explained is what there is to tell about the sidecars of a stored job.
+// Explained explains the sidecars of a stored job.
 type Explained struct {
 	Job    *templater.Job
 	Told   []*templater.Explanation
-	Totals []templater.Total // none where a choice is wrong
-	// Secrets are texts that whoever shows any of this must leave out.
+	Totals []templater.Total // none if a choice is invalid
+	// Secrets are texts that must not be displayed.
 	Secrets []string
 }
 
-// Explain tells of a stored job, in the JSON of Nomad's API, which sidecars are chosen
-// for it and why. Where nothing in it chooses one that it has, its marks say what did.
-// Errors are only those of a job that cannot be read: what is wrong with a choice is
-// told, and Inspect says it.
+// Explain reports which sidecars are chosen for a stored job, in the JSON of Nomad's API,
+// and why. If nothing in the job chooses a sidecar that it has, its marks name the origin.
+// It returns errors only if the job is unreadable; invalid choices are part of the
+// explanation and reported by Inspect.
 func (r *Rules) Explain(raw []byte) (*Explained, error) {
 	head, err := readHeader(raw)
 	if err != nil {
@@ -44,8 +44,8 @@ func (r *Rules) Explain(raw []byte) (*Explained, error) {
 	return out, nil
 }
 
-// byMarks explains what the job has though nothing in it chooses it: a block and a flag
-// leave no trace but the marks.
+// byMarks explains sidecars that nothing in the job chooses: blocks and flags are recorded
+// only in marks.
 func (c *chosen) byMarks(told []*templater.Explanation) {
 	for _, e := range told {
 		if e.State != templater.StateNotChosen {
@@ -60,8 +60,7 @@ func (c *chosen) byMarks(told []*templater.Explanation) {
 	}
 }
 
-// withoutPlaces takes out where something stands in the JSON of a stored job: nobody has
-// that as a file.
+// withoutPlaces removes positions in the stored job's JSON, since users have no such file.
 func withoutPlaces(told []*templater.Explanation, name string) {
 	clear := func(s *templater.Source) {
 		if s.Range.Filename == name {

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// ownerMeta is a key of a job's meta by which people say what registers it.
+// ownerMeta is a key of a job's meta that names the tool that registers it.
 const ownerMeta = "managed_by"
 
-// header is what a stored job says beside its sidecars.
+// header holds fields of a stored job other than its sidecars.
 type header struct {
 	ID, Namespace, Type, Status string
 	Stop                        bool
@@ -49,8 +49,8 @@ func (h *header) activity() string {
 	return Pending
 }
 
-// owner is known of nomad-pack, which writes meta of its own, and of whoever says it.
-// Terraform's provider registers jobs as the nomad command does.
+// owner recognises nomad-pack by its meta, and any tool that sets ownerMeta. Terraform's
+// provider leaves no trace.
 func (h *header) owner() string {
 	for key := range h.Meta {
 		if strings.HasPrefix(key, "pack.") {
