@@ -10,10 +10,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// cannotBe is the reason of what is chosen with an error.
+// cannotBe is the reason shown for an invalid choice.
 const cannotBe = "it is chosen, but cannot be injected as it is"
 
-// Inspect judges a stored job, given in the JSON of Nomad's API.
+// Inspect judges a stored job, in the JSON of Nomad's API.
 func (r *Rules) Inspect(raw []byte) (*Job, error) {
 	head, err := readHeader(raw)
 	if err != nil {
@@ -44,11 +44,10 @@ type inspection struct {
 	*Rules
 	*chosen
 	job *Job
-	// verifiable are the sidecars whose parameters are known, and the digests that
-	// their marks have, by group and name.
+	// verifiable are the sidecars whose parameters are known, with the digests in
+	// their marks, by group and name.
 	verifiable []known
-	// wrong are the sidecars that are chosen in a way that cannot be: the problems of
-	// the job tell.
+	// wrong are sidecars with an invalid choice; the job's problems describe it.
 	wrong map[string]bool // by group and name
 }
 
@@ -58,8 +57,8 @@ type known struct {
 	digest  string
 }
 
-// marked judges what carries marks. Marks come from the last task of a group to the
-// first.
+// marked judges sidecars that have marks. Marks are visited from the last task of a
+// group to the first.
 func (i *inspection) marked() {
 	seen := map[string]known{}
 	marks := i.File.Marks()
@@ -95,8 +94,8 @@ func (i *inspection) add(group string, s *Sidecar) {
 	g.Sidecars = append(g.Sidecars, s)
 }
 
-// judge compares a verified mark with what is chosen, or where nobody here knows the
-// choice with the catalog alone.
+// judge compares a verified mark with the choice or, if the choice is unknown, with the
+// catalog.
 func (i *inspection) judge(m templater.Marked, s *Sidecar) {
 	choice := i.choice(m.Group, s.Name)
 	newest := i.Catalog.Find(s.Name)
@@ -125,7 +124,7 @@ func (i *inspection) judge(m templater.Marked, s *Sidecar) {
 	}
 }
 
-// compare sets state and newest version by a mark and a definition.
+// compare sets state and newest version from a mark and a definition.
 func (s *Sidecar) compare(m *templater.Mark, newest *sidecar.Definition) {
 	s.Newest = newest.Version.String()
 	have, err := version.NewVersion(m.Version)
@@ -143,7 +142,7 @@ func (s *Sidecar) compare(m *templater.Mark, newest *sidecar.Definition) {
 	}
 }
 
-// missing finds what is chosen and not there.
+// missing finds sidecars that are chosen but not present.
 func (i *inspection) missing() {
 	for _, c := range i.Choices {
 		i.unlessThere(c.Group.Name, &Sidecar{
@@ -151,7 +150,7 @@ func (i *inspection) missing() {
 		})
 	}
 	for _, key := range slices.Sorted(maps.Keys(i.wrong)) {
-		cut := strings.LastIndex(key, "/") // names of sidecars have no slash
+		cut := strings.LastIndex(key, "/") // sidecar names contain no slash
 		i.unlessThere(key[:cut], &Sidecar{Name: key[cut+1:], State: StateMissing, Reason: cannotBe})
 	}
 }

@@ -9,29 +9,29 @@ import (
 // States of a sidecar in a group of a job.
 const (
 	StateOK = "ok"
-	// StateOutdated has a newer version that its choice allows.
+	// StateOutdated means that the choice allows a newer version.
 	StateOutdated = "outdated"
-	// StateChanged has another definition under the same version.
+	// StateChanged means that the definition changed without a new version.
 	StateChanged = "changed"
-	// StateAhead is newer than what the catalog has or the choice allows.
+	// StateAhead means newer than the catalog's or the allowed versions.
 	StateAhead = "ahead"
-	// StateEdited is not what definition, meta and policy make of it.
+	// StateEdited means that the job differs from the result of definition, meta and policy.
 	StateEdited = "edited"
-	// StateDoubtful has marks that cannot be true.
+	// StateDoubtful means that marks are inconsistent.
 	StateDoubtful = "doubtful"
-	// StateMissing should be there and is not, StateUnwanted the other way round.
+	// StateMissing is chosen but absent; StateUnwanted is present but not chosen.
 	StateMissing  = "missing"
 	StateUnwanted = "unwanted"
 )
 
-// States are all of them.
+// States returns all states.
 func States() []string {
 	return []string{StateOK, StateOutdated, StateChanged, StateAhead, StateEdited, StateDoubtful, StateMissing, StateUnwanted}
 }
 
-// What a sidecar's parameters can only be learnt from, where not from the job itself.
+// Sources of a sidecar's parameters other than the job itself.
 const (
-	NeedsSource = "source" // the job file, or the flags it was injected with
+	NeedsSource = "source" // the job file, or the flags of the injection
 	NeedsPolicy = "policy"
 )
 
@@ -39,13 +39,13 @@ const (
 const (
 	Running   = "running"
 	Pending   = "pending"
-	Dead      = "dead"        // it has ended by itself, or failed
-	Stopped   = "stopped"     // somebody stopped it
-	Paused    = "paused"      // its deployment is, by somebody
+	Dead      = "dead"        // completed or failed
+	Stopped   = "stopped"     // stopped by a user
+	Paused    = "paused"      // its deployment is paused by a user
 	ScaledOff = "scaled to 0" // no group has a count above 0
 )
 
-// Job is what there is to say about a job of the cluster. The form of status -json.
+// Job is the result for one job. Its JSON form is that of status -json.
 type Job struct {
 	Namespace   string `json:"namespace"`
 	ID          string `json:"id"`
@@ -53,11 +53,11 @@ type Job struct {
 	Activity    string `json:"activity"`
 	Version     uint64 `json:"version"`
 	ModifyIndex uint64 `json:"modify_index"`
-	// Owner is what else registers the job, as far as it says so in its meta.
+	// Owner is another tool that registers the job, if its meta says so.
 	Owner string `json:"owner,omitempty"`
-	// Problems are what keeps the job from being as catalog and policy want it.
+	// Problems are the reasons why the job cannot match catalog and policy.
 	Problems []string `json:"problems,omitempty"`
-	// Unreadable says that Nomad did not give the job; Problems tell why.
+	// Unreadable means that Nomad did not return the job; Problems has the reason.
 	Unreadable bool     `json:"unreadable,omitempty"`
 	Groups     []*Group `json:"groups"`
 }
@@ -68,24 +68,24 @@ type Group struct {
 	Sidecars []*Sidecar `json:"sidecars"`
 }
 
-// Sidecar is one in a group, or one that should be there.
+// Sidecar is a sidecar of a group, present or missing.
 type Sidecar struct {
 	Name  string `json:"name"`
 	State string `json:"state"`
-	// Version is what runs; "" if missing.
+	// Version is the running version; "" if missing.
 	Version string `json:"version,omitempty"`
-	// Newest is the newest version of the catalog that the choice allows; "" for none.
+	// Newest is the newest version in the catalog that the choice allows; "" for none.
 	Newest string `json:"newest,omitempty"`
-	// Origin is what chose it: policy, meta, block or flag.
+	// Origin is the origin of the choice: policy, meta, block or flag.
 	Origin string `json:"origin,omitempty"`
-	// Edited says that it is not what its definition makes of it, besides its state.
+	// Edited means that, besides its state, it differs from its definition.
 	Edited bool   `json:"edited,omitempty"`
 	Reason string `json:"reason,omitempty"`
-	// Needs is what else an upgrade would have to know.
+	// Needs is further input that an upgrade requires.
 	Needs string `json:"needs,omitempty"`
 }
 
-// Finding is a text: what there is to say beside the state; "" for nothing.
+// Finding returns remarks besides the state; "" for none.
 func (s *Sidecar) Finding() string {
 	var parts []string
 	if s.Reason != "" {
@@ -100,11 +100,11 @@ func (s *Sidecar) Finding() string {
 	return strings.Join(parts, "; ")
 }
 
-// Ref names the job.
+// Ref returns the reference of the job.
 func (j *Job) Ref() Ref { return Ref{Namespace: j.Namespace, ID: j.ID} }
 
-// Active says whether the job has allocations, or should have, so that it matters what
-// it holds. Of those that are dead a service should.
+// Active reports whether the job has, or should have, allocations, so that its content
+// matters. A dead service should.
 func (j *Job) Active() bool {
 	switch j.Activity {
 	case Stopped:
@@ -115,8 +115,8 @@ func (j *Job) Active() bool {
 	return true
 }
 
-// Differs says whether something about the job is not as it should be. What does not run
-// is not counted: what it holds matters when somebody starts it again.
+// Differs reports whether an active job is not as it should be. The content of inactive
+// jobs matters only when they are started again.
 func (j *Job) Differs() bool {
 	if !j.Active() {
 		return false
@@ -124,8 +124,8 @@ func (j *Job) Differs() bool {
 	return len(j.Problems) > 0 || slices.ContainsFunc(j.Sidecars(), func(s *Sidecar) bool { return s.State != StateOK })
 }
 
-// Refusal says why an upgrade does not touch the job; "" if it may. Owned says that jobs
-// which something else registers are upgraded as well.
+// Refusal returns the reason why an upgrade skips the job; "" if there is none. Owned
+// includes jobs that another tool registers.
 func (j *Job) Refusal(owned bool) string {
 	switch {
 	case !j.Active():
@@ -148,7 +148,7 @@ func (j *Job) Refusal(owned bool) string {
 	return ""
 }
 
-// Sidecars are those of all groups.
+// Sidecars returns the sidecars of all groups.
 func (j *Job) Sidecars() []*Sidecar {
 	var out []*Sidecar
 	for _, g := range j.Groups {
@@ -168,14 +168,14 @@ func (j *Job) group(name string) *Group {
 	return g
 }
 
-// Filter says what of the jobs to look at; empty parts ask for nothing.
+// Filter selects jobs and sidecars; empty fields select all.
 type Filter struct {
 	Sidecars []string // names
 	States   []string
 }
 
-// Narrow leaves out of a job what was not asked for, and says whether the job is of
-// interest then. One that could not be read always is.
+// Narrow removes unselected parts of a job and reports whether any remain. Unreadable
+// jobs are always selected.
 func (f Filter) Narrow(j *Job) bool {
 	if len(f.Sidecars) == 0 && len(f.States) == 0 {
 		return true

@@ -10,7 +10,7 @@ import (
 
 // Events of a journal.
 const (
-	eventBegin      = "begin" // what is next is to be registered
+	eventBegin      = "begin" // about to be registered
 	eventRegistered = "registered"
 	eventHealthy    = "healthy"
 	eventFailed     = "failed"
@@ -22,39 +22,39 @@ type event struct {
 	Event      string `json:"event"`
 	Namespace  string `json:"namespace"`
 	Job        string `json:"job"`
-	From       uint64 `json:"from"`                 // the version before
-	To         uint64 `json:"to"`                   // and after
-	Evaluation string `json:"evaluation,omitempty"` // what to wait for
+	From       uint64 `json:"from"`                 // version before
+	To         uint64 `json:"to"`                   // version after
+	Evaluation string `json:"evaluation,omitempty"` // to wait for
 }
 
-// entry is what a journal says about a job: the version before all of it, and the last
-// thing that happened.
+// entry is the state of a job in a journal: the version before the first event, and the
+// last event.
 type entry struct {
 	Ref
 	from uint64
 	last event
 }
 
-// Journal is what an upgrade or an ejection did, written before and after each thing it does, so that
-// another run can go on, or back.
+// Journal records an upgrade or ejection. Each action is recorded before and after, so
+// that another run can continue or revert it.
 type Journal struct {
 	entries []*entry // in the order of their first registration
 	to      io.Writer
 }
 
-// Verbs that write journals. One does not go on with what the other began.
+// Verbs that write journals. A journal can only be continued by the same verb.
 const (
 	VerbUpgrade = "upgrade"
 	VerbEject   = "eject"
 )
 
-// journalHead is the first line of every journal of a verb.
+// journalHead returns the first line of the journals of a verb.
 func journalHead(verb string) []byte {
 	return fmt.Appendf(nil, "{\"journal\":\"nomad-sidecar %s\",\"version\":1}\n", verb)
 }
 
-// OpenJournal reads what there is of a journal, and writes what is new. A line that was
-// cut off, as the program was killed, does not count.
+// OpenJournal reads an existing journal and appends new events. It ignores a truncated
+// last line, left by a kill.
 func OpenJournal(verb string, from io.Reader, to io.Writer) (*Journal, error) {
 	j := &Journal{to: to}
 	all, err := io.ReadAll(from)
@@ -109,8 +109,7 @@ func (j *Journal) note(e event) {
 	have.last = e
 }
 
-// write adds an event. It has to be on disk before the next thing happens, which is up
-// to the writer.
+// write appends an event. The writer must sync it to disk before it returns.
 func (j *Journal) write(e event) error {
 	raw, err := json.Marshal(e)
 	if err != nil {

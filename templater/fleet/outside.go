@@ -9,7 +9,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 )
 
-// outside compares what the sidecar added besides its tasks.
+// outside compares additions of the sidecar other than its tasks.
 func (d *comparison) outside() {
 	for _, label := range d.added.Ports {
 		if !within(generic(port(d.want, label)), generic(port(d.have, label)), false) {
@@ -21,7 +21,7 @@ func (d *comparison) outside() {
 			d.differs("volume %q", name)
 		}
 	}
-	// Services that the sidecar brings come last, and more of one name may be there.
+	// Services of the sidecar are last; the job may have others with the same name.
 	brought := d.want.Services[max(0, len(d.want.Services)-len(d.added.Services)):]
 	for _, s := range brought {
 		if !slices.ContainsFunc(d.have.Services, func(o *api.Service) bool { return within(generic(s), generic(o), false) }) {
@@ -59,7 +59,7 @@ func (d *comparison) env(name string, variables []string) {
 	}
 }
 
-// config looks for the items that a list got, or for a setting as a whole.
+// config compares list items that were added, or a setting as a whole.
 func (d *comparison) config(name string, settings map[string]json.RawMessage) {
 	want, have := task(d.want, name).Config, task(d.have, name).Config
 	for _, setting := range slices.Sorted(maps.Keys(settings)) {

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// PlanRevert gives a step for each job that the journal knows, the last one first: back
-// to the version before the upgrade, unless something else has changed the job since.
+// PlanRevert returns a step for each job in the journal, in reverse order: back
+// to the version before the upgrade, unless the job has changed since.
 func (u *Upgrade) PlanRevert(ctx context.Context) ([]*Step, error) {
 	var steps []*Step
 	for _, e := range slices.Backward(u.Journal.entries) {
@@ -32,7 +32,7 @@ func (u *Upgrade) PlanRevert(ctx context.Context) ([]*Step, error) {
 			s.From = now.Version
 			s.Outcome = Unchanged // it was not registered
 		case begun && now.Version == e.last.From:
-			s.back(now, e) // nor was it this time, but before
+			s.back(now, e) // it was registered by an earlier run only
 		case begun:
 			s.skip("it is not known whether version %d is of the upgrade: look at it, and revert it to version %d by hand", now.Version, e.from)
 		case now.Version != e.last.To:
@@ -51,7 +51,7 @@ func (s *Step) back(now *header, e *entry) {
 	s.Changes = []string{fmt.Sprintf("version %d → as it was in version %d", s.From, s.To)}
 }
 
-// Revert carries out the steps of PlanRevert.
+// Revert executes the steps of PlanRevert.
 func (u *Upgrade) Revert(ctx context.Context, steps []*Step) error {
 	planned := slices.DeleteFunc(slices.Clone(steps), func(s *Step) bool { return s.Outcome != Planned })
 	return u.batches(ctx, planned, u.goBack, eventReverted)

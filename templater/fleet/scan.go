@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Scan reads the jobs of a cluster and judges them. Of a job only the judgement is kept
-// in memory; of the list, one page.
+// Scan reads the jobs of a cluster and judges them. It keeps only the results in memory,
+// and one page of the list.
 type Scan struct {
 	Nomad  Nomad
 	Rules  *Rules
@@ -20,9 +20,9 @@ type Scan struct {
 	Filter Filter
 	// IDs limits the scan to these jobs; empty for all.
 	IDs []string
-	// Parallel is how many jobs are read at once.
+	// Parallel is the number of concurrent reads.
 	Parallel int
-	// Progress learns how many jobs were looked at; nil for none. Calls do not overlap.
+	// Progress is called with the number of jobs read; nil for none. Calls do not overlap.
 	Progress func(jobs int)
 
 	mu   sync.Mutex
@@ -30,9 +30,9 @@ type Scan struct {
 	jobs []*Job
 }
 
-// Run gives the jobs that the filter leaves, by namespace and ID. A job that cannot be
-// read is among them and says so; an error is that of the list, or of the context.
-// Jobs that Nomad made of others are not looked at, since they are what those were.
+// Run returns the selected jobs, sorted by namespace and ID. Unreadable jobs are included
+// as such; the error is about the list, or the context's. Jobs that Nomad derived from
+// others are skipped, since they equal their parents.
 func (s *Scan) Run(ctx context.Context) ([]*Job, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, s.Parallel))
@@ -51,7 +51,7 @@ func (s *Scan) Run(ctx context.Context) ([]*Job, error) {
 	return s.jobs, nil
 }
 
-// pages calls each for every job to look at; each may block.
+// pages calls each for every job to read; each may block.
 func (s *Scan) pages(ctx context.Context, each func(Listed)) error {
 	for token := ""; ; {
 		page, next, err := s.Nomad.Jobs(ctx, s.Ask, token)

@@ -12,31 +12,30 @@ import (
 
 // Outcomes of a step.
 const (
-	Planned    = "planned"    // and not reached yet
-	Unchanged  = "unchanged"  // there is nothing to do
-	Skipped    = "skipped"    // Why tells
-	Registered = "registered" // and it is not known yet what becomes of it
+	Planned    = "planned"    // not started yet
+	Unchanged  = "unchanged"  // nothing to do
+	Skipped    = "skipped"    // see Why
+	Registered = "registered" // its result is not known yet
 	Healthy    = "healthy"
-	Failed     = "failed" // Why tells
+	Failed     = "failed" // see Why
 	Reverted   = "reverted"
 )
 
-// Step is what an upgrade, or an ejection, does to one job.
+// Step is the upgrade or ejection of one job.
 type Step struct {
 	Namespace string `json:"namespace"`
 	ID        string `json:"id"`
 	Outcome   string `json:"outcome"`
 	Why       string `json:"why,omitempty"`
-	// Changes and Left are lines: what changes, and what stays as it is although
-	// it is not as it should be.
+	// Changes and Left are lines: the changes, and the differences that remain.
 	Changes []string `json:"changes,omitempty"`
 	Left    []string `json:"left,omitempty"`
-	// Restarts are groups whose allocations are replaced, InPlace those updated
-	// while they run.
+	// Restarts are groups whose allocations are replaced, InPlace groups that are updated
+	// in place.
 	Restarts []string `json:"restarts,omitempty"`
 	InPlace  []string `json:"in_place,omitempty"`
 	Unplaced []string `json:"unplaced,omitempty"`
-	// From is the version before, To the one after, 0 until there is one.
+	// From is the version before, To the version after; 0 if unknown.
 	From uint64 `json:"from"`
 	To   uint64 `json:"to,omitempty"`
 
@@ -44,28 +43,28 @@ type Step struct {
 	evaluation  string
 }
 
-// Ref names the job.
+// Ref returns the reference of the job.
 func (s *Step) Ref() Ref { return Ref{Namespace: s.Namespace, ID: s.ID} }
 
 func (s *Step) skip(format string, args ...any) {
 	s.Outcome, s.Why = Skipped, fmt.Sprintf(format, args...)
 }
 
-// Planner finds out what an upgrade has to do. It changes nothing.
+// Planner plans an upgrade or ejection. It changes nothing.
 type Planner struct {
 	Nomad Nomad
 	Rules *Rules
-	// Owned are upgraded as well: jobs that something else registers.
+	// Owned includes jobs that another tool registers.
 	Owned    bool
 	Parallel int
-	// Eject takes the sidecars out instead: all of each job that has some. With Only,
-	// jobs that have others than these are skipped.
+	// Eject removes all sidecars instead. With Only, jobs that have other sidecars as
+	// well are skipped.
 	Eject bool
 	Only  []string
 }
 
-// Plan gives a step for each job that is not as it should be, or to eject from for each
-// that has sidecars, in their order.
+// Plan returns a step for each job that differs or, when ejecting, for each job that has
+// sidecars, in the order of jobs.
 func (p *Planner) Plan(ctx context.Context, jobs []*Job) ([]*Step, error) {
 	var steps []*Step
 	group, ctx := errgroup.WithContext(ctx)
@@ -85,7 +84,7 @@ func (p *Planner) Plan(ctx context.Context, jobs []*Job) ([]*Step, error) {
 	return steps, group.Wait()
 }
 
-// step looks at the whole job, of which a filter may have left a part.
+// step inspects the whole job, which a filter may have narrowed.
 func (p *Planner) step(ctx context.Context, s *Step) error {
 	raw, err := p.Nomad.Job(ctx, s.Ref())
 	switch {
@@ -140,7 +139,7 @@ func (p *Planner) step(ctx context.Context, s *Step) error {
 	return nil
 }
 
-// refuse says why a job is not to be touched.
+// refuse returns the reason to skip a job.
 func (p *Planner) refuse(j *Job) string {
 	if p.Eject {
 		return p.refuseEject(j)
@@ -148,7 +147,7 @@ func (p *Planner) refuse(j *Job) string {
 	return j.Refusal(p.Owned)
 }
 
-// describe compares a job as it is with the same job as it would be.
+// describe compares a job with its planned version.
 func (s *Step) describe(before, after *Job) {
 	for _, g := range before.Groups {
 		for _, had := range g.Sidecars {
@@ -187,6 +186,5 @@ func needs(s *Sidecar) string {
 	return ", and needs its " + s.Needs
 }
 
-// ErrStopped is wrapped by the error of an upgrade that has not gone through all of its
-// steps.
+// ErrStopped is wrapped by the error of an upgrade that has not completed all steps.
 var ErrStopped = errors.New("stopped")

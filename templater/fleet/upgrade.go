@@ -10,24 +10,24 @@ import (
 	"sync"
 )
 
-// Upgrade carries out steps in batches. The next batch begins when all jobs of the one
-// before are healthy.
+// Upgrade executes steps in batches. A batch starts when all jobs of the previous one
+// are healthy.
 type Upgrade struct {
 	Nomad   Nomad
 	Rules   *Rules
 	Journal *Journal
 	Batch   int
-	// Eject says that the steps are those of a Planner that ejects.
+	// Eject means that the steps come from a Planner that ejects.
 	Eject bool
-	// SkipFailed goes on although jobs that failed before are as they were left.
+	// SkipFailed continues although jobs that failed earlier have not changed.
 	SkipFailed bool
-	// Report learns what becomes of jobs, a line each. Calls do not overlap.
+	// Report is called with each result, one line per call. Calls do not overlap.
 	Report func(of Ref, line string)
 
 	mu sync.Mutex
 }
 
-// report and write are called by those who wait for a batch at the same time.
+// report and write may be called concurrently by goroutines that wait for a batch.
 func (u *Upgrade) report(of Ref, format string, args ...any) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -40,8 +40,8 @@ func (u *Upgrade) write(what string, s *Step) error {
 	return u.Journal.write(event{what, s.Namespace, s.ID, s.From, s.To, s.evaluation})
 }
 
-// Run carries out the steps that are planned. It stops after the batch in which a job
-// fails, with ErrStopped.
+// Run executes the planned steps. After a batch with a failed job it stops with
+// ErrStopped.
 func (u *Upgrade) Run(ctx context.Context, steps []*Step) error {
 	planned := slices.DeleteFunc(slices.Clone(steps), func(s *Step) bool { return s.Outcome != Planned })
 	if err := u.settle(ctx, planned); err != nil {
@@ -50,7 +50,7 @@ func (u *Upgrade) Run(ctx context.Context, steps []*Step) error {
 	return u.batches(ctx, planned, u.register, eventHealthy)
 }
 
-// batches begins the steps of each batch and waits for them.
+// batches starts the steps of each batch and waits for them.
 func (u *Upgrade) batches(ctx context.Context, steps []*Step, begin func(context.Context, *Step) error, done string) error {
 	for batch := range slices.Chunk(steps, max(1, u.Batch)) {
 		var stop error
@@ -71,7 +71,7 @@ func (u *Upgrade) batches(ctx context.Context, steps []*Step, begin func(context
 	return nil
 }
 
-// register registers a job anew, if it still is as it was when it was planned.
+// register registers a job if it has not changed since the plan.
 func (u *Upgrade) register(ctx context.Context, s *Step) error {
 	fail := func(err error) error {
 		s.Outcome, s.Why = Failed, err.Error()
@@ -106,7 +106,7 @@ func (u *Upgrade) register(ctx context.Context, s *Step) error {
 	return u.registered(ctx, s, eventRegistered)
 }
 
-// registered notes which version a step made.
+// registered records the version that a step created.
 func (u *Upgrade) registered(ctx context.Context, s *Step, what string) error {
 	s.Outcome = Registered
 	raw, err := u.Nomad.Job(ctx, s.Ref())
@@ -125,7 +125,7 @@ func (u *Upgrade) registered(ctx context.Context, s *Step, what string) error {
 	return nil
 }
 
-// wait waits for all steps, and gives the errors of those that failed.
+// wait waits for all steps and returns the errors of failed ones.
 func (u *Upgrade) wait(ctx context.Context, steps []*Step, done string) error {
 	errs := make([]error, len(steps))
 	var all sync.WaitGroup
@@ -146,7 +146,7 @@ func (u *Upgrade) waitFor(ctx context.Context, s *Step, done string) error {
 		err = u.Nomad.Wait(ctx, s.Ref(), s.evaluation, func(line string) { u.report(s.Ref(), "%s", line) })
 	}
 	switch {
-	case ctx.Err() != nil: // what becomes of it the next run will see
+	case ctx.Err() != nil: // the next run determines its result
 		return ctx.Err()
 	case err != nil:
 		s.Outcome, s.Why = Failed, err.Error()
@@ -164,9 +164,8 @@ func (u *Upgrade) waitFor(ctx context.Context, s *Step, done string) error {
 	return u.write(done, s)
 }
 
-// settle looks after jobs of which an earlier run does not know the end, or knows that
-// they failed. One that is still as it was left, and is not to be changed now, keeps the
-// upgrade from going on.
+// settle checks jobs whose result an earlier run did not record, or that failed. A job
+// that has not changed since and is not to be changed now stops the upgrade.
 func (u *Upgrade) settle(ctx context.Context, planned []*Step) error {
 	if u.SkipFailed {
 		return nil
@@ -184,7 +183,7 @@ func (u *Upgrade) settle(ctx context.Context, planned []*Step) error {
 			return fmt.Errorf("%w: %w", ErrStopped, err)
 		}
 		if now, err := readHeader(raw); err != nil || now.Version != e.last.To || now.Stop {
-			continue // somebody has done something about it
+			continue // the job was changed since
 		}
 		s := &Step{Namespace: e.Namespace, ID: e.ID, From: e.last.From, To: e.last.To, evaluation: e.last.Evaluation}
 		u.report(e.Ref, "registered before as version %d", s.To)
