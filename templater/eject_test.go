@@ -48,7 +48,8 @@ func respell(t *rapid.T, v any) {
 	}
 }
 
-func TestTrap22EjectRestoresTheJSON(t *testing.T) {
+// Trap I22.
+func TestEject_RestoresJSON(t *testing.T) {
 	c := loadCatalog(t)
 	rapid.Check(t, func(t *rapid.T) {
 		raw, diags := parseHCL(t, []byte(drawJob(t, false))).JSON()
@@ -68,7 +69,8 @@ func TestTrap22EjectRestoresTheJSON(t *testing.T) {
 
 // So it does in any other layout, but for line ends inside of empty containers that
 // are those of the rest of the file.
-func TestTrap22EjectOfAnOddLayout(t *testing.T) {
+// Trap I22.
+func TestEject_UnusualLayout(t *testing.T) {
 	c := loadCatalog(t)
 	src, err := os.ReadFile("testdata/odd.json")
 	must.NoError(t, err)
@@ -81,7 +83,8 @@ func TestTrap22EjectOfAnOddLayout(t *testing.T) {
 
 // What somebody adds to a job after injection is theirs, wherever in a list it
 // stands, and stays when the sidecars are taken out.
-func TestTrap22WhatWasAddedAfterwardsStays(t *testing.T) {
+// Trap I22.
+func TestEject_KeepsLaterAdditions(t *testing.T) {
 	c := loadCatalog(t)
 	raw, diags := parseHCL(t, []byte(fullJob)).JSON()
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
@@ -114,7 +117,8 @@ func TestTrap22WhatWasAddedAfterwardsStays(t *testing.T) {
 
 // Nomad completes the names of services with the job's name, which need not be its
 // id, when it registers the job.
-func TestTrap22AServiceNamedAfterTheJobGoes(t *testing.T) {
+// Trap I22.
+func TestEject_ServiceNamedAfterJob(t *testing.T) {
 	c := loadCatalog(t)
 	for job, name := range map[string]string{`"ID":"j","Name":"its name"`: "its name", `"ID":"j"`: "j"} {
 		src := `{` + job + `,"TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"pod"}]}]}`
@@ -126,7 +130,8 @@ func TestTrap22AServiceNamedAfterTheJobGoes(t *testing.T) {
 }
 
 // A list that injection made goes with it, unless somebody else put something there.
-func TestTrap22AListThatWasMadeGoes(t *testing.T) {
+// Trap I22.
+func TestEject_RemovesAddedList(t *testing.T) {
 	c := loadCatalog(t)
 	src := `{"ID":"j","TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"pod"}]}]}`
 	out := string(inject(t, parseJSON(t, []byte(src), c), c, with("awkward")))

@@ -75,7 +75,8 @@ func refusedAsAltered(t *testing.T, c *sidecar.Catalog, src, what string) {
 }
 
 // What was injected and then edited stays, whatever it is.
-func TestTrap19WhatWasEditedIsNotTakenOut(t *testing.T) {
+// Trap I19.
+func TestEject_EditedSidecar(t *testing.T) {
 	c := catalogOf(t, greedy)
 	out := string(inject(t, parseJSON(t, []byte(greedyJob), c), c, with("greedy")))
 	must.Eq(t, greedyJob, string(apply(t, parseJSON(t, []byte(out), c), nil)))
@@ -100,7 +101,8 @@ func TestTrap19WhatWasEditedIsNotTakenOut(t *testing.T) {
 }
 
 // Marks that somebody wrote, on what is the job's own.
-func TestTrap19AForgedMarkTakesNothingOfTheApp(t *testing.T) {
+// Trap I19.
+func TestEject_ForgedMark(t *testing.T) {
 	c := catalogOf(t, greedy)
 	const own = `{"Name":"app","Driver":"pod","Env":{"A":"own"},"Config":{"dns":["1.1.1.1"],"logs":[{"max_files":2}],"labels":[{"a":"b"}]},"Templates":[{"DestPath":"local/own","EmbeddedTmpl":"own"}],"VolumeMounts":[{"Volume":"d","Destination":"/own"}]}`
 	for added, what := range map[string]string{

@@ -8,7 +8,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-func TestTrap18ATaskOfTheUsersIsNotReplaced(t *testing.T) {
+// Trap I18.
+func TestInject_TaskNameTaken(t *testing.T) {
 	c := loadCatalog(t)
 	for _, name := range []string{"viewer", "ports-init", "ports_init"} {
 		f := parseHCL(t, []byte(strings.ReplaceAll(fullJob, `task "app"`, `task "`+name+`"`)))
@@ -21,7 +22,8 @@ func TestTrap18ATaskOfTheUsersIsNotReplaced(t *testing.T) {
 	}
 }
 
-func TestTrap19AForgedMarkIsNotTrusted(t *testing.T) {
+// Trap I19.
+func TestInject_ForgedMark(t *testing.T) {
 	c := loadCatalog(t)
 	digest := "sha256:" + strings.Repeat("0", 64)
 	for _, meta := range []string{
@@ -45,7 +47,8 @@ func TestTrap19AForgedMarkIsNotTrusted(t *testing.T) {
 	}
 }
 
-func TestTrap19AStaleMarkIsReplaced(t *testing.T) {
+// Trap I19.
+func TestInject_StaleMark(t *testing.T) {
 	c := loadCatalog(t)
 	raw, diags := parseHCL(t, []byte(fullJob)).JSON()
 	must.False(t, diags.HasErrors())
@@ -59,7 +62,8 @@ func TestTrap19AStaleMarkIsReplaced(t *testing.T) {
 	must.Eq(t, string(fresh), string(inject(t, parseJSON(t, []byte(stale), c), c, with("viewer"))))
 }
 
-func TestTrap21ALookAlikeIsNotTakenForOurs(t *testing.T) {
+// Trap I21.
+func TestInject_LookalikeTask(t *testing.T) {
 	c := loadCatalog(t)
 	raw, diags := parseHCL(t, []byte(fullJob)).JSON()
 	must.False(t, diags.HasErrors())

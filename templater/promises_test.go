@@ -116,7 +116,8 @@ func TestEjectRestoresEveryByte(t *testing.T) {
 	})
 }
 
-func TestTrap3InjectTwiceIsInjectOnce(t *testing.T) {
+// Trap I3.
+func TestInject_Twice(t *testing.T) {
 	c := loadCatalog(t)
 	rapid.Check(t, func(t *rapid.T) {
 		src := []byte(drawJob(t, false))
@@ -160,7 +161,8 @@ func TestInheritedBlocksReachTheSidecarInBothForms(t *testing.T) {
 	})
 }
 
-func TestTrap14RunsAreByteIdentical(t *testing.T) {
+// Trap I14.
+func TestInject_ByteIdentical(t *testing.T) {
 	c := loadCatalog(t)
 	rapid.Check(t, func(t *rapid.T) {
 		src := []byte(drawJob(t, true))
@@ -172,7 +174,8 @@ func TestTrap14RunsAreByteIdentical(t *testing.T) {
 	})
 }
 
-func TestTrap5UnknownJSONFieldsSurvive(t *testing.T) {
+// Trap I5.
+func TestInject_KeepsUnknownJSONFields(t *testing.T) {
 	c := loadCatalog(t)
 	rapid.Check(t, func(t *rapid.T) {
 		f := parseHCL(t, []byte(drawJob(t, false)))

@@ -22,7 +22,8 @@ func canonical(t must.T, raw []byte) []byte {
 
 // A job that was read from Nomad, by its UI for instance, and comes back, says where
 // its sidecars are from, and nothing but the job itself is needed for it.
-func TestTrap15MarksSurviveNomad(t *testing.T) {
+// Trap I15.
+func TestMarks_SurviveNomad(t *testing.T) {
 	c := loadCatalog(t)
 	rapid.Check(t, func(t *rapid.T) {
 		flags := drawFlags(t)

@@ -13,7 +13,8 @@ import (
 
 // References are written as they are where Nomad's parser hands them on exactly, in
 // every kind of string.
-func TestTrap16WhatNomadReadsIsWhatWasRendered(t *testing.T) {
+// Trap I16.
+func TestRuntimeReferences_ReadByNomad(t *testing.T) {
 	parts := []string{
 		"${NOMAD_TASK_DIR}", "${attr.kernel.name}", "${meta.a-b.c}", "${node.class}", "${env.HOME}", "${NOMAD_x", "${ NOMAD_x }",
 		`${env["HOME"]}`, "${device.x}", "${param.x}", "${local.x}", "${var.x}", "$", "%", "{", "}", "%{if}", "$${NOMAD_A}", "\n", "\"", "a", "EO", "é",

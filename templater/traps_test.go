@@ -15,8 +15,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// The traps are numbered as in the list that the project keeps of them: ways in
-// which tools that edit other people's jobs have gone wrong.
+// test/traps.md lists the traps by number.
 
 //go:embed testdata/full.nomad.hcl
 var fullJob string
@@ -50,7 +49,8 @@ func find(t must.T, list any, name string) map[string]any {
 	return nil
 }
 
-func TestTrap2EveryListOfTheGroupSurvives(t *testing.T) {
+// Trap I2.
+func TestInject_KeepsGroupLists(t *testing.T) {
 	before := groupOf(nomad(t, []byte(fullJob)))
 	after := injected(t, "awkward", "ports", "viewer")
 	for _, field := range []string{"Tasks", "Services", "Constraints"} {
@@ -70,7 +70,8 @@ func TestTrap2EveryListOfTheGroupSurvives(t *testing.T) {
 	must.Eq(t, "b", a["Env"].(map[string]any)["A"].(string))
 }
 
-func TestTrap4NullAbsentAndEmptyAreAlike(t *testing.T) {
+// Trap I4.
+func TestInject_NullAbsentAndEmptyLists(t *testing.T) {
 	c := loadCatalog(t)
 	for _, empty := range []string{`"Env":null,"Config":null,`, `"Env":{},"Config":{},`, ``} {
 		for _, ports := range []string{`,"DynamicPorts":null`, `,"DynamicPorts":[]`, ``} {
@@ -101,7 +102,8 @@ func TestTrap4NullAbsentAndEmptyAreAlike(t *testing.T) {
 	}
 }
 
-func TestTrap6UnknownFieldOfADefinitionIsAnError(t *testing.T) {
+// Trap I6.
+func TestDefinition_UnknownField(t *testing.T) {
 	for _, body := range []string{
 		`color = "red"`, `parameter "p" { typ = number }`, `api { prot "x" {} }`, `requires { driver = "pod" }`,
 		`app { task {} }`, "parameter \"p\" {\n validation {\n condition = true\n error_message = \"x\"\n severity = 1\n }\n }",
@@ -113,7 +115,8 @@ func TestTrap6UnknownFieldOfADefinitionIsAnError(t *testing.T) {
 	}
 }
 
-func TestTrap10ADefinitionIsNotChangedByUse(t *testing.T) {
+// Trap I10.
+func TestInject_DoesNotChangeDefinition(t *testing.T) {
 	c := loadCatalog(t)
 	flags := with("awkward", "ports", "viewer")
 	want := inject(t, parseHCL(t, []byte(fullJob)), c, flags)
@@ -131,7 +134,8 @@ func TestTrap10ADefinitionIsNotChangedByUse(t *testing.T) {
 	wg.Wait()
 }
 
-func TestTrap11APartialOverrideKeepsTheOtherDefaults(t *testing.T) {
+// Trap I11.
+func TestInject_PartialOverride(t *testing.T) {
 	def, diags := sidecar.Parse([]byte(`
 sidecar "x" {
   version = "1.0.0"
@@ -165,7 +169,8 @@ sidecar "x" {
 		inst.Tasks[0].Body.Blocks("config")[0].HCL(sidecar.Style{}))
 }
 
-func TestTrap12NothingMissingPanics(t *testing.T) {
+// Trap I12.
+func TestInject_MissingParts(t *testing.T) {
 	c := loadCatalog(t)
 	for _, src := range []string{
 		`null`, `{}`, `[]`, `{"Job":null}`, `{"ID":null,"TaskGroups":null}`, `{"ID":"j","TaskGroups":[null]}`,
@@ -199,7 +204,8 @@ func TestTrap12NothingMissingPanics(t *testing.T) {
 	}
 }
 
-func TestTrap16RuntimeReferencesRoundTrip(t *testing.T) {
+// Trap I16.
+func TestInject_KeepsRuntimeReferences(t *testing.T) {
 	g := injected(t, "awkward")
 	task := find(t, g["Tasks"], "awkward")
 	must.Eq(t, []any{
@@ -211,7 +217,8 @@ func TestTrap16RuntimeReferencesRoundTrip(t *testing.T) {
 		task["Templates"].([]any)[0].(map[string]any)["EmbeddedTmpl"].(string))
 }
 
-func TestTrap16LineEndsStay(t *testing.T) {
+// Trap I16.
+func TestInject_KeepsLineEndings(t *testing.T) {
 	c := loadCatalog(t)
 	crlf := strings.ReplaceAll(fullJob, "\n", "\r\n")
 	out := string(inject(t, parseHCL(t, []byte(crlf)), c, with("awkward", "ports", "viewer")))
@@ -219,7 +226,8 @@ func TestTrap16LineEndsStay(t *testing.T) {
 	equal(t, nomad(t, inject(t, parseHCL(t, []byte(fullJob)), c, with("awkward"))), nomad(t, inject(t, parseHCL(t, []byte(crlf)), c, with("awkward"))))
 }
 
-func TestTrap17InputsAreThoseOfTheJobWithoutSidecars(t *testing.T) {
+// Trap I17.
+func TestInject_InputsOfJobWithoutSidecars(t *testing.T) {
 	g := injected(t, "awkward", "ports", "viewer")
 	env := find(t, g["Tasks"], "awkward")["Env"].(map[string]any)
 	must.Eq(t, "app of g in j", env["TASK"].(string))
@@ -227,7 +235,8 @@ func TestTrap17InputsAreThoseOfTheJobWithoutSidecars(t *testing.T) {
 	must.MapNotContainsKey(t, env, "ONE")
 }
 
-func TestTrap23DashesAndUnderscoresAreOneName(t *testing.T) {
+// Trap I23.
+func TestInject_DashesAndUnderscores(t *testing.T) {
 	c := loadCatalog(t)
 	src := strings.ReplaceAll(fullJob, `port "http"`, `port "two_dashes"`)
 	f := parseHCL(t, []byte(src))
@@ -238,7 +247,8 @@ func TestTrap23DashesAndUnderscoresAreOneName(t *testing.T) {
 	must.Eq(t, "Port label taken", diags[0].Summary)
 }
 
-func TestTrap23TheGroupsRestartDoesNotReachTheSidecar(t *testing.T) {
+// Trap I23.
+func TestInject_GroupRestartNotInherited(t *testing.T) {
 	g := injected(t, "viewer", "ports")
 	must.Eq(t, float64(0), g["RestartPolicy"].(map[string]any)["Attempts"].(float64))
 	must.Eq(t, "delay", find(t, g["Tasks"], "viewer")["RestartPolicy"].(map[string]any)["Mode"].(string))

@@ -116,9 +116,9 @@ func TestCollectFromAttachToDrain(t *testing.T) {
 	must.Len(t, 1, n.started())
 }
 
-// Trap 3: neither the death of the collector nor that of the one who started
+// Trap D3: neither the death of the collector nor that of the one who started
 // it, in turn and at any moment, loses or doubles a line.
-func TestTrap03NothingIsLostOrDoubled(t *testing.T) {
+func TestCollector_CrashKeepsEveryLine(t *testing.T) {
 	const tasks, kills = 5, 15
 	n := newNode(t)
 	c := n.client()
@@ -258,7 +258,8 @@ func TestWrongSpecs(t *testing.T) {
 
 // A directory that became a link is not written to, wherever it leads, and
 // neither is one that is not below the allocation's.
-func TestTrap05TheDirectoryIsNoLink(t *testing.T) {
+// Trap D5.
+func TestCollector_DirectoryIsSymlink(t *testing.T) {
 	n := newNode(t)
 	c := n.client()
 	for name, to := range map[string]string{"outside": t.TempDir(), "inside": "other"} {
@@ -275,7 +276,8 @@ func TestTrap05TheDirectoryIsNoLink(t *testing.T) {
 }
 
 // A link in place of a pipe is opened by neither of those who read it.
-func TestTrap04APipeIsNoLink(t *testing.T) {
+// Trap D4.
+func TestCollector_PipeIsSymlink(t *testing.T) {
 	dir, _, w := newNode(t).task("web")
 	defer w.Close()
 	path := filepath.Join(dir, "stdout")
@@ -287,8 +289,8 @@ func TestTrap04APipeIsNoLink(t *testing.T) {
 	must.ErrorIs(t, err, unix.ELOOP)
 }
 
-// Trap 20: what the plugin was started with is not the collector's.
-func TestTrap20TheCollectorHasAnEmptyEnvironment(t *testing.T) {
+// Trap D20: what the plugin was started with is not the collector's.
+func TestCollector_EmptyEnvironment(t *testing.T) {
 	t.Setenv("OF_THE_PLUGIN", "evil")
 	n := newNode(t)
 	must.NoError(t, n.client().Start(ctx(t)))

@@ -165,7 +165,8 @@ func TestTheNewestFileIsContinued(t *testing.T) {
 
 // CVE-2026-6959: who can write to the directory must not lead the collector,
 // which is root, to another file, nor have it wait for the reader of a pipe.
-func TestTrap04NoLinkIsFollowed(t *testing.T) {
+// Trap D4.
+func TestStream_FollowsNoSymlink(t *testing.T) {
 	victim := filepath.Join(t.TempDir(), "victim")
 	must.NoError(t, os.WriteFile(victim, []byte("untouched"), 0o600))
 	for name, put := range map[string]func(path string) error{

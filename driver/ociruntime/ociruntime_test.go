@@ -153,8 +153,8 @@ func TestCreateReadsConmonsReport(t *testing.T) {
 	}
 }
 
-// Trap 20: what the monitor has, the runtime that it runs has too.
-func TestTrap20TheMonitorHasAnEmptyEnvironment(t *testing.T) {
+// Trap D20: what the monitor has, the runtime that it runs has too.
+func TestMonitor_EmptyEnvironment(t *testing.T) {
 	t.Setenv("LD_PRELOAD_OF_A_TASK", "evil")
 	bundle := t.TempDir()
 	m := Monitor{Path: fake(t, "conmon", "/usr/bin/env > env\n"+conmonScript+`echo '{"data": 4712}' >&3`)}

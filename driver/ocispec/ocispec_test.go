@@ -105,7 +105,8 @@ func TestCPUSharesAreClamped(t *testing.T) {
 }
 
 // Nomad's packaged unit runs with oom_score_adj -1000: a task gets 0.
-func TestTrap21OOMScoreIsReset(t *testing.T) {
+// Trap D21.
+func TestSpec_ResetsOOMScore(t *testing.T) {
 	s, err := Build(task())
 	must.NoError(t, err)
 	must.NotNil(t, s.Process.OOMScoreAdj)

@@ -55,8 +55,8 @@ func TestLabelsAreNoAnnotations(t *testing.T) {
 	}, got)
 }
 
-// Trap 5, CVE-2026-14896.
-func TestTrap05DirectoriesAreMadeBeneath(t *testing.T) {
+// Trap D5, CVE-2026-14896.
+func TestMakeBeneath_SymlinkInPath(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	must.NoError(t, os.Symlink(outside, filepath.Join(dir, "link")))
 	must.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
@@ -69,9 +69,9 @@ func TestTrap05DirectoriesAreMadeBeneath(t *testing.T) {
 	must.DirNotExists(t, filepath.Join(outside, "x"))
 }
 
-// Trap 5: nor is a link followed that takes a directory's place while
+// Trap D5: nor is a link followed that takes a directory's place while
 // directories are made in it.
-func TestTrap05ASwapWhileDirectoriesAreMade(t *testing.T) {
+func TestMakeBeneath_SwappedForSymlink(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	at, link := filepath.Join(dir, "at"), filepath.Join(dir, "link")
 	must.NoError(t, os.Mkdir(at, 0o755))

@@ -107,8 +107,8 @@ func TestHostRootCopiesLinks(t *testing.T) {
 	must.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// Trap 5, CVE-2026-14896.
-func TestTrap05NoLinkIsFollowedBeneath(t *testing.T) {
+// Trap D5, CVE-2026-14896.
+func TestOpenBeneath_Symlinks(t *testing.T) {
 	dir := t.TempDir()
 	must.NoError(t, os.MkdirAll(filepath.Join(dir, "real/logs"), 0o755))
 	must.NoError(t, os.Symlink("/etc", filepath.Join(dir, "link")))
@@ -183,9 +183,9 @@ func TestUsersThatAreNoFile(t *testing.T) {
 	}
 }
 
-// Trap 4: what a task prints is taken out of its own pipe only, though others
+// Trap D4: what a task prints is taken out of its own pipe only, though others
 // can write where that is.
-func TestTrap04APipeIsTheOneThatWasOpened(t *testing.T) {
+func TestOutputPipe_Replaced(t *testing.T) {
 	for name, tc := range map[string]struct {
 		replace func(path, other string) error
 		refused bool

@@ -59,7 +59,8 @@ func TestInterruptEndsWait(t *testing.T) {
 
 // nomad#17960: a process id that was given to somebody else is not
 // the process that was meant.
-func TestTrap13ReusedPIDIsNotTheProcess(t *testing.T) {
+// Trap D13.
+func TestIdentity_ReusedPID(t *testing.T) {
 	id, err := Identify(os.Getpid())
 	must.NoError(t, err)
 	for name, other := range map[string]Identity{

@@ -10,7 +10,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// FuzzTreat shows, trap 12, that no request panics, and that whatever Nomad would run
+// FuzzTreat shows, trap I12, that no request panics, and that whatever Nomad would run
 // has what a rule requires, or is denied; and that this does not change when it is sent
 // again.
 func FuzzTreat(f *testing.F) {

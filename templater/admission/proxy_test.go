@@ -19,8 +19,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Trap 1: an ID with a slash, in both spellings, an empty one, and a job named plan.
-func TestTrap01NoSpellingOfAPathGetsRoundTheRules(t *testing.T) {
+// Trap I1: an ID with a slash, in both spellings, an empty one, and a job named plan.
+func TestProxy_PathSpellings(t *testing.T) {
 	f := start(t, notePolicy)
 	for path, id := range map[string]string{
 		"/v1/jobs": "web", "/v1/job/web": "web", "/v1/job/": "web", "/v1/job/web/plan": "web",
@@ -39,7 +39,8 @@ func TestTrap01NoSpellingOfAPathGetsRoundTheRules(t *testing.T) {
 	}
 }
 
-func TestTrap01RoutesAreThoseOfTheDecodedPath(t *testing.T) {
+// Trap I1.
+func TestProxy_RoutesByDecodedPath(t *testing.T) {
 	for path, want := range map[string]route{
 		"/v1/job/a": register, "/v1/job/plan": register, "/v1/job/revert": register, "/v1/job/": register,
 		"/v1/job/a/plan": plan, "/v1/job/a%2Fplan": plan, "/v1/job/a%2fb/pl%61n": plan, "/v1/job/%2Fplan": plan,
@@ -73,8 +74,8 @@ func TestOtherRequestsPassUntouched(t *testing.T) {
 	must.Eq(t, body, string(sent))
 }
 
-// Trap 5, and what belongs to a request beside its job.
-func TestTrap05AllElseOfARequestStays(t *testing.T) {
+// Trap I5, and what belongs to a request beside its job.
+func TestProxy_KeepsRestOfRequest(t *testing.T) {
 	f := start(t, notePolicy)
 	body := `{"New":{"a":[1.50]},"Submission":{"Source":"job {}","Format":"hcl2"},"EnforceIndex":true,"JobModifyIndex":18446744073709551615,` +
 		strings.TrimPrefix(jobNamed("web"), "{")
@@ -85,8 +86,8 @@ func TestTrap05AllElseOfARequestStays(t *testing.T) {
 	must.Eq(t, f.front.Listener.Addr().String(), got.Host)
 }
 
-// Trap 7: gzip, deflate, identity.
-func TestTrap07AnswersInEveryEncoding(t *testing.T) {
+// Trap I7: gzip, deflate, identity.
+func TestProxy_ContentEncodings(t *testing.T) {
 	f := start(t, notePolicy)
 	excluded := strings.Replace(jobNamed("web"), `"TaskGroups"`, `"Meta":{"sidecar.exclude":"*"},"TaskGroups"`, 1)
 	for _, encoding := range []string{"gzip", "deflate", "identity", "gzip, deflate", ""} {
@@ -113,8 +114,8 @@ func TestTrap07AnswersInEveryEncoding(t *testing.T) {
 	}
 }
 
-// Trap 8: the three places of a token, and the effective namespace.
-func TestTrap08TokensAndTheEffectiveNamespace(t *testing.T) {
+// Trap I8: the three places of a token, and the effective namespace.
+func TestProxy_TokensAndNamespace(t *testing.T) {
 	f := start(t, notePolicy)
 	body := strings.Replace(jobNamed("web"), "{", `{"SecretID":"s3cret","Namespace":"dev",`, 1)
 	for query, want := range map[string][]string{"": {"app"}, "?namespace=prod": {"app", "note"}, "?namespace=test": {"app"}} {
@@ -145,8 +146,8 @@ const noBatch = `rule "no-batch" {
 }
 `
 
-// Trap 9: a violation is an answer 200 to validate, and else 403; Nomad is not asked.
-func TestTrap09AViolationAtValidateIs200(t *testing.T) {
+// Trap I9: a violation is an answer 200 to validate, and else 403; Nomad is not asked.
+func TestProxy_ViolationAtValidate(t *testing.T) {
 	f := start(t, noBatch)
 	body := strings.Replace(jobNamed("web"), `"ID"`, `"Type":"batch","ID"`, 1)
 	resp, text := f.send(http.MethodPut, "/v1/validate/job", body)
@@ -194,8 +195,8 @@ func TestNoJobIsHiddenInARepeatedField(t *testing.T) {
 	must.Len(t, 2, req.Job.TaskGroups[0].Tasks)
 }
 
-// Trap 24: nothing cuts a stream, and each part comes when it is sent.
-func TestTrap24StreamsComePartByPart(t *testing.T) {
+// Trap I24: nothing cuts a stream, and each part comes when it is sent.
+func TestProxy_FlushesStreams(t *testing.T) {
 	f := start(t, notePolicy)
 	next := make(chan string)
 	f.answer = func(w http.ResponseWriter, r *http.Request) {

@@ -29,9 +29,9 @@ func stored(t *testing.T, body []byte) string {
 
 func canonical(t *testing.T, body []byte) string { return stored(t, []byte(stored(t, body))) }
 
-// Trap 15: what the command sends, what a page sends back, and what job start takes
+// Trap I15: what the command sends, what a page sends back, and what job start takes
 // from Nomad all converge, without a Submission.
-func TestTrap15EveryFormOfAJobConverges(t *testing.T) {
+func TestRules_EveryFormOfJob(t *testing.T) {
 	rules := rulesOf(t, notePolicy)
 	once := rules.treat(t.Context(), []byte(jobNamed("web")), anywhere)
 	must.Nil(t, once.denial)
@@ -46,8 +46,8 @@ func TestTrap15EveryFormOfAJobConverges(t *testing.T) {
 	must.Eq(t, canonical(t, once.body), canonical(t, plainCanonical.body))
 }
 
-// Trap 19: a forged task is replaced by the true one; marks that cannot be true deny.
-func TestTrap19ForgedMarksAreNotTrusted(t *testing.T) {
+// Trap I19: a forged task is replaced by the true one; marks that cannot be true deny.
+func TestRules_ForgedMarks(t *testing.T) {
 	rules := rulesOf(t, notePolicy)
 	digest := rules.Catalog.Versions("note")[0].Digest
 	forged := func(digest, origin string) string {
@@ -65,7 +65,8 @@ func TestTrap19ForgedMarksAreNotTrusted(t *testing.T) {
 }
 
 // What a mark says to have been added, and is the app's own, is not taken out on the way.
-func TestTrap19AMarkTakesNothingOfTheApp(t *testing.T) {
+// Trap I19.
+func TestRules_MarkOnAppTask(t *testing.T) {
 	rules := rulesOf(t, notePolicy)
 	mark := fmt.Sprintf(`"Tasks":[{"Name":"note","Driver":"raw_exec","Meta":{"sidecar.name":"note","sidecar.version":"1.0.0","sidecar.digest":%q,"sidecar.origin":"policy","sidecar.added":"{\"config\":{\"app\":{\"logs\":null}}}"}},`, rules.Catalog.Versions("note")[0].Digest)
 	body := strings.Replace(strings.Replace(jobNamed("web"), `"Tasks":[`, mark, 1), `"command":"app"`, `"command":"app","logs":[{"max_files":2}]`, 1)
@@ -76,7 +77,8 @@ func TestTrap19AMarkTakesNothingOfTheApp(t *testing.T) {
 }
 
 // A task that is only said to be a sidecar does not hide from a rule.
-func TestTrap21ALookAlikeDoesNotHideFromThePolicy(t *testing.T) {
+// Trap I21.
+func TestRules_LookalikeTask(t *testing.T) {
 	rules := rulesOf(t, `rule "no-docker" {
   validation {
     condition     = !contains(group.drivers, "docker")
@@ -106,8 +108,8 @@ rule "notes" {
 }
 `
 
-// Trap 20: going on without a sidecar is only where its rule says so, and told.
-func TestTrap20FailOpenIsExplicit(t *testing.T) {
+// Trap I20: going on without a sidecar is only where its rule says so, and told.
+func TestRules_FailOpen(t *testing.T) {
 	v := rulesOf(t, skipOther).treat(t.Context(), []byte(jobNamed("web")), anywhere)
 	must.Nil(t, v.denial)
 	must.Eq(t, []string{"app", "note"}, tasksOf(t, v.body))

@@ -92,7 +92,8 @@ func taskOf(t must.T, g *api.TaskGroup, name string) *api.Task {
 	return nil
 }
 
-func TestTrap02EveryListOfTheGroupSurvives(t *testing.T) {
+// Trap I2.
+func TestProxy_KeepsGroupLists(t *testing.T) {
 	body := requestOf(t, trapJob(t))
 	before, after := groupOf(t, body), groupOf(t, trapped(t, trapPolicy).register(body))
 	must.Eq(t, before.Constraints, after.Constraints)
@@ -109,7 +110,8 @@ func TestTrap02EveryListOfTheGroupSurvives(t *testing.T) {
 	must.Eq(t, "b", is.Env["A"])
 }
 
-func TestTrap03WhatWasInjectedIsNotInjectedAgain(t *testing.T) {
+// Trap I3.
+func TestProxy_InjectTwice(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	once := f.register(requestOf(t, trapJob(t)))
 	must.Eq(t, once, f.register(once))
@@ -122,7 +124,8 @@ func TestTrap03WhatWasInjectedIsNotInjectedAgain(t *testing.T) {
 	must.Eq(t, canonical(t, []byte(once)), canonical(t, []byte(f.register(got))))
 }
 
-func TestTrap04NullAbsentAndEmptyAreAlike(t *testing.T) {
+// Trap I4.
+func TestProxy_NullAbsentAndEmptyLists(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	for _, empty := range []string{`"Env":null,"Config":null,`, `"Env":{},"Config":{},`, ``} {
 		for _, ports := range []string{`,"DynamicPorts":null`, `,"DynamicPorts":[]`, ``} {
@@ -140,7 +143,8 @@ func TestTrap04NullAbsentAndEmptyAreAlike(t *testing.T) {
 }
 
 // Jobs that go through at once do not see each other's values.
-func TestTrap10NoJobChangesADefinition(t *testing.T) {
+// Trap I10.
+func TestProxy_DoesNotChangeDefinition(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	rules := f.proxy.rules.Load()
 	want := f.register(requestOf(t, trapJob(t)))
@@ -161,7 +165,8 @@ func TestTrap10NoJobChangesADefinition(t *testing.T) {
 	must.Eq(t, want, f.register(requestOf(t, trapJob(t))))
 }
 
-func TestTrap11APartialOverrideInARuleKeepsTheOtherDefaults(t *testing.T) {
+// Trap I11.
+func TestProxy_PartialOverrideInRule(t *testing.T) {
 	definition := `sidecar "limited" {
   version = "1.0.0"
   parameter "limits" {
@@ -191,7 +196,8 @@ func TestTrap11APartialOverrideInARuleKeepsTheOtherDefaults(t *testing.T) {
 
 // Whatever is missing in a request, the answer is Nomad's or a denial; the fuzzers go
 // on from here.
-func TestTrap12NothingMissingPanics(t *testing.T) {
+// Trap I12.
+func TestProxy_MissingParts(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	for _, job := range []string{
 		`null`, `{}`, `[]`, `7`, `"x"`, `{"ID":null,"TaskGroups":null}`, `{"ID":"j","TaskGroups":[null]}`, `{"ID":"j","TaskGroups":[{}]}`,
@@ -212,7 +218,8 @@ func TestTrap12NothingMissingPanics(t *testing.T) {
 // What Nomad plans and validates is what it is sent to register, so that what it
 // says of a change, in place or not, holds: for a job as it is written, for one that
 // was injected, and after each kind of edit.
-func TestTrap13ThePlanIsOfTheJobThatIsRegistered(t *testing.T) {
+// Trap I13.
+func TestProxy_PlanOfRegisteredJob(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	source := requestOf(t, trapJob(t))
 	injected := f.register(source)
@@ -232,7 +239,8 @@ func TestTrap13ThePlanIsOfTheJobThatIsRegistered(t *testing.T) {
 	}
 }
 
-func TestTrap14RunsAreByteIdentical(t *testing.T) {
+// Trap I14.
+func TestProxy_ByteIdentical(t *testing.T) {
 	source := requestOf(t, trapJob(t))
 	want := trapped(t, trapPolicy).register(source)
 	for range 5 {
@@ -243,7 +251,8 @@ func TestTrap14RunsAreByteIdentical(t *testing.T) {
 	}
 }
 
-func TestTrap16RuntimeReferencesRoundTrip(t *testing.T) {
+// Trap I16.
+func TestProxy_KeepsRuntimeReferences(t *testing.T) {
 	g := groupOf(t, trapped(t, trapPolicy).register(requestOf(t, trapJob(t))))
 	must.Eq(t, []any{"%i", "[[ .x ]]", "{{ y }}", "${LITERAL}", "%{if}", "a\r\nb", "${NOMAD_PORT_http}"}, taskOf(t, g, "app").Config["args"].([]any))
 	must.Eq(t, "{{ range service \"x\" }}[[ z ]]${}%{}\n", *taskOf(t, g, "app").Templates[0].EmbeddedTmpl)
@@ -256,7 +265,8 @@ func TestTrap16RuntimeReferencesRoundTrip(t *testing.T) {
 }
 
 // The second time the sidecars are in the job that the first took as its input.
-func TestTrap17InputsAreThoseOfTheJobWithoutSidecars(t *testing.T) {
+// Trap I17.
+func TestProxy_InputsOfJobWithoutSidecars(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	once := f.register(requestOf(t, trapJob(t)))
 	for _, body := range []string{once, f.register(once), f.register(stored(t, []byte(once)))} {
@@ -266,7 +276,8 @@ func TestTrap17InputsAreThoseOfTheJobWithoutSidecars(t *testing.T) {
 	}
 }
 
-func TestTrap18ATaskOfTheUsersIsNotReplaced(t *testing.T) {
+// Trap I18.
+func TestProxy_TaskNameTaken(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	for _, name := range []string{"viewer", "ports-init", "ports_init"} {
 		text := f.denied(requestOf(t, strings.Replace(trapJob(t), `task "app"`, `task "`+name+`"`, 1)))
@@ -278,7 +289,8 @@ func TestTrap18ATaskOfTheUsersIsNotReplaced(t *testing.T) {
 
 // What went through the proxy can be taken out again to the last byte, and what
 // Nomad made of it to the same job.
-func TestTrap22WhatTheProxyInjectedCanBeTakenOut(t *testing.T) {
+// Trap I22.
+func TestProxy_InjectedJobCanBeEjected(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	source := requestOf(t, trapJob(t))
 	catalog := f.proxy.rules.Load().Catalog
@@ -295,7 +307,8 @@ func TestTrap22WhatTheProxyInjectedCanBeTakenOut(t *testing.T) {
 	must.Eq(t, canonical(t, []byte(source)), canonical(t, []byte(eject(stored(t, []byte(injected))))))
 }
 
-func TestTrap23DashesAndTheGroupsRestart(t *testing.T) {
+// Trap I23.
+func TestProxy_DashesAndGroupRestart(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	must.StrContains(t, f.denied(requestOf(t, strings.ReplaceAll(trapJob(t), `"http"`, `"two_dashes"`))), "Port label taken")
 	g := groupOf(t, f.register(requestOf(t, trapJob(t))))

@@ -117,9 +117,9 @@ func patient(t *testing.T, test func(t *testing.T, client *http.Client, dial fun
 	})
 }
 
-// Trap 24: nothing of the proxy ends an answer that Nomad is allowed to take its time for,
+// Trap I24: nothing of the proxy ends an answer that Nomad is allowed to take its time for,
 // neither one of a route that it only passes on nor one that it looks into.
-func TestTrap24AnswersOutliveTheLongestBlockingQuery(t *testing.T) {
+func TestServe_LongestBlockingQuery(t *testing.T) {
 	for name, ask := range map[string][2]string{
 		"a blocking query":      {http.MethodGet, "/v1/jobs?index=7&wait=10m"},
 		"another one":           {http.MethodGet, "/v1/job/web/allocations?index=7&wait=10m"},
@@ -148,7 +148,8 @@ func TestTrap24AnswersOutliveTheLongestBlockingQuery(t *testing.T) {
 // slowJob is what nothing is injected into, so that it arrives as it was sent.
 const slowJob = `{"Job":{"ID":"web","TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"raw_exec"}]}]}}`
 
-func TestTrap24AStreamMayBeSilentForHours(t *testing.T) {
+// Trap I24.
+func TestServe_SilentStream(t *testing.T) {
 	patient(t, func(t *testing.T, client *http.Client, _ func() net.Conn) {
 		began := time.Now()
 		resp, err := client.Get("http://proxy/v1/event/stream")
@@ -162,7 +163,8 @@ func TestTrap24AStreamMayBeSilentForHours(t *testing.T) {
 }
 
 // A terminal at which nobody types for a night is still there in the morning.
-func TestTrap24ATerminalMayBeSilentForHours(t *testing.T) {
+// Trap I24.
+func TestServe_SilentTerminal(t *testing.T) {
 	patient(t, func(t *testing.T, _ *http.Client, dial func() net.Conn) {
 		conn := dial()
 		defer conn.Close()

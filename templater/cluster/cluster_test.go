@@ -71,7 +71,8 @@ func TestUnknownFieldsReachNomad(t *testing.T) {
 }
 
 // Nomad routes by the decoded path, so what an ID holds must stay one segment.
-func TestTrap1AnyIDReachesItsOwnJob(t *testing.T) {
+// Trap I1.
+func TestCluster_UnusualJobIDs(t *testing.T) {
 	for id, path := range map[string]string{
 		"team/web": "/v1/job/team%2Fweb/plan", "plan": "/v1/job/plan/plan", "x/periodic-1": "/v1/job/x%2Fperiodic-1/plan",
 		"a%2Fb": "/v1/job/a%252Fb/plan", "a b?c#d": "/v1/job/a%20b%3Fc%23d/plan",
@@ -151,7 +152,8 @@ func TestAnEvaluationThatPlacesNothing(t *testing.T) {
 	must.ErrorContains(t, err, "follow evaluation e1")
 }
 
-func TestTrap13EffectsAreThoseOfTheWholeAllocation(t *testing.T) {
+// Trap I13.
+func TestCluster_EffectsOnAllocation(t *testing.T) {
 	names := map[string][]string{"g": {"app", "proxy"}}
 	edited := func(name, annotation string) *api.TaskDiff {
 		return &api.TaskDiff{Type: "Edited", Name: name, Annotations: []string{annotation}}

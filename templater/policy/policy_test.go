@@ -136,8 +136,8 @@ func TestAConditionSeesSidecars(t *testing.T) {
 	must.Len(t, 1, p.Check(j, nil))
 }
 
-// Trap 6: an unknown field in a policy is a load error with its place.
-func TestTrap06UnknownFieldsAreLoadErrors(t *testing.T) {
+// Trap I6: an unknown field in a policy is a load error with its place.
+func TestLoad_UnknownPolicyField(t *testing.T) {
 	for src, line := range map[string]int{
 		"rule \"r\" {\n inject \"x\" {}\n requird = true\n}":                   3,
 		"rule \"r\" {\n inject \"x\" {}\n match {\n namespaces = [\"\"]\n}\n}": 4,

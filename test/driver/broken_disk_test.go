@@ -120,7 +120,8 @@ func TestADiskWithoutSpace(t *testing.T) {
 
 // The exit code of a task that ends while run_dir is full is not lost, where the
 // kernel tells it; else the result says that there was no space.
-func TestTrap11AnExitThatCanNotBeWritten(t *testing.T) {
+// Trap D11.
+func TestExit_StatusNotWritable(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		disk := smallDisk(t)
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.RunDir = runtime, filepath.Join(disk, "run") })

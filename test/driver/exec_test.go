@@ -30,8 +30,8 @@ func idle(t *testing.T, runtime string) (*node, *task) {
 	return n, tk
 }
 
-// Trap 16: Nomad's own conformance tests.
-func TestTrap16ExecConformance(t *testing.T) {
+// Trap D16: Nomad's own conformance tests.
+func TestExec_Conformance(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n, tk := idle(t, runtime)
 		testutils.TestExecTaskStreamingBasicResponses(t, n.DriverHarness, tk.ID)
@@ -94,7 +94,8 @@ func (tk *task) stream(c *client, tty bool, command ...string) error {
 	return tk.n.impl.ExecTaskStreamingRaw(c.ctx, tk.ID, command, tty, c)
 }
 
-func TestTrap16ExecCarriesMuchOutput(t *testing.T) {
+// Trap D16.
+func TestExec_LargeOutput(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -110,7 +111,8 @@ func TestTrap16ExecCarriesMuchOutput(t *testing.T) {
 	})
 }
 
-func TestTrap16ExecFollowsAHundredResizes(t *testing.T) {
+// Trap D16.
+func TestExec_HundredResizes(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -147,8 +149,8 @@ func stdin(text string) *drivers.ExecTaskStreamingRequestMsg {
 	return &drivers.ExecTaskStreamingRequestMsg{Stdin: &proto.ExecTaskStreamingIOOperation{Data: []byte(text)}}
 }
 
-// Trap 16: what comes after the end of input is not an error.
-func TestTrap16InputAfterItsEnd(t *testing.T) {
+// Trap D16: what comes after the end of input is not an error.
+func TestExec_InputAfterEOF(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -166,7 +168,8 @@ func TestTrap16InputAfterItsEnd(t *testing.T) {
 	})
 }
 
-func TestTrap16ExecEndsWithItsClient(t *testing.T) {
+// Trap D16.
+func TestExec_EndsWithClient(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
 		for _, tty := range []bool{false, true} {

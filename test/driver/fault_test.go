@@ -76,9 +76,9 @@ func (n *node) replace(verb, conmon string) {
 	}
 }
 
-// Trap 14: a start that was cut off is sent again with the same id, and finds
+// Trap D14: a start that was cut off is sent again with the same id, and finds
 // what is left of itself.
-func TestTrap14AStartSentAgainReplacesWhatIsLeft(t *testing.T) {
+func TestStart_RepeatedAfterCutOff(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "again", sh("echo up $$; exec sleep 600"), nil)

@@ -118,9 +118,9 @@ func TestOnV2NomadKillsByGroup(t *testing.T) {
 	})
 }
 
-// Trap 7 (nomad#28272): a task has the processors of the slice that Nomad put
+// Trap D7 (nomad#28272): a task has the processors of the slice that Nomad put
 // it in, from the first instruction, and follows as they change.
-func TestTrap07OnV2ATaskHasTheProcessorsOfItsSlice(t *testing.T) {
+func TestStart_CPUsOfSliceOnCgroup2(t *testing.T) {
 	requireV2(t)
 	controllers, err := os.ReadFile(filepath.Join(cgroup.Root, "cgroup.controllers"))
 	must.NoError(t, err)

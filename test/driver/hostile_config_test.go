@@ -9,10 +9,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// Trap 6 (CVE-2026-14891): what takes a task out of its confinement is refused
+// Trap D6 (CVE-2026-14891): what takes a task out of its confinement is refused
 // with the name of the key, where the operator allows none of it, and leaves
 // nothing.
-func TestTrap06WhatTheOperatorDoesNotAllowIsRefused(t *testing.T) {
+func TestStart_RefusesDisallowedKeys(t *testing.T) {
 	device := func(path, permissions string) driver.TaskConfig {
 		return driver.TaskConfig{Devices: []driver.DeviceConfig{{HostPath: path, CgroupPermissions: permissions}}}
 	}

@@ -31,10 +31,10 @@ func spying(t *testing.T, wrapper, file string) {
 	must.NoError(t, os.WriteFile(wrapper, []byte(strings.Replace(string(b), "\n", "\n"+spy, 1)), 0o755))
 }
 
-// Trap 20: neither a task's environment nor the plugin's reaches the runtime or
+// Trap D20: neither a task's environment nor the plugin's reaches the runtime or
 // the monitor, whatever they are called for, nor a task's the program that
 // gives a registry's credentials.
-func TestTrap20HelpersDoNotSeeTheTasksEnvironment(t *testing.T) {
+func TestStart_HelpersGetNoTaskEnvironment(t *testing.T) {
 	g := newGuarded(t)
 	image := g.push(t, "app:v1", 0)
 	dir := t.TempDir()

@@ -150,10 +150,10 @@ func TestAFloodOfOutputIsBounded(t *testing.T) {
 	})
 }
 
-// Trap 9: what a task has sent to the background, out of its session and away
+// Trap D9: what a task has sent to the background, out of its session and away
 // from its parent, ends with it, though it holds the log and ignores signals;
 // and what it has printed is in the log.
-func TestTrap09ADaemonEndsWithItsTask(t *testing.T) {
+func TestExit_KillsDaemons(t *testing.T) {
 	const daemon = `perl -MPOSIX -e '$SIG{$_} = "IGNORE" for qw(HUP INT TERM); exit if fork; setsid; exit if fork; $| = 1; print "daemon up\n"; open F, ">/alloc/data/up"; close F; sleep 987002'; until [ -e /alloc/data/up ]; do sleep 0.01; done; exit 5`
 	for _, share := range [][]string{{"ipc", "uts"}, {"ipc", "uts", "pid"}} {
 		t.Run(strings.Join(share, "+"), func(t *testing.T) {
@@ -194,9 +194,9 @@ func hostProcesses(t *testing.T, word string) (count int) {
 	return count
 }
 
-// Trap 11: a task says how it ended by ending so, and in no other way: what the
+// Trap D11: a task says how it ended by ending so, and in no other way: what the
 // monitor writes is not to be seen from inside.
-func TestTrap11ATaskCanNotForgeItsExit(t *testing.T) {
+func TestExit_CannotBeForged(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime) // so that all of its output is there at its end
 		for name, want := range map[string]int{"code": 9, "killed": 137} {

@@ -34,9 +34,9 @@ func (tk *task) attempt(scripts ...string) {
 	}
 }
 
-// Trap 4: the logs are read-only, also where the allocation's directory is
+// Trap D4: the logs are read-only, also where the allocation's directory is
 // mounted once more by the task's own wish.
-func TestTrap04LogsAreReadOnlyByEveryPath(t *testing.T) {
+func TestLogs_ReadOnlyByEveryPath(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
 		tk := n.newTask("", "writer", driver.TaskConfig{}, quietRoot)
@@ -59,9 +59,9 @@ func TestTrap04LogsAreReadOnlyByEveryPath(t *testing.T) {
 	})
 }
 
-// Trap 4: who can write to the directory of logs, as tasks of other drivers
+// Trap D4: who can write to the directory of logs, as tasks of other drivers
 // can, has the collector write nowhere else, and holds up nobody but itself.
-func TestTrap04TheCollectorIsNotLedAstray(t *testing.T) {
+func TestLogs_HostileLogDirectory(t *testing.T) {
 	victim := filepath.Join(t.TempDir(), "victim")
 	for name, put := range map[string]func(path string) error{
 		"link":      func(path string) error { return os.Symlink(victim, path) },
@@ -115,10 +115,10 @@ func listen(t *testing.T, path string) (all func() string) {
 	}
 }
 
-// Trap 5: a directory that another task swaps for a link is not followed, when
+// Trap D5: a directory that another task swaps for a link is not followed, when
 // it does so before the look at it and when it does so between that and the
 // mount.
-func TestTrap05ASwapIsNotFollowed(t *testing.T) {
+func TestStart_DirectorySwappedForSymlink(t *testing.T) {
 	victim := t.TempDir()
 	must.NoError(t, os.WriteFile(filepath.Join(victim, "file"), []byte("secret\n"), 0o644))
 	withRuntimes(t, func(t *testing.T, runtime string) {
@@ -147,9 +147,9 @@ func TestTrap05ASwapIsNotFollowed(t *testing.T) {
 	})
 }
 
-// Trap 5: what is mounted is what was checked, though something else took its
+// Trap D5: what is mounted is what was checked, though something else took its
 // place in between.
-func TestTrap05ASwapBetweenCheckAndMount(t *testing.T) {
+func TestStart_SwapBetweenCheckAndMount(t *testing.T) {
 	victim := t.TempDir()
 	must.NoError(t, os.WriteFile(filepath.Join(victim, "file"), []byte("secret"), 0o644))
 	withRuntimes(t, func(t *testing.T, runtime string) {
@@ -179,8 +179,8 @@ func TestTrap05ASwapBetweenCheckAndMount(t *testing.T) {
 	})
 }
 
-// Trap 6: nothing that a job can write leads to another allocation.
-func TestTrap06NoPathLeadsToAnotherAllocation(t *testing.T) {
+// Trap D6: nothing that a job can write leads to another allocation.
+func TestStart_PathsOfOtherAllocations(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		volume := func(c driver.TaskConfig, name string) driver.TaskConfig {

@@ -33,8 +33,8 @@ func TestATaskIsConfined(t *testing.T) {
 	})
 }
 
-// Trap 21: the plugin's own score, which Nomad's unit sets, is not its tasks'.
-func TestTrap21TheScoreOfThePluginIsNotTheTasks(t *testing.T) {
+// Trap D21: the plugin's own score, which Nomad's unit sets, is not its tasks'.
+func TestStart_OOMScoreOfPlugin(t *testing.T) {
 	const file = "/proc/self/oom_score_adj"
 	was, err := os.ReadFile(file)
 	must.NoError(t, err)
@@ -80,8 +80,8 @@ func TestLimitsAreInForce(t *testing.T) {
 	})
 }
 
-// Trap 4, CVE-2026-6959: a task can not change what Nomad writes its logs to.
-func TestTrap04LogsAreReadOnlyInside(t *testing.T) {
+// Trap D4, CVE-2026-6959: a task can not change what Nomad writes its logs to.
+func TestLogs_ReadOnlyInTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "writer", sh("echo up; exec sleep 600"), func(c *drivers.TaskConfig) { c.User = "root" })
@@ -98,8 +98,8 @@ func TestTrap04LogsAreReadOnlyInside(t *testing.T) {
 	})
 }
 
-// Trap 4: a log that is a link is not opened.
-func TestTrap04LogsAreNotFollowed(t *testing.T) {
+// Trap D4: a log that is a link is not opened.
+func TestStart_LogIsSymlink(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		victim := filepath.Join(t.TempDir(), "victim")
@@ -116,9 +116,9 @@ func TestTrap04LogsAreNotFollowed(t *testing.T) {
 	})
 }
 
-// Trap 5, CVE-2026-14896: a link in the allocation's directory that leads out
+// Trap D5, CVE-2026-14896: a link in the allocation's directory that leads out
 // of it is not mounted.
-func TestTrap05ALinkInTheAllocDirIsRefused(t *testing.T) {
+func TestStart_SymlinkInAllocDir(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "link", sh("ls /alloc/logs"), quiet)
@@ -134,8 +134,8 @@ func TestTrap05ALinkInTheAllocDirIsRefused(t *testing.T) {
 	})
 }
 
-// Trap 6, CVE-2026-14891: no allocation gets into the pod of another.
-func TestTrap06NoOtherPodIsReached(t *testing.T) {
+// Trap D6, CVE-2026-14891: no allocation gets into the pod of another.
+func TestStart_JoinsNoOtherPod(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		for _, alloc := range []string{"..", "../" + uuid.Generate(), "", uuid.Generate() + "/..", "x"} {
@@ -153,8 +153,8 @@ func TestTrap06NoOtherPodIsReached(t *testing.T) {
 	})
 }
 
-// Trap 1 (podman#13081): a log that nobody reads does not hold up a start.
-func TestTrap01AStartDoesNotWaitForALogReader(t *testing.T) {
+// Trap D1 (podman#13081): a log that nobody reads does not hold up a start.
+func TestStart_LogWithoutReader(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "unread", sh("echo out; echo err >&2; exit 3"), nil)
@@ -167,9 +167,9 @@ func TestTrap01AStartDoesNotWaitForALogReader(t *testing.T) {
 	})
 }
 
-// Trap 20: neither what a task's author sets nor what the plugin was started
+// Trap D20: neither what a task's author sets nor what the plugin was started
 // with reaches the programs beside it.
-func TestTrap20TheMonitorHasAnEmptyEnvironment(t *testing.T) {
+func TestStart_MonitorHasEmptyEnvironment(t *testing.T) {
 	t.Setenv("OF_THE_PLUGIN", "evil")
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -190,8 +190,8 @@ func TestTrap20TheMonitorHasAnEmptyEnvironment(t *testing.T) {
 	})
 }
 
-// Trap 14: the calls of a task's life at the same time.
-func TestTrap14StopWaitAndDestroyAtOnce(t *testing.T) {
+// Trap D14: the calls of a task's life at the same time.
+func TestTask_ConcurrentStopWaitDestroy(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "race", sh("exec sleep 600"), nil)
@@ -212,9 +212,9 @@ func TestTrap14StopWaitAndDestroyAtOnce(t *testing.T) {
 	})
 }
 
-// Trap 14: a start that was interrupted at any step is sent again with the
+// Trap D14: a start that was interrupted at any step is sent again with the
 // same id.
-func TestTrap14AStartThatFailedCanBeRepeated(t *testing.T) {
+func TestStart_RepeatedAfterFailure(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "twice", driver.TaskConfig{Command: "/no/such/program"}, nil)

@@ -295,9 +295,9 @@ func (n *node) labels(tk *task) map[string]string {
 	return labels
 }
 
-// Trap 5, CVE-2026-14896: a volume is not what a link in the task's directory
+// Trap D5, CVE-2026-14896: a volume is not what a link in the task's directory
 // leads to.
-func TestTrap05AVolumeIsNotALink(t *testing.T) {
+func TestVolume_SymlinkInTaskDirectory(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		for _, source := range []string{"local/link", "local/link/new"} {

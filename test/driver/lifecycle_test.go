@@ -99,10 +99,10 @@ func TestStopSendsTheSignalAndKillsAfterTheTimeout(t *testing.T) {
 	})
 }
 
-// Trap 2: a child that keeps standard output open does not hold up the end.
-// Trap 9: in a shared PID namespace the end of a task's first process ends all
+// Trap D2: a child that keeps standard output open does not hold up the end.
+// Trap D9: in a shared PID namespace the end of a task's first process ends all
 // of its processes, and none of another task's.
-func TestTrap02And09NoProcessOutlivesItsTask(t *testing.T) {
+func TestExit_KillsRemainingProcesses(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		alloc := uuid.Generate()
@@ -119,9 +119,9 @@ func TestTrap02And09NoProcessOutlivesItsTask(t *testing.T) {
 	})
 }
 
-// Trap 2: nor does the end wait until the patience with a pipe that stays open
+// Trap D2: nor does the end wait until the patience with a pipe that stays open
 // is over: nothing is left then that could hold it.
-func TestTrap02TheEndDoesNotWaitForAnOpenPipe(t *testing.T) {
+func TestExit_OpenOutputPipe(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		ledger.Check(t, scope())
 		w := newWorld(t, runtime)

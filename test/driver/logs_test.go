@@ -100,9 +100,9 @@ func TestTheFirstTaskIsHeard(t *testing.T) {
 	})
 }
 
-// Trap 3: the collector and the plugin die in turn, and at last the task ends
+// Trap D3: the collector and the plugin die in turn, and at last the task ends
 // while there is neither. No line is lost or doubled.
-func TestTrap03TheCollectorAndThePluginDie(t *testing.T) {
+func TestLogs_CollectorAndPluginKilled(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		tk := n.newTask("", "counter", sh("trap 'echo last; exit 7' TERM; i=0; while :; do i=$((i+1)); echo $i; done"), unread)

@@ -210,8 +210,8 @@ func TestSharedMemoryIsAsLargeAsAsked(t *testing.T) {
 	})
 }
 
-// Trap 10: in a shared PID namespace orphans are reaped.
-func TestTrap10OrphansAreReaped(t *testing.T) {
+// Trap D10: in a shared PID namespace orphans are reaped.
+func TestPod_ReapsOrphans(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("i=0; while [ $i -lt 1000 ]; do (true &); i=$((i+1)); done; echo done; exec sleep 600")

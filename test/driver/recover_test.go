@@ -48,8 +48,8 @@ func TestANewDriverRecoversARunningTask(t *testing.T) {
 	})
 }
 
-// Trap 11: the exit code of a task that ended while nobody watched.
-func TestTrap11TheExitCodeSurvivesTheDriver(t *testing.T) {
+// Trap D11: the exit code of a task that ended while nobody watched.
+func TestRecover_ExitCodeOfEndedTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "batch", sh("until [ -e /alloc/go ]; do sleep 0.01; done; exit 7"), nil)
@@ -67,8 +67,8 @@ func TestTrap11TheExitCodeSurvivesTheDriver(t *testing.T) {
 	})
 }
 
-// Trap 11: without its monitor a task's end would never be seen.
-func TestTrap11ATaskEndsWithItsMonitor(t *testing.T) {
+// Trap D11: without its monitor a task's end would never be seen.
+func TestMonitor_DeathEndsTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n, tk := idle(t, runtime)
 		pids, err := filepath.Glob(filepath.Join(n.config.RunDir, "pods", tk.AllocID, "tasks", "*", "conmon.pid"))
@@ -83,9 +83,9 @@ func TestTrap11ATaskEndsWithItsMonitor(t *testing.T) {
 	})
 }
 
-// Trap 15: the death of the pod's first process takes the tasks along, and
+// Trap D15: the death of the pod's first process takes the tasks along, and
 // they say why.
-func TestTrap15TheLossOfThePodIsTold(t *testing.T) {
+func TestPod_InfraProcessKilled(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("echo up; exec sleep 600")
@@ -104,8 +104,8 @@ func TestTrap15TheLossOfThePodIsTold(t *testing.T) {
 	})
 }
 
-// Trap 15: between a task and the next the pod is kept.
-func TestTrap15ThePodLingers(t *testing.T) {
+// Trap D15: between a task and the next the pod is kept.
+func TestPod_LingersBetweenTasks(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, patiently.For(3*time.Second).String() })
 		alloc := uuid.Generate()
@@ -120,9 +120,9 @@ func TestTrap15ThePodLingers(t *testing.T) {
 	})
 }
 
-// Trap 15: what a driver left that never came back is removed by the next, even
+// Trap D15: what a driver left that never came back is removed by the next, even
 // if that one is never given a task.
-func TestTrap15TheSweepRemovesEmptyPods(t *testing.T) {
+func TestSweep_RemovesEmptyPods(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, "1h" })
 		config := sh("exit 0")

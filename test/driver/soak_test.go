@@ -24,9 +24,9 @@ func soakTasks(t *testing.T) int {
 	return n
 }
 
-// Traps 8 and 17: after many starts and stops nothing has grown. What is left
+// Traps D8 and D17: after many starts and stops nothing has grown. What is left
 // on the machine is the ledger's to see, at the end.
-func TestTrap08And17NothingGrows(t *testing.T) {
+func TestStartStop_NothingGrows(t *testing.T) {
 	const rounds, atOnce = 10, 10
 	tasks := soakTasks(t)
 	withRuntimes(t, func(t *testing.T, command string) {

@@ -22,10 +22,10 @@ import (
 // hog takes more memory than the task may have.
 const hog = `awk 'BEGIN { x = "a"; while (1) x = x x }'`
 
-// Trap 12: that the kernel killed the task for its memory, that it killed a
+// Trap D12: that the kernel killed the task for its memory, that it killed a
 // child of it, and that somebody else killed the task, also after that, are
 // different answers.
-func TestTrap12OutOfMemoryIsToldApart(t *testing.T) {
+func TestExit_OutOfMemory(t *testing.T) {
 	kill := drivers.ExitResult{ExitCode: 137, Signal: int(syscall.SIGKILL)}
 	oom := kill
 	oom.OOMKilled = true
@@ -115,9 +115,9 @@ func (tk *task) readStats(enough func() bool) {
 	}
 }
 
-// Trap 19 (nomad#7848, nomad#28467): whatever was mounted for a task is in no
+// Trap D19 (nomad#7848, nomad#28467): whatever was mounted for a task is in no
 // mount table when it is gone, and the pod's own mounts go with the pod.
-func TestTrap19NoMountOutlivesItsTask(t *testing.T) {
+func TestDestroy_RemovesMounts(t *testing.T) {
 	reference := fixture.Layout(t, t.TempDir(), fixture.Image(t))
 	host := t.TempDir()
 	withRuntimes(t, func(t *testing.T, runtime string) {

@@ -62,7 +62,8 @@ func talk(t *testing.T, runtime, script string, unreadFor time.Duration, events 
 // Where Nomad collects, its collector can die, and is not started again while
 // the task runs. The task does not wait for it for ever: what it prints is
 // dropped after a while, and that is told.
-func TestTrap03TheTaskOutlivesNomadsCollector(t *testing.T) {
+// Trap D3.
+func TestLogs_NomadCollectorKilled(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		var events heard
 		c := talk(t, runtime, "head -c 1000000 /dev/zero; exit 7", 40*time.Millisecond, &events, func(string) {})
@@ -81,7 +82,8 @@ func TestTrap03TheTaskOutlivesNomadsCollector(t *testing.T) {
 }
 
 // A collector that lives gets every byte, however slow it is.
-func TestTrap03ASlowCollectorGetsAll(t *testing.T) {
+// Trap D3.
+func TestLogs_SlowCollector(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		var events heard
 		var reader *os.File

@@ -15,10 +15,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
 )
 
-// Trap 18: the plugin is killed while a container is made. Nomad sends the
+// Trap D18: the plugin is killed while a container is made. Nomad sends the
 // start again; then the store has a layer for the task that lives, and in the
 // end none.
-func TestTrap18AStartCutOffLeavesNoLayer(t *testing.T) {
+func TestStart_PluginKilledDuringCreate(t *testing.T) {
 	reference := fixture.Layout(t, t.TempDir(), fixture.Image(t))
 	dir := t.TempDir()
 	withRuntimes(t, func(c *cluster) {
@@ -80,9 +80,9 @@ func (c *cluster) layers() []string {
 	return all
 }
 
-// Trap 22 (nomad#5936, nomad#5891): after a kill there is one new plugin, the
+// Trap D22 (nomad#5936, nomad#5891): after a kill there is one new plugin, the
 // task is the same, and its statistics are new ones.
-func TestTrap22StatsResumeAfterThePluginIsKilled(t *testing.T) {
+func TestStats_ResumeAfterPluginKill(t *testing.T) {
 	withRuntimes(t, func(c *cluster) {
 		alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 		first := c.identities(alloc, "counter")

@@ -15,11 +15,11 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
 )
 
-// Trap 3: whoever is between a task and its log dies, and the task goes on
+// Trap D3: whoever is between a task and its log dies, and the task goes on
 // writing: it gets no SIGPIPE, and no line is lost, with this driver's collector
 // and with Nomad's. What Nomad's had taken and not written yet is its to lose,
 // so that there is none.
-func TestTrap03NoLineIsLostWithItsReader(t *testing.T) {
+func TestLogs_EveryReaderKilled(t *testing.T) {
 	for collector, kill := range map[string]func(c *cluster){
 		"pod":   func(c *cluster) { must.NoError(c.t, c.KillCollector()) },
 		"nomad": func(c *cluster) { must.NoError(c.t, c.KillLogmon()) },

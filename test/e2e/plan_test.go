@@ -15,7 +15,8 @@ import (
 
 // A change is planned, then run: the tasks that the plan says restart are exactly
 // those that do.
-func TestTrap13WhatThePlanSaysRestartsDoes(t *testing.T) {
+// Trap I13.
+func TestPlan_PredictsRestarts(t *testing.T) {
 	const catalogs = repository + "/jobs/sidecars"
 	web := []string{"-catalog", catalogs, "-catalog", "testdata/catalog", "-with", "clock"}
 	pair := []string{"-catalog", "testdata/catalog"}

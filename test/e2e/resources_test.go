@@ -15,10 +15,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// Trap 7 (nomad#28272): a task without cores of its own is never on one that
+// Trap D7 (nomad#28272): a task without cores of its own is never on one that
 // is reserved, and one with cores on no other, from the first instruction; it
 // follows as cores are reserved and freed.
-func TestTrap07CoresAreKeptApart(t *testing.T) {
+func TestReservedCores(t *testing.T) {
 	if runtime.NumCPU() < 2 {
 		t.Skip("needs two processors: one to reserve and one to share")
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // The nomad command speaks to the proxy, and everything works as before; but each job
-// has its sidecars. Traps 1, 9, 15 and 24 with what they are about: a real Nomad. Each
+// has its sidecars. Traps I1, I9, I15 and I24 with what they are about: a real Nomad. Each
 // part begins where the one before ended.
 func TestServe(t *testing.T) {
 	c := start(t, "runc")
