@@ -27,34 +27,40 @@ type handleState struct {
 	StartedAt   time.Time
 }
 
-// StartTask starts a task in the pod of its allocation.
+// StartTask starts a task in the pod of its allocation. Errors that may pass later are recoverable
+// in the sense of Nomad, see startError.
 func (d *Driver) StartTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
+	handle, err := d.startTask(cfg)
+	return handle, nil, startError(err)
+}
+
+func (d *Driver) startTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, error) {
 	m, h, err := d.manager()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	t, err := d.currentSettings().taskFrom(cfg, h.cgroups)
 	if err != nil {
-		return nil, nil, fmt.Errorf("config of task %q: %w", cfg.Name, err)
+		return nil, fmt.Errorf("%w: task %q: %w", errTaskConfig, cfg.Name, err)
 	}
 	if err := t.Check(); err != nil { // setMounts writes files
-		return nil, nil, err
+		return nil, err
 	}
 	if err := setMounts(&t, cfg); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c, err := m.Start(d.ctx, t)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	handle := drivers.NewTaskHandle(handleVersion)
 	handle.Config, handle.State = cfg, drivers.TaskStateRunning
 	info := c.Info()
 	err = handle.SetDriverState(&handleState{ContainerID: info.ContainerID, StartedAt: info.StartedAt})
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("encode handle: %w", err), c.Destroy(d.ctx, true))
+		return nil, errors.Join(fmt.Errorf("encode handle: %w", err), c.Destroy(d.ctx, true))
 	}
-	return handle, nil, nil
+	return handle, nil
 }
 
 // RecoverTask takes up a task that an earlier process of this plugin started,
@@ -213,6 +219,12 @@ func (d *Driver) container(taskID string) (*pod.Container, error) {
 	return c, nil
 }
 
+// errOOMKilled has the text that Nomad's docker driver shows in the Terminated event.
+var errOOMKilled = errors.New("OOM Killed")
+
 func exitResult(e pod.Exit) *drivers.ExitResult {
+	if e.OOMKilled && e.Err == nil {
+		e.Err = errOOMKilled
+	}
 	return &drivers.ExitResult{ExitCode: e.Code, Signal: e.Signal, OOMKilled: e.OOMKilled, Err: e.Err}
 }

@@ -26,6 +26,7 @@ type Container struct {
 
 	sibling *sibling
 	took    stopwatch // of the start
+	mistake error     // in the configuration, which a failed start is due to; nil if none was found
 
 	output  *logs.Holder // nil where the collector has nothing to do with it
 	drained bool

@@ -29,6 +29,10 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	if len(args) == 0 {
 		return nil, fmt.Errorf("%w: image %s has no command: set \"command\" or \"entrypoint\"", ErrInvalid, t.Image.Reference)
 	}
+	env := environment(root.config.Env, t.Process.Env)
+	if err := checkExec(args, env); err != nil {
+		return nil, err
+	}
 	who := firstOf(t.Process.User, root.config.User)
 	if who == "" && t.Image == nil {
 		who = hostUser
@@ -50,7 +54,7 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 		RootHostPath: root.hostPath,
 		ReadonlyRoot: t.ReadonlyRoot,
 		Args:         args,
-		Env:          environment(root.config.Env, t.Process.Env),
+		Env:          env,
 		WorkDir:      firstOf(t.Process.WorkDir, root.config.WorkingDir),
 		User:         user,
 		Namespaces:   p.namespaces(t),
@@ -141,6 +145,36 @@ func environment(lists ...[]string) []string {
 		}
 	}
 	return out
+}
+
+const (
+	// maxArgBytes is MAX_ARG_STRLEN of Linux: one argument or NAME=value with its final NUL.
+	maxArgBytes = 128 << 10
+	// maxExecBytes is what all of them may take with the default stack limit of 8 MiB: a quarter
+	// of it (execve(2)), pointers included.
+	maxExecBytes = 2 << 20
+	pointerBytes = 8
+)
+
+// checkExec refuses arguments and variables that execve(2) would refuse with E2BIG.
+func checkExec(args, env []string) error {
+	total := 0
+	for i, s := range slices.Concat(args, env) {
+		total += len(s) + 1 + pointerBytes
+		if len(s) < maxArgBytes {
+			continue
+		}
+		what := fmt.Sprintf("argument %d", i)
+		if i >= len(args) {
+			name, _, _ := strings.Cut(s, "=")
+			what = fmt.Sprintf("variable %.64q", name)
+		}
+		return fmt.Errorf("%w: %s has %d bytes; the kernel takes at most %d (execve(2)), so pass it in a file", ErrInvalid, what, len(s), maxArgBytes-1)
+	}
+	if total > maxExecBytes {
+		return fmt.Errorf("%w: arguments and environment take %d bytes; the kernel takes at most %d (execve(2)), so pass some in files", ErrInvalid, total, maxExecBytes)
+	}
+	return nil
 }
 
 func firstOf(values ...string) string {

@@ -146,7 +146,7 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 		return berr // and of the other that it was not there
 	}
 	if err != nil {
-		return err
+		return c.explainFailure(err)
 	}
 	c.took.beside(took)
 	c.m.filters.learn(spec, c.id)
@@ -184,6 +184,7 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 	if err != nil {
 		return nil, err
 	}
+	c.mistake = mistake(spec, t.Process.args(root.config))
 	c.m.filters.apply(spec)
 	if err := c.m.step("write spec", func() error { return c.m.writeBundle(c.dir, spec) }); err != nil {
 		return nil, err
@@ -192,6 +193,16 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 	c.state.OOMKills, _ = c.cgroup().OOMKills() // there may be no such group yet
 	took.lap("spec")
 	return spec, nil
+}
+
+// explainFailure replaces the error of a runtime by a mistake in the task's configuration, if one
+// was found. The runtime's own words go to the log.
+func (c *Container) explainFailure(err error) error {
+	if c.mistake == nil {
+		return err
+	}
+	c.m.cfg.Log.Error("task was not started", "task_id", c.state.TaskID, "error", err)
+	return c.mistake
 }
 
 func (c *Container) writeState() error { return writeState(c.stateFile(), c.state) }

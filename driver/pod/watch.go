@@ -63,9 +63,15 @@ func (c *Container) end() Exit {
 		exit.OOMKilled = true
 	case exit.Signal == int(unix.SIGKILL):
 		exit.Err = c.holderLoss()
+	case code != 0 && exit.Signal == 0 && at.Sub(c.state.StartedAt) < execGrace:
+		exit.Err = c.mistake
 	}
 	return exit
 }
+
+// execGrace is the time in which a program that cannot be executed ends: the runtime's process
+// takes its place only after the start, and exits if that fails.
+const execGrace = time.Second
 
 // exitStatus reads what the monitor recorded. Where it could not write, since
 // run_dir is full, the kernel may still know (pidfds, Linux 6.15).

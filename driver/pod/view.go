@@ -1,0 +1,126 @@
+package pod
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// view resolves paths as a task will see them: in its root and the bind mounts over it. It never
+// follows a symbolic link on the host.
+type view struct {
+	root   string
+	mounts []specs.Mount // in the order in which they are mounted
+}
+
+var (
+	errOpaque   = errors.New("the path is in a file system that exists only inside the task")
+	errTooLinky = errors.New("too many symbolic links")
+)
+
+// maxLinks is MAXSYMLINKS of Linux.
+const maxLinks = 40
+
+// open opens what a path leads to, with O_PATH. The error is os.ErrNotExist if it leads nowhere,
+// and errOpaque if only the running task could tell.
+func (v view) open(name string) (*os.File, error) {
+	at, rest := "/", split(name)
+	for links := 0; ; {
+		f, err := v.openExact(at)
+		if err != nil {
+			return nil, err
+		}
+		target, isLink, err := readLink(f)
+		if err == nil && !isLink && len(rest) == 0 {
+			return f, nil
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, err
+		}
+		if isLink {
+			if links++; links > maxLinks {
+				return nil, errTooLinky
+			}
+			at, rest = path.Dir(at), append(split(target), rest...)
+			if path.IsAbs(target) {
+				at = "/"
+			}
+			if len(rest) == 0 {
+				continue
+			}
+		}
+		at, rest = path.Join(at, rest[0]), rest[1:]
+	}
+}
+
+func split(name string) []string {
+	return strings.FieldsFunc(name, func(r rune) bool { return r == '/' })
+}
+
+// openExact opens a path of the task none of whose parents is a link.
+func (v view) openExact(name string) (*os.File, error) {
+	source, rest := v.root, name
+	for _, m := range v.mounts {
+		if below, ok := cutDir(name, filepath.Clean(m.Destination)); ok {
+			source, rest = m.Source, below
+			if m.Type != "bind" {
+				source = ""
+			}
+		}
+	}
+	if source == "" {
+		return nil, errOpaque
+	}
+	how := unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	}
+	if rest = strings.TrimPrefix(rest, "/"); rest != "" {
+		f, err := openat2(source, rest, how)
+		if errors.Is(err, unix.ENOTDIR) {
+			err = os.ErrNotExist
+		}
+		return f, err
+	}
+	fd, err := unix.Open(source, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: source, Err: err}
+	}
+	return os.NewFile(uintptr(fd), source), nil
+}
+
+// cutDir returns the part of name below dir, which begins with a slash or is empty.
+func cutDir(name, dir string) (below string, ok bool) {
+	if dir == "/" {
+		return name, true
+	}
+	below, ok = strings.CutPrefix(name, dir)
+	return below, ok && (below == "" || below[0] == '/')
+}
+
+// readLink reads the target of a symbolic link that was opened with O_PATH.
+func readLink(f *os.File) (target string, isLink bool, err error) {
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeSymlink == 0 {
+		return "", false, err
+	}
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(int(f.Fd()), "", buf)
+	if err != nil {
+		return "", true, fmt.Errorf("read link: %w", err)
+	}
+	return string(buf[:n]), true, nil
+}
+
+func owner(info os.FileInfo) (uid, gid uint32) {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return stat.Uid, stat.Gid
+	}
+	return 0, 0
+}
