@@ -2,6 +2,7 @@ package templater
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -122,7 +123,7 @@ func (c *chooser) exclude(found map[string]*candidate, g *Group) {
 			continue
 		}
 		names := splitList(text.Value)
-		for _, name := range sortedKeys(found) {
+		for _, name := range slices.Sorted(maps.Keys(found)) {
 			if slices.Contains(names, name) || slices.Contains(names, "*") {
 				c.used[name] = true
 				if rule := found[name].required; rule != "" {

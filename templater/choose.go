@@ -2,6 +2,7 @@ package templater
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -123,9 +124,9 @@ func (c *chooser) group(g *Group) []*Choice {
 	c.arguments(found, g)
 	c.exclude(found, g)
 	kept := c.leaveKept(found, g)
-	c.sidecars[g] = Sidecars{Chosen: sortedKeys(found), Kept: kept}
+	c.sidecars[g] = Sidecars{Chosen: slices.Sorted(maps.Keys(found)), Kept: kept}
 	var out []*Choice
-	for _, name := range sortedKeys(found) {
+	for _, name := range slices.Sorted(maps.Keys(found)) {
 		c.used[name] = true
 		choice := c.resolve(g, found[name])
 		c.tell(g, found[name], choice)

@@ -2,7 +2,9 @@ package templater_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,7 +44,7 @@ func respell(t *rapid.T, v any) {
 				}
 			}
 		}
-		for _, key := range sortedKeys(v) {
+		for _, key := range slices.Sorted(maps.Keys(v)) {
 			respell(t, v[key])
 		}
 	}

@@ -2,8 +2,6 @@ package templater_test
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -219,5 +217,3 @@ func (g *jobText) config(share string) {
 	}
 	g.line(3, `}`)
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -3,6 +3,7 @@ package templater
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -188,7 +189,7 @@ func (a *Added) within(d *sidecar.Definition) bool {
 	}
 	for _, settings := range a.Config {
 		// Any of them may be the last of its group, which repeats logs blocks.
-		ok = ok && subset(sortedKeys(settings), append([]string{logsSetting}, r.Config...))
+		ok = ok && subset(slices.Sorted(maps.Keys(settings)), append([]string{logsSetting}, r.Config...))
 	}
 	for _, blocks := range a.Blocks {
 		for _, b := range blocks {

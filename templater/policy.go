@@ -2,6 +2,7 @@ package templater
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
@@ -76,7 +77,7 @@ func (c *chooser) leaveKept(found map[string]*candidate, g *Group) []string {
 			delete(found, m.Mark.Name)
 		}
 	}
-	return sortedKeys(kept)
+	return slices.Sorted(maps.Keys(kept))
 }
 
 // Settle finds the rules that may be skipped and must be, since what they choose

@@ -2,8 +2,6 @@ package templater
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/agext/levenshtein"
 )
@@ -16,8 +14,4 @@ func suggestion(given string, known []string) string {
 		}
 	}
 	return ""
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	return slices.Sorted(maps.Keys(m))
 }

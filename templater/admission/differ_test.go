@@ -3,6 +3,7 @@ package admission
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,9 +90,9 @@ func decodeRequest(r *http.Request, to route) (*api.Job, string, error) {
 		inJob = *args.Job.Namespace
 	}
 	if to == validate {
-		return args.Job, first(inJob, "default"), nil
+		return args.Job, cmp.Or(inJob, "default"), nil
 	}
-	return args.Job, first(r.URL.Query().Get("namespace"), args.Namespace, inJob, "default"), nil
+	return args.Job, cmp.Or(r.URL.Query().Get("namespace"), args.Namespace, inJob, "default"), nil
 }
 
 // RoundTrip is the way from the proxy, by the bytes of the request.

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"net/http"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
@@ -11,23 +12,14 @@ import (
 func (r *Rules) placeOf(to route, req *http.Request) func(*jsonjob.Request) place {
 	query := req.URL.Query()
 	return func(body *jsonjob.Request) place {
-		namespace := first(query.Get("namespace"), body.Namespace, body.JobNamespace, "default")
+		namespace := cmp.Or(query.Get("namespace"), body.Namespace, body.JobNamespace, "default")
 		if to == validate {
-			namespace = first(body.JobNamespace, "default")
+			namespace = cmp.Or(body.JobNamespace, "default")
 		}
-		region := first(body.Region, query.Get("region"), body.JobRegion)
+		region := cmp.Or(body.Region, query.Get("region"), body.JobRegion)
 		if region == "" || region == "global" {
 			region = r.Region
 		}
 		return place{namespace, region}
 	}
-}
-
-func first(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }

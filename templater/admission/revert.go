@@ -2,6 +2,7 @@ package admission
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,7 +30,7 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 		return v // Nomad says what is wrong with it
 	}
 	query := req.URL.Query()
-	at := place{first(query.Get("namespace"), ask.Namespace, "default"), first(query.Get("region"), ask.Region)}
+	at := place{cmp.Or(query.Get("namespace"), ask.Namespace, "default"), cmp.Or(query.Get("region"), ask.Region)}
 	stored, err := p.version(req, &ask, at)
 	if err != nil {
 		return v.deny(forbidden, "Version cannot be checked", fmt.Sprintf("%s. Run the job anew instead, or use a token that may read it.", err))
@@ -37,7 +38,7 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 	if stored == nil {
 		return v // there is no such version, as Nomad will say
 	}
-	at.region = first(at.region, rules.Region)
+	at.region = cmp.Or(at.region, rules.Region)
 	_, span := step(req.Context(), "choose")
 	defer span.End()
 	chosen, diags := rules.choose(jsonjob.Stored(stored), at)

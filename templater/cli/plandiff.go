@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/nomad/api"
@@ -83,7 +85,7 @@ func annotations(list []string) string {
 
 func updates(counts map[string]uint64) string {
 	var parts []string
-	for _, kind := range sortedKeys(counts) {
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
 		parts = append(parts, fmt.Sprintf("%d %s", counts[kind], kind))
 	}
 	return annotations(parts)

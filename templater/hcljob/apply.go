@@ -2,12 +2,14 @@ package hcljob
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -32,7 +34,7 @@ func (f *File) Apply(edits []templater.Edit) ([]byte, hcl.Diagnostics) {
 	}
 	out := p.bytes()
 	if !p.undone(out) {
-		return nil, hcl.Diagnostics{errorAt(f.view.Range, "Cannot edit the job",
+		return nil, hcl.Diagnostics{diagnostic.Error(f.view.Range, "Cannot edit the job",
 			"The injection could not be taken out of this file again, so it is not made. Lines of the file that look like #sidecar comments are a likely cause; remove them.")}
 	}
 	return out, nil
@@ -242,7 +244,7 @@ func (p *patch) config(task *hclsyntax.Block, config map[string]*templater.SetCo
 
 func envBody(env map[string]string) sidecar.Body {
 	var body sidecar.Body
-	for _, name := range sortedKeys(env) {
+	for _, name := range slices.Sorted(maps.Keys(env)) {
 		body = append(body, &sidecar.Attr{Name: name, Value: cty.StringVal(env[name])})
 	}
 	return body
@@ -250,7 +252,7 @@ func envBody(env map[string]string) sidecar.Body {
 
 func configBody(config map[string]*templater.SetConfig) sidecar.Body {
 	var body sidecar.Body
-	for _, name := range sortedKeys(config) {
+	for _, name := range slices.Sorted(maps.Keys(config)) {
 		v := config[name].Value
 		if !config[name].Block {
 			body = append(body, &sidecar.Attr{Name: name, Value: v})
@@ -258,7 +260,7 @@ func configBody(config map[string]*templater.SetConfig) sidecar.Body {
 		}
 		block := &sidecar.Block{Type: name}
 		items := v.AsValueMap()
-		for _, key := range sortedKeys(items) {
+		for _, key := range slices.Sorted(maps.Keys(items)) {
 			block.Body = append(block.Body, &sidecar.Attr{Name: key, Value: items[key]})
 		}
 		body = append(body, block)

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 )
 
 // File is a job file. It is not changed by use.
@@ -83,15 +84,15 @@ func jobBlock(file *hcl.File) (*hclsyntax.Block, hcl.Diagnostics) {
 			continue
 		}
 		if found != nil {
-			return nil, hcl.Diagnostics{errorAt(b.DefRange(), "Duplicate job block", fmt.Sprintf("A file holds one job; the first is at %s.", found.DefRange()))}
+			return nil, hcl.Diagnostics{diagnostic.Error(b.DefRange(), "Duplicate job block", fmt.Sprintf("A file holds one job; the first is at %s.", found.DefRange()))}
 		}
 		found = b
 	}
 	if found == nil {
-		return nil, hcl.Diagnostics{errorAt(file.Body.MissingItemRange(), "Missing job block", `A job file holds a job "name" { … } block.`)}
+		return nil, hcl.Diagnostics{diagnostic.Error(file.Body.MissingItemRange(), "Missing job block", `A job file holds a job "name" { … } block.`)}
 	}
 	if len(found.Labels) != 1 {
-		return nil, hcl.Diagnostics{errorAt(found.DefRange(), "Invalid job block", `A job block has one label, its name: job "name" { … }.`)}
+		return nil, hcl.Diagnostics{diagnostic.Error(found.DefRange(), "Invalid job block", `A job block has one label, its name: job "name" { … }.`)}
 	}
 	return found, nil
 }
@@ -143,8 +144,4 @@ func readMarks(whole *hcl.File, in Inputs) ([]templater.Marked, hcl.Diagnostics)
 		}
 	}
 	return marks, scope.budget.Exceeded()
-}
-
-func errorAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
-	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: at.Ptr()}
 }

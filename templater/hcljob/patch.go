@@ -3,12 +3,12 @@ package hcljob
 import (
 	"bytes"
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -123,7 +123,7 @@ func (p *patch) keep(r hcl.Range) {
 		after = "" // the range took the line's end with it
 	}
 	if !alone || (after != "" && !strings.HasPrefix(after, "#") && !strings.HasPrefix(after, "//")) {
-		p.diags = append(p.diags, errorAt(r, "Cannot edit this line",
+		p.diags = append(p.diags, diagnostic.Error(r, "Cannot edit this line",
 			"Injection takes these lines out of effect, but they share a line with something else. Put that on a line of its own."))
 		return
 	}
@@ -154,7 +154,7 @@ func (p *patch) extend(b *hclsyntax.Block, body sidecar.Body, replaced string) {
 	if !p.oneLine(b) {
 		at, alone := lineStart(p.src, b.CloseBraceRange.Start.Byte)
 		if !alone {
-			p.diags = append(p.diags, errorAt(b.CloseBraceRange, "Cannot edit this line",
+			p.diags = append(p.diags, diagnostic.Error(b.CloseBraceRange, "Cannot edit this line",
 				"Injection adds lines before this brace. Put the brace on a line of its own."))
 			return
 		}
@@ -169,8 +169,4 @@ func (p *patch) extend(b *hclsyntax.Block, body sidecar.Body, replaced string) {
 	}
 	lines += p.made(body.HCL(s) + outer + "}\n")
 	p.replace(b.Range(), outer, lines)
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	return slices.Sorted(maps.Keys(m))
 }

@@ -2,12 +2,14 @@ package hcljob
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -32,7 +34,7 @@ func (s *scope) evaluateLocals(body *hclsyntax.Body) hcl.Diagnostics {
 			}
 		}
 	}
-	for _, name := range sortedKeys(l.found) {
+	for _, name := range slices.Sorted(maps.Keys(l.found)) {
 		l.evaluate(name)
 	}
 	s.ctx.Variables["local"] = cty.ObjectVal(l.known)
@@ -49,12 +51,12 @@ func (l *locals) evaluate(name string) {
 		if len(l.pending)-i > 8 {
 			circle = fmt.Sprintf("local.%s → … → local.%s", name, name)
 		}
-		l.diags = append(l.diags, errorAt(a.SrcRange, "Circular local value", fmt.Sprintf("local.%s is defined by way of itself: %s. Break the circle.", name, circle)))
+		l.diags = append(l.diags, diagnostic.Error(a.SrcRange, "Circular local value", fmt.Sprintf("local.%s is defined by way of itself: %s. Break the circle.", name, circle)))
 		l.known[name] = cty.DynamicVal
 		return
 	}
 	if len(l.pending) == bounds.Levels {
-		l.diags = append(l.diags, errorAt(a.SrcRange, "Local values too far from each other", fmt.Sprintf("local.%s is reached by way of %d others. Define it by fewer.", name, bounds.Levels)))
+		l.diags = append(l.diags, diagnostic.Error(a.SrcRange, "Local values too far from each other", fmt.Sprintf("local.%s is reached by way of %d others. Define it by fewer.", name, bounds.Levels)))
 		l.known[name] = cty.DynamicVal
 		return
 	}
@@ -95,7 +97,7 @@ func (l *locals) needs(expr hcl.Expression) []string {
 				}
 			}
 		}
-		all := sortedKeys(l.found)
+		all := slices.Sorted(maps.Keys(l.found))
 		return slices.DeleteFunc(all, func(name string) bool { return slices.Contains(l.pending, name) })
 	}
 	return out
@@ -120,7 +122,7 @@ func (s *scope) explain(expr hcl.Expression, diags hcl.Diagnostics) hcl.Diagnost
 		if !ok || s.ctx.Variables[t.RootName()].Type().HasAttribute(step.Name) {
 			continue
 		}
-		return hcl.Diagnostics{errorAt(t.SourceRange(), "Undefined "+kind, fmt.Sprintf("The job has no %s %q. Define it, or correct the name.", kind, step.Name))}
+		return hcl.Diagnostics{diagnostic.Error(t.SourceRange(), "Undefined "+kind, fmt.Sprintf("The job has no %s %q. Define it, or correct the name.", kind, step.Name))}
 	}
 	return diags
 }

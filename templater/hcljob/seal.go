@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 )
 
 // A seal stands in each end mark. It is over the lines between the marks, and those
@@ -102,6 +103,6 @@ func (e *ejection) endRun() hcl.Diagnostics {
 }
 
 func edited(at hclsyntax.Token, what string) hcl.Diagnostics {
-	return hcl.Diagnostics{errorAt(at.Range, "Edited or forged injection",
+	return hcl.Diagnostics{diagnostic.Error(at.Range, "Edited or forged injection",
 		what+": somebody has edited them, or has written the comments by hand. They are not taken out, since they may be the job's own. Put them back as they were; or remove these comments, and the lines that you do not want.")}
 }

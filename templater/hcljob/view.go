@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -85,7 +86,7 @@ func (r *reader) labelled(b *hclsyntax.Block) bool {
 	if len(b.Labels) == 1 {
 		return true
 	}
-	r.diags = append(r.diags, errorAt(b.DefRange(), "Invalid "+b.Type+" block", fmt.Sprintf("A %s block has one label, its name: %s \"name\" { … }.", b.Type, b.Type)))
+	r.diags = append(r.diags, diagnostic.Error(b.DefRange(), "Invalid "+b.Type+" block", fmt.Sprintf("A %s block has one label, its name: %s \"name\" { … }.", b.Type, b.Type)))
 	return false
 }
 
@@ -259,7 +260,7 @@ func (r *reader) logs(b *hclsyntax.Block) *templater.Logs {
 func (r *reader) noSidecars(body *hclsyntax.Body) {
 	for _, b := range body.Blocks {
 		if b.Type == "sidecar" {
-			r.diags = append(r.diags, errorAt(b.DefRange(), "Misplaced sidecar block",
+			r.diags = append(r.diags, diagnostic.Error(b.DefRange(), "Misplaced sidecar block",
 				"A sidecar block stands in a job or a group, not in a task or a dynamic block. Move it there; for groups made by a dynamic block use meta \"sidecar.inject\"."))
 		}
 		if b.Type == "content" {
@@ -274,7 +275,7 @@ func (r *reader) request(to []*templater.Request, b *hclsyntax.Block) []*templat
 		return to
 	}
 	for _, c := range b.Body.Blocks {
-		r.diags = append(r.diags, errorAt(c.DefRange(), "Invalid sidecar block",
+		r.diags = append(r.diags, diagnostic.Error(c.DefRange(), "Invalid sidecar block",
 			fmt.Sprintf("A sidecar block holds parameters only, as %s = … .", c.Type)))
 	}
 	req := &templater.Request{Sidecar: b.Labels[0], Arguments: map[string]sidecar.Argument{}, Range: b.DefRange()}
@@ -287,7 +288,7 @@ func (r *reader) request(to []*templater.Request, b *hclsyntax.Block) []*templat
 		}
 		s, err := convert.Convert(v, cty.String)
 		if err != nil || s.IsNull() || !s.IsKnown() {
-			r.diags = append(r.diags, errorAt(a.Expr.Range(), "Invalid version constraint", "version is a string such as \"~> 1.0\"."))
+			r.diags = append(r.diags, diagnostic.Error(a.Expr.Range(), "Invalid version constraint", "version is a string such as \"~> 1.0\"."))
 			continue
 		}
 		req.Constraint = s.AsString()

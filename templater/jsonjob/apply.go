@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/api"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 )
 
 // depths of containers below the job object, for layout.
@@ -25,7 +26,7 @@ func (f *File) Apply(edits []templater.Edit) ([]byte, hcl.Diagnostics) {
 	e := newEditor(f)
 	for _, edit := range edits {
 		if err := e.edit(edit); err != nil {
-			return nil, hcl.Diagnostics{errorAt(f.view.Range, "Cannot edit the job", err.Error())}
+			return nil, hcl.Diagnostics{diagnostic.Error(f.view.Range, "Cannot edit the job", err.Error())}
 		}
 	}
 	return f.bytes(e.root), nil

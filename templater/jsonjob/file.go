@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 )
 
 // File is a job in JSON. Apply does not change it: it works on a copy.
@@ -45,7 +46,7 @@ func ParseKeeping(src []byte, name string, catalog templater.Catalog, keep []tem
 		if errors.As(err, &syntax) {
 			at = f.at(syntax.offset)
 		}
-		return nil, hcl.Diagnostics{errorAt(at, "Invalid JSON", fmt.Sprintf("The job is not valid JSON: %s.", err))}
+		return nil, hcl.Diagnostics{diagnostic.Error(at, "Invalid JSON", fmt.Sprintf("The job is not valid JSON: %s.", err))}
 	}
 	return newFile(src, name, doc).read(catalog, keep)
 }
@@ -62,7 +63,7 @@ func (f *File) read(catalog templater.Catalog, keep []templater.Marked) (*File, 
 		f.job, f.depth = inner, 1
 	}
 	if f.job.kind != '{' || (f.job.member("ID") == nil && f.job.member("TaskGroups") == nil) {
-		return nil, hcl.Diagnostics{errorAt(f.at(f.job.start), "Not a job", `The JSON is neither a job nor {"Job": …}. Give what "nomad job run -output" or "nomad job inspect" print.`)}
+		return nil, hcl.Diagnostics{diagnostic.Error(f.at(f.job.start), "Not a job", `The JSON is neither a job nor {"Job": …}. Give what "nomad job run -output" or "nomad job inspect" print.`)}
 	}
 	f.eject(catalog, keep)
 	f.view = f.readJob()
@@ -120,8 +121,4 @@ func lineStarts(src []byte) []int {
 		}
 	}
 	return starts
-}
-
-func errorAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
-	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: at.Ptr()}
 }

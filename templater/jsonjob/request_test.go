@@ -2,6 +2,7 @@ package jsonjob
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -36,7 +37,7 @@ func summary(j *api.Job) string {
 		out += fmt.Sprintf(" %q %v\n", deref(g.Name), sortedPairs(g.Meta))
 		for _, n := range g.Networks {
 			if n != nil {
-				out += fmt.Sprintf("  network %q\n", or(n.Mode, "host"))
+				out += fmt.Sprintf("  network %q\n", cmp.Or(n.Mode, "host"))
 			}
 		}
 		for _, t := range g.Tasks {
@@ -118,7 +119,7 @@ func FuzzRequest(f *testing.F) {
 			return
 		}
 		canonical := *job
-		fill := func(s *string, otherwise string) *string { v := or(deref(s), otherwise); return &v }
+		fill := func(s *string, otherwise string) *string { v := cmp.Or(deref(s), otherwise); return &v }
 		canonical.Type, canonical.NodePool = fill(job.Type, "service"), fill(job.NodePool, "default")
 		must.Eq(t, summary(&canonical), seen(file.Job()))
 	})

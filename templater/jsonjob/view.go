@@ -1,6 +1,7 @@
 package jsonjob
 
 import (
+	"cmp"
 	"maps"
 	"strings"
 
@@ -15,14 +16,14 @@ import (
 func (f *File) readJob() *templater.Job {
 	j := &templater.Job{
 		ID: f.job.get("ID").str(), Name: f.job.get("Name").str(),
-		Namespace: or(f.job.get("Namespace").str(), "default"),
-		Type:      or(f.job.get("Type").str(), "service"),
-		Region:    or(f.job.get("Region").str(), "global"),
-		NodePool:  or(f.job.get("NodePool").str(), "default"),
+		Namespace: cmp.Or(f.job.get("Namespace").str(), "default"),
+		Type:      cmp.Or(f.job.get("Type").str(), "service"),
+		Region:    cmp.Or(f.job.get("Region").str(), "global"),
+		NodePool:  cmp.Or(f.job.get("NodePool").str(), "default"),
 		Meta:      f.texts(f.job.get("Meta")),
 		Range:     f.at(f.job.start),
 	}
-	j.Name = or(j.Name, j.ID)
+	j.Name = cmp.Or(j.Name, j.ID)
 	for _, dc := range f.job.get("Datacenters").elements() {
 		j.Datacenters = append(j.Datacenters, dc.str())
 	}
@@ -35,13 +36,6 @@ func (f *File) readJob() *templater.Job {
 		}
 	}
 	return j
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 func (f *File) group(n *node) *templater.Group {
@@ -58,7 +52,7 @@ func (f *File) group(n *node) *templater.Group {
 	}
 	for _, net := range n.get("Networks").elements() {
 		g.Networks = append(g.Networks, &templater.Network{
-			Mode: or(net.get("Mode").str(), "host"), Ports: f.ports(net), Range: f.at(net.start),
+			Mode: cmp.Or(net.get("Mode").str(), "host"), Ports: f.ports(net), Range: f.at(net.start),
 		})
 	}
 	if nets := n.get("Networks").elements(); len(nets) > 0 {
@@ -88,7 +82,7 @@ func (f *File) services(to []templater.Service, n *node) []templater.Service {
 	for _, s := range n.get("Services").elements() {
 		to = append(to, templater.Service{
 			Name: s.get("Name").str(), Port: s.get("PortLabel").str(),
-			Provider: or(s.get("Provider").str(), "consul"), Range: f.at(s.start),
+			Provider: cmp.Or(s.get("Provider").str(), "consul"), Range: f.at(s.start),
 		})
 	}
 	return to

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/ryanuber/go-glob"
 )
 
@@ -81,7 +82,7 @@ func decodeMatch(b *hcl.Block) (match, hcl.Diagnostics) {
 		var patterns []string
 		more := gohcl.DecodeExpression(a.Expr, nil, &patterns)
 		if len(patterns) == 0 && !more.HasErrors() {
-			more = append(more, errorAt(a.Expr.Range(), "Empty match", fmt.Sprintf("An empty list matches nothing. Give patterns such as [\"web-*\"], or leave %s out to match all.", name)))
+			more = append(more, diagnostic.Error(a.Expr.Range(), "Empty match", fmt.Sprintf("An empty list matches nothing. Give patterns such as [\"web-*\"], or leave %s out to match all.", name)))
 		}
 		diags = append(diags, more...)
 		m = append(m, anyOf(name, props[name], patterns))

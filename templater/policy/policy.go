@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -74,7 +75,7 @@ func (p *Policy) Add(src []byte, filename string) hcl.Diagnostics {
 		rule, more := decodeRule(b)
 		diags = append(diags, more...)
 		if first := p.rule(rule.Name); first != nil {
-			diags = append(diags, errorAt(b.DefRange, "Duplicate rule", fmt.Sprintf("There is a rule %q already at %s. Rename one of the two.", rule.Name, first.Range)))
+			diags = append(diags, diagnostic.Error(b.DefRange, "Duplicate rule", fmt.Sprintf("There is a rule %q already at %s. Rename one of the two.", rule.Name, first.Range)))
 		}
 		p.Rules = append(p.Rules, rule)
 	}
@@ -139,7 +140,7 @@ func (in *inject) discreet(r *Rule, parameter string, diags hcl.Diagnostics) hcl
 	if !diags.HasErrors() || !in.sensitive[parameter] {
 		return diags
 	}
-	return hcl.Diagnostics{errorAt(in.at, diags[0].Summary, fmt.Sprintf("Rule %q gives to parameter %q of sidecar %q, which is sensitive, a value that cannot be evaluated for this job. Look at its expression.", r.Name, parameter, in.sidecar))}
+	return hcl.Diagnostics{diagnostic.Error(in.at, diags[0].Summary, fmt.Sprintf("Rule %q gives to parameter %q of sidecar %q, which is sensitive, a value that cannot be evaluated for this job. Look at its expression.", r.Name, parameter, in.sidecar))}
 }
 
 // Check reports the validations of matching rules that a job does not pass, each

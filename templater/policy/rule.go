@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty/function"
 )
@@ -62,7 +63,7 @@ func decodeRule(b *hcl.Block) (*Rule, hcl.Diagnostics) {
 		}
 	}
 	if a := content.Attributes["on_error"]; a != nil && onError != "deny" && onError != "skip" {
-		diags = append(diags, errorAt(a.Expr.Range(), "Invalid on_error", `on_error is "deny", which is the default, or "skip".`))
+		diags = append(diags, diagnostic.Error(a.Expr.Range(), "Invalid on_error", `on_error is "deny", which is the default, or "skip".`))
 	}
 	r.Skip = onError == "skip"
 	for _, blk := range content.Blocks {
@@ -76,14 +77,14 @@ func (r *Rule) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 	switch b.Type {
 	case "match":
 		if r.match != nil {
-			return hcl.Diagnostics{errorAt(b.DefRange, "Duplicate match block", "A rule has one match block, whose attributes must all match. Write another rule, or give an attribute several values.")}
+			return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Duplicate match block", "A rule has one match block, whose attributes must all match. Write another rule, or give an attribute several values.")}
 		}
 		r.match, diags = decodeMatch(b)
 	case "inject":
 		in, more := decodeInject(b)
 		diags = more
 		if slices.ContainsFunc(r.injects, func(o *inject) bool { return o.sidecar == in.sidecar }) {
-			diags = append(diags, errorAt(b.DefRange, "Duplicate inject block", fmt.Sprintf("This rule injects sidecar %q already. Merge the two blocks.", in.sidecar)))
+			diags = append(diags, diagnostic.Error(b.DefRange, "Duplicate inject block", fmt.Sprintf("This rule injects sidecar %q already. Merge the two blocks.", in.sidecar)))
 		}
 		r.injects = append(r.injects, in)
 	case "validation":
@@ -100,12 +101,12 @@ func (r *Rule) check(b *hcl.Block, content *hcl.BodyContent) hcl.Diagnostics {
 		return nil
 	}
 	if len(r.validations) == 0 {
-		return hcl.Diagnostics{errorAt(b.DefRange, "Rule without effect", fmt.Sprintf("Rule %q neither injects nor validates anything. Add inject \"name\" { … } or validation { … }.", r.Name))}
+		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Rule without effect", fmt.Sprintf("Rule %q neither injects nor validates anything. Add inject \"name\" { … } or validation { … }.", r.Name))}
 	}
 	var diags hcl.Diagnostics
 	for _, name := range []string{"required", "on_error"} {
 		if a := content.Attributes[name]; a != nil {
-			diags = append(diags, errorAt(a.NameRange, "Setting without effect", fmt.Sprintf("%s concerns sidecars, and rule %q injects none: what its validation refuses is always denied.", name, r.Name)))
+			diags = append(diags, diagnostic.Error(a.NameRange, "Setting without effect", fmt.Sprintf("%s concerns sidecars, and rule %q injects none: what its validation refuses is always denied.", name, r.Name)))
 		}
 	}
 	return diags
@@ -118,7 +119,7 @@ func decodeInject(b *hcl.Block) (*inject, hcl.Diagnostics) {
 	if a := values["version"]; a != nil {
 		more := gohcl.DecodeExpression(a.Expr, nil, &in.constraint)
 		if _, err := version.NewConstraint(in.constraint); err != nil && !more.HasErrors() {
-			more = append(more, errorAt(a.Expr.Range(), "Invalid version constraint", fmt.Sprintf("%q is not a version constraint such as \"~> 1.0\".", in.constraint)))
+			more = append(more, diagnostic.Error(a.Expr.Range(), "Invalid version constraint", fmt.Sprintf("%q is not a version constraint such as \"~> 1.0\".", in.constraint)))
 		}
 		diags = append(diags, more...)
 		delete(values, "version")
@@ -133,7 +134,7 @@ func decodeInject(b *hcl.Block) (*inject, hcl.Diagnostics) {
 func (in *inject) check(catalog templater.Catalog) hcl.Diagnostics {
 	versions := catalog.Versions(in.sidecar)
 	if len(versions) == 0 {
-		return hcl.Diagnostics{errorAt(in.at, "Unknown sidecar", fmt.Sprintf("There is no sidecar %q in the catalog. It has: %s. Correct the name, or name its catalog with -catalog.", in.sidecar, strings.Join(catalog.Names(), ", ")))}
+		return hcl.Diagnostics{diagnostic.Error(in.at, "Unknown sidecar", fmt.Sprintf("There is no sidecar %q in the catalog. It has: %s. Correct the name, or name its catalog with -catalog.", in.sidecar, strings.Join(catalog.Names(), ", ")))}
 	}
 	def := catalog.Find(in.sidecar)
 	if in.constraint != "" {
@@ -142,7 +143,7 @@ func (in *inject) check(catalog templater.Catalog) hcl.Diagnostics {
 			return nil // told when it was read
 		}
 		if def = catalog.Find(in.sidecar, con); def == nil {
-			return hcl.Diagnostics{errorAt(in.at, "No such version", fmt.Sprintf("No version of sidecar %q in the catalog meets %q. The newest one is %s.", in.sidecar, in.constraint, versions[0].Version))}
+			return hcl.Diagnostics{diagnostic.Error(in.at, "No such version", fmt.Sprintf("No version of sidecar %q in the catalog meets %q. The newest one is %s.", in.sidecar, in.constraint, versions[0].Version))}
 		}
 	}
 	in.sensitive = map[string]bool{}
@@ -158,12 +159,8 @@ func (in *inject) check(catalog templater.Catalog) hcl.Diagnostics {
 	}
 	for name, a := range in.values {
 		if !slices.Contains(names, name) {
-			diags = append(diags, errorAt(a.NameRange, "Unknown parameter", fmt.Sprintf("Sidecar %q %s has no parameter %q. It has: %s.", in.sidecar, def.Version, name, strings.Join(names, ", "))))
+			diags = append(diags, diagnostic.Error(a.NameRange, "Unknown parameter", fmt.Sprintf("Sidecar %q %s has no parameter %q. It has: %s.", in.sidecar, def.Version, name, strings.Join(names, ", "))))
 		}
 	}
 	return diags
-}
-
-func errorAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
-	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: at.Ptr()}
 }

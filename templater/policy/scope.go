@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -31,7 +32,7 @@ func decodeValidation(b *hcl.Block) (*validation, hcl.Diagnostics) {
 		}
 	}
 	if v.condition != nil && len(v.condition.Variables()) == 0 && !diags.HasErrors() {
-		diags = append(diags, errorAt(v.condition.Range(), "Condition without a reference", "The condition says the same of every job. Refer to job, group or app."))
+		diags = append(diags, diagnostic.Error(v.condition.Range(), "Condition without a reference", "The condition says the same of every job. Refer to job, group or app."))
 	}
 	return v, diags
 }
@@ -52,7 +53,7 @@ func (v *validation) check(r *Rule, job *templater.Job, g *templater.Group, side
 	if diags.HasErrors() {
 		text = "its validation cannot be evaluated for this job: " + diags[0].Detail
 	}
-	d := errorAt(v.at, "Not allowed by policy", fmt.Sprintf("Rule %q: %s", r.Name, text)+v.unproven(g, sidecars.Kept))
+	d := diagnostic.Error(v.at, "Not allowed by policy", fmt.Sprintf("Rule %q: %s", r.Name, text)+v.unproven(g, sidecars.Kept))
 	d.Extra = templater.ByRule(r.Name)
 	return d
 }
@@ -175,7 +176,7 @@ func checkReferences(expr hcl.Expression, condition bool) hcl.Diagnostics {
 		at := t.SourceRange()
 		fields, ok := known[t.RootName()]
 		if !ok {
-			diags = append(diags, errorAt(at, "Unknown reference", fmt.Sprintf("There is no %q in a policy. There is: job, group, app.", t.RootName())))
+			diags = append(diags, diagnostic.Error(at, "Unknown reference", fmt.Sprintf("There is no %q in a policy. There is: job, group, app.", t.RootName())))
 			continue
 		}
 		if len(t) > 1 {
@@ -184,7 +185,7 @@ func checkReferences(expr hcl.Expression, condition bool) hcl.Diagnostics {
 				if t.RootName() == "group" && name == chosenSidecars {
 					text = "Only conditions see group.sidecars: what a rule injects cannot depend on what is injected."
 				}
-				diags = append(diags, errorAt(at, "Unknown reference", text))
+				diags = append(diags, diagnostic.Error(at, "Unknown reference", text))
 			}
 		}
 	}
@@ -193,7 +194,7 @@ func checkReferences(expr hcl.Expression, condition bool) hcl.Diagnostics {
 		diags = append(diags, hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
 			if call, ok := n.(*hclsyntax.FunctionCallExpr); ok {
 				if _, ok := functions[call.Name]; !ok {
-					return hcl.Diagnostics{errorAt(call.NameRange, "Unknown function", fmt.Sprintf("There is no function %q. A policy has those that definitions have.", call.Name))}
+					return hcl.Diagnostics{diagnostic.Error(call.NameRange, "Unknown function", fmt.Sprintf("There is no function %q. A policy has those that definitions have.", call.Name))}
 				}
 			}
 			return nil

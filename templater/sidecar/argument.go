@@ -3,11 +3,14 @@ package sidecar
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
@@ -99,7 +102,7 @@ func (d *Definition) bind(args map[string]Argument, site hcl.Range) (map[string]
 }
 
 func (d *Definition) missing(p *Parameter, site hcl.Range) *hcl.Diagnostic {
-	diag := errorAt(site, "Missing parameter", fmt.Sprintf(
+	diag := diagnostic.Error(site, "Missing parameter", fmt.Sprintf(
 		"Sidecar %q needs a value for parameter %q, of type %s (see %s). Set %s in its sidecar block, \"sidecar.%s.%s\" in meta, or give -param %s.%s=VALUE.",
 		d.Name, p.Name, p.TypeString(), p.Range, p.Name, d.Name, p.Name, d.Name, p.Name))
 	if site == (hcl.Range{}) {
@@ -121,13 +124,13 @@ func (d *Definition) misspelt(args map[string]Argument, parameter string) bool {
 
 func (d *Definition) unknownArguments(args map[string]Argument) hcl.Diagnostics {
 	var diags hcl.Diagnostics
-	for _, name := range sortedKeys(args) {
+	for _, name := range slices.Sorted(maps.Keys(args)) {
 		if d.parameter(name) != nil {
 			continue
 		}
 		known := d.parameterNames()
 		arg := args[name]
-		diag := errorAt(arg.Range, "Unknown parameter", fmt.Sprintf(
+		diag := diagnostic.Error(arg.Range, "Unknown parameter", fmt.Sprintf(
 			"Sidecar %q %s has no parameter %q%s.%s It has: %s.", d.Name, d.Version, name, arg.from(), didYouMean(name, known), listOr(known, "none")))
 		if arg.Range == (hcl.Range{}) {
 			diag.Subject = nil
@@ -180,7 +183,7 @@ func (p *Parameter) blame(arg Argument, summary, detail string) *hcl.Diagnostic 
 	if p.Sensitive {
 		at = arg.Safe
 	}
-	diag := errorAt(at, summary, detail)
+	diag := diagnostic.Error(at, summary, detail)
 	if at == (hcl.Range{}) {
 		diag.Subject = nil
 	}
@@ -198,13 +201,13 @@ func (d *Definition) validate(values map[string]cty.Value, given map[string]Argu
 				return append(diags, over...)
 			}
 			if more.HasErrors() {
-				diags = append(diags, errorAt(v.condition.Range(), "Invalid validation",
+				diags = append(diags, diagnostic.Error(v.condition.Range(), "Invalid validation",
 					fmt.Sprintf("The condition of parameter %q cannot be evaluated: %s.", p.Name, more[0].Summary)))
 				continue
 			}
 			result, err := convert.Convert(result, cty.Bool)
 			if err != nil || result.IsNull() || !result.IsKnown() {
-				diags = append(diags, errorAt(v.condition.Range(), "Invalid validation",
+				diags = append(diags, diagnostic.Error(v.condition.Range(), "Invalid validation",
 					fmt.Sprintf("The condition of parameter %q must be true or false.", p.Name)))
 				continue
 			}

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 )
 
 // Suffix is the suffix of definition files.
@@ -61,7 +63,7 @@ func (c *Catalog) add(loaded []*Definition) hcl.Diagnostics {
 	for _, d := range loaded {
 		key := d.Name + "@" + d.Version.String()
 		if first := fresh[key]; first != nil {
-			diags = append(diags, errorAt(d.Range, "Duplicate sidecar", fmt.Sprintf(
+			diags = append(diags, diagnostic.Error(d.Range, "Duplicate sidecar", fmt.Sprintf(
 				"Sidecar %q version %s is already defined at %s. Give one of them another version or name.", d.Name, d.Version, first.Range)))
 			continue
 		}
@@ -89,7 +91,7 @@ func (c *Catalog) Definitions() []*Definition {
 }
 
 // Names returns the sorted names of the sidecars.
-func (c *Catalog) Names() []string { return sortedKeys(c.byName) }
+func (c *Catalog) Names() []string { return slices.Sorted(maps.Keys(c.byName)) }
 
 // Versions returns the definitions called name, newest first.
 func (c *Catalog) Versions(name string) []*Definition { return slices.Clone(c.byName[name]) }

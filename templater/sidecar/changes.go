@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -47,7 +48,7 @@ func (c *comparison) line(path, format string, args ...any) {
 
 // bodies compares two bodies; prose has the same meaning as for digestBody.
 func (c *comparison) bodies(path string, old, now *hclsyntax.Body, prose bool) {
-	for _, name := range slices.Compact(slices.Sorted(slices.Values(append(sortedKeys(old.Attributes), sortedKeys(now.Attributes)...)))) {
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(append(slices.Sorted(maps.Keys(old.Attributes)), slices.Sorted(maps.Keys(now.Attributes))...)))) {
 		if !prose || !informs(name) {
 			c.attributes(path+name, old.Attributes[name], now.Attributes[name])
 		}

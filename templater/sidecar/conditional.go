@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
@@ -129,7 +130,7 @@ type dynamicBlock struct {
 
 func readDynamic(b *hclsyntax.Block) (*dynamicBlock, hcl.Diagnostics) {
 	if len(b.Labels) != 1 {
-		return nil, hcl.Diagnostics{errorAt(b.DefRange(), "Invalid dynamic block", `A dynamic block has one label, the type of the blocks that it makes: dynamic "template" { … }.`)}
+		return nil, hcl.Diagnostics{diagnostic.Error(b.DefRange(), "Invalid dynamic block", `A dynamic block has one label, the type of the blocks that it makes: dynamic "template" { … }.`)}
 	}
 	d := &dynamicBlock{kind: b.Labels[0], iterator: b.Labels[0]}
 	for _, a := range sortedAttributes(b.Body) {
@@ -141,7 +142,7 @@ func readDynamic(b *hclsyntax.Block) (*dynamicBlock, hcl.Diagnostics) {
 		case "iterator":
 			d.iterator = hcl.ExprAsKeyword(a.Expr)
 		default:
-			return nil, hcl.Diagnostics{errorAt(a.NameRange, "Unsupported argument", fmt.Sprintf("A dynamic block has no %q, only for_each, iterator and labels; what it makes stands in content { … }.", a.Name))}
+			return nil, hcl.Diagnostics{diagnostic.Error(a.NameRange, "Unsupported argument", fmt.Sprintf("A dynamic block has no %q, only for_each, iterator and labels; what it makes stands in content { … }.", a.Name))}
 		}
 	}
 	for _, c := range b.Body.Blocks {
@@ -149,13 +150,13 @@ func readDynamic(b *hclsyntax.Block) (*dynamicBlock, hcl.Diagnostics) {
 			d.content = c
 			continue
 		}
-		return nil, hcl.Diagnostics{errorAt(c.DefRange(), "Invalid dynamic block", "A dynamic block holds one content block and no other.")}
+		return nil, hcl.Diagnostics{diagnostic.Error(c.DefRange(), "Invalid dynamic block", "A dynamic block holds one content block and no other.")}
 	}
 	switch {
 	case d.forEach == nil || d.content == nil:
-		return nil, hcl.Diagnostics{errorAt(b.DefRange(), "Invalid dynamic block", "A dynamic block needs for_each and content { … }.")}
+		return nil, hcl.Diagnostics{diagnostic.Error(b.DefRange(), "Invalid dynamic block", "A dynamic block needs for_each and content { … }.")}
 	case d.iterator == "" || isScope(d.iterator):
-		return nil, hcl.Diagnostics{errorAt(b.DefRange(), "Invalid iterator", "The iterator is a name of its own, which is none of param, local, job, group and app.")}
+		return nil, hcl.Diagnostics{diagnostic.Error(b.DefRange(), "Invalid iterator", "The iterator is a name of its own, which is none of param, local, job, group and app.")}
 	}
 	return d, nil
 }

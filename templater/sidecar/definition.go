@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/zclconf/go-cty/cty/function"
 )
 
@@ -138,7 +139,7 @@ func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
 		if len(content.Blocks) > 1 {
 			at = content.Blocks[1].DefRange
 		}
-		return nil, hcl.Diagnostics{errorAt(at, "Not one sidecar",
+		return nil, hcl.Diagnostics{diagnostic.Error(at, "Not one sidecar",
 			`A definition file holds exactly one sidecar "name" { … } block.`)}
 	}
 	d := &Definition{file: file, functions: functions(), localNamed: map[string]*hclsyntax.Attribute{}}
@@ -172,7 +173,7 @@ func encoding(src []byte, filename string) *hcl.Diagnostic {
 	line := bytes.LastIndexByte(src[:at], '\n') + 1
 	pos := hcl.Pos{Line: 1 + bytes.Count(src[:at], []byte("\n")), Column: 1 + utf8.RuneCount(src[line:at]), Byte: at}
 	end := hcl.Pos{Line: pos.Line, Column: pos.Column + 1, Byte: at + 1}
-	return errorAt(hcl.Range{Filename: filename, Start: pos, End: end}, "Invalid character encoding",
+	return diagnostic.Error(hcl.Range{Filename: filename, Start: pos, End: end}, "Invalid character encoding",
 		fmt.Sprintf("Byte 0x%02x is not UTF-8. Save the file in that encoding.", src[at]))
 }
 
@@ -180,7 +181,7 @@ func (d *Definition) decode(b *hcl.Block) hcl.Diagnostics {
 	d.Name, d.Range = b.Labels[0], b.DefRange
 	var diags hcl.Diagnostics
 	if !sidecarName.MatchString(d.Name) || reservedNames[d.Name] {
-		diags = append(diags, errorAt(b.LabelRanges[0], "Invalid sidecar name",
+		diags = append(diags, diagnostic.Error(b.LabelRanges[0], "Invalid sidecar name",
 			fmt.Sprintf("%q cannot name a sidecar: use lower-case letters, digits and dashes, starting with a letter, at most 63, and none of inject, exclude, name, version, digest, origin, added.", d.Name)))
 	}
 	content, more := b.Body.Content(sidecarSchema())
@@ -195,7 +196,7 @@ func (d *Definition) decode(b *hcl.Block) hcl.Diagnostics {
 		diags = append(diags, d.decodeBlock(blk)...)
 	}
 	if len(d.tasks) == 0 && !diags.HasErrors() {
-		diags = append(diags, errorAt(b.DefRange, "Nothing to inject",
+		diags = append(diags, diagnostic.Error(b.DefRange, "Nothing to inject",
 			fmt.Sprintf("Sidecar %q has no task block. Add the task that it brings: its meta also tells what else was changed, so that it can be taken out again.", d.Name)))
 	}
 	return append(diags, d.checkUnique()...)
@@ -209,7 +210,7 @@ func (d *Definition) decodeVersion(attr *hcl.Attribute) hcl.Diagnostics {
 	}
 	v, err := version.NewSemver(text)
 	if err != nil {
-		return hcl.Diagnostics{errorAt(attr.Expr.Range(), "Invalid version",
+		return hcl.Diagnostics{diagnostic.Error(attr.Expr.Range(), "Invalid version",
 			fmt.Sprintf("%q is not a semantic version such as 1.0.0.", text))}
 	}
 	d.Version = v
@@ -227,7 +228,7 @@ func (d *Definition) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 		return diags
 	case "locals":
 		if len(native.Body.Blocks) > 0 {
-			return hcl.Diagnostics{errorAt(native.Body.Blocks[0].DefRange(), "Invalid locals", "locals holds attributes only: name = value.")}
+			return hcl.Diagnostics{diagnostic.Error(native.Body.Blocks[0].DefRange(), "Invalid locals", "locals holds attributes only: name = value.")}
 		}
 		for _, a := range sortedAttributes(native.Body) {
 			d.locals = append(d.locals, a)
@@ -248,7 +249,7 @@ func (d *Definition) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 		d.volumes = append(d.volumes, native)
 	case "app":
 		if d.app != nil {
-			return hcl.Diagnostics{errorAt(b.DefRange, "Duplicate app block", "Only one app block is allowed.")}
+			return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Duplicate app block", "Only one app block is allowed.")}
 		}
 		d.app = native
 		_, diags := b.Body.Content(appSchema())
@@ -267,8 +268,4 @@ func nativeBlock(file *hcl.File, b *hcl.Block) *hclsyntax.Block {
 		}
 	}
 	return nil
-}
-
-func errorAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
-	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: at.Ptr()}
 }

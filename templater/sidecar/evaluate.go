@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
@@ -139,7 +140,7 @@ type evaluator struct {
 }
 
 func (e *evaluator) fail(at hcl.Range, summary, detail string) {
-	e.diags = append(e.diags, errorAt(at, summary, detail))
+	e.diags = append(e.diags, diagnostic.Error(at, summary, detail))
 }
 
 // value evaluates an expression; ok is false if that fails. The error of an expression

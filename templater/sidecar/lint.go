@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/jobspec2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -23,7 +24,7 @@ const parserVersion = "1.11.3"
 func (d *Definition) Lint() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	warn := func(at hcl.Range, summary, format string, args ...any) {
-		diag := errorAt(at, summary, fmt.Sprintf(format, args...))
+		diag := diagnostic.Error(at, summary, fmt.Sprintf(format, args...))
 		diag.Severity = hcl.DiagWarning
 		diags = append(diags, diag)
 	}
@@ -126,7 +127,7 @@ func notNomad(b *Block, text string, err error) hcl.Diagnostics {
 				at = r
 			}
 		}
-		diags = append(diags, errorAt(at, "Not a Nomad block", fmt.Sprintf(
+		diags = append(diags, diagnostic.Error(at, "Not a Nomad block", fmt.Sprintf(
 			"Nomad %s does not accept this in %s %q. %s If a newer Nomad does, say so with requires { nomad = \"> %s\" }.",
 			parserVersion, b.Type, b.Label(), what, parserVersion)))
 	}

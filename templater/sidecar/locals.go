@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -83,7 +84,7 @@ func (d *Definition) checkLocals() hcl.Diagnostics {
 			return true
 		}
 		if doing[a.Name] {
-			diags = append(diags, errorAt(a.SrcRange, "Circular local value", fmt.Sprintf("local.%s is defined by way of itself. Break the circle.", a.Name)))
+			diags = append(diags, diagnostic.Error(a.SrcRange, "Circular local value", fmt.Sprintf("local.%s is defined by way of itself. Break the circle.", a.Name)))
 			return false
 		}
 		doing[a.Name] = true
@@ -97,7 +98,7 @@ func (d *Definition) checkLocals() hcl.Diagnostics {
 	}
 	for _, a := range d.locals {
 		if b := d.local(a.Name); b != a {
-			diags = append(diags, errorAt(a.NameRange, "Duplicate local value", fmt.Sprintf("local.%s was already defined at %s. Remove or rename one of them.", a.Name, b.NameRange)))
+			diags = append(diags, diagnostic.Error(a.NameRange, "Duplicate local value", fmt.Sprintf("local.%s was already defined at %s. Remove or rename one of them.", a.Name, b.NameRange)))
 		}
 		if !visit(a) {
 			return diags

@@ -2,12 +2,15 @@ package sidecar
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
@@ -59,7 +62,7 @@ func decodeParameter(b *hcl.Block) (*Parameter, hcl.Diagnostics) {
 	p := &Parameter{Name: b.Labels[0], Type: cty.DynamicPseudoType, Nullable: true, Range: b.DefRange}
 	content, diags := b.Body.Content(parameterSchema())
 	if !hclsyntax.ValidIdentifier(p.Name) || p.Name == "version" {
-		diags = append(diags, errorAt(b.LabelRanges[0], "Invalid parameter name",
+		diags = append(diags, diagnostic.Error(b.LabelRanges[0], "Invalid parameter name",
 			fmt.Sprintf("%q cannot name a parameter: use letters, digits, dashes and underscores, starting with a letter; version is taken by the sidecar block itself.", p.Name)))
 	}
 	if a := content.Attributes["type"]; a != nil {
@@ -68,7 +71,7 @@ func decodeParameter(b *hcl.Block) (*Parameter, hcl.Diagnostics) {
 		p.Type, p.optional = t, optional
 	}
 	into := map[string]any{"description": &p.Description, "nullable": &p.Nullable, "sensitive": &p.Sensitive}
-	for _, name := range sortedKeys(into) {
+	for _, name := range slices.Sorted(maps.Keys(into)) {
 		if a := content.Attributes[name]; a != nil {
 			diags = append(diags, gohcl.DecodeExpression(a.Expr, nil, into[name])...)
 		}
@@ -80,7 +83,7 @@ func decodeParameter(b *hcl.Block) (*Parameter, hcl.Diagnostics) {
 		v, more := p.constant(a)
 		diags = append(diags, more...)
 		if !p.Nullable && v.IsNull() && !more.HasErrors() {
-			diags = append(diags, errorAt(a.Expr.Range(), "Invalid default",
+			diags = append(diags, diagnostic.Error(a.Expr.Range(), "Invalid default",
 				fmt.Sprintf("Parameter %q is not nullable, so its default cannot be null. Leave the default out to make the parameter required.", p.Name)))
 		}
 		p.Default = v
@@ -108,7 +111,7 @@ func (p *Parameter) constant(a *hcl.Attribute) (cty.Value, hcl.Diagnostics) {
 		if p.Sensitive {
 			at, detail = p.Range, fmt.Sprintf("The %s of parameter %q is not of type %s.", a.Name, p.Name, p.TypeString())
 		}
-		return cty.DynamicVal, hcl.Diagnostics{errorAt(at, "Invalid "+a.Name, detail)}
+		return cty.DynamicVal, hcl.Diagnostics{diagnostic.Error(at, "Invalid "+a.Name, detail)}
 	}
 	return converted, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/nomad/jobspec2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/zclconf/go-cty/cty/function"
 )
 
@@ -139,11 +140,11 @@ func (d *Definition) checkExpression(expr hcl.Expression, at place) hcl.Diagnost
 			if _, ok := known[call.Name]; ok {
 				return nil
 			}
-			detail := fmt.Sprintf("There is no function %q.%s", call.Name, didYouMean(call.Name, sortedKeys(known)))
+			detail := fmt.Sprintf("There is no function %q.%s", call.Name, didYouMean(call.Name, slices.Sorted(maps.Keys(known))))
 			if _, ok := jobspec2.Functions("", false)[call.Name]; ok {
 				detail = fmt.Sprintf("A definition cannot use %s: its result could be another one on each run or on each machine.", call.Name)
 			}
-			return hcl.Diagnostics{errorAt(call.NameRange, "Unknown function", detail+" Definitions have Nomad's HCL2 functions, but for uuidv4, bcrypt, and those about files.")}
+			return hcl.Diagnostics{diagnostic.Error(call.NameRange, "Unknown function", detail+" Definitions have Nomad's HCL2 functions, but for uuidv4, bcrypt, and those about files.")}
 		})
 		diags = append(diags, more...)
 	}
@@ -163,21 +164,21 @@ func (d *Definition) checkTraversal(t hcl.Traversal, in place) *hcl.Diagnostic {
 	switch {
 	case root == "param":
 		if second != "" && d.parameter(second) == nil {
-			return errorAt(at, "Unknown parameter", fmt.Sprintf(
+			return diagnostic.Error(at, "Unknown parameter", fmt.Sprintf(
 				"Sidecar %q has no parameter %q.%s Declare it with parameter %q { … }.", d.Name, second, didYouMean(second, d.parameterNames()), second))
 		}
 		return nil
 	case !in.job:
-		return errorAt(at, "Invalid reference", "A validation sees only param.*.")
+		return diagnostic.Error(at, "Invalid reference", "A validation sees only param.*.")
 	case root == "local":
 		if second == "" || d.local(second) == nil {
-			return errorAt(at, "Unknown local value", fmt.Sprintf("Sidecar %q has no local value %q.%s Define it in locals { … }.", d.Name, second, didYouMean(second, d.localNames())))
+			return diagnostic.Error(at, "Unknown local value", fmt.Sprintf("Sidecar %q has no local value %q.%s Define it in locals { … }.", d.Name, second, didYouMean(second, d.localNames())))
 		}
 		return nil
 	}
 	if names, ok := scopeNames()[root]; ok {
 		if second != "" && !slices.Contains(names, second) {
-			return errorAt(at, "Unknown reference", fmt.Sprintf(
+			return diagnostic.Error(at, "Unknown reference", fmt.Sprintf(
 				"There is no %s.%s. There is: %s.", root, second, strings.Join(names, ", ")))
 		}
 		return nil
@@ -185,7 +186,7 @@ func (d *Definition) checkTraversal(t hcl.Traversal, in place) *hcl.Diagnostic {
 	if IsRuntimeReference(root) {
 		return nil
 	}
-	return errorAt(at, "Unknown reference", fmt.Sprintf(
+	return diagnostic.Error(at, "Unknown reference", fmt.Sprintf(
 		"There is no %q here.%s It is neither param, local, job, group or app, nor one of Nomad's runtime references (NOMAD_…, attr, meta, node, env, device, secret). Write $${%s} for text that should reach Nomad as ${%s}.",
 		root, didYouMean(root, append([]string{"param", "local", "job", "group", "app"}, in.iterators...)), root, root))
 }
@@ -204,10 +205,6 @@ func (d *Definition) localNames() []string {
 		out = append(out, a.Name)
 	}
 	return out
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	return slices.Sorted(maps.Keys(m))
 }
 
 func sortedAttributes(b *hclsyntax.Body) []*hclsyntax.Attribute {

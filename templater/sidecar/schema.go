@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 )
 
 func attrs(names ...string) []hcl.AttributeSchema {
@@ -88,7 +89,7 @@ func (d *Definition) decodeAPIBlock(b *hcl.Block) hcl.Diagnostics {
 	}
 	label := b.Labels[0]
 	invalid := func(what string) {
-		diags = append(diags, errorAt(b.LabelRanges[0], "Invalid "+b.Type, fmt.Sprintf("%q %s", label, what)))
+		diags = append(diags, diagnostic.Error(b.LabelRanges[0], "Invalid "+b.Type, fmt.Sprintf("%q %s", label, what)))
 	}
 	switch b.Type {
 	case "port":
@@ -106,7 +107,7 @@ func (d *Definition) decodeAPIBlock(b *hcl.Block) hcl.Diagnostics {
 		if a := content.Attributes["access"]; a != nil {
 			diags = append(diags, gohcl.DecodeExpression(a.Expr, nil, &dir.Access)...)
 			if !slices.Contains([]string{"read", "write", "readwrite"}, dir.Access) {
-				diags = append(diags, errorAt(a.Expr.Range(), "Invalid access", `access is "read", "write" or "readwrite".`))
+				diags = append(diags, diagnostic.Error(a.Expr.Range(), "Invalid access", `access is "read", "write" or "readwrite".`))
 			}
 		}
 		d.API.Directories = append(d.API.Directories, dir)
@@ -150,7 +151,7 @@ func (d *Definition) decodeRequires(b *hcl.Block) hcl.Diagnostics {
 		diags = append(diags, gohcl.DecodeExpression(attr.Expr, nil, l.into)...)
 		for _, v := range *l.into {
 			if l.allowed != nil && !slices.Contains(l.allowed, v) {
-				diags = append(diags, errorAt(attr.Expr.Range(), "Invalid "+l.name,
+				diags = append(diags, diagnostic.Error(attr.Expr.Range(), "Invalid "+l.name,
 					fmt.Sprintf("%q is not one of %s.", v, strings.Join(l.allowed, ", "))))
 			}
 		}
@@ -161,7 +162,7 @@ func (d *Definition) decodeRequires(b *hcl.Block) hcl.Diagnostics {
 		diags = append(diags, more...)
 		c, err := version.NewConstraint(text)
 		if err != nil && !more.HasErrors() {
-			diags = append(diags, errorAt(attr.Expr.Range(), "Invalid version constraint",
+			diags = append(diags, diagnostic.Error(attr.Expr.Range(), "Invalid version constraint",
 				fmt.Sprintf("%q is not a version constraint such as \">= 1.7\".", text)))
 		}
 		d.Requires.Nomad = c
@@ -175,7 +176,7 @@ func checkTask(t *hclsyntax.Block) hcl.Diagnostics {
 	name := t.Labels[0]
 	// Nomad's rule for task names: structs.Task.Validate.
 	if name == "" || name == "alloc" || strings.ContainsAny(name, "/\\\x00") {
-		diags = append(diags, errorAt(t.LabelRanges[0], "Invalid task name",
+		diags = append(diags, diagnostic.Error(t.LabelRanges[0], "Invalid task name",
 			fmt.Sprintf("%q cannot name a task: it must not be empty, \"alloc\", or hold a slash or backslash.", name)))
 	}
 	return diags
@@ -186,7 +187,7 @@ func checkApp(app *hclsyntax.Block) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, b := range app.Body.Blocks {
 		if b.Type == "dynamic" && b.Labels[0] != "template" && b.Labels[0] != "volume_mount" {
-			diags = append(diags, errorAt(b.DefRange(), "Invalid dynamic block", fmt.Sprintf(
+			diags = append(diags, diagnostic.Error(b.DefRange(), "Invalid dynamic block", fmt.Sprintf(
 				"In app a dynamic block makes template or volume_mount, not %q. In env and config set what should be left out to null.", b.Labels[0])))
 		}
 	}
@@ -200,7 +201,7 @@ func (d *Definition) checkUnique() hcl.Diagnostics {
 	once := func(kind, name string, at hcl.Range) {
 		key := kind + " " + name
 		if first, dup := seen[key]; dup {
-			diags = append(diags, errorAt(at, "Duplicate "+kind,
+			diags = append(diags, diagnostic.Error(at, "Duplicate "+kind,
 				fmt.Sprintf("%s %q was already defined at %s. Remove or rename one of them.", kind, name, first)))
 			return
 		}

@@ -3,7 +3,6 @@ package sidecartest
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -222,5 +221,3 @@ func (c catalog) Names() []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

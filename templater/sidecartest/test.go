@@ -5,12 +5,14 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
@@ -144,7 +146,7 @@ func definition(dir string, files map[string]*hcl.File) (*sidecar.Definition, hc
 			continue
 		}
 		if newest != nil && newest.Name != d.Name {
-			return nil, append(diags, errorAt(d.Range, "Several sidecars", fmt.Sprintf(
+			return nil, append(diags, diagnostic.Error(d.Range, "Several sidecars", fmt.Sprintf(
 				"The folder %s holds %q as well, so its tests could be about either. Put each into a folder of its own.", dir, newest.Name)))
 		}
 		if newest == nil || d.Version.GreaterThan(newest.Version) {
@@ -174,7 +176,7 @@ func (t *Test) decode(b *hcl.Block) hcl.Diagnostics {
 		}
 	}
 	if a := content.Attributes["parameters"]; a != nil && t.policy != nil {
-		return hcl.Diagnostics{errorAt(a.NameRange, "Parameters in a test of a policy", "It is the policy that chooses sidecars and their values. Leave parameters out.")}
+		return hcl.Diagnostics{diagnostic.Error(a.NameRange, "Parameters in a test of a policy", "It is the policy that chooses sidecars and their values. Leave parameters out.")}
 	} else if a != nil {
 		t.chosen = true
 		var more hcl.Diagnostics
@@ -191,10 +193,10 @@ func (t *Test) decode(b *hcl.Block) hcl.Diagnostics {
 		return diags
 	}
 	if t.golden == "" && t.wantError == "" && len(t.asserts) == 0 {
-		return hcl.Diagnostics{errorAt(b.DefRange, "Nothing is expected", "A test says what it expects: golden, error or assert.")}
+		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Nothing is expected", "A test says what it expects: golden, error or assert.")}
 	}
 	if t.wantError != "" && (t.golden != "" || len(t.asserts) > 0) {
-		return hcl.Diagnostics{errorAt(b.DefRange, "Error and result", "A test expects either an error or a result, golden or assert. Make two tests of it.")}
+		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Error and result", "A test expects either an error or a result, golden or assert. Make two tests of it.")}
 	}
 	return t.readJob(content.Attributes["job"])
 }
@@ -208,7 +210,7 @@ func (t *Test) readJob(a *hcl.Attribute) hcl.Diagnostics {
 	path := filepath.Join(t.dir, t.job)
 	src, err := os.ReadFile(path)
 	if err != nil {
-		return hcl.Diagnostics{errorAt(a.Expr.Range(), "Cannot read the job", err.Error()+". Give a file beside the test, or the text of a job on several lines.")}
+		return hcl.Diagnostics{diagnostic.Error(a.Expr.Range(), "Cannot read the job", err.Error()+". Give a file beside the test, or the text of a job on several lines.")}
 	}
 	t.job, t.jobName = string(src), path
 	return nil
@@ -216,7 +218,7 @@ func (t *Test) readJob(a *hcl.Attribute) hcl.Diagnostics {
 
 func (t *Test) decodeVariables(a *hcl.Attribute) hcl.Diagnostics {
 	values, diags := object(a)
-	for _, name := range sortedKeys(values) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		text := sidecar.Value(values[name], sidecar.Style{Flat: true})
 		if s, err := convert.Convert(values[name], cty.String); err == nil && !s.IsNull() {
 			text = s.AsString()
@@ -246,11 +248,7 @@ func object(a *hcl.Attribute) (map[string]cty.Value, hcl.Diagnostics) {
 		return nil, diags
 	}
 	if v.IsNull() || !(v.Type().IsObjectType() || v.Type().IsMapType()) {
-		return nil, hcl.Diagnostics{errorAt(a.Expr.Range(), "Invalid "+a.Name, a.Name+" is an object, such as { name = \"value\" }.")}
+		return nil, hcl.Diagnostics{diagnostic.Error(a.Expr.Range(), "Invalid "+a.Name, a.Name+" is an object, such as { name = \"value\" }.")}
 	}
 	return v.AsValueMap(), nil
-}
-
-func errorAt(at hcl.Range, summary, detail string) *hcl.Diagnostic {
-	return &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: detail, Subject: at.Ptr()}
 }
