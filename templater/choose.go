@@ -29,13 +29,6 @@ const (
 	OriginPolicy = "policy"
 )
 
-// Catalog is where definitions are looked up.
-type Catalog interface {
-	Find(name string, constraints ...version.Constraints) *sidecar.Definition
-	Versions(name string) []*sidecar.Definition
-	Names() []string
-}
-
 // Flags are choices that come from outside the job.
 type Flags struct {
 	With []*Request // Arguments are ignored

@@ -52,6 +52,10 @@ type SetConfig struct {
 	Block bool
 }
 
+// LogsSetting is the block of a pod task's config that repeats its logs block: the
+// driver collects output itself, and Nomad does not pass the logs block to a driver.
+const LogsSetting = "logs"
+
 // AddAppBlock appends a volume_mount or template to a task of the user's.
 type AddAppBlock struct {
 	Group, Task string

@@ -3,7 +3,6 @@ package templater
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -39,7 +38,7 @@ func (x *injection) fill(t *Task, field string) {
 	if key := name + "/" + field; !x.state.filled[key] {
 		x.state.filled[key] = true
 		if spelt, ok := bare[field]; ok {
-			x.added.bare(name, field, spelt)
+			x.added.SetBare(name, field, spelt)
 		}
 	}
 }
@@ -90,8 +89,7 @@ func (x *injection) ports(inst *sidecar.Instance) {
 		}
 		x.fill(nil, "DynamicPorts")
 		x.add(&AddPort{Group: st.group.Name, Label: p.Label, To: p.To})
-		x.added.Ports = append(x.added.Ports, p.Label)
-		x.added.seal(SealKey("", "port", p.Label), strconv.Itoa(p.To))
+		x.added.AddPort(p.Label, p.To)
 	}
 }
 
@@ -105,8 +103,7 @@ func (x *injection) volumes(inst *sidecar.Instance) {
 		x.state.volumes[v.Label()] = x.me()
 		x.fill(nil, "Volumes")
 		x.add(&AddVolume{Group: x.state.group.Name, Volume: v})
-		x.added.Volumes = append(x.added.Volumes, v.Label())
-		x.added.seal(SealKey("", "volume", v.Label()), word(v, "type"), word(v, "source"))
+		x.added.AddVolume(v)
 	}
 }
 
@@ -115,8 +112,7 @@ func (x *injection) services(inst *sidecar.Instance) {
 		x.checkService(s)
 		x.fill(nil, "Services")
 		x.add(&AddService{Group: x.state.group.Name, Service: s})
-		x.added.seal(ServiceKey(len(x.added.Services)), word(s, "port"))
-		x.added.Services = append(x.added.Services, s.Body.String("name"))
+		x.added.AddService(s)
 	}
 	for _, t := range inst.Tasks {
 		for _, s := range t.Body.Blocks("service") {
@@ -173,7 +169,7 @@ func (x *injection) setEnv(t *Task, v *sidecar.Attr) {
 	env[v.Name] = envValue{Text{Value: value, Range: v.Range}, x.me()}
 	x.fill(t, "Env")
 	x.add(&SetEnv{Group: x.state.group.Name, Task: t.Name, Name: v.Name, Value: value})
-	x.added.env(t.Name, v.Name, value)
+	x.added.SetEnv(t.Name, v.Name, value)
 }
 
 func (x *injection) blocks(inst *sidecar.Instance) {
@@ -188,7 +184,7 @@ func (x *injection) blocks(inst *sidecar.Instance) {
 			x.state.places[t.Name][key] = x.me()
 			x.fill(t, FieldOf(b.Type))
 			x.add(&AddAppBlock{Group: x.state.group.Name, Task: t.Name, Block: b})
-			x.added.block(t.Name, b)
+			x.added.AddBlock(t.Name, b)
 		}
 	}
 }
@@ -214,7 +210,7 @@ func (x *injection) tasks(inst *sidecar.Instance) {
 		x.warnInherited(t)
 		x.disk(t)
 		x.add(&AddTask{
-			Group: g.Name, Task: withLogs(withRestart(t)).WithMeta(mark.pairs()),
+			Group: g.Name, Task: withLogs(withRestart(t)).WithMeta(mark.Meta()),
 			JobInherited: x.job.Inherited, GroupInherited: g.Inherited,
 		})
 	}

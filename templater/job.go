@@ -167,20 +167,11 @@ func (j *Job) Group(name string) *Group {
 	return nil
 }
 
-func (g *Group) taskNames() []string {
+// TaskNames are the names of the app tasks.
+func (g *Group) TaskNames() []string {
 	names := make([]string, 0, len(g.Tasks))
 	for _, t := range g.Tasks {
 		names = append(names, t.Name)
 	}
 	return names
-}
-
-func plain(m map[string]Text) map[string]string {
-	out := make(map[string]string, len(m))
-	for k, v := range m {
-		if !v.Unknown {
-			out[k] = v.Value
-		}
-	}
-	return out
 }

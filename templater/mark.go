@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -56,6 +57,24 @@ type Added struct {
 	Seals map[string]string `json:"seals,omitempty"`
 }
 
+// AddPort records a port of the group.
+func (a *Added) AddPort(label string, to int) {
+	a.Ports = append(a.Ports, label)
+	a.seal(SealKey("", "port", label), strconv.Itoa(to))
+}
+
+// AddVolume records a volume of the group.
+func (a *Added) AddVolume(v *sidecar.Block) {
+	a.Volumes = append(a.Volumes, v.Label())
+	a.seal(SealKey("", "volume", v.Label()), word(v, "type"), word(v, "source"))
+}
+
+// AddService records a service of the group.
+func (a *Added) AddService(s *sidecar.Block) {
+	a.seal(ServiceKey(len(a.Services)), word(s, "port"))
+	a.Services = append(a.Services, s.Body.String("name"))
+}
+
 // AddedBlock is a template or volume_mount that an app task got. Destinations tell
 // those of one task apart.
 type AddedBlock struct {
@@ -63,7 +82,8 @@ type AddedBlock struct {
 	Destination string `json:"destination,omitempty"`
 }
 
-func (a *Added) env(task, name, value string) {
+// SetEnv records a variable of an app task.
+func (a *Added) SetEnv(task, name, value string) {
 	a.seal(SealKey(task, "env", name), value)
 	if a.Env == nil {
 		a.Env = map[string][]string{}
@@ -71,8 +91,9 @@ func (a *Added) env(task, name, value string) {
 	a.Env[task] = append(a.Env[task], name)
 }
 
-// config notes a setting. Items are those that a list got, nil for one that is new.
-func (a *Added) config(task, name string, value cty.Value, items json.RawMessage) {
+// SetConfig records a setting of an app task's config. Items are those added to a list,
+// nil for a new setting.
+func (a *Added) SetConfig(task, name string, value cty.Value, items json.RawMessage) {
 	sealed := sealedValue(value)
 	if items != nil {
 		sealed = SealedJSON(items)
@@ -87,7 +108,8 @@ func (a *Added) config(task, name string, value cty.Value, items json.RawMessage
 	a.Config[task][name] = items
 }
 
-func (a *Added) bare(task, field, spelt string) {
+// SetBare records how an empty container was spelt.
+func (a *Added) SetBare(task, field, spelt string) {
 	if a.Bare == nil {
 		a.Bare = map[string]Bare{}
 	}
@@ -97,7 +119,8 @@ func (a *Added) bare(task, field, spelt string) {
 	a.Bare[task][field] = spelt
 }
 
-func (a *Added) block(task string, b *sidecar.Block) {
+// AddBlock records a template or volume_mount of an app task.
+func (a *Added) AddBlock(task string, b *sidecar.Block) {
 	if a.Blocks == nil {
 		a.Blocks = map[string][]AddedBlock{}
 	}
@@ -110,8 +133,8 @@ func (a *Added) block(task string, b *sidecar.Block) {
 	}
 }
 
-// pairs is the meta of an injected task. Added is nil but for the first task.
-func (m *Mark) pairs() map[string]string {
+// Meta is the meta of an injected task. Added is nil but for the first task.
+func (m *Mark) Meta() map[string]string {
 	out := map[string]string{MarkName: m.Name, MarkVersion: m.Version, MarkDigest: m.Digest, MarkOrigin: m.Origin}
 	if m.Added != nil {
 		// A struct of strings, numbers and maps of them always marshals, and
@@ -189,7 +212,7 @@ func (a *Added) within(d *sidecar.Definition) bool {
 	}
 	for _, settings := range a.Config {
 		// Any of them may be the last of its group, which repeats logs blocks.
-		ok = ok && subset(slices.Sorted(maps.Keys(settings)), append([]string{logsSetting}, r.Config...))
+		ok = ok && subset(slices.Sorted(maps.Keys(settings)), append([]string{LogsSetting}, r.Config...))
 	}
 	for _, blocks := range a.Blocks {
 		for _, b := range blocks {

@@ -125,7 +125,7 @@ func (p *planner) inject(st *groupState, c *Choice) {
 func (p *planner) scope(g *Group) sidecar.Scope {
 	return sidecar.Scope{
 		JobID: p.job.ID, JobName: p.job.Name, Namespace: p.job.Namespace, JobType: p.job.Type, Region: p.job.Region,
-		JobMeta: plain(p.job.Meta), GroupName: g.Name, Count: g.Count, GroupMeta: plain(g.Meta), AppTasks: g.taskNames(),
+		JobMeta: plain(p.job.Meta), GroupName: g.Name, Count: g.Count, GroupMeta: plain(g.Meta), AppTasks: g.TaskNames(),
 	}
 }
 
@@ -224,4 +224,14 @@ func (st *groupState) port(port Port, who string) {
 	if inside > 0 {
 		st.inside[inside] = of
 	}
+}
+
+func plain(m map[string]Text) map[string]string {
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		if !v.Unknown {
+			out[k] = v.Value
+		}
+	}
+	return out
 }

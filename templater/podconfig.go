@@ -76,7 +76,7 @@ func (x *injection) extendConfig(t *Task, name string, have, more cty.Value) {
 		return
 	}
 	if before == 0 {
-		x.added.bare(t.Name, "Config."+name, BareEmpty)
+		x.added.SetBare(t.Name, "Config."+name, BareEmpty)
 	}
 	x.setConfig(t, name, cty.TupleVal(items), items[before:])
 }
@@ -124,7 +124,7 @@ func (x *injection) mergeConfig(t *Task, a *sidecar.Attr) {
 // the sidecar's: others may be added to it before it is taken out again.
 func (x *injection) setConfig(t *Task, name string, v cty.Value, items []cty.Value) {
 	e := &SetConfig{Group: x.state.group.Name, Task: t.Name, Name: name, Value: v}
-	e.Block = name == logsSetting && v.Type().IsObjectType()
+	e.Block = name == LogsSetting && v.Type().IsObjectType()
 	if _, set := x.state.config[t.Name][name]; set {
 		e.Items = items
 	}
@@ -134,7 +134,7 @@ func (x *injection) setConfig(t *Task, name string, v cty.Value, items []cty.Val
 		list := cty.TupleVal(items)
 		text, _ = ctyjson.Marshal(list, list.Type()) // known values always marshal
 	}
-	x.added.config(t.Name, name, v, text)
+	x.added.SetConfig(t.Name, name, v, text)
 	x.fill(t, "Config")
 	x.add(e)
 }

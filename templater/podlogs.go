@@ -6,10 +6,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// logsSetting is the block of a pod task's config that repeats its logs block: the
-// driver collects output itself, and Nomad does not tell a driver what logs says.
-const logsSetting = "logs"
-
 // defaultLogs is both how many files and how many MB each, for Nomad
 // (api.DefaultLogConfig) and for the pod driver.
 const defaultLogs = 10
@@ -38,7 +34,7 @@ func (l Logs) setting() (v cty.Value, ok bool) {
 // does. It comes last in a group, since a sidecar may set it on purpose.
 func (x *injection) logs() {
 	for _, t := range x.state.group.Tasks {
-		_, set := x.state.config[t.Name][logsSetting]
+		_, set := x.state.config[t.Name][LogsSetting]
 		if t.Driver != PodDriver || t.Logs == nil || set {
 			continue
 		}
@@ -49,7 +45,7 @@ func (x *injection) logs() {
 			continue
 		}
 		if v, ok := t.Logs.setting(); ok {
-			x.setConfig(t, logsSetting, v, nil)
+			x.setConfig(t, LogsSetting, v, nil)
 		}
 	}
 }
@@ -60,7 +56,7 @@ func withLogs(t *sidecar.Block) *sidecar.Block {
 	if !ok || t.Body.String("driver") != PodDriver {
 		return t
 	}
-	logs := &sidecar.Block{Type: logsSetting, Range: t.Range, Body: sidecar.Body{
+	logs := &sidecar.Block{Type: LogsSetting, Range: t.Range, Body: sidecar.Body{
 		&sidecar.Attr{Name: "max_files", Value: v.GetAttr("max_files")},
 		&sidecar.Attr{Name: "max_file_size", Value: v.GetAttr("max_file_size")},
 	}}
@@ -68,7 +64,7 @@ func withLogs(t *sidecar.Block) *sidecar.Block {
 	done := false
 	for _, it := range t.Body {
 		if b, ok := it.(*sidecar.Block); ok && b.Type == "config" && !done {
-			if b.Body.Attr(logsSetting) != nil || len(b.Body.Blocks(logsSetting)) > 0 {
+			if b.Body.Attr(LogsSetting) != nil || len(b.Body.Blocks(LogsSetting)) > 0 {
 				return t
 			}
 			body := append(append(sidecar.Body{}, b.Body...), logs)
