@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -24,7 +25,7 @@ type candidate struct {
 	required    string   // the one of them that insists on it
 }
 
-func (c *chooser) flagged(g *Group) bool {
+func (c *chooser) flagged(g *job.Group) bool {
 	return len(c.flags.Groups) == 0 || slices.Contains(c.flags.Groups, g.Name)
 }
 
@@ -37,7 +38,7 @@ func pick(found map[string]*candidate, name, origin string, at hcl.Range) *candi
 	return found[name]
 }
 
-func (c *chooser) fromMeta(found map[string]*candidate, meta map[string]Text) {
+func (c *chooser) fromMeta(found map[string]*candidate, meta map[string]job.Text) {
 	inject, ok := meta[metaInject]
 	if !ok {
 		return
@@ -51,7 +52,7 @@ func (c *chooser) fromMeta(found map[string]*candidate, meta map[string]Text) {
 	}
 }
 
-func (c *chooser) fromBlocks(found map[string]*candidate, requests []*Request) {
+func (c *chooser) fromBlocks(found map[string]*candidate, requests []*job.Request) {
 	seen := map[string]hcl.Range{}
 	for _, r := range requests {
 		if first, dup := seen[r.Sidecar]; dup {
@@ -69,7 +70,7 @@ func (c *chooser) fromFlags(found map[string]*candidate) {
 	}
 }
 
-func (c *chooser) constrain(cand *candidate, r *Request) {
+func (c *chooser) constrain(cand *candidate, r *job.Request) {
 	if r.Constraint == "" {
 		return
 	}
@@ -82,9 +83,9 @@ func (c *chooser) constrain(cand *candidate, r *Request) {
 }
 
 // arguments collects values from weakest to strongest.
-func (c *chooser) arguments(found map[string]*candidate, g *Group) {
+func (c *chooser) arguments(found map[string]*candidate, g *job.Group) {
 	for name, cand := range found {
-		for _, meta := range []map[string]Text{c.job.Meta, g.Meta} {
+		for _, meta := range []map[string]job.Text{c.job.Meta, g.Meta} {
 			for key, text := range meta {
 				if param, ok := strings.CutPrefix(key, metaPrefix+name+"."); ok {
 					v := cty.StringVal(text.Value)
@@ -95,7 +96,7 @@ func (c *chooser) arguments(found map[string]*candidate, g *Group) {
 				}
 			}
 		}
-		for _, requests := range [][]*Request{c.job.Requests, g.Requests} {
+		for _, requests := range [][]*job.Request{c.job.Requests, g.Requests} {
 			for _, r := range requests {
 				if r.Sidecar == name {
 					for param, arg := range r.Arguments {
@@ -112,8 +113,8 @@ func (c *chooser) arguments(found map[string]*candidate, g *Group) {
 	}
 }
 
-func (c *chooser) exclude(found map[string]*candidate, g *Group) {
-	for _, meta := range []map[string]Text{c.job.Meta, g.Meta} {
+func (c *chooser) exclude(found map[string]*candidate, g *job.Group) {
+	for _, meta := range []map[string]job.Text{c.job.Meta, g.Meta} {
 		text, ok := meta[metaExclude]
 		if !ok {
 			continue

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 	"github.com/zclconf/go-cty/cty"
@@ -142,7 +143,7 @@ func onlyValues(t *testing.T, parameter string, before, after any, good, text st
 		b, ok := before.(map[string]any)
 		must.True(t, ok && len(a) == len(b), must.Sprintf("%s: other fields with %q", parameter, text))
 		for k := range a {
-			if k == templater.MarkAdded {
+			if k == job.MarkAdded {
 				continue // names a service, in JSON
 			}
 			if k == "EmbeddedTmpl" && !reflect.DeepEqual(a[k], b[k]) {

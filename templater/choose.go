@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -31,7 +32,7 @@ const (
 
 // Flags are choices that come from outside the job.
 type Flags struct {
-	With []*Request // Arguments are ignored
+	With []*job.Request // Arguments are ignored
 	// Params are arguments by sidecar and parameter.
 	Params map[string]map[string]sidecar.Argument
 	// Groups limits With and Params to these groups; empty means all.
@@ -40,12 +41,12 @@ type Flags struct {
 	Policy Policy
 	// Kept are injected tasks that stay as they are: their sidecars are not chosen
 	// for their groups.
-	Kept []Marked
+	Kept []job.Marked
 }
 
 // Choice is one sidecar for one group.
 type Choice struct {
-	Group      *Group
+	Group      *job.Group
 	Definition *sidecar.Definition
 	Values     map[string]cty.Value
 	Origin     string
@@ -61,11 +62,11 @@ type Choice struct {
 // the block over meta, meta over policy, policy over the default, and what stands in the group over
 // what stands in the job. Choices come in the order of the groups, and within a
 // group so that requires.after holds, else by name.
-func Choose(job *Job, catalog Catalog, flags Flags) ([]*Choice, hcl.Diagnostics) {
-	c := newChooser(job, catalog, flags)
+func Choose(j *job.Job, catalog job.Catalog, flags Flags) ([]*Choice, hcl.Diagnostics) {
+	c := newChooser(j, catalog, flags)
 	c.checkGroups()
 	var out []*Choice
-	for _, g := range job.Groups {
+	for _, g := range j.Groups {
 		out = append(out, c.group(g)...)
 	}
 	c.checkPolicy()
@@ -75,19 +76,19 @@ func Choose(job *Job, catalog Catalog, flags Flags) ([]*Choice, hcl.Diagnostics)
 }
 
 type chooser struct {
-	job     *Job
-	catalog Catalog
+	job     *job.Job
+	catalog job.Catalog
 	flags   Flags
 	used    map[string]bool // sidecars chosen or excluded somewhere
 	told    []*Explanation  // of the group that is looked at
 	binder  sidecar.Binder
 	diags   hcl.Diagnostics
 	// sidecars are for conditions of the policy, also those that turn out not to fit.
-	sidecars map[*Group]Sidecars
+	sidecars map[*job.Group]Sidecars
 }
 
-func newChooser(job *Job, catalog Catalog, flags Flags) *chooser {
-	return &chooser{job: job, catalog: catalog, flags: flags, used: map[string]bool{}, sidecars: map[*Group]Sidecars{}}
+func newChooser(j *job.Job, catalog job.Catalog, flags Flags) *chooser {
+	return &chooser{job: j, catalog: catalog, flags: flags, used: map[string]bool{}, sidecars: map[*job.Group]Sidecars{}}
 }
 
 func (c *chooser) fail(at hcl.Range, summary, detail string) {
@@ -103,7 +104,7 @@ func (c *chooser) warn(at hcl.Range, summary, detail string) {
 	c.diags[len(c.diags)-1].Severity = hcl.DiagWarning
 }
 
-func (c *chooser) group(g *Group) []*Choice {
+func (c *chooser) group(g *job.Group) []*Choice {
 	found := map[string]*candidate{}
 	// From weakest to strongest: later ones overwrite.
 	c.fromPolicy(found, g)
@@ -143,7 +144,7 @@ func (c *chooser) conflicts(choices []*Choice) {
 	}
 }
 
-func (c *chooser) resolve(g *Group, cand *candidate) *Choice {
+func (c *chooser) resolve(g *job.Group, cand *candidate) *Choice {
 	versions := c.catalog.Versions(cand.name)
 	if len(versions) == 0 {
 		c.fail(cand.at, "Unknown sidecar", fmt.Sprintf("There is no sidecar %q in the catalog.%s It has: %s. Correct the name, or name its catalog with -catalog.",

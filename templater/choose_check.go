@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // checkGroups finds groups named by flags that the job does not have.
@@ -41,7 +42,7 @@ func (c *chooser) checkUnused() {
 			c.fail(hcl.Range{}, "Parameter without a sidecar", fmt.Sprintf("-param sets a value for sidecar %q, which nothing chooses. Add -with %s, or correct the name.", name, name))
 		}
 	}
-	metas := []map[string]Text{c.job.Meta}
+	metas := []map[string]job.Text{c.job.Meta}
 	for _, g := range c.job.Groups {
 		metas = append(metas, g.Meta)
 	}

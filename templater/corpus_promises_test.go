@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/nomad/jobspec2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
@@ -59,13 +60,13 @@ func (j corpusJob) variables() []string {
 
 // byNomad is the job as Nomad's parser has it.
 func (j corpusJob) byNomad(text []byte) (any, error) {
-	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
+	parsed, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
 		Path: j.place, BaseDir: j.dir, Body: text, AllowFS: true, ArgVars: j.variables(), Strict: true,
 	})
 	if err != nil {
 		return nil, err
 	}
-	raw, err := json.Marshal(map[string]any{"Job": job})
+	raw, err := json.Marshal(map[string]any{"Job": parsed})
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func (j corpusJob) byNomad(text []byte) (any, error) {
 }
 
 // edits are those that inject sidecars into a job, by flags.
-func editsOf(view *templater.Job, c *sidecar.Catalog, flags templater.Flags) ([]templater.Edit, error) {
+func editsOf(view *job.Job, c *sidecar.Catalog, flags templater.Flags) ([]job.Edit, error) {
 	choices, diags := templater.Choose(view, c, flags)
 	if err := refused(diags); err != nil {
 		return nil, err
@@ -126,8 +127,8 @@ func (j corpusJob) keepsText(c *sidecar.Catalog, flags templater.Flags) (injecte
 }
 
 // chosenInside says whether a job has sidecar blocks of its own.
-func chosenInside(view *templater.Job) bool {
-	return len(view.Requests) > 0 || slices.ContainsFunc(view.Groups, func(g *templater.Group) bool { return len(g.Requests) > 0 })
+func chosenInside(view *job.Job) bool {
+	return len(view.Requests) > 0 || slices.ContainsFunc(view.Groups, func(g *job.Group) bool { return len(g.Requests) > 0 })
 }
 
 // isWithin says whether the bytes of part stand in whole, in their order.

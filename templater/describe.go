@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
@@ -26,27 +27,27 @@ type EditText struct {
 }
 
 // Describe puts an edit into words.
-func Describe(e Edit) (*EditText, error) {
+func Describe(e job.Edit) (*EditText, error) {
 	block := func(b *sidecar.Block) string { return b.HCL(sidecar.Style{Heredoc: true, Runtime: true}) }
 	switch e := e.(type) {
-	case *AddTask:
+	case *job.AddTask:
 		return &EditText{Op: "add_task", Group: e.Group, Task: e.Task.Label(), HCL: block(e.Task)}, nil
-	case *AddService:
+	case *job.AddService:
 		return &EditText{Op: "add_service", Group: e.Group, Name: e.Service.Body.String("name"), HCL: block(e.Service)}, nil
-	case *AddVolume:
+	case *job.AddVolume:
 		return &EditText{Op: "add_volume", Group: e.Group, Name: e.Volume.Label(), HCL: block(e.Volume)}, nil
-	case *AddAppBlock:
+	case *job.AddAppBlock:
 		return &EditText{Op: "add_" + e.Block.Type, Group: e.Group, Task: e.Task, HCL: block(e.Block)}, nil
-	case *AddPort:
+	case *job.AddPort:
 		out := &EditText{Op: "add_port", Group: e.Group, Name: e.Label}
 		if e.To > 0 {
 			out.Value = fmt.Appendf(nil, "%d", e.To)
 		}
 		return out, nil
-	case *SetEnv:
+	case *job.SetEnv:
 		value, err := json.Marshal(e.Value)
 		return &EditText{Op: "set_env", Group: e.Group, Task: e.Task, Name: e.Name, Value: value}, err
-	case *SetConfig:
+	case *job.SetConfig:
 		value, err := ctyjson.Marshal(e.Value, e.Value.Type())
 		if err != nil {
 			return nil, fmt.Errorf("config %s of task %q: %w", e.Name, e.Task, err)

@@ -1,6 +1,6 @@
 // Package templater decides what injecting sidecars changes in a job.
 //
-// A backend (hcljob for text, jsonjob for raw JSON) shows a job as a Job: the few
+// A backend (hcljob for text, jsonjob for raw JSON) shows a job as a job.Job: the few
 // things that injection depends on, each with the place it stands at. Choose finds
 // out which sidecars go into which group, with which values; Plan turns that into
 // Edits, which the backend applies to its own form of the job. Both are pure: they

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -24,7 +25,7 @@ const (
 
 // Explanation says of one sidecar and one group whether it is injected, and why.
 type Explanation struct {
-	Group   *Group
+	Group   *job.Group
 	Sidecar string
 	State   string
 	// Reason is a clause that says why it is excluded or not chosen.
@@ -63,11 +64,11 @@ type ParameterValue struct {
 
 // Explain chooses as Choose does and tells about every sidecar of the catalog, in
 // every group: those that are chosen or excluded first, each part by name.
-func Explain(job *Job, catalog Catalog, flags Flags) ([]*Explanation, hcl.Diagnostics) {
-	c := newChooser(job, catalog, flags)
+func Explain(j *job.Job, catalog job.Catalog, flags Flags) ([]*Explanation, hcl.Diagnostics) {
+	c := newChooser(j, catalog, flags)
 	c.checkGroups()
 	var out []*Explanation
-	for _, g := range job.Groups {
+	for _, g := range j.Groups {
 		c.told = nil
 		c.group(g)
 		for _, name := range catalog.Names() {
@@ -85,7 +86,7 @@ func Explain(job *Job, catalog Catalog, flags Flags) ([]*Explanation, hcl.Diagno
 	return out, c.diags
 }
 
-func (c *chooser) whyNot(g *Group, name string) string {
+func (c *chooser) whyNot(g *job.Group, name string) string {
 	for _, r := range c.flags.With {
 		if r.Sidecar == name {
 			return "-with is limited to other groups by -group"
@@ -105,7 +106,7 @@ func (c *chooser) whyNot(g *Group, name string) string {
 }
 
 // tell notes what became of a candidate. Choice is nil where it is wrong.
-func (c *chooser) tell(g *Group, cand *candidate, choice *Choice) {
+func (c *chooser) tell(g *job.Group, cand *candidate, choice *Choice) {
 	e := &Explanation{Group: g, Sidecar: cand.name, State: StateWrong, Sources: cand.sources()}
 	for _, con := range cand.constraints {
 		e.Constraints = append(e.Constraints, con.String())
@@ -121,7 +122,7 @@ func (c *chooser) tell(g *Group, cand *candidate, choice *Choice) {
 	c.told = append(c.told, e)
 }
 
-func (c *chooser) tellExcluded(g *Group, cand *candidate, at hcl.Range) {
+func (c *chooser) tellExcluded(g *job.Group, cand *candidate, at hcl.Range) {
 	c.told = append(c.told, &Explanation{
 		Group: g, Sidecar: cand.name, State: StateExcluded, Sources: cand.sources(), Definition: c.catalog.Find(cand.name),
 		Reason: fmt.Sprintf("%q refuses it (%s)", metaExclude, at),

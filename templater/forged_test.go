@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 )
@@ -60,7 +61,7 @@ const greedyJob = `{"ID":"j","TaskGroups":[{"Name":"g","Networks":[{"Mode":"brid
 func refusedAsAltered(t *testing.T, c *sidecar.Catalog, src, what string) {
 	t.Helper()
 	f := parseJSON(t, []byte(src), c)
-	diags := templater.Altered(f.Marks())
+	diags := job.Altered(f.Marks())
 	must.Len(t, 1, diags, must.Sprint(what))
 	must.Eq(t, "Edited or forged injection", diags[0].Summary)
 	must.StrContains(t, diags[0].Detail, "but "+what+" is not what this sidecar wrote: ")
@@ -113,7 +114,7 @@ func TestEject_ForgedMark(t *testing.T) {
 		`{"blocks":{"app":[{"type":"template","destination":"local/own"}]}}`: `the template at "local/own" of task "app"`,
 		`{"blocks":{"app":[{"type":"volume_mount","destination":"/own"}]}}`:  `the volume_mount at "/own" of task "app"`,
 		`{"ports":["p"]}`:                                                    `port "p"`, `{"volumes":["v"]}`: `volume "v"`, `{"services":["web"]}`: `service "web"`,
-		`{"env":{"app":["A"]},"seals":{"app/env/A":"` + templater.Seal("ours") + `"}}`: `variable A of task "app"`,
+		`{"env":{"app":["A"]},"seals":{"app/env/A":"` + job.Seal("ours") + `"}}`: `variable A of task "app"`,
 	} {
 		text, err := json.Marshal(added)
 		must.NoError(t, err)

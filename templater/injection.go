@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -21,7 +22,7 @@ type injection struct {
 	state  *groupState
 	choice *Choice
 	def    *sidecar.Definition
-	added  *Added
+	added  *job.Added
 }
 
 func (x *injection) me() owner {
@@ -30,7 +31,7 @@ func (x *injection) me() owner {
 
 // fill notes how a container was spelt, if this is the first thing put into it. It
 // is one of task t, or of the group where t is nil.
-func (x *injection) fill(t *Task, field string) {
+func (x *injection) fill(t *job.Task, field string) {
 	name, bare := "", x.state.group.Bare
 	if t != nil {
 		name, bare = t.Name, t.Bare
@@ -88,7 +89,7 @@ func (x *injection) ports(inst *sidecar.Instance) {
 			st.inside[p.To] = of
 		}
 		x.fill(nil, "DynamicPorts")
-		x.add(&AddPort{Group: st.group.Name, Label: p.Label, To: p.To})
+		x.add(&job.AddPort{Group: st.group.Name, Label: p.Label, To: p.To})
 		x.added.AddPort(p.Label, p.To)
 	}
 }
@@ -102,7 +103,7 @@ func (x *injection) volumes(inst *sidecar.Instance) {
 		}
 		x.state.volumes[v.Label()] = x.me()
 		x.fill(nil, "Volumes")
-		x.add(&AddVolume{Group: x.state.group.Name, Volume: v})
+		x.add(&job.AddVolume{Group: x.state.group.Name, Volume: v})
 		x.added.AddVolume(v)
 	}
 }
@@ -111,7 +112,7 @@ func (x *injection) services(inst *sidecar.Instance) {
 	for _, s := range inst.Services {
 		x.checkService(s)
 		x.fill(nil, "Services")
-		x.add(&AddService{Group: x.state.group.Name, Service: s})
+		x.add(&job.AddService{Group: x.state.group.Name, Service: s})
 		x.added.AddService(s)
 	}
 	for _, t := range inst.Tasks {
@@ -152,7 +153,7 @@ func (x *injection) env(inst *sidecar.Instance) {
 	}
 }
 
-func (x *injection) setEnv(t *Task, v *sidecar.Attr) {
+func (x *injection) setEnv(t *job.Task, v *sidecar.Attr) {
 	env, value := x.state.env[t.Name], v.Value.AsString()
 	if have, ok := env[v.Name]; ok {
 		if !have.text.Unknown && have.text.Value == value {
@@ -166,9 +167,9 @@ func (x *injection) setEnv(t *Task, v *sidecar.Attr) {
 			x.def.Name, v.Name, x.state.group.Name, v.Range, have.of, where)
 		return
 	}
-	env[v.Name] = envValue{Text{Value: value, Range: v.Range}, x.me()}
+	env[v.Name] = envValue{job.Text{Value: value, Range: v.Range}, x.me()}
 	x.fill(t, "Env")
-	x.add(&SetEnv{Group: x.state.group.Name, Task: t.Name, Name: v.Name, Value: value})
+	x.add(&job.SetEnv{Group: x.state.group.Name, Task: t.Name, Name: v.Name, Value: value})
 	x.added.SetEnv(t.Name, v.Name, value)
 }
 
@@ -182,8 +183,8 @@ func (x *injection) blocks(inst *sidecar.Instance) {
 				continue
 			}
 			x.state.places[t.Name][key] = x.me()
-			x.fill(t, FieldOf(b.Type))
-			x.add(&AddAppBlock{Group: x.state.group.Name, Task: t.Name, Block: b})
+			x.fill(t, job.FieldOf(b.Type))
+			x.add(&job.AddAppBlock{Group: x.state.group.Name, Task: t.Name, Block: b})
 			x.added.AddBlock(t.Name, b)
 		}
 	}
@@ -203,13 +204,13 @@ func (x *injection) tasks(inst *sidecar.Instance) {
 	}
 	x.fill(nil, "Tasks")
 	for i, t := range inst.Tasks {
-		mark := &Mark{Name: x.def.Name, Version: x.def.Version.String(), Digest: x.def.Digest, Origin: x.choice.Origin}
+		mark := &job.Mark{Name: x.def.Name, Version: x.def.Version.String(), Digest: x.def.Digest, Origin: x.choice.Origin}
 		if i == 0 {
 			mark.Added = x.added
 		}
 		x.warnInherited(t)
 		x.disk(t)
-		x.add(&AddTask{
+		x.add(&job.AddTask{
 			Group: g.Name, Task: withLogs(withRestart(t)).WithMeta(mark.Meta()),
 			JobInherited: x.job.Inherited, GroupInherited: g.Inherited,
 		})

@@ -5,6 +5,7 @@ import (
 	"path"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -15,12 +16,12 @@ const PodDriver = "pod"
 // Plan computes the edits that carry out the choices, in the order to apply them.
 // Anything that would change what the user wrote, or clash with it, is an error
 // that names both sides; with an error there are no edits.
-func Plan(job *Job, choices []*Choice) ([]Edit, hcl.Diagnostics) {
-	p := &planner{job: job, last: map[*Group]*Choice{}}
+func Plan(j *job.Job, choices []*Choice) ([]job.Edit, hcl.Diagnostics) {
+	p := &planner{job: j, last: map[*job.Group]*Choice{}}
 	for _, c := range choices {
 		p.last[c.Group] = c
 	}
-	groups := map[*Group]*groupState{}
+	groups := map[*job.Group]*groupState{}
 	for _, c := range choices {
 		st := groups[c.Group]
 		if st == nil {
@@ -41,13 +42,13 @@ func Plan(job *Job, choices []*Choice) ([]Edit, hcl.Diagnostics) {
 }
 
 type planner struct {
-	job   *Job
-	last  map[*Group]*Choice // of each group
-	edits []Edit
+	job   *job.Job
+	last  map[*job.Group]*Choice // of each group
+	edits []job.Edit
 	diags hcl.Diagnostics
 }
 
-func (p *planner) add(e Edit) { p.edits = append(p.edits, e) }
+func (p *planner) add(e job.Edit) { p.edits = append(p.edits, e) }
 
 // conflict is an error about something of the user's, at; it says what the
 // sidecar wants and how to mend it.
@@ -67,7 +68,7 @@ func (p *planner) refuse(c *Choice) bool {
 	}
 	p.refuseTwins(c.Group)
 	for _, t := range c.Group.Tasks {
-		if m := ReadMark(plain(t.Meta)); m != nil {
+		if m := job.ReadMark(plain(t.Meta)); m != nil {
 			p.conflict(t.Range, "Task with marks of a sidecar", "Task %q of group %q carries the marks of sidecar %q, but it is not as the injection left it, so it can be neither replaced nor taken for an app task. Remove the task, or the sidecar.* keys from its meta.", t.Name, c.Group.Name, m.Name)
 		}
 	}
@@ -76,7 +77,7 @@ func (p *planner) refuse(c *Choice) bool {
 
 // refuseTwins reports groups and tasks that have one name, since edits go by name.
 // Nomad refuses such a job as well (structs.Job.Validate).
-func (p *planner) refuseTwins(g *Group) {
+func (p *planner) refuseTwins(g *job.Group) {
 	const text = "There are two %s called %q%s, the other at %s. Rename one of the two."
 	for _, o := range p.job.Groups {
 		if o != g && o.Name == g.Name {
@@ -84,7 +85,7 @@ func (p *planner) refuseTwins(g *Group) {
 			return
 		}
 	}
-	seen := map[string]*Task{}
+	seen := map[string]*job.Task{}
 	for _, t := range g.Tasks {
 		if first := seen[t.Name]; first != nil {
 			p.conflict(t.Range, "Two of one name", text, "tasks", t.Name, fmt.Sprintf(" in group %q", g.Name), first.Range)
@@ -105,7 +106,7 @@ func (p *planner) inject(st *groupState, c *Choice) {
 			c.Definition.Name, c.Definition.Range, c.Group.Name)
 		return
 	}
-	x := &injection{planner: p, state: st, choice: c, def: c.Definition, added: &Added{}}
+	x := &injection{planner: p, state: st, choice: c, def: c.Definition, added: &job.Added{}}
 	if !x.network(inst) {
 		return
 	}
@@ -122,7 +123,7 @@ func (p *planner) inject(st *groupState, c *Choice) {
 	x.tasks(inst)
 }
 
-func (p *planner) scope(g *Group) sidecar.Scope {
+func (p *planner) scope(g *job.Group) sidecar.Scope {
 	return sidecar.Scope{
 		JobID: p.job.ID, JobName: p.job.Name, Namespace: p.job.Namespace, JobType: p.job.Type, Region: p.job.Region,
 		JobMeta: plain(p.job.Meta), GroupName: g.Name, Count: g.Count, GroupMeta: plain(g.Meta), AppTasks: g.TaskNames(),
@@ -144,7 +145,7 @@ func (o owner) String() string {
 
 // groupState is what a group has, with what was planned for it so far.
 type groupState struct {
-	group   *Group
+	group   *job.Group
 	refused bool
 	tasks   map[string]owner // by name as the environment spells it
 	ports   map[string]owner // by label as the environment spells it
@@ -162,11 +163,11 @@ type groupState struct {
 }
 
 type envValue struct {
-	text Text
+	text job.Text
 	of   owner
 }
 
-func newGroupState(g *Group) *groupState {
+func newGroupState(g *job.Group) *groupState {
 	st := &groupState{
 		group: g, tasks: map[string]owner{}, ports: map[string]owner{}, inside: map[int]owner{},
 		env: map[string]map[string]envValue{}, config: map[string]map[string]cty.Value{},
@@ -213,7 +214,7 @@ func newGroupState(g *Group) *groupState {
 
 func placeKey(block, destination string) string { return block + " " + path.Clean(destination) }
 
-func (st *groupState) port(port Port, who string) {
+func (st *groupState) port(port job.Port, who string) {
 	of := owner{fmt.Sprintf("port %q of %s", port.Label, who), port.Range}
 	st.ports[envSpelling(port.Label)] = of
 	// Without "to", a port has the same number inside: structs.NetworkResource.
@@ -226,7 +227,7 @@ func (st *groupState) port(port Port, who string) {
 	}
 }
 
-func plain(m map[string]Text) map[string]string {
+func plain(m map[string]job.Text) map[string]string {
 	out := make(map[string]string, len(m))
 	for k, v := range m {
 		if !v.Unknown {

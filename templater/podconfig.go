@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
@@ -35,7 +36,7 @@ func (x *injection) share() {
 	}
 }
 
-func (x *injection) mergeShare(t *Task, want []string) {
+func (x *injection) mergeShare(t *job.Task, want []string) {
 	have, set := x.state.config[t.Name]["share"]
 	if !set {
 		names := defaultShare()
@@ -64,7 +65,7 @@ func (x *injection) mergeShare(t *Task, want []string) {
 }
 
 // extendConfig adds to a list in a task's config the items that it lacks.
-func (x *injection) extendConfig(t *Task, name string, have, more cty.Value) {
+func (x *injection) extendConfig(t *job.Task, name string, have, more cty.Value) {
 	items := have.AsValueSlice()
 	before := len(items)
 	for _, v := range more.AsValueSlice() {
@@ -76,7 +77,7 @@ func (x *injection) extendConfig(t *Task, name string, have, more cty.Value) {
 		return
 	}
 	if before == 0 {
-		x.added.SetBare(t.Name, "Config."+name, BareEmpty)
+		x.added.SetBare(t.Name, "Config."+name, job.BareEmpty)
 	}
 	x.setConfig(t, name, cty.TupleVal(items), items[before:])
 }
@@ -97,7 +98,7 @@ func (x *injection) config(inst *sidecar.Instance) {
 	}
 }
 
-func (x *injection) mergeConfig(t *Task, a *sidecar.Attr) {
+func (x *injection) mergeConfig(t *job.Task, a *sidecar.Attr) {
 	have, set := x.state.config[t.Name][a.Name]
 	if !set {
 		var items []cty.Value
@@ -122,9 +123,9 @@ func (x *injection) mergeConfig(t *Task, a *sidecar.Attr) {
 
 // setConfig sets an attribute of a task's config. Items are those of a list that are
 // the sidecar's: others may be added to it before it is taken out again.
-func (x *injection) setConfig(t *Task, name string, v cty.Value, items []cty.Value) {
-	e := &SetConfig{Group: x.state.group.Name, Task: t.Name, Name: name, Value: v}
-	e.Block = name == LogsSetting && v.Type().IsObjectType()
+func (x *injection) setConfig(t *job.Task, name string, v cty.Value, items []cty.Value) {
+	e := &job.SetConfig{Group: x.state.group.Name, Task: t.Name, Name: name, Value: v}
+	e.Block = name == job.LogsSetting && v.Type().IsObjectType()
 	if _, set := x.state.config[t.Name][name]; set {
 		e.Items = items
 	}
@@ -139,7 +140,7 @@ func (x *injection) setConfig(t *Task, name string, v cty.Value, items []cty.Val
 	x.add(e)
 }
 
-func (x *injection) isPod(t *Task, at hcl.Range, what string) bool {
+func (x *injection) isPod(t *job.Task, at hcl.Range, what string) bool {
 	if t.Driver == PodDriver {
 		return true
 	}

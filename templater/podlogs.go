@@ -2,6 +2,7 @@ package templater
 
 import (
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -10,10 +11,10 @@ import (
 // (api.DefaultLogConfig) and for the pod driver.
 const defaultLogs = 10
 
-// setting is what the driver is told, ok only where that is not what it does anyway.
+// driverLogs is what the driver is told, ok only where that is not what it does anyway.
 // A job that was read from Nomad has the defaults written out for every task, and
 // must come out as the one it was made from. Numbers that Nomad refuses are left to it.
-func (l Logs) setting() (v cty.Value, ok bool) {
+func driverLogs(l job.Logs) (v cty.Value, ok bool) {
 	files, size := l.Files, l.SizeMB
 	if files == 0 {
 		files = defaultLogs
@@ -34,7 +35,7 @@ func (l Logs) setting() (v cty.Value, ok bool) {
 // does. It comes last in a group, since a sidecar may set it on purpose.
 func (x *injection) logs() {
 	for _, t := range x.state.group.Tasks {
-		_, set := x.state.config[t.Name][LogsSetting]
+		_, set := x.state.config[t.Name][job.LogsSetting]
 		if t.Driver != PodDriver || t.Logs == nil || set {
 			continue
 		}
@@ -44,19 +45,19 @@ func (x *injection) logs() {
 			x.diags[len(x.diags)-1].Severity = hcl.DiagWarning
 			continue
 		}
-		if v, ok := t.Logs.setting(); ok {
-			x.setConfig(t, LogsSetting, v, nil)
+		if v, ok := driverLogs(*t.Logs); ok {
+			x.setConfig(t, job.LogsSetting, v, nil)
 		}
 	}
 }
 
 // withLogs does the same for a task of a definition.
 func withLogs(t *sidecar.Block) *sidecar.Block {
-	v, ok := logsOf(t).setting()
+	v, ok := driverLogs(logsOf(t))
 	if !ok || t.Body.String("driver") != PodDriver {
 		return t
 	}
-	logs := &sidecar.Block{Type: LogsSetting, Range: t.Range, Body: sidecar.Body{
+	logs := &sidecar.Block{Type: job.LogsSetting, Range: t.Range, Body: sidecar.Body{
 		&sidecar.Attr{Name: "max_files", Value: v.GetAttr("max_files")},
 		&sidecar.Attr{Name: "max_file_size", Value: v.GetAttr("max_file_size")},
 	}}
@@ -64,7 +65,7 @@ func withLogs(t *sidecar.Block) *sidecar.Block {
 	done := false
 	for _, it := range t.Body {
 		if b, ok := it.(*sidecar.Block); ok && b.Type == "config" && !done {
-			if b.Body.Attr(LogsSetting) != nil || len(b.Body.Blocks(LogsSetting)) > 0 {
+			if b.Body.Attr(job.LogsSetting) != nil || len(b.Body.Blocks(job.LogsSetting)) > 0 {
 				return t
 			}
 			body := append(append(sidecar.Body{}, b.Body...), logs)
@@ -79,8 +80,8 @@ func withLogs(t *sidecar.Block) *sidecar.Block {
 }
 
 // logsOf reads the logs block of a task of a definition.
-func logsOf(t *sidecar.Block) Logs {
-	var l Logs
+func logsOf(t *sidecar.Block) job.Logs {
+	var l job.Logs
 	for _, b := range t.Body.Blocks("logs") {
 		off := b.Body.Attr("disabled")
 		l.Disabled = off != nil && off.Value.Type() == cty.Bool && off.Value.True()

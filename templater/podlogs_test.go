@@ -7,6 +7,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 )
@@ -32,13 +33,13 @@ func configs(t *testing.T, src []byte, task string, names ...string) map[string]
 	back, diags := hcljob.Eject(out, "job.hcl")
 	must.False(t, diags.HasErrors())
 	must.Eq(t, string(src), string(back))
-	job := nomad(t, out)
+	j := nomad(t, out)
 	raw, diags := f.JSON()
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
 	asJSON := inject(t, parseJSON(t, raw, c), c, with(names...))
-	equal(t, job, decode(t, asJSON))
+	equal(t, j, decode(t, asJSON))
 	must.Eq(t, string(raw), string(apply(t, parseJSON(t, asJSON, c), nil)))
-	return find(t, groupOf(job)["Tasks"], task)["Config"].(map[string]any)
+	return find(t, groupOf(j)["Tasks"], task)["Config"].(map[string]any)
 }
 
 func TestLogsOfAnAppTaskAreRepeatedForThePodDriver(t *testing.T) {
@@ -129,7 +130,7 @@ func TestLogsOfAnInjectedTaskAreRepeatedForThePodDriver(t *testing.T) {
 			for range 2 { // the definition is not changed by it
 				edits := plan(t, parseHCL(t, []byte(fullJob)).Job(), c, with("z-logs"))
 				text := ""
-				for _, b := range edits[0].(*templater.AddTask).Task.Body.Blocks("config") {
+				for _, b := range edits[0].(*job.AddTask).Task.Body.Blocks("config") {
 					text += b.HCL(sidecar.Style{})
 				}
 				must.Eq(t, strings.Join(strings.Fields(test.want), " "), strings.Join(strings.Fields(text), " "))
@@ -147,7 +148,7 @@ func TestLogsThatNomadWritesOutAreNotRepeated(t *testing.T) {
 	must.StrContains(t, string(stored), `"MaxFiles":10`)
 	edits := plan(t, parseJSON(t, stored, c).Job(), c, with("ports"))
 	for _, e := range edits {
-		_, isConfig := e.(*templater.SetConfig)
+		_, isConfig := e.(*job.SetConfig)
 		must.False(t, isConfig)
 	}
 }

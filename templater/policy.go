@@ -6,18 +6,19 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // Policy is what those who run a cluster say about its jobs.
 type Policy interface {
 	// Orders are the sidecars that rules choose for a group, from the first rule to
 	// the last, whose values win.
-	Orders(*Job, *Group) ([]*Order, hcl.Diagnostics)
+	Orders(*job.Job, *job.Group) ([]*Order, hcl.Diagnostics)
 	// MaySkip says whether there are orders that may be skipped, for whatever job.
 	MaySkip() bool
 	// Check reports what is not allowed of the job as its author wrote it, with the
 	// sidecars that its groups are to have.
-	Check(*Job, map[*Group]Sidecars) hcl.Diagnostics
+	Check(*job.Job, map[*job.Group]Sidecars) hcl.Diagnostics
 }
 
 // Sidecars are the names of those that a group is to have, sorted.
@@ -31,7 +32,7 @@ type Sidecars struct {
 
 // Order is a sidecar that a rule of a policy chooses.
 type Order struct {
-	Request
+	job.Request
 	Rule string
 	// Required sidecars cannot be refused by meta "sidecar.exclude".
 	Required bool
@@ -48,7 +49,7 @@ func (c *chooser) checkPolicy() {
 	}
 }
 
-func (c *chooser) fromPolicy(found map[string]*candidate, g *Group) {
+func (c *chooser) fromPolicy(found map[string]*candidate, g *job.Group) {
 	if c.flags.Policy == nil {
 		return
 	}
@@ -69,7 +70,7 @@ func (c *chooser) fromPolicy(found map[string]*candidate, g *Group) {
 
 // leaveKept drops the sidecars whose tasks stay as they are, and returns their names.
 // One that a rule requires is chosen nonetheless: what stays is only said to be it.
-func (c *chooser) leaveKept(found map[string]*candidate, g *Group) []string {
+func (c *chooser) leaveKept(found map[string]*candidate, g *job.Group) []string {
 	kept := map[string]bool{}
 	for _, m := range c.flags.Kept {
 		if cand := found[m.Mark.Name]; m.Group == g.Name && (cand == nil || cand.required == "") {
@@ -83,19 +84,19 @@ func (c *chooser) leaveKept(found map[string]*candidate, g *Group) []string {
 // Settle finds the rules that may be skipped and must be, since what they choose
 // cannot be injected into this job, and returns the flags without them; a warning
 // says why. Carry tries edits out.
-func Settle(job *Job, catalog Catalog, flags Flags, carry func([]Edit) hcl.Diagnostics) (Flags, hcl.Diagnostics) {
+func Settle(j *job.Job, catalog job.Catalog, flags Flags, carry func([]job.Edit) hcl.Diagnostics) (Flags, hcl.Diagnostics) {
 	if flags.Policy == nil || !flags.Policy.MaySkip() {
 		return flags, nil
 	}
-	rules := skippable(job, flags.Policy)
+	rules := skippable(j, flags.Policy)
 	try := func(without []string) hcl.Diagnostics {
 		f := flags
 		f.Policy = withoutRules(flags.Policy, without)
-		choices, diags := Choose(job, catalog, f)
+		choices, diags := Choose(j, catalog, f)
 		if diags.HasErrors() {
 			return diags
 		}
-		edits, diags := Plan(job, choices)
+		edits, diags := Plan(j, choices)
 		if diags.HasErrors() {
 			return diags
 		}
@@ -123,10 +124,10 @@ func Settle(job *Job, catalog Catalog, flags Flags, carry func([]Edit) hcl.Diagn
 }
 
 // skippable are the rules that choose something for the job and may be skipped.
-func skippable(job *Job, policy Policy) []string {
+func skippable(j *job.Job, policy Policy) []string {
 	var names []string
-	for _, g := range job.Groups {
-		orders, _ := policy.Orders(job, g) // Choose reports what is wrong
+	for _, g := range j.Groups {
+		orders, _ := policy.Orders(j, g) // Choose reports what is wrong
 		for _, o := range orders {
 			if o.Skip && !slices.Contains(names, o.Rule) {
 				names = append(names, o.Rule)
@@ -158,8 +159,8 @@ func withoutRules(p Policy, rules []string) Policy {
 	return partial{p, rules}
 }
 
-func (p partial) Orders(job *Job, g *Group) ([]*Order, hcl.Diagnostics) {
-	orders, diags := p.Policy.Orders(job, g)
+func (p partial) Orders(j *job.Job, g *job.Group) ([]*Order, hcl.Diagnostics) {
+	orders, diags := p.Policy.Orders(j, g)
 	return slices.DeleteFunc(orders, func(o *Order) bool { return slices.Contains(p.without, o.Rule) }), diags
 }
 
@@ -168,8 +169,8 @@ func (p partial) Orders(job *Job, g *Group) ([]*Order, hcl.Diagnostics) {
 // block, which a job in JSON does not hold. Not among them is what the policy chose,
 // or requires, or wants in another version. As nobody can tell such tasks from ones
 // that are only said to be injected, a policy must look at them too.
-func Keepable(marks []Marked, choices []*Choice, catalog Catalog) []Marked {
-	var out []Marked
+func Keepable(marks []job.Marked, choices []*Choice, catalog job.Catalog) []job.Marked {
+	var out []job.Marked
 	for _, m := range marks {
 		if m.Mark.Origin == OriginPolicy || m.Mark.Doubt(catalog, m.Task) != "" {
 			continue
@@ -185,7 +186,7 @@ func Keepable(marks []Marked, choices []*Choice, catalog Catalog) []Marked {
 }
 
 // leaves says whether a choice is content with what was injected before.
-func (c *Choice) leaves(m *Mark, catalog Catalog) bool {
+func (c *Choice) leaves(m *job.Mark, catalog job.Catalog) bool {
 	if c.Required || c.Origin != OriginPolicy {
 		return false
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/nomad/jobspec2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
@@ -32,7 +33,7 @@ func drawFlags(t *rapid.T) templater.Flags {
 	flags := templater.Flags{Params: map[string]map[string]sidecar.Argument{}}
 	for _, name := range []string{"awkward", "ports", "viewer"} {
 		if rapid.Bool().Draw(t, "with "+name) {
-			flags.With = append(flags.With, &templater.Request{Sidecar: name})
+			flags.With = append(flags.With, &job.Request{Sidecar: name})
 		}
 	}
 	if len(flags.With) > 0 && flags.With[0].Sidecar == "awkward" {
@@ -46,8 +47,8 @@ func drawFlags(t *rapid.T) templater.Flags {
 }
 
 type doc interface {
-	Job() *templater.Job
-	Apply([]templater.Edit) ([]byte, hcl.Diagnostics)
+	Job() *job.Job
+	Apply([]job.Edit) ([]byte, hcl.Diagnostics)
 }
 
 func parseHCL(t must.T, src []byte) *hcljob.File {
@@ -62,7 +63,7 @@ func parseJSON(t must.T, src []byte, c *sidecar.Catalog) *jsonjob.File {
 	return f
 }
 
-func plan(t must.T, view *templater.Job, c *sidecar.Catalog, flags templater.Flags) []templater.Edit {
+func plan(t must.T, view *job.Job, c *sidecar.Catalog, flags templater.Flags) []job.Edit {
 	choices, diags := templater.Choose(view, c, flags)
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
 	edits, diags := templater.Plan(view, choices)
@@ -70,7 +71,7 @@ func plan(t must.T, view *templater.Job, c *sidecar.Catalog, flags templater.Fla
 	return edits
 }
 
-func apply(t must.T, d doc, edits []templater.Edit) []byte {
+func apply(t must.T, d doc, edits []job.Edit) []byte {
 	out, diags := d.Apply(edits)
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
 	return out
@@ -82,9 +83,9 @@ func inject(t must.T, d doc, c *sidecar.Catalog, flags templater.Flags) []byte {
 
 // nomad parses a job file as Nomad does and returns it as plain JSON values.
 func nomad(t must.T, src []byte) any {
-	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "job.hcl", Body: src, Strict: true})
+	j, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "job.hcl", Body: src, Strict: true})
 	must.NoError(t, err, must.Sprint(string(src)))
-	raw, err := json.Marshal(map[string]any{"Job": job})
+	raw, err := json.Marshal(map[string]any{"Job": j})
 	must.NoError(t, err)
 	return decode(t, raw)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // Reconcile compares the injected tasks that a job came with to what is chosen
@@ -11,7 +12,7 @@ import (
 // choices replace what was injected before, and it is an error if they would lose
 // a sidecar or anything that is not as injection wrote it, since only the one who chose it by a flag can choose it again. One that
 // a policy chose is not lost where the policy is asked again and no longer does.
-func Reconcile(marks []Marked, choices []*Choice, catalog Catalog, policy Policy) (keep bool, diags hcl.Diagnostics) {
+func Reconcile(marks []job.Marked, choices []*Choice, catalog job.Catalog, policy Policy) (keep bool, diags hcl.Diagnostics) {
 	if len(marks) == 0 {
 		return false, nil
 	}
@@ -28,7 +29,7 @@ func Reconcile(marks []Marked, choices []*Choice, catalog Catalog, policy Policy
 	}
 	keep = len(choices) == 0 && !dropped
 	if !keep {
-		diags = append(diags, Altered(marks)...)
+		diags = append(diags, job.Altered(marks)...)
 	}
 	for _, m := range marks {
 		if m.Mark.Doubt(catalog, m.Task) != "" {
@@ -51,7 +52,7 @@ func Reconcile(marks []Marked, choices []*Choice, catalog Catalog, policy Policy
 }
 
 // Doubts are warnings about marks that cannot be true.
-func Doubts(marks []Marked, catalog Catalog) hcl.Diagnostics {
+func Doubts(marks []job.Marked, catalog job.Catalog) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, m := range marks {
 		if doubt := m.Mark.Doubt(catalog, m.Task); doubt != "" {
@@ -65,7 +66,7 @@ func Doubts(marks []Marked, catalog Catalog) hcl.Diagnostics {
 // Reveal completes the view of a job file with that of the same job after
 // evaluation: groups that the text could not show, and those that it could not
 // change, are taken from evaluated; choices and ranges of the rest stay.
-func Reveal(text, evaluated *Job) *Job {
+func Reveal(text, evaluated *job.Job) *job.Job {
 	out := *text
 	out.Groups, out.Opaque = nil, nil
 	for _, g := range evaluated.Groups {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -13,7 +14,7 @@ import (
 // whoever shows a job, or an error about it, must leave them out. What is wrong with a
 // value does not matter, as errors about it are shown as well. An expression of a
 // definition may make something else of a value, such as a hash, which is not found.
-func Secrets(job *Job, catalog Catalog, flags Flags, choices []*Choice) []string {
+func Secrets(j *job.Job, catalog job.Catalog, flags Flags, choices []*Choice) []string {
 	s := secrets{catalog: catalog}
 	for _, name := range catalog.Names() {
 		for _, d := range catalog.Versions(name) {
@@ -27,15 +28,15 @@ func Secrets(job *Job, catalog Catalog, flags Flags, choices []*Choice) []string
 	for name, args := range flags.Params {
 		s.arguments(name, args)
 	}
-	s.requests(job.Requests)
-	s.meta(job.Meta)
-	for _, g := range job.Groups {
+	s.requests(j.Requests)
+	s.meta(j.Meta)
+	for _, g := range j.Groups {
 		s.requests(g.Requests)
 		s.meta(g.Meta)
 		if flags.Policy == nil {
 			continue
 		}
-		orders, _ := flags.Policy.Orders(job, g) // Choose reports what is wrong
+		orders, _ := flags.Policy.Orders(j, g) // Choose reports what is wrong
 		for _, o := range orders {
 			s.arguments(o.Sidecar, o.Arguments)
 		}
@@ -52,17 +53,17 @@ func Secrets(job *Job, catalog Catalog, flags Flags, choices []*Choice) []string
 }
 
 type secrets struct {
-	catalog Catalog
+	catalog job.Catalog
 	found   []string
 }
 
-func (s *secrets) requests(list []*Request) {
+func (s *secrets) requests(list []*job.Request) {
 	for _, r := range list {
 		s.arguments(r.Sidecar, r.Arguments)
 	}
 }
 
-func (s *secrets) meta(meta map[string]Text) {
+func (s *secrets) meta(meta map[string]job.Text) {
 	for key, text := range meta {
 		if name, parameter, ok := strings.Cut(strings.TrimPrefix(key, metaPrefix), "."); ok && strings.HasPrefix(key, metaPrefix) {
 			s.argument(name, parameter, cty.StringVal(text.Value))

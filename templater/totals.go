@@ -1,6 +1,7 @@
 package templater
 
 import (
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -46,9 +47,9 @@ type Total struct {
 // Totals sums up what edits add, group by group. Tasks that do not run at the same
 // time are not added up, by Nomad's own rule: the most of what runs beside the app,
 // what runs before it, and what runs after it (structs.AllocatedResources).
-func Totals(job *Job, edits []Edit) []Total {
+func Totals(j *job.Job, edits []job.Edit) []Total {
 	var out []Total
-	for _, g := range job.Groups {
+	for _, g := range j.Groups {
 		t := Total{Group: g.Name, Count: -1}
 		if g.Count.IsKnown() && !g.Count.IsNull() {
 			n, _ := g.Count.AsBigFloat().Int64()
@@ -58,7 +59,7 @@ func Totals(job *Job, edits []Edit) []Total {
 		disk := 0 // logs stay until the allocation is gone
 		for _, e := range edits {
 			switch e := e.(type) {
-			case *AddTask:
+			case *job.AddTask:
 				if e.Group != g.Name {
 					continue
 				}
@@ -77,7 +78,7 @@ func Totals(job *Job, edits []Edit) []Total {
 				default:
 					beside.add(r)
 				}
-			case *AddPort:
+			case *job.AddPort:
 				if e.Group == g.Name {
 					t.Ports++
 				}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
@@ -32,12 +33,12 @@ func TestTotalsCountWhatRunsAtTheSameTime(t *testing.T) {
 		"poststart": {"task \"a\" {\n lifecycle {\n hook = \"poststart\"\n sidecar = true\n }\n}\ntask \"b\" {}\n", templater.Resources{CPUMHz: 200, MemoryMB: 600, MemoryMaxMB: 600, DiskMB: 200}},
 		"poststop":  {"task \"a\" {\n lifecycle {\n hook = \"poststop\"\n }\n resources {\n cpu = 900\n }\n}\ntask \"b\" {}\n", templater.Resources{CPUMHz: 900, MemoryMB: 300, MemoryMaxMB: 300, DiskMB: 200}},
 	} {
-		job := parseHCL(t, []byte(jobOf("", "", ""))).Job()
-		var edits []templater.Edit
+		j := parseHCL(t, []byte(jobOf("", "", ""))).Job()
+		var edits []job.Edit
 		for _, task := range parsed(t, c.tasks) {
-			edits = append(edits, &templater.AddTask{Group: "g", Task: task})
+			edits = append(edits, &job.AddTask{Group: "g", Task: task})
 		}
-		totals := templater.Totals(job, edits)
+		totals := templater.Totals(j, edits)
 		must.Len(t, 1, totals, must.Sprint(name))
 		must.Eq(t, c.want, totals[0].Resources, must.Sprint(name))
 		must.Eq(t, len(edits), totals[0].Tasks)
@@ -51,10 +52,10 @@ func TestTotalsOfGroupsAndOfTheJob(t *testing.T) {
 	for _, group := range []string{"\"two\" {\n count = 2\n", "\"one\" {\n", "\"none\" {\n count = 0\n", "\"unknown\" {\n count = var.n\n", "\"without\" {\n"} {
 		src += "group " + group + bridge + "task \"app\" {\n driver = \"pod\"\n}\n}\n"
 	}
-	job := parseHCL(t, []byte(src+"}\n")).Job()
+	j := parseHCL(t, []byte(src+"}\n")).Job()
 	flags := with("ports", "anywhere")
 	flags.Groups = []string{"two", "one", "none", "unknown"}
-	totals := templater.Totals(job, plan(t, job, c, flags))
+	totals := templater.Totals(j, plan(t, j, c, flags))
 	must.Len(t, 4, totals)
 	// ports-init runs before, with the default 100 MHz and 300 MB, and so counts
 	// where it needs more than ports, which comes after it.

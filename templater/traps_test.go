@@ -9,6 +9,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
@@ -23,7 +24,7 @@ var fullJob string
 func with(names ...string) templater.Flags {
 	flags := templater.Flags{}
 	for _, n := range names {
-		flags.With = append(flags.With, &templater.Request{Sidecar: n})
+		flags.With = append(flags.With, &job.Request{Sidecar: n})
 	}
 	return flags
 }
@@ -35,8 +36,8 @@ func injected(t *testing.T, names ...string) map[string]any {
 	return groupOf(out)
 }
 
-func groupOf(job any) map[string]any {
-	return job.(map[string]any)["Job"].(map[string]any)["TaskGroups"].([]any)[0].(map[string]any)
+func groupOf(j any) map[string]any {
+	return j.(map[string]any)["Job"].(map[string]any)["TaskGroups"].([]any)[0].(map[string]any)
 }
 
 func find(t must.T, list any, name string) map[string]any {
@@ -78,7 +79,7 @@ func TestInject_NullAbsentAndEmptyLists(t *testing.T) {
 			src := `{"ID":"j","Meta":null,"Constraints":[],"TaskGroups":[{"Name":"g","Services":null,"Networks":[{"Mode":"bridge"` + ports +
 				`}],"Tasks":[{` + empty + `"Name":"app","Driver":"pod"}]}]}`
 			out := inject(t, parseJSON(t, []byte(src), c), c, with("awkward", "ports", "viewer"))
-			var job struct {
+			var j struct {
 				TaskGroups []struct {
 					Networks []struct{ DynamicPorts []struct{ Label string } }
 					Services []struct{ Name string }
@@ -89,8 +90,8 @@ func TestInject_NullAbsentAndEmptyLists(t *testing.T) {
 					}
 				}
 			}
-			must.NoError(t, json.Unmarshal(out, &job))
-			g := job.TaskGroups[0]
+			must.NoError(t, json.Unmarshal(out, &j))
+			g := j.TaskGroups[0]
 			must.Len(t, 2, g.Networks[0].DynamicPorts)
 			must.Len(t, 1, g.Services)
 			must.Len(t, 5, g.Tasks)

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
@@ -59,8 +60,8 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 }
 
 // holds says whether a chosen sidecar is there already, as far as marks can tell.
-func holds(marks []templater.Marked, c *templater.Choice, catalog templater.Catalog) bool {
-	return slices.ContainsFunc(marks, func(m templater.Marked) bool {
+func holds(marks []job.Marked, c *templater.Choice, catalog job.Catalog) bool {
+	return slices.ContainsFunc(marks, func(m job.Marked) bool {
 		return m.Group == c.Group.Name && m.Mark.Name == c.Definition.Name && m.Mark.Doubt(catalog, m.Task) == ""
 	})
 }
@@ -109,10 +110,10 @@ func pickVersion(raw []byte, number uint64) ([]byte, error) {
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return nil, fmt.Errorf("read the versions of a job: %w", err)
 	}
-	for _, job := range answer.Versions {
+	for _, j := range answer.Versions {
 		var has struct{ Version uint64 }
-		if json.Unmarshal(job, &has) == nil && has.Version == number {
-			return job, nil
+		if json.Unmarshal(j, &has) == nil && has.Version == number {
+			return j, nil
 		}
 	}
 	return nil, nil

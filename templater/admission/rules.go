@@ -8,12 +8,13 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
 // Rules are what jobs are treated by. They are not changed by use.
 type Rules struct {
-	Catalog templater.Catalog
+	Catalog job.Catalog
 	Policy  templater.Policy // nil for none
 	// Region is that of the agent, for jobs that name none.
 	Region string
@@ -25,7 +26,7 @@ const requestName = "request"
 // verdict is what became of a job.
 type verdict struct {
 	body     []byte // to send on
-	job      templater.Job
+	job      job.Job
 	changed  bool
 	injected []Injected
 	rules    []string
@@ -110,7 +111,7 @@ func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Reque
 // with blocks or flags that the request does not show, stay as they are. It is nil for
 // what is no job.
 func (r *Rules) choose(req *jsonjob.Request, at place) (*jsonjob.Chosen, hcl.Diagnostics) {
-	see := func(j *templater.Job) { j.Namespace, j.Region = at.namespace, at.region }
+	see := func(j *job.Job) { j.Namespace, j.Region = at.namespace, at.region }
 	chosen, diags := req.Choose(requestName, r.Catalog, r.Policy, nil, see)
 	if chosen == nil {
 		return nil, diags
@@ -178,13 +179,13 @@ func (r *Rules) denied(v *verdict, chosen *jsonjob.Chosen, diags hcl.Diagnostics
 }
 
 // concerning are the orders that choose sidecars for a job, each place once.
-func (r *Rules) concerning(job *templater.Job) []*templater.Order {
+func (r *Rules) concerning(j *job.Job) []*templater.Order {
 	var out []*templater.Order
 	if r.Policy == nil {
 		return nil
 	}
-	for _, g := range job.Groups {
-		orders, _ := r.Policy.Orders(job, g) // told already
+	for _, g := range j.Groups {
+		orders, _ := r.Policy.Orders(j, g) // told already
 		for _, o := range orders {
 			if !slices.ContainsFunc(out, func(had *templater.Order) bool { return had.Rule == o.Rule && had.Range == o.Range }) {
 				out = append(out, o)

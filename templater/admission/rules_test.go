@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 	"github.com/shoenig/test/must"
 )
@@ -134,7 +135,7 @@ func TestSidecarsInjectedBeforeStay(t *testing.T) {
 	bridged := strings.Replace(jobNamed("web"), `"Tasks"`, `"Networks":[{"Mode":"bridge"}],"Tasks"`, 1)
 	file, diags := jsonjob.Parse([]byte(bridged), "", rules.Catalog)
 	must.False(t, diags.HasErrors())
-	flags := templater.Flags{With: []*templater.Request{{Sidecar: "note"}}}
+	flags := templater.Flags{With: []*job.Request{{Sidecar: "note"}}}
 	choices, diags := templater.Choose(file.Job(), rules.Catalog, flags)
 	must.False(t, diags.HasErrors())
 	edits, diags := templater.Plan(file.Job(), choices)

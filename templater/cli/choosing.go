@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -81,7 +82,7 @@ func chooseFlags(with, params []string) (templater.Flags, error) {
 		if name == "" {
 			return flags, fmt.Errorf("-with is NAME or NAME@CONSTRAINT, not %q", w)
 		}
-		flags.With = append(flags.With, &templater.Request{Sidecar: name, Constraint: constraint})
+		flags.With = append(flags.With, &job.Request{Sidecar: name, Constraint: constraint})
 	}
 	for _, p := range params {
 		target, value, ok := strings.Cut(p, "=")

@@ -7,16 +7,17 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
 // document is a job in one form, to be written in the same or another one.
 type document interface {
-	job() *templater.Job
-	marks() []templater.Marked
+	job() *job.Job
+	marks() []job.Marked
 	files() map[string]*hcl.File
 	// apply carries out edits on the job without earlier injections.
-	apply([]templater.Edit) ([]byte, hcl.Diagnostics)
+	apply([]job.Edit) ([]byte, hcl.Diagnostics)
 	// asItIs is the job with earlier injections.
 	asItIs() ([]byte, hcl.Diagnostics)
 }
@@ -26,7 +27,7 @@ func sourceOf(name string, src []byte) map[string]*hcl.File {
 }
 
 // openJob reads a job, in JSON if it begins with a brace, for the output asked for.
-func openJob(src []byte, name string, o *injectOptions, catalog templater.Catalog, environ []string) (document, hcl.Diagnostics) {
+func openJob(src []byte, name string, o *injectOptions, catalog job.Catalog, environ []string) (document, hcl.Diagnostics) {
 	if isJSON(src) {
 		if o.out == "hcl" {
 			return nil, failure("Cannot write HCL", name+" is JSON, and only a job file in HCL can come out as HCL. Use -out json, or give the job file.")
@@ -62,10 +63,10 @@ func openJob(src []byte, name string, o *injectOptions, catalog templater.Catalo
 // jsonDocument is JSON that stays JSON.
 type jsonDocument struct{ *jsonjob.File }
 
-func (d jsonDocument) job() *templater.Job         { return d.Job() }
-func (d jsonDocument) marks() []templater.Marked   { return d.Marks() }
+func (d jsonDocument) job() *job.Job               { return d.Job() }
+func (d jsonDocument) marks() []job.Marked         { return d.Marks() }
 func (d jsonDocument) files() map[string]*hcl.File { return d.Files() }
-func (d jsonDocument) apply(e []templater.Edit) ([]byte, hcl.Diagnostics) {
+func (d jsonDocument) apply(e []job.Edit) ([]byte, hcl.Diagnostics) {
 	return d.Apply(e)
 }
 func (d jsonDocument) asItIs() ([]byte, hcl.Diagnostics) { return d.Source(), nil }
@@ -73,10 +74,10 @@ func (d jsonDocument) asItIs() ([]byte, hcl.Diagnostics) { return d.Source(), ni
 // hclDocument is HCL that stays HCL.
 type hclDocument struct{ *hcljob.File }
 
-func (d hclDocument) job() *templater.Job         { return d.Job() }
-func (d hclDocument) marks() []templater.Marked   { return d.Marks() }
+func (d hclDocument) job() *job.Job               { return d.Job() }
+func (d hclDocument) marks() []job.Marked         { return d.Marks() }
 func (d hclDocument) files() map[string]*hcl.File { return d.Files() }
-func (d hclDocument) apply(e []templater.Edit) ([]byte, hcl.Diagnostics) {
+func (d hclDocument) apply(e []job.Edit) ([]byte, hcl.Diagnostics) {
 	return d.Apply(e)
 }
 func (d hclDocument) asItIs() ([]byte, hcl.Diagnostics) { return d.Source(), nil }
@@ -86,11 +87,11 @@ func (d hclDocument) asItIs() ([]byte, hcl.Diagnostics) { return d.Source(), nil
 type mixedDocument struct {
 	text *hcljob.File
 	json *jsonjob.File
-	view *templater.Job
+	view *job.Job
 }
 
-func (d *mixedDocument) job() *templater.Job       { return d.view }
-func (d *mixedDocument) marks() []templater.Marked { return d.text.Marks() }
+func (d *mixedDocument) job() *job.Job       { return d.view }
+func (d *mixedDocument) marks() []job.Marked { return d.text.Marks() }
 
 func (d *mixedDocument) files() map[string]*hcl.File {
 	files := d.text.Files()
@@ -98,7 +99,7 @@ func (d *mixedDocument) files() map[string]*hcl.File {
 	return files
 }
 
-func (d *mixedDocument) apply(e []templater.Edit) ([]byte, hcl.Diagnostics) {
+func (d *mixedDocument) apply(e []job.Edit) ([]byte, hcl.Diagnostics) {
 	return d.json.Apply(e)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
@@ -81,7 +82,7 @@ func (c *eject) eject(path string, dirs []string, r *reporter) ([]byte, hcl.Diag
 	if f == nil {
 		return nil, diags
 	}
-	diags = append(diags, templater.Altered(f.Marks())...)
+	diags = append(diags, job.Altered(f.Marks())...)
 	if diags.HasErrors() {
 		return nil, diags
 	}

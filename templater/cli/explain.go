@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -67,9 +68,9 @@ func (c *explain) Run(args []string) int {
 	return exitDone
 }
 
-func explainText(job *templater.Job, told []*templater.Explanation, totals []templater.Total) []byte {
+func explainText(j *job.Job, told []*templater.Explanation, totals []templater.Total) []byte {
 	var out bytes.Buffer
-	for i, g := range job.Groups {
+	for i, g := range j.Groups {
 		if i > 0 {
 			out.WriteString("\n")
 		}
@@ -86,7 +87,7 @@ func explainText(job *templater.Job, told []*templater.Explanation, totals []tem
 		}
 	}
 	if len(totals) > 1 || (len(totals) == 1 && totals[0].Count != 1) {
-		fmt.Fprintf(&out, "\njob %q: the sidecars of all allocations together: %s\n", job.ID, resourcesText(templater.Total{Resources: templater.Sum(totals)}))
+		fmt.Fprintf(&out, "\njob %q: the sidecars of all allocations together: %s\n", j.ID, resourcesText(templater.Total{Resources: templater.Sum(totals)}))
 	}
 	return out.Bytes()
 }

@@ -4,10 +4,11 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/explanation"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-func explainJSON(job *templater.Job, told []*templater.Explanation, totals []templater.Total) ([]byte, hcl.Diagnostics) {
-	out, err := explanation.Of(job, told, totals)
+func explainJSON(j *job.Job, told []*templater.Explanation, totals []templater.Total) ([]byte, hcl.Diagnostics) {
+	out, err := explanation.Of(j, told, totals)
 	if err != nil {
 		return nil, failureOf("Cannot write JSON", err)
 	}

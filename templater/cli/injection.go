@@ -4,6 +4,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -17,7 +18,7 @@ type injection struct {
 	choices []*templater.Choice
 	// keep says that nothing is chosen and the job stays as it is.
 	keep  bool
-	edits []templater.Edit
+	edits []job.Edit
 	after []byte
 }
 
@@ -56,7 +57,7 @@ func (p *Program) injection(o *injectOptions, r *reporter) (*injection, hcl.Diag
 
 // settle leaves out rules of the policy that cannot be carried out and may be skipped.
 func (in *injection) settle(o *injectOptions) (templater.Flags, hcl.Diagnostics) {
-	return templater.Settle(in.doc.job(), in.catalog, o.flags, func(edits []templater.Edit) hcl.Diagnostics {
+	return templater.Settle(in.doc.job(), in.catalog, o.flags, func(edits []job.Edit) hcl.Diagnostics {
 		_, diags := in.doc.apply(edits)
 		return diags
 	})

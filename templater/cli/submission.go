@@ -9,22 +9,22 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/api"
 	"github.com/hashicorp/nomad/jobspec2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // job is the injected job, ready for Nomad. Its submission is the user's own file:
 // what Nomad shows as the job's definition is what the user wrote.
 func (in *injection) job(o *injectOptions, environ []string) (*cluster.Job, hcl.Diagnostics) {
-	job, err := cluster.ReadJob(in.after)
+	j, err := cluster.ReadJob(in.after)
 	if err != nil {
 		return nil, failureOf("Cannot read the injected job", err)
 	}
-	job.Submission, err = in.submission(o, environ)
+	j.Submission, err = in.submission(o, environ)
 	if err != nil {
 		return nil, failureOf("Cannot read variable file", err)
 	}
-	return job, nil
+	return j, nil
 }
 
 // submission is what `nomad job run` sends beside the job, with variables as they
@@ -71,7 +71,7 @@ func (in *injection) taskNames() map[string][]string {
 		}
 	}
 	for _, e := range in.edits {
-		if add, ok := e.(*templater.AddTask); ok {
+		if add, ok := e.(*job.AddTask); ok {
 			names[add.Group] = append(names[add.Group], add.Task.Label())
 		}
 	}

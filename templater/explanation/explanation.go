@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
@@ -69,9 +70,9 @@ type Total struct {
 
 // Of puts into form what templater.Explain and templater.Totals tell of a job. An error
 // is that of a value which has no form in JSON.
-func Of(job *templater.Job, told []*templater.Explanation, totals []templater.Total) (*Job, error) {
-	out := &Job{ID: job.ID, Groups: []*Group{}}
-	for _, g := range job.Groups {
+func Of(j *job.Job, told []*templater.Explanation, totals []templater.Total) (*Job, error) {
+	out := &Job{ID: j.ID, Groups: []*Group{}}
+	for _, g := range j.Groups {
 		group := &Group{Name: g.Name, File: g.Range.Filename, Line: g.Range.Start.Line, Sidecars: []*Sidecar{}}
 		for _, e := range told {
 			if e.Group != g {

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/nomad/api"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // difference returns the first part of a sidecar that differs in the stored job; "" if
@@ -34,28 +34,28 @@ func difference(made, stored []byte, group, sidecar string) (string, error) {
 
 // readGroup returns a group with all defaults.
 func readGroup(raw []byte, name string) (*api.TaskGroup, error) {
-	job := &api.Job{}
-	if err := json.Unmarshal(raw, job); err != nil {
+	j := &api.Job{}
+	if err := json.Unmarshal(raw, j); err != nil {
 		return nil, fmt.Errorf("read a job: %w", err)
 	}
-	if job.ID == nil {
+	if j.ID == nil {
 		return nil, errors.New("read a job: it has no ID")
 	}
-	job.TaskGroups = slices.DeleteFunc(job.TaskGroups, func(g *api.TaskGroup) bool { return g == nil || g.Name == nil || *g.Name != name })
-	job.Canonicalize()
-	if len(job.TaskGroups) == 0 {
+	j.TaskGroups = slices.DeleteFunc(j.TaskGroups, func(g *api.TaskGroup) bool { return g == nil || g.Name == nil || *g.Name != name })
+	j.Canonicalize()
+	if len(j.TaskGroups) == 0 {
 		return nil, fmt.Errorf("read a job: it has no group %q", name)
 	}
-	interpolate(job, job.TaskGroups[0])
-	return job.TaskGroups[0], nil
+	interpolate(j, j.TaskGroups[0])
+	return j.TaskGroups[0], nil
 }
 
 // interpolate completes the names of services like Nomad does when it stores a job
 // (structs.Service.Canonicalize).
-func interpolate(job *api.Job, g *api.TaskGroup) {
+func interpolate(j *api.Job, g *api.TaskGroup) {
 	names := func(services []*api.Service, task string) {
-		base := fmt.Sprintf("%s-%s-%s", *job.Name, *g.Name, task)
-		r := strings.NewReplacer("${JOB}", *job.Name, "${TASKGROUP}", *g.Name, "${TASK}", task, "${BASE}", base)
+		base := fmt.Sprintf("%s-%s-%s", *j.Name, *g.Name, task)
+		r := strings.NewReplacer("${JOB}", *j.Name, "${TASKGROUP}", *g.Name, "${TASK}", task, "${BASE}", base)
 		for _, s := range services {
 			s.Name = r.Replace(s.Name)
 		}
@@ -68,7 +68,7 @@ func interpolate(job *api.Job, g *api.TaskGroup) {
 
 type comparison struct {
 	want, have *api.TaskGroup
-	added      *templater.Added
+	added      *job.Added
 	found      string
 }
 
@@ -80,7 +80,7 @@ func (d *comparison) differs(format string, args ...any) {
 
 func markedTasks(g *api.TaskGroup, sidecar string) []*api.Task {
 	return slices.DeleteFunc(slices.Clone(g.Tasks), func(t *api.Task) bool {
-		m := templater.ReadMark(t.Meta)
+		m := job.ReadMark(t.Meta)
 		return m == nil || m.Name != sidecar
 	})
 }
@@ -107,12 +107,12 @@ func (d *comparison) tasks(sidecar string) {
 			d.differs("task %q", h.Name)
 			return
 		}
-		if m := templater.ReadMark(w.Meta); m.Added != nil {
+		if m := job.ReadMark(w.Meta); m.Added != nil {
 			d.added = m.Added
 		}
 		// Another origin may choose the same values.
-		delete(w.Meta, templater.MarkOrigin)
-		delete(h.Meta, templater.MarkOrigin)
+		delete(w.Meta, job.MarkOrigin)
+		delete(h.Meta, job.MarkOrigin)
 		for _, field := range []string{
 			"Driver", "User", "Lifecycle", "Config", "Constraints", "Affinities", "Env", "Services", "Resources", "RestartPolicy",
 			"Meta", "KillTimeout", "LogConfig", "Artifacts", "Templates", "VolumeMounts", "Leader", "ShutdownDelay", "KillSignal",

@@ -5,13 +5,14 @@ import (
 
 	"github.com/hashicorp/go-version"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // pinned is a catalog in which the newest version of certain sidecars is the version
 // that a job was injected with.
 type pinned struct {
-	templater.Catalog
+	job.Catalog
 	digests map[string]string // by name
 }
 
@@ -24,7 +25,7 @@ func (p pinned) Find(name string, constraints ...version.Constraints) *sidecar.D
 	return p.Catalog.Find(name, constraints...)
 }
 
-func definition(catalog templater.Catalog, name, digest string) *sidecar.Definition {
+func definition(catalog job.Catalog, name, digest string) *sidecar.Definition {
 	for _, d := range catalog.Versions(name) {
 		if d.Digest == digest {
 			return d

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
@@ -16,7 +16,7 @@ func (r *Rules) eject(raw []byte, name string) ([]byte, hcl.Diagnostics) {
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	if diags := templater.Altered(file.Marks()); diags.HasErrors() {
+	if diags := job.Altered(file.Marks()); diags.HasErrors() {
 		return nil, diags
 	}
 	out, more := file.Apply(nil)

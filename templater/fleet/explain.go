@@ -6,11 +6,12 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // Explained explains the sidecars of a stored job.
 type Explained struct {
-	Job    *templater.Job
+	Job    *job.Job
 	Told   []*templater.Explanation
 	Totals []templater.Total // none if a choice is invalid
 	// Secrets are texts that must not be displayed.
@@ -31,14 +32,14 @@ func (r *Rules) Explain(raw []byte) (*Explained, error) {
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("read job %q: %w", head.ID, diags)
 	}
-	job, flags := c.File.Job(), templater.Flags{Policy: c.Policy}
-	told, more := templater.Explain(job, r.Catalog, flags)
-	out := &Explained{Job: job, Told: told, Secrets: templater.Secrets(job, r.Catalog, flags, c.Choices)}
+	j, flags := c.File.Job(), templater.Flags{Policy: c.Policy}
+	told, more := templater.Explain(j, r.Catalog, flags)
+	out := &Explained{Job: j, Told: told, Secrets: templater.Secrets(j, r.Catalog, flags, c.Choices)}
 	c.byMarks(out.Told)
 	withoutPlaces(out.Told, name)
 	if !more.HasErrors() {
-		if edits, diags := templater.Plan(job, c.Choices); !diags.HasErrors() {
-			out.Totals = templater.Totals(job, edits)
+		if edits, diags := templater.Plan(j, c.Choices); !diags.HasErrors() {
+			out.Totals = templater.Totals(j, edits)
 		}
 	}
 	return out, nil

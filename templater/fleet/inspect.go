@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/go-version"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -19,24 +20,24 @@ func (r *Rules) Inspect(raw []byte) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	job := head.job()
-	c, diags := choose(raw, job.Ref().String(), r.Catalog, r.Policy, nil)
+	j := head.job()
+	c, diags := choose(raw, j.Ref().String(), r.Catalog, r.Policy, nil)
 	if diags.HasErrors() {
-		job.Problems = texts(diags)
-		return job, nil
+		j.Problems = texts(diags)
+		return j, nil
 	}
-	job.Problems = texts(c.diags)
+	j.Problems = texts(c.diags)
 	for _, g := range c.File.Job().Groups {
-		job.group(g.Name)
+		j.group(g.Name)
 	}
-	i := &inspection{Rules: r, chosen: c, job: job}
+	i := &inspection{Rules: r, chosen: c, job: j}
 	if c.diags.HasErrors() {
 		i.wrong = c.wrong(r.Catalog)
 	}
 	i.marked()
 	i.missing()
 	i.edited(raw)
-	return job, nil
+	return j, nil
 }
 
 // inspection judges the sidecars of one job.
@@ -96,13 +97,13 @@ func (i *inspection) add(group string, s *Sidecar) {
 
 // judge compares a verified mark with the choice or, if the choice is unknown, with the
 // catalog.
-func (i *inspection) judge(m templater.Marked, s *Sidecar) {
+func (i *inspection) judge(m job.Marked, s *Sidecar) {
 	choice := i.choice(m.Group, s.Name)
 	newest := i.Catalog.Find(s.Name)
 	switch {
 	case choice != nil:
 		newest = choice.Definition
-		if len(templater.Keepable([]templater.Marked{m}, i.Choices, i.Catalog)) > 0 {
+		if len(templater.Keepable([]job.Marked{m}, i.Choices, i.Catalog)) > 0 {
 			s.Needs = NeedsSource
 		}
 	case i.wrong[m.Group+"/"+s.Name]:
@@ -125,12 +126,12 @@ func (i *inspection) judge(m templater.Marked, s *Sidecar) {
 }
 
 // compare sets state and newest version from a mark and a definition.
-func (s *Sidecar) compare(m *templater.Mark, newest *sidecar.Definition) {
+func (s *Sidecar) compare(m *job.Mark, newest *sidecar.Definition) {
 	s.Newest = newest.Version.String()
 	have, err := version.NewVersion(m.Version)
 	switch {
 	case err != nil:
-		s.State, s.Reason = StateDoubtful, "its "+templater.MarkVersion+" is no version"
+		s.State, s.Reason = StateDoubtful, "its "+job.MarkVersion+" is no version"
 	case have.LessThan(newest.Version):
 		s.State = StateOutdated
 	case have.GreaterThan(newest.Version):

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/nomad/api"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // outside compares additions of the sidecar other than its tasks.
@@ -79,7 +79,7 @@ func (d *comparison) config(name string, settings map[string]json.RawMessage) {
 	}
 }
 
-func (d *comparison) blocks(name string, blocks []templater.AddedBlock) {
+func (d *comparison) blocks(name string, blocks []job.AddedBlock) {
 	for _, b := range blocks {
 		if !within(block(task(d.want, name), b), block(task(d.have, name), b), false) {
 			d.differs("the %s at %q of task %q", b.Type, b.Destination, name)
@@ -87,7 +87,7 @@ func (d *comparison) blocks(name string, blocks []templater.AddedBlock) {
 	}
 }
 
-func block(t *api.Task, b templater.AddedBlock) any {
+func block(t *api.Task, b job.AddedBlock) any {
 	for _, m := range t.VolumeMounts {
 		if b.Type == "volume_mount" && m.Destination != nil && *m.Destination == b.Destination {
 			return generic(m)

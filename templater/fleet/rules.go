@@ -3,12 +3,13 @@ package fleet
 import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
 // Rules are what jobs are judged by. They are not changed by use.
 type Rules struct {
-	Catalog templater.Catalog
+	Catalog job.Catalog
 	Policy  templater.Policy // nil for none
 }
 
@@ -19,7 +20,7 @@ type chosen struct {
 }
 
 // choose finds the sidecars of a stored job. What kept names stays as it is.
-func choose(raw []byte, name string, catalog templater.Catalog, policy templater.Policy, kept []templater.Marked) (*chosen, hcl.Diagnostics) {
+func choose(raw []byte, name string, catalog job.Catalog, policy templater.Policy, kept []job.Marked) (*chosen, hcl.Diagnostics) {
 	c, diags := jsonjob.Choose(raw, name, catalog, policy, kept, nil)
 	if c == nil {
 		return nil, diags
@@ -44,7 +45,7 @@ func (r *Rules) inject(raw []byte, name string) ([]byte, hcl.Diagnostics) {
 
 // keepable are the tasks that an injection without their source leaves alone. Without
 // the policy that chose a sidecar nobody knows its parameters either.
-func (r *Rules) keepable(c *chosen) []templater.Marked {
+func (r *Rules) keepable(c *chosen) []job.Marked {
 	kept := templater.Keepable(c.File.Marks(), c.Choices, r.Catalog)
 	if r.Policy != nil {
 		return kept
@@ -58,7 +59,7 @@ func (r *Rules) keepable(c *chosen) []templater.Marked {
 }
 
 // carry carries the choices out.
-func (c *chosen) carry(catalog templater.Catalog, policy templater.Policy) ([]byte, hcl.Diagnostics) {
+func (c *chosen) carry(catalog job.Catalog, policy templater.Policy) ([]byte, hcl.Diagnostics) {
 	diags := c.diags
 	if diags.HasErrors() {
 		return nil, diags
@@ -78,7 +79,7 @@ func (c *chosen) carry(catalog templater.Catalog, policy templater.Policy) ([]by
 }
 
 // wrong are the sidecars that are chosen with an error, by group and name.
-func (c *chosen) wrong(catalog templater.Catalog) map[string]bool {
+func (c *chosen) wrong(catalog job.Catalog) map[string]bool {
 	out := map[string]bool{}
 	told, _ := templater.Explain(c.File.Job(), catalog, templater.Flags{Policy: c.Policy, Kept: c.Kept})
 	for _, e := range told {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -17,7 +17,7 @@ import (
 // Apply carries out edits and puts the sidecar blocks out of effect, so that the
 // result is what `nomad job run` takes. Every byte of the user's stays: Eject of
 // the result is the file again.
-func (f *File) Apply(edits []templater.Edit) ([]byte, hcl.Diagnostics) {
+func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 	p := newPatch(f.base, f.name)
 	p.dropSidecars(f.job.Body)
 	e := newEditor(f)
@@ -48,7 +48,7 @@ func (f *File) Plain() ([]byte, hcl.Diagnostics) { return f.Apply(nil) }
 type change struct {
 	blocks []*sidecar.Block // to append
 	env    map[string]string
-	config map[string]*templater.SetConfig
+	config map[string]*job.SetConfig
 }
 
 // editor finds the block that each edit concerns.
@@ -72,36 +72,36 @@ func newEditor(f *File) *editor {
 func (e *editor) change(b *hclsyntax.Block) *change {
 	c := e.changes[b]
 	if c == nil {
-		c = &change{env: map[string]string{}, config: map[string]*templater.SetConfig{}}
+		c = &change{env: map[string]string{}, config: map[string]*job.SetConfig{}}
 		e.changes[b] = c
 		e.order = append(e.order, b)
 	}
 	return c
 }
 
-func (e *editor) add(edit templater.Edit) error {
+func (e *editor) add(edit job.Edit) error {
 	switch edit := edit.(type) {
-	case *templater.AddTask:
+	case *job.AddTask:
 		return e.append(edit.Group, edit.Task)
-	case *templater.AddService:
+	case *job.AddService:
 		return e.append(edit.Group, edit.Service)
-	case *templater.AddVolume:
+	case *job.AddVolume:
 		return e.append(edit.Group, edit.Volume)
-	case *templater.AddPort:
+	case *job.AddPort:
 		return e.port(edit)
-	case *templater.SetEnv:
+	case *job.SetEnv:
 		t, err := e.task(edit.Group, edit.Task)
 		if err == nil {
 			e.change(t).env[edit.Name] = edit.Value
 		}
 		return err
-	case *templater.SetConfig:
+	case *job.SetConfig:
 		t, err := e.task(edit.Group, edit.Task)
 		if err == nil {
 			e.change(t).config[edit.Name] = edit
 		}
 		return err
-	case *templater.AddAppBlock:
+	case *job.AddAppBlock:
 		t, err := e.task(edit.Group, edit.Task)
 		if err == nil {
 			c := e.change(t)
@@ -122,7 +122,7 @@ func (e *editor) append(group string, b *sidecar.Block) error {
 	return nil
 }
 
-func (e *editor) port(edit *templater.AddPort) error {
+func (e *editor) port(edit *job.AddPort) error {
 	g := e.groups[edit.Group]
 	if g == nil {
 		return fmt.Errorf("the job has no group %q", edit.Group)
@@ -206,7 +206,7 @@ func (p *patch) env(task *hclsyntax.Block, env map[string]string) bool {
 }
 
 // config sets attributes in the config block of a task; false if it has none.
-func (p *patch) config(task *hclsyntax.Block, config map[string]*templater.SetConfig) bool {
+func (p *patch) config(task *hclsyntax.Block, config map[string]*job.SetConfig) bool {
 	for _, b := range task.Body.Blocks {
 		if b.Type != "config" {
 			continue
@@ -250,7 +250,7 @@ func envBody(env map[string]string) sidecar.Body {
 	return body
 }
 
-func configBody(config map[string]*templater.SetConfig) sidecar.Body {
+func configBody(config map[string]*job.SetConfig) sidecar.Body {
 	var body sidecar.Body
 	for _, name := range slices.Sorted(maps.Keys(config)) {
 		v := config[name].Value

@@ -7,9 +7,9 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // File is a job file. It is not changed by use.
@@ -23,8 +23,8 @@ type File struct {
 	job    *hclsyntax.Block
 	scope  *scope
 	inputs Inputs
-	view   *templater.Job
-	marks  []templater.Marked
+	view   *job.Job
+	marks  []job.Marked
 }
 
 // Parse reads a job file in HCL. Name is used in diagnostics.
@@ -98,10 +98,10 @@ func jobBlock(file *hcl.File) (*hclsyntax.Block, hcl.Diagnostics) {
 }
 
 // Job is the job as injection sees it, without injected parts.
-func (f *File) Job() *templater.Job { return f.view }
+func (f *File) Job() *job.Job { return f.view }
 
 // Marks are those of the injected tasks that the file came with.
-func (f *File) Marks() []templater.Marked { return f.marks }
+func (f *File) Marks() []job.Marked { return f.marks }
 
 // Source is the file as it was read.
 func (f *File) Source() []byte { return f.source }
@@ -115,8 +115,8 @@ func (f *File) Files() map[string]*hcl.File {
 }
 
 // readMarks finds the marks of tasks in a file that was injected before.
-func readMarks(whole *hcl.File, in Inputs) ([]templater.Marked, hcl.Diagnostics) {
-	job, diags := jobBlock(whole)
+func readMarks(whole *hcl.File, in Inputs) ([]job.Marked, hcl.Diagnostics) {
+	j, diags := jobBlock(whole)
 	if diags.HasErrors() {
 		return nil, diags
 	}
@@ -125,8 +125,8 @@ func readMarks(whole *hcl.File, in Inputs) ([]templater.Marked, hcl.Diagnostics)
 		return nil, diags
 	}
 	r := &reader{scope: scope}
-	var marks []templater.Marked
-	for _, g := range job.Body.Blocks {
+	var marks []job.Marked
+	for _, g := range j.Body.Blocks {
 		if g.Type != "group" || len(g.Labels) != 1 {
 			continue
 		}
@@ -138,8 +138,8 @@ func readMarks(whole *hcl.File, in Inputs) ([]templater.Marked, hcl.Diagnostics)
 			for k, v := range r.texts(t.Body, "meta") {
 				meta[k] = v.Value
 			}
-			if m := templater.ReadMark(meta); m != nil {
-				marks = append(marks, templater.Marked{Group: g.Labels[0], Task: t.Labels[0], Mark: m})
+			if m := job.ReadMark(meta); m != nil {
+				marks = append(marks, job.Marked{Group: g.Labels[0], Task: t.Labels[0], Mark: m})
 			}
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 	"github.com/zclconf/go-cty/cty"
@@ -42,35 +42,35 @@ job "j" {
 	file := filepath.Join(t.TempDir(), "vars.hcl")
 	must.NoError(t, os.WriteFile(file, []byte("a = \"file\"\nn = 5\n"), 0o600))
 	in := Inputs{Env: []string{"NOMAD_VAR_a=env", "NOMAD_VAR_l=[\"env\"]", "OTHER=1", "NOMAD_VAR_none=1"}}
-	job := open(t, src, in).Job()
-	must.Eq(t, "ENV!", job.Region)
-	must.Eq(t, "env", job.Namespace)
-	must.Eq(t, "old", job.Type)
-	must.Eq(t, "2", job.Meta["n"].Value)
+	j := open(t, src, in).Job()
+	must.Eq(t, "ENV!", j.Region)
+	must.Eq(t, "env", j.Namespace)
+	must.Eq(t, "old", j.Type)
+	must.Eq(t, "2", j.Meta["n"].Value)
 	in.VarFiles = []string{file}
-	job = open(t, src, in).Job()
-	must.Eq(t, "FILE!", job.Region)
-	must.Eq(t, "6", job.Meta["n"].Value)
+	j = open(t, src, in).Job()
+	must.Eq(t, "FILE!", j.Region)
+	must.Eq(t, "6", j.Meta["n"].Value)
 	in.Vars = []string{"a=flag=x", "l=[\"flag\"]"}
-	job = open(t, src, in).Job()
-	must.Eq(t, "FLAG=X!", job.Region)
-	must.Eq(t, "flag", job.Namespace)
+	j = open(t, src, in).Job()
+	must.Eq(t, "FLAG=X!", j.Region)
+	must.Eq(t, "flag", j.Namespace)
 }
 
 func TestAVariableWithoutAValueIsNoObstacle(t *testing.T) {
 	src := "variable \"a\" {}\nvariable \"n\" { type = number }\nlocals { b = var.a }\njob \"j\" {\n region = local.b\n meta { x = var.a }\n" +
 		"group \"g\" {\n count = var.n\n task \"t\" {\n driver = \"pod\"\n config { x = var.a }\n }\n }\n}\n"
-	job := open(t, src, Inputs{}).Job()
-	must.Eq(t, "global", job.Region)
-	must.True(t, job.Meta["x"].Unknown)
-	must.False(t, job.Groups[0].Count.IsKnown())
-	must.False(t, job.Groups[0].Tasks[0].Config["x"].Value.IsKnown())
+	j := open(t, src, Inputs{}).Job()
+	must.Eq(t, "global", j.Region)
+	must.True(t, j.Meta["x"].Unknown)
+	must.False(t, j.Groups[0].Count.IsKnown())
+	must.False(t, j.Groups[0].Tasks[0].Config["x"].Value.IsKnown())
 }
 
 func TestABlockOfANewerNomadIsNoObstacle(t *testing.T) {
 	src := "job \"j\" {\n  future \"x\" {}\n  group \"g\" {\n    hologram = true\n    teleport {}\n    task \"t\" {\n      driver = \"pod\"\n      beam {}\n    }\n  }\n}\n"
 	f := open(t, src, Inputs{})
-	out, diags := f.Apply([]templater.Edit{&templater.SetEnv{Group: "g", Task: "t", Name: "A", Value: "b"}})
+	out, diags := f.Apply([]job.Edit{&job.SetEnv{Group: "g", Task: "t", Name: "A", Value: "b"}})
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
 	must.StrContains(t, string(out), "beam {}\n      #sidecar>")
 	_, diags = f.JSON()
@@ -85,7 +85,7 @@ func TestLinesThatCannotBeEdited(t *testing.T) {
 		"one-line with comment": "job \"j\" {\n group \"g\" {\n /* a */ task \"t\" { driver = \"pod\" }\n }\n}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, diags := open(t, src, Inputs{}).Apply([]templater.Edit{&templater.SetEnv{Group: "g", Task: "t", Name: "A", Value: "b"}})
+			_, diags := open(t, src, Inputs{}).Apply([]job.Edit{&job.SetEnv{Group: "g", Task: "t", Name: "A", Value: "b"}})
 			must.Len(t, 1, diags)
 			must.Eq(t, "Cannot edit this line", diags[0].Summary)
 			must.NotNil(t, diags[0].Subject)
@@ -119,11 +119,11 @@ func TestReindentedMarksStillPair(t *testing.T) {
 // Somebody edits what was injected, or puts marks around what is the job's own: nothing
 // of it is removed or put back, and nothing is lost.
 func TestForgedCommentsAreNotFollowed(t *testing.T) {
-	job := "job \"j\" {\n  group \"g\" {\n    sidecar \"x\" {}\n    task \"t\" {\n      driver = \"pod\"\n      config {\n        dns = [1]\n      }\n      env { A = \"b\" }\n    }\n  }\n}\n"
-	f := open(t, job, Inputs{})
-	out, diags := f.Apply([]templater.Edit{
-		&templater.SetConfig{Group: "g", Task: "t", Name: "dns", Value: cty.TupleVal([]cty.Value{cty.NumberIntVal(2)})},
-		&templater.SetEnv{Group: "g", Task: "t", Name: "B", Value: "c"}, &templater.AddTask{Group: "g", Task: &sidecar.Block{Type: "task", Labels: []string{"s"}}},
+	j := "job \"j\" {\n  group \"g\" {\n    sidecar \"x\" {}\n    task \"t\" {\n      driver = \"pod\"\n      config {\n        dns = [1]\n      }\n      env { A = \"b\" }\n    }\n  }\n}\n"
+	f := open(t, j, Inputs{})
+	out, diags := f.Apply([]job.Edit{
+		&job.SetConfig{Group: "g", Task: "t", Name: "dns", Value: cty.TupleVal([]cty.Value{cty.NumberIntVal(2)})},
+		&job.SetEnv{Group: "g", Task: "t", Name: "B", Value: "c"}, &job.AddTask{Group: "g", Task: &sidecar.Block{Type: "task", Labels: []string{"s"}}},
 	})
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
 	injected := string(out)
@@ -133,11 +133,11 @@ func TestForgedCommentsAreNotFollowed(t *testing.T) {
 	}
 	own := "      #sidecar> added\n      logs { max_files = 2 }\n      #sidecar<"
 	for name, src := range map[string]string{
-		"around a block": strings.Replace(job, "      driver", own+"\n      driver", 1), "around a task": "job \"j\" {\n  group \"g\" {\n#sidecar> x\n    task \"t\" {\n}\n#sidecar<\n}\n}\n",
-		"with another's seal": strings.Replace(job, "      driver", own+" "+sealOf([]byte("x = 1\n"), nil)+"\n      driver", 1),
+		"around a block": strings.Replace(j, "      driver", own+"\n      driver", 1), "around a task": "job \"j\" {\n  group \"g\" {\n#sidecar> x\n    task \"t\" {\n}\n#sidecar<\n}\n}\n",
+		"with another's seal": strings.Replace(j, "      driver", own+" "+sealOf([]byte("x = 1\n"), nil)+"\n      driver", 1),
 		"an edit":             replaced("dns = [2]", "dns = [3]"), "one more line": replaced("task \"s\" {}", "task \"s\" {}\n task \"mine\" {}"),
 		"what was replaced": replaced("dns = [1]", "privileged = true"), "a line in a block": replaced("#sidecar|      env { A = \"b\" }", "#sidecar|      user = \"root\""),
-		"put back": strings.Replace(job, "      driver", "#sidecar|     user = \"root\"\n      driver", 1), "half a block": strings.Replace(job, "      driver", "#sidecar|     sidecar \"x\" {\n      driver", 1),
+		"put back": strings.Replace(j, "      driver", "#sidecar|     user = \"root\"\n      driver", 1), "half a block": strings.Replace(j, "      driver", "#sidecar|     sidecar \"x\" {\n      driver", 1),
 		"beside a sidecar block": replaced("#sidecar|    sidecar \"x\" {}\n", "#sidecar|    sidecar \"x\" {}\n#sidecar|    user = \"root\"\n"),
 	} {
 		_, diags := Eject([]byte(src), "job.hcl")
@@ -151,16 +151,16 @@ func TestForgedCommentsAreNotFollowed(t *testing.T) {
 	// What nomad fmt does to it is no edit.
 	back, diags := Eject([]byte(strings.ReplaceAll(replaced("dns = [2]", "dns   =  [2]"), "        #sidecar", "  #sidecar")), "job.hcl")
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
-	must.Eq(t, job, string(back))
+	must.Eq(t, j, string(back))
 }
 
 func TestEditsOfOneTaskMeet(t *testing.T) {
 	src := "job \"j\" {\n  group \"g\" {\n    task \"t\" {\n      config {\n        b = [1]\n        a = [1]\n      }\n    }\n  }\n}\n"
 	f := open(t, src, Inputs{})
-	set := func(name string) templater.Edit {
-		return &templater.SetConfig{Group: "g", Task: "t", Name: name, Value: cty.TupleVal([]cty.Value{cty.NumberIntVal(2)})}
+	set := func(name string) job.Edit {
+		return &job.SetConfig{Group: "g", Task: "t", Name: name, Value: cty.TupleVal([]cty.Value{cty.NumberIntVal(2)})}
 	}
-	out, diags := f.Apply([]templater.Edit{set("a"), set("b"), set("c"), &templater.AddTask{Group: "g", Task: &sidecar.Block{Type: "task", Labels: []string{"s"}}}})
+	out, diags := f.Apply([]job.Edit{set("a"), set("b"), set("c"), &job.AddTask{Group: "g", Task: &sidecar.Block{Type: "task", Labels: []string{"s"}}}})
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
 	again := open(t, strings.ReplaceAll(string(out), "#sidecar", "#"), Inputs{}).Job().Groups[0]
 	must.Len(t, 2, again.Tasks)
@@ -177,11 +177,11 @@ func FuzzEject(f *testing.F) {
 		if file == nil {
 			return
 		}
-		var edits []templater.Edit
+		var edits []job.Edit
 		for _, g := range file.Job().Groups {
-			edits = append(edits, &templater.AddTask{Group: g.Name, Task: &sidecar.Block{Type: "task", Labels: []string{"s"}}})
+			edits = append(edits, &job.AddTask{Group: g.Name, Task: &sidecar.Block{Type: "task", Labels: []string{"s"}}})
 			for _, task := range g.Tasks {
-				edits = append(edits, &templater.SetEnv{Group: g.Name, Task: task.Name, Name: "A", Value: "b"})
+				edits = append(edits, &job.SetEnv{Group: g.Name, Task: task.Name, Name: "A", Value: "b"})
 			}
 		}
 		out, diags := file.Apply(edits)

@@ -5,7 +5,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -37,8 +37,8 @@ func (r *reader) number(body *hclsyntax.Body, name string) int {
 
 // texts reads a map of strings that may be an attribute or a block, as Nomad has
 // it for env and meta (jobspec2.decodeAsAttribute).
-func (r *reader) texts(body *hclsyntax.Body, name string) map[string]templater.Text {
-	out := map[string]templater.Text{}
+func (r *reader) texts(body *hclsyntax.Body, name string) map[string]job.Text {
+	out := map[string]job.Text{}
 	if a := body.Attributes[name]; a != nil {
 		v := r.scope.value(a.Expr)
 		if v.IsKnown() && !v.IsNull() && (v.Type().IsObjectType() || v.Type().IsMapType()) {
@@ -91,12 +91,12 @@ func itemRanges(expr hcl.Expression) map[string]hcl.Range {
 	return out
 }
 
-func textOf(v cty.Value, at hcl.Range) templater.Text {
+func textOf(v cty.Value, at hcl.Range) job.Text {
 	s, err := convert.Convert(v, cty.String)
 	if err != nil || s.IsNull() || !s.IsKnown() {
-		return templater.Text{Unknown: true, Range: at}
+		return job.Text{Unknown: true, Range: at}
 	}
-	return templater.Text{Value: s.AsString(), Range: at}
+	return job.Text{Value: s.AsString(), Range: at}
 }
 
 // block evaluates a whole block; attributes that are not known are left out.

@@ -5,9 +5,9 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -16,10 +16,10 @@ import (
 const outJSON = "Use -out json, which works on the evaluated job."
 
 // readJob reads what injection needs to see, and leaves the rest alone.
-func (f *File) readJob() (*templater.Job, hcl.Diagnostics) {
+func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
 	r := &reader{scope: f.scope}
 	body := f.job.Body
-	j := &templater.Job{
+	j := &job.Job{
 		ID: f.job.Labels[0], Namespace: "default", Type: "service", Region: "global", NodePool: "default",
 		Meta: r.texts(body, "meta"), Range: f.job.DefRange(),
 	}
@@ -72,8 +72,8 @@ func (r *reader) datacenters(body *hclsyntax.Body) []string {
 	return out
 }
 
-func obstacle(what string, b *hclsyntax.Block) templater.Obstacle {
-	return templater.Obstacle{What: what, WayOut: outJSON, Range: b.DefRange()}
+func obstacle(what string, b *hclsyntax.Block) job.Obstacle {
+	return job.Obstacle{What: what, WayOut: outJSON, Range: b.DefRange()}
 }
 
 // reader collects diagnostics while it reads a job.
@@ -90,11 +90,11 @@ func (r *reader) labelled(b *hclsyntax.Block) bool {
 	return false
 }
 
-func (r *reader) group(b *hclsyntax.Block) *templater.Group {
-	g := &templater.Group{
+func (r *reader) group(b *hclsyntax.Block) *job.Group {
+	g := &job.Group{
 		Name: b.Labels[0], Count: cty.NumberIntVal(1), Meta: r.texts(b.Body, "meta"),
 		Volumes: map[string]hcl.Range{}, Range: b.DefRange(),
-		Disk: templater.Disk{SizeMB: templater.DefaultDiskMB, Range: b.DefRange()},
+		Disk: job.Disk{SizeMB: job.DefaultDiskMB, Range: b.DefRange()},
 	}
 	if a := b.Body.Attributes["count"]; a != nil {
 		g.Count = cty.UnknownVal(cty.Number)
@@ -120,7 +120,7 @@ func (r *reader) group(b *hclsyntax.Block) *templater.Group {
 			}
 		case "ephemeral_disk":
 			if c.Body.Attributes["size"] != nil {
-				g.Disk = templater.Disk{SizeMB: r.number(c.Body, "size"), Range: c.DefRange()}
+				g.Disk = job.Disk{SizeMB: r.number(c.Body, "size"), Range: c.DefRange()}
 			}
 		case "vault", "secret":
 			g.Inherited = append(g.Inherited, r.block(c))
@@ -132,7 +132,7 @@ func (r *reader) group(b *hclsyntax.Block) *templater.Group {
 }
 
 // dynamic notes a dynamic block that makes something injection must see.
-func (r *reader) dynamic(to []templater.Obstacle, b *hclsyntax.Block, kinds ...string) []templater.Obstacle {
+func (r *reader) dynamic(to []job.Obstacle, b *hclsyntax.Block, kinds ...string) []job.Obstacle {
 	for _, kind := range kinds {
 		if len(b.Labels) == 1 && b.Labels[0] == kind {
 			return append(to, obstacle(fmt.Sprintf("dynamic %q", kind), b))
@@ -142,20 +142,20 @@ func (r *reader) dynamic(to []templater.Obstacle, b *hclsyntax.Block, kinds ...s
 }
 
 // loneTask is a task directly below job, which Nomad puts in a group of its own.
-func (r *reader) loneTask(b *hclsyntax.Block) *templater.Group {
-	g := &templater.Group{
+func (r *reader) loneTask(b *hclsyntax.Block) *job.Group {
+	g := &job.Group{
 		Name: b.Labels[0], Count: cty.NumberIntVal(1), Volumes: map[string]hcl.Range{}, Range: b.DefRange(),
-		Opaque: []templater.Obstacle{{
+		Opaque: []job.Obstacle{{
 			What: "no group block around its task", Range: b.DefRange(),
 			WayOut: fmt.Sprintf("Put the task into group %q { … }, or use -out json.", b.Labels[0]),
 		}},
 	}
-	g.Tasks = []*templater.Task{r.task(g, b)}
+	g.Tasks = []*job.Task{r.task(g, b)}
 	return g
 }
 
-func (r *reader) network(g *templater.Group, b *hclsyntax.Block) *templater.Network {
-	n := &templater.Network{Mode: "host", Range: b.DefRange(), Ports: r.ports(b)}
+func (r *reader) network(g *job.Group, b *hclsyntax.Block) *job.Network {
+	n := &job.Network{Mode: "host", Range: b.DefRange(), Ports: r.ports(b)}
 	r.text(b.Body, "mode", &n.Mode)
 	for _, c := range b.Body.Blocks {
 		if c.Type == "dynamic" {
@@ -165,11 +165,11 @@ func (r *reader) network(g *templater.Group, b *hclsyntax.Block) *templater.Netw
 	return n
 }
 
-func (r *reader) ports(network *hclsyntax.Block) []templater.Port {
-	var ports []templater.Port
+func (r *reader) ports(network *hclsyntax.Block) []job.Port {
+	var ports []job.Port
 	for _, b := range network.Body.Blocks {
 		if b.Type == "port" && r.labelled(b) {
-			ports = append(ports, templater.Port{
+			ports = append(ports, job.Port{
 				Label: b.Labels[0], To: r.number(b.Body, "to"), Static: r.number(b.Body, "static"), Range: b.DefRange(),
 			})
 		}
@@ -177,23 +177,23 @@ func (r *reader) ports(network *hclsyntax.Block) []templater.Port {
 	return ports
 }
 
-func (r *reader) service(b *hclsyntax.Block) templater.Service {
-	s := templater.Service{Provider: "consul", Range: b.DefRange()}
+func (r *reader) service(b *hclsyntax.Block) job.Service {
+	s := job.Service{Provider: "consul", Range: b.DefRange()}
 	r.text(b.Body, "name", &s.Name)
 	r.text(b.Body, "port", &s.Port)
 	r.text(b.Body, "provider", &s.Provider)
 	return s
 }
 
-func (r *reader) task(g *templater.Group, b *hclsyntax.Block) *templater.Task {
-	t := &templater.Task{
+func (r *reader) task(g *job.Group, b *hclsyntax.Block) *job.Task {
+	t := &job.Task{
 		Name: b.Labels[0], Env: r.texts(b.Body, "env"), Meta: r.texts(b.Body, "meta"),
-		Config: map[string]templater.Setting{}, Bare: templater.Bare{}, Range: b.DefRange(),
+		Config: map[string]job.Setting{}, Bare: job.Bare{}, Range: b.DefRange(),
 	}
 	// These two stay empty in Nomad's parser; all else that is empty becomes null.
 	for field, name := range map[string]string{"Env": "env", "Config": "config"} {
 		if r.isEmpty(b.Body, name) {
-			t.Bare[field] = templater.BareEmpty
+			t.Bare[field] = job.BareEmpty
 		}
 	}
 	r.text(b.Body, "driver", &t.Driver)
@@ -202,10 +202,10 @@ func (r *reader) task(g *templater.Group, b *hclsyntax.Block) *templater.Task {
 		switch c.Type {
 		case "config":
 			for name, a := range c.Body.Attributes {
-				t.Config[name] = templater.Setting{Value: r.scope.value(a.Expr), Range: a.SrcRange}
+				t.Config[name] = job.Setting{Value: r.scope.value(a.Expr), Range: a.SrcRange}
 			}
 			for _, n := range c.Body.Blocks {
-				t.Config[madeBy(n)] = templater.Setting{Value: cty.DynamicVal, Range: n.DefRange()}
+				t.Config[madeBy(n)] = job.Setting{Value: cty.DynamicVal, Range: n.DefRange()}
 			}
 		case "logs", "dynamic":
 			if madeBy(c) == "logs" {
@@ -214,7 +214,7 @@ func (r *reader) task(g *templater.Group, b *hclsyntax.Block) *templater.Task {
 		case "service":
 			g.Services = append(g.Services, r.service(c))
 		case "template", "volume_mount":
-			at := templater.Place{Block: c.Type, Range: c.DefRange()}
+			at := job.Place{Block: c.Type, Range: c.DefRange()}
 			if r.text(c.Body, "destination", &at.Destination); at.Destination != "" {
 				t.Places = append(t.Places, at)
 			}
@@ -237,8 +237,8 @@ func madeBy(b *hclsyntax.Block) string {
 	return b.Type
 }
 
-func (r *reader) logs(b *hclsyntax.Block) *templater.Logs {
-	l := &templater.Logs{
+func (r *reader) logs(b *hclsyntax.Block) *job.Logs {
+	l := &job.Logs{
 		Files: r.number(b.Body, "max_files"), SizeMB: r.number(b.Body, "max_file_size"),
 		Unknown: b.Type == "dynamic", Range: b.DefRange(),
 	}
@@ -270,7 +270,7 @@ func (r *reader) noSidecars(body *hclsyntax.Body) {
 }
 
 // request reads a sidecar block: version, and else one value for each parameter.
-func (r *reader) request(to []*templater.Request, b *hclsyntax.Block) []*templater.Request {
+func (r *reader) request(to []*job.Request, b *hclsyntax.Block) []*job.Request {
 	if !r.labelled(b) {
 		return to
 	}
@@ -278,7 +278,7 @@ func (r *reader) request(to []*templater.Request, b *hclsyntax.Block) []*templat
 		r.diags = append(r.diags, diagnostic.Error(c.DefRange(), "Invalid sidecar block",
 			fmt.Sprintf("A sidecar block holds parameters only, as %s = … .", c.Type)))
 	}
-	req := &templater.Request{Sidecar: b.Labels[0], Arguments: map[string]sidecar.Argument{}, Range: b.DefRange()}
+	req := &job.Request{Sidecar: b.Labels[0], Arguments: map[string]sidecar.Argument{}, Range: b.DefRange()}
 	for name, a := range b.Body.Attributes {
 		v, diags := bounds.Value(a.Expr, r.scope.ctx)
 		r.diags = append(r.diags, r.scope.explain(a.Expr, diags)...)

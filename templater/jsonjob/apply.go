@@ -5,8 +5,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/api"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // depths of containers below the job object, for layout.
@@ -19,7 +19,7 @@ const (
 )
 
 // Apply carries out edits and returns the job.
-func (f *File) Apply(edits []templater.Edit) ([]byte, hcl.Diagnostics) {
+func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 	if len(edits) == 0 {
 		return f.bytes(f.root), nil
 	}
@@ -42,34 +42,34 @@ type editor struct {
 
 func newEditor(f *File) *editor {
 	e := &editor{File: f, root: f.root.clone(), groups: map[string]*node{}, made: fragments{}}
-	job := e.root
+	j := e.root
 	if f.depth == 1 {
-		job = e.root.get("Job")
+		j = e.root.get("Job")
 	}
-	for _, g := range job.get("TaskGroups").elements() {
+	for _, g := range j.get("TaskGroups").elements() {
 		e.groups[g.get("Name").str()] = g
 	}
 	return e
 }
 
-func (e *editor) edit(edit templater.Edit) error {
+func (e *editor) edit(edit job.Edit) error {
 	switch edit := edit.(type) {
-	case *templater.AddTask:
+	case *job.AddTask:
 		n, err := e.made.task(edit, e.layout(inTasks).deeper())
 		return e.addToGroup(edit.Group, "Tasks", n, err)
-	case *templater.AddService:
+	case *job.AddService:
 		n, err := e.made.service(edit.Service, e.layout(inTasks).deeper())
 		return e.addToGroup(edit.Group, "Services", n, err)
-	case *templater.AddVolume:
+	case *job.AddVolume:
 		return e.addVolume(edit)
-	case *templater.AddPort:
+	case *job.AddPort:
 		return e.addPort(edit)
-	case *templater.SetEnv:
+	case *job.SetEnv:
 		n, err := made(edit.Value, e.layout(inTaskField).deeper())
 		return e.setInTask(edit.Group, edit.Task, "Env", edit.Name, n, err)
-	case *templater.SetConfig:
+	case *job.SetConfig:
 		return e.setConfig(edit)
-	case *templater.AddAppBlock:
+	case *job.AddAppBlock:
 		return e.addAppBlock(edit)
 	}
 	return fmt.Errorf("unknown edit %T", edit)
@@ -118,7 +118,7 @@ func (e *editor) addToGroup(group, field string, n *node, err error) error {
 	return err
 }
 
-func (e *editor) addVolume(edit *templater.AddVolume) error {
+func (e *editor) addVolume(edit *job.AddVolume) error {
 	l := e.layout(inTasks)
 	n, err := e.made.volume(edit.Volume, l.deeper())
 	if err != nil {
@@ -135,7 +135,7 @@ func (e *editor) addVolume(edit *templater.AddVolume) error {
 	return err
 }
 
-func (e *editor) addPort(edit *templater.AddPort) error {
+func (e *editor) addPort(edit *job.AddPort) error {
 	l := e.layout(inTaskField)
 	n, err := made(api.Port{Label: edit.Label, To: edit.To}, l.deeper())
 	if err != nil {
@@ -172,7 +172,7 @@ func (e *editor) setInTask(group, task, field, name string, n *node, err error) 
 }
 
 // setConfig leaves the items of a list that stay as they are spelt.
-func (e *editor) setConfig(edit *templater.SetConfig) error {
+func (e *editor) setConfig(edit *job.SetConfig) error {
 	l := e.layout(inTaskField).deeper()
 	n, err := e.made.setting(edit, l)
 	if err != nil || edit.Items == nil {
@@ -192,7 +192,7 @@ func (e *editor) setConfig(edit *templater.SetConfig) error {
 	return nil
 }
 
-func (e *editor) addAppBlock(edit *templater.AddAppBlock) error {
+func (e *editor) addAppBlock(edit *job.AddAppBlock) error {
 	l := e.layout(inTaskField)
 	n, err := e.made.appBlock(edit.Block, l.deeper())
 	if err != nil {
@@ -202,7 +202,7 @@ func (e *editor) addAppBlock(edit *templater.AddAppBlock) error {
 	if err != nil {
 		return err
 	}
-	list, err := t.container(templater.FieldOf(edit.Block.Type), '[', e.layout(inTask))
+	list, err := t.container(job.FieldOf(edit.Block.Type), '[', e.layout(inTask))
 	if err == nil {
 		list.append(&item{value: n}, l)
 	}

@@ -3,6 +3,7 @@ package jsonjob
 import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // Chosen is a job with what its meta and a policy choose for it.
@@ -10,7 +11,7 @@ type Chosen struct {
 	File    *File
 	Choices []*templater.Choice
 	// Kept are the injected tasks that stay as they are.
-	Kept []templater.Marked
+	Kept []job.Marked
 	// Policy is the one given without the rules that had to be skipped; nil for none.
 	Policy templater.Policy
 }
@@ -19,7 +20,7 @@ type Chosen struct {
 // names stays as it is. See, if it is not nil, completes what the job says of itself,
 // such as its namespace. With errors about the job itself there is no Chosen; with errors
 // about a choice there is one.
-func Choose(raw []byte, name string, catalog templater.Catalog, policy templater.Policy, kept []templater.Marked, see func(*templater.Job)) (*Chosen, hcl.Diagnostics) {
+func Choose(raw []byte, name string, catalog job.Catalog, policy templater.Policy, kept []job.Marked, see func(*job.Job)) (*Chosen, hcl.Diagnostics) {
 	file, diags := ParseKeeping(raw, name, catalog, kept)
 	if diags.HasErrors() {
 		return nil, diags
@@ -27,11 +28,11 @@ func Choose(raw []byte, name string, catalog templater.Catalog, policy templater
 	return file.choose(catalog, policy, kept, see)
 }
 
-func (f *File) choose(catalog templater.Catalog, policy templater.Policy, kept []templater.Marked, see func(*templater.Job)) (*Chosen, hcl.Diagnostics) {
+func (f *File) choose(catalog job.Catalog, policy templater.Policy, kept []job.Marked, see func(*job.Job)) (*Chosen, hcl.Diagnostics) {
 	if see != nil {
 		see(f.Job())
 	}
-	flags, diags := templater.Settle(f.Job(), catalog, templater.Flags{Policy: policy, Kept: kept}, func(edits []templater.Edit) hcl.Diagnostics {
+	flags, diags := templater.Settle(f.Job(), catalog, templater.Flags{Policy: policy, Kept: kept}, func(edits []job.Edit) hcl.Diagnostics {
 		_, diags := f.Apply(edits)
 		return diags
 	})
@@ -41,7 +42,7 @@ func (f *File) choose(catalog templater.Catalog, policy templater.Policy, kept [
 
 // Discreet are diagnostics about the job without the values of sensitive parameters; see
 // templater.Secrets. The policy is that of Choose.
-func (c *Chosen) Discreet(catalog templater.Catalog, policy templater.Policy, diags hcl.Diagnostics) hcl.Diagnostics {
+func (c *Chosen) Discreet(catalog job.Catalog, policy templater.Policy, diags hcl.Diagnostics) hcl.Diagnostics {
 	if len(diags) == 0 {
 		return diags
 	}

@@ -6,19 +6,19 @@ import (
 	"slices"
 
 	"github.com/hashicorp/nomad/helper/args"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // injected is a task that carries a mark.
 type injected struct {
 	place int // in the group's list
-	templater.Marked
+	job.Marked
 }
 
 // eject takes out what was injected, as far as the marks say and the catalog
 // confirms: the tasks themselves and all that their marks list. Where something of it is
 // not as it was written, all of that sidecar stays.
-func (f *File) eject(catalog templater.Catalog, keep []templater.Marked) {
+func (f *File) eject(catalog job.Catalog, keep []job.Marked) {
 	for _, g := range f.job.get("TaskGroups").elements() {
 		tasks := g.get("Tasks")
 		found := f.injected(g)
@@ -53,8 +53,8 @@ func (f *File) injected(g *node) []injected {
 				meta[it.name] = it.value.str()
 			}
 		}
-		if mark := templater.ReadMark(meta); mark != nil {
-			at := templater.Marked{Group: g.get("Name").str(), Task: t.get("Name").str(), Mark: mark, Range: f.at(t.start)}
+		if mark := job.ReadMark(meta); mark != nil {
+			at := job.Marked{Group: g.get("Name").str(), Task: t.get("Name").str(), Mark: mark, Range: f.at(t.start)}
 			found = append(found, injected{i, at})
 		}
 	}
@@ -63,7 +63,7 @@ func (f *File) injected(g *node) []injected {
 
 // revert undoes what an injection changed outside its own tasks. What somebody added
 // there since then stays.
-func (f *File) revert(g *node, a *templater.Added) {
+func (f *File) revert(g *node, a *job.Added) {
 	tasks, group, field := g.get("Tasks"), f.layout(inTasks), f.layout(inTaskField)
 	if tasks != nil && len(tasks.items) == 0 {
 		g.respell("Tasks", a.Bare[""]["Tasks"])
@@ -91,7 +91,7 @@ func (f *File) revert(g *node, a *templater.Added) {
 	}
 	for task, blocks := range a.Blocks {
 		for _, b := range blocks {
-			named(tasks, task).drop(templater.FieldOf(b.Type), a.Bare[task], field, func(n *node) bool {
+			named(tasks, task).drop(job.FieldOf(b.Type), a.Bare[task], field, func(n *node) bool {
 				return destination(n) == b.Destination
 			})
 		}
@@ -102,15 +102,15 @@ func (f *File) revert(g *node, a *templater.Added) {
 // when it registers the job (structs.Service.Canonicalize). Of several with that name
 // it is the one on a port that came with it.
 func (f *File) serviceOf(g *node, name string, ports []string) func(*node) bool {
-	job, group := f.job.get("Name").str(), g.get("Name").str()
-	if job == "" {
-		job = f.job.get("ID").str() // structs.Job.Canonicalize
+	j, group := f.job.get("Name").str(), g.get("Name").str()
+	if j == "" {
+		j = f.job.get("ID").str() // structs.Job.Canonicalize
 	}
 	if name == "" {
 		name = "${JOB}-${TASKGROUP}"
 	}
 	registered := args.ReplaceEnv(name, map[string]string{
-		"JOB": job, "TASKGROUP": group, "TASK": "group", "BASE": job + "-" + group + "-group",
+		"JOB": j, "TASKGROUP": group, "TASK": "group", "BASE": j + "-" + group + "-group",
 	})
 	isNamed := func(n *node) bool {
 		has := n.get("Name").str()
@@ -133,7 +133,7 @@ func destination(n *node) string {
 
 // restore takes out of a driver config a setting that was injected, or of a list the
 // items that were.
-func (f *File) restore(task *node, name string, items json.RawMessage, bare templater.Bare) {
+func (f *File) restore(task *node, name string, items json.RawMessage, bare job.Bare) {
 	l := f.layout(inTaskField)
 	list := task.get("Config").key(name)
 	switch ours, isList := decoded(items).([]any); {
@@ -157,7 +157,7 @@ func decoded(raw []byte) any {
 
 // drop removes the last element that matches from a list. When nothing is left in
 // it, it is spelt as it was before.
-func (n *node) drop(field string, bare templater.Bare, l layout, match func(*node) bool) {
+func (n *node) drop(field string, bare job.Bare, l layout, match func(*node) bool) {
 	c := n.get(field)
 	if c.removeLast(l, match) && len(c.items) == 0 {
 		n.respell(field, bare[field])
@@ -165,16 +165,16 @@ func (n *node) drop(field string, bare templater.Bare, l layout, match func(*nod
 }
 
 // dropKey is drop for a key of a map.
-func (n *node) dropKey(field string, bare templater.Bare, l layout, key string) {
+func (n *node) dropKey(field string, bare job.Bare, l layout, key string) {
 	c := n.get(field)
 	n.drop(field, bare, l, func(v *node) bool { return v == c.key(key) })
 }
 
-// respell writes a container that is empty now as spelt says; see templater.Bare.
+// respell writes a container that is empty now as spelt says; see job.Bare.
 func (n *node) respell(field, spelt string) {
 	switch spelt {
-	case templater.BareEmpty:
-	case templater.BareAbsent:
+	case job.BareEmpty:
+	case job.BareAbsent:
 		it := n.member(field)
 		n.remove(slices.Index(n.items, it), layout{})
 	default:

@@ -6,9 +6,9 @@ import (
 	"sort"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // File is a job in JSON. Apply does not change it: it works on a copy.
@@ -20,21 +20,21 @@ type File struct {
 	job   *node
 	depth int // of the job object
 	step  string
-	marks []templater.Marked
+	marks []job.Marked
 	kept  map[*node]bool // injected tasks that stay
-	view  *templater.Job
+	view  *job.Job
 }
 
 // Parse reads a job. Name is used in diagnostics. Injected parts whose marks the
 // catalog confirms are taken out; tasks with other marks are left as they are, and
 // Plan refuses to touch their group. The File is nil if there are errors.
-func Parse(src []byte, name string, catalog templater.Catalog) (*File, hcl.Diagnostics) {
+func Parse(src []byte, name string, catalog job.Catalog) (*File, hcl.Diagnostics) {
 	return ParseKeeping(src, name, catalog, nil)
 }
 
 // ParseKeeping is Parse that leaves those injected parts in place which keep names:
 // a mark's equal by group, task and sidecar.
-func ParseKeeping(src []byte, name string, catalog templater.Catalog, keep []templater.Marked) (*File, hcl.Diagnostics) {
+func ParseKeeping(src []byte, name string, catalog job.Catalog, keep []job.Marked) (*File, hcl.Diagnostics) {
 	if bad := bounds.Size(src, name, bounds.JSONBytes); bad != nil {
 		return nil, hcl.Diagnostics{bad}
 	}
@@ -57,7 +57,7 @@ func newFile(src []byte, name string, doc *document) *File {
 }
 
 // read looks for the job in the document, and takes out of it what was injected.
-func (f *File) read(catalog templater.Catalog, keep []templater.Marked) (*File, hcl.Diagnostics) {
+func (f *File) read(catalog job.Catalog, keep []job.Marked) (*File, hcl.Diagnostics) {
 	f.job, f.depth, f.step = f.root, 0, step(f.root)
 	if inner := f.root.get("Job"); inner != nil {
 		f.job, f.depth = inner, 1
@@ -71,10 +71,10 @@ func (f *File) read(catalog templater.Catalog, keep []templater.Marked) (*File, 
 }
 
 // Job is the job as injection sees it, without injected parts.
-func (f *File) Job() *templater.Job { return f.view }
+func (f *File) Job() *job.Job { return f.view }
 
 // Marks are those of the injected tasks that the job came with.
-func (f *File) Marks() []templater.Marked { return f.marks }
+func (f *File) Marks() []job.Marked { return f.marks }
 
 // Source is the job as it was read.
 func (f *File) Source() []byte { return f.source }

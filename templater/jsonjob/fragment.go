@@ -8,7 +8,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/hashicorp/nomad/api"
 	"github.com/hashicorp/nomad/jobspec2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -18,7 +18,7 @@ import (
 // blocks, so what was made is kept, by its text; it is shared and must not be edited.
 type fragments map[string]*node
 
-func (fr fragments) task(e *templater.AddTask, l layout) (*node, error) {
+func (fr fragments) task(e *job.AddTask, l layout) (*node, error) {
 	n, err := fr.shaped(hclOf(e.JobInherited), hclOf(e.GroupInherited), e.Task, l,
 		func(g *api.TaskGroup) any { return g.Tasks[0] })
 	if err != nil {
@@ -59,7 +59,7 @@ func (fr fragments) appBlock(b *sidecar.Block, l layout) (*node, error) {
 
 // setting is an attribute of a driver config. Nomad's parser puts an object in a
 // list of its own (jobspec2/hclutil.BlocksAsAttrs).
-func (fr fragments) setting(e *templater.SetConfig, l layout) (*node, error) {
+func (fr fragments) setting(e *job.SetConfig, l layout) (*node, error) {
 	config := &sidecar.Block{Type: "config", Body: sidecar.Body{&sidecar.Attr{Name: e.Name, Value: e.Value}}}
 	n, err := fr.make("", inTaskBlock(config), l, func(g *api.TaskGroup) any { return g.Tasks[0].Config[e.Name] })
 	if err != nil {
@@ -120,8 +120,8 @@ func groupOf(inJob, inGroup string) string {
 }
 
 // parsed is the JSON of what is picked of a job's only group.
-func parsed(job string, pick func(*api.TaskGroup) any) ([]byte, error) {
-	j, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "definition", Body: []byte(job), Strict: true})
+func parsed(text string, pick func(*api.TaskGroup) any) ([]byte, error) {
+	j, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "definition", Body: []byte(text), Strict: true})
 	if err != nil {
 		return nil, fmt.Errorf("parse as a Nomad block: %w", err)
 	}

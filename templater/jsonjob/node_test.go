@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
@@ -39,8 +39,8 @@ func FuzzParse(f *testing.F) {
 		if err == nil {
 			must.Eq(t, string(src), d.lead+string(d.root.write(nil))+d.rest)
 		}
-		if job, _ := Parse(src, "job.json", &sidecar.Catalog{}); job != nil {
-			out, diags := job.Apply(nil)
+		if j, _ := Parse(src, "job.json", &sidecar.Catalog{}); j != nil {
+			out, diags := j.Apply(nil)
 			must.False(t, diags.HasErrors())
 			must.Eq(t, string(src), string(out))
 		}
@@ -85,7 +85,7 @@ func TestABlockThatNomadDoesNotKnowIsAnError(t *testing.T) {
 	f, diags := Parse([]byte(`{"ID":"j","TaskGroups":[{"Name":"g"}]}`), "job.json", &sidecar.Catalog{})
 	must.False(t, diags.HasErrors())
 	task := &sidecar.Block{Type: "task", Labels: []string{"t"}, Body: sidecar.Body{&sidecar.Block{Type: "confg"}}}
-	_, diags = f.Apply([]templater.Edit{&templater.AddTask{Group: "g", Task: task}})
+	_, diags = f.Apply([]job.Edit{&job.AddTask{Group: "g", Task: task}})
 	must.Eq(t, hcl.DiagError, diags[0].Severity)
 	must.StrContains(t, diags[0].Detail, `task "t"`)
 	must.StrContains(t, diags[0].Detail, "confg")

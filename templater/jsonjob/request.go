@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // Request is what the body of a request to Nomad's API says beside the job itself.
@@ -36,20 +37,20 @@ func ReadRequest(src []byte) (*Request, error) {
 	if d := findDuplicate(root, reflect.TypeFor[api.JobRegisterRequest]()); d != nil {
 		return nil, d
 	}
-	job := root.get("Job")
+	j := root.get("Job")
 	return &Request{
-		HasJob: job != nil && job.kind == '{', ID: job.get("ID").str(),
-		JobNamespace: job.get("Namespace").str(), JobRegion: job.get("Region").str(),
+		HasJob: j != nil && j.kind == '{', ID: j.get("ID").str(),
+		JobNamespace: j.get("Namespace").str(), JobRegion: j.get("Region").str(),
 		Namespace: root.get("Namespace").str(), Region: root.get("Region").str(),
 		source: src, doc: doc,
 	}, nil
 }
 
 // Stored is what Choose needs to know of a job that Nomad gave back.
-func Stored(job []byte) *Request { return &Request{HasJob: true, source: job} }
+func Stored(j []byte) *Request { return &Request{HasJob: true, source: j} }
 
 // Choose is the function Choose for the job of the request.
-func (r *Request) Choose(name string, catalog templater.Catalog, policy templater.Policy, kept []templater.Marked, see func(*templater.Job)) (*Chosen, hcl.Diagnostics) {
+func (r *Request) Choose(name string, catalog job.Catalog, policy templater.Policy, kept []job.Marked, see func(*job.Job)) (*Chosen, hcl.Diagnostics) {
 	doc := r.doc
 	r.doc = nil
 	if doc == nil || bounds.Size(r.source, name, bounds.JSONBytes) != nil {

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/hashicorp/nomad/api"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 )
@@ -50,7 +50,7 @@ func summary(j *api.Job) string {
 }
 
 // seen is summary for the view of the same job.
-func seen(j *templater.Job) string {
+func seen(j *job.Job) string {
 	out := fmt.Sprintf("%q %q %q %v\n", j.ID, j.Type, j.NodePool, pairsOf(j.Meta))
 	for _, g := range j.Groups {
 		out += fmt.Sprintf(" %q %v\n", g.Name, pairsOf(g.Meta))
@@ -80,7 +80,7 @@ func sortedPairs(m map[string]string) []string {
 	return out
 }
 
-func pairsOf(m map[string]templater.Text) []string {
+func pairsOf(m map[string]job.Text) []string {
 	plain := map[string]string{}
 	for k, v := range m {
 		plain[k] = v.Value
@@ -100,27 +100,27 @@ func FuzzRequest(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		job, err := decodeAsNomad(src)
+		j, err := decodeAsNomad(src)
 		req, refused := ReadRequest(src)
 		if err != nil || refused != nil {
 			return // no job is run
 		}
-		must.Eq(t, job != nil, req.HasJob)
-		if job == nil {
+		must.Eq(t, j != nil, req.HasJob)
+		if j == nil {
 			return
 		}
-		must.Eq(t, deref(job.ID), req.ID)
-		must.Eq(t, deref(job.Namespace), req.JobNamespace)
-		if job.ID == nil && job.TaskGroups == nil {
+		must.Eq(t, deref(j.ID), req.ID)
+		must.Eq(t, deref(j.Namespace), req.JobNamespace)
+		if j.ID == nil && j.TaskGroups == nil {
 			return // denied: there is no job without an ID
 		}
 		file, diags := Parse(src, "request", &sidecar.Catalog{})
 		if diags.HasErrors() {
 			return
 		}
-		canonical := *job
+		canonical := *j
 		fill := func(s *string, otherwise string) *string { v := cmp.Or(deref(s), otherwise); return &v }
-		canonical.Type, canonical.NodePool = fill(job.Type, "service"), fill(job.NodePool, "default")
+		canonical.Type, canonical.NodePool = fill(j.Type, "service"), fill(j.NodePool, "default")
 		must.Eq(t, summary(&canonical), seen(file.Job()))
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // checkSeals finds the marks that name something which is not as an injection wrote it,
@@ -34,12 +34,12 @@ func (f *File) checkSeals(g *node, found []injected) {
 type seals struct {
 	*File
 	group  *node
-	added  *templater.Added
+	added  *job.Added
 	broken string // the first that differs
 }
 
 func (s *seals) compare(key, what string, parts ...string) {
-	if s.broken == "" && s.added.Seals[key] != templater.Seal(parts...) {
+	if s.broken == "" && s.added.Seals[key] != job.Seal(parts...) {
 		s.broken = what + " is not what this sidecar wrote"
 	}
 }
@@ -49,20 +49,20 @@ func (s *seals) check() {
 	for _, net := range s.group.get("Networks").elements() {
 		for _, p := range net.get("DynamicPorts").elements() {
 			if label := p.get("Label").str(); slices.Contains(a.Ports, label) {
-				s.compare(templater.SealKey("", "port", label), fmt.Sprintf("port %q", label), strconv.Itoa(p.get("To").number()))
+				s.compare(job.SealKey("", "port", label), fmt.Sprintf("port %q", label), strconv.Itoa(p.get("To").number()))
 			}
 		}
 	}
 	for _, name := range a.Volumes {
 		if v := s.group.get("Volumes").key(name); v != nil {
-			s.compare(templater.SealKey("", "volume", name), fmt.Sprintf("volume %q", name), v.get("Type").str(), v.get("Source").str())
+			s.compare(job.SealKey("", "volume", name), fmt.Sprintf("volume %q", name), v.get("Type").str(), v.get("Source").str())
 		}
 	}
 	for i, name := range a.Services {
 		// Of several that match it is the last one that goes.
 		list := slices.DeleteFunc(slices.Clone(s.group.get("Services").elements()), func(n *node) bool { return !s.serviceOf(s.group, name, a.Ports)(n) })
 		if len(list) > 0 {
-			s.compare(templater.ServiceKey(i), fmt.Sprintf("service %q", name), list[len(list)-1].get("PortLabel").str())
+			s.compare(job.ServiceKey(i), fmt.Sprintf("service %q", name), list[len(list)-1].get("PortLabel").str())
 		}
 	}
 	for _, task := range slices.Sorted(maps.Keys(a.Env)) {
@@ -80,7 +80,7 @@ func (s *seals) env(task string, names []string) {
 	env := named(s.group.get("Tasks"), task).get("Env")
 	for _, name := range names {
 		if v := env.key(name); v != nil {
-			s.compare(templater.SealKey(task, "env", name), fmt.Sprintf("variable %s of task %q", name, task), v.str())
+			s.compare(job.SealKey(task, "env", name), fmt.Sprintf("variable %s of task %q", name, task), v.str())
 		}
 	}
 }
@@ -96,14 +96,14 @@ func (s *seals) config(task string, settings map[string]json.RawMessage) {
 		if items := settings[name]; len(items) > 0 && string(items) != "null" {
 			text = items // of which only those go that are there
 		}
-		s.compare(templater.SealKey(task, "config", name), fmt.Sprintf("config %s of task %q", name, task), templater.SealedJSON(text))
+		s.compare(job.SealKey(task, "config", name), fmt.Sprintf("config %s of task %q", name, task), job.SealedJSON(text))
 	}
 }
 
-func (s *seals) blocks(task string, blocks []templater.AddedBlock) {
+func (s *seals) blocks(task string, blocks []job.AddedBlock) {
 	t := named(s.group.get("Tasks"), task)
 	for _, b := range blocks {
-		for _, n := range slices.Backward(t.get(templater.FieldOf(b.Type)).elements()) {
+		for _, n := range slices.Backward(t.get(job.FieldOf(b.Type)).elements()) {
 			if destination(n) != b.Destination {
 				continue
 			}
@@ -111,7 +111,7 @@ func (s *seals) blocks(task string, blocks []templater.AddedBlock) {
 			if b.Type == "template" {
 				parts = []string{n.get("EmbeddedTmpl").str(), n.get("SourcePath").str()}
 			}
-			s.compare(templater.SealKey(task, b.Type, b.Destination), fmt.Sprintf("the %s at %q of task %q", b.Type, b.Destination, task), parts...)
+			s.compare(job.SealKey(task, b.Type, b.Destination), fmt.Sprintf("the %s at %q of task %q", b.Type, b.Destination, task), parts...)
 			break // the last one is what goes
 		}
 	}

@@ -6,15 +6,15 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
 // readJob reads what injection needs to see. Absent fields get the defaults that
 // Nomad gives them.
-func (f *File) readJob() *templater.Job {
-	j := &templater.Job{
+func (f *File) readJob() *job.Job {
+	j := &job.Job{
 		ID: f.job.get("ID").str(), Name: f.job.get("Name").str(),
 		Namespace: cmp.Or(f.job.get("Namespace").str(), "default"),
 		Type:      cmp.Or(f.job.get("Type").str(), "service"),
@@ -38,20 +38,20 @@ func (f *File) readJob() *templater.Job {
 	return j
 }
 
-func (f *File) group(n *node) *templater.Group {
-	g := &templater.Group{
+func (f *File) group(n *node) *job.Group {
+	g := &job.Group{
 		Name: n.get("Name").str(), Count: cty.NumberIntVal(1), Meta: f.texts(n.get("Meta")),
 		Volumes: map[string]hcl.Range{}, Bare: bare(n, "Tasks", "Services", "Volumes"), Range: f.at(n.start),
 	}
-	g.Disk = templater.Disk{SizeMB: templater.DefaultDiskMB, Range: g.Range}
+	g.Disk = job.Disk{SizeMB: job.DefaultDiskMB, Range: g.Range}
 	if d := n.get("EphemeralDisk"); d.get("SizeMB") != nil {
-		g.Disk = templater.Disk{SizeMB: d.get("SizeMB").number(), Range: f.at(d.start)}
+		g.Disk = job.Disk{SizeMB: d.get("SizeMB").number(), Range: f.at(d.start)}
 	}
 	if c := n.get("Count"); c != nil {
 		g.Count = cty.NumberIntVal(int64(c.number()))
 	}
 	for _, net := range n.get("Networks").elements() {
-		g.Networks = append(g.Networks, &templater.Network{
+		g.Networks = append(g.Networks, &job.Network{
 			Mode: cmp.Or(net.get("Mode").str(), "host"), Ports: f.ports(net), Range: f.at(net.start),
 		})
 	}
@@ -78,9 +78,9 @@ func (f *File) group(n *node) *templater.Group {
 	return g
 }
 
-func (f *File) services(to []templater.Service, n *node) []templater.Service {
+func (f *File) services(to []job.Service, n *node) []job.Service {
 	for _, s := range n.get("Services").elements() {
-		to = append(to, templater.Service{
+		to = append(to, job.Service{
 			Name: s.get("Name").str(), Port: s.get("PortLabel").str(),
 			Provider: cmp.Or(s.get("Provider").str(), "consul"), Range: f.at(s.start),
 		})
@@ -88,11 +88,11 @@ func (f *File) services(to []templater.Service, n *node) []templater.Service {
 	return to
 }
 
-func (f *File) ports(network *node) []templater.Port {
-	var ports []templater.Port
+func (f *File) ports(network *node) []job.Port {
+	var ports []job.Port
 	for _, field := range []string{"DynamicPorts", "ReservedPorts"} {
 		for _, p := range network.get(field).elements() {
-			ports = append(ports, templater.Port{
+			ports = append(ports, job.Port{
 				Label: p.get("Label").str(), To: p.get("To").number(), Static: p.get("Value").number(), Range: f.at(p.start),
 			})
 		}
@@ -100,27 +100,27 @@ func (f *File) ports(network *node) []templater.Port {
 	return ports
 }
 
-func (f *File) task(n *node) *templater.Task {
-	t := &templater.Task{
+func (f *File) task(n *node) *job.Task {
+	t := &job.Task{
 		Name: n.get("Name").str(), Driver: n.get("Driver").str(),
 		Env: f.texts(n.get("Env")), Meta: f.texts(n.get("Meta")),
-		Config: map[string]templater.Setting{}, Range: f.at(n.start),
+		Config: map[string]job.Setting{}, Range: f.at(n.start),
 		Bare: bare(n, "Env", "Config", "Templates", "VolumeMounts"),
 	}
 	if c := n.get("Config"); c != nil {
 		for _, it := range c.items {
-			t.Config[strings.Clone(it.name)] = templater.Setting{Value: toCty(it.value), Range: f.at(it.value.start)}
+			t.Config[strings.Clone(it.name)] = job.Setting{Value: toCty(it.value), Range: f.at(it.value.start)}
 		}
 	}
 	if l := n.get("LogConfig"); l != nil {
-		t.Logs = &templater.Logs{
+		t.Logs = &job.Logs{
 			Files: l.get("MaxFiles").number(), SizeMB: l.get("MaxFileSizeMB").number(),
 			Disabled: l.get("Disabled").isTrue(), Range: f.at(l.start),
 		}
 	}
 	for _, block := range []string{"template", "volume_mount"} {
-		for _, b := range n.get(templater.FieldOf(block)).elements() {
-			t.Places = append(t.Places, templater.Place{Block: block, Destination: destination(b), Range: f.at(b.start)})
+		for _, b := range n.get(job.FieldOf(block)).elements() {
+			t.Places = append(t.Places, job.Place{Block: block, Destination: destination(b), Range: f.at(b.start)})
 		}
 	}
 	for _, net := range n.get("Resources").get("Networks").elements() {
@@ -130,26 +130,26 @@ func (f *File) task(n *node) *templater.Task {
 }
 
 // bare finds containers that hold nothing and are not null.
-func bare(n *node, fields ...string) templater.Bare {
-	out := templater.Bare{}
+func bare(n *node, fields ...string) job.Bare {
+	out := job.Bare{}
 	for _, field := range fields {
 		switch it := n.member(field); {
 		case it == nil:
-			out[field] = templater.BareAbsent
+			out[field] = job.BareAbsent
 		case it.value.kind != 0 && len(it.value.items) == 0:
-			out[field] = templater.BareEmpty
+			out[field] = job.BareEmpty
 		}
 	}
 	return out
 }
 
-func (f *File) texts(n *node) map[string]templater.Text {
-	out := map[string]templater.Text{}
+func (f *File) texts(n *node) map[string]job.Text {
+	out := map[string]job.Text{}
 	if n == nil {
 		return out
 	}
 	for _, it := range n.items {
-		out[strings.Clone(it.name)] = templater.Text{Value: it.value.str(), Range: f.at(it.value.start)}
+		out[strings.Clone(it.name)] = job.Text{Value: it.value.str(), Range: f.at(it.value.start)}
 	}
 	return out
 }

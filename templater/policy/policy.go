@@ -12,6 +12,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -93,7 +94,7 @@ func (p *Policy) rule(name string) *Rule {
 
 // CheckCatalog finds sidecars, versions and parameters that the catalog does not
 // have. Before it nobody knows which values are sensitive.
-func (p *Policy) CheckCatalog(catalog templater.Catalog) hcl.Diagnostics {
+func (p *Policy) CheckCatalog(catalog job.Catalog) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, r := range p.Rules {
 		for _, in := range r.injects {
@@ -109,20 +110,20 @@ func (p *Policy) MaySkip() bool {
 }
 
 // Orders are the sidecars that the rules choose for a group.
-func (p *Policy) Orders(job *templater.Job, g *templater.Group) ([]*templater.Order, hcl.Diagnostics) {
+func (p *Policy) Orders(j *job.Job, g *job.Group) ([]*templater.Order, hcl.Diagnostics) {
 	var orders []*templater.Order
 	var diags hcl.Diagnostics
 	for _, r := range p.Rules {
-		if !r.match.matches(job, g) {
+		if !r.match.matches(j, g) {
 			continue
 		}
 		var ctx *hcl.EvalContext
 		for _, in := range r.injects {
 			o := &templater.Order{Rule: r.Name, Required: r.Required, Skip: r.Skip,
-				Request: templater.Request{Sidecar: in.sidecar, Constraint: in.constraint, Range: in.at, Arguments: map[string]sidecar.Argument{}}}
+				Request: job.Request{Sidecar: in.sidecar, Constraint: in.constraint, Range: in.at, Arguments: map[string]sidecar.Argument{}}}
 			for name, a := range in.values {
 				if ctx == nil {
-					ctx = r.scope(job, g, nil)
+					ctx = r.scope(j, g, nil)
 				}
 				v, more := bounds.Value(a.Expr, ctx)
 				diags = append(diags, in.discreet(r, name, more)...)
@@ -145,16 +146,16 @@ func (in *inject) discreet(r *Rule, parameter string, diags hcl.Diagnostics) hcl
 
 // Check reports the validations of matching rules that a job does not pass, each
 // once with the same words.
-func (p *Policy) Check(job *templater.Job, sidecars map[*templater.Group]templater.Sidecars) hcl.Diagnostics {
+func (p *Policy) Check(j *job.Job, sidecars map[*job.Group]templater.Sidecars) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	told := map[string]bool{}
 	for _, r := range p.Rules {
-		for _, g := range job.Groups {
-			if !r.match.matches(job, g) {
+		for _, g := range j.Groups {
+			if !r.match.matches(j, g) {
 				continue
 			}
 			for _, v := range r.validations {
-				if d := v.check(r, job, g, sidecars[g]); d != nil && !told[r.Name+d.Detail] {
+				if d := v.check(r, j, g, sidecars[g]); d != nil && !told[r.Name+d.Detail] {
 					told[r.Name+d.Detail] = true
 					diags = append(diags, d)
 				}

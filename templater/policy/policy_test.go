@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/shoenig/test/must"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -18,16 +19,16 @@ func parse(t *testing.T, src string) *Policy {
 	return p
 }
 
-func job() (*templater.Job, *templater.Group) {
-	g := &templater.Group{
-		Name: "web", Meta: map[string]templater.Text{"tier": {Value: "front"}},
-		Networks: []*templater.Network{{Mode: "cni/mesh"}},
-		Tasks:    []*templater.Task{{Name: "a", Driver: "docker"}, {Name: "b", Driver: "pod"}},
+func aJob() (*job.Job, *job.Group) {
+	g := &job.Group{
+		Name: "web", Meta: map[string]job.Text{"tier": {Value: "front"}},
+		Networks: []*job.Network{{Mode: "cni/mesh"}},
+		Tasks:    []*job.Task{{Name: "a", Driver: "docker"}, {Name: "b", Driver: "pod"}},
 	}
-	return &templater.Job{
+	return &job.Job{
 		ID: "team/web", Name: "web", Namespace: "prod-eu", Region: "europe", NodePool: "gpu", Type: "service",
-		Datacenters: []string{"dc1", "dc2"}, Groups: []*templater.Group{g},
-		Meta: map[string]templater.Text{"team": {Value: "payments"}, "tier": {Value: "back"}},
+		Datacenters: []string{"dc1", "dc2"}, Groups: []*job.Group{g},
+		Meta: map[string]job.Text{"team": {Value: "payments"}, "tier": {Value: "back"}},
 	}, g
 }
 
@@ -47,7 +48,7 @@ func TestMatch(t *testing.T) {
 		"namespace = [\"prod-eu\"]\njob = [\"other\"]": false,
 	} {
 		p := parse(t, "rule \"r\" {\n match {\n"+text+"\n}\n inject \"x\" {}\n}\n")
-		j, g := job()
+		j, g := aJob()
 		orders, diags := p.Orders(j, g)
 		must.False(t, diags.HasErrors())
 		must.Eq(t, want, len(orders) == 1, must.Sprint(text))
@@ -56,7 +57,7 @@ func TestMatch(t *testing.T) {
 
 // A job that may run anywhere may run where a rule says something.
 func TestAPatternOfTheJobIsInThePlaceOfARule(t *testing.T) {
-	j, g := job()
+	j, g := aJob()
 	j.Datacenters, j.NodePool = []string{"dc*"}, "all"
 	p := parse(t, `rule "r" {
   match {
@@ -76,7 +77,7 @@ func TestValidationThatCannotBeEvaluatedIsNotPassed(t *testing.T) {
     error_message = "no"
   }
 }`)
-	j, _ := job()
+	j, _ := aJob()
 	diags := p.Check(j, nil)
 	must.Len(t, 1, diags)
 	must.StrContains(t, diags[0].Detail, "cannot be evaluated")
@@ -92,10 +93,10 @@ func TestAConditionSeesImages(t *testing.T) {
     error_message = "Group ${group.name} runs ${join(", ", group.images)}: name a version."
   }
 }`)
-	with := func(values ...cty.Value) *templater.Job {
-		j, g := job()
+	with := func(values ...cty.Value) *job.Job {
+		j, g := aJob()
 		for i, v := range values {
-			task := &templater.Task{Name: fmt.Sprint(i), Driver: "docker", Config: map[string]templater.Setting{"image": {Value: v}}}
+			task := &job.Task{Name: fmt.Sprint(i), Driver: "docker", Config: map[string]job.Setting{"image": {Value: v}}}
 			if i == 0 {
 				g.Tasks = append(g.Tasks, task)
 			} else {
@@ -108,7 +109,7 @@ func TestAConditionSeesImages(t *testing.T) {
 	must.SliceEmpty(t, p.Check(with(), nil))
 	must.SliceEmpty(t, p.Check(with(good, good), nil))
 	must.SliceEmpty(t, p.Check(with(cty.StringVal("app@sha256:0123")), nil))
-	for _, bad := range []*templater.Job{with(latest), with(none), with(good, latest)} {
+	for _, bad := range []*job.Job{with(latest), with(none), with(good, latest)} {
 		must.Len(t, 1, p.Check(bad, nil))
 	}
 	must.StrContains(t, p.Check(with(good, latest), nil)[0].Detail, "Group web runs registry:5000/app:1.2, app:latest: name a version.")
@@ -126,9 +127,9 @@ func TestAConditionSeesSidecars(t *testing.T) {
     error_message = "Group ${group.name} has ${length(group.sidecars)} sidecars, and none ships its logs."
   }
 }`)
-	j, g := job()
+	j, g := aJob()
 	check := func(s templater.Sidecars) hcl.Diagnostics {
-		return p.Check(j, map[*templater.Group]templater.Sidecars{g: s})
+		return p.Check(j, map[*job.Group]templater.Sidecars{g: s})
 	}
 	must.SliceEmpty(t, check(templater.Sidecars{Chosen: []string{"log-shipper", "topz"}}))
 	must.Eq(t, `Rule "logs": Group web has 1 sidecars, and none ships its logs.`, check(templater.Sidecars{Chosen: []string{"topz"}})[0].Detail)

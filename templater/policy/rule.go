@@ -8,8 +8,8 @@ import (
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty/function"
 )
@@ -131,7 +131,7 @@ func decodeInject(b *hcl.Block) (*inject, hcl.Diagnostics) {
 }
 
 // check finds what the catalog does not have of it, and learns what is sensitive.
-func (in *inject) check(catalog templater.Catalog) hcl.Diagnostics {
+func (in *inject) check(catalog job.Catalog) hcl.Diagnostics {
 	versions := catalog.Versions(in.sidecar)
 	if len(versions) == 0 {
 		return hcl.Diagnostics{diagnostic.Error(in.at, "Unknown sidecar", fmt.Sprintf("There is no sidecar %q in the catalog. It has: %s. Correct the name, or name its catalog with -catalog.", in.sidecar, strings.Join(catalog.Names(), ", ")))}

@@ -11,6 +11,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -38,8 +39,8 @@ func decodeValidation(b *hcl.Block) (*validation, hcl.Diagnostics) {
 }
 
 // check is nil if the group passes. A condition that cannot be evaluated is not met.
-func (v *validation) check(r *Rule, job *templater.Job, g *templater.Group, sidecars templater.Sidecars) *hcl.Diagnostic {
-	ctx := r.scope(job, g, &sidecars)
+func (v *validation) check(r *Rule, j *job.Job, g *job.Group, sidecars templater.Sidecars) *hcl.Diagnostic {
+	ctx := r.scope(j, g, &sidecars)
 	result, diags := bounds.Value(v.condition, ctx)
 	if !diags.HasErrors() {
 		if b, err := convert.Convert(result, cty.Bool); err == nil && b.IsKnown() && !b.IsNull() && b.True() {
@@ -59,7 +60,7 @@ func (v *validation) check(r *Rule, job *templater.Job, g *templater.Group, side
 }
 
 // unproven says why sidecars that the job came with are none to the condition.
-func (v *validation) unproven(g *templater.Group, kept []string) string {
+func (v *validation) unproven(g *job.Group, kept []string) string {
 	asks := slices.ContainsFunc(v.condition.Variables(), func(t hcl.Traversal) bool {
 		return t.RootName() == "group" && len(t) > 1 && attribute(t[1]) == chosenSidecars
 	})
@@ -94,7 +95,7 @@ func names(condition bool) map[string][]string {
 
 // scope is what expressions see of a group, as it is without injected parts. Sidecars is
 // nil where they are not known yet.
-func (r *Rule) scope(j *templater.Job, g *templater.Group, sidecars *templater.Sidecars) *hcl.EvalContext {
+func (r *Rule) scope(j *job.Job, g *job.Group, sidecars *templater.Sidecars) *hcl.EvalContext {
 	count := g.Count
 	if count == cty.NilVal {
 		count = cty.UnknownVal(cty.Number)
@@ -123,7 +124,7 @@ func (r *Rule) scope(j *templater.Job, g *templater.Group, sidecars *templater.S
 
 // images are those that the tasks of the group run from, by whichever driver. One that
 // cannot be told, such as one by a variable without a value, is unknown.
-func images(g *templater.Group) cty.Value {
+func images(g *job.Group) cty.Value {
 	out := []cty.Value{}
 	for _, t := range slices.Concat(g.Tasks, g.Kept) {
 		image, ok := t.Config["image"]
@@ -153,7 +154,7 @@ func list(in []string) cty.Value {
 	return cty.ListVal(out)
 }
 
-func texts(in map[string]templater.Text) cty.Value {
+func texts(in map[string]job.Text) cty.Value {
 	out := map[string]cty.Value{}
 	for k, v := range in {
 		out[k] = cty.StringVal(v.Value)

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/nomad/jobspec2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/zclconf/go-cty/cty"
@@ -24,7 +25,7 @@ import (
 // Run runs the test and returns why it failed, nothing if it passed. Other sidecars
 // that the job chooses come from others. With update a golden file that differs is
 // written anew instead.
-func (t *Test) Run(others templater.Catalog, update bool) (failures []string) {
+func (t *Test) Run(others job.Catalog, update bool) (failures []string) {
 	out, diags := t.inject(others)
 	if t.wantError != "" {
 		return t.checkError(diags)
@@ -32,18 +33,18 @@ func (t *Test) Run(others templater.Catalog, update bool) (failures []string) {
 	if diags.HasErrors() {
 		return texts(diags)
 	}
-	job, err := t.parse(out)
+	j, err := t.parse(out)
 	if err != nil {
 		return []string{fmt.Sprintf("Nomad cannot parse the result: %s", err)}
 	}
 	if t.golden != "" {
 		failures = append(failures, t.checkGolden(out, update)...)
 	}
-	return append(failures, t.checkAsserts(job)...)
+	return append(failures, t.checkAsserts(j)...)
 }
 
 // inject injects as the inject command does, into HCL.
-func (t *Test) inject(others templater.Catalog) ([]byte, hcl.Diagnostics) {
+func (t *Test) inject(others job.Catalog) ([]byte, hcl.Diagnostics) {
 	f, diags := hcljob.Parse([]byte(t.job), t.jobName, hcljob.Inputs{Vars: t.variables, BaseDir: t.dir})
 	if f == nil || diags.HasErrors() {
 		return nil, diags
@@ -62,7 +63,7 @@ func (t *Test) inject(others templater.Catalog) ([]byte, hcl.Diagnostics) {
 		for name, v := range t.parameters {
 			args[name] = sidecar.Argument{Value: v, From: "the test"}
 		}
-		flags.With = []*templater.Request{{Sidecar: t.sidecar.Name}}
+		flags.With = []*job.Request{{Sidecar: t.sidecar.Name}}
 		flags.Params = map[string]map[string]sidecar.Argument{t.sidecar.Name: args}
 	}
 	choices, diags := templater.Choose(f.Job(), c, flags)
@@ -129,13 +130,13 @@ func (t *Test) checkGolden(out []byte, update bool) []string {
 
 // parse gives the result to Nomad's own parser.
 func (t *Test) parse(out []byte) (cty.Value, error) {
-	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
+	j, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
 		Path: t.jobName, BaseDir: t.dir, Body: out, ArgVars: t.variables, Strict: true,
 	})
 	if err != nil {
 		return cty.NilVal, err
 	}
-	raw, err := json.Marshal(job)
+	raw, err := json.Marshal(j)
 	if err != nil {
 		return cty.NilVal, fmt.Errorf("marshal job: %w", err)
 	}
@@ -146,10 +147,10 @@ func (t *Test) parse(out []byte) (cty.Value, error) {
 	return ctyjson.Unmarshal(raw, typ)
 }
 
-func (t *Test) checkAsserts(job cty.Value) []string {
+func (t *Test) checkAsserts(j cty.Value) []string {
 	ctx := &hcl.EvalContext{
 		Functions: jobspec2.Functions(t.dir, false),
-		Variables: map[string]cty.Value{"job": job, "group": byName(job.GetAttr("TaskGroups"), func(g map[string]cty.Value) {
+		Variables: map[string]cty.Value{"job": j, "group": byName(j.GetAttr("TaskGroups"), func(g map[string]cty.Value) {
 			g["task"] = byName(g["Tasks"], nil)
 		})},
 	}
@@ -194,7 +195,7 @@ func byName(list cty.Value, complete func(map[string]cty.Value)) cty.Value {
 // catalog is the definition under test in front of other ones.
 type catalog struct {
 	own    *sidecar.Definition
-	others templater.Catalog
+	others job.Catalog
 }
 
 func (c catalog) Find(name string, constraints ...version.Constraints) *sidecar.Definition {

@@ -156,7 +156,7 @@ func rules() []rule {
 
 // core tells the packages of the templater that do no I/O.
 func core(path string) bool {
-	return path == "templater" || slices.ContainsFunc([]string{"sidecar", "hcljob", "jsonjob", "manual", "policy", "fleet", "explanation"}, func(name string) bool {
+	return path == "templater" || slices.ContainsFunc([]string{"sidecar", "job", "diagnostic", "hcljob", "jsonjob", "manual", "policy", "fleet", "explanation"}, func(name string) bool {
 		return in(path, "templater/"+name)
 	})
 }

@@ -1,4 +1,4 @@
-package templater
+package job
 
 import (
 	"github.com/hashicorp/go-version"

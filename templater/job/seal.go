@@ -1,4 +1,4 @@
-package templater
+package job
 
 import (
 	"crypto/sha256"

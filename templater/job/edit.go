@@ -1,4 +1,4 @@
-package templater
+package job
 
 import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
