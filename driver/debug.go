@@ -37,8 +37,8 @@ func (s settings) parseDebug(words []string) (pod.Debug, error) {
 		return d, nil
 	}
 	ref, err := image.ParseReference(*from)
-	if err == nil && ref.Resolve("/") != ref {
-		err = fmt.Errorf("%q: want an absolute path", *from)
+	if err == nil {
+		ref, err = image.Places{Paths: s.Image.Paths}.Locate(ref)
 	}
 	if err != nil {
 		return pod.Debug{}, fmt.Errorf("-image: %w; %s", err, debugUsage)

@@ -61,13 +61,14 @@ type PluginConfig struct {
 
 // ImageConfig is the image block of the plugin's configuration.
 type ImageConfig struct {
-	AuthFile            string `codec:"auth_file"`
-	RegistriesConf      string `codec:"registries_conf"`
-	SignaturePolicy     string `codec:"signature_policy"`
-	PullTimeout         string `codec:"pull_timeout"`
-	PullActivityTimeout string `codec:"pull_activity_timeout"`
-	GC                  bool   `codec:"gc"`
-	GCDelay             string `codec:"gc_delay"`
+	AuthFile            string   `codec:"auth_file"`
+	RegistriesConf      string   `codec:"registries_conf"`
+	SignaturePolicy     string   `codec:"signature_policy"`
+	Paths               []string `codec:"paths"`
+	PullTimeout         string   `codec:"pull_timeout"`
+	PullActivityTimeout string   `codec:"pull_activity_timeout"`
+	GC                  bool     `codec:"gc"`
+	GCDelay             string   `codec:"gc_delay"`
 }
 
 // VolumesConfig is the volumes block of the plugin's configuration.

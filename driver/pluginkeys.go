@@ -10,9 +10,10 @@ func pluginKeys() []key {
 		{name: "host_paths", kind: "list(string)", unset: "programs, libraries, parts of `/etc`, `/opt/nomad-sidecar`", docker: none, podman: none,
 			meaning: "what a task without an image sees, as `/path` or `/path/on/host:/path/in/task`"},
 		{name: "image", kind: "block", docker: none, podman: none, absent: `{ pull_timeout = "5m", pull_activity_timeout = "1m", gc = true, gc_delay = "3m" }`, keys: []key{
-			{name: "auth_file", kind: "string", meaning: "registries' credentials, as podman and skopeo keep them", docker: "auth.config", podman: "auth.config"},
+			{name: "auth_file", kind: "string", unset: "no credentials", meaning: "registries' credentials for every job, as podman and skopeo keep them; root's own are never used", docker: "auth.config", podman: "auth.config"},
 			{name: "registries_conf", kind: "string", unset: "the host's", meaning: "mirrors, and registries without TLS, as in containers-registries.conf(5)", docker: none, podman: none},
 			{name: "signature_policy", kind: "string", unset: "the host's, else every image", meaning: "which images are admitted, by signature or origin, as in containers-policy.json(5)", docker: none, podman: none},
+			{name: "paths", kind: "list(string)", unset: "none", meaning: "directories, or archives, that `image` and `pod-debug -image` may name by an absolute path", docker: none, podman: none},
 			{name: "pull_timeout", kind: "string", value: `"5m"`, meaning: "how long a pull may take", docker: "image_pull_timeout", podman: none},
 			{name: "pull_activity_timeout", kind: "string", value: `"1m"`, meaning: "how long a registry may send nothing before it is asked again; `0s` for as long as it likes", docker: "pull_activity_timeout", podman: none},
 			{name: "gc", kind: "bool", value: "true", meaning: "whether an image that no task uses is removed", docker: "gc.image", podman: none},

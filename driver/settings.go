@@ -73,6 +73,11 @@ func newSettings(c PluginConfig) (settings, error) {
 	if c.PidsLimit < 0 {
 		errs = append(errs, fmt.Errorf("pids_limit = %d: want a number of processes, or 0 for no limit", c.PidsLimit))
 	}
+	for _, path := range c.Image.Paths {
+		if !filepath.IsAbs(path) {
+			errs = append(errs, fmt.Errorf("image.paths: %q: want an absolute path", path))
+		}
+	}
 	for _, pattern := range c.AllowDevices {
 		if _, err := filepath.Match(pattern, ""); err != nil || !filepath.IsAbs(pattern) {
 			errs = append(errs, fmt.Errorf("allow_devices: %q: want a path such as \"/dev/fuse\" or \"/dev/dri/*\"", pattern))

@@ -145,6 +145,11 @@ func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) e
 	}
 	var errs []error
 	ref, err := image.ParseReference(c.Image)
+	if err == nil {
+		// A relative path is what an artifact or template block made.
+		dirs := cfg.TaskDir()
+		ref, err = image.Places{TaskDir: dirs.Dir, SharedDir: dirs.SharedAllocDir, Paths: s.Image.Paths}.Locate(ref)
+	}
 	if err != nil {
 		errs = append(errs, fmt.Errorf("image: %w", err))
 	}
@@ -165,8 +170,7 @@ func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) e
 		return err
 	}
 	t.Image = &pod.Image{
-		// A relative path is what an artifact or template block made.
-		Reference: ref.Resolve(cfg.TaskDir().Dir),
+		Reference: ref,
 		Pull: image.PullOptions{
 			Policy: policy, Username: c.Auth.Username, Password: c.Auth.Password,
 			Platform: c.Platform, Timeout: timeout,

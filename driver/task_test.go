@@ -165,6 +165,7 @@ func TestWrongPluginConfigs(t *testing.T) {
 		"linger":    {func(c *PluginConfig) { c.PodLinger = "long" }, `pod_linger = "long": want a duration`},
 		"activity":  {func(c *PluginConfig) { c.Image.PullActivityTimeout = "-1s" }, `image.pull_activity_timeout = "-1s": want a duration`},
 		"policy":    {func(c *PluginConfig) { c.Image.SignaturePolicy = "policy.json" }, `image.signature_policy = "policy.json": want an absolute path`},
+		"images":    {func(c *PluginConfig) { c.Image.Paths = []string{"images"} }, `image.paths: "images": want an absolute path`},
 		"mirrors":   {func(c *PluginConfig) { c.Image.RegistriesConf = "r.conf" }, `image.registries_conf = "r.conf": want an absolute path`},
 		"logs":      {func(c *PluginConfig) { c.LogCollector = "me" }, `log_collector = "me": want "pod" or "nomad"`},
 		"run_dir":   {func(c *PluginConfig) { c.RunDir = "/run/a,b" }, `run_dir = "/run/a,b": want a path without a comma`},

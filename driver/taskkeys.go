@@ -19,7 +19,7 @@ func logKeys() []key {
 func imageKeys() []key {
 	return []key{
 		{name: "image", kind: "string", meaning: "`docker.io/library/nginx:1.27`, `docker://…`, `oci:PATH[:TAG]`, `oci-archive:PATH[:TAG]`, " +
-			"`docker-archive:PATH`, `dir:PATH`; a relative path starts in the task's directory. Without it the host's paths are the root"},
+			"`docker-archive:PATH`; a relative path starts in the task's directory and may lead to `../alloc`, an absolute one needs `image.paths`. Without it the host's paths are the root"},
 		{name: "image_pull_policy", kind: "string", unset: "`missing`", meaning: "or `always`, `never`", docker: none, podman: none},
 		{name: "force_pull", kind: "bool", unset: "`false`", meaning: "the same as `image_pull_policy = \"always\"`"},
 		{name: "image_pull_timeout", kind: "string", unset: "the operator's", meaning: "how long a pull may take"},

@@ -62,7 +62,7 @@ func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)
 	}
 	sysregistriesv2.InvalidateCache() // an edit of registries.conf counts from the next pull on
 	sys := s.systemContext(key)
-	src, err := openSource(ctx, key.ref, sys)
+	src, err := s.openSource(ctx, key.ref, sys)
 	if err != nil {
 		return Image{}, err
 	}
@@ -98,10 +98,13 @@ func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)
 	return img, s.markUsed(img.ID)
 }
 
-func openSource(ctx context.Context, ref Reference, sys *types.SystemContext) (*openedSource, error) {
-	from, err := ref.source()
-	if err != nil {
-		return nil, err
+func (s *Store) openSource(ctx context.Context, ref Reference, sys *types.SystemContext) (*openedSource, error) {
+	var from types.ImageReference = pathReference{ref, sys.BigFilesTemporaryDir}
+	if ref.path == "" {
+		var err error
+		if from, err = ref.source(); err != nil {
+			return nil, err
+		}
 	}
 	source, err := from.NewImageSource(ctx, sys)
 	if err != nil {
@@ -110,25 +113,18 @@ func openSource(ctx context.Context, ref Reference, sys *types.SystemContext) (*
 	return &openedSource{ImageReference: from, source: source}, nil
 }
 
-// inspect refuses an image for another platform before anything is fetched, and
+// inspect refuses what can not or may not be used before a layer is fetched, and
 // gives the layers to come.
 func inspect(ctx context.Context, key flightKey, source types.ImageSource, sys *types.SystemContext) ([]types.BlobInfo, error) {
-	top := cimage.UnparsedInstance(source, nil)
-	blob, mime, err := top.Manifest(ctx)
+	chosen, err := instance(ctx, key, source, sys)
 	if err != nil {
 		return nil, err
 	}
-	if manifest.MIMETypeIsMultiImage(mime) {
-		list, err := manifest.ListFromBlob(blob, mime)
-		if err != nil {
-			return nil, fmt.Errorf("%w: image index: %w", ErrInvalidImage, err)
-		}
-		if err := key.platform.chooses(key.ref, list, sys); err != nil {
-			return nil, err
-		}
-	}
-	img, err := cimage.FromUnparsedImage(ctx, sys, top)
+	img, err := cimage.FromUnparsedImage(ctx, sys, chosen)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkBlobs(img.ConfigInfo(), img.LayerInfos()); err != nil {
 		return nil, err
 	}
 	config, err := img.OCIConfig(ctx)
@@ -139,6 +135,32 @@ func inspect(ctx context.Context, key flightKey, source types.ImageSource, sys *
 		return nil, key.platform.mismatch(key.ref, have.String())
 	}
 	return img.LayerInfos(), nil
+}
+
+// instance is the image for the platform: the source's only one, or one of its
+// index.
+func instance(ctx context.Context, key flightKey, source types.ImageSource, sys *types.SystemContext) (*cimage.UnparsedImage, error) {
+	top := cimage.UnparsedInstance(source, nil)
+	blob, mime, err := top.Manifest(ctx)
+	if err != nil || !manifest.MIMETypeIsMultiImage(mime) {
+		return top, err
+	}
+	list, err := manifest.ListFromBlob(blob, mime)
+	if err != nil {
+		return nil, invalid("its image index is damaged")
+	}
+	if err := key.platform.chooses(key.ref, list, sys); err != nil {
+		return nil, err
+	}
+	digest, err := list.ChooseInstance(sys)
+	if err != nil {
+		return nil, err
+	}
+	chosen := cimage.UnparsedInstance(source, &digest)
+	if _, mime, err = chosen.Manifest(ctx); err == nil && manifest.MIMETypeIsMultiImage(mime) {
+		err = invalid("its image index names another index")
+	}
+	return chosen, err
 }
 
 // copyInto copies src into the store under name and gives the image's id.

@@ -168,6 +168,8 @@ func parse(t testing.TB, s string) image.Reference {
 	t.Helper()
 	ref, err := image.ParseReference(s)
 	must.NoError(t, err)
+	ref, err = image.Places{Paths: []string{"/"}}.Locate(ref)
+	must.NoError(t, err)
 	return ref
 }
 

@@ -106,8 +106,8 @@ func newFlightKey(ref Reference, o PullOptions) (flightKey, error) {
 	if ref == (Reference{}) {
 		return flightKey{}, fmt.Errorf("%w: it is empty: name an image", ErrInvalidReference)
 	}
-	if ref.path != "" && ref.Resolve("/") != ref {
-		return flightKey{}, fmt.Errorf("%w %q: the path must be absolute", ErrInvalidReference, ref)
+	if ref.path != "" && ref.anchor == "" {
+		return flightKey{}, fmt.Errorf("%w %q: its path belongs to no place", ErrInvalidReference, ref)
 	}
 	if o.Policy == "" {
 		o.Policy = PullMissing

@@ -1,11 +1,11 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 
-	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker"
 	dockerarchive "go.podman.io/image/v5/docker/archive"
 	"go.podman.io/image/v5/docker/reference"
@@ -21,7 +21,6 @@ const (
 	transportOCI           = "oci"
 	transportOCIArchive    = "oci-archive"
 	transportDockerArchive = "docker-archive"
-	transportDir           = "dir"
 )
 
 // Reference names an image: in a registry, or at a path of this host. The zero
@@ -31,6 +30,7 @@ type Reference struct {
 	name      string // docker: normalized name with tag or digest
 	domain    string // docker: registry host, with its port
 	path      string // all others
+	anchor    string // the place that path is beneath; "" until Places.Locate
 	tag       string // oci, oci-archive, docker-archive; may be empty
 }
 
@@ -40,7 +40,6 @@ type Reference struct {
 //	oci:PATH[:TAG]
 //	oci-archive:PATH[:TAG]
 //	docker-archive:PATH[:NAME:TAG|:@INDEX]
-//	dir:PATH
 //
 // Names are completed as docker does: "nginx" is
 // "docker.io/library/nginx:latest". With both tag and digest the digest wins.
@@ -52,8 +51,10 @@ func ParseReference(s string) (Reference, error) {
 		if named, ok := strings.CutPrefix(rest, "//"); ok {
 			return parseNamed(s, named)
 		}
-	case transportOCI, transportOCIArchive, transportDockerArchive, transportDir:
+	case transportOCI, transportOCIArchive, transportDockerArchive:
 		return parsePath(s, prefix, rest)
+	case "dir":
+		return Reference{}, invalidReference(s, errors.New("transport \"dir\" is not supported; convert the directory to an OCI layout, oci:PATH"))
 	case "docker-daemon", "containers-storage", "sif", "tarball", "ostree", "atomic":
 		return Reference{}, invalidReference(s, fmt.Errorf("transport %q is not supported", prefix))
 	case "http", "https":
@@ -64,7 +65,7 @@ func ParseReference(s string) (Reference, error) {
 
 func invalidReference(s string, why error) error {
 	return fmt.Errorf("%w %q: %w: use a name such as \"docker.io/library/nginx:1.27\", or "+
-		"oci:PATH[:TAG], oci-archive:PATH[:TAG], docker-archive:PATH[:NAME:TAG], dir:PATH",
+		"oci:PATH[:TAG], oci-archive:PATH[:TAG], docker-archive:PATH[:NAME:TAG]",
 		ErrInvalidReference, s, why)
 }
 
@@ -89,10 +90,8 @@ func parseNamed(s, name string) (Reference, error) {
 }
 
 func parsePath(s, transport, rest string) (Reference, error) {
-	r := Reference{transport: transport, path: rest}
-	if transport != transportDir {
-		r.path, r.tag, _ = strings.Cut(rest, ":")
-	}
+	r := Reference{transport: transport}
+	r.path, r.tag, _ = strings.Cut(rest, ":")
 	if r.path == "" {
 		return Reference{}, invalidReference(s, fmt.Errorf("no path after %q", transport+":"))
 	}
@@ -129,15 +128,6 @@ func (r Reference) Registry() string { return r.domain }
 // Path is where on this host the image lies; empty for an image in a registry.
 func (r Reference) Path() string { return r.path }
 
-// Resolve makes a relative path one below dir. A reference without a path, or
-// with an absolute one, is returned as it is.
-func (r Reference) Resolve(dir string) Reference {
-	if r.path != "" && !filepath.IsAbs(r.path) {
-		r.path = filepath.Join(dir, r.path)
-	}
-	return r
-}
-
 // place is what error messages call the place where the image comes from.
 func (r Reference) place() string {
 	if r.transport == transportDocker {
@@ -164,8 +154,6 @@ func (r Reference) source() (types.ImageReference, error) {
 			return dockerarchive.ParseReference(r.path)
 		}
 		return dockerarchive.ParseReference(r.path + ":" + r.tag)
-	case transportDir:
-		return directory.NewReference(r.path)
 	default:
 		return nil, fmt.Errorf("%w: empty reference", ErrInvalidReference)
 	}

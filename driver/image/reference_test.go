@@ -27,8 +27,7 @@ func TestParseReference(t *testing.T) {
 		{"docker-archive:/a.tar", "docker-archive:/a.tar", "", "/a.tar"},
 		{"docker-archive:/a.tar:app:v1", "docker-archive:/a.tar:app:v1", "", "/a.tar"},
 		{"docker-archive:/a.tar:@1", "docker-archive:/a.tar:@1", "", "/a.tar"},
-		{"dir:/a", "dir:/a", "", "/a"},
-		{"dir:rel", "dir:rel", "", "rel"},
+		{"oci:rel", "oci:rel", "", "rel"},
 	} {
 		ref, err := image.ParseReference(c.in)
 		must.NoError(t, err, must.Sprint(c.in))
@@ -50,7 +49,7 @@ func TestParseReferenceRefuses(t *testing.T) {
 		"docker-daemon:a:b":                  "not supported",
 		"oci:":                               "no path",
 		"oci::tag":                           "no path",
-		"dir:":                               "no path",
+		"dir:/a":                             "oci:PATH",
 		"oci:/a:bad tag":                     "bad tag",
 		"docker-archive:/a.tar:@x":           "@x",
 		"nginx@sha256:123":                   "invalid",
@@ -63,8 +62,46 @@ func TestParseReferenceRefuses(t *testing.T) {
 	}
 }
 
-func TestReferenceResolve(t *testing.T) {
-	must.Eq(t, "oci:/task/img:v1", parse(t, "oci:img:v1").Resolve("/task").String())
-	must.Eq(t, "oci:/img:v1", parse(t, "oci:/img:v1").Resolve("/task").String())
-	must.Eq(t, "docker.io/library/img:v1", parse(t, "img:v1").Resolve("/task").String())
+func TestLocate(t *testing.T) {
+	places := image.Places{TaskDir: "/a/x/task", SharedDir: "/a/x/alloc", Paths: []string{"/srv/images", "/srv/one.tar"}}
+	locate := func(s string) (image.Reference, error) {
+		ref, err := image.ParseReference(s)
+		must.NoError(t, err)
+		return places.Locate(ref)
+	}
+	for in, want := range map[string]string{
+		"oci:img:v1":                  "oci:/a/x/task/img:v1",
+		"oci:local/../img":            "oci:/a/x/task/img",
+		"oci:../alloc/data/img":       "oci:/a/x/alloc/data/img",
+		"oci:../task/img":             "oci:/a/x/task/img",
+		"oci-archive:../alloc/a.tar":  "oci-archive:/a/x/alloc/a.tar",
+		"docker-archive:/srv/one.tar": "docker-archive:/srv/one.tar",
+		"oci:/srv/images/team/app:v1": "oci:/srv/images/team/app:v1",
+		"oci:/srv/../srv/images/x":    "oci:/srv/images/x",
+		"img:v1":                      "docker.io/library/img:v1",
+		"oci:../alloc":                "oci:/a/x/alloc",
+	} {
+		ref, err := locate(in)
+		must.NoError(t, err)
+		must.Eq(t, want, ref.String())
+	}
+	for in, says := range map[string]string{
+		"oci:../other/secrets":       "leaves the task's directory",
+		"oci:../../y/task/secrets":   "leaves the task's directory",
+		"oci:..":                     "leaves the task's directory",
+		"oci:../alloc2":              "leaves the task's directory",
+		"oci:/srv/imagesx":           "paths = [",
+		"oci:/srv/images/../../etc":  "paths = [",
+		"oci-archive:/srv/two.tar":   "paths = [",
+		"docker-archive:/etc/shadow": "paths = [",
+		"oci:/a/x/task/img":          "paths = [",
+	} {
+		_, err := locate(in)
+		must.ErrorIs(t, err, image.ErrInvalidReference, must.Sprint(in))
+		must.StrContains(t, err.Error(), says)
+	}
+	ref, err := image.ParseReference("oci:img")
+	must.NoError(t, err)
+	_, err = image.Places{}.Locate(ref)
+	must.ErrorContains(t, err, "must be absolute")
 }

@@ -38,13 +38,11 @@ func TestEnsureRefuses(t *testing.T) {
 		{"oci:" + at("empty"), image.ErrNotFound, "directory with a file index.json"},
 		{"oci:" + at("layout") + ":c", image.ErrNotFound, "check the tag"},
 		{"oci:" + at("layout"), image.ErrInvalidReference, ":TAG"},
-		{"oci-archive:" + at("absent"), image.ErrNotFound, "put the archive there"},
+		{"oci-archive:" + at("absent"), image.ErrNotFound, "put the image there"},
 		{"oci-archive:" + at("text"), image.ErrInvalidImage, "whole"},
 		{"oci-archive:" + at("layout"), image.ErrInvalidImage, "not a regular file"},
 		{"docker-archive:" + at("text"), image.ErrInvalidImage, "whole"},
-		{"dir:" + at("empty"), image.ErrNotFound, "manifest.json"},
 		{"oci:" + at("pipe"), image.ErrInvalidImage, "not a regular file"},
-		{"oci:relative", image.ErrInvalidReference, "absolute"},
 	} {
 		_, err := s.Ensure(testContext(t), parse(t, c.ref), image.PullOptions{})
 		must.ErrorIs(t, err, c.is, must.Sprint(c.ref))

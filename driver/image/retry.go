@@ -12,8 +12,6 @@ import (
 
 	"github.com/docker/distribution/registry/api/errcode"
 	"go.podman.io/image/v5/docker"
-	ociarchive "go.podman.io/image/v5/oci/archive"
-	ocilayout "go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/storage"
 	"golang.org/x/sys/unix"
@@ -89,26 +87,49 @@ func httpStatus(err error) int {
 	return unknownStatus
 }
 
-// explain says of which image, from where, what went wrong and how to mend it.
+// explain says of which image, from where, what went wrong and how to fix it.
 func explain(ref Reference, err error) error {
-	for _, complete := range []error{ErrPlatform, ErrNotFound} {
-		if errors.Is(err, complete) {
+	for _, own := range []error{ErrPlatform, ErrClosed, context.Canceled} {
+		if errors.Is(err, own) {
 			return err
 		}
 	}
-	switch mend, kind := diagnose(ref, err); {
-	case kind != nil:
-		return fmt.Errorf("%w: image %q at %s: %w: %s", kind, ref, ref.place(), err, mend)
-	case mend != "":
-		return fmt.Errorf("pull image %q from %s: %w: %s", ref, ref.place(), err, mend)
-	default:
-		return fmt.Errorf("pull image %q from %s: %w", ref, ref.place(), err)
+	fix, kind := diagnose(ref, err)
+	text := reason(err)
+	if fix != "" {
+		text += "; " + fix
 	}
+	if kind != nil {
+		return fmt.Errorf("%w: image %q at %s: %s", kind, ref, ref.place(), text)
+	}
+	return fmt.Errorf("pull image %q from %s: %s%.0w", ref, ref.place(), text, errnoOf(err))
+}
+
+// errnoOf keeps what a caller may check for, without the text.
+func errnoOf(err error) error {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	if errors.Is(err, ErrInvalidConfig) {
+		return ErrInvalidConfig
+	}
+	return errPull
+}
+
+var errPull = errors.New("image pull failed")
+
+// explainPath is for the file that the store's name of an image is made from.
+func (r Reference) explainPath(err error) error {
+	if err == nil {
+		return nil
+	}
+	return explain(r, err)
 }
 
 // diagnose gives the advice and the sentinel that fit, or neither.
-func diagnose(ref Reference, err error) (mend string, kind error) {
-	if errors.Is(err, ErrInvalidConfig) || errors.Is(err, context.Canceled) {
+func diagnose(ref Reference, err error) (fix string, kind error) {
+	if errors.Is(err, ErrInvalidConfig) {
 		return "", nil
 	}
 	var policy signature.PolicyRequirementError
@@ -116,36 +137,32 @@ func diagnose(ref Reference, err error) (mend string, kind error) {
 	var dns *net.DNSError
 	switch status := httpStatus(err); {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return "check auth { username, password } or the auth file, and that the image exists", ErrUnauthorized
+		return "check auth { username, password } or the operator's image.auth_file, and that the image exists", ErrUnauthorized
 	case status == http.StatusNotFound:
 		return "check its name and tag", ErrNotFound
 	case errors.As(err, &policy), errors.As(err, &forged):
 		return "sign the image or change the policy", ErrRejected
-	case errors.Is(err, errTooMuch):
+	case errors.Is(err, errTooMuch), errors.Is(err, errURLs):
 		return "the registry, or what is before it, is broken or not to be trusted", ErrInvalidImage
 	case errors.Is(err, errStalled):
-		return "look whether it is reachable and well, or raise the pull's activity timeout", ErrPullTimeout
+		return "check that it is reachable and well, or raise the pull's activity timeout", ErrPullTimeout
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "for a registry without TLS set insecure = true for it in registries.conf", nil
 	case errors.Is(err, unix.ECONNREFUSED), errors.As(err, &dns):
 		return "check the registry's name and that it runs", nil
 	}
+	var plain *plainError
+	if errors.As(err, &plain) {
+		return "", plain.kind
+	}
 	if ref.path == "" {
 		return "", nil
 	}
-	return diagnosePath(ref, err)
-}
-
-func diagnosePath(ref Reference, err error) (mend string, kind error) {
-	var inLayout ocilayout.ImageNotFoundError
-	var inArchive ociarchive.ImageNotFoundError
 	switch {
-	case errors.As(err, &inLayout), errors.As(err, &inArchive):
-		return "check the tag after the path", ErrNotFound
-	case errors.Is(err, ocilayout.ErrMoreThanOneImage):
-		return "write its tag after the path, as in " + ref.String() + ":TAG", ErrInvalidReference
-	case errors.Is(err, os.ErrPermission), errors.Is(err, unix.ENOSPC):
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ENOTDIR):
+		return "put the image there or correct the path", ErrNotFound
+	case errors.Is(err, os.ErrPermission), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EROFS):
 		return "", nil // the host's trouble, not the image's
 	}
-	return "check that it is a whole " + ref.transport + " image, and if it holds several, name one after the path", ErrInvalidImage
+	return "check that it is a whole " + ref.transport + " image", ErrInvalidImage
 }

@@ -7,21 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/types"
+	"golang.org/x/sys/unix"
 )
 
 // localRepository holds the names of images that came from a path. Their tag is
 // <path>-<content>, two hashes, so that a look-up by name misses when the
 // content changed. Images of earlier content age until GC removes them.
 const localRepository = "localhost/pod-image/"
-
-// maxIndexBytes is the size registries commonly allow a manifest to have (OCI
-// distribution-spec, "Pushing Manifests").
-const maxIndexBytes = 4 << 20
 
 // storeName is the name under which the store keeps the image that is at ref
 // now. It fails with ErrNotFound if there is nothing at a path.
@@ -40,52 +35,65 @@ func (r Reference) storeName() (string, error) {
 // content by digest, so the file that lists it is enough; an archive is too big
 // to read for this, so its inode, size and times stand for it, as in make(1).
 func (r Reference) fingerprint() ([]byte, error) {
-	var index string
-	switch r.transport {
-	case transportOCI:
-		index = "index.json"
-	case transportDir:
-		index = "manifest.json"
-	default:
-		return r.archiveFingerprint()
-	}
-	if _, err := os.Stat(r.path); err != nil {
-		return nil, r.absent(err, "put the image there or correct the path")
-	}
-	file := filepath.Join(r.path, index)
-	info, err := os.Stat(file)
+	f, err := r.openAnchored()
 	if err != nil {
-		return nil, r.absent(err, fmt.Sprintf("%s: wants a directory with a file %s", r.transport, index))
+		return nil, r.explainPath(err)
 	}
-	// The path may be one that a task can write: no pipes, nothing endless.
-	if !info.Mode().IsRegular() || info.Size() > maxIndexBytes {
-		return nil, fmt.Errorf("%w: image %q: %s is not a regular file of at most %d bytes: make the image anew",
-			ErrInvalidImage, r, file, maxIndexBytes)
+	defer f.Close()
+	if r.transport == transportOCI {
+		content, err := readSmall(context.Background(), dirFiles{f}, imgspecv1.ImageIndexFile, maxSmallBytes)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+			err = errNoLayout
+		}
+		return content, r.explainPath(err)
 	}
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("image %q: %w", r, err)
-	}
-	return content, nil
-}
-
-func (r Reference) archiveFingerprint() ([]byte, error) {
 	var st unix.Stat_t
-	if err := unix.Stat(r.path, &st); err != nil {
-		return nil, r.absent(&os.PathError{Op: "stat", Path: r.path, Err: err}, "put the archive there or correct the path")
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return nil, r.explainPath(err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("%w: image %q: %s is not a regular file: for a directory use oci:PATH or dir:PATH",
-			ErrInvalidImage, r, r.path)
+		return nil, r.explainPath(invalid("it is not a regular file; for a directory use oci:PATH"))
 	}
 	return fmt.Appendf(nil, "%d %d %d %v %v", st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim), nil
 }
 
-func (r Reference) absent(err error, mend string) error {
-	if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
-		return fmt.Errorf("image %q: %w", r, err)
+// errNoLayout says that a directory is no OCI layout.
+var errNoLayout = &plainError{ErrNotFound, "it is not an OCI layout: oci: names a directory with a file " + imgspecv1.ImageIndexFile}
+
+// openPathSource opens an image at a path. Only descriptors opened beneath the
+// reference's place are read.
+func openPathSource(ctx context.Context, ref pathReference) (types.ImageSource, error) {
+	f, err := ref.openAnchored()
+	if err != nil {
+		return nil, err
 	}
-	return fmt.Errorf("%w: image %q: %w: %s", ErrNotFound, r, err, mend)
+	from, err := filesOf(ctx, f, ref)
+	if err != nil {
+		return nil, err
+	}
+	var source types.ImageSource
+	if ref.transport == transportDockerArchive {
+		source, err = newDockerArchive(ctx, from, ref)
+	} else {
+		source, err = newLayout(ctx, from, ref)
+	}
+	if err != nil {
+		return nil, errors.Join(err, from.Close())
+	}
+	return source, nil
+}
+
+// filesOf takes f over.
+func filesOf(ctx context.Context, f *os.File, ref pathReference) (files, error) {
+	if ref.transport == transportOCI {
+		return dirFiles{f}, nil
+	}
+	defer f.Close()
+	archive, size, err := reopenRegular(f)
+	if err != nil {
+		return nil, err
+	}
+	return openTar(ctx, archive, size, ref.tmpDir)
 }
 
 func shortHash(b []byte) string {

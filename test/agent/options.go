@@ -173,6 +173,11 @@ plugin "nomad-driver-pod" {
     pod_linger = "1s"
 
     debug_containers = true
+
+    # The images of tests are wherever these make them.
+    image {
+      paths = ["/"]
+    }
     {{- if .Runtime}}
     runtime  = {{quote .Runtime}}
     {{- end}}

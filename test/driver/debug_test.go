@@ -125,7 +125,7 @@ func TestWrongDebugCommands(t *testing.T) {
 		for _, tc := range []struct{ words, want string }{
 			{"-image", "flag needs an argument"},
 			{"-tools x", "flag provided but not defined: -tools"},
-			{"-image oci:relative sh", "want an absolute path"},
+			{"-image oci:relative sh", "the path must be absolute"},
 			{"-image oci:/no/such sh", "/no/such"},
 			{"/no/such/program", "/no/such/program"},
 		} {

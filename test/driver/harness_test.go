@@ -101,7 +101,7 @@ func newNode(t *testing.T, change func(*driver.PluginConfig)) *node {
 	dir := t.TempDir()
 	n := &node{t: t, allocs: map[string]*allocdir.AllocDir{}, config: driver.PluginConfig{
 		DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"),
-		PodLinger: "0s", PidsLimit: 512, LogCollector: "nomad", Image: driver.ImageConfig{PullTimeout: (2 * patience).String(), PullActivityTimeout: patience.String()},
+		PodLinger: "0s", PidsLimit: 512, LogCollector: "nomad", Image: driver.ImageConfig{Paths: []string{"/"}, PullTimeout: (2 * patience).String(), PullActivityTimeout: patience.String()},
 	}}
 	if change != nil {
 		change(&n.config)

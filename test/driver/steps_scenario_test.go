@@ -170,7 +170,7 @@ func (w *world) withImage(t *testing.T, use func(*image.Store, image.Image)) {
 	t.Helper()
 	store, err := image.Open(w.config().Images)
 	must.NoError(t, err)
-	ref, err := image.ParseReference(w.Image)
+	ref, err := w.reference()
 	must.NoError(t, err)
 	img, err := store.Ensure(t.Context(), ref, image.PullOptions{})
 	must.NoError(t, err)

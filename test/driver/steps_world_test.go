@@ -81,6 +81,14 @@ func (w *world) config() pod.Config {
 	return c
 }
 
+func (w *world) reference() (image.Reference, error) {
+	ref, err := image.ParseReference(w.Image)
+	if err != nil {
+		return ref, err
+	}
+	return image.Places{Paths: []string{w.Dir}}.Locate(ref)
+}
+
 // task is one that has as much as a task can have.
 func (w *world) task() pod.Task {
 	t := w.plainTask(w.Alloc, "app")
@@ -91,7 +99,7 @@ func (w *world) task() pod.Task {
 		t.Mounts = []ocispec.Mount{heard}
 		return t
 	}
-	ref, err := image.ParseReference(w.Image)
+	ref, err := w.reference()
 	if err != nil {
 		panic(err) // it was made above
 	}

@@ -1,0 +1,192 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+)
+
+// plainError is an error about an image at a path. Its text is made of the
+// reference, digests and our own words, never of bytes that were read.
+type plainError struct {
+	kind error
+	text string
+}
+
+func (e *plainError) Error() string { return e.text }
+func (e *plainError) Unwrap() error { return e.kind }
+
+func invalid(format string, args ...any) error {
+	return &plainError{ErrInvalidImage, fmt.Sprintf(format, args...)}
+}
+
+// files are the files of an image at a path.
+type files interface {
+	// open opens a regular file; the name is slash-separated and relative.
+	// An unknown name is os.ErrNotExist.
+	open(name string) (*section, error)
+	io.Closer
+}
+
+// section is an open file, or a part of one.
+type section struct {
+	io.ReaderAt
+	size   int64
+	closer io.Closer // may be nil
+}
+
+func (s *section) Close() error {
+	if s.closer == nil {
+		return nil
+	}
+	return s.closer.Close()
+}
+
+// dirFiles are the files beneath an open directory. No symbolic link is
+// followed, also not one in the middle of a path.
+type dirFiles struct{ dir *os.File }
+
+func (d dirFiles) Close() error { return d.dir.Close() }
+
+func (d dirFiles) open(name string) (*section, error) {
+	f, size, err := openRegular(d.dir, name)
+	if err != nil {
+		return nil, err
+	}
+	return &section{f, size, f}, nil
+}
+
+// openAnchored opens the path of a located reference. The descriptor is O_PATH.
+func (r Reference) openAnchored() (*os.File, error) {
+	if r.anchor == "" {
+		return nil, fmt.Errorf("%w %q: its path belongs to no place", ErrInvalidReference, r)
+	}
+	name, ok := beneath(r.anchor, r.path)
+	if !ok {
+		return nil, fmt.Errorf("%w %q: its path is outside of %s", ErrInvalidReference, r, r.anchor)
+	}
+	anchor, err := unix.Open(r.anchor, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: r.anchor, Err: err}
+	}
+	root := os.NewFile(uintptr(anchor), r.anchor)
+	if name == "." {
+		return root, nil
+	}
+	defer root.Close()
+	return openPath(root, name)
+}
+
+// openPath opens what is at name beneath dir, without its content.
+func openPath(dir *os.File, name string) (*os.File, error) {
+	fd, err := unix.Openat2(int(dir.Fd()), name, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	switch path := filepath.Join(dir.Name(), name); {
+	case errors.Is(err, unix.ELOOP):
+		return nil, invalid("%s is, or is behind, a symbolic link, which is not followed", path)
+	case err != nil:
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	default:
+		return os.NewFile(uintptr(fd), path), nil
+	}
+}
+
+// openRegular opens a regular file for reading. The type is checked before the
+// content is opened, since that alone may block or have effects.
+func openRegular(dir *os.File, name string) (*os.File, int64, error) {
+	f, err := openPath(dir, name)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	return reopenRegular(f)
+}
+
+func reopenRegular(f *os.File) (*os.File, int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, invalid("%s is not a regular file", f.Name())
+	}
+	self := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+	fd, err := unix.Open(self, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, 0, &os.PathError{Op: "open", Path: f.Name(), Err: err}
+	}
+	return os.NewFile(uintptr(fd), f.Name()), info.Size(), nil
+}
+
+// readSmall reads a whole file of at most limit bytes.
+func readSmall(ctx context.Context, from files, name string, limit int64) ([]byte, error) {
+	s, err := from.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if s.size > limit {
+		return nil, invalid("a manifest, index or config has %d bytes, more than the %d allowed", s.size, limit)
+	}
+	body := make([]byte, s.size)
+	if _, err := io.ReadFull(&steady{ctx: ctx, from: io.NewSectionReader(s, 0, s.size)}, body); err != nil {
+		return nil, shortRead(err)
+	}
+	return body, nil
+}
+
+func shortRead(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return invalid("a file became shorter while it was read")
+	}
+	return err
+}
+
+// steady is a reader that ends with ctx. If want is set, it fails at the end of
+// the data unless that has this digest.
+type steady struct {
+	ctx  context.Context
+	from io.Reader
+	want digest.Digest
+	sum  digest.Verifier
+	io.Closer
+}
+
+func (s *steady) Read(p []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, context.Cause(s.ctx)
+	}
+	n, err := s.from.Read(p)
+	if s.sum == nil {
+		return n, err
+	}
+	_, _ = s.sum.Write(p[:n])
+	if errors.Is(err, io.EOF) && !s.sum.Verified() {
+		return n, invalid("the content of blob %s does not have this digest", s.want)
+	}
+	return n, err
+}
+
+// openBlob opens a blob whose content is checked while it is read.
+func openBlob(ctx context.Context, from files, name string, want digest.Digest, size int64) (io.ReadCloser, int64, error) {
+	if err := want.Validate(); err != nil {
+		return nil, 0, invalid("a digest is malformed")
+	}
+	s, err := from.open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	if size >= 0 && s.size != size {
+		return nil, 0, errors.Join(invalid("blob %s has %d bytes, not %d", want, s.size, size), s.Close())
+	}
+	return &steady{ctx: ctx, from: io.NewSectionReader(s, 0, s.size), want: want, sum: want.Verifier(), Closer: s}, s.size, nil
+}

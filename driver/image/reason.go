@@ -1,0 +1,95 @@
+package image
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"go.podman.io/image/v5/signature"
+	"golang.org/x/sys/unix"
+)
+
+// maxReasonBytes bounds what an error repeats of another's text.
+const maxReasonBytes = 512
+
+// reason says why a pull failed. The libraries' errors quote what they read: a
+// registry's answer, which may come from wherever it redirected, or a file.
+// Only texts that cannot are repeated.
+func reason(err error) string {
+	var plain *plainError
+	if errors.As(err, &plain) {
+		return plain.text
+	}
+	if status := httpStatus(err); status != unknownStatus {
+		return strings.TrimSpace(fmt.Sprintf("the registry answered %d %s", status, http.StatusText(status)))
+	}
+	for _, own := range []error{errTooMuch, errStalled, ErrInvalidConfig, ErrClosed, errURLs} {
+		if errors.Is(err, own) {
+			return printable(err.Error())
+		}
+	}
+	var address *url.Error
+	if errors.As(err, &address) {
+		err = address.Err // its URL may be where a registry redirected to
+	}
+	for _, repeats := range []func(error) bool{
+		as[signature.PolicyRequirementError], as[signature.InvalidSignatureError],
+		as[*tls.CertificateVerificationError], as[x509.UnknownAuthorityError], as[tls.RecordHeaderError],
+		as[*net.DNSError], as[*net.OpError],
+	} {
+		if repeats(err) {
+			return printable(err.Error())
+		}
+	}
+	return reasonByText(err)
+}
+
+func as[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}
+
+// knownTexts are of errors without a type of their own, and hold no content.
+var knownTexts = regexp.MustCompile(`no space left on device|read-only file system|` +
+	`(StatusCode: |status code from registry )\d{3}|exceeded maximum allowed size of \d+ bytes|` +
+	`[Dd]igest did not match, expected [a-z0-9]+:[0-9a-f]+, got [a-z0-9]+:[0-9a-f]+`)
+
+func reasonByText(err error) string {
+	var errno unix.Errno
+	switch text := knownTexts.FindString(err.Error()); {
+	case text != "":
+		return text
+	case errors.As(err, &errno):
+		return errno.Error()
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return "it was cancelled"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return http.ErrSchemeMismatch.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the data ends early"
+	}
+	return "its manifest, config or a layer cannot be read"
+}
+
+// printable is text on one line without control characters, cut to a length.
+func printable(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	if len(text) > maxReasonBytes {
+		text = strings.ToValidUTF8(text[:maxReasonBytes], "") + "…"
+	}
+	return text
+}

@@ -1,0 +1,166 @@
+package image
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxArchiveEntries = 10000
+
+	// A gzipped archive is unpacked to a file without a name, which the
+	// kernel removes with the descriptor.
+	freeUnpacked   = 1 << 30 // bytes that any archive may unpack to
+	unpackedFactor = 50      // a larger one to this many times its own size
+)
+
+// tarFiles are the regular files of an archive that is read in place: nothing
+// is extracted, and names are only compared.
+type tarFiles struct {
+	archive *os.File
+	entries map[string]tarEntry
+}
+
+type tarEntry struct {
+	offset, size int64
+	link         string // another entry's name; then there is no content
+}
+
+// openTar indexes an archive. tmpDir is for a compressed one.
+func openTar(ctx context.Context, f *os.File, size int64, tmpDir string) (*tarFiles, error) {
+	f, size, err := unpacked(ctx, f, size, tmpDir)
+	if err != nil {
+		return nil, err
+	}
+	t := &tarFiles{archive: f, entries: map[string]tarEntry{}}
+	if err := t.index(ctx, size); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return t, nil
+}
+
+func (t *tarFiles) Close() error { return t.archive.Close() }
+
+func (t *tarFiles) index(ctx context.Context, size int64) error {
+	body := io.NewSectionReader(t.archive, 0, size)
+	in := tar.NewReader(body)
+	for count := 0; ; count++ {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) && count > 0 {
+			return nil
+		}
+		if err != nil {
+			return invalid("it is not a whole tar archive")
+		}
+		if count >= maxArchiveEntries {
+			return invalid("the archive has more than %d entries", maxArchiveEntries)
+		}
+		offset, err := body.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return err
+		}
+		if err := t.add(h, offset, size); err != nil {
+			return err
+		}
+	}
+}
+
+// add notes an entry that an image may consist of. All others, such as devices
+// and names that lead out of the archive, are as if they were not there.
+func (t *tarFiles) add(h *tar.Header, offset, size int64) error {
+	name := path.Clean(h.Name)
+	if !fs.ValidPath(name) {
+		return nil
+	}
+	e := tarEntry{offset: offset, size: h.Size}
+	switch h.Typeflag {
+	case tar.TypeReg:
+		if isSparse(h) {
+			return invalid("the archive has a sparse file; make it without --sparse")
+		}
+		if h.Size > size-offset {
+			return invalid("it is not a whole tar archive")
+		}
+	case tar.TypeSymlink: // docker save writes a repeated layer as one
+		e = tarEntry{link: path.Join(path.Dir(name), h.Linkname)}
+	case tar.TypeLink:
+		e = tarEntry{link: path.Clean(h.Linkname)}
+	case tar.TypeGNUSparse:
+		return invalid("the archive has a sparse file; make it without --sparse")
+	default:
+		return nil
+	}
+	if e.link != "" && (path.IsAbs(h.Linkname) || !fs.ValidPath(e.link)) {
+		return nil
+	}
+	if _, twice := t.entries[name]; twice {
+		return invalid("the archive has two entries of the same name")
+	}
+	t.entries[name] = e
+	return nil
+}
+
+func isSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// open follows one link, within the archive.
+func (t *tarFiles) open(name string) (*section, error) {
+	e, ok := t.entries[path.Clean(name)]
+	if ok && e.link != "" {
+		e, ok = t.entries[e.link]
+		ok = ok && e.link == ""
+	}
+	if !ok {
+		return nil, &os.PathError{Op: "open", Path: t.archive.Name(), Err: os.ErrNotExist}
+	}
+	return &section{ReaderAt: io.NewSectionReader(t.archive, e.offset, e.size), size: e.size}, nil
+}
+
+// unpacked returns the archive without its compression. It takes f over.
+func unpacked(ctx context.Context, f *os.File, size int64, tmpDir string) (*os.File, int64, error) {
+	magic := make([]byte, 2)
+	if _, err := f.ReadAt(magic, 0); err != nil || magic[0] != 0x1f || magic[1] != 0x8b {
+		return f, size, nil // too short, or not tar: see index
+	}
+	defer f.Close()
+	in, err := gzip.NewReader(&steady{ctx: ctx, from: io.NewSectionReader(f, 0, size)})
+	if err != nil {
+		return nil, 0, invalid("its compression is damaged")
+	}
+	fd, err := unix.Open(tmpDir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, 0, &os.PathError{Op: "make temporary file", Path: tmpDir, Err: err}
+	}
+	out := os.NewFile(uintptr(fd), f.Name())
+	limit := max(freeUnpacked, size*unpackedFactor)
+	n, err := io.Copy(out, io.LimitReader(in, limit+1))
+	var host *os.PathError // of the write
+	switch {
+	case n > limit:
+		err = invalid("it unpacks to more than %d bytes", limit)
+	case err != nil && ctx.Err() == nil && !errors.As(err, &host):
+		err = invalid("its compression is damaged")
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, out.Close())
+	}
+	return out, n, nil
+}
