@@ -36,7 +36,8 @@ const (
 	markEnv = "POD_TEST_AGENT"
 )
 
-// Agent is a Nomad that was started. Its methods are for one goroutine.
+// Agent is a Nomad that was started. Methods that start, kill or stop something
+// are for one goroutine; the others may run at the same time.
 type Agent struct {
 	config  configuration
 	api     *api.Client
@@ -44,7 +45,8 @@ type Agent struct {
 
 	server, client *process
 
-	token string // "" without ACLs
+	token     string // "" without ACLs
+	namespace string
 }
 
 // Start starts an agent and waits until its node is ready and, where there is
@@ -54,18 +56,18 @@ func Start(ctx context.Context, options Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	network, err := freeNetwork()
-	if err != nil {
-		return nil, err
-	}
-	a := &Agent{config: configuration{Options: options, Ports: ports, Network: network}}
-	if a.machine, err = inspect(a.config); err != nil {
-		return nil, err
-	}
+	a := &Agent{config: configuration{Options: options, Ports: ports}, namespace: api.DefaultNamespace}
 	a.api, err = api.NewClient(&api.Config{Address: a.Address()})
 	if err != nil {
 		return nil, fmt.Errorf("client of the agent: %w", err)
 	}
+	if a.machine, err = inspect(); err != nil {
+		return nil, err
+	}
+	if a.config.Network, err = reserveNetwork(); err != nil {
+		return nil, err
+	}
+	a.machine.bridge = a.config.Network.Bridge
 	if err = a.config.write(); err == nil {
 		err = a.startServer(ctx)
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -57,8 +58,8 @@ func addressFiles() []string {
 	return []string{"lock", "last_reserved_ip.0"}
 }
 
-func inspect(c configuration) (machine, error) {
-	m := machine{bridge: c.Network.Bridge}
+func inspect() (machine, error) {
+	m := machine{}
 	for _, path := range sharedPaths() {
 		if _, err := os.Stat(path); err == nil {
 			m.paths = append(m.paths, path)
@@ -77,17 +78,31 @@ func inspect(c configuration) (machine, error) {
 	return m, err
 }
 
-// restore removes what was not there before. It goes on after an error.
+// restoring is held while an agent restores the machine: what one agent lists,
+// another must not remove meanwhile.
+var restoring sync.Mutex
+
+// restore removes what was not there before. It goes on after an error. Agents
+// on one machine share all but their bridge, so the last one removes it.
 func (m machine) restore() error {
-	return errors.Join(m.restoreNetwork(), m.restoreNetns(), m.restorePaths())
+	restoring.Lock()
+	defer restoring.Unlock()
+	errs := []error{m.removeBridge()}
+	if others, err := programRuns("nomad"); err != nil || others {
+		return errors.Join(append(errs, err)...)
+	}
+	return errors.Join(append(errs, m.restoreNetwork(), m.restoreNetns(), m.restorePaths())...)
+}
+
+func (m machine) removeBridge() error {
+	if _, err := net.InterfaceByName(m.bridge); err != nil {
+		return nil
+	}
+	return run("ip", "link", "delete", m.bridge)
 }
 
 func (m machine) restoreNetwork() error {
-	var errs []error
-	if _, err := net.InterfaceByName(m.bridge); err == nil {
-		errs = append(errs, run("ip", "link", "delete", m.bridge))
-	}
-	errs = append(errs, m.restoreIPTables())
+	errs := []error{m.restoreIPTables()}
 	if now, err := os.ReadFile(forwardFile); err == nil && string(now) != m.forward {
 		errs = append(errs, os.WriteFile(forwardFile, []byte(m.forward), 0o644))
 	}
@@ -174,13 +189,8 @@ func (m machine) restoreNetns() error {
 	return unix.Unmount(netnsDir, 0)
 }
 
-// restorePaths removes the new ones of sharedPaths that nobody uses. Another
-// Nomad that was started meanwhile may use them all, empty as they are.
+// restorePaths removes the new ones of sharedPaths that nobody uses.
 func (m machine) restorePaths() error {
-	others, err := programRuns("nomad")
-	if err != nil || others {
-		return err
-	}
 	var errs []error
 	for _, path := range slices.Backward(sharedPaths()) {
 		if slices.Contains(m.paths, path) {

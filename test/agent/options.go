@@ -102,6 +102,11 @@ data_dir             = "{{.DataDir}}/{{.Role}}"
 bind_addr            = "127.0.0.1"
 disable_update_check = true
 log_level            = "{{or .LogLevel "DEBUG"}}"
+# Tests that share an agent have many connections from one address.
+limits {
+  http_max_conns_per_client = 0
+  rpc_max_conns_per_client  = 0
+}
 # Nomad will not advertise loopback unless told to.
 advertise {
   http = "127.0.0.1"
@@ -279,16 +284,10 @@ func freePorts() (ports, error) {
 	return ports{HTTP: found[0], RPC: found[1], Serf: found[2], ClientHTTP: found[3]}, nil
 }
 
-// freeNetwork finds a bridge name and a subnet that no interface has.
-func freeNetwork() (network, error) {
-	interfaces, err := net.Interfaces()
-	if err != nil {
-		return network{}, fmt.Errorf("read interfaces: %w", err)
-	}
-	names := map[string]bool{}
-	for _, i := range interfaces {
-		names[i.Name] = true
-	}
+// reserveNetwork finds a subnet that no interface has, and makes the bridge of
+// the agent's network. The bridge's name reserves the subnet: two agents that
+// start at the same time get different ones.
+func reserveNetwork() (network, error) {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
 		return network{}, fmt.Errorf("read addresses: %w", err)
@@ -298,8 +297,15 @@ func freeNetwork() (network, error) {
 			Bridge: fmt.Sprintf("podtest%d", n),
 			Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 213, byte(n), 0}), 24),
 		}
-		if !names[candidate.Bridge] && !overlaps(candidate.Subnet, addresses) {
+		if overlaps(candidate.Subnet, addresses) {
+			continue
+		}
+		err := run("ip", "link", "add", candidate.Bridge, "type", "bridge")
+		if err == nil {
 			return candidate, nil
+		}
+		if _, missing := net.InterfaceByName(candidate.Bridge); missing != nil {
+			return network{}, fmt.Errorf("make the agent's bridge: %w", err)
 		}
 	}
 	return network{}, fmt.Errorf("no free subnet in 10.213.0.0/16 for the agent's bridge")

@@ -88,7 +88,7 @@ func TestADiskWithoutSpace(t *testing.T) {
 		"run_dir read-only":               {spoil: sealDisk, run: true, config: plain, want: noWrite},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withRuntimes(t, func(t *testing.T, runtime string) {
+			withOneRuntime(t, func(t *testing.T, runtime string) {
 				disk := smallDisk(t)
 				n := newNode(t, func(c *driver.PluginConfig) {
 					c.Runtime, c.DataDir = runtime, filepath.Join(disk, "data")
@@ -122,7 +122,7 @@ func TestADiskWithoutSpace(t *testing.T) {
 // kernel tells it; else the result says that there was no space.
 // Trap D11.
 func TestExit_StatusNotWritable(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		disk := smallDisk(t)
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.RunDir = runtime, filepath.Join(disk, "run") })
 		tk := n.newTask("", "ends", sh("until [ -e /alloc/go ]; do sleep 0.01; done; exit 7"), quiet)
@@ -148,7 +148,7 @@ func TestUsersWithoutEnd(t *testing.T) {
 		"passwd": withFile(t, scratch(t), "etc/passwd", 17<<20),
 	} {
 		reference := fixture.Layout(t, t.TempDir(), img)
-		withRuntimes(t, func(t *testing.T, runtime string) {
+		withOneRuntime(t, func(t *testing.T, runtime string) {
 			n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 			other := n.bystand()
 			err := n.refuses(n.newTask("", "endless", driver.TaskConfig{Image: reference}, quiet))

@@ -41,7 +41,7 @@ func TestProgramsThatAreTakenAway(t *testing.T) {
 		"conmon garbage":   {conmon: true, harm: garbage, want: "conmon"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			withRuntimes(t, func(t *testing.T, runtime string) {
+			withOneRuntime(t, func(t *testing.T, runtime string) {
 				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 				other, leaver := n.bystand(), n.newTask("", "leaver", sh("trap 'exit 6' TERM; echo up; while :; do sleep 0.01; done"), nil)
 				leaver.start()
@@ -85,12 +85,12 @@ func hanging(t *testing.T, program, word string) string {
 func TestProgramsThatHang(t *testing.T) {
 	for _, verb := range []string{"create", "start", "run", "conmon"} {
 		t.Run(verb, func(t *testing.T) {
-			withRuntimes(t, func(t *testing.T, runtime string) {
+			withOneRuntime(t, func(t *testing.T, runtime string) {
 				w := newWorld(t, runtime)
 				w.Plain = true
 				w.accompany(t, uuid.Generate())
 				config := w.config()
-				config.CreateTimeout, config.TeardownTimeout = patience/8, patience
+				config.CreateTimeout, config.TeardownTimeout = patience/24, patience // the first is spent
 				if verb == "conmon" {
 					config.Monitor.Path = hanging(t, w.Conmon, "--cid")
 				} else {
@@ -126,7 +126,7 @@ func (w *world) awaitNoProcess(t *testing.T, word string) {
 // While a pod can not be removed, since the runtime hangs, the tasks of others
 // can be looked at, stopped and started.
 func TestAPodThatCanNotBeRemovedHoldsUpNoOther(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		other := n.bystand()
 		config := sh("exit 0")
@@ -187,7 +187,7 @@ func TestNoMemoryIsLeft(t *testing.T) {
 	if v, err := cgroup.Detect(); err != nil || v == cgroup.V2 {
 		t.Skip("needs the memory hierarchy of cgroup v1 to limit the monitors by")
 	}
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		other := n.bystand()
 		tk := n.newTask("", "hapless", sh("exit 0"), quiet)

@@ -77,7 +77,7 @@ func TestARegistryThatIsNotWell(t *testing.T) {
 			http.Error(w, "<html>oops</html>", http.StatusForbidden)
 		}, want: "403"},
 	}
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for name, tc := range answers {
 			t.Run(name, func(t *testing.T) {
 				g := newGuarded(t)
@@ -118,7 +118,7 @@ func TestAnImageThatClimbsOut(t *testing.T) {
 		return tar.Header{Name: name, Typeflag: kind, Linkname: to}
 	}
 	up := strings.Repeat("../", 20)
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for name, entries := range map[string][]tar.Header{
 			"dots":                {file(up + victim[1:])},
 			"absolute":            {file(victim)},
@@ -159,7 +159,7 @@ func TestAnImageThatClimbsOut(t *testing.T) {
 func TestALayerBomb(t *testing.T) {
 	reference := fixture.Layout(t, t.TempDir(), withFile(t, scratch(t), "zeros", 256<<20))
 	small := fixture.Layout(t, t.TempDir(), scratch(t))
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		disk := smallDisk(t)
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.DataDir = runtime, filepath.Join(disk, "data") })
 		other := n.bystand()

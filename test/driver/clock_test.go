@@ -28,7 +28,7 @@ func TestTheClockJumps(t *testing.T) {
 		t.Skip("needs a machine whose clock may be set: make test-cgroup2")
 	}
 	const day = 24 * time.Hour
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		old := n.newTask("", "old", sh("trap 'exit 6' TERM; while :; do sleep 0.01; done"), unread)
 		handle := old.start()

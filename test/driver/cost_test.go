@@ -172,7 +172,7 @@ func (n *node) usesFilter(allocID string, dir ...string) bool {
 // Nomad's first question about a task has the plugin prepare the kernel for moves
 // of processes, for a moment.
 func TestATaskIsExpectedWithItsSchema(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		moves := func() bool { // of this process, which is the plugin's here
 			links, err := filepath.Glob("/proc/self/fd/*")

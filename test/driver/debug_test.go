@@ -79,7 +79,7 @@ func TestADebugContainerSeesTheTask(t *testing.T) {
 // The tools may come from an image, where the task has none.
 func TestADebugContainerFromAnImage(t *testing.T) {
 	layout := fixture.Layout(t, t.TempDir(), scratch(t))
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		tk := debugged(t, runtime, sh(waits))
 		out, err := tk.beside("-image", layout, "/init", "--version")
 		must.NoError(t, err)
@@ -89,7 +89,7 @@ func TestADebugContainerFromAnImage(t *testing.T) {
 }
 
 func TestADebugContainerEndsWithItsTaskAndItsClient(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		config := sh(waits)
 		config.Share = []string{"pid"}
 		tk := debugged(t, runtime, config)
@@ -117,7 +117,7 @@ func TestADebugContainerEndsWithItsTaskAndItsClient(t *testing.T) {
 }
 
 func TestWrongDebugCommands(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
 		_, err := tk.beside("/bin/true")
 		must.ErrorContains(t, err, "debug_containers = true")

@@ -76,7 +76,7 @@ func TestAJobOfDockersDriverRuns(t *testing.T) {
 
 	mirrorOfDockerHub(t, "library/debian:12-slim", shellImage(t, v1.Config{}))
 	namespace := networkNamespace(t)
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", job.Name, driver.TaskConfig{}, func(c *drivers.TaskConfig) {
 			c.User = job.User
@@ -208,7 +208,7 @@ func TestImageVolumesAndLabels(t *testing.T) {
 		Volumes: map[string]struct{}{"/data": {}, "/new/volume": {}, "/own": {}}, WorkingDir: "/data",
 		Labels: map[string]string{"from": "image", "both": "image"},
 	}), fixture.NoKeepAlive()))
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		for _, readonly := range []bool{true, false} {
 			config := sh("ls /data; cd /new/volume && echo v > x && cat x; touch /data/x && ls; touch /file 2>/dev/null || echo read-only; stat -f -c %T /own")

@@ -99,7 +99,7 @@ func TestStart_RepeatedAfterCutOff(t *testing.T) {
 
 // A host without one of the programs says which to install.
 func TestTheFingerprintSaysWhatIsMissing(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for key, change := range map[string]func(*driver.PluginConfig){
 			"/no/such/runtime": func(c *driver.PluginConfig) { c.Runtime = "/no/such/runtime" },
 			"/no/such/conmon":  func(c *driver.PluginConfig) { c.Runtime, c.Conmon = runtime, "/no/such/conmon" },

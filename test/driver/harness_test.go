@@ -26,6 +26,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
@@ -40,13 +41,25 @@ func TestMain(m *testing.M) {
 // patience bounds every wait. Nothing is expected to take that long.
 var patience = patiently.For(30 * time.Second)
 
-// withRuntimes runs a test with each OCI runtime that this machine has.
+// withRuntimes runs a test with each OCI runtime: one that starts, recovers,
+// executes in, measures, stops or attacks containers.
 func withRuntimes(t *testing.T, f func(t *testing.T, runtime string)) {
+	t.Helper()
+	withEach(t, matrix.Both(), f)
+}
+
+// withOneRuntime runs a test whose result does not depend on the runtime.
+func withOneRuntime(t *testing.T, f func(t *testing.T, runtime string)) {
+	t.Helper()
+	withEach(t, matrix.One(), f)
+}
+
+func withEach(t *testing.T, runtimes []string, f func(t *testing.T, runtime string)) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	for _, name := range []string{"runc", "crun"} {
+	for _, name := range runtimes {
 		t.Run(name, func(t *testing.T) {
 			f(t, runtimeCommand(t, name))
 		})

@@ -57,7 +57,7 @@ func TestATaskRunsFromAnImage(t *testing.T) {
 
 func TestMissingImages(t *testing.T) {
 	at := insecureRegistry(t)
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		for image, want := range map[string][]string{
 			"oci:/no/such/layout":   {"/no/such/layout"},
@@ -113,7 +113,7 @@ func pushed(t *testing.T, at string) string {
 // driver was away in between.
 func TestUnusedImagesAreCollected(t *testing.T) {
 	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) {
 			c.Runtime = runtime
 			c.Image.GC, c.Image.GCDelay = true, "1s"
@@ -146,7 +146,7 @@ func TestUnusedImagesAreCollected(t *testing.T) {
 // The events of a task tell how its pull goes.
 func TestPullsAreToldInEvents(t *testing.T) {
 	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
@@ -192,7 +192,7 @@ func TestThePlatformOfAnImage(t *testing.T) {
 	ref, err := name.NewTag(at, name.Insecure)
 	must.NoError(t, err)
 	must.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(empty.Index, madeFor("arm64"), madeFor("amd64")), fixture.NoKeepAlive()))
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
 		task := func(platform string) *task {
 			return n.newTask("", "image", driver.TaskConfig{
@@ -223,7 +223,7 @@ func TestThePlatformOfAnImage(t *testing.T) {
 func TestStopSignalOfTheImage(t *testing.T) {
 	img := fixture.Image(t, func(c *v1.Config) { c.StopSignal = "SIGUSR1" })
 	reference := fixture.Layout(t, t.TempDir(), img)
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
 		for signal, code := range map[string]int{"": 9, "SIGUSR2": 8} {
 			tk := n.newTask("", "image", driver.TaskConfig{

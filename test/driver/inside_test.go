@@ -100,7 +100,7 @@ func TestLogs_ReadOnlyInTask(t *testing.T) {
 
 // Trap D4: a log that is a link is not opened.
 func TestStart_LogIsSymlink(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		victim := filepath.Join(t.TempDir(), "victim")
 		must.NoError(t, os.WriteFile(victim, []byte("intact"), 0o600))
@@ -155,7 +155,7 @@ func TestStart_JoinsNoOtherPod(t *testing.T) {
 
 // Trap D1 (podman#13081): a log that nobody reads does not hold up a start.
 func TestStart_LogWithoutReader(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "unread", sh("echo out; echo err >&2; exit 3"), nil)
 		for _, path := range []*string{&tk.StdoutPath, &tk.StderrPath} {
@@ -215,7 +215,7 @@ func TestTask_ConcurrentStopWaitDestroy(t *testing.T) {
 // Trap D14: a start that was interrupted at any step is sent again with the
 // same id.
 func TestStart_RepeatedAfterFailure(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "twice", driver.TaskConfig{Command: "/no/such/program"}, nil)
 		_, _, err := n.StartTask(tk.TaskConfig)

@@ -169,7 +169,7 @@ func TestWhenAnImageIsPulled(t *testing.T) {
 		img := fixture.Image(t, func(c *v1.Config) { c.Env = append(c.Env, "VERSION="+version) })
 		must.NoError(t, remote.Write(ref, img, fixture.NoKeepAlive()))
 	}
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
 		task := func(config driver.TaskConfig, change func(*drivers.TaskConfig)) *task {
 			config.Image = at

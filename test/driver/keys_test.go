@@ -261,7 +261,7 @@ func TestKillSignal(t *testing.T) {
 // Labels can not be seen from inside. One that a runtime would act upon, were
 // it an annotation of that name, is only a label.
 func TestLabelsAreAnnotations(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("echo up; exec sleep 600")
 		config.Labels = map[string]string{"team": "web", "run.oci.handler": "none"}

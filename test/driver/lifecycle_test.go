@@ -20,7 +20,7 @@ import (
 )
 
 func TestATaskRunsAndItsOutputIsLogged(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "web", sh("echo to-stdout; echo to-stderr >&2; exit 0"), nil)
 		tk.start()

@@ -68,7 +68,7 @@ func (tk *task) logged(stream string) string {
 // One process collects the output of all tasks. What a task has printed is in
 // its files when its end is told, and kept apart.
 func TestOneCollectorForAllTasks(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		waiting := n.newTask("", "waiting", sh("echo up; exec sleep 600"), unread)
 		waiting.start()
@@ -87,7 +87,7 @@ func TestOneCollectorForAllTasks(t *testing.T) {
 // What the first task prints is not lost, although the collector starts beside
 // it and may find it by itself, half made.
 func TestTheFirstTaskIsHeard(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for range 8 {
 			t.Run("first", func(t *testing.T) {
 				tk := collecting(t, runtime).newTask("", "short", sh("echo out; echo err >&2"), unread)
@@ -103,7 +103,7 @@ func TestTheFirstTaskIsHeard(t *testing.T) {
 // Trap D3: the collector and the plugin die in turn, and at last the task ends
 // while there is neither. No line is lost or doubled.
 func TestLogs_CollectorAndPluginKilled(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		tk := n.newTask("", "counter", sh("trap 'echo last; exit 7' TERM; i=0; while :; do i=$((i+1)); echo $i; done"), unread)
 		tk.Resources.NomadResources.Memory.MemoryMB = 64
@@ -130,7 +130,7 @@ func TestLogs_CollectorAndPluginKilled(t *testing.T) {
 
 // The task's own logs block bounds how much is kept.
 func TestLogsAreRotated(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		config := sh("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); echo \"line $i\"; done") // 3.5 MB
 		config.Logs = &driver.LogsConfig{MaxFiles: 2, MaxFileSizeMB: 1}
@@ -155,7 +155,7 @@ func TestLogsAreRotated(t *testing.T) {
 
 // A job can have logging disabled: then nothing is collected.
 func TestDisabledLogs(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		tk := n.newTask("", "quiet", sh("echo nobody hears"), quiet)
 		tk.start()

@@ -35,7 +35,7 @@ const serve = `perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 
 
 // A start returns when the check passes, and not before.
 func TestAStartWaitsUntilTheTaskIsReady(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		slow := func(then string) driver.TaskConfig {
 			return sh("until [ -e /alloc/go ]; do sleep 0.02; done; " + then)
@@ -72,7 +72,7 @@ func TestAStartWaitsUntilTheTaskIsReady(t *testing.T) {
 // A check that never passes fails the task within its timeout, and nothing is
 // left of it.
 func TestATaskThatIsNeverReadyFails(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		for name, tc := range map[string]struct {
 			config driver.TaskConfig
@@ -80,9 +80,9 @@ func TestATaskThatIsNeverReadyFails(t *testing.T) {
 		}{
 			"timeout": {ready(sh("exec sleep 600"), driver.ReadyConfig{File: "/never", Timeout: "300ms"}), "file /never did not pass within 300ms"},
 			"ended":   {ready(sh("exit 7"), driver.ReadyConfig{File: "/never"}), "ended before it was ready: exit code 7"},
-			"status": {ready(sh(fmt.Sprintf(serve, 18473, "503 Busy")), driver.ReadyConfig{HTTP: "http://127.0.0.1:18473", Timeout: patiently.For(4 * time.Second).String()}),
+			"status": {ready(sh(fmt.Sprintf(serve, 18473, "503 Busy")), driver.ReadyConfig{HTTP: "http://127.0.0.1:18473", Timeout: patiently.For(time.Second).String()}),
 				"status 503"},
-			"exec": {ready(sh("exec sleep 600"), driver.ReadyConfig{Exec: []string{"/bin/sh", "-c", "echo too early; exit 3"}, Timeout: patiently.For(4 * time.Second).String()}),
+			"exec": {ready(sh("exec sleep 600"), driver.ReadyConfig{Exec: []string{"/bin/sh", "-c", "echo too early; exit 3"}, Timeout: patiently.For(time.Second).String()}),
 				"exit code 3: too early"},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestATaskThatIsNeverReadyFails(t *testing.T) {
 
 // config → proxy → app at the start, and the reverse at the stop.
 func TestOrderAtStartAndAtStop(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		alloc := uuid.Generate()
 		note := func(name string, after ...string) driver.TaskConfig {
@@ -127,7 +127,7 @@ func TestOrderAtStartAndAtStop(t *testing.T) {
 }
 
 func TestTasksThatWaitForEachOtherAreTold(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		alloc := uuid.Generate()
 		after := func(name string) driver.TaskConfig {

@@ -41,7 +41,7 @@ func TestMirrorsAndRegistriesWithoutTLS(t *testing.T) {
 	host := plainRegistry(t)
 	pushed(t, host+"/copies/app:v1")
 	conf := filepath.Join(t.TempDir(), "registries.conf")
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		written(t, conf, "[[registry]]\nlocation = \"127.0.0.1:1\"\n")
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Image.RegistriesConf = runtime, conf })
 		_, _, err := n.StartTask(n.newTask("", "early", driver.TaskConfig{Image: "127.0.0.1:1/team/app:v1"}, nil).TaskConfig)
@@ -76,7 +76,7 @@ func TestSignaturePolicy(t *testing.T) {
 		`{"default": [{"type": "reject"}], "transports": {"docker": {%q: [{"type": "sigstoreSigned", "keyPath": %q}]}}}`,
 		host, ours+".pub"))
 
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Image.SignaturePolicy = runtime, policy })
 		n.runImage(t, "signed", signed)
 		for _, refused := range []string{host + "/unsigned:v1", forged, layout} {

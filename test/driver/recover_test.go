@@ -106,8 +106,8 @@ func TestPod_InfraProcessKilled(t *testing.T) {
 
 // Trap D15: between a task and the next the pod is kept.
 func TestPod_LingersBetweenTasks(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
-		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, patiently.For(3*time.Second).String() })
+	withOneRuntime(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, patiently.For(time.Second).String() })
 		alloc := uuid.Generate()
 		first := n.newTask(alloc, "prestart", sh("echo kept > /dev/shm/file"), nil)
 		first.start()
@@ -123,7 +123,7 @@ func TestPod_LingersBetweenTasks(t *testing.T) {
 // Trap D15: what a driver left that never came back is removed by the next, even
 // if that one is never given a task.
 func TestSweep_RemovesEmptyPods(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, "1h" })
 		config := sh("exit 0")
 		config.Share = []string{"ipc", "uts", "pid"}

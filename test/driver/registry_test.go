@@ -151,7 +151,7 @@ func TestRegistryCredentials(t *testing.T) {
 		g.host, registryUser, registryPassword), 0o755)
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for name, tc := range map[string]struct {
 			file string
 			auth driver.AuthConfig
@@ -184,7 +184,7 @@ func TestManyTasksMakeOnePull(t *testing.T) {
 	g := newGuarded(t)
 	image := g.push(t, "big:v1", size)
 	layers := g.layers(t, image)
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		clear(g.times)
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		ctx, cancel := context.WithCancel(t.Context())
@@ -225,7 +225,7 @@ func TestManyTasksMakeOnePull(t *testing.T) {
 func TestACutConnectionIsRecovered(t *testing.T) {
 	g := newGuarded(t)
 	image := g.push(t, "cut:v1", 1<<20)
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		g.fetched.Store(0)
 		g.cutBlobs.Store(1)

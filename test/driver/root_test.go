@@ -100,7 +100,7 @@ func (n *node) hasARootOfItsOwn(isOverlay bool) {
 // However few inodes a disk has left, a task has a root that it can write to, or
 // none: the kernel would mount an overlay read-only.
 func TestARootCanBeWrittenTo(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		started := 0
 		for inodes := range 9 {
 			dir := t.TempDir()
@@ -124,7 +124,7 @@ func TestARootCanBeWrittenTo(t *testing.T) {
 
 // What a root lies over stays while a task has it, whichever driver made it.
 func TestASkeletonStaysWithItsTasks(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "app", sh("exec sleep 600"), quietRoot)
 		handle, _, err := n.StartTask(tk.TaskConfig)

@@ -2,7 +2,9 @@ package driver_test
 
 import (
 	"context"
+	"hash/fnv"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -11,10 +13,12 @@ import (
 
 	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // tally is what is printed at the end.
@@ -23,6 +27,20 @@ type tally struct{ failed, killed []string }
 // everywhere has each step failed and killed at in every scenario that has it,
 // in place of the first one only. It takes minutes (make soak).
 func everywhere() bool { return os.Getenv("POD_TEST_STEPS") == "all" }
+
+// kindsOf returns what happens at a step: it is failed with one runtime and
+// killed at with the other, or both with each in the full matrix.
+func kindsOf(step, runtime string) []string {
+	if matrix.All() || everywhere() {
+		return []string{"fail", "kill"}
+	}
+	hash := fnv.New32()
+	_, _ = hash.Write([]byte(step))
+	if (hash.Sum32()%2 == 0) == (filepath.Base(runtime) == "crun") {
+		return []string{"fail"}
+	}
+	return []string{"kill"}
+}
 
 // Every step of a start, a stop, a removal, a recovery and a sweep is failed
 // once, and the process is killed at each. Whatever it was: the task can be
@@ -76,7 +94,7 @@ func (w *world) everyStep(t *testing.T, s crashScenario, seen map[string]*tally)
 		if seen[step] == nil {
 			seen[step] = &tally{}
 		}
-		for _, kind := range []string{"fail", "kill"} {
+		for _, kind := range kindsOf(step, w.Runtime) {
 			ok := t.Run(kind+"/"+step, func(t *testing.T) {
 				if s.prepare != nil {
 					s.prepare(t, w)
@@ -90,11 +108,15 @@ func (w *world) everyStep(t *testing.T, s crashScenario, seen map[string]*tally)
 					seen[step].failed = append(seen[step].failed, s.name)
 				}
 				must.NoError(t, w.mend(t.Context(), journal))
+				if kind == "kill" {
+					w.dropRuntimeCopies(t, before)
+				}
 				w.settle(t, before)
 				must.SliceContainsSubset(t, layers, w.layers(t))
 			})
-			if !ok {
+			if !ok { // the next step begins with what this one left
 				w.mop(t)
+				before, layers = w.snapshot(t), w.layers(t)
 			}
 		}
 	}
@@ -171,9 +193,23 @@ func (w *world) snapshot(t *testing.T) ledger.Snapshot {
 	return s
 }
 
+// dropRuntimeCopies unmounts and removes the copies of itself that crun makes in
+// /tmp if it is not executed from a sealed one, as behind a script. A crun that
+// is killed leaves them.
+func (w *world) dropRuntimeCopies(t *testing.T, before ledger.Snapshot) {
+	t.Helper()
+	for _, left := range ledger.Diff(before, w.snapshot(t)) {
+		path, _, _ := strings.Cut(left.Name, " (")
+		if left.Kind == ledger.Mount && strings.HasPrefix(path, "/tmp/crun.") {
+			_ = unix.Unmount(path, unix.MNT_DETACH) // it may just have ended
+			_ = os.Remove(path)
+		}
+	}
+}
+
 func (w *world) settle(t *testing.T, before ledger.Snapshot) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), ledger.SettleTime())
 	defer cancel()
 	must.NoError(t, w.scope().Settle(ctx, before))
 }

@@ -64,7 +64,7 @@ func talk(t *testing.T, runtime, script string, unreadFor time.Duration, events 
 // dropped after a while, and that is told.
 // Trap D3.
 func TestLogs_NomadCollectorKilled(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		var events heard
 		c := talk(t, runtime, "head -c 1000000 /dev/zero; exit 7", 40*time.Millisecond, &events, func(string) {})
 		select {
@@ -84,7 +84,7 @@ func TestLogs_NomadCollectorKilled(t *testing.T) {
 // A collector that lives gets every byte, however slow it is.
 // Trap D3.
 func TestLogs_SlowCollector(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
 		var events heard
 		var reader *os.File
 		talk(t, runtime, "head -c 1000000 /dev/zero; exec sleep infinity", time.Millisecond, &events, func(fifo string) {

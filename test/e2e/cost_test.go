@@ -32,11 +32,10 @@ func TestSystemCallsOfAStart(t *testing.T) {
 		"crun": {executed: 4, calls: 2400},
 		"runc": {executed: 6, calls: 3900},
 	} {
-		t.Run(runtime, func(t *testing.T) {
-			c := start(t, runtime)
-			c.run(oneTask(t, "first"), api.AllocClientStatusRunning)
+		alone(t, []string{runtime}, func(c *cluster) {
+			c.run(oneTask(c.t, "first"), api.AllocClientStatusRunning)
 			stop := c.countCalls(strace)
-			c.run(oneTask(t, "second"), api.AllocClientStatusRunning)
+			c.run(oneTask(c.t, "second"), api.AllocClientStatusRunning)
 			calls := stop()
 			total := 0
 			for name, n := range calls {

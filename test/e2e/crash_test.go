@@ -10,6 +10,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // Neither the death of the plugin nor that of the agent is felt by tasks, and
@@ -43,7 +44,7 @@ func TestTasksOutliveCrashes(t *testing.T) {
 			must.NoError(c.t, c.Launch(c.ctx))
 		}},
 	}
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.Both(), func(c *cluster) {
 		web := c.runInjected()
 		counter := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 		before := c.identities(web, "app", "tls-proxy", "topz")
@@ -76,7 +77,7 @@ func TestTasksOutliveCrashes(t *testing.T) {
 // A client that is killed leaves its plugin with nobody to read what it logs.
 // The next client takes it over, and it serves that one as well as the first.
 func TestAPluginOutlivesItsClient(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 		before, err := c.PluginPIDs()
 		must.NoError(c.t, err)

@@ -13,6 +13,8 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/prometheus/procfs"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // density is how many pods a node holds, and for how long: a few for a moment
@@ -38,7 +40,7 @@ func density(t *testing.T) (pods int, hold time.Duration) {
 func TestManyPods(t *testing.T) {
 	pods, hold := density(t)
 	const tasks = 2
-	withRuntimes(t, func(c *cluster) {
+	alone(t, matrix.One(), func(c *cluster) {
 		ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Minute+hold)
 		defer cancel()
 		c.ctx = ctx

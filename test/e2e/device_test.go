@@ -10,6 +10,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // What a device plugin of Nomad gives with a device is what the task has that
@@ -22,7 +23,7 @@ func TestDevicePlugin(t *testing.T) {
 	plugin := build(t, t.TempDir(), "test/device")
 	must.NoError(t, os.Chmod(dir, 0o755))
 	must.NoError(t, os.WriteFile(filepath.Join(dir, "firmware"), []byte("of the device\n"), 0o644))
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		c.eventually("the device is known", func() error {
 			nodes, _, err := c.Client().Nodes().List(&api.QueryOptions{Params: map[string]string{"resources": "true"}})
 			if err == nil && len(nodes[0].NodeResources.Devices) != 1 {

@@ -8,6 +8,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // How a task ended is told apart.
@@ -26,7 +27,7 @@ func TestEndsOfTasks(t *testing.T) {
 		{name: "out of memory", command: "/usr/bin/tail", args: `"/dev/zero"`, want: end{code: 137, signal: 9, oom: true}},
 		{name: "plain kill", command: "/bin/sleep", args: `"1000"`, signal: "SIGKILL", want: end{code: 137, signal: 9}},
 	}
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.Both(), func(c *cluster) {
 		for i, test := range cases {
 			c.t.Run(test.name, func(t *testing.T) {
 				c := &cluster{c.Agent, t, c.ctx}
@@ -76,7 +77,7 @@ func TestRefusedTasks(t *testing.T) {
 		{"no command", `args = ["x"]`, "command"},
 		{"command that is not there", `command = "/no/such/program"`, "/no/such/program"},
 	}
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		for i, test := range cases {
 			c.t.Run(test.name, func(t *testing.T) {
 				c := &cluster{c.Agent, t, c.ctx}
@@ -93,7 +94,7 @@ func TestRefusedTasks(t *testing.T) {
 
 // Nomad's own log files are out of a task's reach (CVE-2026-6959).
 func TestLogsAreReadOnlyInside(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 		for _, attempt := range []string{
 			"touch /alloc/logs/x", "mv /alloc/logs/counter.stdout.0 /alloc/logs/y",

@@ -21,10 +21,11 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 func TestExec(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 
 		result, err := c.Exec(c.ctx, alloc, "counter", "sh", "-c", "echo out; echo err >&2; exit 4")
@@ -41,7 +42,8 @@ func TestExec(t *testing.T) {
 
 // crun is executed once for a command, from a copy that the plugin keeps open.
 func TestCrunIsExecutedOnce(t *testing.T) {
-	c := start(t, "crun")
+	t.Parallel()
+	c := share(t, "crun")
 	alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 	plugins, err := c.PluginPIDs()
 	must.NoError(t, err)
@@ -122,7 +124,7 @@ func execCommandLine(c *cluster, alloc *api.Allocation, address string) {
 	must.NoError(c.t, err)
 
 	cmd := exec.CommandContext(c.ctx, c.Nomad(), "alloc", "exec", "-i", "-t", "-task", "counter", alloc.ID, "sh")
-	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+address)
+	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+address, "NOMAD_NAMESPACE="+c.Namespace())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	must.NoError(c.t, cmd.Start())
 	must.NoError(c.t, slave.Close())
@@ -145,7 +147,7 @@ func execCommandLine(c *cluster, alloc *api.Allocation, address string) {
 // A container beside a task looks at it and goes with the one who looks, also
 // when that is the plugin. The task feels none of it.
 func TestDebugContainer(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 		before := c.identities(alloc, "counter")
 		look := []string{"pod-debug", "sh", "-c", "ls $POD_TASK_ROOT/alloc; cat /proc/$POD_TASK_PID/status"}

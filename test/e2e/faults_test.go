@@ -13,6 +13,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
 	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // Trap D18: the plugin is killed while a container is made. Nomad sends the
@@ -21,7 +22,7 @@ import (
 func TestStart_PluginKilledDuringCreate(t *testing.T) {
 	reference := fixture.Layout(t, t.TempDir(), fixture.Image(t))
 	dir := t.TempDir()
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.Both(), func(c *cluster) {
 		armed, stuck := filepath.Join(dir, "armed"), filepath.Join(dir, "stuck")
 		must.NoError(c.t, os.WriteFile(armed, nil, 0o600))
 		hcl := testdata(c.t, "config.nomad.hcl", "NAME", "cut", "CONFIG", fmt.Sprintf(`image = %q
@@ -83,7 +84,7 @@ func (c *cluster) layers() []string {
 // Trap D22 (nomad#5936, nomad#5891): after a kill there is one new plugin, the
 // task is the same, and its statistics are new ones.
 func TestStats_ResumeAfterPluginKill(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 		first := c.identities(alloc, "counter")
 		before := c.usage(alloc, 0)

@@ -14,13 +14,14 @@ import (
 // in batches, each after the one before is healthy, and afterwards the jobs are what their
 // authors wrote, until somebody goes back.
 func TestEjectFromAFleet(t *testing.T) {
+	t.Parallel()
 	c := start(t, "runc")
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")
 	ids := []string{"a", "b", "c", "d"}
 	file := func(id string) string { return filepath.Join(dir, id+".nomad.hcl") }
 	for _, id := range ids {
-		text := testdata(t, "fleet.nomad.hcl", "JOB", id, "COMMAND", "/bin/sleep")
+		text := testdata(t, "fleet.nomad.hcl", "JOB", id, "COMMAND", "/bin/sleep", `"1s"`, `"0s"`)
 		must.NoError(t, os.WriteFile(file(id), []byte(text), 0o600))
 		c.sidecars(0, "old", "run", file(id))
 	}

@@ -56,6 +56,7 @@ func (c *cluster) version(job string) int {
 // Of the jobs of a cluster one does not stand the new version: the upgrade stops there,
 // goes on with a mended one, and goes back.
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	c := start(t, "runc")
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")

@@ -11,7 +11,8 @@ import (
 
 // Injected as HCL and as JSON it is one job to Nomad.
 func TestFormsAreOneJob(t *testing.T) {
-	c := start(t, "runc")
+	t.Parallel()
+	c := share(t, "crun")
 	c.run(inject(t, webJob), api.AllocClientStatusRunning)
 
 	var wrapped struct{ Job *api.Job }

@@ -12,6 +12,7 @@ import (
 
 // What the guides tell to do, to the end: with an agent.
 func TestGuides(t *testing.T) {
+	t.Parallel()
 	guides, err := filepath.Glob(repository + "/docs/*.md")
 	must.NoError(t, err)
 	must.SliceNotEmpty(t, guides)

@@ -12,6 +12,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // images are references to those that make images makes: name to reference.
@@ -44,7 +45,7 @@ func images(t *testing.T) map[string]string {
 func TestASidecarRunsFromItsImage(t *testing.T) {
 	reference := images(t)["topz"]
 	must.NotEq(t, "", reference)
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		alloc, err := c.RunJob(c.ctx, inject(c.t, "-param", "topz.image="+reference, webJob))
 		must.NoError(c.t, err)
 		alloc, err = c.WaitRunning(c.ctx, alloc.ID)
@@ -63,7 +64,7 @@ func TestASidecarRunsFromItsImage(t *testing.T) {
 // Each image has a program that runs, at the place where definitions expect it.
 func TestEveryImageRuns(t *testing.T) {
 	all := images(t)
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		runs := func(c *cluster, name, reference string, args ...string) *api.Allocation {
 			config := fmt.Sprintf("image = %q\ncommand = %q\nargs = [%s]", reference, podBin+"/"+name,
 				strings.ReplaceAll(strings.Trim(fmt.Sprintf("%q", args), "[]"), `" "`, `", "`))

@@ -19,6 +19,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // load is what tasks write while those who carry it are killed.
@@ -61,7 +62,7 @@ func TestLogsUnderLoad(t *testing.T) {
 	lines := t.TempDir()
 	must.NoError(t, os.Chmod(lines, 0o755))
 	build(t, lines, "test/lines")
-	withRuntimes(t, func(c *cluster) {
+	alone(t, matrix.One(), func(c *cluster) {
 		seed := uint64(time.Now().UnixNano())
 		c.t.Logf("seed %d", seed)
 		random := rand.New(rand.NewPCG(seed, 0))

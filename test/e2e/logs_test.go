@@ -13,6 +13,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // Trap D3: whoever is between a task and its log dies, and the task goes on
@@ -20,12 +21,13 @@ import (
 // and with Nomad's. What Nomad's had taken and not written yet is its to lose,
 // so that there is none.
 func TestLogs_EveryReaderKilled(t *testing.T) {
+	t.Parallel()
 	for collector, kill := range map[string]func(c *cluster){
 		"pod":   func(c *cluster) { must.NoError(c.t, c.KillCollector()) },
 		"nomad": func(c *cluster) { must.NoError(c.t, c.KillLogmon()) },
 	} {
 		t.Run(collector, func(t *testing.T) {
-			withRuntimes(t, func(c *cluster) { noLineIsLost(c, kill) }, func(o *agent.Options) {
+			onOwnAgent(t, matrix.One(), func(c *cluster) { noLineIsLost(c, kill) }, func(o *agent.Options) {
 				o.PluginConfig += fmt.Sprintf("log_collector = %q\n", collector)
 			})
 		})
@@ -70,7 +72,7 @@ func noLineIsLost(c *cluster, killCollector func(c *cluster)) {
 // `nomad alloc logs -f` goes on from one file to the next, also when the
 // collector dies between them.
 func TestLogsAreFollowed(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		// Three files of 1 MiB and some of a fourth.
 		const lines = 300_000
 		alloc := c.run(testdata(c.t, "paced.nomad.hcl"), api.AllocClientStatusRunning)

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,13 +16,12 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
-	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(sandbox.Main(m))
+	os.Exit(sandbox.Run(func() int { return runTests(m) }))
 }
 
 const (
@@ -41,86 +39,22 @@ var (
 	atMost = patiently.For(5 * time.Minute)
 )
 
-// cluster is a running agent and the test it runs for.
+// cluster is a running agent and the test that uses it.
 type cluster struct {
 	*agent.Agent
 	t   *testing.T
 	ctx context.Context
 }
 
-// withRuntimes runs a test with each OCI runtime. A change is one of the
-// agent's options.
-func withRuntimes(t *testing.T, test func(c *cluster), changes ...func(*agent.Options)) {
-	for _, runtime := range []string{"runc", "crun"} {
-		t.Run(runtime, func(t *testing.T) {
-			test(start(t, runtime, changes...))
-		})
-	}
-}
-
-// start starts an agent for a test, and afterwards shows that nothing is left.
-func start(t *testing.T, runtime string, changes ...func(*agent.Options)) *cluster {
-	t.Helper()
-	sandbox.Require(t)
-	plugin := program(t, "nomad-driver-pod")
-	runtimePath, err := exec.LookPath(runtime)
-	if err != nil {
-		t.Skipf("needs %s: run make deps", runtime)
-	}
-	nomad, err := agent.FindNomad(repository)
-	if errors.Is(err, agent.ErrNoNomad) {
-		t.Skip(err)
-	}
-	must.NoError(t, err)
-	ledger.Check(t, ledger.Scope{Cgroups: []string{"nomad", "nomad.slice", "nomad-driver-pod"}})
-
-	ctx, cancel := context.WithTimeout(t.Context(), atMost)
-	t.Cleanup(cancel)
-	options := agent.Options{
-		Dir: shortDir(t), Nomad: nomad, Plugin: plugin, Runtime: runtimePath,
-		HostPaths: []string{filepath.Dir(plugin) + ":" + podBin}, LogDir: logDir(t),
-	}
-	for _, change := range changes {
-		change(&options)
-	}
-	a, err := agent.Start(ctx, options)
-	must.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(a.LogTail(40))
-		}
-		if err := a.Stop(context.Background()); err != nil {
-			t.Errorf("stop: %v", err)
-		}
-	})
-	return &cluster{Agent: a, t: t, ctx: ctx}
-}
-
-// shortDir is a path for the agent that leaves room for those of sockets below
-// it, which are 108 bytes at most (unix(7)).
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "pod")
-	must.NoError(t, err)
-	t.Cleanup(func() {
-		// It is empty, or the agent kept what was still mounted below it.
-		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Error(err)
-		}
-	})
-	must.NoError(t, os.Chmod(dir, 0o755))
-	return filepath.Join(dir, "a")
-}
-
 // logDir is where the agent's logs stay after the test: a directory of its own
 // below the one that POD_TEST_LOGS names, or "" for nowhere.
-func logDir(t *testing.T) string {
+func logDir(t *testing.T, name string) string {
 	t.Helper()
 	top := os.Getenv("POD_TEST_LOGS")
 	if top == "" {
 		return ""
 	}
-	dir := filepath.Join(top, strings.ReplaceAll(t.Name(), "/", "_"))
+	dir := filepath.Join(top, strings.ReplaceAll(name, "/", "_"))
 	must.NoError(t, os.MkdirAll(dir, 0o755))
 	return dir
 }

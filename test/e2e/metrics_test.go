@@ -8,6 +8,8 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // scrape is what a program shows Prometheus: series, as "name{labels}", to
@@ -39,7 +41,7 @@ func (s scrape) of(metric, task string) float64 { return s[metric+`{task="`+task
 // Prometheus sees by the host's port what each task uses.
 func TestMetrics(t *testing.T) {
 	program(t, "metrics")
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		alloc, err := c.RunJob(c.ctx, inject(c.t, "testdata/metrics.nomad.hcl"))
 		must.NoError(c.t, err)
 		alloc, err = c.WaitRunning(c.ctx, alloc.ID)
@@ -55,7 +57,7 @@ func TestMetrics(t *testing.T) {
 			}
 			return nil
 		})
-		must.Eq(c.t, 1, before[`pod_info{group="web",job="metrics",namespace="default"}`])
+		must.Eq(c.t, 1, before[fmt.Sprintf(`pod_info{group="web",job="metrics",namespace=%q}`, c.Namespace())])
 		must.Positive(c.t, before.of("pod_task_open_fds", "idle"))
 		must.Positive(c.t, before.of("pod_task_start_time_seconds", "idle"))
 

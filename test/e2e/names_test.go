@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 const nameServers = `dns {
@@ -17,7 +19,7 @@ const nameServers = `dns {
 
 // /etc/resolv.conf is what the group asks for, and else the host's.
 func TestNameServers(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		want := []string{"nameserver 10.9.8.7", "nameserver 10.9.8.6", "search pods.test", "options ndots:2"}
 		for _, mode := range []string{"bridge", "host"} {
 			alloc := c.runInside(inside{name: "dns-" + mode, group: fmt.Sprintf("network {\nmode = %q\n%s\n}", mode, nameServers)})
@@ -37,7 +39,7 @@ func TestNameServers(t *testing.T) {
 // there, which its siblings know as well, and extra_hosts come in addition.
 func TestHostNames(t *testing.T) {
 	const lookUp = `getent ahostsv4 %s | awk '{ print $1 }' | sort -u`
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		self := fmt.Sprintf(lookUp, "$(hostname)")
 		bridge := c.runInside(inside{name: "bridge", group: `network { mode = "bridge" }`, config: `hostname = "named"
 			extra_hosts = ["db:10.1.2.3"]`})

@@ -12,6 +12,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 const (
@@ -24,7 +25,7 @@ const (
 
 // The network that a group asks for is the one its tasks are in.
 func TestNetworkModes(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		own := c.namespace(os.Getpid(), "net")
 		c.sub("host", func(c *cluster) {
 			for name, group := range map[string]string{"unset": "", "host": `network { mode = "host" }`} {
@@ -103,7 +104,8 @@ func withCNI(t *testing.T) func(*agent.Options) {
 // makes a namespace, its configurator for this mode has nothing to tell of it,
 // and it takes the silence for a network that was lost. No task is started.
 func TestNetworkModeNoneIsRefusedByNomad(t *testing.T) {
-	c := start(t, "runc")
+	t.Parallel()
+	c := share(t, "crun")
 	for _, driver := range []string{"pod", "raw_exec"} {
 		c.sub(driver, func(c *cluster) {
 			hcl := inside{name: "none-" + driver, group: `network { mode = "none" }`}.hcl(c.t)

@@ -17,6 +17,7 @@ import (
 // those that do.
 // Trap I13.
 func TestPlan_PredictsRestarts(t *testing.T) {
+	t.Parallel()
 	const catalogs = repository + "/jobs/sidecars"
 	web := []string{"-catalog", catalogs, "-catalog", "testdata/catalog", "-with", "clock"}
 	pair := []string{"-catalog", "testdata/catalog"}

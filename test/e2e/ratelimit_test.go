@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // call sends one request as a client, by the host's port.
@@ -48,7 +50,7 @@ func (c *cluster) burst(port int, key string) (passed int, last *http.Response, 
 // another client's at once.
 func TestRateLimit(t *testing.T) {
 	program(t, "rate-limit")
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		alloc, err := c.RunJob(c.ctx, inject(c.t, "testdata/rate-limit.nomad.hcl"))
 		must.NoError(c.t, err)
 		ctx, cancel := context.WithTimeout(c.ctx, patience)

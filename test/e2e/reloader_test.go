@@ -15,6 +15,8 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // nginx is a configuration for somebody who may write to /local only: of a port
@@ -72,7 +74,7 @@ func (c *configs) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 // nginx starts when its configuration is there, takes a new one without a
 // restart, and keeps the last good one.
 func TestConfigReloader(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		for name, as := range map[string]users{
 			"of one user": {app: "nobody", reloader: "nobody", check: true},
 			"of root":     {app: "root", reloader: "root", check: true},

@@ -17,7 +17,8 @@ import (
 // changes later reaches it by signal, by a script in it, or by a restart. It is
 // Nomad that makes all this, so that one runtime is enough.
 func TestRenderedFiles(t *testing.T) {
-	c := start(t, "runc")
+	t.Parallel()
+	c := share(t, "crun")
 	files := httptest.NewServer(artifacts(c.t))
 	defer files.Close()
 	for path, value := range map[string]string{"": "signalled", "/inside": "scripted", "/inside/inside": "restarted"} {

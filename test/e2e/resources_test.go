@@ -13,6 +13,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // Trap D7 (nomad#28272): a task without cores of its own is never on one that
@@ -22,7 +23,7 @@ func TestReservedCores(t *testing.T) {
 	if runtime.NumCPU() < 2 {
 		t.Skip("needs two processors: one to reserve and one to share")
 	}
-	withRuntimes(t, func(c *cluster) {
+	alone(t, matrix.Both(), func(c *cluster) {
 		run := func(name, resources string) *api.Allocation {
 			c.t.Helper()
 			return c.run(testdata(c.t, "cores.nomad.hcl", "NAME", name, "RESOURCES", resources), api.AllocClientStatusRunning)
@@ -113,7 +114,7 @@ func TestResourcesSeenFromInside(t *testing.T) {
 	swap := pick("memory/memory.memsw.limit_in_bytes", "memory.swap.max")
 	weight := pick("cpu/cpu.shares", "cpu.weight")
 	const mib = 1 << 20
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.Both(), func(c *cluster) {
 		c.oversubscribe()
 		for _, test := range []struct {
 			name, resources string

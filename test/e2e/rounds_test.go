@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // rounds is how often something is killed, and how many pods live through it:
@@ -41,7 +42,7 @@ func TestRestartRounds(t *testing.T) {
 	lines := t.TempDir()
 	must.NoError(t, os.Chmod(lines, 0o755))
 	build(t, lines, "test/lines")
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		ctx, cancel := context.WithTimeout(c.t.Context(), atMost+time.Duration(n)*patience)
 		defer cancel()
 		c.ctx = ctx

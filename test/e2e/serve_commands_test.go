@@ -23,6 +23,7 @@ import (
 // has its sidecars. Traps I1, I9, I15 and I24 with what they are about: a real Nomad. Each
 // part begins where the one before ended.
 func TestServe(t *testing.T) {
+	t.Parallel()
 	c := start(t, "runc")
 	var f *front
 	t.Cleanup(func() { // after the end of the proxy

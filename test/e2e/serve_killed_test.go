@@ -28,6 +28,7 @@ const (
 // job is not there or as a version that somebody sent, with all of its sidecars; and what
 // was answered well is there.
 func TestServeKilledLeavesNoJobHalf(t *testing.T) {
+	t.Parallel()
 	c := start(t, "runc")
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -11,6 +11,7 @@ import (
 // Two proxies that do not have the same catalog: who registers a job last decides, a plan
 // tells it before, and nothing changes by itself.
 func TestServeOfTwoCatalogs(t *testing.T) {
+	t.Parallel()
 	c := start(t, "runc")
 	catalog := func(version string) *front {
 		return c.serveAt("127.0.0.1:0", "-policy", "testdata/fleet/rules.policy.hcl", "-catalog", "testdata/fleet/"+version)

@@ -17,6 +17,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/sidecars/log-shipper/shippertest"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 const (
@@ -35,7 +36,7 @@ type shippingTo struct {
 // The shipper is killed and restarted while a task writes and Nomad rotates:
 // every line of both streams arrives once and in order.
 func TestLogShipper(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		for name, to := range map[string]shippingTo{"http": overHTTP(c.t), "syslog": overSyslog(c.t), "file": intoFile()} {
 			c.t.Run(name, func(t *testing.T) {
 				shipsEveryLineOnce(&cluster{c.Agent, t, c.ctx}, name, to)

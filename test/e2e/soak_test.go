@@ -15,6 +15,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
 	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // soakFor is how long each runtime is soaked: a few steps in every run of the
@@ -50,7 +51,7 @@ func TestSoak(t *testing.T) {
 	must.NoError(t, os.Chmod(dir, 0o755))
 	build(t, dir, "test/lines")
 	image := fixture.Layout(t, t.TempDir(), fixture.Image(t))
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		ctx, cancel := context.WithTimeout(c.t.Context(), atMost+2*length)
 		defer cancel()
 		c.ctx = ctx

@@ -7,12 +7,13 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // A task gets the signal that its job names, and after the time that it names
 // it is killed.
 func TestKillSignalAndTimeout(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.Both(), func(c *cluster) {
 		const script = "trap '' TERM; trap 'echo asked; ANSWER' INT; echo up; while :; do sleep 0.05; done"
 		for _, test := range []struct {
 			name, answer, timeout string

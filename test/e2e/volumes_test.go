@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
@@ -32,7 +33,7 @@ func TestStaticHostVolumes(t *testing.T) {
 	dir := t.TempDir()
 	must.NoError(t, os.Chmod(dir, 0o777))
 	must.NoError(t, os.WriteFile(filepath.Join(dir, "file"), []byte("of the host\n"), 0o644))
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		alloc := c.runInside(inside{name: "static", group: `
 			volume "open" {
 				type   = "host"
@@ -108,7 +109,7 @@ func TestStaticHostVolumes(t *testing.T) {
 
 // A dynamic host volume of Nomad's own plugin outlives the tasks that use it.
 func TestDynamicHostVolume(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		volumes := c.Client().HostVolumes()
 		made, _, err := volumes.Create(&api.HostVolumeCreateRequest{Volume: &api.HostVolume{
 			Name: "kept", PluginID: "mkdir", Parameters: map[string]string{"mode": "0777"},
@@ -169,7 +170,7 @@ func (c *cluster) stop(job string, alloc *api.Allocation) {
 func TestCSIVolume(t *testing.T) {
 	dir := t.TempDir()
 	build(t, dir, "test/csi")
-	withRuntimes(t, func(c *cluster) {
+	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		plugin := c.run(testdata(c.t, "csi.nomad.hcl"), api.AllocClientStatusRunning)
 		defer func() { c.stop("csi", plugin) }()
 		c.eventually("Nomad knows the plugin", func() error {

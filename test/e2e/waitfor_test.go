@@ -11,6 +11,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // waitForJob is the job that waits for addresses, injected.
@@ -24,7 +25,7 @@ func waitForJob(t *testing.T, timeout string, targets ...string) string {
 
 // The application starts when the server that it needs listens, and not before.
 func TestWaitFor(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		alloc, err := c.RunJob(c.ctx, waitForJob(t, "5m", "tcp://127.0.0.1:8080", "http://127.0.0.1:8080/", "dns://localhost", "file:///alloc/open"))
 		must.NoError(c.t, err)
 		text := c.waitLog(alloc, "wait-for", "stderr", "missing: ")
@@ -63,7 +64,7 @@ func TestWaitFor(t *testing.T) {
 // Where it gives up the allocation fails, and the log tells a name that is not
 // known from a port that nothing listens on.
 func TestWaitForGivesUp(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		alloc := c.run(waitForJob(t, "2s", "tcp://127.0.0.1:9", "tcp://nowhere.invalid:80", "file:///alloc"), api.AllocClientStatusFailed)
 		text := c.waitLog(alloc, "wait-for", "stderr", "gave up after 2s, no answer from 2 of 3: ")
 		must.StrContains(c.t, text, "tcp://127.0.0.1:9: refused: dial tcp 127.0.0.1:9: connect: connection refused")

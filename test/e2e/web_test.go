@@ -11,12 +11,14 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
 // The example job, injected: an application that speaks plain HTTP on
 // loopback, tls-proxy and topz beside it.
 func TestInjectedPod(t *testing.T) {
-	withRuntimes(t, func(c *cluster) {
+	onSharedAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.runInjected()
 		tasks := []string{"app", "tls-proxy", "topz"}
 

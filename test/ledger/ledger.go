@@ -117,8 +117,9 @@ func leaks(left []Entry) error {
 	return errors.Join(errs...)
 }
 
-// settleTime is how long a process may take to be gone after its end was seen.
-const settleTime = 15 * time.Second
+// SettleTime bounds the wait for the end of processes, mounts and cgroups after
+// a test: short if nothing is left, and bounded if something is.
+func SettleTime() time.Duration { return patience.For(15 * time.Second) }
 
 // Check notes what is in use, and when t and its later clean-ups are done,
 // fails t for whatever came in addition and does not go. Call it first.
@@ -129,7 +130,7 @@ func Check(t testing.TB, s Scope) {
 		t.Fatalf("ledger before: %v", err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience.For(settleTime))
+		ctx, cancel := context.WithTimeout(context.Background(), SettleTime())
 		defer cancel()
 		if err := s.Settle(ctx, before); err != nil {
 			t.Errorf("ledger: %v", err)

@@ -161,3 +161,36 @@ func leakGoroutine(*testing.T, string) func() {
 	go func() { <-stop }()
 	return func() { close(stop) }
 }
+
+func TestSettleNamed_FindsEachKind(t *testing.T) {
+	sandbox.Require(t)
+	const name = "0a1b2c3d-named"
+	dir := filepath.Join(t.TempDir(), name)
+	must.NoError(t, os.Mkdir(dir, 0o755))
+	scope := ledger.Scope{Dirs: []string{dir}, Cgroups: []string{testCgroup()}}
+	for kind, leak := range map[string]func() (undo func()){
+		ledger.Mount: func() func() { return leakMount(t, dir) },
+		ledger.File:  func() func() { return leakFile(t, dir) },
+		ledger.Process: func() func() {
+			cmd := exec.Command("sleep", "60")
+			cmd.Env = []string{"NOMAD_ALLOC_ID=" + name}
+			must.NoError(t, cmd.Start())
+			return func() {
+				must.NoError(t, cmd.Process.Kill())
+				must.Error(t, cmd.Wait())
+			}
+		},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience.For(10*time.Second))
+			defer cancel()
+			must.NoError(t, scope.SettleNamed(ctx, name))
+			undo := leak()
+			defer undo()
+			must.NoError(t, scope.SettleNamed(ctx, "another name"))
+			short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			must.ErrorContains(t, scope.SettleNamed(short, name), kind+" ")
+		})
+	}
+}

@@ -1,25 +1,46 @@
 // Package patience scales the time that tests wait for something before they
-// give up, for machines that are slow, such as an emulated one.
+// give up, for machines that are slow, such as an emulated one, or busy.
 //
-// It is for bounds that are not reached when all is well. It neither waits nor
-// measures.
+// It is for bounds that are not reached when all is well. It does not wait.
 package patience
 
 import (
 	"os"
+	"runtime"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // Env names the environment variable that holds the factor, such as "6".
 const Env = "POD_TEST_PATIENCE"
 
-// For is what is enough time on an ordinary machine, times the factor. A
-// factor that is missing, malformed or below one counts as one.
+// mostForLoad bounds the factor for load, so that a test that hangs ends.
+const mostForLoad = 8
+
+// For is what is enough time on an ordinary machine, times the factor: the one
+// in the environment, or on a busy machine twice the processes that are ready
+// to run for each processor, if that is more. A factor that is missing,
+// malformed or below one counts as one.
 func For(enough time.Duration) time.Duration {
 	factor, err := strconv.ParseFloat(os.Getenv(Env), 64)
 	if err != nil || !(factor >= 1) { // NaN is neither
-		return enough
+		factor = 1
 	}
+	factor = max(factor, min(2*load()/float64(runtime.NumCPU()), mostForLoad))
 	return time.Duration(factor * float64(enough))
+}
+
+// load is the load average of the last minute, or 0 if it cannot be read.
+func load() float64 {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	average, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return 0
+	}
+	return average
 }

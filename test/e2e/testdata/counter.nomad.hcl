@@ -2,7 +2,8 @@
 job "counter" {
   group "counter" {
     task "counter" {
-      driver = "pod"
+      driver      = "pod"
+      kill_signal = "SIGKILL"
 
       config {
         command = "/bin/sh"

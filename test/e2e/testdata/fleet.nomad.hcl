@@ -16,7 +16,8 @@ job "JOB" {
     }
 
     task "app" {
-      driver = "pod"
+      driver      = "pod"
+      kill_signal = "SIGKILL"
 
       config {
         command = "/bin/sleep"

@@ -11,7 +11,8 @@ job "metrics" {
     }
 
     task "busy" {
-      driver = "pod"
+      driver      = "pod"
+      kill_signal = "SIGKILL"
 
       config {
         command = "/bin/sh"
@@ -25,7 +26,8 @@ job "metrics" {
     }
 
     task "idle" {
-      driver = "pod"
+      driver      = "pod"
+      kill_signal = "SIGKILL"
 
       config {
         command = "/bin/sleep"

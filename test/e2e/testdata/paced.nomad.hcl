@@ -3,7 +3,8 @@
 job "paced" {
   group "paced" {
     task "paced" {
-      driver = "pod"
+      driver      = "pod"
+      kill_signal = "SIGKILL"
 
       config {
         command = "/bin/sh"

@@ -10,7 +10,8 @@ job "pair" {
     }
 
     task "app" {
-      driver = "pod"
+      driver      = "pod"
+      kill_signal = "SIGKILL"
 
       config {
         command = "/bin/sleep"
@@ -28,7 +29,8 @@ job "pair" {
     sidecar "clock" {}
 
     task "app" {
-      driver = "pod"
+      driver      = "pod"
+      kill_signal = "SIGKILL"
 
       config {
         command = "/bin/sleep"

@@ -18,6 +18,7 @@ sidecar "clock" {
 
   task "clock" {
     driver       = "pod"
+    kill_signal  = "SIGKILL"
     kill_timeout = param.patience
 
     lifecycle {

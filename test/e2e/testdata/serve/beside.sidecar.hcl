@@ -3,7 +3,8 @@ sidecar "beside" {
   summary = "A process beside the app."
 
   task "beside" {
-    driver = "pod"
+    driver      = "pod"
+    kill_signal = "SIGKILL"
     lifecycle {
       hook    = "prestart"
       sidecar = true

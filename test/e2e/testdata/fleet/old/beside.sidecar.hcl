@@ -9,7 +9,8 @@ sidecar "beside" {
   }
 
   task "beside" {
-    driver = "pod"
+    driver      = "pod"
+    kill_signal = "SIGKILL"
     lifecycle {
       hook    = "prestart"
       sidecar = true

@@ -1,0 +1,243 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+)
+
+// shared are the agents that tests share.
+var shared = &sharedAgents{byRuntime: map[string]*sharedAgent{}}
+
+// onSharedAgent runs a test with each runtime on the agent that all such tests
+// share. The test has a Nomad namespace of its own, and runs beside others: it
+// must neither kill nor configure anything that others use.
+func onSharedAgent(t *testing.T, runtimes []string, test func(c *cluster)) {
+	t.Parallel()
+	for _, runtime := range runtimes {
+		t.Run(runtime, func(t *testing.T) {
+			t.Parallel()
+			test(share(t, runtime))
+		})
+	}
+}
+
+// onOwnAgent runs a test with each runtime on an agent of its own, beside other
+// tests. A change is one of the agent's options.
+func onOwnAgent(t *testing.T, runtimes []string, test func(c *cluster), changes ...func(*agent.Options)) {
+	t.Parallel()
+	for _, runtime := range runtimes { // one after the other: they may share directories
+		t.Run(runtime, func(t *testing.T) {
+			test(start(t, runtime, changes...))
+		})
+	}
+}
+
+// alone runs a test with each runtime on an agent of its own while no other
+// test runs: it measures, or changes what all agents of a machine share.
+func alone(t *testing.T, runtimes []string, test func(c *cluster), changes ...func(*agent.Options)) {
+	for _, runtime := range runtimes {
+		t.Run(runtime, func(t *testing.T) {
+			sandbox.Require(t)
+			ledger.Check(t, leakScope())
+			test(start(t, runtime, changes...))
+		})
+	}
+}
+
+// share returns a shared agent, seen from a namespace of the test. After the
+// test its allocations are removed, and leaks of them fail it.
+func share(t *testing.T, runtime string) *cluster {
+	t.Helper()
+	options := agentOptions(t, runtime)
+	options.LogDir = logDir(t, "shared-"+runtime)
+	a, err := shared.get(runtime, options)
+	must.NoError(t, err)
+	tenant, err := a.In(namespaceOf(t))
+	must.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), atMost)
+	t.Cleanup(func() {
+		defer cancel()
+		ctx, cancel := context.WithTimeout(context.Background(), ledger.SettleTime()+patience)
+		defer cancel()
+		ids, err := tenant.Leave(ctx)
+		if err != nil {
+			t.Errorf("leave the shared agent: %v", err)
+		}
+		checkLeaks(t, a.DriverDirs(), ids...)
+		if t.Failed() {
+			t.Log(a.LogTail(40))
+		}
+	})
+	return &cluster{Agent: tenant, t: t, ctx: ctx}
+}
+
+// start starts an agent for one test, which stops it and fails for its leaks.
+func start(t *testing.T, runtime string, changes ...func(*agent.Options)) *cluster {
+	t.Helper()
+	options := agentOptions(t, runtime)
+	dir, err := shortDir()
+	must.NoError(t, err)
+	options.Dir = filepath.Join(dir, "a")
+	for _, change := range changes {
+		change(&options)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), atMost)
+	t.Cleanup(cancel)
+	a, err := agent.Start(ctx, options)
+	if err != nil {
+		must.NoError(t, errors.Join(err, os.Remove(dir)))
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(a.LogTail(40))
+		}
+		names := append(allocIDs(a), dir)
+		if err := errors.Join(a.Stop(context.Background()), os.Remove(dir)); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+		checkLeaks(t, nil, names...)
+	})
+	return &cluster{Agent: a, t: t, ctx: ctx}
+}
+
+// allocIDs lists the allocations that an agent knows. A test may have ended the
+// agent.
+func allocIDs(a *agent.Agent) (ids []string) {
+	stubs, _, err := a.Client().Allocations().List(&api.QueryOptions{Namespace: api.AllNamespacesNamespace})
+	if err != nil {
+		return nil
+	}
+	for _, stub := range stubs {
+		ids = append(ids, stub.ID)
+	}
+	return ids
+}
+
+// agentOptions are those of an agent with a runtime, but for its directory. It
+// skips the test if something is not installed or built.
+func agentOptions(t *testing.T, runtime string) agent.Options {
+	t.Helper()
+	sandbox.Require(t)
+	plugin := program(t, "nomad-driver-pod")
+	runtimePath, err := exec.LookPath(runtime)
+	if err != nil {
+		t.Skipf("needs %s: run make deps", runtime)
+	}
+	nomad, err := agent.FindNomad(repository)
+	if errors.Is(err, agent.ErrNoNomad) {
+		t.Skip(err)
+	}
+	must.NoError(t, err)
+	return agent.Options{
+		Nomad: nomad, Plugin: plugin, Runtime: runtimePath,
+		HostPaths: []string{filepath.Dir(plugin) + ":" + podBin}, LogDir: logDir(t, t.Name()),
+	}
+}
+
+func leakScope() ledger.Scope {
+	return ledger.Scope{Cgroups: []string{"nomad", "nomad.slice", "nomad-driver-pod"}}
+}
+
+// checkLeaks fails a test if something on the machine has one of the names.
+func checkLeaks(t *testing.T, dirs []string, names ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), ledger.SettleTime())
+	defer cancel()
+	scope := leakScope()
+	scope.Dirs = dirs
+	if err := scope.SettleNamed(ctx, names...); err != nil {
+		t.Errorf("leaks: %v", err)
+	}
+}
+
+// shortDir makes a directory whose path leaves room for those of sockets below
+// it, which are 108 bytes at most (unix(7)).
+func shortDir() (string, error) {
+	dir, err := os.MkdirTemp("", "pod")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
+}
+
+// namespaceOf names a namespace after a test.
+func namespaceOf(t *testing.T) string {
+	return strings.Trim(regexp.MustCompile(`[^A-Za-z0-9]+`).ReplaceAllString(t.Name(), "-"), "-")
+}
+
+// runTests runs all tests, stops the agents that they shared, and fails if
+// anything is left on the machine that was not there before.
+func runTests(m *testing.M) int {
+	if sandbox.Unavailable() != "" {
+		return m.Run()
+	}
+	before, err := leakScope().Snapshot()
+	code := m.Run()
+	ctx, cancel := context.WithTimeout(context.Background(), ledger.SettleTime())
+	defer cancel()
+	err = errors.Join(err, shared.stop())
+	if err == nil {
+		err = leakScope().Settle(ctx, before)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: after all tests:", err)
+		return 1
+	}
+	return code
+}
+
+// sharedAgents starts an agent for each runtime when the first test needs it.
+type sharedAgents struct {
+	mu        sync.Mutex
+	byRuntime map[string]*sharedAgent
+}
+
+type sharedAgent struct {
+	*agent.Agent
+	dir string
+	err error // of its start
+}
+
+func (s *sharedAgents) get(runtime string, options agent.Options) (*agent.Agent, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.byRuntime[runtime]; a != nil {
+		return a.Agent, a.err
+	}
+	a := &sharedAgent{}
+	s.byRuntime[runtime] = a
+	if a.dir, a.err = shortDir(); a.err == nil {
+		options.Dir = filepath.Join(a.dir, "a")
+		a.Agent, a.err = agent.Start(context.Background(), options)
+	}
+	return a.Agent, a.err
+}
+
+// stop stops the agents. Those that did not start left nothing but a directory.
+func (s *sharedAgents) stop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, a := range s.byRuntime {
+		if a.Agent != nil {
+			errs = append(errs, a.Stop(context.Background()))
+		}
+		errs = append(errs, os.Remove(a.dir))
+	}
+	return errors.Join(errs...)
+}
