@@ -82,7 +82,6 @@ compile() {
 		CGO_ENABLED=0 go test -c -tags "$tags" -o "$dir/test" "$package"
 		go list -tags "$tags" -f '{{.Dir}}' "$package" >"$dir/source" # where "go test" runs it
 	done
-	CGO_ENABLED=0 go build -o "$work/summary" ./test/summary
 }
 
 say "compiling"
@@ -103,7 +102,7 @@ boot() {
 		root=/dev/root rootfstype=hostfs rootflags=/ ro quiet loglevel=4 panic=-1 \
 		con=null con0=null,fd:1 ssl=null init="$PWD/test/cgroup2/init.sh" \
 		POD_TEST_WORK="$work" POD_TEST_NAME="$1" POD_TEST_TIMEOUT="${minutes}m" \
-		POD_TEST_OWN_CLOCK=1 POD_TEST_PATIENCE="${PATIENCE:-10}" POD_TEST_RUN="${RUN:-.}" POD_TEST_SKIP="./$other|././$other" \
+		POD_TEST_OWN_CLOCK=1 POD_TEST_PATIENCE="${PATIENCE:-10}" POD_TEST_ALL=1 POD_TEST_RUN="${RUN:-.}" POD_TEST_SKIP="./$other|././$other" \
 		</dev/null 2>"$work/kernel.$1" >"$work/console.$1" &
 	machine=$!
 	trap 'stop $machine; wait; exit 1' TERM
@@ -181,7 +180,6 @@ for dir in "$work"/*/; do
 		[ ! -f "$dir/log.$runtime" ] || go tool test2json -t -p "$name" <"$dir/log.$runtime" >>"$work/events"
 	done
 done
-"$work/summary" <"$work/events" >"$work/summary.txt" || bad=1
-sed '$d' "$work/summary.txt"
+bin/tools/gotestsum --format pkgname --raw-command -- cat "$work/events" | sed '$d'
 count
 exit $bad

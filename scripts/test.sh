@@ -1,31 +1,26 @@
 #!/bin/sh
 # Runs tests and sums up: test.sh TAGS PACKAGE...
+#
+# From the environment:
+#   TIMEOUT            of each package, 40m
+#   POD_TEST_PATIENCE  how much longer than on a fast machine tests wait, 4
+#   POD_TEST_ALL       the full matrix, see test/matrix
 set -eu
 cd "$(dirname "$0")/.."
 
 tags=$1
 shift
-# What a test waits for comes at once where all is well. Machines that others
-# share pause now and then.
 export POD_TEST_PATIENCE="${POD_TEST_PATIENCE:-4}"
-summary=$(mktemp)
-trap 'rm -f "$summary"' EXIT
-go build -o "$summary" ./test/summary
 
-echo "test: building"
-go build -tags "$tags" ./... 2>/dev/null || : # the tests report it
-
-# tests COUNT PACKAGES runs so many packages at once; what fails the summary tells.
-tests() {
-	# shellcheck disable=SC2086 # they are many words
-	[ -z "$2" ] || go test -json -p "$1" -timeout 40m -tags "$tags" $2 || :
-}
-
-# The agents and containers of these would slow each other down beyond their
-# deadlines.
-alone='/test/(driver|e2e)$'
+# Packages whose tests wait most of the time begin first, and run beside the
+# others. Without version 1 of cgroups their sandboxes have no cgroups of their
+# own, and one would see what the other makes.
+waiting='/test/(driver|e2e)$'
+at_once=3
+[ -d /sys/fs/cgroup/memory ] || at_once=1
 packages=$(go list -e -tags "$tags" "$@")
-{
-	tests 2 "$(echo "$packages" | grep -vE "$alone")"
-	tests 1 "$(echo "$packages" | grep -E "$alone")"
-} | "$summary"
+ordered="$(echo "$packages" | grep -E "$waiting" || :) $(echo "$packages" | grep -vE "$waiting" || :)"
+
+# shellcheck disable=SC2086 # they are many words
+exec bin/tools/gotestsum --format pkgname --format-hide-empty-pkg -- \
+	-p "$at_once" -parallel 4 -timeout "${TIMEOUT:-40m}" -tags "$tags" $ordered
