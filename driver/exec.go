@@ -1,7 +1,6 @@
 package driver
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -9,12 +8,15 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// ExecTask runs a command in a task, as script checks do.
-func (d *Driver) ExecTask(taskID string, cmd []string, timeout time.Duration) (*drivers.ExecTaskResult, error) {
+// ExecTask runs a command in a task, as script checks and change_script do. It
+// returns the last bytes of each output.
+func (d *Driver) ExecTask(taskID string, cmd []string, timeout time.Duration) (_ *drivers.ExecTaskResult, err error) {
+	defer shorten(&err)
 	c, err := d.container(taskID)
 	if err != nil {
 		return nil, err
@@ -24,7 +26,7 @@ func (d *Driver) ExecTask(taskID string, cmd []string, timeout time.Duration) (*
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, timeout)
 	defer cancel()
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr bounds.Ring
 	code, err := c.Exec(ctx, cmd, ociruntime.ExecOptions{Stdout: &stdout, Stderr: &stderr})
 	if err != nil {
 		return nil, err
@@ -38,7 +40,8 @@ func (d *Driver) ExecTask(taskID string, cmd []string, timeout time.Duration) (*
 // ExecTaskStreamingRaw runs a command in a task with its input and output
 // connected to the caller, with or without a terminal. The last message has
 // the exit code.
-func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, taskID string, command []string, tty bool, stream drivers.ExecTaskStream) error {
+func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, taskID string, command []string, tty bool, stream drivers.ExecTaskStream) (err error) {
+	defer shorten(&err)
 	c, err := d.container(taskID)
 	if err != nil {
 		return err

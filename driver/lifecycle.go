@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
@@ -31,7 +32,7 @@ type handleState struct {
 // in the sense of Nomad, see startError.
 func (d *Driver) StartTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
 	handle, err := d.startTask(cfg)
-	return handle, nil, startError(err)
+	return handle, nil, startError(bounds.Error(err))
 }
 
 func (d *Driver) startTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, error) {
@@ -65,7 +66,8 @@ func (d *Driver) startTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, error)
 
 // RecoverTask takes up a task that an earlier process of this plugin started,
 // whether it runs or ended while nobody watched.
-func (d *Driver) RecoverTask(handle *drivers.TaskHandle) error {
+func (d *Driver) RecoverTask(handle *drivers.TaskHandle) (err error) {
+	defer shorten(&err)
 	if handle == nil || handle.Config == nil {
 		return errors.New("recover task: the handle has no task")
 	}
@@ -102,7 +104,8 @@ func (d *Driver) WaitTask(ctx context.Context, taskID string) (<-chan *drivers.E
 
 // StopTask sends a signal and kills what is left after the timeout. A task
 // that has ended is no error.
-func (d *Driver) StopTask(taskID string, timeout time.Duration, signal string) error {
+func (d *Driver) StopTask(taskID string, timeout time.Duration, signal string) (err error) {
+	defer shorten(&err)
 	c, err := d.container(taskID)
 	if err != nil {
 		return err
@@ -115,7 +118,8 @@ func (d *Driver) StopTask(taskID string, timeout time.Duration, signal string) e
 }
 
 // DestroyTask removes what is left of a task.
-func (d *Driver) DestroyTask(taskID string, force bool) error {
+func (d *Driver) DestroyTask(taskID string, force bool) (err error) {
+	defer shorten(&err)
 	c, err := d.container(taskID)
 	if errors.Is(err, drivers.ErrTaskNotFound) {
 		return nil // destroyed already
@@ -152,7 +156,8 @@ func (d *Driver) InspectTask(taskID string) (*drivers.TaskStatus, error) {
 }
 
 // SignalTask sends a signal to the first process of a task.
-func (d *Driver) SignalTask(taskID string, signal string) error {
+func (d *Driver) SignalTask(taskID string, signal string) (err error) {
+	defer shorten(&err)
 	c, err := d.container(taskID)
 	if err != nil {
 		return err
@@ -169,7 +174,10 @@ func (d *Driver) TaskEvents(ctx context.Context) (<-chan *drivers.TaskEvent, err
 	return d.events.TaskEvents(ctx)
 }
 
+// emit sends an event. It is the only way to one, so that none holds more of
+// the bytes of tasks, registries and runtimes than bounds.Text lets through.
 func (d *Driver) emit(taskID, allocID, name, message string) {
+	message = bounds.Text(message)
 	err := d.events.EmitEvent(&drivers.TaskEvent{
 		TaskID: taskID, AllocID: allocID, TaskName: name, Timestamp: time.Now(), Message: message,
 	})
@@ -226,5 +234,9 @@ func exitResult(e pod.Exit) *drivers.ExitResult {
 	if e.OOMKilled && e.Err == nil {
 		e.Err = errOOMKilled
 	}
-	return &drivers.ExitResult{ExitCode: e.Code, Signal: e.Signal, OOMKilled: e.OOMKilled, Err: e.Err}
+	return &drivers.ExitResult{ExitCode: e.Code, Signal: e.Signal, OOMKilled: e.OOMKilled, Err: bounds.Error(e.Err)}
 }
+
+// shorten is deferred by the methods that Nomad calls for a task: Nomad makes
+// events of their errors.
+func shorten(err *error) { *err = bounds.Error(*err) }

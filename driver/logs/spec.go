@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
 // SpecFile is the name of the file, beside a task's FIFOs, that says where
@@ -50,8 +52,11 @@ func WriteSpec(dir string, s Spec) error {
 	return os.Rename(temporary, filepath.Join(dir, SpecFile))
 }
 
+// maxSpecBytes bounds a SpecFile, which has two paths and two names.
+const maxSpecBytes = 64 << 10
+
 func readSpec(file string) (Spec, error) {
-	b, err := os.ReadFile(file)
+	b, err := bounds.ReadFile(file, maxSpecBytes)
 	if err != nil {
 		return Spec{}, err
 	}

@@ -2,7 +2,6 @@ package ociruntime
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
 // Monitor is conmon, the process that stays beside a container: it is the
@@ -116,8 +117,8 @@ func (m Monitor) create(ctx context.Context, r Runtime, o CreateOptions, log log
 	return awaitCreate(ctx, syncR, o.Bundle)
 }
 
-// maxWords bounds in bytes what is read of what conmon or the runtime has to
-// say: an error becomes an event of the task.
+// maxWords bounds in bytes the report of conmon and the log of the runtime that
+// are read. An error holds less: see bounds.Text.
 const maxWords = 64 << 10
 
 // awaitCreate reads conmon's report: {"data": PID}, or a negative number and
@@ -147,10 +148,10 @@ func parseReport(line []byte) (pid int, err error) {
 		Message string `json:"message"`
 	}
 	if err := json.Unmarshal(line, &report); err != nil {
-		return 0, fmt.Errorf("conmon reported %q: %w", bytes.TrimSpace(line), err)
+		return 0, fmt.Errorf("conmon reported %q: %w", bounds.Text(string(line)), err)
 	}
 	if report.Data <= 0 {
-		return 0, fmt.Errorf("conmon reported exit status %d %s", -report.Data, report.Message)
+		return 0, fmt.Errorf("conmon reported exit status %d %s", -report.Data, bounds.Text(report.Message))
 	}
 	return report.Data, nil
 }
@@ -179,7 +180,7 @@ func MonitorPID(bundle string) (int, error) { return readPID(filepath.Join(bundl
 // ErrNoExit where nothing was recorded.
 func ExitStatus(bundle string) (int, time.Time, error) {
 	path := filepath.Join(bundle, "exit")
-	b, err := os.ReadFile(path)
+	b, err := bounds.ReadFile(path, maxNumberBytes)
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, time.Time{}, ErrNoExit
 	}
@@ -207,8 +208,11 @@ func ParseExit(b []byte) (int, error) {
 	return int(n), nil
 }
 
+// maxNumberBytes bounds a file that holds one number.
+const maxNumberBytes = 64
+
 func readPID(path string) (int, error) {
-	b, err := os.ReadFile(path)
+	b, err := bounds.ReadFile(path, maxNumberBytes)
 	if err != nil {
 		return 0, err
 	}

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
 // Runtime is an OCI runtime's command and the directory it keeps state in.
@@ -270,7 +272,7 @@ func (l logFile) lastError() string {
 	if err != nil {
 		return ""
 	}
-	return lastError(b)
+	return bounds.Text(lastError(b))
 }
 
 // lastError finds the last error in a runtime's log, which has a JSON object a

@@ -7,13 +7,19 @@ import (
 	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 )
 
 // makerFile is beside the spec in a bundle: the path of the runtime that made
 // the container. No other takes commands for it.
 const makerFile = "maker"
+
+// maxSpecBytes holds the arguments and the environment of a process, of which
+// Linux takes 2 MiB at most, with every byte escaped.
+const maxSpecBytes = 16 << 20
 
 // writeBundle writes what a container is made of, before it is.
 func (m *Manager) writeBundle(bundle string, s *specs.Spec) error {
@@ -28,7 +34,7 @@ func (m *Manager) writeBundle(bundle string, s *specs.Spec) error {
 }
 
 func readSpec(bundle string) (*specs.Spec, error) {
-	b, err := os.ReadFile(filepath.Join(bundle, "config.json"))
+	b, err := bounds.ReadFile(filepath.Join(bundle, "config.json"), maxSpecBytes)
 	if err != nil {
 		return nil, fmt.Errorf("read runtime-spec: %w", err)
 	}
@@ -44,7 +50,7 @@ func readSpec(bundle string) (*specs.Spec, error) {
 // yet, or a driver made it that did not note this: then it is today's.
 func (m *Manager) maker(bundle string) ociruntime.Runtime {
 	r := m.cfg.Runtime
-	if path, err := os.ReadFile(filepath.Join(bundle, makerFile)); err == nil && filepath.IsAbs(string(path)) {
+	if path, err := bounds.ReadFile(filepath.Join(bundle, makerFile), unix.PathMax); err == nil && filepath.IsAbs(string(path)) {
 		r.Path = string(path)
 	}
 	return r

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/namespace"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
 // Ready says when a task has become ready: when the one check that is set
@@ -89,19 +93,22 @@ func (c *Container) try(ctx context.Context, r Ready) error {
 }
 
 func (c *Container) tryExec(ctx context.Context, args []string) error {
-	var output strings.Builder
+	var output bounds.Ring
 	code, err := c.Exec(ctx, args, ociruntime.ExecOptions{Stdout: &output, Stderr: &output})
 	if err != nil {
 		return err
 	}
 	if code != 0 {
-		return fmt.Errorf("exit code %d: %s", code, lastLine(output.String()))
+		return fmt.Errorf("exit code %d: %s", code, output.LastLine())
 	}
 	return nil
 }
 
 func (c *Container) tryHTTP(ctx context.Context, url string) error {
-	transport := &http.Transport{DialContext: c.dial, DisableKeepAlives: true}
+	transport := &http.Transport{
+		DialContext: c.dial, DisableKeepAlives: true, DisableCompression: true,
+		MaxResponseHeaderBytes: maxHeaderBytes, // and of the status line
+	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{
 		Transport:     transport,
@@ -115,14 +122,15 @@ func (c *Container) tryHTTP(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	const enough = 64 << 10
-	_, err = io.Copy(io.Discard, io.LimitReader(res.Body, enough))
-	err = errors.Join(err, res.Body.Close())
+	err = res.Body.Close() // the status decides; the body may have no end
 	if res.StatusCode < http.StatusOK || res.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("status %s", res.Status)
+		return fmt.Errorf("status %d %s", res.StatusCode, http.StatusText(res.StatusCode))
 	}
 	return err
 }
+
+// maxHeaderBytes is the default of most servers.
+const maxHeaderBytes = 16 << 10
 
 // dial connects from the task's network namespace. Names are not looked up
 // there, so an address is a number or "localhost".
@@ -134,8 +142,13 @@ func (c *Container) dial(ctx context.Context, network, address string) (net.Conn
 	if host == "localhost" || host == "" {
 		host = "127.0.0.1"
 	}
+	ns, err := c.openProc("ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer ns.Close()
 	var conn net.Conn
-	err = namespace.InNetwork(c.procPath("ns/net"), func() error {
+	err = namespace.InNetwork(openedPath(ns), func() error {
 		conn, err = (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(host, port))
 		return err
 	})
@@ -143,14 +156,28 @@ func (c *Container) dial(ctx context.Context, network, address string) (net.Conn
 }
 
 func (c *Container) tryFile(path string) error {
-	return existsInRoot(c.procPath("root"), path)
+	root, err := c.openProc("root")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return existsInRoot(openedPath(root), path)
 }
 
-func (c *Container) procPath(what string) string {
-	return fmt.Sprintf("/proc/%d/%s", c.state.Init.PID, what)
+// openProc opens a namespace or the root of the task's first process. Its id
+// may belong to another process by now, so the check follows the open.
+func (c *Container) openProc(what string) (*os.File, error) {
+	path := fmt.Sprintf("/proc/%d/%s", c.state.Init.PID, what)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	if !c.state.Init.Alive() {
+		return nil, errors.Join(process.ErrGone, f.Close())
+	}
+	return f, nil
 }
 
-func lastLine(s string) string {
-	s = strings.TrimSpace(s)
-	return s[strings.LastIndexByte(s, '\n')+1:]
-}
+// openedPath leads to the very file that is open.
+func openedPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }

@@ -4,12 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 )
 
@@ -73,7 +73,7 @@ func (f *filters) learn(s *specs.Spec, id string) {
 	if !ok || s.Annotations[filterAnnotation] != "" {
 		return
 	}
-	b, err := os.ReadFile(filepath.Join(f.runtime.StateDir, id, filterFile))
+	b, err := bounds.ReadFile(filepath.Join(f.runtime.StateDir, id, filterFile), maxSpecBytes)
 	if err != nil || len(b) == 0 || len(b)%instructionBytes != 0 {
 		return
 	}

@@ -32,7 +32,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if pod.Reexec() || playChild() {
+	if pod.Reexec() || servePlugin() || playChild() {
 		return
 	}
 	os.Exit(sandbox.Main(m))
