@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -89,6 +90,22 @@ func procsBelow(dir string) ([]int, error) {
 		return nil, fmt.Errorf("list processes of cgroup %s: %w", dir, err)
 	}
 	return pids, nil
+}
+
+// Of returns the path of the group that a process is in: on v1 and hybrid hosts
+// in the freezer hierarchy, by which groups are killed.
+func Of(v Version, pid int) (string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(b)) { // NUMBER:HIERARCHIES:PATH
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(parts) == 3 && (v == V2 && parts[0] == "0" || v != V2 && slices.Contains(strings.Split(parts[1], ","), "freezer")) {
+			return parts[2], nil
+		}
+	}
+	return "", fmt.Errorf("process %d is in no cgroup", pid)
 }
 
 // gone tells that a group went away while it was read.

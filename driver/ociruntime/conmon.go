@@ -175,6 +175,9 @@ func (m Monitor) args(r Runtime, o CreateOptions, log logFile) []string {
 // that is os.ErrNotExist says that none was started.
 func MonitorPID(bundle string) (int, error) { return readPID(filepath.Join(bundle, "conmon.pid")) }
 
+// InitPID reads which process was the first of the container of a bundle.
+func InitPID(bundle string) (int, error) { return readPID(filepath.Join(bundle, "pid")) }
+
 // ExitStatus reads what conmon recorded of the end of the container of a
 // bundle: the exit code, or 128 and the number of the signal. The error is
 // ErrNoExit where nothing was recorded.

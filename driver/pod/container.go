@@ -23,6 +23,8 @@ type Container struct {
 	id    string
 	dir   string // bundle, and all that conmon and the runtime write
 	state taskState
+	// damage is why state is not what the task's file holds.
+	damage error
 
 	sibling *sibling
 	took    stopwatch // of the start
@@ -286,11 +288,15 @@ func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*C
 func (c *Container) reload() error {
 	var state taskState
 	err := c.m.step("read task state", func() (err error) {
-		state, err = readTaskState(c.stateFile())
+		state, err = c.pod.taskState(c.id)
 		return err
 	})
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("task %s: %w", c.state.TaskID, ErrNotFound)
+	}
+	if errors.Is(err, errDamaged) {
+		c.setDamaged(err)
+		return errors.Join(fmt.Errorf("task %s was killed and removed: %w", c.state.TaskID, err), c.discard())
 	}
 	if err != nil {
 		return err

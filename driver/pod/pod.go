@@ -92,11 +92,13 @@ func (p *pod) load(t Task) (podState, error) {
 		}
 	}
 	state, err := readPodState(p.stateFile())
-	if !errors.Is(err, os.ErrNotExist) {
-		return state, err
+	if err == nil && state.AllocID != p.allocID {
+		err = fmt.Errorf("%w: %s is about another pod", errDamaged, p.stateFile())
 	}
-	state = podState{Version: stateVersion, AllocID: p.allocID, Hostname: t.Hostname}
-	return state, p.m.step("write pod state", func() error { return writeState(p.stateFile(), state) })
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errDamaged) {
+		return p.repair(t, err)
+	}
+	return state, err
 }
 
 // pin makes a namespace of the pod.

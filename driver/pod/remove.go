@@ -12,7 +12,7 @@ func (c *Container) purge() error {
 	if _, err := os.Stat(c.dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	old, err := readTaskState(c.stateFile())
+	old, err := c.pod.taskState(c.id)
 	c.state.WithImage = err != nil || old.WithImage || old.ImageID != ""
 	return c.remove()
 }
@@ -31,8 +31,11 @@ func (m *Manager) purgeOthers(c *Container) error {
 	var errs []error
 	for _, e := range entries {
 		other, err := m.unknown(c.pod, e.Name())
-		if err == nil && other != nil && other.state.Name == c.state.Name && other.id != c.id {
-			err = other.remove()
+		switch {
+		case err != nil && taskPart(e.Name()) != taskPart(c.id):
+			continue // a newer driver's: it concerns that task alone
+		case err == nil && other != nil && other.sameTask(c):
+			err = other.discard()
 		}
 		errs = append(errs, err)
 	}
@@ -40,11 +43,15 @@ func (m *Manager) purgeOthers(c *Container) error {
 }
 
 // unknown returns a container that is on disk and was neither started nor
-// recovered by this manager, or nil.
+// recovered by this manager, or nil. One with a damaged state can be removed,
+// and no more.
 func (m *Manager) unknown(p *pod, id string) (*Container, error) {
-	state, err := readTaskState(filepath.Join(p.taskDir(id), "task.json"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // being made, or being removed
+	state, err := p.taskState(id)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errDamaged) && m.keeps(id) {
+		return nil, nil // being made, or being removed; or known without its state
+	}
+	if errors.Is(err, errDamaged) {
+		return m.salvage(p, id, err), nil
 	}
 	if err != nil {
 		return nil, err
@@ -108,12 +115,18 @@ func (c *Container) removeContainer() error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.m.cfg.TeardownTimeout)
 	defer cancel()
 	own, monitor := c.cgroup(), c.monitorCgroup()
+	killOwn := func() error { return own.Kill(ctx) }
+	removeOwn := own.Remove
+	if c.state.CgroupPath == "" { // of a damaged state; see salvage
+		killOwn = func() error { return nil }
+		removeOwn = killOwn
+	}
 	return errors.Join(
 		// First, so that one that is still creating the container stops.
 		c.m.step("kill monitor", func() error { return monitor.Kill(ctx) }),
-		c.m.step("kill task", func() error { return own.Kill(ctx) }),
+		c.m.step("kill task", killOwn),
 		c.m.step("delete container", func() error { return c.m.maker(c.dir).Delete(ctx, c.id) }),
-		c.m.step("remove task's cgroup", own.Remove),
+		c.m.step("remove task's cgroup", removeOwn),
 		c.m.step("remove monitor's cgroup", monitor.Remove),
 	)
 }

@@ -6,10 +6,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
+
+// errDamaged is wrapped by errors about a state file that no version of this
+// driver wrote, or that cannot be read.
+var errDamaged = errors.New("damaged state file")
+
+// maxStateBytes bounds a state file. Nomad takes no larger job.
+const maxStateBytes = 4 << 20
 
 // stateVersion is the version of what is on disk. A reader refuses what is
 // newer; what is older it must be able to read.
@@ -54,6 +63,9 @@ type taskState struct {
 // program after a crash, sees the old content or the new.
 func writeState(path string, v any) error {
 	b, err := json.Marshal(v)
+	if err == nil && len(b) > maxStateBytes {
+		err = fmt.Errorf("%w: its state has more than %d bytes; shorten pre_stop.args or after", ErrInvalid, maxStateBytes)
+	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -73,28 +85,50 @@ func writeState(path string, v any) error {
 
 func readTaskState(path string) (taskState, error) {
 	var s taskState
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return s, err
-	}
-	return s, decodeState(path, b, &s, func() int { return s.Version })
+	err := readState(path, &s, func() int { return s.Version })
+	return s, err
 }
+
+// taskState reads the state of the task that has a container id. An error is
+// that of os.ErrNotExist, wraps errDamaged, or is about a newer version.
+func (p *pod) taskState(id string) (taskState, error) {
+	path := filepath.Join(p.taskDir(id), "task.json")
+	s, err := readTaskState(path)
+	if err == nil && (s.AllocID != p.allocID || containerID(s.AllocID, s.Name, s.TaskID) != id) {
+		err = fmt.Errorf("%w: %s is about another task", errDamaged, path)
+	}
+	if err == nil && !ownCgroup(s.AllocID, s.CgroupPath) {
+		err = fmt.Errorf("%w: %s names a cgroup of others", errDamaged, path)
+	}
+	return s, err
+}
+
+// ownCgroup tells whether a cgroup is that of one task of an allocation. Nomad
+// names it ALLOC.TASK or ALLOC.TASK.scope.
+func ownCgroup(allocID, path string) bool { return strings.HasPrefix(filepath.Base(path), allocID+".") }
 
 func readPodState(path string) (podState, error) {
 	var s podState
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return s, err
-	}
-	return s, decodeState(path, b, &s, func() int { return s.Version })
+	err := readState(path, &s, func() int { return s.Version })
+	return s, err
 }
 
-func decodeState(path string, b []byte, into any, version func() int) error {
-	if err := json.Unmarshal(b, into); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+func readState(path string, into any, version func() int) error {
+	b, err := bounds.ReadFile(path, maxStateBytes)
+	if errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	if v := version(); v < 1 || v > stateVersion {
-		return fmt.Errorf("%s: version %d of the state is not known here (this driver knows %d)", path, v, stateVersion)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("%w: %s: %w", errDamaged, path, err)
+	}
+	switch v := version(); {
+	case v > stateVersion:
+		return fmt.Errorf("%s: version %d of the state is not known here (this driver knows %d); use the newer driver", path, v, stateVersion)
+	case v < 1:
+		return fmt.Errorf("%w: %s: version %d", errDamaged, path, v)
 	}
 	return nil
 }

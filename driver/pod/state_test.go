@@ -1,8 +1,10 @@
 package pod
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,4 +49,36 @@ func TestAStateOfANewerVersionIsRefused(t *testing.T) {
 	left, err := os.ReadFile(path)
 	must.NoError(t, err)
 	must.Eq(t, string(newer), string(left))
+}
+
+// Whatever a state file holds, reading it ends with a state that is about the
+// container whose file it is, or with an error.
+func FuzzTaskState(f *testing.F) {
+	id := containerID(alloc, "web", alloc+"/web/1")
+	good, err := json.Marshal(taskState{Version: 1, TaskID: alloc + "/web/1", AllocID: alloc, Name: "web", CgroupPath: "/nomad/" + alloc + ".web"})
+	must.NoError(f, err)
+	for _, seed := range []string{string(good), "", "null", "[]", `{"version":1}`, `{"version":2}`, strings.ReplaceAll(string(good), "/nomad/"+alloc+".web", "/"), strings.Repeat("[", 1<<16)} {
+		f.Add([]byte(seed))
+	}
+	dir := f.TempDir()
+	p := &pod{allocID: alloc, dir: dir}
+	must.NoError(f, os.MkdirAll(p.taskDir(id), 0o700))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		must.NoError(t, os.WriteFile(filepath.Join(p.taskDir(id), "task.json"), content, 0o600))
+		s, err := p.taskState(id)
+		if err == nil {
+			must.Eq(t, id, containerID(s.AllocID, s.Name, s.TaskID))
+			must.True(t, ownCgroup(alloc, s.CgroupPath))
+		}
+	})
+}
+
+func FuzzTaskPart(f *testing.F) {
+	f.Add("web")
+	f.Add(strings.Repeat("a.b", 40))
+	f.Add("ü/..\x00")
+	f.Fuzz(func(t *testing.T, name string) {
+		short := safe.ReplaceAllString(name, "_")
+		must.Eq(t, short[:min(len(short), 40)], taskPart(containerID(alloc, name, "id")))
+	})
 }

@@ -70,8 +70,8 @@ func (m *Manager) removeUnknown(p *pod) error {
 	for _, task := range tasks {
 		c, err := m.unknown(p, task.Name())
 		if err == nil && c != nil && !c.starting() {
-			m.cfg.Log.Warn("removing a task that was not recovered", "task_id", c.state.TaskID)
-			err = m.step("remove forgotten task", c.remove)
+			m.cfg.Log.Warn("removing a task that was not recovered", "task_id", c.state.TaskID, "container", c.id, "error", c.damage)
+			err = m.step("remove forgotten task", c.discard)
 		}
 		errs = append(errs, err)
 	}
@@ -95,6 +95,7 @@ func (m *Manager) sweepAll() error {
 		return fmt.Errorf("sweep: %w", err)
 	}
 	live := map[string]bool{}
+	var errs []error
 	for _, entry := range pods {
 		if !uuid.MatchString(entry.Name()) {
 			continue
@@ -103,11 +104,14 @@ func (m *Manager) sweepAll() error {
 		tasks, err := m.sweepTasks(p)
 		m.leave(p) // without tasks it goes after the linger time
 		if err != nil {
-			return fmt.Errorf("sweep: %w", err)
+			errs = append(errs, fmt.Errorf("sweep: %w", err))
 		}
 		for _, id := range tasks {
 			live[id] = true
 		}
+	}
+	if len(errs) > 0 { // there may be more tasks, with roots and layers
+		return errors.Join(errs...)
 	}
 	if len(live) == 0 {
 		err = m.layers.sweep()
@@ -122,6 +126,7 @@ func (m *Manager) sweepTasks(p *pod) (live []string, err error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
+	var errs []error
 	for _, e := range entries {
 		c := m.newContainer(p, Task{})
 		c.id, c.dir = e.Name(), p.taskDir(e.Name())
@@ -133,11 +138,9 @@ func (m *Manager) sweepTasks(p *pod) (live []string, err error) {
 		if err == nil {
 			err = m.step("remove directory without state", func() error { return os.RemoveAll(c.dir) })
 		}
-		if err != nil {
-			return nil, err
-		}
+		errs = append(errs, err)
 	}
-	return live, nil
+	return live, errors.Join(errs...)
 }
 
 func (m *Manager) sweepRoots(live map[string]bool) error {

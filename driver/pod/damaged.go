@@ -1,0 +1,112 @@
+package pod
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/namespace"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
+)
+
+// salvage returns a container with a damaged state, for its removal: its id
+// names its directories, its root and its monitor's cgroup, and the bundle or
+// the kernel knows its own cgroup.
+func (m *Manager) salvage(p *pod, id string, damage error) *Container {
+	c := m.newContainer(p, Task{AllocID: p.allocID, Name: taskPart(id)})
+	c.id, c.dir = id, p.taskDir(id)
+	c.setDamaged(damage)
+	return c
+}
+
+func (c *Container) setDamaged(damage error) {
+	c.damage = damage
+	c.state.WithImage, c.state.CgroupPath = true, c.findCgroup()
+}
+
+// findCgroup returns "" if nothing on this host names a cgroup of the container
+// that is certainly its own. Then only the runtime can kill the container.
+func (c *Container) findCgroup() string {
+	if spec, err := readSpec(c.dir); err == nil && spec.Linux != nil && ownCgroup(c.state.AllocID, spec.Linux.CgroupsPath) {
+		return spec.Linux.CgroupsPath
+	}
+	pid, err := ociruntime.InitPID(c.dir)
+	if err != nil {
+		return ""
+	}
+	if path, err := cgroup.Of(c.m.cfg.Cgroups, pid); err == nil && ownCgroup(c.state.AllocID, path) {
+		return path
+	}
+	return ""
+}
+
+// discard removes a container that no manager keeps. An event reports a damaged
+// state.
+func (c *Container) discard() error {
+	if c.damage == nil {
+		return c.remove()
+	}
+	c.event(fmt.Sprintf("The task was killed and removed because the driver cannot read its state: %v; "+
+		"check the disk and memory of run_dir if this happens again", c.damage))
+	if info, err := os.Lstat(c.dir); err == nil && !info.IsDir() {
+		if err := os.Remove(c.dir); err != nil {
+			return err
+		}
+	}
+	return c.remove()
+}
+
+// taskPart is the task's name in a container id, as far as the id has it.
+func taskPart(id string) string {
+	_, rest, _ := strings.Cut(id, ".")
+	return rest[:max(0, strings.LastIndexByte(rest, '.'))]
+}
+
+// sameTask tells whether two containers are of one task of their allocation.
+func (c *Container) sameTask(other *Container) bool {
+	if c.id == other.id {
+		return false
+	}
+	if c.damage != nil {
+		return taskPart(c.id) == taskPart(other.id)
+	}
+	return c.state.Name == other.state.Name
+}
+
+// keeps tells whether this manager has started or recovered a container.
+func (m *Manager) keeps(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.tasks {
+		if c.id == id {
+			return true
+		}
+	}
+	return false
+}
+
+// repair makes a new state for a pod with a damaged one or none. The infra
+// process of the tasks that run is the only process in its cgroup.
+func (p *pod) repair(t Task, damage error) (podState, error) {
+	state := podState{Version: stateVersion, AllocID: p.allocID, Hostname: t.Hostname}
+	if namespace.Pinned(p.namespaceDir(), namespace.PID) {
+		pids, err := p.cgroup().Child("holder").Procs()
+		if err == nil && len(pids) == 1 {
+			state.Holder, err = process.Identify(pids[0])
+		}
+		if err != nil {
+			return state, err
+		}
+	}
+	if errors.Is(damage, errDamaged) {
+		p.m.cfg.Log.Error("the state of a pod is made anew", "alloc_id", p.allocID, "error", damage)
+		p.m.cfg.Event(t.ID, t.AllocID, t.Name, fmt.Sprintf("The state of the pod was made anew: %v", damage))
+		if err := os.RemoveAll(p.stateFile()); err != nil {
+			return state, err
+		}
+	}
+	return state, p.m.step("write pod state", func() error { return writeState(p.stateFile(), state) })
+}
