@@ -57,6 +57,9 @@ type PluginConfig struct {
 	AllowDevices    []string      `codec:"allow_devices"`
 	DebugContainers bool          `codec:"debug_containers"`
 	LogCollector    string        `codec:"log_collector"`
+
+	DeniedHostUIDs string `codec:"denied_host_uids"`
+	DeniedHostGIDs string `codec:"denied_host_gids"`
 }
 
 // ImageConfig is the image block of the plugin's configuration.

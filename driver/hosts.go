@@ -1,11 +1,14 @@
 package driver
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/nomad/drivers/shared/hostnames"
@@ -21,7 +24,7 @@ const hostsTarget = "/etc/hosts"
 // setHosts adds what extra_hosts asks for; hostsMount puts it after the lines
 // that every task has.
 func setHosts(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
-	lines, err := hostLines(c.ExtraHosts)
+	lines, err := hostLines(c.ExtraHosts, func() (string, error) { return gateway(cfg.NetworkIsolation) })
 	if lines != "" {
 		t.Files = append(t.Files, pod.File{Target: hostsTarget, Content: []byte(lines)})
 	}
@@ -31,23 +34,89 @@ func setHosts(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
 	if len(c.Ports) > 0 && (cfg.NetworkIsolation == nil || cfg.NetworkIsolation.Path == "") {
 		err = errors.Join(err, fmt.Errorf("ports: the task's network is the host's, where nothing is mapped: set mode = \"bridge\" in the group's network block, or leave ports out and listen on ${NOMAD_PORT_%s}", c.Ports[0]))
 	}
-	return err
+	return errors.Join(err, checkPorts(c, cfg))
 }
 
-// hostLines turns docker's NAME:ADDRESS into lines of hosts(5).
-func hostLines(extra []string) (string, error) {
+// checkPorts requires that ports lists labels of the group's ports.
+func checkPorts(c TaskConfig, cfg *drivers.TaskConfig) error {
+	if cfg.Resources == nil || cfg.Resources.Ports == nil {
+		return nil
+	}
+	var labels []string
+	for _, p := range *cfg.Resources.Ports {
+		labels = append(labels, p.Label)
+	}
+	var errs []error
+	for _, label := range c.Ports {
+		if !slices.Contains(labels, label) {
+			errs = append(errs, fmt.Errorf("ports: %q is not a port of the group's network; it has %s", label, quoted(labels)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// quoted lists words for messages.
+func quoted(words []string) string {
+	if len(words) == 0 {
+		return "none"
+	}
+	return strings.Trim(fmt.Sprintf("%q", words), "[]")
+}
+
+// hostGateway stands for the address at which a task reaches its host, as in docker.
+const hostGateway = "host-gateway"
+
+// hostLines converts docker's NAME:ADDRESS to lines of hosts(5). gateway returns the address for
+// host-gateway.
+func hostLines(extra []string, gateway func() (string, error)) (string, error) {
 	var b strings.Builder
 	var errs []error
 	for _, e := range extra {
 		name, addr, _ := strings.Cut(e, ":")
+		if addr == hostGateway {
+			var err error
+			if addr, err = gateway(); err != nil {
+				errs = append(errs, fmt.Errorf("extra_hosts: %q: %w", e, err))
+				continue
+			}
+		}
 		addr = strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]")
 		if !validHostname.MatchString(strings.ReplaceAll(name, "_", "x")) || net.ParseIP(addr) == nil {
-			errs = append(errs, fmt.Errorf("extra_hosts: %q: want \"name:address\", with an IPv4 or IPv6 address", e))
+			errs = append(errs, fmt.Errorf("extra_hosts: %q: want \"name:address\", with an IPv4 or IPv6 address or host-gateway", e))
 			continue
 		}
 		fmt.Fprintf(&b, "%s %s\n", addr, name)
 	}
 	return b.String(), errors.Join(errs...)
+}
+
+// gateway returns the address at which a task reaches its host: the default gateway of the group's
+// network, or loopback in the host's network.
+func gateway(spec *drivers.NetworkIsolationSpec) (string, error) {
+	if spec == nil || spec.Path == "" {
+		return "127.0.0.1", nil
+	}
+	var routes []byte
+	err := namespace.InNetwork(spec.Path, func() (err error) {
+		routes, err = os.ReadFile("/proc/thread-self/net/route")
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(routes)) {
+		// Iface Destination Gateway Flags …, in the host's byte order (proc_pid_net(5)).
+		f := strings.Fields(line)
+		if len(f) < 3 || f[1] != "00000000" {
+			continue
+		}
+		n, err := strconv.ParseUint(f[2], 16, 32)
+		if err != nil || n == 0 {
+			continue
+		}
+		return netip.AddrFrom4([4]byte(binary.NativeEndian.AppendUint32(nil, uint32(n)))).String(), nil
+	}
+	return "", errors.New("the group's network has no default gateway; write the host's address instead")
 }
 
 // hostsMount gives the mount of /etc/hosts: the file that the tasks of the

@@ -137,6 +137,23 @@ func TestSysctlsOfANetworkOfTheGroup(t *testing.T) {
 	must.Eq(t, map[string]string{"net.core.somaxconn": "1"}, task.Sysctl)
 }
 
+func TestPorts_UnknownLabel(t *testing.T) {
+	cfg := taskConfig(t, TaskConfig{Command: "a", Ports: []string{"http", "nope"}})
+	cfg.NetworkIsolation = &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: "/run/netns/x"}
+	cfg.Resources = &drivers.Resources{Ports: &structs.AllocatedPorts{{Label: "http"}, {Label: "admin"}}}
+	_, err := defaults(t).taskFrom(cfg, cgroup.V2)
+	must.EqError(t, err, `ports: "nope" is not a port of the group's network; it has "http" "admin"`)
+}
+
+func TestAmbientCapabilities(t *testing.T) {
+	task, err := defaults(t).taskFrom(taskConfig(t, TaskConfig{Command: "a", CapAdd: []string{"net_bind_service"}}), cgroup.V2)
+	must.NoError(t, err)
+	must.Eq(t, []string{"CAP_NET_BIND_SERVICE"}, task.Ambient)
+	task, err = defaults(t).taskFrom(taskConfig(t, TaskConfig{Command: "a"}), cgroup.V2)
+	must.NoError(t, err)
+	must.SliceEmpty(t, task.Ambient)
+}
+
 // allow_caps is all that a task may have, as with Nomad's other drivers.
 func TestAllowedCapabilities(t *testing.T) {
 	s := defaults(t)

@@ -50,6 +50,10 @@ func (d *Driver) startTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, error)
 	if err := setMounts(&t, cfg); err != nil {
 		return nil, err
 	}
+	if servers := unreachableDNS(t.Network, cfg.DNS, hostResolvers()); servers != nil {
+		d.emit(t.ID, t.AllocID, t.Name, fmt.Sprintf("The host's name servers (%s) are loopback addresses, which the group's network cannot reach; set dns in the group's network block",
+			strings.Join(servers, ", ")))
+	}
 	c, err := m.Start(d.ctx, t)
 	if err != nil {
 		return nil, err

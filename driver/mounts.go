@@ -57,7 +57,7 @@ func nameMounts(t *pod.Task, cfg *drivers.TaskConfig) ([]*drivers.MountConfig, e
 			out = append(out, hosts)
 		}
 	}
-	dns, err := resolvconf.GenerateDNSMount(cfg.TaskDir().Dir, cfg.DNS)
+	dns, err := resolvconf.GenerateDNSMount(cfg.TaskDir().Dir, reachableDNS(t.Network, cfg.DNS, hostResolvers()))
 	if err != nil {
 		return nil, fmt.Errorf("make /etc/resolv.conf: %w", err)
 	}

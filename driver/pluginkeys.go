@@ -22,6 +22,10 @@ func pluginKeys() []key {
 		{name: "pids_limit", kind: "number", value: "4096", meaning: "most processes of a task, and the most it may ask for; `0` is no limit", podman: none},
 		{name: "pod_linger", kind: "string", value: `"1m"`, meaning: "how long a pod without tasks is kept, so that shared memory outlives a restart", docker: none, podman: none},
 		{name: "allow_caps", kind: "list(string)", unset: "Nomad's defaults", meaning: "all capabilities that tasks may have: what `cap_add` may add, and what is left of the defaults; `[\"all\"]` for all", podman: none},
+		{name: "denied_host_uids", kind: "string", value: `"0"`, docker: none, podman: none,
+			meaning: "ids and ranges such as `0,100-199` of host users that tasks without an image may not run as, as with Nomad's exec driver; `\"\"` allows all. Images are not affected"},
+		{name: "denied_host_gids", kind: "string", unset: "none", docker: none, podman: none,
+			meaning: "the same for their groups, additional ones included"},
 		{name: "allow_host_namespaces", kind: "bool", unset: "`false`", meaning: "whether `pid_mode` and the like are allowed", docker: none, podman: none},
 		{name: "volumes", kind: "block", keys: []key{
 			{name: "enabled", kind: "bool", unset: "`false`", meaning: "whether `volumes` and `mount` may name any path of the host"},

@@ -111,9 +111,13 @@ func (s settings) setCaps(t *pod.Task, c TaskConfig) error {
 	if t.Capabilities, err = withinOwn(set); err != nil {
 		return err
 	}
-	for _, name := range capabilities.New(c.CapAdd).Slice(true) {
-		all := slices.ContainsFunc(c.CapAdd, func(n string) bool { return strings.EqualFold(strings.TrimPrefix(strings.ToUpper(n), "CAP_"), "all") })
-		if !all && !slices.Contains(t.Capabilities, name) {
+	if slices.ContainsFunc(c.CapAdd, func(n string) bool { return strings.TrimPrefix(strings.ToUpper(n), "CAP_") == "ALL" }) {
+		t.Ambient = t.Capabilities
+		return nil
+	}
+	t.Ambient = capabilities.New(c.CapAdd).Slice(true)
+	for _, name := range t.Ambient {
+		if !slices.Contains(t.Capabilities, name) {
 			return fmt.Errorf("cap_add: the Nomad client does not have %s itself and can not give it: leave it out, or run the client with it", name)
 		}
 	}

@@ -19,6 +19,8 @@ type settings struct {
 	pullTimeout     time.Duration
 	pullIdleTimeout time.Duration // 0: as long as the pull's own timeout
 	gcDelay         time.Duration // 0: images are kept
+	deniedUIDs      []idRange     // for tasks without an image
+	deniedGIDs      []idRange
 }
 
 // defaultHostPaths are what a task without an image sees where the operator
@@ -84,6 +86,12 @@ func newSettings(c PluginConfig) (settings, error) {
 		}
 	}
 	var err error
+	if s.deniedUIDs, err = parseIDs(c.DeniedHostUIDs); err != nil {
+		errs = append(errs, fmt.Errorf("denied_host_uids: %w", err))
+	}
+	if s.deniedGIDs, err = parseIDs(c.DeniedHostGIDs); err != nil {
+		errs = append(errs, fmt.Errorf("denied_host_gids: %w", err))
+	}
 	if s.hostPaths, err = hostPaths(c.HostPaths); err != nil {
 		errs = append(errs, err)
 	}

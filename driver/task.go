@@ -37,6 +37,9 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 		},
 		Labels: c.Labels,
 	}
+	if c.Image == "" {
+		t.AllowUser = s.allowHostUser
+	}
 	if c.Command != "" {
 		t.Process.Command = append([]string{c.Command}, c.Args...)
 	} else {

@@ -131,7 +131,7 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"userns":           {"command = \"a\"\nuserns = \"keep-id\"", `userns = "keep-id": tasks are in the host's user namespace: want "host"`},
 	"userns_mode":      {"command = \"a\"\nuserns_mode = \"x\"", `userns_mode = "x": tasks are in the host's`},
 	"extra_hosts":      {"command = \"a\"\nextra_hosts = [\"db\"]", `extra_hosts: "db": want "name:address"`},
-	"extra host":       {"command = \"a\"\nextra_hosts = [\"db:host-gateway\"]", `extra_hosts: "db:host-gateway": want "name:address"`},
+	"extra host":       {"command = \"a\"\nextra_hosts = [\"db:gateway\"]", `extra_hosts: "db:gateway": want "name:address"`},
 	"two hosts files":  {"command = \"a\"\nextra_hosts = [\"db:10.0.0.1\"]\ntmpfs = [\"/etc/hosts\"]", `extra_hosts and a mount at /etc/hosts contradict`},
 	"ports":            {"command = \"a\"\nports = [\"http\"]", `ports: the task's network is the host's, where nothing is mapped: set mode = "bridge"`},
 	"no such cap":      {"command = \"a\"\ncap_add = [\"fly\"]", `cap_add: "fly" is not a capability`},

@@ -33,7 +33,7 @@ func imageKeys() []key {
 
 func processKeys() []key {
 	return []key{
-		{name: "entrypoint", kind: "list(string)", unset: "the image's", meaning: "what the command's words follow"},
+		{name: "entrypoint", kind: "list(string)", unset: "the image's", meaning: "precedes the command; it discards the image's command, and `[\"\"]` is an empty one"},
 		{name: "command", kind: "string", unset: "the image's", meaning: "the program; needed without an image"},
 		{name: "args", kind: "list(string)", meaning: "of the command"},
 		{name: "work_dir", kind: "string", unset: "the image's, or `/`", meaning: "made where it is missing", podman: "working_dir"},
@@ -96,7 +96,7 @@ func limitKeys() []key {
 
 func securityKeys() []key {
 	return []key{
-		{name: "cap_add", kind: "list(string)", meaning: "within what the operator allows"},
+		{name: "cap_add", kind: "list(string)", meaning: "within `allow_caps`. A user other than root gets those named here as ambient capabilities, and no others"},
 		{name: "cap_drop", kind: "list(string)", meaning: "or `[\"all\"]`; `cap_add` wins"},
 		{name: "privileged", kind: "bool", unset: "`false`", meaning: "all capabilities and devices, no seccomp, nothing masked, `/sys` writable; where the operator allows it"},
 		{name: "readonly_rootfs", kind: "bool", unset: "`false`", meaning: "`/alloc`, `/local`, `/secrets`, `/dev/shm`, mounts and the image's volumes stay writable; for `/tmp` or `/run` use `tmpfs`"},
@@ -108,7 +108,7 @@ func securityKeys() []key {
 
 func networkKeys() []key {
 	return []key{
-		{name: "extra_hosts", kind: "list(string)", meaning: "`NAME:ADDRESS`, for the task's `/etc/hosts`"},
+		{name: "extra_hosts", kind: "list(string)", meaning: "`NAME:ADDRESS`, for the task's `/etc/hosts`; the address `host-gateway` is the default gateway of the group's network, or 127.0.0.1 in the host's"},
 		{name: "ports", kind: "list(string)", meaning: "labels of the group's ports. Nomad publishes them in bridge mode whether they are listed or not; without a network of the group's own this is an error"},
 	}
 }

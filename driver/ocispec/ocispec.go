@@ -40,7 +40,9 @@ type Container struct {
 	Limits     Limits
 
 	Capabilities []string // CAP_…; those a process of root has
-	Security     Security
+	// Ambient are those of Capabilities that a process of another user has as well.
+	Ambient  []string
+	Security Security
 	// Unconfined leaves out seccomp, masked and read-only paths and
 	// no_new_privs, makes /sys writable and allows every device. It is for
 	// tasks that an operator allowed to be privileged.
@@ -202,12 +204,16 @@ func process(c Container) *specs.Process {
 		Rlimits:      c.Rlimits,
 		Capabilities: &specs.LinuxCapabilities{Bounding: caps},
 	}
-	// Somebody other than root has no capabilities until a set-uid program
-	// gives them, as with docker.
-	if c.User.UID == 0 {
-		p.Capabilities.Effective = caps
-		p.Capabilities.Permitted = caps
+	// Users other than root have only ambient capabilities until a set-uid program or a file
+	// capability grants others (capabilities(7)).
+	own := caps
+	if c.User.UID != 0 {
+		own = slices.DeleteFunc(slices.Clone(caps), func(name string) bool { return !slices.Contains(c.Ambient, name) })
+		p.Capabilities.Inheritable = own
+		p.Capabilities.Ambient = own
 	}
+	p.Capabilities.Effective = own
+	p.Capabilities.Permitted = own
 	return p
 }
 

@@ -126,7 +126,7 @@ func (b *debugContainer) spec(d Debug, root rootfs) (*specs.Spec, error) {
 	return ocispec.Build(ocispec.Container{
 		RootHostPath: root.hostPath,
 		Args:         []string{initPath, "-P"},
-		Env: environment(root.config.Env, []string{
+		Env: environment([]string{"PATH=" + defaultPath}, valid(root.config.Env), []string{
 			"POD_TASK_PID=" + pid, "POD_TASK_ROOT=/proc/" + pid + "/root",
 		}),
 		Namespaces:   namespaces,

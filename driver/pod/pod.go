@@ -62,6 +62,9 @@ func (p *pod) join(ctx context.Context, t Task) error {
 	if err != nil {
 		return err
 	}
+	if err := p.setNetworkDefaults(t, &state); err != nil {
+		return fmt.Errorf("pod %s: %w", p.allocID, err)
+	}
 	if t.Share.IPC {
 		if err := p.joinIPC(t); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)

@@ -63,8 +63,15 @@ func TestCommandLinesAreDockers(t *testing.T) {
 
 func TestEnvironmentsAreMerged(t *testing.T) {
 	got := environment([]string{"A=image", "B=image"}, []string{"B=task", "C=task"})
-	must.Eq(t, []string{"PATH=" + defaultPath, "A=image", "B=task", "C=task"}, got)
-	must.Eq(t, []string{"PATH=/own"}, environment([]string{"PATH=/own"}))
+	must.Eq(t, []string{"A=image", "B=task", "C=task"}, got)
+}
+
+func TestDefaultEnv(t *testing.T) {
+	task := Task{Hostname: "web"}
+	must.Eq(t, []string{"PATH=" + defaultPath, "HOME=/", "HOSTNAME=web"}, task.defaultEnv(""))
+	task.HostNamespaces.UTS = true
+	must.Eq(t, []string{"PATH=" + defaultPath, "HOME=/home/app"}, task.defaultEnv("/home/app"))
+	must.Eq(t, []string{"A=1"}, valid([]string{"NOVALUE", "=x", "A=1"}))
 }
 
 func TestHostPaths(t *testing.T) {
@@ -139,20 +146,20 @@ func TestFilesOfARootAreReadAsFromInside(t *testing.T) {
 	must.NoError(t, f.Close())
 	must.Eq(t, "app:x:1234:1234::/:\n", string(b))
 
-	u, err := lookupUser(root, "app")
+	u, _, err := lookupUser(root, "app")
 	must.NoError(t, err)
 	must.Eq(t, ocispec.User{UID: 1234, GID: 1234}, u)
-	u, err = lookupUser(root, "77:88")
+	u, _, err = lookupUser(root, "77:88")
 	must.NoError(t, err)
 	must.Eq(t, ocispec.User{UID: 77, GID: 88}, u)
 	must.NoError(t, os.Remove(filepath.Join(root, "etc/group")))
 	must.NoError(t, os.WriteFile(filepath.Join(root, "etc/group"), []byte("adm:x:4:app\nlog:x:9:\n"), 0o644))
-	u, err = lookupUser(root, "app", "log", "4321", "adm", "1234")
+	u, _, err = lookupUser(root, "app", "log", "4321", "adm", "1234")
 	must.NoError(t, err)
 	must.Eq(t, ocispec.User{UID: 1234, GID: 1234, Additional: []uint32{4, 9, 4321}}, u)
-	_, err = lookupUser(root, "app", "none-such")
+	_, _, err = lookupUser(root, "app", "none-such")
 	must.ErrorContains(t, err, "group_add")
-	_, err = lookupUser(root, "nobody-here")
+	_, _, err = lookupUser(root, "nobody-here")
 	must.ErrorIs(t, err, ErrInvalid)
 	must.ErrorContains(t, err, `user "nobody-here"`)
 }
@@ -170,7 +177,7 @@ func TestUsersThatAreNoFile(t *testing.T) {
 			must.NoError(t, put(filepath.Join(root, "etc/passwd")))
 			done := make(chan error, 1)
 			go func() { // ends at once, or with the tests
-				_, err := lookupUser(root, "app")
+				_, _, err := lookupUser(root, "app")
 				done <- err
 			}()
 			select {
@@ -217,12 +224,15 @@ func TestOutputPipe_Replaced(t *testing.T) {
 }
 
 func TestSignals(t *testing.T) {
-	for text, want := range map[string]unix.Signal{"": 0, "SIGTERM": 15, "TERM": 15, "term": 15, "15": 15, "SIGRTMIN": 0} {
+	for _, wrong := range []string{"SIGBOGUS", "0", "65", "SIGRTMIN-1", "SIGRTMIN+31", "SIGRTMIN3", "RTMAX+1", "RTMAX-31", "RTMIN+", "RTMIN+x", "RTMAX-"} {
+		_, err := ParseSignal(wrong)
+		must.ErrorIs(t, err, ErrInvalid, must.Sprint(wrong))
+	}
+	for text, want := range map[string]unix.Signal{
+		"": 0, "SIGTERM": 15, "TERM": 15, "term": 15, "15": 15, "64": 64,
+		"SIGRTMIN": 34, "SIGRTMIN+3": 37, "rtmin+3": 37, "RTMAX": 64, "SIGRTMAX-27": 37, "RTMAX-30": 34,
+	} {
 		got, err := ParseSignal(text)
-		if text == "SIGRTMIN" {
-			must.ErrorIs(t, err, ErrInvalid)
-			continue
-		}
 		must.NoError(t, err)
 		must.Eq(t, want, got)
 	}

@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,16 +30,12 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	if len(args) == 0 {
 		return nil, fmt.Errorf("%w: image %s has no command: set \"command\" or \"entrypoint\"", ErrInvalid, t.Image.Reference)
 	}
-	env := environment(root.config.Env, t.Process.Env)
-	if err := checkExec(args, env); err != nil {
+	user, home, err := t.user(root)
+	if err != nil {
 		return nil, err
 	}
-	who := firstOf(t.Process.User, root.config.User)
-	if who == "" && t.Image == nil {
-		who = hostUser
-	}
-	user, err := lookupUser(root.userDir, who, t.Process.Groups...)
-	if err != nil {
+	env := environment(t.defaultEnv(home), valid(root.config.Env), t.Process.Env)
+	if err := checkExec(args, env); err != nil {
 		return nil, err
 	}
 	mounts := append(slices.Clone(root.mounts), p.volumeMounts(t)...)
@@ -55,17 +52,18 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 		ReadonlyRoot: t.ReadonlyRoot,
 		Args:         args,
 		Env:          env,
-		WorkDir:      firstOf(t.Process.WorkDir, root.config.WorkingDir),
+		WorkDir:      firstOf(t.Process.WorkDir, filepath.Join("/", root.config.WorkingDir)),
 		User:         user,
 		Namespaces:   p.namespaces(t),
 		Mounts:       outerFirst(append(mounts, t.Mounts...)),
 		CgroupPath:   t.CgroupPath,
 		Limits:       t.Limits,
 		Capabilities: t.Capabilities,
+		Ambient:      t.Ambient,
 		Security:     t.Security,
 		Unconfined:   t.Privileged,
 		Rlimits:      t.Rlimits,
-		Sysctl:       t.Sysctl,
+		Sysctl:       t.sysctl(),
 		OOMScoreAdj:  t.OOMScoreAdj,
 		Annotations:  annotations(t, root.config.Labels),
 	}
@@ -87,6 +85,50 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 		c.Devices = nil // they would be made in what is mounted there
 	}
 	return ocispec.Build(c)
+}
+
+// sysctl returns the task's settings, with the defaults of a network namespace that only it has.
+func (t Task) sysctl() map[string]string {
+	if !t.Network.None {
+		return t.Sysctl
+	}
+	out := networkDefaults()
+	maps.Copy(out, t.Sysctl)
+	return out
+}
+
+// user resolves the user of a task and its home directory.
+func (t Task) user(root rootfs) (u ocispec.User, home string, err error) {
+	name, of := firstOf(t.Process.User, root.config.User), "the host"
+	if t.Image != nil {
+		of = fmt.Sprintf("image %s", t.Image.Reference)
+	} else if name == "" {
+		name = hostUser
+	}
+	u, home, err = lookupUser(root.userDir, name, t.Process.Groups...)
+	if err != nil {
+		return u, "", fmt.Errorf("%w (of %s)", err, of)
+	}
+	if t.AllowUser != nil {
+		if err := t.AllowUser(u); err != nil {
+			return u, "", fmt.Errorf("%w: user %q: %w", ErrInvalid, name, err)
+		}
+	}
+	return u, home, nil
+}
+
+// defaultEnv returns the variables that docker sets unless the image or the task does.
+func (t Task) defaultEnv(home string) []string {
+	env := []string{"PATH=" + defaultPath, "HOME=" + firstOf(home, "/")}
+	if t.Hostname != "" && !t.HostNamespaces.UTS {
+		env = append(env, "HOSTNAME="+t.Hostname)
+	}
+	return env
+}
+
+// valid removes entries of an image that are not NAME=value, which runtimes treat differently.
+func valid(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool { return strings.Index(entry, "=") < 1 })
 }
 
 // initPath is where the first process of a task with Init is. /dev is a tmpfs
@@ -133,7 +175,7 @@ func (p *pod) shmSource(t Task) string {
 func environment(lists ...[]string) []string {
 	at := map[string]int{}
 	var out []string
-	for _, list := range append([][]string{{"PATH=" + defaultPath}}, lists...) {
+	for _, list := range lists {
 		for _, kv := range list {
 			name, _, _ := strings.Cut(kv, "=")
 			if i, ok := at[name]; ok {

@@ -190,6 +190,9 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 		return nil, err
 	}
 	c.state.StopSignal = root.config.StopSignal
+	if _, err := ParseSignal(c.state.StopSignal); err != nil {
+		c.event(fmt.Sprintf("STOPSIGNAL of the image: %v; a stop sends SIGTERM unless kill_signal is set", err))
+	}
 	c.state.OOMKills, _ = c.cgroup().OOMKills() // there may be no such group yet
 	took.lap("spec")
 	return spec, nil

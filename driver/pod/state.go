@@ -30,6 +30,8 @@ type podState struct {
 	AllocID  string           `json:"alloc_id"`
 	Hostname string           `json:"hostname,omitempty"`
 	Holder   process.Identity `json:"holder,omitzero"` // of the PID namespace
+	// NetworkSet means that the defaults of the network namespace were applied.
+	NetworkSet bool `json:"network_set,omitempty"`
 }
 
 // taskState is pods/ALLOC/tasks/CONTAINER/task.json, beside the bundle.

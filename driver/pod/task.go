@@ -37,6 +37,7 @@ type Task struct {
 	Devices      []Device
 	ReadonlyRoot bool
 	Capabilities []string // CAP_…
+	Ambient      []string // those of Capabilities that users other than root have too
 	Limits       ocispec.Limits
 	CgroupPath   string // from the root of the hierarchy
 	// CpusetHostPath is on v1 the directory of the group whose processors the
@@ -54,6 +55,10 @@ type Task struct {
 	Volumes []Volume
 	// ShmSizeBytes is the least that /dev/shm must hold; 0 is docker's 64 MiB.
 	ShmSizeBytes int64
+
+	// AllowUser returns an error for a user that the task may not run as; nil allows any. It is
+	// called with the resolved user before the container is created.
+	AllowUser func(ocispec.User) error
 
 	// Privileged takes confinement away and gives every device of the host.
 	Privileged  bool
@@ -211,10 +216,13 @@ func (t Task) Check() error {
 	return nil
 }
 
-// args puts the command line together as docker does: an entrypoint of the
-// task's own makes the image's command void.
+// args returns the command line as docker builds it: an entrypoint of the task discards the image's
+// entrypoint and command, and [""] is an empty entrypoint.
 func (p Process) args(img image.ImageConfig) []string {
 	entrypoint, command := p.Entrypoint, p.Command
+	if slices.Equal(entrypoint, []string{""}) {
+		return command
+	}
 	if len(entrypoint) == 0 {
 		entrypoint = img.Entrypoint
 		if len(command) == 0 {

@@ -12,38 +12,38 @@ import (
 // lookupUser resolves a user in the form of a Containerfile's USER with the
 // passwd and group files below root, and the groups it is in beside its own.
 // Links there are resolved within root.
-func lookupUser(root, name string, groups ...string) (ocispec.User, error) {
+func lookupUser(root, name string, groups ...string) (out ocispec.User, home string, err error) {
 	passwd, err := openInRoot(root, "etc/passwd")
 	if err != nil {
-		return ocispec.User{}, err
+		return out, "", err
 	}
 	defer passwd.Close()
 	group, err := openInRoot(root, "etc/group")
 	if err != nil {
-		return ocispec.User{}, err
+		return out, "", err
 	}
 	defer group.Close()
 	u, err := user.GetExecUser(name, &user.ExecUser{}, passwd, group)
 	if err != nil {
-		return ocispec.User{}, fmt.Errorf("%w: user %q: %w", ErrInvalid, name, err)
+		return out, "", fmt.Errorf("%w: user %q: %w", ErrInvalid, name, err)
 	}
-	out := ocispec.User{UID: uint32(u.Uid), GID: uint32(u.Gid)}
+	out = ocispec.User{UID: uint32(u.Uid), GID: uint32(u.Gid)}
 	for _, g := range u.Sgids {
 		out.Additional = append(out.Additional, uint32(g))
 	}
 	if len(groups) == 0 {
-		return out, nil
+		return out, u.Home, nil
 	}
 	more, err := lookupGroups(root, groups)
 	if err != nil {
-		return ocispec.User{}, err
+		return out, "", err
 	}
 	for _, g := range more {
 		if g != out.GID && !slices.Contains(out.Additional, g) {
 			out.Additional = append(out.Additional, g)
 		}
 	}
-	return out, nil
+	return out, u.Home, nil
 }
 
 func lookupGroups(root string, names []string) ([]uint32, error) {
