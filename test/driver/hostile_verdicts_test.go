@@ -1,0 +1,100 @@
+package driver_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Verdicts of test/cmd/hostiletask.
+const (
+	denied  = "denied"
+	allowed = "allowed"
+	absent  = "absent"
+	killed  = "killed"
+)
+
+// expected returns the verdicts that an attempt may have in a cell. An attempt
+// that no rule names must be denied.
+func (c cell) expected(attempt string) []string {
+	if rest, ok := strings.CutPrefix(attempt, "process/"); ok {
+		what, kind, _ := strings.Cut(rest, "/")
+		return c.expectedOnProcess(what, kind)
+	}
+	switch attempt {
+	case "limit/memory", "limit/shared_memory":
+		return []string{killed} // out of memory
+	case "privilege/become_root":
+		if c.root() {
+			return []string{absent}
+		}
+	case "host/sockets_and_pipes", "host/programs_written", "network/abstract_sockets":
+		return []string{absent, denied} // some images have none
+	case "limit/locked_memory", "limit/message_queues", "limit/pending_signals", "limit/open_files":
+		return []string{absent, denied} // absent without a limit
+	}
+	return []string{denied}
+}
+
+// expectedOnProcess follows SECURITY.md: in a shared PID namespace, tasks of one
+// user control each other, and root signals the tasks of others.
+func (c cell) expectedOnProcess(what, kind string) []string {
+	switch {
+	case !c.sharePID:
+		return []string{absent}
+	case what == "enter_namespaces" || what == "take_descriptor":
+		return []string{denied}
+	case kind == "same_user":
+		return []string{allowed, denied} // the group may differ
+	case c.root() && (what == "signal" || what == "oom_score"):
+		return []string{allowed}
+	case c.user == "65534" && kind == "infra":
+		return []string{allowed, denied} // that is the infra process's user
+	}
+	return []string{denied}
+}
+
+// control returns the verdicts that an attempt may have in a privileged task,
+// where it must succeed: one that cannot succeed there proves nothing.
+func control(attempt string) []string {
+	switch {
+	case strings.HasPrefix(attempt, "logs/"), attempt == "limit/processes":
+		return []string{denied} // these hold for privileged tasks as well
+	case attempt == "limit/memory", attempt == "limit/shared_memory":
+		return []string{killed}
+	case slices.Contains(unproven(), attempt):
+		return []string{allowed, denied, absent}
+	}
+	return []string{allowed}
+}
+
+// unproven lists the attempts that need a feature which some machines and pods
+// lack.
+func unproven() []string {
+	list := []string{
+		"host/services", "host/sockets_and_pipes", "host/programs_written", "network/abstract_sockets", "privilege/become_root",
+		"privilege/capability",     // it has all
+		"limit/processors",         // it has all
+		"limit/scheduler_fifo",     // cgroup v1 with CONFIG_RT_GROUP_SCHED
+		"limit/scheduler_deadline", // the same
+	}
+	if !ownCapability(unix.CAP_SYS_RESOURCE) {
+		list = append(list, "process/limits/infra", "process/limits/other_user", "privilege/memory_map", "limit/open_files", "limit/locked_memory",
+			"limit/nice", "limit/realtime", "limit/message_queues", "limit/pending_signals", "limit/oom_score")
+	}
+	return list
+}
+
+// lacking reports whether the kernel lacks the feature.
+func lacking(errno int) bool {
+	return slices.Contains([]unix.Errno{unix.ENOSYS, unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.ENODEV}, unix.Errno(errno))
+}
+
+func ownCapability(which int) bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3, Pid: int32(os.Getpid())}
+	var sets [2]unix.CapUserData
+	err := unix.Capget(&header, &sets[0])
+	return err == nil && sets[which/32].Effective&(1<<(which%32)) != 0
+}
