@@ -50,6 +50,8 @@ type PluginConfig struct {
 	PodLinger string      `codec:"pod_linger"`
 	AllowCaps []string    `codec:"allow_caps"`
 
+	SharedMemoryMax string `codec:"shared_memory_max"`
+
 	AllowHostNamespaces bool `codec:"allow_host_namespaces"`
 
 	Volumes         VolumesConfig `codec:"volumes"`

@@ -20,6 +20,8 @@ func pluginKeys() []key {
 			{name: "gc_delay", kind: "string", value: `"3m"`, meaning: "how long it is kept before", docker: "gc.image_delay", podman: none},
 		}},
 		{name: "pids_limit", kind: "number", value: "4096", meaning: "most processes of a task, and the most it may ask for; `0` is no limit", podman: none},
+		{name: "shared_memory_max", kind: "string", value: `"256m"`, docker: none, podman: none,
+			meaning: "most memory that a pod can hold beyond the life of its tasks: `/dev/shm`, every `pod_volume`, System V IPC and message queues together; see [Shared memory](#shared-memory)"},
 		{name: "pod_linger", kind: "string", value: `"1m"`, meaning: "how long a pod without tasks is kept, so that shared memory outlives a restart", docker: none, podman: none},
 		{name: "allow_caps", kind: "list(string)", unset: "Nomad's defaults", meaning: "all capabilities that tasks may have: what `cap_add` may add, and what is left of the defaults; `[\"all\"]` for all", podman: none},
 		{name: "denied_host_uids", kind: "string", value: `"0"`, docker: none, podman: none,

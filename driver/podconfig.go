@@ -64,10 +64,10 @@ func lifeKeys() []key {
 			meaning: "`pod_volume \"NAME\" { … }`: memory shared by all tasks of the pod that name it",
 			keys: []key{
 				{name: "target", kind: "string", required: true, meaning: "absolute path in the task"},
-				{name: "size", kind: "string", unset: "`64m`, or what another task says", meaning: "`8m`, or a number of bytes"},
+				{name: "size", kind: "string", unset: "what another task says, or `64m`", meaning: "`8m`, or a number of bytes; bounded by the operator's `shared_memory_max`"},
 				{name: "readonly", kind: "bool", unset: "`false`", meaning: "for this task"},
 			}},
-		{name: "shm_size", kind: "number", unset: "64 MiB", meaning: "least size of `/dev/shm` in bytes; the largest of those that share it counts"},
+		{name: "shm_size", kind: "number", unset: "64 MiB", meaning: "least size of `/dev/shm` in bytes; the largest of those that share it counts, bounded by the operator's `shared_memory_max`"},
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 type settings struct {
 	PluginConfig
 	hostPaths       []pod.HostPath
+	sharedMemoryMax int64
 	podLinger       time.Duration
 	pullTimeout     time.Duration
 	pullIdleTimeout time.Duration // 0: as long as the pull's own timeout
@@ -80,12 +81,15 @@ func newSettings(c PluginConfig) (settings, error) {
 			errs = append(errs, fmt.Errorf("image.paths: %q: want an absolute path", path))
 		}
 	}
+	var err error
+	if s.sharedMemoryMax, err = sharedMemoryMax(c.SharedMemoryMax); err != nil {
+		errs = append(errs, err)
+	}
 	for _, pattern := range c.AllowDevices {
 		if _, err := filepath.Match(pattern, ""); err != nil || !filepath.IsAbs(pattern) {
 			errs = append(errs, fmt.Errorf("allow_devices: %q: want a path such as \"/dev/fuse\" or \"/dev/dri/*\"", pattern))
 		}
 	}
-	var err error
 	if s.deniedUIDs, err = parseIDs(c.DeniedHostUIDs); err != nil {
 		errs = append(errs, fmt.Errorf("denied_host_uids: %w", err))
 	}
@@ -96,6 +100,20 @@ func newSettings(c PluginConfig) (settings, error) {
 		errs = append(errs, err)
 	}
 	return s, errors.Join(append(errs, checkCaps("allow_caps", c.AllowCaps))...)
+}
+
+// sharedMemoryMax reads the size that a pod's shared memory may have. More than
+// the host has is no limit, and the sum of parts of that size is still a number.
+func sharedMemoryMax(text string) (int64, error) {
+	if text == "" {
+		return pod.DefaultSharedMemoryMax, nil
+	}
+	const most = 1 << 50
+	n, err := parseSize(text)
+	if err != nil || n < pod.MinSharedMemoryMax || n > most {
+		return 0, fmt.Errorf("shared_memory_max = %q: want a size from %q to %q, such as \"256m\"", text, "32m", "1024t")
+	}
+	return n, nil
 }
 
 func hostPaths(given []string) ([]pod.HostPath, error) {

@@ -57,6 +57,9 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 		setHosts(&t, c, cfg),
 		s.setLogs(&t, c, cfg),
 	)
+	if err == nil {
+		err = pod.CheckShared(t, s.sharedMemoryMax)
+	}
 	return t, err
 }
 

@@ -86,7 +86,7 @@ func limitKeys() []key {
 	return []key{
 		{name: "pids_limit", kind: "number", unset: "the operator's", meaning: "most processes and threads"},
 		{name: "ulimit", kind: "map(string)", meaning: "`nofile = \"1024:4096\"`: soft and hard limit, or one number for both; `-1` is no limit"},
-		{name: "sysctl", kind: "map(string)", meaning: "`net.*` in a network namespace; `kernel.shm*`, `kernel.msg*`, `kernel.sem`, `fs.mqueue.*`; `kernel.domainname`. In a namespace that is shared it holds for the pod"},
+		{name: "sysctl", kind: "map(string)", meaning: "`net.*` in a network namespace; `kernel.shm*`, `kernel.msg*`, `kernel.sem`, `fs.mqueue.*`; `kernel.domainname`. In a namespace that is shared it holds for the pod; limits of shared memory and queues are the least that the pod has, bounded by the operator's `shared_memory_max`"},
 		{name: "cpu_hard_limit", kind: "bool", unset: "`false`", meaning: "no more processor time than `resources { cpu }`, also where there is some left"},
 		{name: "cpu_cfs_period", kind: "number", unset: "`100000`", meaning: "microseconds over which that is counted: 1000 to 1000000"},
 		{name: "memory_swap", kind: "string", unset: "the memory limit: no swap", meaning: "memory and swap together, `256m`; `-1` is as much swap as there is", docker: none},

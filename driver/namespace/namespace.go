@@ -40,10 +40,10 @@ func (k Kind) flag() (int, error) {
 }
 
 // Pin makes new namespaces of the given kinds and pins each to the file
-// dir/KIND, which is made. A new UTS namespace gets the hostname, if that is
-// not empty. What an interrupted Pin left there is replaced. After an error
-// nothing is left.
-func Pin(dir, hostname string, kinds ...Kind) error {
+// dir/KIND, which is made. Before that setup runs inside of them, unless it is
+// nil. Leftovers of an interrupted Pin are replaced. After an error nothing is
+// left.
+func Pin(dir string, setup func() error, kinds ...Kind) error {
 	flags := 0
 	for _, k := range kinds {
 		f, err := k.flag()
@@ -58,7 +58,7 @@ func Pin(dir, hostname string, kinds ...Kind) error {
 	if err := Unpin(dir, kinds...); err != nil {
 		return err
 	}
-	err := onSpareThread(func() error { return pinFromThread(dir, hostname, flags, kinds) })
+	err := onSpareThread(func() error { return pinFromThread(dir, setup, flags, kinds) })
 	if err != nil {
 		return errors.Join(err, Unpin(dir, kinds...))
 	}
@@ -84,13 +84,13 @@ func onSpareThread(f func() error) error {
 	return <-done
 }
 
-func pinFromThread(dir, hostname string, flags int, kinds []Kind) error {
+func pinFromThread(dir string, setup func() error, flags int, kinds []Kind) error {
 	if err := unix.Unshare(flags); err != nil {
 		return fmt.Errorf("unshare %v: %w", kinds, err)
 	}
-	if flags&unix.CLONE_NEWUTS != 0 && hostname != "" {
-		if err := unix.Sethostname([]byte(hostname)); err != nil {
-			return fmt.Errorf("set hostname %q: %w", hostname, err)
+	if setup != nil {
+		if err := setup(); err != nil {
+			return err
 		}
 	}
 	for _, k := range kinds {
@@ -125,6 +125,19 @@ func pinFile(path string, k Kind, src string) error {
 		return fmt.Errorf("pin %s namespace to %s: %w", k, path, err)
 	}
 	return nil
+}
+
+// SetHostname returns a setup for Pin. An empty name leaves the host's.
+func SetHostname(name string) func() error {
+	return func() error {
+		if name == "" {
+			return nil
+		}
+		if err := unix.Sethostname([]byte(name)); err != nil {
+			return fmt.Errorf("set hostname %q: %w", name, err)
+		}
+		return nil
+	}
 }
 
 // Pinned tells whether a namespace is pinned to the file dir/KIND.

@@ -26,7 +26,7 @@ func TestPinnedNamespacesOutliveTheirThread(t *testing.T) {
 	must.NoError(t, err)
 
 	must.NoError(t, os.WriteFile(filepath.Join(dir, "uts"), nil, 0o444), must.Sprint("an interrupted Pin left it"))
-	must.NoError(t, Pin(dir, "a-pod", IPC, UTS))
+	must.NoError(t, Pin(dir, SetHostname("a-pod"), IPC, UTS))
 	defer func() { _ = Unpin(dir, IPC, UTS) }()
 	must.True(t, Pinned(dir, IPC))
 	must.True(t, Pinned(dir, UTS))
@@ -56,10 +56,10 @@ func TestPinnedNamespacesOutliveTheirThread(t *testing.T) {
 func TestPinLeavesNothingAfterAnError(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
-	err := Pin(dir, strings.Repeat("x", 65), IPC, UTS) // HOST_NAME_MAX is 64
+	err := Pin(dir, SetHostname(strings.Repeat("x", 65)), IPC, UTS) // HOST_NAME_MAX is 64
 	must.ErrorContains(t, err, "set hostname")
 	must.SliceEmpty(t, ledger.MountsBelow(t, dir))
-	must.ErrorContains(t, Pin(dir, "", Kind("pid")), "can not be pinned")
+	must.ErrorContains(t, Pin(dir, nil, Kind("pid")), "can not be pinned")
 	entries, err := os.ReadDir(dir)
 	must.NoError(t, err)
 	must.Len(t, 0, entries)

@@ -41,6 +41,9 @@ type Config struct {
 	Cgroups   cgroup.Version
 	HostPaths []HostPath
 	Images    image.Config
+	// SharedMemoryMax bounds in bytes the memory of a pod that outlives its
+	// tasks. Zero is DefaultSharedMemoryMax.
+	SharedMemoryMax int64
 	// Linger is how long a pod without tasks is kept.
 	Linger time.Duration
 	// ImageGCDelay is how long an image that no task uses is kept. Zero is for
@@ -113,6 +116,7 @@ func New(cfg Config) *Manager {
 	if cfg.Trace == nil {
 		cfg.Trace = func(string, []Step) {}
 	}
+	cfg.SharedMemoryMax = cmp.Or(cfg.SharedMemoryMax, DefaultSharedMemoryMax)
 	cfg.CreateTimeout = cmp.Or(cfg.CreateTimeout, time.Minute)
 	cfg.TeardownTimeout = cmp.Or(cfg.TeardownTimeout, 30*time.Second)
 	cfg.Images.Before, cfg.Monitor.Before = cfg.Before, cfg.Before

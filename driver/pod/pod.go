@@ -35,6 +35,7 @@ type pod struct {
 
 func (p *pod) stateFile() string        { return filepath.Join(p.dir, "pod.json") }
 func (p *pod) namespaceDir() string     { return filepath.Join(p.dir, "ns") }
+func (p *pod) ipcFile() string          { return filepath.Join(p.namespaceDir(), string(namespace.IPC)) }
 func (p *pod) shmDir() string           { return filepath.Join(p.dir, "shm") }
 func (p *pod) holderDir() string        { return filepath.Join(p.dir, "holder") }
 func (p *pod) tasksDir() string         { return filepath.Join(p.dir, "tasks") }
@@ -50,9 +51,6 @@ func (p *pod) cgroup() cgroup.Group {
 // cgroupParent is the group that has one child for each pod.
 const cgroupParent = "/nomad-driver-pod"
 
-// defaultShmBytes is what docker gives /dev/shm.
-const defaultShmBytes = 64 << 20
-
 // join makes sure that the pod has what a task wants to share. What is made
 // here stays when the task fails to start: it is the pod's.
 func (p *pod) join(ctx context.Context, t Task) error {
@@ -65,8 +63,12 @@ func (p *pod) join(ctx context.Context, t Task) error {
 	if err := p.setNetworkDefaults(t, &state); err != nil {
 		return fmt.Errorf("pod %s: %w", p.allocID, err)
 	}
+	has, then, err := p.checkShared(t)
+	if err != nil {
+		return err
+	}
 	if t.Share.IPC {
-		if err := p.joinIPC(t); err != nil {
+		if err := p.joinIPC(has, then); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
 	}
@@ -74,7 +76,7 @@ func (p *pod) join(ctx context.Context, t Task) error {
 		return err
 	}
 	if t.Share.UTS && !namespace.Pinned(p.namespaceDir(), namespace.UTS) {
-		if err := p.pin(state.Hostname, namespace.UTS); err != nil {
+		if err := p.pin(namespace.UTS, namespace.SetHostname(state.Hostname)); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
 	}
@@ -105,27 +107,28 @@ func (p *pod) load(t Task) (podState, error) {
 }
 
 // pin makes a namespace of the pod.
-func (p *pod) pin(hostname string, kind namespace.Kind) error {
-	return p.m.step("pin "+string(kind), func() error { return namespace.Pin(p.namespaceDir(), hostname, kind) })
+func (p *pod) pin(kind namespace.Kind, setup func() error) error {
+	return p.m.step("pin "+string(kind), func() error { return namespace.Pin(p.namespaceDir(), setup, kind) })
 }
 
 const shmFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
-// joinIPC makes the shared IPC namespace where there is none, and /dev/shm as
-// large as the task that wants most of it.
-func (p *pod) joinIPC(t Task) error {
-	if !namespace.Pinned(p.namespaceDir(), namespace.IPC) {
-		if err := p.makeIPC(); err != nil {
+// joinIPC makes the shared IPC namespace if the pod has none, and raises the
+// size of /dev/shm and the namespace's limits to the largest request.
+func (p *pod) joinIPC(has, then shared) error {
+	if has.ipc == nil {
+		return p.makeIPC(then)
+	}
+	if !then.ipc.equal(has.ipc) {
+		if err := namespace.InIPC(p.ipcFile(), then.ipc.write); err != nil {
 			return err
 		}
 	}
-	have, _, err := tmpfsSize(p.shmDir())
-	if err != nil || t.ShmSizeBytes <= have {
-		return err
+	if then.shm <= has.shm {
+		return nil
 	}
-	options := fmt.Sprintf("size=%d", roundUp(t.ShmSizeBytes))
-	err = p.m.step("enlarge shared memory", func() error {
-		return unix.Mount("", p.shmDir(), "", unix.MS_REMOUNT|shmFlags, options)
+	err := p.m.step("enlarge shared memory", func() error {
+		return unix.Mount("", p.shmDir(), "", unix.MS_REMOUNT|shmFlags, tmpfsLimits(then.shm))
 	})
 	if err != nil {
 		return fmt.Errorf("enlarge shared memory at %s: %w", p.shmDir(), err)
@@ -135,15 +138,15 @@ func (p *pod) joinIPC(t Task) error {
 
 // makeIPC makes the shared IPC namespace and the tmpfs for /dev/shm, which
 // belong together: POSIX shared memory is files there.
-func (p *pod) makeIPC() error {
+func (p *pod) makeIPC(then shared) error {
 	if err := unmount(p.shmDir()); err != nil { // left by a crash in between
 		return err
 	}
-	err := p.m.step("mount shared memory", func() error { return mountTmpfs(p.shmDir(), defaultShmBytes, shmFlags) })
+	err := p.m.step("mount shared memory", func() error { return mountTmpfs(p.shmDir(), then.shm, shmFlags) })
 	if err != nil {
 		return err
 	}
-	if err := p.pin("", namespace.IPC); err != nil {
+	if err := p.pin(namespace.IPC, then.ipc.write); err != nil {
 		return errors.Join(err, unmount(p.shmDir()))
 	}
 	return nil

@@ -87,13 +87,15 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	return ocispec.Build(c)
 }
 
-// sysctl returns the task's settings, with the defaults of a network namespace that only it has.
+// sysctl returns the task's settings, with the defaults of a network namespace that only it has,
+// and without the limits of the IPC namespace that the pod keeps.
 func (t Task) sysctl() map[string]string {
-	if !t.Network.None {
-		return t.Sysctl
+	out := map[string]string{}
+	if t.Network.None {
+		out = networkDefaults()
 	}
-	out := networkDefaults()
 	maps.Copy(out, t.Sysctl)
+	maps.DeleteFunc(out, func(name, _ string) bool { return t.Share.IPC && bounded(name) })
 	return out
 }
 

@@ -53,7 +53,7 @@ type Task struct {
 	After   []string // names of tasks of the pod that must be ready before
 	PreStop *PreStop
 	Volumes []Volume
-	// ShmSizeBytes is the least that /dev/shm must hold; 0 is docker's 64 MiB.
+	// ShmSizeBytes is the least that /dev/shm must hold; 0 is the default.
 	ShmSizeBytes int64
 
 	// AllowUser returns an error for a user that the task may not run as; nil allows any. It is

@@ -16,12 +16,9 @@ import (
 // goes with the pod.
 type Volume struct {
 	Name, Target string
-	SizeBytes    int64 // 0: what another task says, or defaultVolumeBytes
+	SizeBytes    int64 // 0: what another task says, or the default
 	Readonly     bool
 }
-
-// defaultVolumeBytes is the size of a volume for which no task names one.
-const defaultVolumeBytes = 64 << 20
 
 var volumeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$`)
 
@@ -53,7 +50,7 @@ func (p *pod) makeVolume(v Volume) error {
 	}
 	size := v.SizeBytes
 	if size == 0 {
-		size = defaultVolumeBytes
+		size = defaultTmpfsBytes(p.m.cfg.SharedMemoryMax)
 	}
 	return p.m.step("mount pod volume", func() error { return mountTmpfs(dir, size, unix.MS_NOSUID|unix.MS_NODEV) })
 }
@@ -99,11 +96,16 @@ func mountTmpfs(dir string, sizeBytes int64, flags uintptr) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	options := fmt.Sprintf("mode=1777,size=%d", roundUp(sizeBytes))
-	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, options); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, "mode=1777,"+tmpfsLimits(sizeBytes)); err != nil {
 		return fmt.Errorf("mount memory at %s: %w", dir, err)
 	}
 	return nil
+}
+
+// tmpfsLimits are the mount options that bound the pages and the files of a
+// tmpfs.
+func tmpfsLimits(sizeBytes int64) string {
+	return fmt.Sprintf("size=%d,nr_inodes=%d", roundUp(sizeBytes), inodes(sizeBytes))
 }
 
 // tmpfsSize tells how large a tmpfs at dir is, and whether there is one.

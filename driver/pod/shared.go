@@ -1,0 +1,183 @@
+package pod
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/namespace"
+)
+
+// Memory of the pod's tmpfs and of its IPC namespace outlives the task that
+// wrote it, and the cgroup that it was charged to. A task that writes, ends and
+// is restarted could so take any amount. The bound is on capacities: the kernel
+// holds each part to its own, and the sum of the parts is at most
+// Config.SharedMemoryMax.
+
+// DefaultSharedMemoryMax has room for /dev/shm, System V shared memory and two
+// volumes of the default sizes.
+const DefaultSharedMemoryMax = 256 << 20
+
+// MinSharedMemoryMax is the least that the parts every pod has fit in.
+const MinSharedMemoryMax = 32 << 20
+
+// What the kernel takes for objects, rounded up. They are counted, since there
+// can be very many that hold no data.
+const (
+	inodeBytes     = 1 << 10 // tmpfs; the kernel counts with this size itself
+	segmentBytes   = 2 << 10 // System V shared memory, without its pages
+	messageBytes   = 64      // the least for a message, however short
+	semaphoreBytes = 64
+	setBytes       = 512 // of semaphores
+	queueBytes     = 2 << 10
+)
+
+// bytesPerInode limits the files of a tmpfs: one for that many bytes.
+const bytesPerInode, minInodes = 16 << 10, 64
+
+func inodes(size int64) int64 { return max(size/bytesPerInode, minInodes) }
+
+func tmpfsCost(size int64) int64 { return add(size, inodes(size)*inodeBytes) }
+
+// defaultTmpfsBytes is the size of /dev/shm and of a volume for which no task
+// asks for one: what docker gives /dev/shm, or a quarter of the maximum.
+func defaultTmpfsBytes(most int64) int64 { return min(64<<20, most/4) }
+
+// shared is what a pod can hold of memory that outlives its tasks.
+type shared struct {
+	shm     int64            // size of /dev/shm; 0: there is none
+	volumes map[string]int64 // sizes by name
+	ipc     ipcLimits        // nil: there is no IPC namespace
+}
+
+// wants is what a task adds to a pod that has nothing yet.
+func (t Task) wants(most int64) (shared, error) {
+	w := shared{volumes: map[string]int64{}}
+	for _, v := range t.Volumes {
+		w.volumes[v.Name] = v.SizeBytes
+		if v.SizeBytes == 0 {
+			w.volumes[v.Name] = defaultTmpfsBytes(most)
+		}
+	}
+	if !t.Share.IPC {
+		return w, nil
+	}
+	w.shm = t.ShmSizeBytes
+	if w.shm == 0 {
+		w.shm = defaultTmpfsBytes(most)
+	}
+	w.ipc = defaultIPCLimits(most)
+	for name, text := range t.Sysctl {
+		have, ok := w.ipc[name]
+		if !ok {
+			continue
+		}
+		values, err := numbers(text)
+		if err != nil || len(values) == 0 || len(values) > len(have) {
+			return w, fmt.Errorf("%w: sysctl: %s = %q: want %d number(s) from 0 on", ErrInvalid, name, text, len(have))
+		}
+		w.ipc = w.ipc.raised(ipcLimits{name: values})
+	}
+	return w, nil
+}
+
+// with is what a pod can hold after a task with these wants has joined.
+func (s shared) with(w shared) shared {
+	out := shared{shm: max(s.shm, w.shm), volumes: map[string]int64{}, ipc: s.ipc.raised(w.ipc)}
+	maps.Copy(out.volumes, w.volumes)
+	maps.Copy(out.volumes, s.volumes) // sizes do not change
+	return out
+}
+
+func (s shared) equal(other shared) bool {
+	return s.shm == other.shm && maps.Equal(s.volumes, other.volumes) && s.ipc.equal(other.ipc)
+}
+
+// check compares with the operator's maximum and names every part.
+func (s shared) check(most int64) error {
+	var parts []string
+	var sum int64
+	part := func(bytes int64, format string, args ...any) {
+		sum = add(sum, bytes)
+		parts = append(parts, fmt.Sprintf(format, args...))
+	}
+	if s.shm > 0 {
+		part(tmpfsCost(s.shm), "shm_size = %d", s.shm)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.volumes)) {
+		part(tmpfsCost(s.volumes[name]), "pod_volume %q size = %d", name, s.volumes[name])
+	}
+	if s.ipc != nil {
+		part(s.ipc.cost(), "%d for System V IPC and message queues (sysctl: kernel.shmall = %d pages, kernel.msgmni = %d, fs.mqueue.queues_max = %d)",
+			s.ipc.cost(), s.ipc["kernel.shmall"][0], s.ipc["kernel.msgmni"][0], s.ipc["fs.mqueue.queues_max"][0])
+	}
+	if sum <= most {
+		return nil
+	}
+	return fmt.Errorf("%w: shared memory of the pod: %s; with %d bytes for each file that a tmpfs can have they are %d bytes, above the operator's shared_memory_max = %d: ask for less, or raise shared_memory_max in the plugin's config",
+		ErrInvalid, strings.Join(parts, " + "), inodeBytes, sum, most)
+}
+
+// CheckShared refuses a task that alone is above the maximum.
+func CheckShared(t Task, most int64) error {
+	w, err := t.wants(most)
+	if err != nil {
+		return err
+	}
+	return w.check(most)
+}
+
+// checkShared returns what the pod can hold now and after a task has joined. A
+// task that adds nothing to its pod may join also where the operator has lowered
+// the maximum since. Called with p.mu held.
+func (p *pod) checkShared(t Task) (has, then shared, err error) {
+	if !t.Share.IPC && len(t.Volumes) == 0 {
+		return has, then, nil
+	}
+	w, err := t.wants(p.m.cfg.SharedMemoryMax)
+	if err != nil {
+		return has, then, err
+	}
+	if has, err = p.shared(); err != nil {
+		return has, then, fmt.Errorf("pod %s: %w", p.allocID, err)
+	}
+	then = has.with(w)
+	if then.equal(has) {
+		return has, then, nil
+	}
+	return has, then, then.check(p.m.cfg.SharedMemoryMax)
+}
+
+// shared asks the kernel what the pod can hold now.
+func (p *pod) shared() (s shared, err error) {
+	s.volumes = map[string]int64{}
+	if namespace.Pinned(p.namespaceDir(), namespace.IPC) {
+		if s.shm, _, err = tmpfsSize(p.shmDir()); err != nil {
+			return s, err
+		}
+		err = namespace.InIPC(p.ipcFile(), func() (err error) {
+			s.ipc, err = readIPCLimits()
+			return err
+		})
+		if err != nil {
+			return s, err
+		}
+	}
+	entries, err := os.ReadDir(p.volumesDir())
+	if err != nil && !os.IsNotExist(err) {
+		return s, err
+	}
+	for _, e := range entries {
+		size, mounted, err := tmpfsSize(filepath.Join(p.volumesDir(), e.Name()))
+		if err != nil {
+			return s, err
+		}
+		if mounted {
+			s.volumes[e.Name()] = size
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,43 @@
+package pod
+
+import (
+	"math"
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+// A pod has room for two volumes beside what every pod has, however low the
+// operator sets the maximum.
+func TestCheckShared_DefaultsFit(t *testing.T) {
+	task := Task{Share: Share{IPC: true}, Volumes: []Volume{{Name: "a"}, {Name: "b"}}}
+	for most := int64(MinSharedMemoryMax); most <= 1<<50; most += most / 3 {
+		must.NoError(t, CheckShared(task, most), must.Sprint(most))
+		w, err := task.wants(most)
+		must.NoError(t, err)
+		for name, values := range w.ipc {
+			must.Positive(t, values[0], must.Sprint(name, most))
+		}
+	}
+}
+
+func TestCheckShared_CountsEveryPart(t *testing.T) {
+	full := shared{shm: 64 << 20, volumes: map[string]int64{"a": 64 << 20, "b": 64 << 20}, ipc: defaultIPCLimits(256 << 20)}
+	must.NoError(t, full.check(256<<20))
+	for name, values := range full.ipc {
+		for i := range values {
+			if name == "kernel.sem" && i%2 == 0 {
+				continue // what one set or call may have
+			}
+			more := ipcLimits{name: append([]int64{}, values...)}
+			more[name][i] *= 100
+			must.ErrorIs(t, full.with(shared{ipc: more}).check(256<<20), ErrInvalid, must.Sprint(name, i))
+			more[name][i] = math.MaxInt64
+			must.ErrorIs(t, full.with(shared{ipc: more}).check(256<<20), ErrInvalid, must.Sprint(name, i))
+		}
+	}
+	must.ErrorIs(t, full.with(shared{shm: 80 << 20}).check(256<<20), ErrInvalid)
+	must.ErrorIs(t, full.with(shared{volumes: map[string]int64{"c": 8 << 20}}).check(256<<20), ErrInvalid)
+	must.ErrorIs(t, full.with(shared{volumes: map[string]int64{"c": math.MaxInt64}}).check(256<<20), ErrInvalid)
+	must.NoError(t, full.with(shared{volumes: map[string]int64{"a": 8 << 20}}).check(256<<20), must.Sprint("a volume has one size"))
+}
