@@ -1,11 +1,14 @@
-// Package templater decides what injecting sidecars changes in a job.
+// Package templater injects sidecars into jobs.
 //
-// A backend (hcljob for text, jsonjob for raw JSON) shows a job as a job.Job: the few
-// things that injection depends on, each with the place it stands at. Choose finds
-// out which sidecars go into which group, with which values; Plan turns that into
-// Edits, which the backend applies to its own form of the job. Both are pure: they
-// read no file, speak to no server and change neither job nor definition, and the
-// same input gives the same edits in the same order.
+// Inject takes a Document, a job in one of its forms (hcljob.File, jsonjob.File), through
+// these phases:
 //
-// The package does not parse or write jobs.
+//	settle     drop the rules of the policy that may be skipped and must be
+//	Choose     find the sidecars of each group and the values of their parameters
+//	Reconcile  compare them with what was injected before
+//	Plan       compute the edits
+//	Apply      let the document carry them out
+//
+// The package reads no file and connects to no server. It changes neither job nor
+// definition, and the same input gives the same output.
 package templater

@@ -106,7 +106,7 @@ func (p *planner) inject(st *groupState, c *Choice) {
 			c.Definition.Name, c.Definition.Range, c.Group.Name)
 		return
 	}
-	x := &injection{planner: p, state: st, choice: c, def: c.Definition, added: &job.Added{}}
+	x := &sidecarPlan{planner: p, state: st, choice: c, def: c.Definition, added: &job.Added{}}
 	if !x.network(inst) {
 		return
 	}

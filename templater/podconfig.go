@@ -17,7 +17,7 @@ import (
 func defaultShare() []string { return []string{"ipc", "uts"} }
 
 // share adds the namespaces that the sidecar requires to those of the app tasks.
-func (x *injection) share() {
+func (x *sidecarPlan) share() {
 	want := x.def.Requires.Share
 	if len(want) == 0 {
 		return
@@ -36,7 +36,7 @@ func (x *injection) share() {
 	}
 }
 
-func (x *injection) mergeShare(t *job.Task, want []string) {
+func (x *sidecarPlan) mergeShare(t *job.Task, want []string) {
 	have, set := x.state.config[t.Name]["share"]
 	if !set {
 		names := defaultShare()
@@ -65,7 +65,7 @@ func (x *injection) mergeShare(t *job.Task, want []string) {
 }
 
 // extendConfig adds to a list in a task's config the items that it lacks.
-func (x *injection) extendConfig(t *job.Task, name string, have, more cty.Value) {
+func (x *sidecarPlan) extendConfig(t *job.Task, name string, have, more cty.Value) {
 	items := have.AsValueSlice()
 	before := len(items)
 	for _, v := range more.AsValueSlice() {
@@ -84,7 +84,7 @@ func (x *injection) extendConfig(t *job.Task, name string, have, more cty.Value)
 
 // config merges the sidecar's app config: a list gets the items that it lacks, an
 // absent attribute is set, and an equal one left alone.
-func (x *injection) config(inst *sidecar.Instance) {
+func (x *sidecarPlan) config(inst *sidecar.Instance) {
 	if len(inst.Config) == 0 {
 		return
 	}
@@ -98,7 +98,7 @@ func (x *injection) config(inst *sidecar.Instance) {
 	}
 }
 
-func (x *injection) mergeConfig(t *job.Task, a *sidecar.Attr) {
+func (x *sidecarPlan) mergeConfig(t *job.Task, a *sidecar.Attr) {
 	have, set := x.state.config[t.Name][a.Name]
 	if !set {
 		var items []cty.Value
@@ -123,7 +123,7 @@ func (x *injection) mergeConfig(t *job.Task, a *sidecar.Attr) {
 
 // setConfig sets an attribute of a task's config. Items are those of a list that are
 // the sidecar's: others may be added to it before it is taken out again.
-func (x *injection) setConfig(t *job.Task, name string, v cty.Value, items []cty.Value) {
+func (x *sidecarPlan) setConfig(t *job.Task, name string, v cty.Value, items []cty.Value) {
 	e := &job.SetConfig{Group: x.state.group.Name, Task: t.Name, Name: name, Value: v}
 	e.Block = name == job.LogsSetting && v.Type().IsObjectType()
 	if _, set := x.state.config[t.Name][name]; set {
@@ -140,7 +140,7 @@ func (x *injection) setConfig(t *job.Task, name string, v cty.Value, items []cty
 	x.add(e)
 }
 
-func (x *injection) isPod(t *job.Task, at hcl.Range, what string) bool {
+func (x *sidecarPlan) isPod(t *job.Task, at hcl.Range, what string) bool {
 	if t.Driver == PodDriver {
 		return true
 	}

@@ -33,7 +33,7 @@ func driverLogs(l job.Logs) (v cty.Value, ok bool) {
 
 // logs tells the driver of app tasks what their logs blocks say, unless their config
 // does. It comes last in a group, since a sidecar may set it on purpose.
-func (x *injection) logs() {
+func (x *sidecarPlan) logs() {
 	for _, t := range x.state.group.Tasks {
 		_, set := x.state.config[t.Name][job.LogsSetting]
 		if t.Driver != PodDriver || t.Logs == nil || set {

@@ -81,26 +81,23 @@ func (c *chooser) leaveKept(found map[string]*candidate, g *job.Group) []string 
 	return slices.Sorted(maps.Keys(kept))
 }
 
-// Settle finds the rules that may be skipped and must be, since what they choose
-// cannot be injected into this job, and returns the flags without them; a warning
-// says why. Carry tries edits out.
-func Settle(j *job.Job, catalog job.Catalog, flags Flags, carry func([]job.Edit) hcl.Diagnostics) (Flags, hcl.Diagnostics) {
+// settle finds the rules that may be skipped and must be, because the document cannot
+// carry the sidecars that they choose, and returns the flags without these rules. A
+// warning gives the reason.
+func settle(doc Document, catalog job.Catalog, flags Flags) (Flags, hcl.Diagnostics) {
 	if flags.Policy == nil || !flags.Policy.MaySkip() {
 		return flags, nil
 	}
-	rules := skippable(j, flags.Policy)
+	rules := skippable(doc.Job(), flags.Policy)
 	try := func(without []string) hcl.Diagnostics {
 		f := flags
 		f.Policy = withoutRules(flags.Policy, without)
-		choices, diags := Choose(j, catalog, f)
-		if diags.HasErrors() {
+		in := &Injection{Document: doc, Catalog: catalog, Flags: f}
+		var diags hcl.Diagnostics
+		if in.Choices, diags = Choose(doc.Job(), catalog, f); diags.HasErrors() {
 			return diags
 		}
-		edits, diags := Plan(j, choices)
-		if diags.HasErrors() {
-			return diags
-		}
-		return carry(edits)
+		return in.Make()
 	}
 	if len(rules) == 0 || !try(nil).HasErrors() {
 		return flags, nil
@@ -165,22 +162,28 @@ func (p partial) Orders(j *job.Job, g *job.Group) ([]*Order, hcl.Diagnostics) {
 }
 
 // Keepable are the injected tasks that should stay as they are when a job is
-// submitted again by somebody who no longer knows how they were chosen: by a flag or a
-// block, which a job in JSON does not hold. Not among them is what the policy chose,
-// or requires, or wants in another version. As nobody can tell such tasks from ones
-// that are only said to be injected, a policy must look at them too.
-func Keepable(marks []job.Marked, choices []*Choice, catalog job.Catalog) []job.Marked {
+// submitted again without the flags and blocks that chose them, which a job in JSON does
+// not hold. It excludes what the policy chooses now, requires, or wants in another
+// version. Without a policy, tasks that a policy chose stay as well: their parameters
+// are not known. Since anybody can write a mark, a policy must check these tasks too.
+func Keepable(marks []job.Marked, choices []*Choice, catalog job.Catalog, policy Policy) []job.Marked {
 	var out []job.Marked
 	for _, m := range marks {
-		if m.Mark.Origin == OriginPolicy || m.Mark.Doubt(catalog, m.Task) != "" {
+		if m.Mark.Doubt(catalog, m.Task) != "" {
 			continue
 		}
 		i := slices.IndexFunc(choices, func(c *Choice) bool {
 			return c.Group.Name == m.Group && c.Definition.Name == m.Mark.Name
 		})
-		if i < 0 || (m.Mark.Origin != OriginMeta && choices[i].leaves(m.Mark, catalog)) {
-			out = append(out, m)
+		switch {
+		case m.Mark.Origin == OriginPolicy:
+			if policy != nil || i >= 0 {
+				continue
+			}
+		case i >= 0 && (m.Mark.Origin == OriginMeta || !choices[i].leaves(m.Mark, catalog)):
+			continue
 		}
+		out = append(out, m)
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
@@ -42,16 +43,19 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 	at.region = cmp.Or(at.region, rules.Region)
 	_, span := step(req.Context(), "choose")
 	defer span.End()
-	chosen, diags := rules.choose(jsonjob.Stored(stored), at)
-	if chosen != nil {
-		v.job = *chosen.File.Job()
+	read := func(name string, catalog job.Catalog, keep []job.Marked) (*jsonjob.File, hcl.Diagnostics) {
+		return jsonjob.ParseKeeping(stored, name, catalog, keep)
+	}
+	in, diags := rules.choose(read, at)
+	if in != nil {
+		v.job = *in.Document.Job()
 	}
 	if diags.HasErrors() {
-		return rules.denied(v, chosen, diags)
+		return rules.denied(v, in, diags)
 	}
-	v.note(chosen.Choices)
-	for _, c := range chosen.Choices {
-		if len(c.Rules) > 0 && !holds(chosen.File.Marks(), c, rules.Catalog) {
+	v.note(in.Choices)
+	for _, c := range in.Choices {
+		if len(c.Rules) > 0 && !holds(in.Document.Marks(), c, rules.Catalog) {
 			return v.deny(forbidden, "Version without a sidecar", fmt.Sprintf("Version %d of job %q lacks sidecar %q in group %q, which rule %q of the policy chooses. Run the job anew instead, so that it gets it.",
 				ask.JobVersion, ask.JobID, c.Definition.Name, c.Group.Name, c.Rules[0]))
 		}

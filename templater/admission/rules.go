@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -57,34 +58,21 @@ type place struct{ namespace, region string }
 
 // treat injects into the job of a request body, or denies it.
 func (r *Rules) treat(ctx context.Context, body []byte, where func(*jsonjob.Request) place) *verdict {
-	v, chosen, diags := r.pick(ctx, body, where)
-	if chosen == nil {
+	v, in, diags := r.pick(ctx, body, where)
+	if in == nil {
 		return v
 	}
 	_, span := step(ctx, "plan")
 	defer span.End()
-	file, choices := chosen.File, chosen.Choices
-	keep, more := templater.Reconcile(file.Marks(), choices, r.Catalog, r.Policy)
-	diags = append(diags, more...)
-	if keep || diags.HasErrors() {
-		return r.denied(v, chosen, diags)
+	if diags = append(diags, in.Carry()...); !diags.HasErrors() {
+		v.body, v.changed = in.Output, !bytes.Equal(in.Output, body)
 	}
-	edits, more := templater.Plan(file.Job(), choices)
-	diags = append(diags, more...)
-	if diags.HasErrors() {
-		return r.denied(v, chosen, diags)
-	}
-	out, more := file.Apply(edits)
-	diags = append(diags, more...)
-	if !diags.HasErrors() {
-		v.body, v.changed = out, string(out) != string(body)
-	}
-	return r.denied(v, chosen, diags)
+	return r.denied(v, in, diags)
 }
 
-// pick reads the job of a request body and chooses its sidecars. Chosen is nil if the
-// verdict is final.
-func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Request) place) (*verdict, *jsonjob.Chosen, hcl.Diagnostics) {
+// pick reads the job of a request body and chooses its sidecars. The Injection is nil if
+// the verdict is final.
+func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Request) place) (*verdict, *templater.Injection, hcl.Diagnostics) {
 	_, span := step(ctx, "choose")
 	defer span.End()
 	v := &verdict{body: body}
@@ -95,31 +83,33 @@ func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Reque
 	if !req.HasJob {
 		return v, nil, nil // Nomad says what is wrong with it
 	}
-	at := where(req)
-	chosen, diags := r.choose(req, at)
-	if chosen != nil {
-		v.job = *chosen.File.Job()
+	in, diags := r.choose(req.File, where(req))
+	if in != nil {
+		v.job = *in.Document.Job()
 	}
 	if diags.HasErrors() {
-		return r.denied(v, chosen, diags), nil, nil
+		return r.denied(v, in, diags), nil, nil
 	}
-	v.note(chosen.Choices)
-	return v, chosen, diags
+	v.note(in.Choices)
+	return v, in, diags
 }
+
+// jobReader reads a job and leaves these injected tasks in place.
+type jobReader func(name string, catalog job.Catalog, keep []job.Marked) (*jsonjob.File, hcl.Diagnostics)
 
 // choose finds the sidecars of a job. Those that its author injected before sending it,
 // with blocks or flags that the request does not show, stay as they are. It is nil for
 // what is no job.
-func (r *Rules) choose(req *jsonjob.Request, at place) (*jsonjob.Chosen, hcl.Diagnostics) {
-	see := func(j *job.Job) { j.Namespace, j.Region = at.namespace, at.region }
-	chosen, diags := req.Choose(requestName, r.Catalog, r.Policy, nil, see)
-	if chosen == nil {
-		return nil, diags
+func (r *Rules) choose(read jobReader, at place) (*templater.Injection, hcl.Diagnostics) {
+	open := func(keep []job.Marked) (templater.Document, hcl.Diagnostics) {
+		file, diags := read(requestName, r.Catalog, keep)
+		if diags.HasErrors() {
+			return nil, diags
+		}
+		file.Job().Namespace, file.Job().Region = at.namespace, at.region
+		return file, diags
 	}
-	if kept := templater.Keepable(chosen.File.Marks(), chosen.Choices, r.Catalog); len(kept) > 0 {
-		return req.Choose(requestName, r.Catalog, r.Policy, kept, see)
-	}
-	return chosen, diags
+	return templater.SelectStored(open, r.Catalog, templater.Flags{Policy: r.Policy})
 }
 
 func (v *verdict) note(choices []*templater.Choice) {
@@ -137,12 +127,12 @@ func (v *verdict) noteRule(name string) {
 	}
 }
 
-// denied turns diagnostics into warnings and, where there are errors, a denial. Chosen is
-// nil if the job could not be read. Values of sensitive parameters are left out: who submits a
+// denied turns diagnostics into warnings and, where there are errors, a denial. The
+// Injection is nil if the job could not be read. Values of sensitive parameters are left out: who submits a
 // job need not be who wrote the policy.
-func (r *Rules) denied(v *verdict, chosen *jsonjob.Chosen, diags hcl.Diagnostics) *verdict {
-	if chosen != nil {
-		diags = chosen.Discreet(r.Catalog, r.Policy, diags)
+func (r *Rules) denied(v *verdict, in *templater.Injection, diags hcl.Diagnostics) *verdict {
+	if in != nil {
+		diags = in.Redact(diags)
 	}
 	var errs, summaries []string
 	for _, d := range diags {

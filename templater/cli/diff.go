@@ -40,7 +40,7 @@ func (c *diffCommand) Run(args []string) int {
 	if r.report(diags) {
 		return exitFailed
 	}
-	changed := !bytes.Equal(in.source, in.after)
+	changed := !bytes.Equal(in.source, in.Output)
 	var out []byte
 	switch {
 	case *asJSON:
@@ -50,7 +50,7 @@ func (c *diffCommand) Run(args []string) int {
 		}
 		out = r.redact(out)
 	case changed:
-		out = r.redact(diff.Diff(in.name, in.source, in.name+" with sidecars", in.after))
+		out = r.redact(diff.Diff(in.name, in.source, in.name+" with sidecars", in.Output))
 		if c.p.colourful() {
 			out = colourDiff(out)
 		}
@@ -66,8 +66,8 @@ func (c *diffCommand) Run(args []string) int {
 
 // editsJSON lists the edits that inject makes to the job without sidecars.
 func (in *injection) editsJSON(changed bool) ([]byte, hcl.Diagnostics) {
-	list := make([]*templater.EditText, 0, len(in.edits))
-	for _, e := range in.edits {
+	list := make([]*templater.EditText, 0, len(in.Edits))
+	for _, e := range in.Edits {
 		text, err := templater.Describe(e)
 		if err != nil {
 			return nil, failureOf("Cannot write the edits", err)

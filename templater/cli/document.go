@@ -13,13 +13,9 @@ import (
 
 // document is a job in one form, to be written in the same or another one.
 type document interface {
-	job() *job.Job
-	marks() []job.Marked
-	files() map[string]*hcl.File
-	// apply carries out edits on the job without earlier injections.
-	apply([]job.Edit) ([]byte, hcl.Diagnostics)
-	// asItIs is the job with earlier injections.
-	asItIs() ([]byte, hcl.Diagnostics)
+	templater.Document
+	// Files are the sources that diagnostics refer to.
+	Files() map[string]*hcl.File
 }
 
 func sourceOf(name string, src []byte) map[string]*hcl.File {
@@ -36,7 +32,7 @@ func openJob(src []byte, name string, o *injectOptions, catalog job.Catalog, env
 		if f == nil {
 			return nil, diags
 		}
-		return jsonDocument{f}, diags
+		return f, diags
 	}
 	base := filepath.Dir(o.path)
 	if o.path == "-" {
@@ -47,7 +43,7 @@ func openJob(src []byte, name string, o *injectOptions, catalog job.Catalog, env
 		return nil, diags
 	}
 	if o.out != "json" {
-		return hclDocument{f}, diags
+		return f, diags
 	}
 	raw, more := f.JSON()
 	if more.HasErrors() {
@@ -60,28 +56,6 @@ func openJob(src []byte, name string, o *injectOptions, catalog job.Catalog, env
 	return &mixedDocument{text: f, json: j, view: templater.Reveal(f.Job(), j.Job())}, append(diags, more...)
 }
 
-// jsonDocument is JSON that stays JSON.
-type jsonDocument struct{ *jsonjob.File }
-
-func (d jsonDocument) job() *job.Job               { return d.Job() }
-func (d jsonDocument) marks() []job.Marked         { return d.Marks() }
-func (d jsonDocument) files() map[string]*hcl.File { return d.Files() }
-func (d jsonDocument) apply(e []job.Edit) ([]byte, hcl.Diagnostics) {
-	return d.Apply(e)
-}
-func (d jsonDocument) asItIs() ([]byte, hcl.Diagnostics) { return d.Source(), nil }
-
-// hclDocument is HCL that stays HCL.
-type hclDocument struct{ *hcljob.File }
-
-func (d hclDocument) job() *job.Job               { return d.Job() }
-func (d hclDocument) marks() []job.Marked         { return d.Marks() }
-func (d hclDocument) files() map[string]*hcl.File { return d.Files() }
-func (d hclDocument) apply(e []job.Edit) ([]byte, hcl.Diagnostics) {
-	return d.Apply(e)
-}
-func (d hclDocument) asItIs() ([]byte, hcl.Diagnostics) { return d.Source(), nil }
-
 // mixedDocument is HCL that comes out as JSON: it is seen as text, so that
 // diagnostics point into the file, and edited as JSON.
 type mixedDocument struct {
@@ -90,17 +64,15 @@ type mixedDocument struct {
 	view *job.Job
 }
 
-func (d *mixedDocument) job() *job.Job       { return d.view }
-func (d *mixedDocument) marks() []job.Marked { return d.text.Marks() }
+func (d *mixedDocument) Job() *job.Job       { return d.view }
+func (d *mixedDocument) Marks() []job.Marked { return d.text.Marks() }
 
-func (d *mixedDocument) files() map[string]*hcl.File {
+func (d *mixedDocument) Files() map[string]*hcl.File {
 	files := d.text.Files()
 	maps.Copy(files, d.json.Files())
 	return files
 }
 
-func (d *mixedDocument) apply(e []job.Edit) ([]byte, hcl.Diagnostics) {
-	return d.json.Apply(e)
-}
+func (d *mixedDocument) Source() ([]byte, hcl.Diagnostics) { return d.text.SourceJSON() }
 
-func (d *mixedDocument) asItIs() ([]byte, hcl.Diagnostics) { return d.text.SourceJSON() }
+func (d *mixedDocument) Apply(e []job.Edit) ([]byte, hcl.Diagnostics) { return d.json.Apply(e) }

@@ -36,27 +36,20 @@ func (c *explain) Run(args []string) int {
 		return c.p.usage(err)
 	}
 	r := c.p.reporter()
-	in, diags := c.p.open(o, r)
-	if diags.HasErrors() {
+	in, diags := c.p.choose(o, r)
+	if in.Injection == nil {
 		r.report(diags)
 		return exitError
 	}
-	flags, more := in.settle(o)
-	diags = append(diags, more...)
-	told, more := templater.Explain(in.doc.job(), in.catalog, flags)
-	diags = append(diags, more...)
 	var totals []templater.Total
-	if !more.HasErrors() {
-		// Explain said already what Choose has to say.
-		choices, _ := templater.Choose(in.doc.job(), in.catalog, flags)
-		r.hide(templater.Secrets(in.doc.job(), in.catalog, flags, choices))
-		edits, more := templater.Plan(in.doc.job(), choices)
-		diags = append(diags, more...)
-		totals = templater.Totals(in.doc.job(), edits)
+	if !diags.HasErrors() {
+		diags = append(diags, in.Plan()...)
+		totals = in.Totals()
 	}
-	out := explainText(in.doc.job(), told, totals)
+	out := explainText(in.doc.Job(), in.Explain(), totals)
 	if *asJSON {
-		out, more = explainJSON(in.doc.job(), told, totals)
+		var more hcl.Diagnostics
+		out, more = explainJSON(in.doc.Job(), in.Explain(), totals)
 		diags = append(diags, more...)
 	}
 	if code := c.p.write(r, r.redact(out)); code != exitDone {

@@ -4,63 +4,38 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// injection is one run of injecting, step by step; what could not be computed for
-// errors is nil.
+// injection is the injection of a verb's job.
 type injection struct {
-	name    string // of the job file, in messages
-	source  []byte
-	catalog *sidecar.Catalog
-	doc     document
-	choices []*templater.Choice
-	// keep says that nothing is chosen and the job stays as it is.
-	keep  bool
-	edits []job.Edit
-	after []byte
+	*templater.Injection        // nil if the job cannot be read
+	name                 string // of the job file, in messages
+	source               []byte
+	catalog              *sidecar.Catalog
+	doc                  document
 }
 
 // injection reads the job, chooses sidecars and injects them. The reporter learns
 // the sources read.
 func (p *Program) injection(o *injectOptions, r *reporter) (*injection, hcl.Diagnostics) {
+	in, diags := p.choose(o, r)
+	if diags.HasErrors() {
+		return in, diags
+	}
+	return in, append(diags, in.Carry()...)
+}
+
+// choose reads the job and chooses sidecars.
+func (p *Program) choose(o *injectOptions, r *reporter) (*injection, hcl.Diagnostics) {
 	in, diags := p.open(o, r)
 	if diags.HasErrors() {
 		return in, diags
 	}
-	flags, more := in.settle(o)
-	diags = append(diags, more...)
-	in.choices, more = templater.Choose(in.doc.job(), in.catalog, flags)
-	diags = append(diags, more...)
-	r.hide(templater.Secrets(in.doc.job(), in.catalog, flags, in.choices)) // with those of a policy
-	if diags.HasErrors() {
-		return in, diags
-	}
-	in.keep, more = templater.Reconcile(in.doc.marks(), in.choices, in.catalog, flags.Policy)
-	diags = append(diags, more...)
-	if diags.HasErrors() {
-		return in, diags
-	}
-	if in.keep {
-		in.after, more = in.doc.asItIs()
-		return in, append(diags, more...)
-	}
-	in.edits, more = templater.Plan(in.doc.job(), in.choices)
-	diags = append(diags, more...)
-	if diags.HasErrors() {
-		return in, diags
-	}
-	in.after, more = in.doc.apply(in.edits)
+	var more hcl.Diagnostics
+	in.Injection, more = templater.Select(in.doc, in.catalog, o.flags)
+	r.hide(in.Secrets())
 	return in, append(diags, more...)
-}
-
-// settle leaves out rules of the policy that cannot be carried out and may be skipped.
-func (in *injection) settle(o *injectOptions) (templater.Flags, hcl.Diagnostics) {
-	return templater.Settle(in.doc.job(), in.catalog, o.flags, func(edits []job.Edit) hcl.Diagnostics {
-		_, diags := in.doc.apply(edits)
-		return diags
-	})
 }
 
 // open reads the catalog, the policy and the job.
@@ -90,8 +65,7 @@ func (p *Program) open(o *injectOptions, r *reporter) (*injection, hcl.Diagnosti
 		r.know(sourceOf(in.name, in.source))
 		return in, diags
 	}
-	r.know(in.doc.files())
-	r.hide(templater.Secrets(in.doc.job(), in.catalog, o.flags, nil))
+	r.know(in.doc.Files())
 	return in, diags
 }
 

@@ -82,7 +82,7 @@ func (c *planCommand) text(in *injection, plan *api.JobPlanResponse) string {
 			fmt.Fprintf(&out, "  %s/%s: %s\n", g.Group, t.Task, effectText(t))
 		}
 	}
-	totals := templater.Totals(in.doc.job(), in.edits)
+	totals := in.Totals()
 	if len(totals) > 0 {
 		out.WriteString("\nThe sidecars add:\n")
 		for _, t := range totals {

@@ -16,7 +16,7 @@ import (
 // job is the injected job, ready for Nomad. Its submission is the user's own file:
 // what Nomad shows as the job's definition is what the user wrote.
 func (in *injection) job(o *injectOptions, environ []string) (*cluster.Job, hcl.Diagnostics) {
-	j, err := cluster.ReadJob(in.after)
+	j, err := cluster.ReadJob(in.Output)
 	if err != nil {
 		return nil, failureOf("Cannot read the injected job", err)
 	}
@@ -65,12 +65,12 @@ func prefixed(environ []string, prefix string) []string {
 // taskNames are the tasks of each group after injection.
 func (in *injection) taskNames() map[string][]string {
 	names := map[string][]string{}
-	for _, g := range in.doc.job().Groups {
+	for _, g := range in.doc.Job().Groups {
 		for _, t := range g.Tasks {
 			names[g.Name] = append(names[g.Name], t.Name)
 		}
 	}
-	for _, e := range in.edits {
+	for _, e := range in.Edits {
 		if add, ok := e.(*job.AddTask); ok {
 			names[add.Group] = append(names[add.Group], add.Task.Label())
 		}

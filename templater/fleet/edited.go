@@ -62,7 +62,7 @@ func (i *inspection) edited(raw []byte) {
 
 // compareWith records the sidecars whose injection differs from the stored job.
 func (i *inspection) compareWith(raw []byte, catalog pinned, about []known) {
-	kept := i.keepable(i.chosen)
+	kept := i.Keepable()
 	c, diags := choose(raw, i.job.Ref().String(), catalog, i.Policy, kept)
 	if diags.HasErrors() {
 		return
@@ -73,16 +73,11 @@ func (i *inspection) compareWith(raw []byte, catalog pinned, about []known) {
 			return k.group == choice.Group.Name && k.sidecar.Name == choice.Definition.Name
 		})
 	})
-	edits, diags := templater.Plan(c.File.Job(), c.Choices)
-	if diags.HasErrors() {
-		return
-	}
-	made, diags := c.File.Apply(edits)
-	if diags.HasErrors() {
+	if c.Make().HasErrors() {
 		return
 	}
 	for _, k := range about {
-		where, err := difference(made, raw, k.group, k.sidecar.Name)
+		where, err := difference(c.Output, raw, k.group, k.sidecar.Name)
 		if err != nil || where == "" {
 			continue
 		}

@@ -32,15 +32,11 @@ func (r *Rules) Explain(raw []byte) (*Explained, error) {
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("read job %q: %w", head.ID, diags)
 	}
-	j, flags := c.File.Job(), templater.Flags{Policy: c.Policy}
-	told, more := templater.Explain(j, r.Catalog, flags)
-	out := &Explained{Job: j, Told: told, Secrets: templater.Secrets(j, r.Catalog, flags, c.Choices)}
+	out := &Explained{Job: c.Document.Job(), Told: c.Explain(), Secrets: c.Secrets()}
 	c.byMarks(out.Told)
 	withoutPlaces(out.Told, name)
-	if !more.HasErrors() {
-		if edits, diags := templater.Plan(j, c.Choices); !diags.HasErrors() {
-			out.Totals = templater.Totals(j, edits)
-		}
+	if !c.diags.HasErrors() && !c.Plan().HasErrors() {
+		out.Totals = c.Totals()
 	}
 	return out, nil
 }
@@ -52,7 +48,7 @@ func (c *chosen) byMarks(told []*templater.Explanation) {
 		if e.State != templater.StateNotChosen {
 			continue
 		}
-		for _, m := range c.File.Marks() {
+		for _, m := range c.Document.Marks() {
 			if m.Group == e.Group.Name && m.Mark.Name == e.Sidecar {
 				e.Reason = fmt.Sprintf("it is there in version %s, and nothing in the job or the policy chooses it; its marks say: by %s", m.Mark.Version, m.Mark.Origin)
 				break

@@ -27,12 +27,12 @@ func (r *Rules) Inspect(raw []byte) (*Job, error) {
 		return j, nil
 	}
 	j.Problems = texts(c.diags)
-	for _, g := range c.File.Job().Groups {
+	for _, g := range c.Document.Job().Groups {
 		j.group(g.Name)
 	}
 	i := &inspection{Rules: r, chosen: c, job: j}
 	if c.diags.HasErrors() {
-		i.wrong = c.wrong(r.Catalog)
+		i.wrong = c.wrong()
 	}
 	i.marked()
 	i.missing()
@@ -62,7 +62,7 @@ type known struct {
 // group to the first.
 func (i *inspection) marked() {
 	seen := map[string]known{}
-	marks := i.File.Marks()
+	marks := i.Document.Marks()
 	for n := len(marks) - 1; n >= 0; n-- {
 		m := marks[n]
 		doubt := m.Mark.Doubt(i.Catalog, m.Task)
@@ -103,7 +103,7 @@ func (i *inspection) judge(m job.Marked, s *Sidecar) {
 	switch {
 	case choice != nil:
 		newest = choice.Definition
-		if len(templater.Keepable([]job.Marked{m}, i.Choices, i.Catalog)) > 0 {
+		if len(templater.Keepable([]job.Marked{m}, i.Choices, i.Catalog, i.Policy)) > 0 {
 			s.Needs = NeedsSource
 		}
 	case i.wrong[m.Group+"/"+s.Name]:

@@ -13,76 +13,44 @@ type Rules struct {
 	Policy  templater.Policy // nil for none
 }
 
-// chosen is a job and what meta and policy choose for it.
+// chosen is a stored job with the sidecars that meta and policy choose for it.
 type chosen struct {
-	*jsonjob.Chosen
+	*templater.Injection
 	diags hcl.Diagnostics
 }
 
-// choose finds the sidecars of a stored job. What kept names stays as it is.
+// choose finds the sidecars of a stored job and leaves the tasks in place that kept names.
 func choose(raw []byte, name string, catalog job.Catalog, policy templater.Policy, kept []job.Marked) (*chosen, hcl.Diagnostics) {
-	c, diags := jsonjob.Choose(raw, name, catalog, policy, kept, nil)
-	if c == nil {
+	doc, diags := opener(raw, name, catalog)(kept)
+	if diags.HasErrors() {
 		return nil, diags
 	}
-	return &chosen{c, c.Discreet(catalog, policy, diags)}, nil
+	in, more := templater.Select(doc, catalog, templater.Flags{Policy: policy, Kept: kept})
+	return &chosen{in, in.Redact(append(diags, more...))}, nil
 }
 
-// inject is the job with what is chosen for it now, injected anew. What nobody here
-// knows the parameters of stays as it is: see templater.Keepable.
+func opener(raw []byte, name string, catalog job.Catalog) templater.Opener {
+	return func(keep []job.Marked) (templater.Document, hcl.Diagnostics) {
+		return jsonjob.ParseKeeping(raw, name, catalog, keep)
+	}
+}
+
+// inject injects the sidecars that are chosen now into a stored job.
 func (r *Rules) inject(raw []byte, name string) ([]byte, hcl.Diagnostics) {
-	c, diags := choose(raw, name, r.Catalog, r.Policy, nil)
-	if diags.HasErrors() {
+	in, diags := templater.SelectStored(opener(raw, name, r.Catalog), r.Catalog, templater.Flags{Policy: r.Policy})
+	if in == nil {
 		return nil, diags
 	}
-	if kept := r.keepable(c); len(kept) > 0 {
-		if c, diags = choose(raw, name, r.Catalog, r.Policy, kept); diags.HasErrors() {
-			return nil, diags
-		}
+	if !diags.HasErrors() {
+		diags = append(diags, in.Carry()...)
 	}
-	return c.carry(r.Catalog, r.Policy)
-}
-
-// keepable are the tasks that an injection without their source leaves alone. Without
-// the policy that chose a sidecar nobody knows its parameters either.
-func (r *Rules) keepable(c *chosen) []job.Marked {
-	kept := templater.Keepable(c.File.Marks(), c.Choices, r.Catalog)
-	if r.Policy != nil {
-		return kept
-	}
-	for _, m := range c.File.Marks() {
-		if m.Mark.Origin == templater.OriginPolicy && m.Mark.Doubt(r.Catalog, m.Task) == "" && c.choice(m.Group, m.Mark.Name) == nil {
-			kept = append(kept, m)
-		}
-	}
-	return kept
-}
-
-// carry carries the choices out.
-func (c *chosen) carry(catalog job.Catalog, policy templater.Policy) ([]byte, hcl.Diagnostics) {
-	diags := c.diags
-	if diags.HasErrors() {
-		return nil, diags
-	}
-	keep, more := templater.Reconcile(c.File.Marks(), c.Choices, catalog, policy)
-	diags = append(diags, more...)
-	if keep || diags.HasErrors() {
-		return c.File.Source(), diags
-	}
-	edits, more := templater.Plan(c.File.Job(), c.Choices)
-	diags = append(diags, c.Discreet(catalog, policy, more)...)
-	if diags.HasErrors() {
-		return nil, diags
-	}
-	out, more := c.File.Apply(edits)
-	return out, append(diags, c.Discreet(catalog, policy, more)...)
+	return in.Output, in.Redact(diags)
 }
 
 // wrong are the sidecars that are chosen with an error, by group and name.
-func (c *chosen) wrong(catalog job.Catalog) map[string]bool {
+func (c *chosen) wrong() map[string]bool {
 	out := map[string]bool{}
-	told, _ := templater.Explain(c.File.Job(), catalog, templater.Flags{Policy: c.Policy, Kept: c.Kept})
-	for _, e := range told {
+	for _, e := range c.Explain() {
 		if e.State == templater.StateWrong {
 			out[e.Group.Name+"/"+e.Sidecar] = true
 		}

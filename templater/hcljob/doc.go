@@ -12,5 +12,5 @@
 //	#sidecar<        ends them
 //	#sidecar|…       is a line of the user's that was replaced or taken out
 //
-// The package decides nothing: what to edit comes from package templater.
+// A File is a templater.Document. The edits to apply come from package templater.
 package hcljob

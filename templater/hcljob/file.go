@@ -104,7 +104,7 @@ func (f *File) Job() *job.Job { return f.view }
 func (f *File) Marks() []job.Marked { return f.marks }
 
 // Source is the file as it was read.
-func (f *File) Source() []byte { return f.source }
+func (f *File) Source() ([]byte, hcl.Diagnostics) { return f.source, nil }
 
 // Files are the sources that diagnostics of this file refer to. Ranges are those
 // of the file without injected parts.

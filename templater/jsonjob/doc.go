@@ -5,5 +5,5 @@
 // Both {"Job": {…}} and the bare job are understood. Keys are matched as Nomad's
 // decoder does it: without regard to case, and the last of several wins.
 //
-// The package decides nothing: what to edit comes from package templater.
+// A File is a templater.Document. The edits to apply come from package templater.
 package jsonjob

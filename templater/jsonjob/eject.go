@@ -19,6 +19,12 @@ type injected struct {
 // confirms: the tasks themselves and all that their marks list. Where something of it is
 // not as it was written, all of that sidecar stays.
 func (f *File) eject(catalog job.Catalog, keep []job.Marked) {
+	marked := func(g *node) bool { return len(f.injected(g)) > 0 }
+	if !slices.ContainsFunc(f.job.get("TaskGroups").elements(), marked) {
+		return
+	}
+	f.document = &document{root: f.root.clone(), lead: f.lead, rest: f.rest} // the document may be shared
+	f.findJob()
 	for _, g := range f.job.get("TaskGroups").elements() {
 		tasks := g.get("Tasks")
 		found := f.injected(g)

@@ -51,23 +51,28 @@ func ParseKeeping(src []byte, name string, catalog job.Catalog, keep []job.Marke
 	return newFile(src, name, doc).read(catalog, keep)
 }
 
-// newFile is the file of a document, which is its own from now on.
+// newFile is the file of a document, which it does not change.
 func newFile(src []byte, name string, doc *document) *File {
 	return &File{name: name, source: src, lines: lineStarts(src), document: doc, kept: map[*node]bool{}}
 }
 
 // read looks for the job in the document, and takes out of it what was injected.
 func (f *File) read(catalog job.Catalog, keep []job.Marked) (*File, hcl.Diagnostics) {
-	f.job, f.depth, f.step = f.root, 0, step(f.root)
-	if inner := f.root.get("Job"); inner != nil {
-		f.job, f.depth = inner, 1
-	}
+	f.step = step(f.root)
+	f.findJob()
 	if f.job.kind != '{' || (f.job.member("ID") == nil && f.job.member("TaskGroups") == nil) {
 		return nil, hcl.Diagnostics{diagnostic.Error(f.at(f.job.start), "Not a job", `The JSON is neither a job nor {"Job": …}. Give what "nomad job run -output" or "nomad job inspect" print.`)}
 	}
 	f.eject(catalog, keep)
 	f.view = f.readJob()
 	return f, nil
+}
+
+func (f *File) findJob() {
+	f.job, f.depth = f.root, 0
+	if inner := f.root.get("Job"); inner != nil {
+		f.job, f.depth = inner, 1
+	}
 }
 
 // Job is the job as injection sees it, without injected parts.
@@ -77,7 +82,7 @@ func (f *File) Job() *job.Job { return f.view }
 func (f *File) Marks() []job.Marked { return f.marks }
 
 // Source is the job as it was read.
-func (f *File) Source() []byte { return f.source }
+func (f *File) Source() ([]byte, hcl.Diagnostics) { return f.source, nil }
 
 // Files are the sources that diagnostics of this file refer to.
 func (f *File) Files() map[string]*hcl.File {

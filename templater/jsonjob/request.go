@@ -9,7 +9,6 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/api"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
@@ -22,7 +21,7 @@ type Request struct {
 	ID, JobNamespace, JobRegion, Namespace, Region string
 
 	source []byte
-	doc    *document // nil once it was given to a File, which edits it
+	doc    *document
 }
 
 // ReadRequest reads a body as Nomad's decoder does. A field that is there more than
@@ -46,21 +45,12 @@ func ReadRequest(src []byte) (*Request, error) {
 	}, nil
 }
 
-// Stored is what Choose needs to know of a job that Nomad gave back.
-func Stored(j []byte) *Request { return &Request{HasJob: true, source: j} }
-
-// Choose is the function Choose for the job of the request.
-func (r *Request) Choose(name string, catalog job.Catalog, policy templater.Policy, kept []job.Marked, see func(*job.Job)) (*Chosen, hcl.Diagnostics) {
-	doc := r.doc
-	r.doc = nil
-	if doc == nil || bounds.Size(r.source, name, bounds.JSONBytes) != nil {
-		return Choose(r.source, name, catalog, policy, kept, see)
+// File is the job of the request, as ParseKeeping reads it.
+func (r *Request) File(name string, catalog job.Catalog, keep []job.Marked) (*File, hcl.Diagnostics) {
+	if bad := bounds.Size(r.source, name, bounds.JSONBytes); bad != nil {
+		return nil, hcl.Diagnostics{bad}
 	}
-	file, diags := newFile(r.source, name, doc).read(catalog, kept)
-	if diags.HasErrors() {
-		return nil, diags
-	}
-	return file.choose(catalog, policy, kept, see)
+	return newFile(r.source, name, r.doc).read(catalog, keep)
 }
 
 // duplicate is a field that is there twice.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/fstest"
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
@@ -123,4 +124,26 @@ func FuzzRequest(f *testing.F) {
 		canonical.Type, canonical.NodePool = fill(j.Type, "service"), fill(j.NodePool, "default")
 		must.Eq(t, summary(&canonical), seen(file.Job()))
 	})
+}
+
+func TestRequestFile_Twice(t *testing.T) {
+	text := "sidecar \"s\" {\n version = \"1.0.0\"\n task \"s\" {\n driver = \"docker\"\n}\n}\n"
+	catalog := &sidecar.Catalog{}
+	must.False(t, catalog.Load(fstest.MapFS{"s.sidecar.hcl": {Data: []byte(text)}}, "").HasErrors())
+	marked := `{"Name":"s","Driver":"docker","Meta":{"sidecar.name":"s","sidecar.version":"1.0.0","sidecar.digest":"` + catalog.Find("s").Digest + `","sidecar.origin":"flag"}}`
+	body := `{"Job":{"ID":"j","TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"docker"},` + marked + `]}]}}`
+	req, err := ReadRequest([]byte(body))
+	must.NoError(t, err)
+	for range 2 {
+		file, diags := req.File("request", catalog, nil)
+		must.False(t, diags.HasErrors())
+		must.Len(t, 1, file.Marks())
+		must.Len(t, 1, file.Job().Groups[0].Tasks)
+		kept, diags := req.File("request", catalog, file.Marks())
+		must.False(t, diags.HasErrors())
+		must.Len(t, 1, kept.Job().Groups[0].Kept)
+		out, diags := kept.Apply(nil)
+		must.False(t, diags.HasErrors())
+		must.Eq(t, body, string(out))
+	}
 }

@@ -66,15 +66,8 @@ func (t *Test) inject(others job.Catalog) ([]byte, hcl.Diagnostics) {
 		flags.With = []*job.Request{{Sidecar: t.sidecar.Name}}
 		flags.Params = map[string]map[string]sidecar.Argument{t.sidecar.Name: args}
 	}
-	choices, diags := templater.Choose(f.Job(), c, flags)
-	if diags.HasErrors() {
-		return nil, diags
-	}
-	edits, diags := templater.Plan(f.Job(), choices)
-	if diags.HasErrors() {
-		return nil, diags
-	}
-	return f.Apply(edits)
+	in, diags := templater.Inject(f, c, flags)
+	return in.Output, diags
 }
 
 func (t *Test) checkError(diags hcl.Diagnostics) []string {

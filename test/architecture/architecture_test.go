@@ -137,6 +137,20 @@ func rules() []rule {
 			tests: true,
 		},
 		{
+			name: "the ground floor of the templater knows nothing above it",
+			why:  "a reader follows a job downward once: pipeline, the two forms of a job, the types of a job",
+			forbids: func(from, to string) bool {
+				switch {
+				case in(from, "templater/hcljob") || in(from, "templater/jsonjob"):
+					return to == "templater" || in(to, "templater/policy")
+				case in(from, "templater/job"):
+					return in(to, "templater") && to != "templater/sidecar" && to != "templater/diagnostic"
+				}
+				return false
+			},
+			tests: true,
+		},
+		{
 			name: "only templater/catalog fetches, and no other adapter beside it",
 			why:  "who reads a job or a definition must not reach a network, and what joins the adapters is templater/cli",
 			forbids: func(from, to string) bool {
@@ -223,6 +237,10 @@ func TestRulesForbid(t *testing.T) {
 		{"the templater's core knows no adapter", "templater/sidecar", "templater/catalog", true},
 		{"the templater's core knows no adapter", "templater", "templater/cluster", true},
 		{"the templater's core knows no adapter", "templater/cli", "templater/catalog", false},
+		{"the ground floor of the templater knows nothing above it", "templater/jsonjob", "templater", true},
+		{"the ground floor of the templater knows nothing above it", "templater/hcljob", "templater/job", false},
+		{"the ground floor of the templater knows nothing above it", "templater/job", "templater/hcljob", true},
+		{"the ground floor of the templater knows nothing above it", "templater/policy", "templater", false},
 		{"only templater/catalog fetches, and no other adapter beside it", "templater/cli", goGetter, true},
 		{"only templater/catalog fetches, and no other adapter beside it", "templater/catalog", oras + "/registry", false},
 		{"only templater/catalog fetches, and no other adapter beside it", "templater/catalog", "templater/cluster", true},

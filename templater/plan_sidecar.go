@@ -16,8 +16,8 @@ import (
 // (nomad#5301).
 func envSpelling(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// injection plans one sidecar in one group.
-type injection struct {
+// sidecarPlan plans one sidecar in one group.
+type sidecarPlan struct {
 	*planner
 	state  *groupState
 	choice *Choice
@@ -25,13 +25,13 @@ type injection struct {
 	added  *job.Added
 }
 
-func (x *injection) me() owner {
+func (x *sidecarPlan) me() owner {
 	return owner{fmt.Sprintf("sidecar %q %s", x.def.Name, x.def.Version), x.def.Range}
 }
 
 // fill notes how a container was spelt, if this is the first thing put into it. It
 // is one of task t, or of the group where t is nil.
-func (x *injection) fill(t *job.Task, field string) {
+func (x *sidecarPlan) fill(t *job.Task, field string) {
 	name, bare := "", x.state.group.Bare
 	if t != nil {
 		name, bare = t.Name, t.Bare
@@ -46,7 +46,7 @@ func (x *injection) fill(t *job.Task, field string) {
 
 // network checks the group's network mode. The mode is never changed, because
 // that would move the app's addresses.
-func (x *injection) network(inst *sidecar.Instance) bool {
+func (x *sidecarPlan) network(inst *sidecar.Instance) bool {
 	g, modes := x.state.group, x.def.Requires.Network
 	mode, at := "host", g.Range
 	if len(g.Networks) > 0 {
@@ -70,7 +70,7 @@ func (x *injection) network(inst *sidecar.Instance) bool {
 	return true
 }
 
-func (x *injection) ports(inst *sidecar.Instance) {
+func (x *sidecarPlan) ports(inst *sidecar.Instance) {
 	st := x.state
 	for _, p := range inst.Ports {
 		if of, taken := st.ports[envSpelling(p.Label)]; taken {
@@ -94,7 +94,7 @@ func (x *injection) ports(inst *sidecar.Instance) {
 	}
 }
 
-func (x *injection) volumes(inst *sidecar.Instance) {
+func (x *sidecarPlan) volumes(inst *sidecar.Instance) {
 	for _, v := range inst.Volumes {
 		if of, taken := x.state.volumes[v.Label()]; taken {
 			x.conflict(of.at, "Volume name taken", "Sidecar %q adds volume %q to group %q (%s), but %s has one of that name. Rename one of the two.",
@@ -108,7 +108,7 @@ func (x *injection) volumes(inst *sidecar.Instance) {
 	}
 }
 
-func (x *injection) services(inst *sidecar.Instance) {
+func (x *sidecarPlan) services(inst *sidecar.Instance) {
 	for _, s := range inst.Services {
 		x.checkService(s)
 		x.fill(nil, "Services")
@@ -124,7 +124,7 @@ func (x *injection) services(inst *sidecar.Instance) {
 
 // checkService holds Nomad's rules for services of a group: one provider, and no
 // two services with the same name and port (structs.TaskGroup.validateServices).
-func (x *injection) checkService(s *sidecar.Block) {
+func (x *sidecarPlan) checkService(s *sidecar.Block) {
 	st := x.state
 	provider := s.Body.String("provider")
 	if provider == "" {
@@ -145,7 +145,7 @@ func (x *injection) checkService(s *sidecar.Block) {
 	st.service[key] = x.me()
 }
 
-func (x *injection) env(inst *sidecar.Instance) {
+func (x *sidecarPlan) env(inst *sidecar.Instance) {
 	for _, t := range x.state.group.Tasks {
 		for _, v := range inst.Env {
 			x.setEnv(t, v)
@@ -153,7 +153,7 @@ func (x *injection) env(inst *sidecar.Instance) {
 	}
 }
 
-func (x *injection) setEnv(t *job.Task, v *sidecar.Attr) {
+func (x *sidecarPlan) setEnv(t *job.Task, v *sidecar.Attr) {
 	env, value := x.state.env[t.Name], v.Value.AsString()
 	if have, ok := env[v.Name]; ok {
 		if !have.text.Unknown && have.text.Value == value {
@@ -173,7 +173,7 @@ func (x *injection) setEnv(t *job.Task, v *sidecar.Attr) {
 	x.added.SetEnv(t.Name, v.Name, value)
 }
 
-func (x *injection) blocks(inst *sidecar.Instance) {
+func (x *sidecarPlan) blocks(inst *sidecar.Instance) {
 	for _, t := range x.state.group.Tasks {
 		for _, b := range inst.App {
 			key := placeKey(b.Type, b.Body.String("destination"))
@@ -190,7 +190,7 @@ func (x *injection) blocks(inst *sidecar.Instance) {
 	}
 }
 
-func (x *injection) tasks(inst *sidecar.Instance) {
+func (x *sidecarPlan) tasks(inst *sidecar.Instance) {
 	g := x.state.group
 	for _, t := range inst.Tasks {
 		name := t.Label()
@@ -219,7 +219,7 @@ func (x *injection) tasks(inst *sidecar.Instance) {
 
 // disk holds Nomad's rule that the logs of each task fit on the group's disk
 // (structs.Task.Validate).
-func (x *injection) disk(t *sidecar.Block) {
+func (x *sidecarPlan) disk(t *sidecar.Block) {
 	disk, logs := x.state.group.Disk, logsMB(t)
 	if disk.SizeMB > logs || disk.SizeMB == 0 {
 		return
@@ -229,7 +229,7 @@ func (x *injection) disk(t *sidecar.Block) {
 }
 
 // warnInherited tells what Nomad's parser gives to any task of the group.
-func (x *injection) warnInherited(t *sidecar.Block) {
+func (x *sidecarPlan) warnInherited(t *sidecar.Block) {
 	for _, b := range slices.Concat(x.state.group.Inherited, x.job.Inherited) {
 		if b.Type == "vault" && len(t.Body.Blocks("vault")) > 0 {
 			continue

@@ -1,0 +1,133 @@
+package templater
+
+import (
+	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
+)
+
+// Document is a job in one of its forms, such as hcljob.File and jsonjob.File.
+type Document interface {
+	// Job is the job without earlier injections. It is the same one at each call.
+	Job() *job.Job
+	// Marks are those of the injected tasks that the document came with.
+	Marks() []job.Marked
+	// Source is the document as it was read, in the form that Apply writes.
+	Source() ([]byte, hcl.Diagnostics)
+	// Apply carries out edits on the job without earlier injections.
+	Apply([]job.Edit) ([]byte, hcl.Diagnostics)
+}
+
+// Injection is a document on its way from a job to an injected job. After an error, what
+// could not be computed is empty.
+type Injection struct {
+	Document Document
+	Catalog  job.Catalog
+	// Flags are those given, without the rules of the policy that were skipped.
+	Flags   Flags
+	Choices []*Choice
+	// Keep says that nothing is chosen and the document stays as it is.
+	Keep   bool
+	Edits  []job.Edit
+	Output []byte
+
+	given Flags
+}
+
+// Inject takes a document through all phases: Select, then Carry.
+func Inject(doc Document, catalog job.Catalog, flags Flags) (*Injection, hcl.Diagnostics) {
+	in, diags := Select(doc, catalog, flags)
+	if !diags.HasErrors() {
+		diags = append(diags, in.Carry()...)
+	}
+	return in, diags
+}
+
+// Select settles the policy and chooses the sidecars of a document.
+func Select(doc Document, catalog job.Catalog, flags Flags) (*Injection, hcl.Diagnostics) {
+	in := &Injection{Document: doc, Catalog: catalog, given: flags}
+	var diags, more hcl.Diagnostics
+	in.Flags, diags = settle(doc, catalog, flags)
+	in.Choices, more = Choose(doc.Job(), catalog, in.Flags)
+	return in, append(diags, more...)
+}
+
+// Opener reads a document and leaves these injected tasks in place.
+type Opener func(keep []job.Marked) (Document, hcl.Diagnostics)
+
+// SelectStored is Select for a job that was injected before and is given without the
+// blocks and flags that chose its sidecars: those stay as they are; see Keepable. The
+// Injection is nil if the document cannot be read.
+func SelectStored(open Opener, catalog job.Catalog, flags Flags) (*Injection, hcl.Diagnostics) {
+	doc, diags := open(nil)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	in, more := Select(doc, catalog, flags)
+	if flags.Kept = in.Keepable(); len(flags.Kept) == 0 {
+		return in, append(diags, more...)
+	}
+	if doc, diags = open(flags.Kept); diags.HasErrors() {
+		return nil, diags
+	}
+	in, more = Select(doc, catalog, flags)
+	return in, append(diags, more...)
+}
+
+// Keepable are the tasks of the document that should stay as they are.
+func (in *Injection) Keepable() []job.Marked {
+	return Keepable(in.Document.Marks(), in.Choices, in.Catalog, in.Flags.Policy)
+}
+
+// Carry compares the choices with earlier injections and carries them out.
+func (in *Injection) Carry() hcl.Diagnostics {
+	keep, diags := Reconcile(in.Document.Marks(), in.Choices, in.Catalog, in.Flags.Policy)
+	if diags.HasErrors() {
+		return diags
+	}
+	if in.Keep = keep; !keep {
+		return append(diags, in.Make()...)
+	}
+	var more hcl.Diagnostics
+	in.Output, more = in.Document.Source()
+	return append(diags, more...)
+}
+
+// Make carries out the choices on the document without earlier injections.
+func (in *Injection) Make() hcl.Diagnostics {
+	diags := in.Plan()
+	if diags.HasErrors() {
+		return diags
+	}
+	var more hcl.Diagnostics
+	in.Output, more = in.Document.Apply(in.Edits)
+	return append(diags, more...)
+}
+
+// Plan computes the edits that carry out the choices.
+func (in *Injection) Plan() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	in.Edits, diags = Plan(in.Document.Job(), in.Choices)
+	return diags
+}
+
+// Explain describes for each group and sidecar whether it is chosen, and why.
+func (in *Injection) Explain() []*Explanation {
+	explained, _ := Explain(in.Document.Job(), in.Catalog, in.Flags) // Select has its diagnostics
+	return explained
+}
+
+// Totals are the resources that the edits add.
+func (in *Injection) Totals() []Total { return Totals(in.Document.Job(), in.Edits) }
+
+// Secrets are the values of sensitive parameters; see Secrets.
+func (in *Injection) Secrets() []string {
+	return Secrets(in.Document.Job(), in.Catalog, in.given, in.Choices)
+}
+
+// Redact removes the values of sensitive parameters from diagnostics.
+func (in *Injection) Redact(diags hcl.Diagnostics) hcl.Diagnostics {
+	if len(diags) == 0 {
+		return diags
+	}
+	return NewRedactor(in.Secrets()).Diagnostics(diags)
+}
