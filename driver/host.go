@@ -43,8 +43,11 @@ func findHost(ctx context.Context, s settings) (*host, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the driver needs to run as root: run the Nomad client as root")
 	}
+	err := errors.Join(makePrivate("data_dir", s.DataDir), makePrivate("run_dir", s.RunDir))
+	if err != nil {
+		return nil, err
+	}
 	h := &host{}
-	var err error
 	if h.cgroups, err = cgroup.Detect(); err != nil {
 		return nil, fmt.Errorf("%w: mount cgroup2 there, or boot with systemd", err)
 	}
@@ -143,9 +146,6 @@ func (h *host) probeGroup(name string) cgroup.Group {
 func (h *host) try(ctx context.Context, s settings, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	if err := os.MkdirAll(s.RunDir, 0o700); err != nil {
-		return fmt.Errorf("run_dir: %w", err)
-	}
 	dir, err := os.MkdirTemp(s.RunDir, probePrefix)
 	if err != nil {
 		return fmt.Errorf("run_dir: %w", err)

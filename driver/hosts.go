@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -140,8 +141,8 @@ func hostsMount(t *pod.Task, cfg *drivers.TaskConfig) (*drivers.MountConfig, err
 	if m == nil { // the network is the host's
 		m = &drivers.MountConfig{TaskPath: hostsTarget, HostPath: hostsTarget, Readonly: true}
 	}
-	common, err := os.ReadFile(m.HostPath)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	common, err := readHosts(m.HostPath)
+	if err != nil {
 		return nil, err
 	}
 	if len(common) > 0 && common[len(common)-1] != '\n' {
@@ -159,6 +160,25 @@ func hostsMount(t *pod.Task, cfg *drivers.TaskConfig) (*drivers.MountConfig, err
 		t.Files[i].Content = append(common, t.Files[i].Content...)
 	}
 	return nil, nil
+}
+
+// readHosts reads a hosts file, which the tasks of the allocation can write to.
+// A missing file is empty.
+func readHosts(path string) ([]byte, error) {
+	const maxBytes = 1 << 20
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	if err == nil && len(b) > maxBytes {
+		err = fmt.Errorf("%s has more than %d bytes; a task of the allocation has written to it", path, maxBytes)
+	}
+	return b, err
 }
 
 // ownName is what a task's own name stands for: the address that it has in the

@@ -75,11 +75,11 @@ func TestVolumesOfTheAllocation(t *testing.T) {
 	cfg := taskConfig(t, TaskConfig{})
 	dir := cfg.TaskDir()
 	for text, want := range map[string][]pod.Beneath{
-		"local/a:/a":            {{DirHostPath: dir.Dir, Name: "local/a", Target: "/a", Make: true}},
-		"./local/../local:/a/":  {{DirHostPath: dir.Dir, Name: "local", Target: "/a", Make: true}},
-		"secrets:/a:ro":         {{DirHostPath: dir.Dir, Name: "secrets", Target: "/a", Make: true, Readonly: true}},
-		"../alloc/data:/a":      {{DirHostPath: dir.SharedAllocDir, Name: "data", Target: "/a", Make: true}},
-		"../alloc/logs/x:/a:rw": {{DirHostPath: dir.SharedAllocDir, Name: "logs/x", Target: "/a", Make: true, Readonly: true}},
+		"local/a:/a":           {{DirHostPath: dir.Dir, Name: "local/a", Target: "/a", Make: true}},
+		"./local/../local:/a/": {{DirHostPath: dir.Dir, Name: "local", Target: "/a", Make: true}},
+		"secrets:/a:ro":        {{DirHostPath: dir.Dir, Name: "secrets", Target: "/a", Make: true, Readonly: true}},
+		"../alloc/data:/a":     {{DirHostPath: dir.SharedAllocDir, Name: "data", Target: "/a", Make: true}},
+		"../alloc/logs:/a:rw":  {{DirHostPath: dir.SharedAllocDir, Name: "logs", Target: "/a", Readonly: true}},
 		"../alloc:/a": {{DirHostPath: dir.SharedAllocDir, Name: ".", Target: "/a", Make: true},
 			{DirHostPath: dir.SharedAllocDir, Name: "logs", Target: "/a/logs", Readonly: true}},
 		dir.LocalDir + "/a:/a": {{DirHostPath: dir.Dir, Name: "local/a", Target: "/a", Make: true}},

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,13 +20,15 @@ import (
 // known to be right.
 func setMounts(t *pod.Task, cfg *drivers.TaskConfig) error {
 	dir := cfg.TaskDir()
-	t.Mounts = append(t.Mounts,
-		ocispec.Bind(dir.SharedAllocDir, "/alloc", false),
-		ocispec.Bind(dir.LocalDir, "/local", false),
-		ocispec.Bind(dir.SecretsDir, "/secrets", false),
+	// Every local user can write to the task's directory and to the shared one,
+	// and put links there. Only root can write to the directory above.
+	t.Beneath = append(t.Beneath,
+		pod.Beneath{DirHostPath: cfg.AllocDir, Name: filepath.Base(dir.SharedAllocDir), Target: "/alloc"},
+		pod.Beneath{DirHostPath: dir.Dir, Name: filepath.Base(dir.LocalDir), Target: "/local"},
+		pod.Beneath{DirHostPath: dir.Dir, Name: filepath.Base(dir.SecretsDir), Target: "/secrets"},
+		// Log files are written by Nomad as root: CVE-2026-6959.
+		pod.Beneath{DirHostPath: dir.SharedAllocDir, Name: logsDir, Target: "/alloc/logs", Readonly: true},
 	)
-	// Log files are written by Nomad as root: CVE-2026-6959.
-	t.Beneath = append(t.Beneath, pod.Beneath{DirHostPath: dir.SharedAllocDir, Name: "logs", Target: "/alloc/logs", Readonly: true})
 	names, err := nameMounts(t, cfg)
 	if err != nil {
 		return err
@@ -57,17 +60,36 @@ func nameMounts(t *pod.Task, cfg *drivers.TaskConfig) ([]*drivers.MountConfig, e
 			out = append(out, hosts)
 		}
 	}
-	dns, err := resolvconf.GenerateDNSMount(cfg.TaskDir().Dir, reachableDNS(t.Network, cfg.DNS, hostResolvers()))
-	if err != nil {
-		return nil, fmt.Errorf("make /etc/resolv.conf: %w", err)
-	}
-	if !slices.Contains(taken, dns.TaskPath) {
-		out = append(out, dns)
+	if !slices.Contains(taken, resolvTarget) {
+		content, err := resolvConf(reachableDNS(t.Network, cfg.DNS, hostResolvers()))
+		if err != nil {
+			return nil, fmt.Errorf("make /etc/resolv.conf: %w", err)
+		}
+		t.Files = append(t.Files, pod.File{Target: resolvTarget, Content: content, Readonly: true})
 	}
 	return slices.DeleteFunc(out, func(m *drivers.MountConfig) bool {
 		_, err := os.Stat(m.HostPath)
 		return err != nil
 	}), nil
+}
+
+// resolvTarget is the resolver's configuration in a task.
+const resolvTarget = "/etc/resolv.conf"
+
+// resolvConf returns the resolver's configuration for a group's dns block, or
+// the host's. Nomad's library writes it to a file by name; in the task's
+// directory that could be a link.
+func resolvConf(dns *drivers.DNSConfig) (_ []byte, err error) {
+	dir, err := os.MkdirTemp("", "resolv-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	m, err := resolvconf.GenerateDNSMount(dir, dns)
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(m.HostPath)
 }
 
 // propagation of Nomad's volume_mount in the words of mount(8).

@@ -5,8 +5,8 @@ func pluginKeys() []key {
 	return []key{
 		{name: "runtime", kind: "string", unset: "crun, else runc", meaning: "path of an OCI runtime", docker: none, podman: none},
 		{name: "conmon", kind: "string", unset: "found on `PATH`", meaning: "path of conmon", docker: none, podman: none},
-		{name: "data_dir", kind: "string", value: `"/var/lib/nomad-driver-pod"`, meaning: "images, and the writable roots of tasks; drain the node before it is changed", docker: none, podman: none},
-		{name: "run_dir", kind: "string", value: `"/run/nomad-driver-pod"`, meaning: "state; should be gone after a reboot. Drain the node before it is changed", docker: none, podman: none},
+		{name: "data_dir", kind: "string", value: `"/var/lib/nomad-driver-pod"`, meaning: "images, and the writable roots of tasks; only root can enter it. Drain the node before it is changed", docker: none, podman: none},
+		{name: "run_dir", kind: "string", value: `"/run/nomad-driver-pod"`, meaning: "state; only root can enter it. Should be gone after a reboot; drain the node before it is changed", docker: none, podman: none},
 		{name: "host_paths", kind: "list(string)", unset: "programs, libraries, parts of `/etc`, `/opt/nomad-sidecar`", docker: none, podman: none,
 			meaning: "what a task without an image sees, as `/path` or `/path/on/host:/path/in/task`"},
 		{name: "image", kind: "block", docker: none, podman: none, absent: `{ pull_timeout = "5m", pull_activity_timeout = "1m", gc = true, gc_delay = "3m" }`, keys: []key{

@@ -30,7 +30,7 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 		Network:        network(cfg.NetworkIsolation),
 		ReadonlyRoot:   c.ReadonlyRootfs,
 		CgroupPath:     cgroupPath(v, cfg),
-		StdoutHostPath: cfg.StdoutPath, StderrHostPath: cfg.StderrPath,
+		StdoutHostPath: cfg.StdoutPath, StderrHostPath: cfg.StderrPath, AllocDirHostPath: cfg.AllocDir,
 		Process: pod.Process{
 			Entrypoint: c.Entrypoint, Env: cfg.EnvList(), WorkDir: c.WorkDir, User: cfg.User,
 			Groups: c.GroupAdd, Init: c.Init,

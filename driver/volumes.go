@@ -64,7 +64,7 @@ func checkTargets(t pod.Task, cfg *drivers.TaskConfig) error {
 	}
 	slices.Sort(list)
 	for i, target := range list {
-		if slices.Contains([]string{"/alloc", "/local", "/secrets"}, target) {
+		if slices.Contains([]string{"/alloc", "/local", "/secrets"}, target) || isOrBelow(target, "/alloc/logs") {
 			return fmt.Errorf("volumes, mount, tmpfs or pod_volume: %s is where Nomad's own directory is: want another target", target)
 		}
 		if i > 0 && target == list[i-1] {
@@ -166,16 +166,23 @@ func addBeneath(t *pod.Task, cfg *drivers.TaskConfig, source string, v volume) e
 	if !ok {
 		return errors.New("the source is outside of the task's directory: want a path below it such as \"local/conf\", or below \"../alloc\"")
 	}
+	if strings.HasPrefix(name, logsDir+"/") {
+		return errors.New("Nomad's log files cannot be mounted one by one: want \"../alloc/logs\", which is read-only")
+	}
 	b.DirHostPath, b.Name = dir.SharedAllocDir, name
 	// Log files are written by Nomad as root: CVE-2026-6959.
-	b.Readonly = b.Readonly || isOrBelow(name, "logs")
+	b.Readonly = b.Readonly || name == logsDir
+	b.Make = b.Make && name != logsDir
 	t.Beneath = append(t.Beneath, b)
 	if name == "." {
-		t.Beneath = append(t.Beneath, pod.Beneath{DirHostPath: dir.SharedAllocDir, Name: "logs",
+		t.Beneath = append(t.Beneath, pod.Beneath{DirHostPath: dir.SharedAllocDir, Name: logsDir,
 			Target: filepath.Join(v.target, "logs"), Readonly: true})
 	}
 	return nil
 }
+
+// logsDir is the name of the directory of log files below alloc.
+const logsDir = "logs"
 
 // below returns path as seen from dir, where it is dir or below. Both are
 // clean.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -120,14 +121,34 @@ func (c *Container) stageOne(b Beneath, at string) (ocispec.Mount, error) {
 	if info.IsDir() {
 		bind = ocispec.Bind
 	}
+	if fixed, err := b.fixed(); err != nil {
+		return ocispec.Mount{}, err
+	} else if fixed {
+		return bind(f.Name(), b.Target, b.Readonly), nil
+	}
 	if err := c.m.step("make stage", func() error { return makePoint(at, info.IsDir()) }); err != nil {
 		return ocispec.Mount{}, err
 	}
 	source := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
-	if err := c.m.step("mount on stage", func() error { return unix.Mount(source, at, "", unix.MS_BIND, "") }); err != nil {
+	if err := c.m.step("mount on stage", func() error { return unix.Mount(source, at, "", unix.MS_BIND|unix.MS_REC, "") }); err != nil {
 		return ocispec.Mount{}, fmt.Errorf("bind %s: %w", f.Name(), err)
 	}
 	return bind(at, b.Target, b.Readonly), nil
+}
+
+// fixed reports whether only root can exchange the source by its name, so that
+// it need not be staged.
+func (b Beneath) fixed() (bool, error) {
+	if name := filepath.Clean(b.Name); name == "." || strings.Contains(name, "/") {
+		return false, nil
+	}
+	info, err := os.Stat(b.DirHostPath)
+	if err != nil {
+		return false, err
+	}
+	const othersWrite = 0o022
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Uid == 0 && info.Mode().Perm()&othersWrite == 0, nil
 }
 
 // makePoint makes what a directory or a file can be mounted on.

@@ -55,7 +55,7 @@ func (c *Container) mountLayer(lower string) error {
 		return fmt.Errorf("%w: %s and %s are to be in its options", errNoOverlay, lower, own)
 	}
 	err := c.m.step("make overlay", func() error {
-		return errors.Join(os.MkdirAll(upper, 0o755), os.Chmod(upper, 0o755), os.MkdirAll(work, 0o700), makePoint(c.rootPoint(), true))
+		return errors.Join(os.MkdirAll(own, 0o700), os.MkdirAll(upper, 0o755), os.Chmod(upper, 0o755), os.MkdirAll(work, 0o700), makePoint(c.rootPoint(), true))
 	})
 	if err != nil {
 		return fmt.Errorf("make root: %w", err)
@@ -124,7 +124,7 @@ func (l *layers) lower(s skeleton) (string, error) {
 	}
 	err := l.m.step("make skeleton", func() error {
 		part := at + ".part"
-		err := os.RemoveAll(part)
+		err := errors.Join(os.MkdirAll(l.dir, 0o700), os.RemoveAll(part))
 		if err == nil {
 			err = s.make(part)
 		}

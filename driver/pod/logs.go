@@ -94,10 +94,10 @@ func (c *Container) makeLogs(t *Task) error {
 // openLogs opens what a task's output goes to, and lets those know who have to
 // do with it.
 func (c *Container) openLogs(t Task) (stdout, stderr *os.File, err error) {
-	if stdout, err = openLog(t.StdoutHostPath); err != nil {
+	if stdout, err = openLog(t.AllocDirHostPath, t.StdoutHostPath); err != nil {
 		return nil, nil, err
 	}
-	if stderr, err = openLog(t.StderrHostPath); err != nil {
+	if stderr, err = openLog(t.AllocDirHostPath, t.StderrHostPath); err != nil {
 		return nil, nil, errors.Join(err, stdout.Close())
 	}
 	if t.Logs != nil {
@@ -115,14 +115,23 @@ func (c *Container) openLogs(t Task) (stdout, stderr *os.File, err error) {
 }
 
 // openLog opens what a task's output goes to. Opened for reading as well, a
-// FIFO neither blocks without a reader nor breaks when the reader dies. Links
-// are not followed: tasks can write to the directory (CVE-2026-6959).
-func openLog(path string) (*os.File, error) {
+// FIFO neither blocks without a reader nor breaks when the reader dies. No link
+// below the allocation's directory is followed: tasks and local users can put
+// one there (CVE-2026-6959).
+func openLog(allocDir, path string) (*os.File, error) {
 	if path == "" {
 		path = os.DevNull
 	}
 	// Not os.OpenFile, which makes a FIFO non-blocking, for the task as well.
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	const flags = unix.O_RDWR | unix.O_CLOEXEC | unix.O_NOFOLLOW
+	if name, below := strings.CutPrefix(path, allocDir+"/"); allocDir != "" && below {
+		f, err := openat2(allocDir, name, unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
+		if err != nil {
+			return nil, fmt.Errorf("open log: %w", err)
+		}
+		return f, nil
+	}
+	fd, err := unix.Open(path, flags, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open log", Path: path, Err: err}
 	}

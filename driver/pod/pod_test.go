@@ -133,6 +133,18 @@ func TestOpenBeneath_Symlinks(t *testing.T) {
 	}
 }
 
+func TestOpenLog_LinkOnTheWay(t *testing.T) {
+	dir := t.TempDir()
+	must.NoError(t, os.MkdirAll(filepath.Join(dir, "alloc/own"), 0o755))
+	must.NoError(t, unix.Mkfifo(filepath.Join(dir, "alloc/own/fifo"), 0o600))
+	must.NoError(t, os.Symlink("own", filepath.Join(dir, "alloc/logs")))
+	_, err := openLog(dir, filepath.Join(dir, "alloc/logs/fifo"))
+	must.ErrorIs(t, err, unix.ELOOP)
+	f, err := openLog(dir, filepath.Join(dir, "alloc/own/fifo"))
+	must.NoError(t, err)
+	must.NoError(t, f.Close())
+}
+
 func TestFilesOfARootAreReadAsFromInside(t *testing.T) {
 	root := t.TempDir()
 	must.NoError(t, os.MkdirAll(filepath.Join(root, "etc"), 0o755))
@@ -206,7 +218,7 @@ func TestOutputPipe_Replaced(t *testing.T) {
 			for _, fifo := range []string{path, other} {
 				must.NoError(t, unix.Mkfifo(fifo, 0o600))
 			}
-			task, err := openLog(path)
+			task, err := openLog("", path)
 			must.NoError(t, err)
 			defer task.Close()
 			state, err := identifyPipe(task)

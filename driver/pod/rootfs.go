@@ -40,7 +40,7 @@ func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (roo
 				return err
 			}
 			root.mounts = s.mounts
-			return s.make(root.hostPath)
+			return errors.Join(os.MkdirAll(m.rootsDir(), 0o700), s.make(root.hostPath))
 		})
 		return root, err
 	}

@@ -48,6 +48,9 @@ type Task struct {
 	// StderrHostPath are FIFOs that somebody else reads, or /dev/null.
 	Logs                           *Logs
 	StdoutHostPath, StderrHostPath string
+	// AllocDirHostPath is trusted, unlike the directories below it on the way to
+	// a FIFO.
+	AllocDirHostPath string
 
 	Ready   *Ready   // nil: ready when running
 	After   []string // names of tasks of the pod that must be ready before
