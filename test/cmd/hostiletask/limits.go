@@ -39,7 +39,7 @@ func limits() []attempt {
 	}
 }
 
-// raise sets a hard limit above what it is.
+// raise increases a hard limit by one.
 func raise(which int) error {
 	var now unix.Rlimit
 	if err := unix.Getrlimit(which, &now); err != nil {

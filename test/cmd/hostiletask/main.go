@@ -1,9 +1,9 @@
 // Command hostiletask tries to break out of the pod it runs in, or to take more
 // than the pod may have, and reports each attempt as a line of JSON.
 //
-// It does no harm where it succeeds: an attempt stops at the point where it
-// could go on, or changes a value to what it is. It judges nothing; the test
-// that runs it has the expected verdicts.
+// It does no harm if it succeeds: an attempt stops as soon as it could do harm,
+// or writes a value back unchanged. The expected verdicts are in the test that
+// runs this program.
 package main
 
 import (
@@ -132,7 +132,7 @@ func judge(name string, err error) result {
 	return r
 }
 
-// reached is the "error" of an attempt that succeeded and names what it found.
+// reached is the "error" of a successful attempt, and names the target.
 type reached string
 
 func (r reached) Error() string { return string(r) }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mounts are the attempts to change what is mounted, or to leave the root.
+// mounts are the attempts to change mounts, or to leave the root.
 func mounts() []attempt {
 	mount := func(source, fstype string, flags uintptr) func(options) error {
 		return func(options) error {
@@ -48,8 +48,7 @@ func mounts() []attempt {
 	}
 }
 
-// unlessInvalid drops what the kernel returns for arguments that it looks at
-// after the permission check.
+// unlessInvalid drops the errors that come after the permission check.
 func unlessInvalid(err error) error {
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBUSY) {
 		return nil

@@ -34,7 +34,7 @@ func namespaces() []attempt {
 		}})
 	}
 	return append(all,
-		// A size of zero is looked at after seccomp.
+		// A size of zero is refused after seccomp.
 		with("namespace/clone3", unix.SYS_CLONE3, []uintptr{0, 0}, unix.EINVAL),
 		attempt{"namespace/enter_own", func(options) error { return enterOwn() }})
 }

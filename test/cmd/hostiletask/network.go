@@ -38,7 +38,7 @@ func network() []attempt {
 	}
 }
 
-// setInterface sets the flags of the loopback interface to what they are.
+// setInterface writes the flags of the loopback interface back unchanged.
 func setInterface() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
