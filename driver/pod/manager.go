@@ -250,7 +250,8 @@ func (m *Manager) leave(p *pod) {
 // expire removes a pod if nobody has entered it since.
 func (m *Manager) expire(p *pod) {
 	m.mu.Lock()
-	if p.tasks > 0 || m.closed {
+	// A task that came and went while an earlier timer fired has started another one.
+	if p.tasks > 0 || p.gone != nil || m.closed {
 		m.mu.Unlock()
 		return
 	}
