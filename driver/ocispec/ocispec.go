@@ -169,21 +169,6 @@ func Build(c Container) (*specs.Spec, error) {
 	return s, setSeccomp(s, c.Security.SeccompProfile)
 }
 
-func setSeccomp(s *specs.Spec, profile string) (err error) {
-	switch profile {
-	case SeccompUnconfined:
-	case "":
-		if s.Linux.Seccomp, err = seccomp.GetDefaultProfile(s); err != nil {
-			return fmt.Errorf("default seccomp profile: %w", err)
-		}
-	default:
-		if s.Linux.Seccomp, err = seccomp.LoadProfile(profile, s); err != nil {
-			return fmt.Errorf("seccomp profile: %w", err)
-		}
-	}
-	return nil
-}
-
 // CheckSeccomp says what is wrong with a profile.
 func CheckSeccomp(profile string) error {
 	_, err := seccomp.LoadProfile(profile, &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}})

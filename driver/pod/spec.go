@@ -55,7 +55,7 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 		WorkDir:      firstOf(t.Process.WorkDir, filepath.Join("/", root.config.WorkingDir)),
 		User:         user,
 		Namespaces:   p.namespaces(t),
-		Mounts:       outerFirst(append(mounts, t.Mounts...)),
+		Mounts:       keepFlags(outerFirst(append(mounts, t.Mounts...))),
 		CgroupPath:   t.CgroupPath,
 		Limits:       t.Limits,
 		Capabilities: t.Capabilities,
