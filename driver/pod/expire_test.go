@@ -2,7 +2,10 @@ package pod
 
 import (
 	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/shoenig/test/must"
 
@@ -18,7 +21,22 @@ func TestExpire_TimerFiredBefore(t *testing.T) {
 	m.mu.Lock()
 	p.tasks = 0
 	m.mu.Unlock()
-	m.expire(p)
-	m.expire(p)
+	p.mu.Lock() // removing the pod waits
+	var timers sync.WaitGroup
+	first := make(chan struct{})
+	timers.Go(func() { close(first); m.expire(p) })
+	<-first
+	timers.Go(func() { m.expire(p) })
+	for deadline := time.Now().Add(5 * time.Second); !expiring(m, p) && time.Now().Before(deadline); {
+		runtime.Gosched()
+	}
+	p.mu.Unlock()
+	timers.Wait()
 	must.NoError(t, m.Close())
+}
+
+func expiring(m *Manager, p *pod) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return p.gone != nil
 }
