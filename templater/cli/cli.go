@@ -79,7 +79,7 @@ func (p *Program) commands() map[string]cli.CommandFactory {
 		"list":    p.completion(&list{p: p}, complete.PredictNothing, "catalog="),
 		"plan":    p.completion(&planCommand{p: p}, jobFiles(), choosing()...),
 		"run":     p.completion(&run{p: p}, jobFiles(), choosing("check-index=", "detach")...),
-		"serve": p.completion(&serve{p: p}, complete.PredictNothing, "policy=", "catalog=", "address=", "admin-address=",
+		"serve": p.completion(&serveCommand{p: p}, complete.PredictNothing, "policy=", "catalog=", "address=", "admin-address=",
 			"nomad-addr=", "tls-cert=", "tls-key=", "tls-client-ca=", "max-body=", "drain=", "fleet-token=", "fleet-every="),
 		"status":  p.completion(&status{p: p}, complete.PredictNothing, fleetCompletion()...),
 		"test":    p.completion(&test{p: p}, definitions, "run=", "update", "catalog="),

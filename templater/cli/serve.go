@@ -1,23 +1,30 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/api"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/catalog"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/serve"
 )
 
-type serve struct{ p *Program }
+type serveCommand struct{ p *Program }
 
-func (*serve) Synopsis() string { return "Inject sidecars on the way to Nomad, by a policy" }
+func (*serveCommand) Synopsis() string { return "Inject sidecars on the way to Nomad, by a policy" }
 
-func (*serve) Help() string {
+func (*serveCommand) Help() string {
 	return `Usage: nomad-sidecar serve [options]
 
   Stands in front of Nomad's API: who registers, plans or validates a job there has
@@ -65,75 +72,147 @@ func (*serve) Help() string {
   Exit codes: 0 ended by a signal, 1 an error, 2 wrong usage.`
 }
 
-// serveOptions is what the command line of serve says.
+// fleetTokenVariable holds the token itself; -fleet-token names a file.
+const fleetTokenVariable = "NOMAD_SIDECAR_FLEET_TOKEN"
+
+// serveOptions holds the flags of serve.
 type serveOptions struct {
-	policies, catalogs          texts
-	address, adminAddress       string
-	nomad                       string
-	certFile, keyFile, clientCA string
-	maxBodyMiB                  int64
-	drain, reloadEvery          time.Duration
-	fleetToken                  string // a file
-	fleetEvery                  time.Duration
+	serve.Options
+	policies, catalogs texts
 }
 
 func (o *serveOptions) parse(args []string) error {
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	fs.Var(&o.policies, "policy", "")
 	fs.Var(&o.catalogs, "catalog", "")
-	fs.StringVar(&o.address, "address", "127.0.0.1:4747", "")
-	fs.StringVar(&o.adminAddress, "admin-address", "127.0.0.1:4748", "")
-	fs.StringVar(&o.nomad, "nomad-addr", api.DefaultConfig().Address, "")
-	fs.StringVar(&o.certFile, "tls-cert", "", "")
-	fs.StringVar(&o.keyFile, "tls-key", "", "")
-	fs.StringVar(&o.clientCA, "tls-client-ca", "", "")
-	fs.Int64Var(&o.maxBodyMiB, "max-body", 10, "")
-	fs.DurationVar(&o.reloadEvery, "reload-every", 5*time.Second, "")
-	fs.DurationVar(&o.drain, "drain", 30*time.Second, "")
-	fs.StringVar(&o.fleetToken, "fleet-token", "", "")
-	fs.DurationVar(&o.fleetEvery, "fleet-every", time.Minute, "")
+	fs.StringVar(&o.Address, "address", "127.0.0.1:4747", "")
+	fs.StringVar(&o.AdminAddress, "admin-address", "127.0.0.1:4748", "")
+	fs.StringVar(&o.Nomad, "nomad-addr", api.DefaultConfig().Address, "")
+	fs.StringVar(&o.CertFile, "tls-cert", "", "")
+	fs.StringVar(&o.KeyFile, "tls-key", "", "")
+	fs.StringVar(&o.ClientCA, "tls-client-ca", "", "")
+	fs.Int64Var(&o.MaxBodyMiB, "max-body", 10, "")
+	fs.DurationVar(&o.ReloadEvery, "reload-every", 5*time.Second, "")
+	fs.DurationVar(&o.Drain, "drain", 30*time.Second, "")
+	fs.StringVar(&o.Fleet.TokenFile, "fleet-token", "", "")
+	fs.DurationVar(&o.Fleet.Every, "fleet-every", time.Minute, "")
 	rest, err := parse(fs, args)
-	switch {
-	case err != nil:
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("serve takes no arguments, but was given %q; see nomad-sidecar serve -help", rest[0])
+	}
+	if err != nil {
 		return err
-	case len(rest) > 0:
-		return fmt.Errorf("serve takes no arguments, but was given %q; see nomad-sidecar serve -help", rest[0])
-	case (o.certFile == "") != (o.keyFile == ""):
+	}
+	return o.check()
+}
+
+func (o *serveOptions) check() error {
+	switch {
+	case (o.CertFile == "") != (o.KeyFile == ""):
 		return errors.New("-tls-cert and -tls-key go together")
-	case o.clientCA != "" && o.certFile == "":
+	case o.ClientCA != "" && o.CertFile == "":
 		return errors.New("-tls-client-ca needs -tls-cert and -tls-key")
-	case o.maxBodyMiB < 1 || o.maxBodyMiB > 1024:
-		return fmt.Errorf("-max-body is a number of MiB from 1 to 1024, not %d", o.maxBodyMiB)
-	case o.drain < 0:
-		return fmt.Errorf("-drain is a time to wait, not %s", o.drain)
-	case o.reloadEvery != 0 && o.reloadEvery < 100*time.Millisecond:
-		return fmt.Errorf("-reload-every is 100ms at least, or 0, not %s", o.reloadEvery)
-	case o.fleetEvery < time.Second:
-		return fmt.Errorf("-fleet-every is a second at least, not %s", o.fleetEvery)
+	case o.MaxBodyMiB < 1 || o.MaxBodyMiB > 1024:
+		return fmt.Errorf("-max-body is a number of MiB from 1 to 1024, not %d", o.MaxBodyMiB)
+	case o.Drain < 0:
+		return fmt.Errorf("-drain is a time to wait, not %s", o.Drain)
+	case o.ReloadEvery != 0 && o.ReloadEvery < 100*time.Millisecond:
+		return fmt.Errorf("-reload-every is 100ms at least, or 0, not %s", o.ReloadEvery)
+	case o.Fleet.Every < time.Second:
+		return fmt.Errorf("-fleet-every is a second at least, not %s", o.Fleet.Every)
 	}
 	return nil
 }
 
-func (c *serve) Run(args []string) int {
+func (c *serveCommand) Run(args []string) int {
 	o := &serveOptions{}
 	if err := o.parse(args); err != nil {
 		return c.p.usage(err)
 	}
-	// Caught before anything else, so that none of them ends a start half done.
+	// Handle signals before anything else, so that none of them interrupts the start.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	r := c.p.reporter()
-	r.withoutSource = true
-	s, diags := c.p.newServer(o, r)
-	if r.report(diags) {
-		return exitError
+	c.connect(o)
+	s, err := serve.Open(o.Options)
+	if err == nil {
+		err = s.Run(ctx, reload)
 	}
-	if err := s.run(ctx, reload); err != nil {
-		r.report(failureOf("Cannot serve", err))
+	if err != nil {
+		o.Report(err)
 		return exitError
 	}
 	return exitDone
+}
+
+// connect gives the server what it needs of this program.
+func (c *serveCommand) connect(o *serveOptions) {
+	r := c.p.reporter()
+	r.withoutSource = true
+	o.Version, o.Log = c.p.Version, c.p.Stdout
+	o.Rules = func() (*admission.Rules, error) { return c.rules(o, r) }
+	o.Files = func() []string { return c.files(o) }
+	o.Report = func(err error) {
+		var diags hcl.Diagnostics
+		if !errors.As(err, &diags) {
+			diags = failureOf("Cannot serve", err)
+		}
+		r.report(diags)
+	}
+	o.Fleet.Token = getenv(c.p.Environ, fleetTokenVariable)
+	o.Fleet.UpgradeFlags = c.upgradeFlags(o)
+	o.Fleet.Open = func(address, token string) (serve.Nomad, error) {
+		nomad, err := cluster.OpenAs(address, token)
+		return &fleetNomad{Cluster: nomad}, err
+	}
+}
+
+// rules reads catalog and policy. It reports warnings, and returns errors.
+func (c *serveCommand) rules(o *serveOptions, r *reporter) (*admission.Rules, error) {
+	catalog, diags := c.p.loadCatalog(o.catalogs, r)
+	rules := &admission.Rules{Catalog: catalog, Region: cmp.Or(getenv(c.p.Environ, "NOMAD_REGION"), "global")}
+	if !diags.HasErrors() && len(o.policies) > 0 {
+		policy, more := loadPolicy(o.policies, catalog, r)
+		diags = append(diags, more...)
+		rules.Policy = policy
+	}
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	r.report(diags)
+	return rules, nil
+}
+
+// files lists what rules reads. A catalog at an address changes when its lock does.
+func (c *serveCommand) files(o *serveOptions) []string {
+	paths := slices.Clone([]string(o.policies))
+	for _, source := range c.p.catalogs(o.catalogs) {
+		if catalog.IsAddress(source) {
+			source = catalog.LockName
+		}
+		paths = append(paths, source)
+	}
+	return paths
+}
+
+// upgradeFlags name the policy and the catalog of this server. Credentials in an address
+// are left out: readers of the page need not know them.
+func (c *serveCommand) upgradeFlags(o *serveOptions) []string {
+	var flags []string
+	for _, p := range o.policies {
+		flags = append(flags, "-policy", p)
+	}
+	for _, source := range c.p.catalogs(o.catalogs) {
+		if catalog.IsAddress(source) {
+			address, err := catalog.Parse(source)
+			if err != nil {
+				continue // Rules reports it
+			}
+			source = address.String()
+		}
+		flags = append(flags, "-catalog", source)
+	}
+	return flags
 }

@@ -130,7 +130,7 @@ func rules() []rule {
 			name: "the templater's core knows no adapter",
 			why:  "it plans from what it is given, and is tested without files, networks and Nomad",
 			forbids: func(from, to string) bool {
-				return core(from) && slices.ContainsFunc([]string{"catalog", "cluster", "admission", "adminpage", "tracing", "cli"}, func(adapter string) bool {
+				return core(from) && slices.ContainsFunc([]string{"catalog", "cluster", "admission", "adminpage", "tracing", "serve", "cli"}, func(adapter string) bool {
 					return in(to, "templater/"+adapter)
 				})
 			},

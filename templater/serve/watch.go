@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"crypto/sha256"
@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/nomad-sidecar/nomad-sidecar/templater/catalog"
 )
 
 // A watch notices that files have changed, by looking at them from time to time: that
@@ -65,16 +63,10 @@ func note(to io.Writer, path string) {
 	}
 }
 
-// files are what load reads. A catalog by address is another one when the lock is.
-func (s *server) files() []string {
-	paths := append([]string(nil), s.options.policies...)
-	for _, source := range s.p.catalogs(s.options.catalogs) {
-		if catalog.IsAddress(source) {
-			source = catalog.LockName
-		}
-		paths = append(paths, source)
-	}
-	for _, file := range []string{s.options.certFile, s.options.keyFile} {
+// files lists what load reads.
+func (s *Server) files() []string {
+	paths := s.Files()
+	for _, file := range []string{s.CertFile, s.KeyFile} {
 		if file != "" {
 			paths = append(paths, file)
 		}

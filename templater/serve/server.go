@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"context"
@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/api"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/adminpage"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
@@ -30,21 +29,22 @@ const (
 	bodyTimeout   = time.Minute
 	askTimeout    = 5 * time.Second // of readyz
 	mostDecisions = 500             // that the page shows, and as many denials
-	flushTimeout  = 5 * time.Second // for the last spans
 )
 
-// server is the proxy with its listeners.
-type server struct {
-	p           *Program
-	options     *serveOptions
+// FlushTimeout bounds how long the last spans are sent for, after draining.
+const FlushTimeout = 5 * time.Second
+
+// Server is the proxy with its listeners.
+type Server struct {
+	Options
 	log         *slog.Logger
 	upstream    *admission.Upstream
 	proxy       *admission.Proxy
 	metrics     *admission.Metrics
 	registry    *prometheus.Registry
 	certificate atomic.Pointer[tls.Certificate] // nil without TLS
-	watch       *watch                          // of what load reads
-	notReloaded atomic.Pointer[time.Time]       // when the last reload failed; nil after one that did not
+	watch       *watch                          // of the files that load reads
+	notReloaded atomic.Pointer[time.Time]       // when the last reload failed; nil if it succeeded
 	draining    atomic.Bool
 	decisions   *adminpage.Decisions
 	fleet       *adminpage.Fleet // nil without a token
@@ -54,65 +54,50 @@ type server struct {
 	listeners   map[*http.Server]net.Listener
 }
 
-// newServer reads all that is needed and listens.
-func (p *Program) newServer(o *serveOptions, r *reporter) (*server, hcl.Diagnostics) {
-	s := &server{p: p, options: o, log: slog.New(slog.NewJSONHandler(p.Stdout, nil)), registry: prometheus.NewRegistry(), listeners: map[*http.Server]net.Listener{}}
+// Open reads all files and listens.
+func Open(o Options) (*Server, error) {
+	s := &Server{Options: o, log: slog.New(slog.NewJSONHandler(o.Log, nil)), registry: prometheus.NewRegistry(), listeners: map[*http.Server]net.Listener{}}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = admission.NewMetrics(s.registry)
 	var err error
-	if s.upstream, err = admission.OpenUpstream(o.nomad, api.DefaultConfig().TLSConfig); err != nil {
-		return nil, failureOf("Cannot reach Nomad", err)
+	if s.upstream, err = admission.OpenUpstream(o.Nomad, api.DefaultConfig().TLSConfig); err != nil {
+		return nil, err
 	}
 	s.watch = newWatch(s.files()) // before they are read
-	rules, certificate, diags := s.load(r)
-	if diags.HasErrors() {
-		return nil, diags
+	rules, certificate, err := s.load()
+	if err != nil {
+		return nil, err
 	}
 	s.certificate.Store(certificate)
-	if s.tracing, err = tracing.Open(context.Background(), "nomad-sidecar", p.Version, s.log); err != nil {
-		return nil, append(diags, failureOf("Cannot trace", err)...)
+	if s.tracing, err = tracing.Open(context.Background(), "nomad-sidecar", o.Version, s.log); err != nil {
+		return nil, err
 	}
 	s.decisions = adminpage.NewDecisions(mostDecisions)
 	s.proxy = admission.New(admission.Options{
-		Upstream: s.upstream, Rules: rules, MaxBodyBytes: o.maxBodyMiB << 20, BodyTimeout: bodyTimeout, Audit: s.log, Metrics: s.metrics,
+		Upstream: s.upstream, Rules: rules, MaxBodyBytes: o.MaxBodyMiB << 20, BodyTimeout: bodyTimeout, Audit: s.log, Metrics: s.metrics,
 		Accessors: &admission.Accessors{}, Decided: s.decisions.Add, Tracer: s.tracing.Tracer(admission.SpanScope),
 	})
 	if s.fleet, err = s.openFleet(); err != nil {
-		return nil, append(diags, failureOf("Cannot read the fleet", err)...)
+		return nil, err
 	}
-	if err := s.listen(); err != nil {
-		return nil, append(diags, failureOf("Cannot listen", err)...)
-	}
-	return s, diags
+	return s, s.listen()
 }
 
-// load reads what SIGHUP reads anew.
-func (s *server) load(r *reporter) (*admission.Rules, *tls.Certificate, hcl.Diagnostics) {
-	catalog, diags := s.p.loadCatalog(s.options.catalogs, r)
-	if diags.HasErrors() {
-		return nil, nil, diags
+// load reads everything that a reload reads.
+func (s *Server) load() (*admission.Rules, *tls.Certificate, error) {
+	rules, err := s.Rules()
+	if err != nil || s.CertFile == "" {
+		return rules, nil, err
 	}
-	rules := &admission.Rules{Catalog: catalog, Region: getenv(s.p.Environ, "NOMAD_REGION")}
-	if rules.Region == "" {
-		rules.Region = "global"
-	}
-	if len(s.options.policies) > 0 {
-		policy, more := loadPolicy(s.options.policies, catalog, r)
-		diags = append(diags, more...)
-		rules.Policy = policy
-	}
-	if s.options.certFile == "" {
-		return rules, nil, diags
-	}
-	certificate, err := tls.LoadX509KeyPair(s.options.certFile, s.options.keyFile)
+	certificate, err := tls.LoadX509KeyPair(s.CertFile, s.KeyFile)
 	if err != nil {
-		diags = append(diags, failureOf("Cannot read the certificate", err)...)
+		return nil, nil, fmt.Errorf("read the certificate: %w", err)
 	}
-	return rules, &certificate, diags
+	return rules, &certificate, nil
 }
 
 // listen opens the listeners; with an error none is left open.
-func (s *server) listen() error {
+func (s *Server) listen() error {
 	// No limit for answers: blocking queries, streams and exec take their time.
 	s.front = &http.Server{
 		Handler: s.proxy, ReadHeaderTimeout: headerTimeout, IdleTimeout: 2 * time.Minute,
@@ -124,7 +109,7 @@ func (s *server) listen() error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", s.options.address)
+	l, err := net.Listen("tcp", s.Address)
 	if err != nil {
 		return fmt.Errorf("listen for Nomad's API: %w", err)
 	}
@@ -134,8 +119,8 @@ func (s *server) listen() error {
 	}
 	s.listeners[s.front] = front
 	attrs := []any{slog.String("address", l.Addr().String()), slog.Bool("tls", config != nil), slog.String("nomad", s.upstream.URL.Redacted())}
-	if s.options.adminAddress != "" {
-		admin, err := net.Listen("tcp", s.options.adminAddress)
+	if s.AdminAddress != "" {
+		admin, err := net.Listen("tcp", s.AdminAddress)
 		if err != nil {
 			return errors.Join(fmt.Errorf("listen for administration: %w", err), l.Close())
 		}
@@ -148,7 +133,7 @@ func (s *server) listen() error {
 }
 
 // tls is nil without a certificate.
-func (s *server) tls() (*tls.Config, error) {
+func (s *Server) tls() (*tls.Config, error) {
 	if s.certificate.Load() == nil {
 		return nil, nil
 	}
@@ -157,21 +142,21 @@ func (s *server) tls() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return s.certificate.Load(), nil
 	}}
-	if s.options.clientCA == "" {
+	if s.ClientCA == "" {
 		return config, nil
 	}
-	pem, err := os.ReadFile(s.options.clientCA)
+	pem, err := os.ReadFile(s.ClientCA)
 	if err != nil {
 		return nil, fmt.Errorf("read the authorities of clients: %w", err)
 	}
 	config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
 	if !config.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM", s.options.clientCA)
+		return nil, fmt.Errorf("%s holds no certificate in PEM", s.ClientCA)
 	}
 	return config, nil
 }
 
-func (s *server) adminHandler(at net.Addr) http.Handler {
+func (s *Server) adminHandler(at net.Addr) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", s.page(at))
 	mux.HandleFunc("GET /healthz", s.health)
@@ -192,7 +177,7 @@ func (s *server) adminHandler(at net.Addr) http.Handler {
 
 // health is good also with rules that could not be reloaded: those from before are as
 // good as ever.
-func (s *server) health(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	text := "ok\n"
 	if at := s.notReloaded.Load(); at != nil {
 		text += "policy, catalog and certificate are those from before " + at.UTC().Format(time.RFC3339) + ": the ones of then have errors, which stderr tells\n"

@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// run serves until the context ends, and then drains.
-func (s *server) run(ctx context.Context, reload <-chan os.Signal) error {
+// Run serves until ctx ends, and then drains. It reloads upon each value of reload.
+func (s *Server) Run(ctx context.Context, reload <-chan os.Signal) error {
 	defer s.flush()
 	var wait sync.WaitGroup
 	failed := make(chan error, len(s.listeners))
@@ -34,7 +34,7 @@ func (s *server) run(ctx context.Context, reload <-chan os.Signal) error {
 	}
 	defer wait.Wait()
 	defer stop()
-	look, done := ticks(s.options.reloadEvery)
+	look, done := ticks(s.ReloadEvery)
 	defer done()
 	for {
 		select {
@@ -63,20 +63,18 @@ func ticks(every time.Duration) (ticks <-chan time.Time, stop func()) {
 }
 
 // flush sends what spans are left, when no more come.
-func (s *server) flush() {
-	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+func (s *Server) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), FlushTimeout)
 	defer cancel()
 	s.tracing.Close(ctx)
 }
 
-// reload takes the new rules and certificate, or none of them.
-func (s *server) reload() {
-	r := s.p.reporter()
-	r.withoutSource = true
-	rules, certificate, diags := s.load(r)
-	failed := r.report(diags)
-	s.metrics.Reloaded(!failed)
-	if failed {
+// reload switches to the new rules and certificate, or keeps both if either has an error.
+func (s *Server) reload() {
+	rules, certificate, err := s.load()
+	s.metrics.Reloaded(err == nil)
+	if err != nil {
+		s.Report(err)
 		now := time.Now()
 		s.notReloaded.Store(&now)
 		s.log.Error("not reloaded: what was there before stays in use")
@@ -90,10 +88,10 @@ func (s *server) reload() {
 
 // drain lets requests under way end, and cuts those that take too long, such as
 // streams.
-func (s *server) drain() error {
+func (s *Server) drain() error {
 	s.draining.Store(true)
-	s.log.Info("ending", "drain", s.options.drain.String())
-	ctx, cancel := context.WithTimeout(context.Background(), s.options.drain)
+	s.log.Info("ending", "drain", s.Drain.String())
+	ctx, cancel := context.WithTimeout(context.Background(), s.Drain)
 	defer cancel()
 	err := s.front.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -1,9 +1,8 @@
-package cli
+package serve
 
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -50,24 +49,4 @@ func TestAWatchTellsOfAChangeOnce(t *testing.T) {
 	write(filepath.Join(other, "sub", "a"), "1234")
 	must.False(t, w.changed(), must.Sprint("it goes on"))
 	must.True(t, w.changed())
-}
-
-// What systemd is told to start is a command line of serve, and it is given the time that
-// serve takes to end.
-func TestTheUnitOfServe(t *testing.T) {
-	raw, err := os.ReadFile("../../jobs/serve/nomad-sidecar.service")
-	must.NoError(t, err)
-	unit := map[string]string{}
-	for line := range strings.Lines(strings.ReplaceAll(string(raw), "\\\n", " ")) {
-		if key, value, found := strings.Cut(strings.TrimSpace(line), "="); found && !strings.HasPrefix(key, "#") {
-			unit[key] = value
-		}
-	}
-	words := strings.Fields(unit["ExecStart"])
-	must.Eq(t, []string{"/usr/local/bin/nomad-sidecar", "serve"}, words[:2])
-	o := &serveOptions{}
-	must.NoError(t, o.parse(words[2:]))
-	stop, err := time.ParseDuration(unit["TimeoutStopSec"] + "s")
-	must.NoError(t, err)
-	must.Greater(t, o.drain+flushTimeout, stop)
 }

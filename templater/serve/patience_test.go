@@ -1,4 +1,4 @@
-package cli
+package serve
 
 import (
 	"bufio"
@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 )
 
@@ -92,17 +94,18 @@ func patient(t *testing.T, test func(t *testing.T, client *http.Client, dial fun
 		nomad := &http.Server{Handler: http.HandlerFunc(slowNomad)}
 		go func() { _ = nomad.Serve(back) }() // until it is closed
 		defer nomad.Close()
-		p := &Program{Stdout: io.Discard, Stderr: io.Discard}
-		o := &serveOptions{}
-		must.NoError(t, o.parse([]string{"-address", "127.0.0.1:0", "-admin-address", "", "-nomad-addr", "http://nomad:4646"}))
-		s, diags := p.newServer(o, p.reporter())
-		must.False(t, diags.HasErrors(), must.Sprint(diags))
+		s, err := Open(Options{
+			Log: io.Discard, Address: "127.0.0.1:0", Nomad: "http://nomad:4646", MaxBodyMiB: 10, Drain: 30 * time.Second,
+			Rules: func() (*admission.Rules, error) { return &admission.Rules{Catalog: &sidecar.Catalog{}}, nil },
+			Files: func() []string { return nil },
+		})
+		must.NoError(t, err)
 		must.NoError(t, s.listeners[s.front].Close())
 		s.listeners[s.front] = front
 		s.upstream.Transport.DialContext = back.dial
 		ctx, stop := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
-		go func() { ended <- s.run(ctx, nil) }()
+		go func() { ended <- s.Run(ctx, nil) }()
 		client := &http.Client{Transport: &http.Transport{DialContext: front.dial}}
 		defer func() {
 			client.CloseIdleConnections()
