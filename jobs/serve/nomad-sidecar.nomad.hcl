@@ -73,7 +73,7 @@ job "nomad-sidecar" {
 
       resources {
         cpu    = 500
-        memory = 256
+        memory = 256 # bodies of requests take up to 64 MiB of it, see -max-buffer
       }
     }
   }

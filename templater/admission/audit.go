@@ -115,6 +115,7 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
 	errors   prometheus.Counter
+	refusals *prometheus.CounterVec // by what and scope
 	reloads  *prometheus.CounterVec // by result, "ok" or "error"
 	reloaded prometheus.Gauge
 }
@@ -125,11 +126,12 @@ func NewMetrics(to prometheus.Registerer) *Metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_requests_total", Help: "Requests by route and by what became of them: passed, injected or denied."}, []string{"route", "decision"}),
 		took:     prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nomad_sidecar_decision_seconds", Help: "Time to read a job and decide about it."}, []string{"route"}),
 		errors:   prometheus.NewCounter(prometheus.CounterOpts{Name: "nomad_sidecar_upstream_errors_total", Help: "Requests that Nomad did not answer."}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_refused_total", Help: "Connections and requests that are refused, by the limit, and whether it is that of one client or of all."}, []string{"limit", "scope"}),
 		reloads:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_reloads_total", Help: "Reloads of policy and catalog by result, ok or error."}, []string{"result"}),
 		reloaded: prometheus.NewGauge(prometheus.GaugeOpts{Name: "nomad_sidecar_last_reload_successful", Help: "Whether policy and catalog are those that were last to be read: 1, or 0 if these have errors."}),
 	}
 	m.reloaded.Set(1)
-	to.MustRegister(m.requests, m.took, m.errors, m.reloads, m.reloaded)
+	to.MustRegister(m.requests, m.took, m.errors, m.refusals, m.reloads, m.reloaded)
 	return m
 }
 
@@ -146,5 +148,12 @@ func (m *Metrics) Reloaded(ok bool) {
 func (m *Metrics) count(to route, decision string) {
 	m.requests.WithLabelValues(string(to), decision).Inc()
 }
+
+// RefusedConnection counts a connection that is refused.
+func (m *Metrics) RefusedConnection(why error) {
+	m.refused("connections", (&refusal{err: why}).scope())
+}
+
+func (m *Metrics) refused(what, scope string) { m.refusals.WithLabelValues(what, scope).Inc() }
 
 func (m *Metrics) unreachable() { m.errors.Inc() }

@@ -8,10 +8,12 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -143,7 +145,12 @@ type fixture struct {
 	proxy *Proxy
 	front *httptest.Server
 	audit *bytes.Buffer
+
+	connected atomic.Int64
 }
+
+// connections is how many Nomad has accepted.
+func (f *fixture) connections() int { return int(f.connected.Load()) }
 
 func start(t *testing.T, policyText string) *fixture {
 	t.Helper()
@@ -153,7 +160,13 @@ func start(t *testing.T, policyText string) *fixture {
 func startWith(t *testing.T, rules *Rules) *fixture {
 	t.Helper()
 	f := &fixture{nomad: &nomad{}, t: t, audit: &bytes.Buffer{}}
-	back := httptest.NewServer(f.nomad)
+	back := httptest.NewUnstartedServer(f.nomad)
+	back.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			f.connected.Add(1)
+		}
+	}
+	back.Start()
 	t.Cleanup(back.Close)
 	up, err := OpenUpstream(back.URL, nil)
 	must.NoError(t, err)

@@ -50,18 +50,25 @@ func (f *fixture) judged() {
 	}
 }
 
-// Who sends half a job and then nothing is told so after the time for a body, and takes
-// no place in the meantime.
-func TestABodyThatDoesNotComeEndsTheRequest(t *testing.T) {
-	f := start(t, notePolicy)
-	f.proxy.BodyTimeout = 50 * time.Millisecond
-	resp := f.raw("PUT /v1/jobs HTTP/1.1\r\nHost: nomad\r\nContent-Length: 1000\r\n\r\n{\"Job\":")
-	must.NotNil(t, resp)
-	must.Eq(t, http.StatusBadRequest, resp.StatusCode)
-	text, err := io.ReadAll(resp.Body)
-	must.NoError(t, err)
-	must.StrContains(t, string(text), "did not arrive as a whole")
-	must.Zero(t, f.count())
+// A body that stops arriving ends the request, without a connection to Nomad.
+func TestBody_Stalled(t *testing.T) {
+	for _, request := range []string{
+		"PUT /v1/jobs HTTP/1.1\r\nHost: nomad\r\nContent-Length: 1000\r\n\r\n{\"Job\":",
+		"PUT /v1/jobs/parse HTTP/1.1\r\nHost: nomad\r\nContent-Length: 1000\r\n\r\n{",
+		"PUT /v1/search HTTP/1.1\r\nHost: nomad\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+		"GET /v1/jobs HTTP/1.1\r\nHost: nomad\r\nContent-Length: 100000000\r\n\r\n{",
+	} {
+		f := start(t, notePolicy)
+		f.proxy.BodyTimeout, f.proxy.BlockTimeout = 50*time.Millisecond, 50*time.Millisecond
+		resp := f.raw(request)
+		must.NotNil(t, resp)
+		must.Eq(t, http.StatusRequestTimeout, resp.StatusCode)
+		text, err := io.ReadAll(resp.Body)
+		must.NoError(t, err)
+		must.StrContains(t, string(text), "arrives too slowly")
+		must.True(t, resp.Close)
+		must.Zero(t, f.connections())
+	}
 }
 
 // A compressed body is not one that Nomad reads, and is not unpacked.

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -17,6 +18,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
+// blockTimeout is the default of Options.BlockTimeout.
+const blockTimeout = 30 * time.Second
+
 const (
 	badRequest = http.StatusBadRequest
 	forbidden  = http.StatusForbidden
@@ -29,10 +33,12 @@ type Options struct {
 	Rules    *Rules
 	// MaxBodyBytes is the most that a request with a job may hold.
 	MaxBodyBytes int64
-	// BodyTimeout is how long the client may take to send one.
-	BodyTimeout time.Duration
-	Audit       *slog.Logger
-	Metrics     *Metrics
+	// BodyTimeout is how long the client may take to send one, BlockTimeout how long for
+	// each 64 KiB of any body; 0 for 30 s.
+	BodyTimeout, BlockTimeout time.Duration
+	Limits                    Limits
+	Audit                     *slog.Logger
+	Metrics                   *Metrics
 	// Accessors finds out who sent a request with a job; nil to leave it open.
 	Accessors *Accessors
 	// Tracer makes spans of requests with a job, which name their traces to Nomad; nil
@@ -61,6 +67,7 @@ type Proxy struct {
 func New(o Options) *Proxy {
 	p := &Proxy{Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second, places: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
 	p.rules.Store(o.Rules)
+	p.Limits, p.BlockTimeout = o.Limits.complete(), cmp.Or(o.BlockTimeout, blockTimeout)
 	p.forward = &httputil.ReverseProxy{
 		Rewrite: p.rewrite, Transport: p.transport, FlushInterval: -1, // streams go out as they come
 		ModifyResponse: p.answer, ErrorHandler: p.unreachable,
@@ -85,7 +92,15 @@ func (p *Proxy) Use(rules *Rules) { p.rules.Store(rules) }
 func (p *Proxy) InUse() *Rules { return p.rules.Load() }
 
 // ServeHTTP passes a request on to Nomad, with the job that it should have.
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	client := p.Limits.Proxies.Client(r)
+	if err := p.Limits.Requests.Take(client, 1); err != nil {
+		p.refuse(w, r, pass, &refusal{requests, err})
+		return
+	}
+	defer p.Limits.Requests.Give(client, 1)
+	p.mux.ServeHTTP(w, r)
+}
 
 func (p *Proxy) fixed(to route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -98,18 +113,21 @@ func (p *Proxy) fixed(to route) http.HandlerFunc {
 }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, to route) {
+	body := p.incoming(w, r)
+	defer body.release()
 	if to == pass {
 		p.Metrics.count(pass, decisionPass)
-		p.forward.ServeHTTP(w, r)
+		p.pass(w, r, body)
 		return
 	}
 	r, span := p.open(r, to)
 	defer span.End()
 	begin := time.Now()
-	v := p.decide(w, r, to)
-	if v == nil {
-		answered(span, badRequest, wrongOfServer)
-		return // the client went away
+	v, release, err := p.decide(r, body, to)
+	defer release()
+	if err != nil {
+		answered(span, p.giveUp(w, r, to, err), wrongOfServer)
+		return
 	}
 	p.audit(r, to, v, time.Since(begin))
 	if v.denial != nil {
@@ -117,6 +135,50 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, to route) {
 		return
 	}
 	p.send(w, r, to, v)
+}
+
+// pass sends a request on that has no job. Its body, or the first block of it, is read
+// before a connection to Nomad is used.
+func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, body *incoming) {
+	if r.Body != nil && r.Body != http.NoBody {
+		if err := body.first(r); err != nil {
+			p.giveUp(w, r, pass, err)
+			return
+		}
+	}
+	release, err := p.slot(r, pass)
+	if err != nil {
+		p.giveUp(w, r, pass, err)
+		return
+	}
+	defer release()
+	p.forward.ServeHTTP(w, r)
+}
+
+// slot waits for a connection to Nomad.
+func (p *Proxy) slot(r *http.Request, to route) (release func(), err error) {
+	wait := requestWait
+	if to != pass {
+		wait = jobWait
+	}
+	release, err = p.Limits.Upstream.Acquire(r.Context(), p.Limits.Proxies.Client(r), useOf(to, r), wait)
+	if err != nil && r.Context().Err() == nil {
+		err = &refusal{upstream, err}
+	}
+	return release, err
+}
+
+// giveUp answers a request that is not sent on, and returns the status.
+func (p *Proxy) giveUp(w http.ResponseWriter, r *http.Request, to route, err error) int {
+	var why *refusal
+	switch {
+	case errors.As(err, &why):
+		p.refuse(w, r, to, why)
+		return why.status()
+	case r.Context().Err() == nil:
+		http.Error(w, "nomad-sidecar: the request did not arrive as a whole", badRequest)
+	}
+	return badRequest
 }
 
 // send sends a request on to Nomad, with the body that it shall have.
@@ -135,49 +197,52 @@ func (p *Proxy) send(w http.ResponseWriter, r *http.Request, to route, v *verdic
 // admitted is the key of the verdict in the context of a request that is sent on.
 type admitted struct{}
 
-// decide reads the body of a request and treats it.
-func (p *Proxy) decide(w http.ResponseWriter, r *http.Request, to route) *verdict {
-	body, err := p.read(w, r)
+// decide reads the body of a request, treats it, and waits for a connection to Nomad,
+// which the caller releases, also after an error.
+func (p *Proxy) decide(r *http.Request, in *incoming, to route) (v *verdict, release func(), err error) {
+	release = func() {}
+	body, err := p.read(r, in)
 	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return (&verdict{}).deny(tooLarge, "Request too large", "It holds more than "+size(large.Limit)+". Make the job smaller, or raise -max-body of nomad-sidecar serve.")
-	case err != nil:
-		http.Error(w, "nomad-sidecar: the request did not arrive as a whole", badRequest)
-		return nil
+	if errors.As(err, &large) {
+		return (&verdict{}).deny(tooLarge, "Request too large", "It holds more than "+size(large.Limit)+". Make the job smaller, or raise -max-body of nomad-sidecar serve."), release, nil
 	}
-	v := p.judge(r, body, to)
-	if v != nil {
-		v.before = digest(body)
+	if err != nil {
+		return nil, release, err
 	}
-	return v
+	if to != revert { // which asks Nomad first
+		if v, err = p.judge(r, body, to); err != nil {
+			return nil, release, err
+		}
+	}
+	free, err := p.slot(r, to)
+	if err != nil {
+		return nil, release, err
+	}
+	if to == revert {
+		v = p.treatRevert(p.rules.Load(), r, body)
+	}
+	v.before = digest(body)
+	return v, free, nil
 }
 
-// judge treats the body of a request. It is nil if the client goes away.
-func (p *Proxy) judge(r *http.Request, body []byte, to route) *verdict {
+// judge treats the body of a request.
+func (p *Proxy) judge(r *http.Request, body []byte, to route) (*verdict, error) {
 	rules := p.rules.Load()
-	if to == revert {
-		return p.treatRevert(rules, r, body)
-	}
 	select {
 	case p.places <- struct{}{}:
 		defer func() { <-p.places }()
-		return rules.treat(r.Context(), body, rules.placeOf(to, r))
+		return rules.treat(r.Context(), body, rules.placeOf(to, r)), nil
 	case <-r.Context().Done():
-		return nil
+		return nil, r.Context().Err()
 	}
 }
 
 // read reads the body of a request, as long as it is neither too large nor too slow.
-func (p *Proxy) read(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func (p *Proxy) read(r *http.Request, in *incoming) ([]byte, error) {
 	_, span := step(r.Context(), "read")
 	defer span.End()
-	deadline := http.NewResponseController(w)
-	_ = deadline.SetReadDeadline(time.Now().Add(p.BodyTimeout)) // not of every ResponseWriter
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, p.MaxBodyBytes))
-	if err == nil { // else the server would wait without end for the rest, before it answers
-		_ = deadline.SetReadDeadline(time.Time{})
-	}
+	in.until = time.Now().Add(p.BodyTimeout)
+	body, err := in.all(p.MaxBodyBytes)
 	span.SetAttributes(attribute.Int("nomad_sidecar.body_bytes", len(body)))
 	return body, err
 }
@@ -193,6 +258,7 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 		}
 	}
 	r.SetXForwarded()
+	r.Out.Header.Del("Expect") // the client was told already to go on
 	if r.In.Context().Value(admitted{}) != nil {
 		r.Out.Header.Del("Accept-Encoding") // the answer may get warnings
 		propagate(r.Out.Context(), r.Out.Header)
@@ -201,6 +267,11 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 
 // unreachable answers for a Nomad that does not.
 func (p *Proxy) unreachable(w http.ResponseWriter, r *http.Request, err error) {
+	var why *refusal
+	if errors.As(err, &why) {
+		p.refuse(w, r, pass, why)
+		return
+	}
 	if r.Context().Err() != nil {
 		return // the client went away
 	}

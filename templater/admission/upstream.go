@@ -7,54 +7,90 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
 )
 
+const (
+	dialTimeout = 10 * time.Second
+	// Idle connections count against Nomad's limit per client, which direct clients of
+	// the same host share, so few are kept, and not for long.
+	mostIdle    = 16
+	idleTimeout = 10 * time.Second
+)
+
 // Upstream is the Nomad that requests go to.
 type Upstream struct {
-	URL       *url.URL // http or https, for a unix socket too
+	URL       *url.URL // http or https, for a unix socket too; of several the first
 	Transport *http.Transport
+	agents    *agents
 }
 
 // OpenUpstream reads an address, which is http://, https:// or unix://, and the
-// certificates to reach it by. It does not connect yet.
-func OpenUpstream(address string, certificates *api.TLSConfig) (*Upstream, error) {
-	u, err := url.Parse(address)
-	if err != nil {
-		return nil, fmt.Errorf("address of Nomad: %w", err)
+// certificates to reach it by. Several, between commas, are agents of one cluster: when
+// one cannot be connected to, the next one is. OpenUpstream does not connect yet.
+func OpenUpstream(addresses string, certificates *api.TLSConfig) (*Upstream, error) {
+	u := &Upstream{agents: &agents{}}
+	for address := range strings.SplitSeq(addresses, ",") {
+		at, socket, err := parseAddress(strings.TrimSpace(address))
+		switch {
+		case err != nil:
+			return nil, err
+		case u.URL == nil:
+			u.URL = at
+		case u.URL.Scheme != at.Scheme:
+			return nil, fmt.Errorf("address of Nomad: %q and %q must both be http:// or both https://", u.URL.Redacted(), at.Redacted())
+		}
+		u.agents.all = append(u.agents.all, agent{strings.TrimSpace(address), at, socket})
 	}
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	// No time limit for an answer: blocking queries and streams take theirs. No
 	// compression of our own: what the client asked for is what it gets.
-	t := &http.Transport{
-		DialContext: dialer.DialContext, DisableCompression: true, MaxIdleConnsPerHost: 64,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second,
+	u.Transport = &http.Transport{
+		DisableCompression: true, MaxIdleConnsPerHost: mostIdle, IdleConnTimeout: idleTimeout,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 	}
-	switch u.Scheme {
-	case "http":
-	case "https":
-		if err := api.ConfigureTLS(&http.Client{Transport: t}, certificates); err != nil {
+	if u.URL.Scheme == "https" {
+		if err := api.ConfigureTLS(&http.Client{Transport: u.Transport}, certificates); err != nil {
 			return nil, fmt.Errorf("certificates for Nomad: %w", err)
 		}
-	case "unix":
-		socket := u.Path
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", socket)
-		}
-		u = &url.URL{Scheme: "http", Host: "localhost"}
-	default:
-		return nil, fmt.Errorf("address of Nomad: %q is not http://, https:// or unix://", address)
 	}
-	if (u.Path != "" && u.Path != "/") || u.Host == "" {
-		return nil, fmt.Errorf("address of Nomad: %q is not a scheme, a host and a port only", address)
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	u.agents.dial = dialer.DialContext
+	u.Transport.DialContext = u.agents.connect
+	u.Transport.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return u.agents.connectTLS(ctx, u.Transport.TLSClientConfig)
 	}
-	u.Path = ""
-	return &Upstream{URL: u, Transport: t}, nil
+	return u, nil
 }
 
-// Answers says whether Nomad can be reached and has a leader.
+// parseAddress reads one address; socket is "" unless it is that of a unix socket.
+func parseAddress(address string) (at *url.URL, socket string, err error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, "", fmt.Errorf("address of Nomad: %w", err)
+	}
+	switch u.Scheme {
+	case "http", "https":
+	case "unix":
+		socket = u.Path
+		u = &url.URL{Scheme: "http", Host: "localhost"}
+	default:
+		return nil, "", fmt.Errorf("address of Nomad: %q is not http://, https:// or unix://", address)
+	}
+	if (u.Path != "" && u.Path != "/") || u.Host == "" {
+		return nil, "", fmt.Errorf("address of Nomad: %q is not a scheme, a host and a port only", address)
+	}
+	u.Path = ""
+	return u, socket, nil
+}
+
+// Address returns the agent that was reached last, as it was given.
+func (u *Upstream) Address() string { return u.agents.current().address }
+
+// Answers says whether Nomad can be reached and has a leader. An agent that refuses a
+// connection too many answers: it serves the others.
 func (u *Upstream) Answers(ctx context.Context) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL.JoinPath("v1/status/leader").String(), nil)
 	if err != nil {
@@ -65,7 +101,7 @@ func (u *Upstream) Answers(ctx context.Context) error {
 		return fmt.Errorf("ask Nomad: %w", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusTooManyRequests {
 		return fmt.Errorf("ask Nomad: %s", resp.Status)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -49,7 +50,9 @@ func (*serveCommand) Help() string {
                             looks. Default is 1m.
   -nomad-addr URL           The Nomad: http://, https:// or unix://. Default is
                             NOMAD_ADDR, then http://127.0.0.1:4646. Certificates are
-                            those of NOMAD_CACERT, NOMAD_CLIENT_CERT and the like.
+                            those of NOMAD_CACERT, NOMAD_CLIENT_CERT and the like. May
+                            be repeated for agents of one cluster: if one cannot be
+                            connected to, the next one is used.
   -tls-cert FILE            Certificate to listen with TLS, in PEM.
   -tls-key FILE             Its key.
   -tls-client-ca FILE       Authorities, one of which must have signed the client's
@@ -57,6 +60,19 @@ func (*serveCommand) Help() string {
   -reload-every DURATION    How often to look whether policy, catalog or certificate
                             have changed. Default is 5s; 0 for SIGHUP alone.
   -max-body MIB             Most that a request with a job may hold. Default is 10.
+  -max-connections N        Most connections of all clients. Default is 2048.
+  -max-connections-per-client N
+                            Most connections of one client, which is an IPv4 address
+                            or an IPv6 /64 network. Default is 512.
+  -max-buffer MIB           Most bytes of request bodies in memory; half of it for one
+                            client. At least twice -max-body. Default is 64.
+  -max-upstream N           Most requests at Nomad at once, of which an eighth is
+                            reserved for jobs. Default is 90, below Nomad's limit of
+                            100 connections per client (http_max_conns_per_client).
+  -max-upstream-per-client N
+                            Most of these of one client. Default is 40.
+  -trusted-proxy IP|CIDR    A balancer in front, whose X-Forwarded-For names clients;
+                            may be repeated. Default is none.
   -drain DURATION           At the end, time for requests under way. Default is 30s.
 
   NOMAD_TOKEN is not used: requests keep their own tokens. NOMAD_REGION is the region
@@ -78,7 +94,7 @@ const fleetTokenVariable = "NOMAD_SIDECAR_FLEET_TOKEN"
 // serveOptions holds the flags of serve.
 type serveOptions struct {
 	serve.Options
-	policies, catalogs texts
+	policies, catalogs, nomads, trusted texts
 }
 
 func (o *serveOptions) parse(args []string) error {
@@ -87,11 +103,18 @@ func (o *serveOptions) parse(args []string) error {
 	fs.Var(&o.catalogs, "catalog", "")
 	fs.StringVar(&o.Address, "address", "127.0.0.1:4747", "")
 	fs.StringVar(&o.AdminAddress, "admin-address", "127.0.0.1:4748", "")
-	fs.StringVar(&o.Nomad, "nomad-addr", api.DefaultConfig().Address, "")
+	fs.Var(&o.nomads, "nomad-addr", "")
 	fs.StringVar(&o.CertFile, "tls-cert", "", "")
 	fs.StringVar(&o.KeyFile, "tls-key", "", "")
 	fs.StringVar(&o.ClientCA, "tls-client-ca", "", "")
 	fs.Int64Var(&o.MaxBodyMiB, "max-body", 10, "")
+	o.Limits = serve.DefaultLimits()
+	fs.Int64Var(&o.Limits.Connections, "max-connections", o.Limits.Connections, "")
+	fs.Int64Var(&o.Limits.ConnectionsPerClient, "max-connections-per-client", o.Limits.ConnectionsPerClient, "")
+	fs.Int64Var(&o.Limits.BufferMiB, "max-buffer", o.Limits.BufferMiB, "")
+	fs.IntVar(&o.Limits.Upstream, "max-upstream", o.Limits.Upstream, "")
+	fs.IntVar(&o.Limits.UpstreamPerClient, "max-upstream-per-client", o.Limits.UpstreamPerClient, "")
+	fs.Var(&o.trusted, "trusted-proxy", "")
 	fs.DurationVar(&o.ReloadEvery, "reload-every", 5*time.Second, "")
 	fs.DurationVar(&o.Drain, "drain", 30*time.Second, "")
 	fs.StringVar(&o.Fleet.TokenFile, "fleet-token", "", "")
@@ -103,7 +126,25 @@ func (o *serveOptions) parse(args []string) error {
 	if err != nil {
 		return err
 	}
-	return o.check()
+	if len(o.nomads) == 0 {
+		o.nomads = texts{api.DefaultConfig().Address}
+	}
+	o.Nomad, o.Limits.TrustedProxies = strings.Join(o.nomads, ","), o.trusted
+	return cmp.Or(o.check(), o.checkLimits())
+}
+
+// checkLimits checks that the limits leave room for each other.
+func (o *serveOptions) checkLimits() error {
+	l := o.Limits
+	switch {
+	case l.Connections < 1 || l.ConnectionsPerClient < 1 || l.UpstreamPerClient < 1:
+		return errors.New("-max-connections, -max-connections-per-client and -max-upstream-per-client are 1 at least")
+	case l.BufferMiB < 2*o.MaxBodyMiB:
+		return fmt.Errorf("-max-buffer is twice -max-body at least, which is %d MiB, not %d", 2*o.MaxBodyMiB, l.BufferMiB)
+	case l.Upstream < 8:
+		return fmt.Errorf("-max-upstream is 8 at least, not %d", l.Upstream)
+	}
+	return nil
 }
 
 func (o *serveOptions) check() error {

@@ -21,6 +21,8 @@ type Options struct {
 	Drain                       time.Duration
 	ReloadEvery                 time.Duration // 0 to reload on request only
 
+	Limits Limits
+
 	// Rules reads catalog and policy. It is called at the start and for each reload.
 	Rules func() (*admission.Rules, error)
 	// Files lists what Rules reads, files and folders.
@@ -29,6 +31,21 @@ type Options struct {
 	Report func(error)
 
 	Fleet FleetOptions
+}
+
+// Limits bound what clients can use, together and each. 0 is no bound.
+type Limits struct {
+	Connections, ConnectionsPerClient int64
+	BufferMiB                         int64 // for bodies of requests
+	// Upstream bounds requests at Nomad at once, UpstreamPerClient those of one client.
+	Upstream, UpstreamPerClient int
+	// TrustedProxies are addresses and networks whose X-Forwarded-For names clients.
+	TrustedProxies []string
+}
+
+// DefaultLimits fit Nomad's default of 100 connections per client address.
+func DefaultLimits() Limits {
+	return Limits{Connections: 2048, ConnectionsPerClient: 512, BufferMiB: 64, Upstream: 90, UpstreamPerClient: 40}
 }
 
 // FleetOptions configures how the admin page reads jobs.

@@ -65,7 +65,7 @@ func (f *pageFleet) open() (Nomad, *fleet.Rules, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := f.Fleet.Open(f.Nomad, token)
+	c, err := f.Fleet.Open(f.upstream.Address(), token)
 	if err != nil {
 		return nil, nil, err
 	}

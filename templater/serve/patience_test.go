@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,7 +81,10 @@ func slowNomad(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(time.Hour)
 		}
 	default:
-		body, _ := io.ReadAll(r.Body)
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the test sees what is missing
+		}
 		time.Sleep(longestQuery)
 		fmt.Fprintf(w, `{"EvalID":"%d"}`, len(body))
 	}
@@ -184,21 +188,74 @@ func TestServe_SilentTerminal(t *testing.T) {
 	})
 }
 
-// What is bounded is how long a client takes to send a job, and that alone.
-func TestABodyThatDoesNotComeIsGivenUp(t *testing.T) {
-	for path, wait := range map[string]time.Duration{"/v1/jobs": bodyTimeout, "/v1/operator/snapshot": 2 * time.Hour} {
+// A client that stops sending is cut off, and holds no connection to Nomad until its
+// first 64 KiB are there.
+func TestBody_StalledIsCutOff(t *testing.T) {
+	for _, path := range []string{"/v1/jobs", "/v1/operator/snapshot", "/v1/jobs/parse"} {
 		patient(t, func(t *testing.T, client *http.Client, _ func() net.Conn) {
 			began := time.Now()
 			body, sender := io.Pipe()
-			late := time.AfterFunc(2*time.Hour-longestQuery, func() { _ = sender.Close() })
-			defer late.Stop()
+			var sending sync.WaitGroup
+			defer sending.Wait()
+			defer sender.Close()
+			sending.Go(func() { // one byte each second
+				for range 60 {
+					if _, err := sender.Write([]byte("x")); err != nil {
+						return
+					}
+					time.Sleep(time.Second)
+				}
+			})
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://proxy"+path, body)
 			must.NoError(t, err)
 			resp, err := client.Do(req)
 			must.NoError(t, err)
 			must.NoError(t, resp.Body.Close())
-			must.Eq(t, wait, time.Since(began), must.Sprintf("%s: %s", path, resp.Status))
-			must.NoError(t, sender.Close())
+			must.Eq(t, http.StatusRequestTimeout, resp.StatusCode)
+			must.Eq(t, 30*time.Second, time.Since(began), must.Sprint(path))
 		})
 	}
+}
+
+// A large body that comes slowly, but comes, arrives.
+func TestBody_SlowUploadArrives(t *testing.T) {
+	patient(t, func(t *testing.T, client *http.Client, _ func() net.Conn) {
+		body, sender := io.Pipe()
+		go func() {
+			defer sender.Close()
+			for range 1000 { // 4 KiB each second, for 17 minutes
+				if _, err := sender.Write(make([]byte, 4<<10)); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://proxy/v1/operator/snapshot", body)
+		must.NoError(t, err)
+		resp, err := client.Do(req)
+		must.NoError(t, err)
+		defer resp.Body.Close()
+		raw, err := io.ReadAll(resp.Body)
+		must.NoError(t, err)
+		must.StrContains(t, string(raw), `"EvalID":"4096000"`)
+	})
+}
+
+// A large body that stops within is cut off too, at Nomad as well.
+func TestBody_UploadThatStops(t *testing.T) {
+	patient(t, func(t *testing.T, client *http.Client, _ func() net.Conn) {
+		began := time.Now()
+		body, sender := io.Pipe()
+		var sending sync.WaitGroup
+		defer sending.Wait()
+		defer sender.Close()
+		sending.Go(func() { _, _ = sender.Write(make([]byte, 300<<10)) }) // ends with the pipe
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://proxy/v1/operator/snapshot", body)
+		must.NoError(t, err)
+		resp, err := client.Do(req)
+		must.NoError(t, err)
+		must.NoError(t, resp.Body.Close())
+		must.Eq(t, http.StatusRequestTimeout, resp.StatusCode)
+		must.Eq(t, 30*time.Second, time.Since(began))
+	})
 }

@@ -86,17 +86,33 @@ func (s *Server) reload() {
 	s.log.Info("reloaded")
 }
 
-// drain lets requests under way end, and cuts those that take too long, such as
-// streams.
+// tracked lets drain wait for requests, and cut them off. http.Server does neither for a
+// connection that was upgraded, such as that of exec.
+func (s *Server) tracked(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.working.Add(1)
+		defer s.working.Done()
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(s.cut, cancel)()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// drain waits for requests under way, and cuts off those that take too long, such as
+// streams and terminals.
 func (s *Server) drain() error {
 	s.draining.Store(true)
 	s.log.Info("ending", "drain", s.Drain.String())
 	ctx, cancel := context.WithTimeout(context.Background(), s.Drain)
 	defer cancel()
+	defer context.AfterFunc(ctx, s.cutAll)()
 	err := s.front.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.front.Close()
 	}
+	s.working.Wait() // for upgraded connections, until they are cut off
+	s.cutAll()
 	s.upstream.Transport.CloseIdleConnections()
 	return errors.Join(err, s.admin.Close())
 }

@@ -11,12 +11,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/adminpage"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/tracing"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -24,9 +26,6 @@ import (
 )
 
 const (
-	headerTimeout = 10 * time.Second
-	mostStreams   = 100 // of one connection at once, as RFC 9113 6.5.2 recommends at least
-	bodyTimeout   = time.Minute
 	askTimeout    = 5 * time.Second // of readyz
 	mostDecisions = 500             // that the page shows, and as many denials
 )
@@ -46,6 +45,9 @@ type Server struct {
 	watch       *watch                          // of the files that load reads
 	notReloaded atomic.Pointer[time.Time]       // when the last reload failed; nil if it succeeded
 	draining    atomic.Bool
+	working     sync.WaitGroup // requests, those of upgraded connections too
+	cut         context.Context
+	cutAll      context.CancelFunc
 	decisions   *adminpage.Decisions
 	fleet       *adminpage.Fleet // nil without a token
 	tracing     *tracing.Tracing // nil without a collector
@@ -57,6 +59,7 @@ type Server struct {
 // Open reads all files and listens.
 func Open(o Options) (*Server, error) {
 	s := &Server{Options: o, log: slog.New(slog.NewJSONHandler(o.Log, nil)), registry: prometheus.NewRegistry(), listeners: map[*http.Server]net.Listener{}}
+	s.cut, s.cutAll = context.WithCancel(context.Background())
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics = admission.NewMetrics(s.registry)
 	var err error
@@ -72,15 +75,19 @@ func Open(o Options) (*Server, error) {
 	if s.tracing, err = tracing.Open(context.Background(), "nomad-sidecar", o.Version, s.log); err != nil {
 		return nil, err
 	}
+	limits, err := s.admissionLimits()
+	if err != nil {
+		return nil, err
+	}
 	s.decisions = adminpage.NewDecisions(mostDecisions)
 	s.proxy = admission.New(admission.Options{
-		Upstream: s.upstream, Rules: rules, MaxBodyBytes: o.MaxBodyMiB << 20, BodyTimeout: bodyTimeout, Audit: s.log, Metrics: s.metrics,
+		Upstream: s.upstream, Rules: rules, MaxBodyBytes: o.MaxBodyMiB << 20, BodyTimeout: bodyTimeout, Limits: limits, Audit: s.log, Metrics: s.metrics,
 		Accessors: &admission.Accessors{}, Decided: s.decisions.Add, Tracer: s.tracing.Tracer(admission.SpanScope),
 	})
 	if s.fleet, err = s.openFleet(); err != nil {
 		return nil, err
 	}
-	return s, s.listen()
+	return s, s.listen(limits.Proxies)
 }
 
 // load reads everything that a reload reads.
@@ -97,14 +104,10 @@ func (s *Server) load() (*admission.Rules, *tls.Certificate, error) {
 }
 
 // listen opens the listeners; with an error none is left open.
-func (s *Server) listen() error {
-	// No limit for answers: blocking queries, streams and exec take their time.
-	s.front = &http.Server{
-		Handler: s.proxy, ReadHeaderTimeout: headerTimeout, IdleTimeout: 2 * time.Minute,
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: mostStreams},
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-	}
-	s.admin = &http.Server{ReadHeaderTimeout: headerTimeout}
+func (s *Server) listen(proxies limit.Proxies) error {
+	s.front, s.admin = s.newFront(), newAdmin()
+	s.front.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
+	s.admin.ErrorLog = s.front.ErrorLog
 	config, err := s.tls()
 	if err != nil {
 		return err
@@ -113,18 +116,14 @@ func (s *Server) listen() error {
 	if err != nil {
 		return fmt.Errorf("listen for Nomad's API: %w", err)
 	}
-	front := l
-	if config != nil {
-		front = tls.NewListener(l, config)
-	}
-	s.listeners[s.front] = front
+	s.listeners[s.front] = s.limited(l, config, proxies)
 	attrs := []any{slog.String("address", l.Addr().String()), slog.Bool("tls", config != nil), slog.String("nomad", s.upstream.URL.Redacted())}
 	if s.AdminAddress != "" {
 		admin, err := net.Listen("tcp", s.AdminAddress)
 		if err != nil {
 			return errors.Join(fmt.Errorf("listen for administration: %w", err), l.Close())
 		}
-		s.listeners[s.admin] = admin
+		s.listeners[s.admin] = s.limitedAdmin(admin)
 		s.admin.Handler = s.adminHandler(admin.Addr())
 		attrs = append(attrs, slog.String("admin", admin.Addr().String()))
 	}

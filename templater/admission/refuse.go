@@ -1,0 +1,131 @@
+package admission
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
+)
+
+// Limits divide what the proxy has among its clients. The zero value has no bounds.
+type Limits struct {
+	// Proxies may name their clients in X-Forwarded-For.
+	Proxies limit.Proxies
+	// Requests bounds requests that are worked on, Buffers the bytes of their bodies.
+	Requests, Buffers *limit.Shares
+	// Upstream bounds connections to Nomad.
+	Upstream *limit.Slots
+}
+
+func (l Limits) complete() Limits {
+	if l.Requests == nil {
+		l.Requests = &limit.Shares{}
+	}
+	if l.Buffers == nil {
+		l.Buffers = &limit.Shares{}
+	}
+	if l.Upstream == nil {
+		l.Upstream = &limit.Slots{}
+	}
+	return l
+}
+
+const (
+	// jobWait and requestWait are how long requests wait for a connection to Nomad.
+	jobWait     = 30 * time.Second
+	requestWait = 5 * time.Second
+	// lateTime is for the rest of a body that nobody reads.
+	lateTime   = time.Second
+	retryAfter = "5" // seconds
+)
+
+// What a request can be refused for.
+const (
+	requests = "requests"
+	buffers  = "buffers"
+	upstream = "upstream"
+	slowBody = "slow_body"
+)
+
+// refusal is why a request is not worked on.
+type refusal struct {
+	what string
+	err  error // limit.ErrClient, limit.ErrTotal, or a deadline
+}
+
+func (r *refusal) Error() string { return r.what + ": " + r.err.Error() }
+
+func (r *refusal) Unwrap() error { return r.err }
+
+func (r *refusal) scope() string {
+	if errors.Is(r.err, limit.ErrTotal) {
+		return "total"
+	}
+	return "client"
+}
+
+// status and text are for the client.
+func (r *refusal) status() int {
+	switch {
+	case r.what == slowBody:
+		return http.StatusRequestTimeout
+	case errors.Is(r.err, limit.ErrTotal):
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusTooManyRequests
+}
+
+func (r *refusal) text() string {
+	if r.what == slowBody {
+		return "the request's body arrives too slowly: at least 64 KiB in 30 s are expected, and a job within a minute"
+	}
+	who := "this client has"
+	if r.scope() == "total" {
+		who = "all clients together have"
+	}
+	switch r.what {
+	case requests:
+		return who + " too many requests open; see -max-connections of nomad-sidecar serve"
+	case buffers:
+		return who + " too many bytes of requests under way; see -max-buffer of nomad-sidecar serve"
+	}
+	return who + " too many requests at Nomad; blocking queries and streams count too; see -max-upstream of nomad-sidecar serve"
+}
+
+// refuse answers a request that is not worked on, and reads little more of it.
+func (p *Proxy) refuse(w http.ResponseWriter, r *http.Request, to route, why *refusal) {
+	p.Metrics.refused(why.what, why.scope())
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lateTime)) // not every ResponseWriter has one
+		w.Header().Set("Connection", "close")
+	}
+	if why.what != slowBody {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	if to == validate { // for another status the command validates by itself
+		answerDenial(w, to, (&verdict{}).deny(why.status(), "Busy", why.text()+"."))
+		return
+	}
+	http.Error(w, "nomad-sidecar: "+why.text(), why.status())
+}
+
+// useOf says what a request needs a connection to Nomad for.
+func useOf(to route, r *http.Request) limit.Use {
+	if to != pass {
+		return limit.Job
+	}
+	if r.Header.Get("Upgrade") != "" || streams(r.URL.Path) {
+		return limit.Watch
+	}
+	query := r.URL.Query()
+	if index := query.Get("index"); index != "" && index != "0" || query.Get("follow") == "true" {
+		return limit.Watch
+	}
+	return limit.Request
+}
+
+// streams says whether Nomad answers at a path for as long as the client listens.
+func streams(path string) bool {
+	return path == "/v1/event/stream" || path == "/v1/agent/monitor"
+}

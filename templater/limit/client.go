@@ -1,0 +1,117 @@
+package limit
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Client identifies a client: an IPv4 address, or the /64 network of an IPv6 address, of
+// which one host may use every address. The zero value is a client without an address.
+type Client = netip.Prefix
+
+const bitsOfIPv6 = 64
+
+// At returns the client at an address.
+func At(addr netip.Addr) Client {
+	addr = addr.Unmap().WithZone("")
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = bitsOfIPv6
+	}
+	client, err := addr.Prefix(bits)
+	if err != nil {
+		return Client{} // the zero Addr
+	}
+	return client
+}
+
+// Of returns the client at the other end of a connection.
+func Of(addr net.Addr) Client {
+	if addr == nil {
+		return Client{}
+	}
+	at, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return Client{}
+	}
+	return At(at.Addr())
+}
+
+// Proxies are networks whose hosts name their own clients in X-Forwarded-For. Nobody
+// else's header counts.
+type Proxies []netip.Prefix
+
+// mostHops bounds how many addresses of X-Forwarded-For are read.
+const mostHops = 16
+
+// ParseProxies reads addresses and networks.
+func ParseProxies(texts []string) (Proxies, error) {
+	var out Proxies
+	for _, text := range texts {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			out = append(out, netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen()))
+			continue
+		}
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an IP address nor a network such as 10.0.0.0/8", text)
+		}
+		out = append(out, network.Masked())
+	}
+	return out, nil
+}
+
+// Include reports whether a proxy is at an address.
+func (p Proxies) Include(addr netip.Addr) bool {
+	for _, network := range p {
+		if network.Contains(addr.Unmap().WithZone("")) {
+			return true
+		}
+	}
+	return false
+}
+
+// Client returns the client that sent a request: the last address, from the right, that
+// is not a proxy's.
+func (p Proxies) Client(r *http.Request) Client {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return Client{}
+	}
+	addr := at.Addr()
+	if len(p) == 0 || !p.Include(addr) {
+		return At(addr)
+	}
+	for _, hop := range hops(r.Header["X-Forwarded-For"]) {
+		named, err := netip.ParseAddr(hop)
+		if err != nil {
+			break
+		}
+		addr = named
+		if !p.Include(addr) {
+			break
+		}
+	}
+	return At(addr)
+}
+
+// hops returns the last addresses of X-Forwarded-For, the nearest first.
+func hops(values []string) []string {
+	var out []string
+	for i := len(values) - 1; i >= 0; i-- {
+		rest := values[i]
+		for more := true; more && len(out) < mostHops; {
+			var hop string
+			if at := strings.LastIndexByte(rest, ','); at >= 0 {
+				rest, hop = rest[:at], rest[at+1:]
+			} else {
+				hop, more = rest, false
+			}
+			out = append(out, strings.TrimSpace(hop))
+		}
+	}
+	return out
+}

@@ -1,0 +1,106 @@
+package serve
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
+)
+
+const (
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	bodyTimeout    = time.Minute
+	mostHeader     = 64 << 10
+	mostStreams    = 100       // of one HTTP/2 connection at once: the least that RFC 9113 6.5.2 recommends
+	streamBuffer   = 64 << 10  // of the body of one HTTP/2 stream
+	connBuffer     = 128 << 10 // of all of an HTTP/2 connection
+	pingAfter      = time.Minute
+	pingTimeout    = 15 * time.Second
+	writeStall     = 10 * time.Minute // of a client that reads nothing; a pager may pause a log
+	mostAdminConns = 256
+	adminTimeout   = time.Minute
+	// reservedShare of the connections to Nomad are for jobs alone.
+	reservedShare = 8
+	// ownQuestions are connections to Nomad beside those of requests: readyz asks.
+	ownQuestions = 2
+)
+
+// admissionLimits are those of the proxy; the listener has its own.
+func (s *Server) admissionLimits() (admission.Limits, error) {
+	l := s.Limits
+	proxies, err := limit.ParseProxies(l.TrustedProxies)
+	if err != nil {
+		return admission.Limits{}, fmt.Errorf("-trusted-proxy: %w", err)
+	}
+	if l.Upstream > 0 {
+		s.upstream.Transport.MaxConnsPerHost = l.Upstream + ownQuestions
+	}
+	return admission.Limits{
+		Proxies: proxies,
+		// A connection of HTTP/1 has one request at a time; HTTP/2 gets as many in all.
+		Requests: &limit.Shares{Total: l.Connections, PerClient: l.ConnectionsPerClient},
+		Buffers:  &limit.Shares{Total: l.BufferMiB << 20, PerClient: l.BufferMiB << 20 / 2},
+		Upstream: &limit.Slots{Total: l.Upstream, Reserved: l.Upstream / reservedShare, PerClient: l.UpstreamPerClient},
+	}, nil
+}
+
+// limited is a listener for Nomad's API. Over TLS nothing can be said to a client before
+// a handshake, so that its connection is closed without a word.
+func (s *Server) limited(l net.Listener, config *tls.Config, proxies limit.Proxies) net.Listener {
+	out := &limit.Listener{
+		Listener: l, Exempt: proxies, WriteStall: writeStall,
+		Connections: &limit.Shares{Total: s.Limits.Connections, PerClient: s.Limits.ConnectionsPerClient},
+		Refuse: func(why error) []byte {
+			s.metrics.RefusedConnection(why)
+			if config != nil {
+				return nil
+			}
+			return refusalOf(why)
+		},
+	}
+	if config != nil {
+		return tls.NewListener(out, config)
+	}
+	return out
+}
+
+func refusalOf(why error) []byte {
+	status, text := http.StatusServiceUnavailable, "nomad-sidecar: too many connections; see -max-connections of nomad-sidecar serve\n"
+	if errors.Is(why, limit.ErrClient) {
+		status, text = http.StatusTooManyRequests, "nomad-sidecar: too many connections from this address; see -max-connections-per-client of nomad-sidecar serve\n"
+	}
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nRetry-After: 5\r\nConnection: close\r\n\r\n%s",
+		status, http.StatusText(status), len(text), text)
+}
+
+// limitedAdmin is a listener for the admin page.
+func (s *Server) limitedAdmin(l net.Listener) net.Listener {
+	return &limit.Listener{Listener: l, Connections: &limit.Shares{Total: mostAdminConns}, WriteStall: adminTimeout, Refuse: func(why error) []byte {
+		s.metrics.RefusedConnection(why)
+		return nil
+	}}
+}
+
+// newFront is the server for Nomad's API. Answers have no time limit: blocking queries,
+// streams and exec take theirs.
+func (s *Server) newFront() *http.Server {
+	return &http.Server{
+		Handler: s.tracked(s.proxy), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: mostHeader,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: mostStreams, MaxReceiveBufferPerConnection: connBuffer, MaxReceiveBufferPerStream: streamBuffer,
+			SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: writeStall,
+		},
+	}
+}
+
+func newAdmin() *http.Server {
+	return &http.Server{
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: adminTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: mostHeader,
+	}
+}
