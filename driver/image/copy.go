@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -22,9 +23,12 @@ const progressInterval = 500 * time.Millisecond
 
 // pull fetches an image, trying again after errors that may pass.
 func (s *Store) pull(ctx context.Context, key flightKey, tell func(Progress)) (Image, error) {
-	if key.policy == PullMissing {
+	if key.policy != PullAlways {
 		// The flight before this one may have brought it.
 		img, err := s.lookup(key)
+		if errors.Is(err, errOtherAccess) {
+			img, err = s.borrow(ctx, key, img)
+		}
 		if !errors.Is(err, errNotStored) {
 			return img, err
 		}
@@ -62,6 +66,11 @@ func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)
 	}
 	sysregistriesv2.InvalidateCache() // an edit of registries.conf counts from the next pull on
 	sys := s.systemContext(key)
+	// What one pull learns about blobs is not for others.
+	if sys.BlobInfoCacheDir, err = os.MkdirTemp(sys.BigFilesTemporaryDir, "cache-"); err != nil {
+		return Image{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(sys.BlobInfoCacheDir)) }()
 	src, err := s.openSource(ctx, key.ref, sys)
 	if err != nil {
 		return Image{}, err
@@ -69,6 +78,10 @@ func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)
 	defer func() { err = errors.Join(err, src.close()) }()
 	layers, err := inspect(ctx, key, src.source, sys)
 	if err != nil {
+		return Image{}, err
+	}
+	alive := func() { tell(newMeter(layers).total) }
+	if err := s.proveLayers(ctx, key, src.source, layers, alive); err != nil {
 		return Image{}, err
 	}
 	if err := s.before("copy image"); err != nil {
@@ -93,6 +106,9 @@ func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)
 	}
 	img, _, err = s.stored(found)
 	if err != nil {
+		return Image{}, err
+	}
+	if err := s.grant(key, img.ID); err != nil {
 		return Image{}, err
 	}
 	return img, s.markUsed(img.ID)

@@ -21,7 +21,8 @@
 //	Root/            graph root of go.podman.io/storage (driver "overlay")
 //	Root/tmp/        blobs on their way into the store; empty when nobody pulls
 //	Root/used/       one empty file an image; its time is the image's last use
-//	Root/cache/      what image/v5 remembers about blobs
+//	Root/access.key  what hashes of credentials are keyed with
+//	Root/no-auth.json an auth file without credentials
 //	Root/create.lock shared while something is being made, exclusive for a sweep
 //	RunRoot/         what may be lost at a reboot: the containers and their mounts
 //

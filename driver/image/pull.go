@@ -80,10 +80,10 @@ func (s *Store) Ensure(ctx context.Context, ref Reference, o PullOptions) (Image
 	}
 	if key.policy != PullAlways {
 		img, err := s.lookup(key)
-		if err == nil || !errors.Is(err, errNotStored) {
+		if err == nil || !errors.Is(err, errNotStored) && !errors.Is(err, errOtherAccess) {
 			return img, err
 		}
-		if key.policy == PullNever {
+		if key.policy == PullNever && errors.Is(err, errNotStored) {
 			return Image{}, fmt.Errorf("%w: image %q is not in the store and its pull policy is %q: "+
 				"use the policy %q or fetch it first", ErrNotFound, ref, PullNever, PullMissing)
 		}
@@ -216,6 +216,12 @@ func (s *Store) lookup(key flightKey) (Image, error) {
 	if errors.Is(err, ErrNotFound) || err == nil && !key.platform.fits(have) {
 		return Image{}, errNotStored
 	}
+	if err == nil {
+		err = s.granted(key, img.ID)
+	}
+	if errors.Is(err, errOtherAccess) {
+		return img, err
+	}
 	if err != nil {
 		return Image{}, err
 	}
@@ -225,6 +231,9 @@ func (s *Store) lookup(key flightKey) (Image, error) {
 // systemContext is the one for this pull.
 func (s *Store) systemContext(key flightKey) *types.SystemContext {
 	sys := s.cfg.systemContext()
+	if s.cfg.AuthFile == "" {
+		sys.DockerAuthConfig = &types.DockerAuthConfig{} // nor those of a helper
+	}
 	sys.OSChoice, sys.ArchitectureChoice, sys.VariantChoice = key.platform.os, key.platform.arch, key.platform.variant
 	if key.username != "" {
 		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: key.username, Password: key.password}

@@ -18,6 +18,9 @@ import (
 	"go.podman.io/storage/pkg/reexec"
 )
 
+// noAuthFile is an auth file without credentials, in Root.
+const noAuthFile = "no-auth.json"
+
 // driverName is the only storage driver: native overlay needs no copying.
 const driverName = "overlay"
 
@@ -32,7 +35,8 @@ type Config struct {
 	// reboot (best on a tmpfs). Both absolute; both are made if missing.
 	Root, RunRoot string
 
-	// AuthFile is a containers-auth.json(5); "" means the system's places.
+	// AuthFile is a containers-auth.json(5); "" means no credentials. Those of
+	// the user that runs the process are never used.
 	AuthFile string
 
 	// SignaturePolicyFile is a containers-policy.json(5); "" means the
@@ -77,6 +81,9 @@ type Store struct {
 	closed  bool
 	flights map[flightKey]*flight
 
+	accessKey []byte
+	granting  sync.Mutex // held while the record of an image's accesses changes
+
 	// uses makes "look up and mark as used" exclusive with "unused, so delete".
 	uses sync.RWMutex
 }
@@ -92,10 +99,13 @@ func Open(cfg Config) (*Store, error) {
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("open image store %s: root is needed to mount overlay", cfg.Root)
 	}
-	for _, dir := range []string{"tmp", "used", "cache"} {
+	for _, dir := range []string{"tmp", "used"} {
 		if err := os.MkdirAll(filepath.Join(cfg.Root, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("open image store: %w", err)
 		}
+	}
+	if err := os.WriteFile(filepath.Join(cfg.Root, noAuthFile), []byte("{}\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("open image store: %w", err)
 	}
 	store, err := storage.GetStore(storageOptions(cfg))
 	if err != nil {
@@ -109,6 +119,9 @@ func Open(cfg Config) (*Store, error) {
 			cfg.Root, errors.Join(err, forget))
 	}
 	s := &Store{cfg: cfg, store: store, flights: make(map[flightKey]*flight)}
+	if s.accessKey, err = readAccessKey(cfg.Root); err != nil {
+		return nil, fmt.Errorf("open image store: %w", err)
+	}
 	s.base, s.stop = context.WithCancelCause(context.Background())
 	if err := s.sweep(s.base); err != nil {
 		return nil, errors.Join(fmt.Errorf("open image store %s: %w", cfg.Root, err), s.Close())
@@ -217,8 +230,11 @@ func (c Config) systemContext() *types.SystemContext {
 		SignaturePolicyPath:      c.SignaturePolicyFile,
 		SystemRegistriesConfPath: c.RegistriesConf,
 		BigFilesTemporaryDir:     filepath.Join(c.Root, "tmp"),
-		BlobInfoCacheDir:         filepath.Join(c.Root, "cache"),
 		DockerRegistryUserAgent:  "nomad-driver-pod",
+	}
+	if c.AuthFile == "" {
+		// Without a file the library searches the user's.
+		sys.AuthFilePath = filepath.Join(c.Root, noAuthFile)
 	}
 	if c.RegistriesConf != "" {
 		sys.SystemRegistriesConfDirPath = c.RegistriesConf + ".d"

@@ -1,0 +1,201 @@
+package image
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	cimage "go.podman.io/image/v5/image"
+	"go.podman.io/image/v5/pkg/docker/config"
+	"go.podman.io/storage"
+)
+
+// An image in the store may be used by whoever could pull it. The store keeps
+// with each image who did: a keyed hash of the repository and the credentials.
+// The hash says nothing to a reader who does not have the store's key, and
+// little to one who has.
+
+const (
+	accessData = "pod-access" // big data of an image in the store: a list of hashes
+	maxAccess  = 1000         // the oldest are forgotten, and checked again
+
+	accessKeyBytes = 32
+)
+
+// errOtherAccess says that the store has the image, but others fetched it; it
+// never leaves the package.
+var errOtherAccess = errors.New("fetched with other credentials")
+
+// readAccessKey makes the key that hashes of credentials are made with, once.
+func readAccessKey(root string) ([]byte, error) {
+	path := filepath.Join(root, "access.key")
+	key, err := os.ReadFile(path)
+	if err == nil && len(key) == accessKeyBytes || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	f, err := os.CreateTemp(root, ".access.key-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	key = make([]byte, accessKeyBytes)
+	_, _ = rand.Read(key) // it never fails
+	_, err = f.Write(key)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return os.ReadFile(path) // another process may have been faster
+}
+
+func (s *Store) hash(parts ...string) string {
+	sum := hmac.New(sha256.New, s.accessKey)
+	_ = json.NewEncoder(sum).Encode(parts) // the borders of the parts count
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// access is the hash of the credentials that a pull would use. That there are
+// none is a value like others.
+func (s *Store) access(key flightKey) (string, error) {
+	if key.ref.path != "" {
+		return s.hash("path", key.ref.path), nil
+	}
+	named, err := reference.ParseNormalizedNamed(key.ref.name)
+	if err != nil {
+		return "", err
+	}
+	auth, err := config.GetCredentialsForRef(s.systemContext(key), named)
+	if err != nil {
+		return "", fmt.Errorf("%w: image %q: credentials: %s", ErrInvalidConfig, key.ref, printable(err.Error()))
+	}
+	return s.hash("registry", named.Name(), auth.Username, auth.Password, auth.IdentityToken), nil
+}
+
+// origin is the hash of the registry, for layers that came from there.
+func (s *Store) origin(ref Reference) string { return s.hash("origin", ref.domain) }
+
+func (s *Store) accesses(imageID string) ([]string, error) {
+	raw, err := s.store.ImageBigData(imageID, accessData)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, storage.ErrImageUnknown) {
+		return nil, nil // an image of an earlier version, or a crash in between
+	}
+	if err != nil {
+		return nil, fmt.Errorf("who fetched image %s: %w", imageID, err)
+	}
+	var list []string
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, nil //nolint:nilerr // half written: as if nobody had
+	}
+	return list, nil
+}
+
+// grant records that the image was fetched with these credentials.
+func (s *Store) grant(key flightKey, imageID string) error {
+	access, err := s.access(key)
+	if err != nil {
+		return err
+	}
+	wanted := []string{access}
+	if key.ref.path == "" {
+		wanted = append(wanted, s.origin(key.ref))
+	}
+	if err := s.before("note access to image"); err != nil {
+		return err
+	}
+	s.granting.Lock()
+	defer s.granting.Unlock()
+	list, err := s.accesses(imageID)
+	if err != nil {
+		return err
+	}
+	have := len(list)
+	for _, hash := range wanted {
+		if !slices.Contains(list, hash) {
+			list = append(list, hash)
+		}
+	}
+	if len(list) == have {
+		return nil
+	}
+	raw, err := json.Marshal(list[max(0, len(list)-maxAccess):])
+	if err == nil {
+		err = s.store.SetImageBigData(imageID, accessData, raw, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("note who fetched image %s: %w", imageID, err)
+	}
+	return nil
+}
+
+// granted is errOtherAccess unless the image was fetched with these credentials.
+func (s *Store) granted(key flightKey, imageID string) error {
+	access, err := s.access(key)
+	if err != nil {
+		return err
+	}
+	list, err := s.accesses(imageID)
+	if err == nil && !slices.Contains(list, access) {
+		err = errOtherAccess
+	}
+	return err
+}
+
+// prove asks the registry for the manifest of a stored image with the pull's
+// credentials.
+func (s *Store) prove(ctx context.Context, key flightKey, img Image) error {
+	named, err := reference.ParseNormalizedNamed(key.ref.name)
+	if err != nil {
+		return err
+	}
+	digested, err := reference.WithDigest(reference.TrimNamed(named), digest.Digest(img.Digest))
+	if err != nil {
+		return err
+	}
+	ref, err := docker.NewReference(digested)
+	if err != nil {
+		return err
+	}
+	source, err := ref.NewImageSource(ctx, s.systemContext(key))
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	_, _, err = cimage.UnparsedInstance(source, nil).Manifest(ctx) // compares the digest
+	return err
+}
+
+// borrow returns an image that others fetched, if the registry confirms that
+// these credentials could. Otherwise it is as if the store did not have it, and
+// the pull says what is wrong.
+func (s *Store) borrow(ctx context.Context, key flightKey, img Image) (Image, error) {
+	if key.ref.path != "" {
+		return Image{}, errNotStored
+	}
+	err := s.prove(ctx, key, img)
+	if err != nil && key.policy == PullNever {
+		return Image{}, explain(key.ref, fmt.Errorf("the store has it, fetched with other credentials, and these were not confirmed: %w", err))
+	}
+	if err != nil {
+		return Image{}, errNotStored
+	}
+	s.uses.RLock()
+	defer s.uses.RUnlock()
+	if err := s.grant(key, img.ID); err != nil {
+		return Image{}, err
+	}
+	return img, s.markUsed(img.ID)
+}

@@ -1,0 +1,123 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"go.podman.io/image/v5/pkg/blobinfocache/none"
+	"go.podman.io/image/v5/types"
+	"go.podman.io/storage"
+)
+
+// proveLayers reads the layers that the store would otherwise take from images
+// of other origins, by digest alone: a manifest can name a layer that its author
+// never had. Layers of the same registry's images are taken, since the registry
+// serves the manifest that names them.
+func (s *Store) proveLayers(ctx context.Context, key flightKey, source types.ImageSource, layers []types.BlobInfo, alive func()) error {
+	var own map[string]bool
+	for _, layer := range layers {
+		found, err := s.layersOf(layer)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			continue // it is fetched
+		}
+		if own == nil {
+			if own, err = s.layersFrom(key.ref); err != nil {
+				return err
+			}
+		}
+		if slices.ContainsFunc(found, func(l storage.Layer) bool { return own[l.ID] }) {
+			continue
+		}
+		if err := readLayer(ctx, source, layer, alive); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layersOf are those in the store with a blob's content.
+func (s *Store) layersOf(blob types.BlobInfo) ([]storage.Layer, error) {
+	if err := blob.Digest.Validate(); err != nil {
+		return nil, invalid("a digest is malformed")
+	}
+	packed, err := s.store.LayersByCompressedDigest(blob.Digest)
+	if err != nil && !errors.Is(err, storage.ErrLayerUnknown) {
+		return nil, err
+	}
+	plain, err := s.store.LayersByUncompressedDigest(blob.Digest)
+	if err != nil && !errors.Is(err, storage.ErrLayerUnknown) {
+		return nil, err
+	}
+	return append(packed, plain...), nil
+}
+
+// layersFrom are the layers of the images that came from a reference's registry.
+func (s *Store) layersFrom(ref Reference) (map[string]bool, error) {
+	own := map[string]bool{}
+	if ref.path != "" {
+		return own, nil
+	}
+	images, err := s.store.Images()
+	if err != nil {
+		return nil, err
+	}
+	origin := s.origin(ref)
+	for _, img := range images {
+		list, err := s.accesses(img.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(list, origin) {
+			continue
+		}
+		for id := img.TopLayer; id != "" && !own[id]; {
+			own[id] = true
+			layer, err := s.store.Layer(id)
+			if err != nil {
+				break // the image is being removed
+			}
+			id = layer.Parent
+		}
+	}
+	return own, nil
+}
+
+// readLayer fetches a layer and compares its digest.
+func readLayer(ctx context.Context, source types.ImageSource, layer types.BlobInfo, alive func()) error {
+	blob, _, err := source.GetBlob(ctx, layer, none.NoCache)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	sum := layer.Digest.Verifier()
+	n, err := io.Copy(sum, io.LimitReader(&lively{&steady{ctx: ctx, from: blob}, alive}, max(layer.Size, 0)+1))
+	switch {
+	case err != nil:
+		return err
+	case n > layer.Size:
+		return fmt.Errorf("%w: layer %s has %d bytes", errTooMuch, layer.Digest, layer.Size)
+	case !sum.Verified():
+		return invalid("the content of blob %s does not have this digest", layer.Digest)
+	}
+	return nil
+}
+
+// lively calls alive whenever something arrives.
+type lively struct {
+	io.Reader
+	alive func()
+}
+
+func (l *lively) Read(p []byte) (int, error) {
+	n, err := l.Reader.Read(p)
+	if n > 0 {
+		l.alive()
+	}
+	return n, err
+}
