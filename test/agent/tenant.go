@@ -37,7 +37,8 @@ func (a *Agent) Leave(ctx context.Context) (allocs []string, err error) {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}
 	for _, job := range jobs {
-		if _, _, err := a.api.Jobs().Deregister(job.ID, true, nil); err != nil {
+		// Purged, their allocations would not be listed.
+		if _, _, err := a.api.Jobs().Deregister(job.ID, false, nil); err != nil {
 			return nil, fmt.Errorf("stop job %s: %w", job.ID, err)
 		}
 	}
