@@ -10,8 +10,9 @@ import (
 )
 
 // In makes a Nomad namespace and returns the agent with a client of that
-// namespace, whatever the jobs say. Tests that share an agent each use one, and
-// so may run jobs of the same name. Do not stop or kill what it returns.
+// namespace, which overrides the namespace of a job. Tests that share an agent
+// use one each, so that they can run jobs of the same name. The returned agent
+// must not be stopped or killed.
 func (a *Agent) In(namespace string) (*Agent, error) {
 	if _, err := a.api.Namespaces().Register(&api.Namespace{Name: namespace}, nil); err != nil {
 		return nil, fmt.Errorf("make namespace %s: %w", namespace, err)

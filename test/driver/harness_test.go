@@ -48,7 +48,7 @@ func withRuntimes(t *testing.T, f func(t *testing.T, runtime string)) {
 	withEach(t, matrix.Both(), f)
 }
 
-// withOneRuntime runs a test whose result does not depend on the runtime.
+// withOneRuntime runs a test that gives the same result with every runtime.
 func withOneRuntime(t *testing.T, f func(t *testing.T, runtime string)) {
 	t.Helper()
 	withEach(t, matrix.One(), f)

@@ -128,8 +128,8 @@ func allocIDs(a *agent.Agent) (ids []string) {
 	return ids
 }
 
-// agentOptions are those of an agent with a runtime, but for its directory. It
-// skips the test if something is not installed or built.
+// agentOptions returns the options of an agent with a runtime, without its
+// directory. It skips the test if something is not installed or built.
 func agentOptions(t *testing.T, runtime string) agent.Options {
 	t.Helper()
 	sandbox.Require(t)
@@ -165,8 +165,8 @@ func checkLeaks(t *testing.T, dirs []string, names ...string) {
 	}
 }
 
-// shortDir makes a directory whose path leaves room for those of sockets below
-// it, which are 108 bytes at most (unix(7)).
+// shortDir makes a directory with a short path: a socket below it must not need
+// more than 108 bytes (unix(7)).
 func shortDir() (string, error) {
 	dir, err := os.MkdirTemp("", "pod")
 	if err != nil {

@@ -10,14 +10,21 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/guide"
 )
 
-// What the guides tell to do, to the end: with an agent.
+// Guides that need an agent do what they say. The templater's tests run the
+// others.
 func TestGuides(t *testing.T) {
 	t.Parallel()
 	guides, err := filepath.Glob(repository + "/docs/*.md")
 	must.NoError(t, err)
 	must.SliceNotEmpty(t, guides)
 	for _, path := range guides {
+		text, err := os.ReadFile(path)
+		must.NoError(t, err)
+		if !guide.NeedsNomad(string(text)) {
+			continue
+		}
 		t.Run(filepath.Base(path), func(t *testing.T) {
+			t.Parallel()
 			c := start(t, "runc")
 			programs := filepath.Dir(program(t, "nomad-sidecar"))
 			guide.Run(t, path, guide.Options{Nomad: true, Env: []string{

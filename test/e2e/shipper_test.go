@@ -39,6 +39,7 @@ func TestLogShipper(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		for name, to := range map[string]shippingTo{"http": overHTTP(c.t), "syslog": overSyslog(c.t), "file": intoFile()} {
 			c.t.Run(name, func(t *testing.T) {
+				t.Parallel()
 				shipsEveryLineOnce(&cluster{c.Agent, t, c.ctx}, name, to)
 			})
 		}

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -43,6 +44,11 @@ type command struct {
 	text string
 	want []string
 	line int
+}
+
+// NeedsNomad reports whether a guide has commands that need an agent.
+func NeedsNomad(text string) bool {
+	return slices.ContainsFunc(blocks(text), func(b block) bool { return b.info == "console nomad" })
 }
 
 // Run does what the guide says, in a temporary folder.

@@ -23,6 +23,8 @@ func TestBlocks(t *testing.T) {
 	all := blocks("```hcl\n# x.hcl\n```\ntext\n```console nomad\n$ a\nb\n```\n")
 	must.SliceLen(t, 2, all)
 	must.Eq(t, "x.hcl", fileOf(all[0]))
+	must.True(t, NeedsNomad("```console nomad\n$ a\n```\n"))
+	must.False(t, NeedsNomad("```console\n$ a\n```\n"))
 	must.Eq(t, []command{{text: "a", want: []string{"b"}, line: 6}}, commands(all[1]))
 	for _, line := range []string{"# ../x.hcl", "# /etc/x.hcl", "# a comment.", "x = 1"} {
 		must.Eq(t, "", fileOf(block{info: "hcl", lines: []string{line}}))

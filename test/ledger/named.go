@@ -12,8 +12,8 @@ import (
 )
 
 // SettleNamed waits until no mount, network namespace, cgroup, file or process
-// has one of the names: IDs of allocations, or the directory of an agent. When
-// ctx ends first, the error names what is left. Tests that run at the same time
+// has one of the names: IDs of allocations, or the directory of an agent. If
+// ctx ends first, the error lists the entries. Tests that run at the same time
 // check their own leaks with it.
 func (s Scope) SettleNamed(ctx context.Context, names ...string) error {
 	tick := time.NewTicker(50 * time.Millisecond)

@@ -11,8 +11,8 @@ const Env = "POD_TEST_ALL"
 // All reports whether the full matrix was asked for.
 func All() bool { return os.Getenv(Env) != "" }
 
-// Both returns the OCI runtimes of a test whose result may depend on the
-// runtime: one that creates, recovers, executes in, measures, stops or attacks
+// Both returns the OCI runtimes of a test that may give another result with
+// another runtime: one that creates, recovers, executes in, measures, stops or attacks
 // containers.
 func Both() []string { return []string{"crun", "runc"} }
 
