@@ -87,11 +87,12 @@ var restoring sync.Mutex
 func (m machine) restore() error {
 	restoring.Lock()
 	defer restoring.Unlock()
-	errs := []error{m.removeBridge()}
-	if others, err := programRuns("nomad"); err != nil || others {
-		return errors.Join(append(errs, err)...)
+	others, err := programRuns("nomad")
+	errs := []error{err, m.removeBridge(), m.restoreIPTables(others)}
+	if err != nil || others {
+		return errors.Join(errs...)
 	}
-	return errors.Join(append(errs, m.restoreNetwork(), m.restoreNetns(), m.restorePaths())...)
+	return errors.Join(append(errs, m.restoreForwarding(), m.restoreNetns(), m.restorePaths())...)
 }
 
 func (m machine) removeBridge() error {
@@ -101,12 +102,12 @@ func (m machine) removeBridge() error {
 	return run("ip", "link", "delete", m.bridge)
 }
 
-func (m machine) restoreNetwork() error {
-	errs := []error{m.restoreIPTables()}
-	if now, err := os.ReadFile(forwardFile); err == nil && string(now) != m.forward {
-		errs = append(errs, os.WriteFile(forwardFile, []byte(m.forward), 0o644))
+func (m machine) restoreForwarding() error {
+	now, err := os.ReadFile(forwardFile)
+	if err != nil || string(now) == m.forward {
+		return nil
 	}
-	return errors.Join(errs...)
+	return os.WriteFile(forwardFile, []byte(m.forward), 0o644)
 }
 
 // iptables lists the chains as "table chain" and the rules as "table -A …",
@@ -133,8 +134,9 @@ func iptables() (chains map[string]bool, rules map[string]int, err error) {
 	return chains, rules, nil
 }
 
-// restoreIPTables removes new rules of Nomad and CNI, then their new chains.
-func (m machine) restoreIPTables() error {
+// restoreIPTables removes new rules of Nomad and CNI, then their new chains. If
+// other agents run, it removes only the rules of this agent's bridge.
+func (m machine) restoreIPTables(others bool) error {
 	chains, rules, err := iptables()
 	if err != nil {
 		return err
@@ -143,12 +145,12 @@ func (m machine) restoreIPTables() error {
 	for _, table := range []string{"filter", "nat"} {
 		fmt.Fprintf(&script, "*%s\n", table)
 		for rule, n := range rules {
-			if spec, ok := strings.CutPrefix(rule, table+" -A "); ok && ours(spec) {
+			if spec, ok := strings.CutPrefix(rule, table+" -A "); ok && ours(spec) && (!others || slices.Contains(strings.Fields(spec), m.bridge)) {
 				script.WriteString(strings.Repeat("-D "+spec+"\n", max(0, n-m.rules[rule])))
 			}
 		}
 		for chain := range chains {
-			if name, ok := strings.CutPrefix(chain, table+" "); ok && ours(name) && !m.chains[chain] {
+			if name, ok := strings.CutPrefix(chain, table+" "); ok && ours(name) && !m.chains[chain] && !others {
 				fmt.Fprintf(&script, "-X %s\n", name)
 			}
 		}
