@@ -30,7 +30,7 @@ func (c cell) expected(attempt string) []string {
 		if c.root() {
 			return []string{absent}
 		}
-	case "host/sockets_and_pipes", "host/programs_written", "network/abstract_sockets":
+	case "host/sockets_and_pipes", "host/programs_written", "network/abstract_sockets", "network/path_sockets":
 		return []string{absent, denied} // some images have none
 	case "limit/locked_memory", "limit/message_queues", "limit/pending_signals", "limit/open_files":
 		return []string{absent, denied} // absent without a limit
@@ -74,7 +74,7 @@ func control(attempt string) []string {
 // lack.
 func unproven() []string {
 	list := []string{
-		"host/services", "host/sockets_and_pipes", "host/programs_written", "network/abstract_sockets", "privilege/become_root",
+		"host/services", "host/sockets_and_pipes", "host/programs_written", "network/abstract_sockets", "network/path_sockets", "privilege/become_root",
 		"privilege/capability",     // it has all
 		"limit/processors",         // it has all
 		"limit/scheduler_fifo",     // cgroup v1 with CONFIG_RT_GROUP_SCHED

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -55,6 +56,9 @@ type result struct {
 type options struct {
 	// hostPaths are paths of the host that the pod must not reach.
 	hostPaths []string
+	// groups are the beginnings of the names of the attempts to make; none
+	// makes all of them.
+	groups []string
 	// self is this program's path inside the pod.
 	self string
 }
@@ -63,12 +67,16 @@ func main() {
 	report := flag.String("report", "/dev/stdout", "file for the results")
 	paths := flag.String("host-paths", "", "paths of the host to try, separated by commas")
 	only := flag.String("attempt", "", "make this attempt alone")
+	groups := flag.String("groups", "", "make only the attempts whose names begin so, separated by commas")
 	seed := flag.Uint64("seed", 0, "order of the attempts; 0 is that of the list")
 	role := flag.String("role", "", "act as a child of an attempt: wait or daemon")
 	flag.Parse()
 	var o options
 	if *paths != "" {
 		o.hostPaths = strings.Split(*paths, ",")
+	}
+	if *groups != "" {
+		o.groups = strings.Split(*groups, ",")
 	}
 	var err error
 	if o.self, err = os.Executable(); err != nil {
@@ -144,7 +152,9 @@ func all(o options, report string, seed uint64) error {
 		return err
 	}
 	defer f.Close()
-	list := attempts()
+	list := slices.DeleteFunc(attempts(), func(a attempt) bool {
+		return len(o.groups) > 0 && !slices.ContainsFunc(o.groups, func(group string) bool { return strings.HasPrefix(a.name, group) })
+	})
 	if seed != 0 {
 		rand.New(rand.NewPCG(seed, seed)).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	}
@@ -156,6 +166,9 @@ func all(o options, report string, seed uint64) error {
 		if err := out.Encode(r); err != nil {
 			return err
 		}
+	}
+	if len(o.groups) > 0 {
+		return nil
 	}
 	return leaveDaemon(o)
 }

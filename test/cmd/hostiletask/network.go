@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"encoding/binary"
-	"errors"
 	"os"
 	"strings"
 	"syscall"
@@ -34,7 +33,8 @@ func network() []attempt {
 		{"network/netlink_link", func(options) error { return netlink(unix.RTM_NEWLINK, unix.SizeofIfInfomsg) }},
 		{"network/netlink_address", func(options) error { return netlink(unix.RTM_NEWADDR, unix.SizeofIfAddrmsg) }},
 		{"network/netlink_route", func(options) error { return netlink(unix.RTM_NEWROUTE, unix.SizeofRtMsg) }},
-		{"network/abstract_sockets", func(options) error { return abstract() }},
+		{"network/abstract_sockets", func(options) error { return sockets("@") }},
+		{"network/path_sockets", func(options) error { return sockets("/") }},
 	}
 }
 
@@ -95,9 +95,9 @@ func netlink(request uint16, size int) error {
 	return nil
 }
 
-// abstract connects to sockets that have a name and no file, which every
-// process in the network namespace can reach.
-func abstract() error {
+// sockets connects to the Unix sockets of the network namespace whose names
+// begin with a letter: "@" for abstract ones, "/" for paths.
+func sockets(letter string) error {
 	f, err := os.Open("/proc/net/unix")
 	if err != nil {
 		return err
@@ -105,15 +105,14 @@ func abstract() error {
 	defer f.Close()
 	err = errAbsent
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		_, name, found := strings.Cut(lines.Text(), "@")
-		if !found {
+		fields := strings.Fields(lines.Text())
+		name := fields[len(fields)-1]
+		if !strings.HasPrefix(name, letter) {
 			continue
 		}
-		cerr := connects("@" + name)
-		if cerr == nil {
-			return reached("@" + name)
+		if err = connects(name); err == nil {
+			return reached(name)
 		}
-		err = errors.Join(cerr)
 	}
 	return err
 }

@@ -1,0 +1,97 @@
+package driver_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+)
+
+// Attacks by an unprivileged user of the client, outside of any pod.
+
+// freshUser has no process and no file on the client.
+const freshUser = 54321
+
+// The user controls no process of a pod and no helper, and reaches no path or
+// socket of the driver.
+func TestLocalUser_Attacks(t *testing.T) {
+	program := hostileProgram(t)
+	reachable(t)
+	must.NoError(t, os.Chmod(filepath.Dir(program), 0o755))
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		reachable(t)
+		b := newBattlefield(t, runtime, program, "")
+		b.pod(cell{sharePID: true})
+		report := written(t, filepath.Join(t.TempDir(), "report"), "")
+		must.NoError(t, errors.Join(os.Chmod(report, 0o666), os.Chmod(filepath.Dir(report), 0o755)))
+		cmd := exec.Command(program, "-report", report, "-host-paths", b.config.RunDir+"/pods,"+b.config.DataDir+"/roots,/etc/shadow",
+			"-groups", "process/,host/paths,host/core_pattern,cgroup/,device/,network/abstract_sockets,network/path_sockets")
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: freshUser, Gid: freshUser}}
+		out, err := cmd.CombinedOutput()
+		must.NoError(t, err, must.Sprint(string(out)))
+		results := readReport(t, report)
+		must.Greater(t, 50, len(results))
+		for _, r := range results {
+			mayBeAbsent := strings.HasSuffix(r.Attempt, "/same_user") || strings.HasPrefix(r.Attempt, "network/")
+			if r.Verdict != denied && (r.Verdict != absent || !mayBeAbsent) {
+				t.Errorf("%s: %s (%s)", r.Attempt, r.Verdict, r.Detail)
+			}
+		}
+		t.Logf("adversary: %s: local user: %d attempts", filepath.Base(runtime), len(results))
+		b.other.unharmed()
+	})
+}
+
+// No file that the user puts in place of a task's directories leads a mount to
+// another directory of the client, or blocks a start.
+func TestLocalUser_ReplacesDirectories(t *testing.T) {
+	victim := t.TempDir()
+	must.NoError(t, os.Chmod(victim, 0o755))
+	written(t, filepath.Join(victim, "file"), "secret")
+	withOneRuntime(t, func(t *testing.T, runtime string) {
+		reachable(t)
+		n := collecting(t, runtime)
+		other := n.bystand()
+		for _, plant := range []string{"ln -s " + victim, "mkfifo", "touch", "ln -s /proc/1/root", "ln -s ../../../.."} {
+			tk := n.newTask("", "victim", sh("cat /local/file /secrets/file /alloc/file"), func(c *drivers.TaskConfig) { unread(c); c.User = "root" })
+			restore := tk.replace(plant)
+			if _, _, err := n.StartTask(tk.TaskConfig); err == nil {
+				tk.wait()
+				must.StrNotContains(t, tk.logged("stdout"), "secret", must.Sprint(plant))
+				must.NoError(t, n.DestroyTask(tk.ID, true))
+			}
+			restore()
+			other.unharmed()
+		}
+	})
+}
+
+// replace has the user put a file in place of each directory of the task that
+// the user may move.
+func (tk *task) replace(plant string) (restore func()) {
+	t := tk.n.t
+	t.Helper()
+	entries, err := os.ReadDir(tk.TaskDir().Dir)
+	must.NoError(t, err)
+	var moved []string
+	for _, e := range entries {
+		path := filepath.Join(tk.TaskDir().Dir, e.Name())
+		if _, err := asLocalUser(fmt.Sprintf("mv %[1]s %[1]s.was && %[2]s %[1]s", path, plant)); err == nil {
+			moved = append(moved, path)
+		}
+	}
+	must.SliceNotEmpty(t, moved, must.Sprint("the user could replace no directory"))
+	return func() {
+		for _, path := range moved {
+			must.NoError(t, errors.Join(os.Remove(path), os.Rename(path+".was", path)))
+		}
+	}
+}
