@@ -119,10 +119,12 @@ type TaskConfig struct {
 	GroupAdd  []string           `codec:"group_add"`
 	Labels    hclutils.MapStrStr `codec:"labels"`
 
-	Volumes []string       `codec:"volumes"`
-	Mounts  []MountConfig  `codec:"mount"`
-	Tmpfs   []string       `codec:"tmpfs"`
-	Devices []DeviceConfig `codec:"devices"`
+	Volumes []string      `codec:"volumes"`
+	Mounts  []MountConfig `codec:"mount"`
+	// MountsToo are written with the docker driver's other name for mount.
+	MountsToo []MountConfig  `codec:"mounts"`
+	Tmpfs     []string       `codec:"tmpfs"`
+	Devices   []DeviceConfig `codec:"devices"`
 
 	Ulimit       hclutils.MapStrStr `codec:"ulimit"`
 	Sysctl       hclutils.MapStrStr `codec:"sysctl"`
@@ -152,6 +154,9 @@ type LogsConfig struct {
 type AuthConfig struct {
 	Username string `codec:"username"`
 	Password string `codec:"password"`
+
+	ServerAddress string `codec:"server_address"`
+	Email         string `codec:"email"`
 }
 
 // DeviceConfig is a devices block of a task.
@@ -182,4 +187,15 @@ type TmpfsOptions struct {
 	Mode      int64 `codec:"mode"`
 }
 
-func taskConfigSpec() *hclspec.Spec { return specOf(taskKeys()) }
+func taskConfigSpec() *hclspec.Spec {
+	keys := taskKeys()
+	for i, k := range keys {
+		if k.name == "mount" || k.name == "mounts" {
+			keys[i].keys = append(k.keys, volumeOptions())
+		}
+	}
+	for _, k := range compatKeys() {
+		keys = append(keys, k.key)
+	}
+	return specOf(keys)
+}

@@ -21,6 +21,8 @@ type key struct {
 	// docker and podman are the names that their drivers have for it: empty
 	// is the same name, none is no such key.
 	docker, podman string
+	// alias means that the block has the keys of another one, which are documented there.
+	alias bool
 }
 
 // none says that a driver has no such key.
@@ -47,6 +49,8 @@ func (k key) spec() *hclspec.Spec {
 		s = hclspec.NewBlockMap(k.name, []string{"name"}, specOf(k.keys))
 	case "blocks":
 		s = hclspec.NewBlockList(k.name, specOf(k.keys))
+	case "block of strings":
+		s = hclspec.NewBlockAttrs(k.name, "string", false)
 	case "map(string)":
 		// An attribute as well as a block, as with Nomad's own drivers;
 		// hclutils.MapStrStr reads it.

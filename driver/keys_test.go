@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -25,7 +26,9 @@ func TestReadmeTables(t *testing.T) {
 	b, err := os.ReadFile("README.md")
 	must.NoError(t, err)
 	want := string(b)
-	for name, table := range map[string]string{"task": table(t, taskKeys(), true), "plugin": table(t, pluginKeys(), false)} {
+	for name, table := range map[string]string{
+		"task": table(t, taskKeys(), true), "plugin": table(t, pluginKeys(), false), "compat": compatTable(),
+	} {
 		begin, end := "<!-- "+name+" keys -->\n", "<!-- end of "+name+" keys -->"
 		before, rest, ok := strings.Cut(want, begin)
 		must.True(t, ok, must.Sprintf("README.md has no %q", begin))
@@ -38,6 +41,15 @@ func TestReadmeTables(t *testing.T) {
 		return
 	}
 	must.Eq(t, want, string(b), must.Sprint("write the tables anew: go test ./driver -run TestReadmeTables -update"))
+}
+
+func compatTable() string {
+	var b strings.Builder
+	b.WriteString("| docker's or podman's key | accepted and ignored | instead |\n|---|---|---|\n")
+	for _, k := range compatKeys() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", k.name, cmp.Or(k.accepted, none), cmp.Or(k.instead, none))
+	}
+	return b.String()
 }
 
 // table has the names of the peers' drivers where that is wanted.
@@ -75,6 +87,9 @@ func rows(t *testing.T, b *strings.Builder, keys []key, block string, peers bool
 			cells = append(cells, peer(k.docker), peer(k.podman))
 		}
 		fmt.Fprintf(b, "| %s |\n", strings.Join(cells, " | "))
+		if k.alias {
+			continue
+		}
 		inner := k.keys
 		for i := range inner { // a block that a peer lacks has no keys there
 			inner[i].docker, inner[i].podman = or(inner[i].docker, k.docker), or(inner[i].podman, k.podman)
@@ -181,7 +196,8 @@ func refused(t *testing.T, spec hcldec.Spec, config, name string) {
 // anyValue are the keys of which every value of their kind is good.
 var anyValue = []string{
 	"args", "init", "readonly_rootfs", "pre_stop.args", "pod_volume.readonly", "mount.readonly",
-	"group_add", // what the image's /etc/group does not have is told when that is there
+	"auth.email", // it is ignored
+	"group_add",  // what the image's /etc/group does not have is told when that is there
 }
 
 func TestEveryKeyHasAWrongValue(t *testing.T) {
@@ -212,6 +228,9 @@ func written(body *hclsyntax.Body, in string, all map[string]bool) {
 func paths(keys []key) (all []string) {
 	for _, k := range keys {
 		all = append(all, k.name)
+		if k.alias {
+			continue
+		}
 		for _, inner := range paths(k.keys) {
 			all = append(all, k.name+"."+inner)
 		}

@@ -47,6 +47,7 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 	}
 	err := errors.Join(
 		checkTask(c),
+		checkCompat(cfg),
 		s.setShare(&t, c),
 		setPod(&t, c),
 		s.setImage(&t, c, cfg),
@@ -158,6 +159,9 @@ func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) e
 	}
 	if err != nil {
 		errs = append(errs, fmt.Errorf("image: %w", err))
+	}
+	if err := checkServerAddress(c.Auth.ServerAddress, ref.Registry()); err != nil {
+		errs = append(errs, err)
 	}
 	policy := image.PullPolicy(firstNonEmpty(c.ImagePullPolicy, string(image.PullMissing)))
 	if c.ForcePull {

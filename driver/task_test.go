@@ -137,6 +137,8 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"label":            {"command = \"a\"\nsecurity_opt = [\"label=type:x\"]", `want label=disable`},
 	"userns":           {"command = \"a\"\nuserns = \"keep-id\"", `userns = "keep-id": tasks are in the host's user namespace: want "host"`},
 	"userns_mode":      {"command = \"a\"\nuserns_mode = \"x\"", `userns_mode = "x": tasks are in the host's`},
+	"mounts":           {"command = \"a\"\nmounts = [{ type = \"volume\", target = \"/x\" }]", `mount at "/x": type = "volume": there are no named volumes`},
+	"other registry":   {"image = \"a.example/b\"\nauth {\n username = \"u\"\n password = \"p\"\n server_address = \"c.example\"\n}", `auth.server_address = "c.example": the image is in registry "a.example"`},
 	"extra_hosts":      {"command = \"a\"\nextra_hosts = [\"db\"]", `extra_hosts: "db": want "name:address"`},
 	"extra host":       {"command = \"a\"\nextra_hosts = [\"db:gateway\"]", `extra_hosts: "db:gateway": want "name:address"`},
 	"two hosts files":  {"command = \"a\"\nextra_hosts = [\"db:10.0.0.1\"]\ntmpfs = [\"/etc/hosts\"]", `extra_hosts and a mount at /etc/hosts contradict`},

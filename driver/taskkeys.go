@@ -26,6 +26,8 @@ func imageKeys() []key {
 		{name: "auth", kind: "block", keys: []key{
 			{name: "username", kind: "string", required: true, meaning: "for the image's registry"},
 			{name: "password", kind: "string", required: true, meaning: "for the image's registry"},
+			{name: "server_address", kind: "string", unset: "the image's registry", meaning: "must be the image's registry", podman: none},
+			{name: "email", kind: "string", meaning: "ignored", podman: none},
 		}},
 		{name: "platform", kind: "string", unset: "the host's", meaning: "`os/arch[/variant]`", docker: none, podman: none},
 	}
@@ -59,25 +61,30 @@ func mountKeys() []key {
 	return []key{
 		{name: "volumes", kind: "list(string)", meaning: "`SOURCE:TARGET[:ro]`. A relative source starts in the task's directory, `../alloc` is the allocation's; " +
 			"one that is missing is made, and no symbolic link on the way is followed. An absolute one needs the operator's `volumes { enabled = true }`"},
-		{name: "mount", kind: "blocks", podman: none, keys: []key{
-			{name: "type", kind: "string", meaning: "`bind` or `tmpfs`", unset: "needed"},
-			{name: "source", kind: "string", meaning: "as with `volumes`; it has to be there"},
-			{name: "target", kind: "string", unset: "needed", meaning: "absolute path in the task"},
-			{name: "readonly", kind: "bool", unset: "`false`", meaning: "with all that is mounted below"},
-			{name: "bind_options", kind: "block", keys: []key{
-				{name: "propagation", kind: "string", unset: "`rprivate`", meaning: "or `private`, `slave`, `rslave`, `shared`, `rshared`; of an absolute source"},
-			}},
-			{name: "tmpfs_options", kind: "block", keys: []key{
-				{name: "size", kind: "number", unset: "half of the host's memory", meaning: "bytes; what is in use counts as the task's memory"},
-				{name: "mode", kind: "number", unset: "`1777` octal", meaning: "permissions, in decimal: 511 is 0777"},
-			}},
-		}},
+		{name: "mount", kind: "blocks", podman: none, keys: mountBlock()},
+		{name: "mounts", kind: "blocks", podman: none, keys: mountBlock(), alias: true, meaning: "another name for `mount`"},
 		{name: "tmpfs", kind: "list(string)", docker: none,
 			meaning: "`TARGET[:size=64m,mode=1777,uid=0,gid=0,ro,exec,suid,dev]`"},
 		{name: "devices", kind: "blocks", keys: []key{
 			{name: "host_path", kind: "string", unset: "needed", meaning: "a device that the operator's `allow_devices` names, or one that harms nobody such as `/dev/null`"},
 			{name: "container_path", kind: "string", unset: "`host_path`", meaning: "where the task has it"},
 			{name: "cgroup_permissions", kind: "string", unset: "`rwm`", meaning: "some of `r`, `w` and `m`"},
+		}},
+	}
+}
+
+func mountBlock() []key {
+	return []key{
+		{name: "type", kind: "string", meaning: "`bind` or `tmpfs`", unset: "needed"},
+		{name: "source", kind: "string", meaning: "as with `volumes`; it has to be there"},
+		{name: "target", kind: "string", unset: "needed", meaning: "absolute path in the task"},
+		{name: "readonly", kind: "bool", unset: "`false`", meaning: "with all that is mounted below"},
+		{name: "bind_options", kind: "block", keys: []key{
+			{name: "propagation", kind: "string", unset: "`rprivate`", meaning: "or `private`, `slave`, `rslave`, `shared`, `rshared`; of an absolute source"},
+		}},
+		{name: "tmpfs_options", kind: "block", keys: []key{
+			{name: "size", kind: "number", unset: "half of the host's memory", meaning: "bytes; what is in use counts as the task's memory"},
+			{name: "mode", kind: "number", unset: "`1777` octal", meaning: "permissions, in decimal: 511 is 0777"},
 		}},
 	}
 }

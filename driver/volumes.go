@@ -27,7 +27,7 @@ func (s settings) setVolumes(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig)
 			errs = append(errs, fmt.Errorf("volumes: %q: %w", text, err))
 		}
 	}
-	for _, m := range c.Mounts {
+	for _, m := range slices.Concat(c.Mounts, c.MountsToo) {
 		if err := s.addMount(t, cfg, m); err != nil {
 			errs = append(errs, fmt.Errorf("mount at %q: %w", m.Target, err))
 		}

@@ -78,7 +78,7 @@ func TestEnsure_CachedImageOfOthers(t *testing.T) {
 	}
 	strangers(image.ErrUnauthorized)
 	policies = policies[1:] // the other one tries again and again
-	for range 2 { // the second time without the process that pulled
+	for range 2 {           // the second time without the process that pulled
 		down.Store(true)
 		ensure(t, s, ref.String(), as("ann"))
 		strangers(nil)

@@ -31,8 +31,8 @@ func TestMounts_KeepFlagsOfSource(t *testing.T) {
 		config.Volumes = []string{strict + ":/volumes-strict", plain + ":/volumes-plain"}
 		config.Mounts = []driver.MountConfig{
 			{Type: "bind", Source: strict, Target: "/mount-strict"}, {Type: "bind", Source: plain, Target: "/mount-plain"},
-			{Type: "bind", Source: strict, Target: "/ro-strict", Readonly: true},
 		}
+		config.MountsToo = []driver.MountConfig{{Type: "bind", Source: strict, Target: "/ro-strict", Readonly: true}}
 		tk := n.newTask("", "app", config, func(c *drivers.TaskConfig) {
 			quiet(c)
 			c.Mounts = []*drivers.MountConfig{

@@ -155,4 +155,3 @@ func TestExit_OOMKilled(t *testing.T) {
 		must.EqError(t, result.Err, "OOM Killed")
 	})
 }
-
