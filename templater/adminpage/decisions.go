@@ -1,9 +1,7 @@
 package adminpage
 
 import (
-	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 )
@@ -59,7 +57,7 @@ func NewDecisions(most int) *Decisions {
 
 // Add adds a decision and shortens long texts in it.
 func (d *Decisions) Add(decision admission.Decision) {
-	bound(&decision)
+	decision = decision.Shortened(mostTextBytes, mostItems)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.seen++
@@ -102,35 +100,4 @@ func (d *Decisions) All() []Decided {
 		}
 	}
 	return out
-}
-
-// bound copies slices before it shortens them, since the caller may still use them.
-func bound(d *admission.Decision) {
-	for _, text := range []*string{&d.Client, &d.Accessor, &d.Method, &d.Path, &d.Job, &d.Namespace, &d.Region} {
-		*text = shortened(*text)
-	}
-	d.Rules, d.Reasons = few(d.Rules, shortened), few(d.Reasons, shortened)
-	d.Sidecars = few(d.Sidecars, func(i admission.Injected) admission.Injected {
-		return admission.Injected{Group: shortened(i.Group), Sidecar: shortened(i.Sidecar), Version: shortened(i.Version), Origin: i.Origin}
-	})
-}
-
-func few[T any](all []T, each func(T) T) []T {
-	out := make([]T, 0, min(len(all), mostItems))
-	for _, one := range all[:min(len(all), mostItems)] {
-		out = append(out, each(one))
-	}
-	return out
-}
-
-// shortened clones the text, so that the rest can be garbage collected.
-func shortened(text string) string {
-	if len(text) <= mostTextBytes {
-		return strings.Clone(text)
-	}
-	end := mostTextBytes - len("…")
-	for end > 0 && !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end] + "…"
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/explanation"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
@@ -179,7 +180,7 @@ type jobView struct {
 func (p *Page) job(ctx context.Context, query url.Values, r *Reading) (*jobView, int) {
 	v := &jobView{Ref: fleet.Ref{Namespace: query.Get("namespace"), ID: query.Get("id")}, Decisions: []Decided{}}
 	for _, d := range p.Decisions.All() {
-		if d.Job == shortened(v.ID()) && d.Namespace == shortened(v.Ref.Namespace) && len(v.Decisions) < mostOfJob {
+		if d.Job == admission.Shorten(v.ID(), mostTextBytes) && d.Namespace == admission.Shorten(v.Ref.Namespace, mostTextBytes) && len(v.Decisions) < mostOfJob {
 			v.Decisions = append(v.Decisions, d)
 		}
 	}

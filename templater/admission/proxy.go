@@ -279,6 +279,6 @@ func (p *Proxy) unreachable(w http.ResponseWriter, r *http.Request, err error) {
 		v.answered = http.StatusBadGateway
 	}
 	p.Metrics.unreachable()
-	p.Audit.Error("Nomad does not answer", "path", r.URL.Path, "error", err.Error())
+	p.Audit.Error("Nomad does not answer", "path", Shorten(r.URL.Path, mostTextBytes), "error", Shorten(err.Error(), 2*mostTextBytes))
 	http.Error(w, "nomad-sidecar: Nomad at "+p.upstream.Redacted()+" does not answer", http.StatusBadGateway)
 }

@@ -10,6 +10,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
@@ -27,9 +30,16 @@ type reverting struct {
 // request's own token, and denies it unless it holds what the policy chooses.
 func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdict {
 	v := &verdict{body: body}
+	if rules.Policy == nil {
+		return v
+	}
 	var ask reverting
-	if rules.Policy == nil || json.NewDecoder(bytes.NewReader(body)).Decode(&ask) != nil {
-		return v // Nomad says what is wrong with it
+	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&ask); err != nil {
+		return v.deny(badRequest, "The request cannot be read", "It is not the JSON of a revert: "+err.Error()+".")
+	}
+	v.job.ID = ask.JobID
+	if !addressable(ask.JobID) {
+		return v.deny(forbidden, "Version cannot be checked", fmt.Sprintf("Nomad's API has no unambiguous path for a job with the ID %q. Run the job anew instead.", ask.JobID))
 	}
 	query := req.URL.Query()
 	at := place{cmp.Or(query.Get("namespace"), ask.Namespace, "default"), cmp.Or(query.Get("region"), ask.Region)}
@@ -63,6 +73,17 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 	return v
 }
 
+// addressable says whether each part of a path reads an ID as it is. The parts "", "."
+// and ".." are removed on the way, so that another answer would come back, or none.
+func addressable(id string) bool {
+	for part := range strings.SplitSeq(id, "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
+}
+
 // holds says whether a chosen sidecar is there already, as far as marks can tell.
 func holds(marks []job.Marked, c *templater.Choice, catalog job.Catalog) bool {
 	return slices.ContainsFunc(marks, func(m job.Marked) bool {
@@ -90,7 +111,10 @@ func (p *Proxy) version(req *http.Request, ask *reverting, at place) ([]byte, er
 		get.Header.Set("X-Nomad-Token", ask.AuthToken)
 	}
 	propagate(ctx, get.Header)
-	resp, err := (&http.Client{Transport: p.transport}).Do(get)
+	client := &http.Client{Transport: p.transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse // another path is another job
+	}}
+	resp, err := client.Do(get)
 	if err != nil {
 		answered(span, 0, wrongOfClient)
 		return nil, fmt.Errorf("ask Nomad for the versions of job %q: %w", ask.JobID, err)
@@ -106,17 +130,28 @@ func (p *Proxy) version(req *http.Request, ask *reverting, at place) ([]byte, er
 	case resp.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("asked for the versions of job %q, Nomad says %s: %.200s", ask.JobID, resp.Status, raw)
 	}
-	return pickVersion(raw, ask.JobVersion)
+	return pickVersion(raw, ask.JobID, ask.JobVersion)
 }
 
-func pickVersion(raw []byte, number uint64) ([]byte, error) {
+// pickVersion finds a version in Nomad's answer, which must be about the job that was
+// asked for.
+func pickVersion(raw []byte, id string, number uint64) ([]byte, error) {
 	var answer struct{ Versions []json.RawMessage }
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return nil, fmt.Errorf("read the versions of a job: %w", err)
 	}
 	for _, j := range answer.Versions {
-		var has struct{ Version uint64 }
-		if json.Unmarshal(j, &has) == nil && has.Version == number {
+		var has struct {
+			ID      string
+			Version uint64
+		}
+		if err := json.Unmarshal(j, &has); err != nil {
+			return nil, fmt.Errorf("read the versions of a job: %w", err)
+		}
+		if has.ID != id {
+			return nil, fmt.Errorf("asked for the versions of job %q, Nomad answers with those of another job", id)
+		}
+		if has.Version == number {
 			return j, nil
 		}
 	}

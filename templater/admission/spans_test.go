@@ -67,7 +67,7 @@ func TestEveryRouteHasASpanWithoutTheJobsName(t *testing.T) {
 		"/v1/validate/job": "PUT /v1/validate/job", "/v1/job/web/revert": "PUT /v1/job/{job_id}/revert",
 	} {
 		spans := f.traced()
-		f.send(http.MethodPut, path, jobNamed("web"))
+		f.send(http.MethodPut, path, strings.Replace(jobNamed("web"), "{", `{"JobID":"web",`, 1))
 		s := ended(t, spans, want)
 		must.Eq(t, trace.SpanKindServer, s.SpanKind())
 		must.Eq(t, strings.TrimPrefix(want, "PUT "), attributesOf(s)["http.route"])

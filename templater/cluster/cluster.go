@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 
 	"github.com/hashicorp/nomad/api"
 )
@@ -104,7 +103,7 @@ func (c *Cluster) Plan(ctx context.Context, job *Job) (*api.JobPlanResponse, err
 		Diff bool
 	}{job.JSON, true}
 	var resp api.JobPlanResponse
-	if _, err := c.client.Raw().Write("/v1/job/"+url.PathEscape(job.ID)+"/plan", body, &resp, job.write(ctx)); err != nil {
+	if _, err := c.client.Raw().Write("/v1/job/"+escape(job.ID)+"/plan", body, &resp, job.write(ctx)); err != nil {
 		return nil, fmt.Errorf("plan job %q: %w", job.ID, err)
 	}
 	return &resp, nil

@@ -76,6 +76,7 @@ func TestCluster_UnusualJobIDs(t *testing.T) {
 	for id, path := range map[string]string{
 		"team/web": "/v1/job/team%2Fweb/plan", "plan": "/v1/job/plan/plan", "x/periodic-1": "/v1/job/x%2Fperiodic-1/plan",
 		"a%2Fb": "/v1/job/a%252Fb/plan", "a b?c#d": "/v1/job/a%20b%3Fc%23d/plan",
+		".": "/v1/job/%2E/plan", "..": "/v1/job/%2E%2E/plan",
 	} {
 		c, f := open(t, map[string][]string{path: {`{"JobModifyIndex":3}`}})
 		text, err := json.Marshal(map[string]string{"ID": id})

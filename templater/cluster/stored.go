@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/hashicorp/nomad/api"
 )
@@ -40,7 +41,7 @@ func (c *Cluster) Paused(ctx context.Context, namespace string) (map[[2]string]b
 func (c *Cluster) Stored(ctx context.Context, namespace, id string) (json.RawMessage, error) {
 	var raw json.RawMessage
 	q := &api.QueryOptions{Namespace: namespace}
-	if _, err := c.client.Raw().Query("/v1/job/"+url.PathEscape(id), &raw, q.WithContext(ctx)); err != nil {
+	if _, err := c.client.Raw().Query("/v1/job/"+escape(id), &raw, q.WithContext(ctx)); err != nil {
 		if isNotFound(err) {
 			err = fmt.Errorf("%w: %w", ErrNoJob, err)
 		}
@@ -71,6 +72,14 @@ func (c *Cluster) Revert(ctx context.Context, namespace, id string, to, from uin
 		return "", fmt.Errorf("revert job %q to version %d: %w", id, to, err)
 	}
 	return resp.EvalID, nil
+}
+
+// escape escapes an ID for a path. As a part of a path "." and ".." would be removed.
+func escape(id string) string {
+	if id == "." || id == ".." {
+		return strings.ReplaceAll(id, ".", "%2E")
+	}
+	return url.PathEscape(id)
 }
 
 func isNotFound(err error) bool {

@@ -1,0 +1,130 @@
+package admission
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/shoenig/test/must"
+)
+
+// reverts answers as Nomad does: by the routes of a ServeMux, which cleans paths, and by
+// the ends of what it decodes.
+func (f *fixture) reverts(t *testing.T, stored string) (reverted *[]string) {
+	reverted = &[]string{}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/v1/job/", func(w http.ResponseWriter, r *http.Request) {
+		path := strings.TrimPrefix(r.URL.Path, "/v1/job/")
+		if id, ok := strings.CutSuffix(path, "/versions"); ok && r.Method == http.MethodGet {
+			if id == stored {
+				fmt.Fprintf(w, `{"Versions":[%s]}`, numbered(t, []byte(jobNamed(stored)), 0))
+			} else {
+				http.Error(w, "job versions not found", http.StatusNotFound)
+			}
+			return
+		}
+		var ask reverting
+		if id, ok := strings.CutSuffix(path, "/revert"); ok && json.NewDecoder(r.Body).Decode(&ask) == nil && ask.JobID == id {
+			*reverted = append(*reverted, id)
+			_, _ = io.WriteString(w, `{}`) // the test sees what is missing
+			return
+		}
+		http.Error(w, "Job ID does not match", http.StatusBadRequest)
+	})
+	f.answer = func(w http.ResponseWriter, r *http.Request) {
+		r.Body = io.NopCloser(strings.NewReader(string(f.bodies[len(f.bodies)-1])))
+		mux.ServeHTTP(w, r)
+	}
+	return reverted
+}
+
+const everyJob = "rule \"all\" {\n  inject \"note\" {}\n  required = true\n}\n"
+
+// No ID of a job makes the proxy ask for another job, or for none, and let it pass.
+func TestRevert_UnaddressableIDs(t *testing.T) {
+	for _, id := range []string{
+		".", "..", "/", "a/", "/a", "a//b", "a/../b", "a/./b", "../jobs", "a/..", "..%2f", "%2e%2e", "a;b", "a?b", "a#b", "a%2Fb", "a%00b",
+		"a/versions", "a/revert", "versions", "x/plan", "a\nb", "a\u202eb", "a b", "é", "a+b", "a&b=c",
+	} {
+		f := start(t, everyJob)
+		reverted := f.reverts(t, id)
+		body, err := json.Marshal(reverting{JobID: id})
+		must.NoError(t, err)
+		path := strings.ReplaceAll(url.PathEscape(id), ".", "%2E")
+		resp, text := f.send(http.MethodPut, "/v1/job/"+path+"/revert", string(body))
+		must.Eq(t, http.StatusForbidden, resp.StatusCode, must.Sprintf("%q: %s", id, text))
+		must.SliceEmpty(t, *reverted, must.Sprintf("%q", id))
+		must.StrContains(t, f.audit.String(), `"decision":"denied"`)
+	}
+}
+
+// An answer about another job, or one from another path, decides about none.
+func TestRevert_AnswersThatAreNotAboutTheJob(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"another job": func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"Versions":[%s]}`, numbered(t, []byte(jobNamed("other")), 0))
+		},
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/v1/elsewhere", http.StatusMovedPermanently)
+		},
+		"no JSON":       func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
+		"no versions":   func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"Versions":["x"]}`) },
+		"too many":      func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "too many", http.StatusTooManyRequests) },
+		"not permitted": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) },
+	} {
+		f := start(t, everyJob)
+		f.answer = func(w http.ResponseWriter, r *http.Request) {
+			must.Eq(t, "/v1/job/web/versions", r.URL.Path, must.Sprint(name))
+			answer(w, r)
+		}
+		resp, _ := f.send(http.MethodPut, "/v1/job/web/revert", `{"JobID":"web","JobVersion":0}`)
+		must.Eq(t, http.StatusForbidden, resp.StatusCode, must.Sprint(name))
+	}
+	f := start(t, everyJob)
+	resp, _ := f.send(http.MethodPut, "/v1/job/web/revert", `{"JobID":5}`)
+	must.Eq(t, http.StatusBadRequest, resp.StatusCode)
+	must.Zero(t, f.count())
+}
+
+// What a client says is cut in the log, and moves no cursor there.
+func TestAudit_TextsAreBounded(t *testing.T) {
+	f := start(t, everyJob)
+	hostile := strings.Repeat("x", 100_000) + "\x1b[2J\u202e\u009b"
+	hostileID, err := json.Marshal("\x1b[2J\u202e\u009b" + hostile)
+	must.NoError(t, err)
+	body := strings.Replace(jobNamed("web"), `"ID":"web"`, `"ID":`+string(hostileID)+`,"Namespace":`+string(hostileID)+`,"Region":`+string(hostileID), 1)
+	for _, path := range []string{"/v1/jobs", "/v1/job/" + strings.Repeat("y", 30_000) + "%1b%5B2J/plan", "/v1/job/z/revert"} {
+		sent := body
+		if strings.HasSuffix(path, "/revert") {
+			sent = `{"JobID":` + string(hostileID) + `}`
+		}
+		f.audit.Reset()
+		f.send(http.MethodPut, path, sent, "User-Agent", strings.Repeat("u", 10_000))
+		line := f.audit.String()
+		must.Eq(t, 1, strings.Count(line, "\n"))
+		must.Less(t, 4<<10, len(line))
+		must.False(t, strings.ContainsFunc(line, func(r rune) bool {
+			return r != '\n' && unicode.In(r, unicode.Cc, unicode.Bidi_Control)
+		}), must.Sprintf("%q", line))
+	}
+}
+
+func FuzzRevert(f *testing.F) {
+	f.Add([]byte(`{"JobID":"..","JobVersion":3}`))
+	f.Add([]byte(`{"JobID":"a/b","Namespace":"x","AuthToken":"t"}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var ask reverting
+		if json.Unmarshal(body, &ask) != nil || !addressable(ask.JobID) {
+			return
+		}
+		at := (&url.URL{Scheme: "http", Host: "n"}).JoinPath("v1", "job", url.PathEscape(ask.JobID), "versions")
+		back, err := url.Parse(at.String())
+		must.NoError(t, err)
+		must.Eq(t, "/v1/job/"+ask.JobID+"/versions", back.Path)
+	})
+}

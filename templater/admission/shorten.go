@@ -1,0 +1,55 @@
+package admission
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
+)
+
+const (
+	mostTextBytes = 256
+	mostItems     = 512
+)
+
+// Shortened returns a decision with texts and lists cut to a length, and without
+// characters that a terminal obeys. Slices are copies.
+func (d Decision) Shortened(bytes, items int) Decision {
+	short := func(text string) string { return Shorten(text, bytes) }
+	for _, text := range []*string{&d.Client, &d.Accessor, &d.Method, &d.Path, &d.Job, &d.Namespace, &d.Region} {
+		*text = short(*text)
+	}
+	d.Rules, d.Reasons = few(d.Rules, items, short), few(d.Reasons, items, short)
+	d.Sidecars = few(d.Sidecars, items, func(i Injected) Injected {
+		return Injected{Group: short(i.Group), Sidecar: short(i.Sidecar), Version: short(i.Version), Origin: i.Origin}
+	})
+	return d
+}
+
+func few[T any](all []T, items int, each func(T) T) []T {
+	if all == nil {
+		return nil
+	}
+	out := make([]T, 0, min(len(all), items))
+	for _, one := range all[:min(len(all), items)] {
+		out = append(out, each(one))
+	}
+	return out
+}
+
+// Shorten returns a text of at most that many bytes, without characters that a terminal
+// obeys. It is a clone, so that the rest can be garbage collected.
+func Shorten(text string, bytes int) string {
+	return strings.Clone(cut(display.Line(cut(text, bytes)), bytes))
+}
+
+func cut(text string, bytes int) string {
+	if len(text) <= bytes {
+		return text
+	}
+	end := bytes - len("…")
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
+}
