@@ -155,7 +155,7 @@ func (d *Driver) podConfig(h *host) pod.Config {
 	return pod.Config{
 		RunDir: s.RunDir, DataDir: s.DataDir,
 		Runtime: ociruntime.Runtime{Path: h.runtime.Path, StateDir: filepath.Join(s.RunDir, "runtime")},
-		Monitor: h.monitor, Init: h.init, Cgroups: h.cgroups,
+		Monitor: h.monitor, Init: h.init, Cgroups: h.cgroups, AppArmor: h.profile,
 		HostPaths: s.hostPaths, SharedMemoryMax: s.sharedMemoryMax, Linger: s.podLinger, DanglingAfter: danglingAfter, ImageGCDelay: s.gcDelay, UnreadFor: unreadFor, Log: d.log,
 		Images: image.Config{
 			Root: images, RunRoot: filepath.Join(s.RunDir, "images"),

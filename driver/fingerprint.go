@@ -68,12 +68,16 @@ func fingerprint(h *host, err error) *drivers.Fingerprint {
 			"driver.pod.runtime.version": pstructs.NewStringAttribute(h.runtimeVersion),
 			"driver.pod.conmon.version":  pstructs.NewStringAttribute(h.monitorVersion),
 			"driver.pod.cgroups":         pstructs.NewStringAttribute(string(h.cgroups)),
+			"driver.pod.apparmor":        pstructs.NewStringAttribute(firstNonEmpty(h.profile, "none")),
 		},
 		Health:            drivers.HealthStateHealthy,
 		HealthDescription: drivers.DriverHealthy,
 	}
 	if h.passedOver != "" {
 		fp.HealthDescription = "Healthy with " + h.runtime.Name() + ": " + h.passedOver
+	}
+	if h.unprotected != "" {
+		fp.HealthDescription += "; " + h.unprotected
 	}
 	return fp
 }

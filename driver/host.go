@@ -31,6 +31,10 @@ type host struct {
 	monitorVersion string
 
 	init string
+
+	// profile is the AppArmor profile of tasks. It is empty if there is none;
+	// unprotected then explains why, unless the host has no AppArmor.
+	profile, unprotected string
 }
 
 // probeTimeout bounds the look at one runtime.
@@ -48,6 +52,9 @@ func findHost(ctx context.Context, s settings) (*host, error) {
 		return nil, err
 	}
 	h := &host{}
+	if h.profile, h.unprotected, err = hostAppArmor().prepare(); err != nil {
+		return nil, err
+	}
 	if h.cgroups, err = cgroup.Detect(); err != nil {
 		return nil, fmt.Errorf("%w: mount cgroup2 there, or boot with systemd", err)
 	}
@@ -161,7 +168,7 @@ func (h *host) try(ctx context.Context, s settings, path string) error {
 	if err != nil {
 		return fmt.Errorf("%s does not run: %w", path, err)
 	}
-	if err := writeProbe(dir, group.Path()); err != nil {
+	if err := writeProbe(dir, group.Path(), h.profile); err != nil {
 		return err
 	}
 	if err := r.Probe(ctx, filepath.Base(dir), dir); err != nil {
@@ -173,7 +180,7 @@ func (h *host) try(ctx context.Context, s settings, path string) error {
 
 // writeProbe makes a bundle with all that a task's has. Its program is this
 // one, which is never started.
-func writeProbe(dir, cgroupPath string) error {
+func writeProbe(dir, cgroupPath, profile string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
@@ -188,6 +195,7 @@ func writeProbe(dir, cgroupPath string) error {
 		},
 		Mounts:     []ocispec.Mount{ocispec.BindFile(self, "/probe", true)},
 		CgroupPath: cgroupPath,
+		Security:   ocispec.Security{AppArmor: profile},
 		Limits:     ocispec.Limits{MemoryBytes: 16 << 20, MemorySwapBytes: 16 << 20, CPUShares: 100, Processes: 16},
 	})
 	if err != nil {

@@ -44,6 +44,9 @@ func (d *Driver) startTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, error)
 	if err != nil {
 		return nil, fmt.Errorf("%w: task %q: %w", errTaskConfig, cfg.Name, err)
 	}
+	if err := hostAppArmor().apply(&t, h.profile); err != nil {
+		return nil, err
+	}
 	if err := t.Check(); err != nil { // setMounts writes files
 		return nil, err
 	}

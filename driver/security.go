@@ -53,11 +53,11 @@ func (s settings) setSecurityOpt(t *pod.Task, opt string) error {
 		}
 		return setSeccomp(t, value)
 	case "apparmor":
-		if value == "unconfined" { // as tasks are without a profile
-			return nil
+		if value == "" {
+			return errors.New("want the name of a loaded profile")
 		}
-		if b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err != nil || strings.TrimSpace(string(b)) != "Y" {
-			return errors.New("this host has no AppArmor: leave the option out, or constrain the job to hosts that have it")
+		if value != defaultProfile && !s.AllowPrivileged {
+			return fmt.Errorf("an AppArmor profile other than %s is not allowed here: the operator can set allow_privileged = true in the plugin's config", defaultProfile)
 		}
 		t.Security.AppArmor = value
 	case "label":

@@ -107,7 +107,7 @@ func securityKeys() []key {
 		{name: "cap_drop", kind: "list(string)", meaning: "or `[\"all\"]`; `cap_add` wins"},
 		{name: "privileged", kind: "bool", unset: "`false`", meaning: "all capabilities and devices, no seccomp, nothing masked, `/sys` writable; where the operator allows it"},
 		{name: "readonly_rootfs", kind: "bool", unset: "`false`", meaning: "`/alloc`, `/local`, `/secrets`, `/dev/shm`, mounts and the image's volumes stay writable; for `/tmp` or `/run` use `tmpfs`"},
-		{name: "security_opt", kind: "list(string)", meaning: "`no-new-privileges=false` lets set-uid programs work; `apparmor=PROFILE`; `seccomp=unconfined` and `seccomp=/path/on/host.json` need the operator's `allow_privileged`"},
+		{name: "security_opt", kind: "list(string)", meaning: "`no-new-privileges=false` lets set-uid programs work; `apparmor=PROFILE`, `apparmor=unconfined`, `seccomp=/path/on/host.json` and `seccomp=unconfined` need the operator's `allow_privileged`"},
 		{name: "userns", kind: "string", unset: "`host`", meaning: "`host` is all there is: see below", docker: "userns_mode"},
 		{name: "userns_mode", kind: "string", meaning: "another name for `userns`", podman: "userns"},
 	}

@@ -122,6 +122,10 @@ func (b *debugContainer) spec(d Debug, root rootfs) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	task, err := readSpec(b.task.dir)
+	if err != nil {
+		return nil, err
+	}
 	m := b.task.m
 	return ocispec.Build(ocispec.Container{
 		RootHostPath: root.hostPath,
@@ -134,6 +138,8 @@ func (b *debugContainer) spec(d Debug, root rootfs) (*specs.Spec, error) {
 		CgroupPath:   b.cgroup().Path(),
 		Limits:       ocispec.Limits{MemoryBytes: debugMemoryBytes, MemorySwapBytes: debugMemoryBytes, Processes: debugProcesses},
 		Capabilities: d.Capabilities,
+		// Under another profile it could not trace the task.
+		Security: ocispec.Security{AppArmor: task.Process.ApparmorProfile},
 	})
 }
 

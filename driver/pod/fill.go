@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 
@@ -51,7 +52,7 @@ func imageVolumes(t Task, root rootfs) ([]ocispec.Mount, error) {
 	var mounts []ocispec.Mount
 	for _, v := range root.config.Volumes {
 		target := filepath.Clean("/" + v)
-		if target == "/" || t.mountsAt(target) {
+		if target == "/" || isRuntimePath(target) || t.mountsAt(target) {
 			continue
 		}
 		// Links in an image lead nowhere but into the image.
@@ -67,6 +68,60 @@ func imageVolumes(t Task, root rootfs) ([]ocispec.Mount, error) {
 		}
 	}
 	return mounts, nil
+}
+
+// runtimePaths are the paths through which a runtime confines a task: a task
+// that has files of its own there unmasks paths, or avoids its AppArmor profile
+// (CVE-2019-19921, CVE-2025-31133, CVE-2025-52565, CVE-2025-52881).
+func runtimePaths() []string {
+	return []string{"/proc", "/sys", "/dev/console", "/dev/null", "/dev/ptmx", "/dev/pts"}
+}
+
+// isRuntimePath reports whether a clean path is one of runtimePaths, is below
+// one, or is /dev as a whole.
+func isRuntimePath(target string) bool {
+	return target == "/dev" || slices.ContainsFunc(runtimePaths(), func(p string) bool {
+		return target == p || strings.HasPrefix(target, p+"/")
+	})
+}
+
+// checkTargets refuses mounts over runtimePaths, unless the task is privileged.
+// resolve maps a target to the path at which it is mounted.
+func (t Task) checkTargets(resolve func(target string) (string, error)) error {
+	if t.Privileged {
+		return nil
+	}
+	var targets []string
+	for _, m := range t.Mounts {
+		targets = append(targets, m.Target)
+	}
+	for _, b := range t.Beneath {
+		targets = append(targets, b.Target)
+	}
+	for _, v := range t.Volumes {
+		targets = append(targets, v.Target)
+	}
+	for _, f := range t.Files {
+		targets = append(targets, f.Target)
+	}
+	for _, target := range targets {
+		at, err := resolve(target)
+		if err != nil {
+			return fmt.Errorf("mount at %s: %w", target, err)
+		}
+		if isRuntimePath(at) {
+			return fmt.Errorf("%w: mount at %s: %s is the runtime's; mount elsewhere, or set privileged = true where the operator allows it", ErrInvalid, target, at)
+		}
+	}
+	return nil
+}
+
+// inRoot returns a function that resolves the symbolic links of an image.
+func inRoot(root string) func(target string) (string, error) {
+	return func(target string) (string, error) {
+		at, err := securejoin.SecureJoin(root, target)
+		return filepath.Clean("/" + strings.TrimPrefix(at, root)), err
+	}
 }
 
 // mountsAt tells whether a task has something mounted at a target already.

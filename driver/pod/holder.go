@@ -36,6 +36,7 @@ func (p *pod) makeHolder(ctx context.Context, state *podState) error {
 		RootHostPath: root,
 		ReadonlyRoot: true,
 		Args:         []string{"/catatonit", "-P"},
+		Security:     ocispec.Security{AppArmor: p.m.cfg.AppArmor},
 		User:         ocispec.User{UID: 65534, GID: 65534},
 		Namespaces: []ocispec.Namespace{
 			{Kind: specs.MountNamespace}, {Kind: specs.PIDNamespace}, {Kind: specs.NetworkNamespace},

@@ -39,6 +39,7 @@ type Config struct {
 	// and reaps: catatonit.
 	Init      string
 	Cgroups   cgroup.Version
+	AppArmor  string // profile of infra processes; empty: none
 	HostPaths []HostPath
 	Images    image.Config
 	// SharedMemoryMax bounds in bytes the memory of a pod that outlives its

@@ -160,6 +160,11 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 	if err != nil {
 		return nil, err
 	}
+	if t.Image != nil {
+		if err := t.checkTargets(inRoot(root.hostPath)); err != nil {
+			return nil, err
+		}
+	}
 	took.lap("root")
 	staged, err := c.stage(t.Beneath)
 	if err != nil {

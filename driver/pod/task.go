@@ -216,7 +216,7 @@ func (t Task) Check() error {
 			return fmt.Errorf("%w: mount target %q is not an absolute path", ErrInvalid, m.Target)
 		}
 	}
-	return nil
+	return t.checkTargets(func(target string) (string, error) { return filepath.Clean(target), nil })
 }
 
 // args returns the command line as docker builds it: an entrypoint of the task discards the image's

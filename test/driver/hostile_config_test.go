@@ -34,6 +34,8 @@ func TestStart_RefusesDisallowedKeys(t *testing.T) {
 			"privileged":       {driver.TaskConfig{Privileged: true}, "privileged is not allowed"},
 			"seccomp":          {driver.TaskConfig{SecurityOpt: []string{"seccomp=unconfined"}}, "seccomp"},
 			"seccomp, spelled": {driver.TaskConfig{SecurityOpt: []string{"seccomp:unconfined"}}, "seccomp"},
+			"apparmor":         {driver.TaskConfig{SecurityOpt: []string{"apparmor=unconfined"}}, "AppArmor"},
+			"apparmor, named":  {driver.TaskConfig{SecurityOpt: []string{"apparmor:crun"}}, "AppArmor"},
 			"systempaths":      {driver.TaskConfig{SecurityOpt: []string{"systempaths=unconfined"}}, "security_opt"},
 			"cap":              {driver.TaskConfig{CapAdd: []string{"sys_admin"}}, "cap_add"},
 			"cap, spelled":     {driver.TaskConfig{CapAdd: []string{"CAP_SYS_PTRACE"}}, "cap_add"},

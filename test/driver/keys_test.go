@@ -195,7 +195,7 @@ func processScenario() scenario {
 		config: driver.TaskConfig{
 			Init: true, GroupAdd: []string{"adm", "4321"}, WorkDir: "/made/here", Hostname: "named",
 			ExtraHosts:  []string{"db:10.1.2.3", "six:fd00::1"},
-			SecurityOpt: []string{"no-new-privileges=false", "label=disable", "apparmor=unconfined"},
+			SecurityOpt: []string{"no-new-privileges=false", "label=disable"},
 			UsernsMode:  "host", CapAdd: []string{"net_raw"}, CapDrop: []string{"all"},
 		},
 		change: func(c *drivers.TaskConfig) { c.User = "1234:5678" },

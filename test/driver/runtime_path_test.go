@@ -1,0 +1,61 @@
+package driver_test
+
+import (
+	"archive/tar"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+)
+
+// A task that has files of its own where the runtime looks for those of the
+// kernel has paths unmasked (CVE-2025-31133) or its profile left out
+// (CVE-2019-19921).
+func TestMount_RuntimePath(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		for _, target := range []string{"/dev", "/dev/", "/dev/null", "/dev/pts", "/dev/console", "/proc", "/proc/self/attr", "/sys", "/tmp/../proc", "/sys/fs/cgroup"} {
+			for name, change := range map[string]func(*driver.TaskConfig){
+				"volumes":    func(c *driver.TaskConfig) { c.Volumes = []string{"../alloc/data/dev:" + target} },
+				"mount":      func(c *driver.TaskConfig) { c.Mounts = []driver.MountConfig{{Type: "tmpfs", Target: target}} },
+				"tmpfs":      func(c *driver.TaskConfig) { c.Tmpfs = []string{target} },
+				"pod_volume": func(c *driver.TaskConfig) { c.PodVolumes = map[string]driver.VolumeConfig{"v": {Target: target}} },
+			} {
+				config := sh("exec sleep 600")
+				change(&config)
+				tk := n.newTask("", "sneak", config, quiet)
+				dev := filepath.Join(tk.TaskDir().SharedAllocDir, "data/dev")
+				must.NoError(t, os.MkdirAll(dev, 0o777))
+				must.NoError(t, os.Symlink("/proc/sys/kernel/core_pattern", filepath.Join(dev, "null")))
+				must.ErrorContains(t, n.refuses(tk), "is the runtime's; mount elsewhere", must.Sprint(name, target))
+			}
+		}
+		config := sh("exec sleep 600")
+		config.Tmpfs = []string{"/dev/shm:size=1m", "/dev/hugepages:size=1m"}
+		n.newTask("", "plain", config, quiet).start()
+	})
+}
+
+// Links of an image lead mounts to the same paths.
+func TestMount_RuntimePathByLink(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		link := func(name, to string) tar.Header {
+			return tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: to}
+		}
+		for target, header := range map[string]tar.Header{
+			"/opt/self/attr": link("opt", "/proc"), "/opt/pts": link("opt", "dev"), "/etc/hosts": link("etc/hosts", "/proc/self/attr/exec"),
+		} {
+			reference := fixture.Layout(t, t.TempDir(), withLayer(t, scratch(t), header))
+			config := driver.TaskConfig{Image: reference, Tmpfs: []string{"/tmp"}}
+			if target != "/etc/hosts" {
+				config.Tmpfs = []string{target}
+			}
+			must.ErrorContains(t, n.refuses(n.newTask("", "sneak", config, quiet)), "mount at "+target, must.Sprint(target))
+		}
+	})
+}
