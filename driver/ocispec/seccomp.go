@@ -75,6 +75,18 @@ var blockedCalls = []string{
 	"request_key", "swapoff", "swapon", "sysfs", "uselib", "userfaultfd", "ustat", "vm86", "vm86old",
 }
 
+// allowsFamily reports whether a profile permits sockets of an address family.
+func allowsFamily(profile *specs.LinuxSeccomp, family uint64) bool {
+	return slices.ContainsFunc(profile.Syscalls, func(rule specs.LinuxSyscall) bool {
+		if !slices.Equal(rule.Names, []string{"socket"}) || len(rule.Args) != 1 {
+			return false
+		}
+		arg := rule.Args[0]
+		return arg.Op == specs.OpEqualTo && family == arg.Value || arg.Op == specs.OpLessThan && family < arg.Value ||
+			arg.Op == specs.OpGreaterThan && family > arg.Value
+	})
+}
+
 // conditionallyDenied complements rules that permit a call for some arguments, so that others fail
 // with EPERM: clone with flags for namespaces, and the socket families that moby blocks.
 func conditionallyDenied(profile *specs.LinuxSeccomp) []specs.LinuxSyscall {
@@ -82,8 +94,10 @@ func conditionallyDenied(profile *specs.LinuxSeccomp) []specs.LinuxSyscall {
 		return specs.LinuxSyscall{Names: []string{name}, Args: []specs.LinuxSeccompArg{arg}}
 	}
 	var rules []specs.LinuxSyscall
-	for _, family := range []uint64{unix.AF_ALG, unix.AF_VSOCK} {
-		rules = append(rules, rule("socket", specs.LinuxSeccompArg{Value: family, Op: specs.OpEqualTo}))
+	for family := range uint64(unix.AF_MAX) {
+		if !allowsFamily(profile, family) {
+			rules = append(rules, rule("socket", specs.LinuxSeccompArg{Value: family, Op: specs.OpEqualTo}))
+		}
 	}
 	for _, allowed := range profile.Syscalls {
 		if !slices.Equal(allowed.Names, []string{"clone"}) || len(allowed.Args) != 1 || allowed.Args[0].Op != specs.OpMaskedEqual {

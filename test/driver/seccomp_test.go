@@ -29,6 +29,7 @@ func TestSeccomp_Errors(t *testing.T) {
 		{"unshare", unix.SYS_UNSHARE, "0x10000000", unix.EPERM},
 		{"clone of a user namespace", unix.SYS_CLONE, "0x10000000, 0, 0, 0, 0", unix.EPERM},
 		{"clone3", unix.SYS_CLONE3, "0, 0", unix.ENOSYS},
+		{"socket of AF_AX25", unix.SYS_SOCKET, "3, 1, 0", unix.EPERM},
 		{"socket of AF_VSOCK", unix.SYS_SOCKET, "40, 1, 0", unix.EPERM},
 		{"bpf", unix.SYS_BPF, "0, 0, 0", unix.EPERM},
 		{"io_uring_setup", unix.SYS_IO_URING_SETUP, "0, 0", unix.EPERM},
