@@ -7,16 +7,13 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
-
 	"github.com/nomad-sidecar/nomad-sidecar/driver/namespace"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// makeHolder starts the first process of the shared PID namespace. It is a
-// container of its own, with no rights, no files and no network, so that
-// /proc/1 of the pod leads nowhere. It reaps the pod's orphans.
+// makeHolder starts the infra process: PID 1 of the shared PID namespace, which
+// reaps the pod's orphans. It is a container of its own, see infraSpec.
 func (p *pod) makeHolder(ctx context.Context, state *podState) error {
 	leave, err := p.m.places.take(ctx)
 	if err != nil {
@@ -32,19 +29,19 @@ func (p *pod) makeHolder(ctx context.Context, state *podState) error {
 	if err := p.m.step("make holder's root", func() error { return os.MkdirAll(root, 0o755) }); err != nil {
 		return fmt.Errorf("make holder: %w", err)
 	}
-	spec, err := ocispec.Build(ocispec.Container{
-		RootHostPath: root,
-		ReadonlyRoot: true,
-		Args:         []string{"/catatonit", "-P"},
-		Security:     ocispec.Security{AppArmor: p.m.cfg.AppArmor},
-		User:         ocispec.User{UID: 65534, GID: 65534},
-		Namespaces: []ocispec.Namespace{
-			{Kind: specs.MountNamespace}, {Kind: specs.PIDNamespace}, {Kind: specs.NetworkNamespace},
-			{Kind: specs.IPCNamespace}, {Kind: specs.UTSNamespace},
-		},
-		Mounts:     []ocispec.Mount{ocispec.BindFile(p.m.cfg.Init, "/catatonit", true)},
-		CgroupPath: p.cgroup().Child("holder").Path(),
+	var program string
+	err = p.m.step("copy infra program", func() (err error) {
+		p.m.infra.Lock()
+		defer p.m.infra.Unlock()
+		program, err = infraProgram(p.m.cfg.Init, filepath.Join(p.m.cfg.DataDir, "infra"))
+		return err
 	})
+	if err != nil {
+		return fmt.Errorf("make holder: %w", err)
+	}
+	infra := infraContainer(root, program, p.cgroup().Child("holder").Path())
+	infra.Security.AppArmor = p.m.cfg.AppArmor
+	spec, err := ocispec.Build(infra)
 	if err != nil {
 		return fmt.Errorf("make holder: %w", err)
 	}

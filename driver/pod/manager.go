@@ -90,6 +90,8 @@ type Manager struct {
 
 	closing chan struct{} // closed with it
 
+	infra sync.Mutex // held while the infra process's program is copied
+
 	storeMu sync.Mutex
 	store   *image.Store // opened when first used
 

@@ -9,6 +9,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
+// maxID is the largest user or group that a task can have.
+const maxID = infraID - 1
+
 // lookupUser resolves a user in the form of a Containerfile's USER with the
 // passwd and group files below root, and the groups it is in beside its own.
 // Links there are resolved within root.
@@ -26,6 +29,11 @@ func lookupUser(root, name string, groups ...string) (out ocispec.User, home str
 	u, err := user.GetExecUser(name, &user.ExecUser{}, passwd, group)
 	if err != nil {
 		return out, "", fmt.Errorf("%w: user %q: %w", ErrInvalid, name, err)
+	}
+	for _, id := range append([]int{u.Uid, u.Gid}, u.Sgids...) {
+		if id < 0 || id > maxID {
+			return out, "", fmt.Errorf("%w: user %q has the id %d: want 0 to %d", ErrInvalid, name, id, maxID)
+		}
 	}
 	out = ocispec.User{UID: uint32(u.Uid), GID: uint32(u.Gid)}
 	for _, g := range u.Sgids {
@@ -58,6 +66,9 @@ func lookupGroups(root string, names []string) ([]uint32, error) {
 	}
 	var out []uint32
 	for _, g := range gids {
+		if g < 0 || g > maxID {
+			return nil, fmt.Errorf("%w: group_add: the id %d is not from 0 to %d", ErrInvalid, g, maxID)
+		}
 		out = append(out, uint32(g))
 	}
 	slices.Sort(out) // the library gives them in the order of a map

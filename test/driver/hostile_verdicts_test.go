@@ -24,8 +24,10 @@ func (c cell) expected(attempt string) []string {
 		return c.expectedOnProcess(what, kind)
 	}
 	switch attempt {
-	case "limit/memory", "limit/shared_memory":
+	case "limit/memory":
 		return []string{killed} // out of memory
+	case "limit/shared_memory":
+		return []string{killed, denied} // by the task's limit or the pod's
 	case "privilege/become_root":
 		if c.root() {
 			return []string{absent}
@@ -50,8 +52,6 @@ func (c cell) expectedOnProcess(what, kind string) []string {
 		return []string{allowed, denied} // the group may differ
 	case c.root() && (what == "signal" || what == "oom_score"):
 		return []string{allowed}
-	case c.user == "65534" && kind == "infra":
-		return []string{allowed, denied} // that is the infra process's user
 	}
 	return []string{denied}
 }
@@ -62,8 +62,10 @@ func control(attempt string) []string {
 	switch {
 	case strings.HasPrefix(attempt, "logs/"), attempt == "limit/processes":
 		return []string{denied} // these hold for privileged tasks as well
-	case attempt == "limit/memory", attempt == "limit/shared_memory":
+	case attempt == "limit/memory":
 		return []string{killed}
+	case attempt == "limit/shared_memory":
+		return []string{killed, denied}
 	case slices.Contains(unproven(), attempt):
 		return []string{allowed, denied, absent}
 	}
