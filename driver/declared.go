@@ -60,6 +60,10 @@ type PluginConfig struct {
 	DebugContainers bool          `codec:"debug_containers"`
 	LogCollector    string        `codec:"log_collector"`
 
+	UlimitMax hclutils.MapStrStr `codec:"ulimit_max"`
+	SwapMax   string             `codec:"swap_max"`
+	LogsMax   string             `codec:"logs_max"`
+
 	DeniedHostUIDs string `codec:"denied_host_uids"`
 	DeniedHostGIDs string `codec:"denied_host_gids"`
 }

@@ -112,7 +112,9 @@ func TestHardLimitsAndSwap(t *testing.T) {
 		NomadResources: &structs.AllocatedTaskResources{Memory: structs.AllocatedMemoryResources{MemoryMB: 64}},
 		LinuxResources: &drivers.LinuxResources{PercentTicks: 0.5},
 	}
-	task, err := defaults(t).taskFrom(cfg, cgroup.V1)
+	s := defaults(t)
+	s.ceilings.swapBytes = 1 << 30
+	task, err := s.taskFrom(cfg, cgroup.V1)
 	must.NoError(t, err)
 	must.Eq(t, int64(10000*runtime.NumCPU()), task.Limits.CPUQuotaMicros)
 	must.Eq(t, 20000, task.Limits.CPUPeriodMicros)
@@ -120,7 +122,7 @@ func TestHardLimitsAndSwap(t *testing.T) {
 	must.Eq(t, 1024*mib, task.Limits.MemorySwapBytes)
 
 	cfg.Resources.LinuxResources.PercentTicks = 0.0001
-	task, err = defaults(t).taskFrom(cfg, cgroup.V1)
+	task, err = s.taskFrom(cfg, cgroup.V1)
 	must.NoError(t, err)
 	must.Eq(t, minCPUQuotaMicros, task.Limits.CPUQuotaMicros, must.Sprint("the kernel takes no less"))
 

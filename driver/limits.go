@@ -10,9 +10,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/hashicorp/nomad/plugins/drivers"
-	"github.com/moby/sys/capability"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
@@ -35,7 +33,7 @@ func (s settings) setLimits(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, 
 		errs = append(errs, fmt.Errorf("oom_score_adj = %d: want 0 to 1000; a task can not be killed later than others", c.OOMScoreAdj))
 	}
 	t.OOMScoreAdj = c.OOMScoreAdj
-	return errors.Join(append(errs, setSwap(t, c), setCPU(t, c, cfg, v), setUlimits(t, c), setSysctl(t, c, cfg))...)
+	return errors.Join(append(errs, s.setSwap(t, c), setCPU(t, c, cfg, v), s.setUlimits(t, c), setSysctl(t, c, cfg))...)
 }
 
 // setMemory takes memory from NomadResources, since MemoryLimitBytes of
@@ -58,7 +56,7 @@ func setMemory(t *pod.Task, cfg *drivers.TaskConfig) {
 }
 
 // setSwap comes after setMemory: swap is what is above the memory.
-func setSwap(t *pod.Task, c TaskConfig) error {
+func (s settings) setSwap(t *pod.Task, c TaskConfig) error {
 	if c.MemorySwap == "" {
 		return nil
 	}
@@ -67,7 +65,7 @@ func setSwap(t *pod.Task, c TaskConfig) error {
 	}
 	if c.MemorySwap == "-1" {
 		t.Limits.MemorySwapBytes = -1
-		return nil
+		return s.ceilings.checkSwap(t, c)
 	}
 	n, err := parseSize(c.MemorySwap)
 	if err != nil {
@@ -77,7 +75,7 @@ func setSwap(t *pod.Task, c TaskConfig) error {
 		return fmt.Errorf("memory_swap = %q is below the task's memory of %d MiB: it is memory and swap together", c.MemorySwap, t.Limits.MemoryBytes/bytesPerMiB)
 	}
 	t.Limits.MemorySwapBytes = n
-	return nil
+	return s.ceilings.checkSwap(t, c)
 }
 
 // What the kernel takes for a period and at least for a quota
@@ -122,7 +120,7 @@ func setCPU(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, v cgroup.Version
 
 // setUlimits refuses what the kernel would: who starts the task can raise
 // hard limits only with CAP_SYS_RESOURCE (setrlimit(2)).
-func setUlimits(t *pod.Task, c TaskConfig) error {
+func (s settings) setUlimits(t *pod.Task, c TaskConfig) error {
 	var errs []error
 	for _, name := range sortedKeys(c.Ulimit) {
 		value := strings.ReplaceAll(c.Ulimit[name], "unlimited", "-1")
@@ -137,29 +135,12 @@ func setUlimits(t *pod.Task, c TaskConfig) error {
 			errs = append(errs, fmt.Errorf("ulimit: %s: %w", name, err))
 			continue
 		}
-		if most, ok := mostRlimit(r.Type); ok && limit.Hard > most {
-			errs = append(errs, fmt.Errorf("ulimit: %s = %q is above the limit of %d that the Nomad client has itself: raise that one (LimitNOFILE and the like of its unit), or ask for less",
-				name, c.Ulimit[name], most))
+		if err := s.ceilings.checkUlimit(t, name, r.Type, limit.Hard); err != nil {
+			errs = append(errs, fmt.Errorf("ulimit: %s = %q is %w", name, c.Ulimit[name], err))
 		}
 		t.Rlimits = append(t.Rlimits, limit)
 	}
 	return errors.Join(errs...)
-}
-
-// mostRlimit is what a hard limit can be, where it can not be raised.
-func mostRlimit(resource int) (uint64, bool) {
-	caps, err := capability.NewPid2(0)
-	if err == nil {
-		err = caps.Load()
-	}
-	if err != nil || caps.Get(capability.EFFECTIVE, capability.CAP_SYS_RESOURCE) {
-		return 0, false
-	}
-	var own unix.Rlimit
-	if err := unix.Prlimit(0, resource, nil, &own); err != nil {
-		return 0, false
-	}
-	return own.Max, true
 }
 
 var sysctlName = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_-]+)+$`)

@@ -32,6 +32,9 @@ func (s settings) setLogs(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) er
 	if limits.MaxFiles < 1 || limits.MaxFileSizeMB < 1 {
 		return fmt.Errorf("logs: max_files = %d, max_file_size = %d: want at least 1 each", limits.MaxFiles, limits.MaxFileSizeMB)
 	}
+	if err := s.ceilings.checkLogs(limits); err != nil {
+		return err
+	}
 	if s.LogCollector != collectorPod || cfg.StdoutPath == os.DevNull {
 		return nil
 	}

@@ -20,7 +20,8 @@ type settings struct {
 	pullTimeout     time.Duration
 	pullIdleTimeout time.Duration // 0: as long as the pull's own timeout
 	gcDelay         time.Duration // 0: images are kept
-	deniedUIDs      []idRange     // for tasks without an image
+	ceilings        ceilings
+	deniedUIDs      []idRange // for tasks without an image
 	deniedGIDs      []idRange
 }
 
@@ -72,6 +73,10 @@ func newSettings(c PluginConfig) (settings, error) {
 	}
 	if c.LogCollector != collectorPod && c.LogCollector != collectorNomad {
 		errs = append(errs, fmt.Errorf("log_collector = %q: want \"pod\" or \"nomad\"", c.LogCollector))
+	}
+	var cerr error
+	if s.ceilings, cerr = newCeilings(c); cerr != nil {
+		errs = append(errs, cerr)
 	}
 	if c.PidsLimit < 0 {
 		errs = append(errs, fmt.Errorf("pids_limit = %d: want a number of processes, or 0 for no limit", c.PidsLimit))

@@ -24,6 +24,9 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 	if err := cfg.DecodeDriverConfig(&c); err != nil {
 		return pod.Task{}, fmt.Errorf("decode task config: %w", err)
 	}
+	if err := checkSizes(c, cfg); err != nil {
+		return pod.Task{}, err
+	}
 	t := pod.Task{
 		ID: cfg.ID, AllocID: cfg.AllocID, Name: cfg.Name,
 		Hostname:       hostname(c, cfg),

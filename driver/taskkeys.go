@@ -11,7 +11,7 @@ func logKeys() []key {
 	return []key{
 		{name: "logs", kind: "block", docker: none, podman: none, keys: []key{
 			{name: "max_files", kind: "number", value: "10", meaning: "as in the task's own `logs` block, which Nomad does not tell a driver", docker: none, podman: none},
-			{name: "max_file_size", kind: "number", value: "10", meaning: "MiB, likewise", docker: none, podman: none},
+			{name: "max_file_size", kind: "number", value: "10", meaning: "MiB, likewise; `max_files` of them are at most the operator's `logs_max`", docker: none, podman: none},
 		}},
 	}
 }
@@ -92,11 +92,11 @@ func mountBlock() []key {
 func limitKeys() []key {
 	return []key{
 		{name: "pids_limit", kind: "number", unset: "the operator's", meaning: "most processes and threads"},
-		{name: "ulimit", kind: "map(string)", meaning: "`nofile = \"1024:4096\"`: soft and hard limit, or one number for both; `-1` is no limit"},
+		{name: "ulimit", kind: "map(string)", meaning: "`nofile = \"1024:4096\"`: soft and hard limit, or one number for both; `-1` is no limit. Up to the operator's `ulimit_max`"},
 		{name: "sysctl", kind: "map(string)", meaning: "`net.*` in a network namespace; `kernel.shm*`, `kernel.msg*`, `kernel.sem`, `fs.mqueue.*`; `kernel.domainname`. In a namespace that is shared it holds for the pod; limits of shared memory and queues are the least that the pod has, bounded by the operator's `shared_memory_max`"},
 		{name: "cpu_hard_limit", kind: "bool", unset: "`false`", meaning: "no more processor time than `resources { cpu }`, also where there is some left"},
 		{name: "cpu_cfs_period", kind: "number", unset: "`100000`", meaning: "microseconds over which that is counted: 1000 to 1000000"},
-		{name: "memory_swap", kind: "string", unset: "the memory limit: no swap", meaning: "memory and swap together, `256m`; `-1` is as much swap as there is", docker: none},
+		{name: "memory_swap", kind: "string", unset: "the memory limit: no swap", meaning: "memory and swap together, `256m`; `-1` is as much swap as there is. Up to the operator's `swap_max`", docker: none},
 		{name: "oom_score_adj", kind: "number", unset: "`0`", meaning: "up to `1000`: killed first", podman: none},
 	}
 }

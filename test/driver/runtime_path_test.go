@@ -12,9 +12,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
 )
 
-// A task that has files of its own where the runtime looks for those of the
-// kernel has paths unmasked (CVE-2025-31133) or its profile left out
-// (CVE-2019-19921).
+// Files of a task in place of the kernel's in /dev or /proc would unmask paths
+// (CVE-2025-31133) or leave its profile out (CVE-2019-19921).
 func TestMount_RuntimePath(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
