@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mitchellh/cli"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/posener/complete"
 )
 
@@ -33,10 +34,30 @@ type Program struct {
 	Stdin   io.Reader
 	Stdout  io.Writer
 	Stderr  io.Writer
+
+	// data is Stdout for jobs and files, which stay what they are. All else is escaped.
+	data io.Writer
+	// terminal of progress, nil if Stderr is none.
+	screen io.Writer
+}
+
+// shield has whatever is written for people, and for programs in JSON, escaped: names,
+// values and answers may hold what a terminal obeys.
+func (p *Program) shield() {
+	if p.data != nil {
+		return
+	}
+	p.data = p.Stdout
+	if p.terminal(p.Stderr) {
+		p.screen = p.Stderr
+	}
+	p.Stdout = &display.Writer{To: p.Stdout, Colours: p.terminal(p.Stdout)}
+	p.Stderr = &display.Writer{To: p.Stderr, Colours: p.terminal(p.Stderr)}
 }
 
 // Run runs the command that Args name and returns its exit code.
 func (p *Program) Run() int {
+	p.shield()
 	c := &cli.CLI{
 		Name: "nomad-sidecar", Version: p.Version, Args: p.Args,
 		HelpFunc: cli.BasicHelpFunc("nomad-sidecar"), HelpWriter: p.Stdout, ErrorWriter: p.Stderr,

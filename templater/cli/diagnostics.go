@@ -10,13 +10,13 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"golang.org/x/term"
 )
 
 // reporter writes diagnostics, each with the lines of source it is about.
 type reporter struct {
 	out   io.Writer
-	plain bool // no colours, whatever the terminal
 	files map[string]*hcl.File
 	// withoutSource leaves the lines of source out: a log is read by others than the file.
 	withoutSource bool
@@ -25,7 +25,7 @@ type reporter struct {
 }
 
 func (p *Program) reporter() *reporter {
-	return &reporter{out: p.Stderr, plain: getenv(p.Environ, "NO_COLOR") != "", files: map[string]*hcl.File{}}
+	return &reporter{out: p.Stderr, files: map[string]*hcl.File{}}
 }
 
 // hide has the reporter leave texts out of all that goes through it.
@@ -39,30 +39,53 @@ func (r *reporter) know(files map[string]*hcl.File) { maps.Copy(r.files, files) 
 
 // report writes the diagnostics and says whether there is an error among them.
 func (r *reporter) report(diags hcl.Diagnostics) (failed bool) {
-	width, colour := uint(0), false
-	if f, ok := r.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		colour = !r.plain
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-			width = uint(w)
-		}
-	}
+	width, colour := r.layout()
 	for _, d := range diags {
 		files := r.files
 		if r.withoutSource || d.Subject != nil && !showable(files[d.Subject.Filename], d.Subject) {
 			files = nil
 		}
 		var text bytes.Buffer
+		if d.Subject != nil && files != nil {
+			files = harmless(files, d.Subject.Filename)
+		}
 		w := hcl.NewDiagnosticTextWriter(&text, files, width, colour)
 		// Without its context a diagnostic does not print values, which may be
 		// those of sensitive parameters.
 		shown := *d
 		shown.Expression, shown.EvalContext = nil, nil
+		shown.Summary, shown.Detail = display.Line(d.Summary), display.Text(d.Detail)
 		if err := w.WriteDiagnostic(&shown); err != nil {
 			fmt.Fprintf(&text, "Error: %s\n", d)
 		}
 		_, _ = r.out.Write(r.redact(text.Bytes())) // there is nobody to tell
 	}
 	return diags.HasErrors()
+}
+
+// layout returns the width of the terminal, 0 if there is none, and whether it has colours.
+func (r *reporter) layout() (width uint, colours bool) {
+	w, ok := r.out.(*display.Writer)
+	if !ok {
+		return 0, false
+	}
+	if f, ok := w.To.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+			width = uint(n)
+		}
+	}
+	return width, w.Colours
+}
+
+// harmless returns files with one of them made fit for a terminal.
+func harmless(files map[string]*hcl.File, name string) map[string]*hcl.File {
+	file := files[name]
+	if file == nil {
+		return files
+	}
+	shown := *file
+	shown.Bytes = display.Source(file.Bytes)
+	return map[string]*hcl.File{name: &shown}
 }
 
 // showable says whether the lines that a diagnostic is about are of a length that
@@ -88,9 +111,10 @@ func failure(summary, detail string) hcl.Diagnostics {
 // failureOf is failure with an error for its detail.
 func failureOf(summary string, err error) hcl.Diagnostics { return failure(summary, sentence(err)) }
 
-// sentence ends the text of an error, unless it is a question or ends already.
+// sentence ends the text of an error, unless it is a question or ends already. Further
+// lines are indented, since an error may quote a name with line breaks.
 func sentence(err error) string {
-	text := err.Error()
+	text := strings.ReplaceAll(err.Error(), "\n", "\n  ")
 	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "?") {
 		return text
 	}

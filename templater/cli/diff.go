@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/rogpeppe/go-internal/diff"
 	"golang.org/x/term"
 )
@@ -51,6 +53,7 @@ func (c *diffCommand) Run(args []string) int {
 		out = r.redact(out)
 	case changed:
 		out = r.redact(diff.Diff(in.name, in.source, in.name+" with sidecars", in.Output))
+		out = []byte(display.Text(strings.ReplaceAll(string(out), "\r\n", "\n")))
 		if c.p.colourful() {
 			out = colourDiff(out)
 		}
@@ -93,7 +96,10 @@ func marshal(v any) ([]byte, hcl.Diagnostics) {
 }
 
 // colourful says whether stdout is a terminal that wants colours.
-func (p *Program) colourful() bool { return p.terminal(p.Stdout) }
+func (p *Program) colourful() bool {
+	w, ok := p.Stdout.(*display.Writer)
+	return ok && w.Colours
+}
 
 func (p *Program) terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)

@@ -62,7 +62,7 @@ func (c *eject) Run(args []string) int {
 	if r.report(diags) {
 		return exitError
 	}
-	return c.p.write(r, out)
+	return c.p.writeData(r, out)
 }
 
 func (c *eject) eject(path string, dirs []string, r *reporter) ([]byte, hcl.Diagnostics) {

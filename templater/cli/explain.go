@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
@@ -67,7 +68,7 @@ func explainText(j *job.Job, told []*templater.Explanation, totals []templater.T
 		if i > 0 {
 			out.WriteString("\n")
 		}
-		fmt.Fprintf(&out, "group %q%s\n", g.Name, in(g.Range))
+		display.Fprintf(&out, "group %q%s\n", g.Name, in(g.Range))
 		for _, e := range told {
 			if e.Group == g {
 				explainOne(&out, e)
@@ -75,12 +76,12 @@ func explainText(j *job.Job, told []*templater.Explanation, totals []templater.T
 		}
 		for _, t := range totals {
 			if t.Group == g.Name {
-				fmt.Fprintf(&out, "  together they add to each allocation: %s\n", resourcesText(t))
+				display.Fprintf(&out, "  together they add to each allocation: %s\n", resourcesText(t))
 			}
 		}
 	}
 	if len(totals) > 1 || (len(totals) == 1 && totals[0].Count != 1) {
-		fmt.Fprintf(&out, "\njob %q: the sidecars of all allocations together: %s\n", j.ID, resourcesText(templater.Total{Resources: templater.Sum(totals)}))
+		display.Fprintf(&out, "\njob %q: the sidecars of all allocations together: %s\n", j.ID, resourcesText(templater.Total{Resources: templater.Sum(totals)}))
 	}
 	return out.Bytes()
 }
@@ -90,9 +91,9 @@ func explainOne(out *bytes.Buffer, e *templater.Explanation) {
 	if e.Definition != nil {
 		title += " " + e.Definition.Version.String()
 	}
-	fmt.Fprintf(out, "  %s: %s%s%s\n", title, e.State, by(e), because(e))
+	display.Fprintf(out, "  %s: %s%s%s\n", title, e.State, by(e), because(e))
 	if len(e.Constraints) > 0 {
-		fmt.Fprintf(out, "    version %s\n", strings.Join(e.Constraints, " and "))
+		display.Fprintf(out, "    version %s\n", strings.Join(e.Constraints, " and "))
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
 	for _, p := range e.Parameters {
@@ -100,7 +101,7 @@ func explainOne(out *bytes.Buffer, e *templater.Explanation) {
 		if !p.Sensitive {
 			value = sidecar.Value(p.Value, sidecar.Style{Flat: true})
 		}
-		fmt.Fprintf(w, "    %s\t= %s\t  %s%s\n", p.Name, value, p.Source.Origin, in(p.Source.Range))
+		display.Fprintf(w, "    %s\t= %s\t  %s%s\n", p.Name, value, p.Source.Origin, in(p.Source.Range))
 	}
 	_ = w.Flush() // a buffer takes everything
 }

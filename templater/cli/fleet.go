@@ -104,10 +104,10 @@ func (p *Program) fleetScan(o *fleetOptions, rules *fleet.Rules) (*fleet.Scan, e
 
 // scan runs it, and shows on a terminal how far it is.
 func (p *Program) scan(ctx context.Context, s *fleet.Scan) ([]*fleet.Job, error) {
-	if !p.terminal(p.Stderr) {
+	if p.screen == nil {
 		return s.Run(ctx)
 	}
-	s.Progress = func(jobs int) { fmt.Fprintf(p.Stderr, "\r%d jobs read", jobs) }
-	defer fmt.Fprint(p.Stderr, "\r\x1b[K")
+	s.Progress = func(jobs int) { fmt.Fprintf(p.screen, "\r%d jobs read", jobs) }
+	defer fmt.Fprint(p.screen, "\r\x1b[K")
 	return s.Run(ctx)
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"flag"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
@@ -86,7 +86,7 @@ func (c *format) file(path string, check bool, r *reporter) (changed bool, diags
 	if diags.HasErrors() || bytes.Equal(src, out) {
 		return false, diags
 	}
-	fmt.Fprintln(c.p.Stdout, path)
+	display.Fprintf(c.p.Stdout, "%s\n", path)
 	if check {
 		return true, diags
 	}
@@ -111,7 +111,7 @@ func (c *format) stdin(r *reporter, check bool) int {
 		return exitError
 	}
 	if !check {
-		return c.p.write(r, out)
+		return c.p.writeData(r, out)
 	}
 	if !bytes.Equal(src, out) {
 		return exitError

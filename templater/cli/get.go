@@ -15,6 +15,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/catalog"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
 type get struct{ p *Program }
@@ -96,7 +97,7 @@ func (c *get) addresses(flagged []string, lock *catalog.Lock) ([]catalog.Address
 	seen := map[string]string{}
 	for _, source := range sources {
 		if !catalog.IsAddress(source) {
-			fmt.Fprintf(c.p.Stderr, "%s is a folder, and needs no fetching\n", source)
+			display.Fprintf(c.p.Stderr, "%s is a folder, and needs no fetching\n", source)
 			continue
 		}
 		a, err := catalog.Parse(source)
@@ -122,7 +123,7 @@ func (c *get) get(ctx context.Context, r *reporter, getter *catalog.Getter, addr
 	var out strings.Builder
 	failed := false
 	for _, a := range addresses {
-		fmt.Fprintf(c.p.Stderr, "Getting %s\n", a)
+		display.Fprintf(c.p.Stderr, "Getting %s\n", a)
 		getter.Progress = c.progress()
 		locked := lock.Entries[a.String()]
 		result, files, diags := getter.Get(ctx, a, locked, upgrade)
@@ -159,7 +160,7 @@ func (c *get) progress() func(read, total int64) {
 		if total > 0 {
 			of = " of " + units.BytesSize(float64(total))
 		}
-		fmt.Fprintf(c.p.Stderr, "  %s%s\n", units.BytesSize(float64(read)), of)
+		display.Fprintf(c.p.Stderr, "  %s%s\n", units.BytesSize(float64(read)), of)
 	}
 }
 
@@ -176,12 +177,15 @@ func resultText(result *catalog.Result, locked *catalog.Entry) string {
 	if result.Cached {
 		state += ", in the cache"
 	}
-	fmt.Fprintf(&out, "%s\n  %s (%s)\n", result.Entry.Address, result.Entry.From(), state)
+	display.Fprintf(&out, "%s\n  %s (%s)\n", result.Entry.Address, result.Entry.From(), state)
 	for _, name := range slices.Sorted(maps.Keys(result.Entry.Sidecars)) {
-		fmt.Fprintf(&out, "  %s\n", name)
+		display.Fprintf(&out, "  %s\n", name)
 	}
 	if len(result.Changes) > 0 {
-		fmt.Fprintf(&out, "  Changes:\n    %s\n", strings.Join(result.Changes, "\n    "))
+		out.WriteString("  Changes:\n")
+	}
+	for _, change := range result.Changes {
+		display.Fprintf(&out, "    %s\n", change)
 	}
 	return out.String()
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/manual"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
@@ -48,7 +49,7 @@ func (c *initCommand) Run(args []string) int {
 		return exitError
 	}
 	for _, path := range paths {
-		fmt.Fprintln(c.p.Stdout, path)
+		display.Fprintf(c.p.Stdout, "%s\n", path)
 	}
 	return exitDone
 }

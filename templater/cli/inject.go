@@ -27,5 +27,5 @@ func (c *inject) Run(args []string) int {
 	if r.report(diags) {
 		return exitError
 	}
-	return c.p.write(r, in.Output)
+	return c.p.writeData(r, in.Output)
 }

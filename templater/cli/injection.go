@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"io"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
@@ -81,7 +83,14 @@ func (p *Program) read(path string) (src []byte, name string, err error) {
 
 // write writes a result to stdout and returns the exit code.
 func (p *Program) write(r *reporter, out []byte) int {
-	if _, err := p.Stdout.Write(out); err != nil {
+	return p.writeTo(p.Stdout, r, out)
+}
+
+// writeData is write for a job or a file, of which no byte may change.
+func (p *Program) writeData(r *reporter, out []byte) int { return p.writeTo(p.data, r, out) }
+
+func (p *Program) writeTo(w io.Writer, r *reporter, out []byte) int {
+	if _, err := w.Write(out); err != nil {
 		r.report(failureOf("Cannot write", err))
 		return exitError
 	}

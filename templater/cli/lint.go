@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -58,7 +59,7 @@ func (c *lint) Run(args []string) int {
 	if r.report(diags) {
 		return exitError
 	}
-	fmt.Fprintf(c.p.Stdout, "%d definitions, %d warnings\n", len(catalog.Definitions()), len(diags))
+	display.Fprintf(c.p.Stdout, "%d definitions, %d warnings\n", len(catalog.Definitions()), len(diags))
 	return exitDone
 }
 

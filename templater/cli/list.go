@@ -4,6 +4,8 @@ import (
 	"flag"
 	"fmt"
 	"text/tabwriter"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
 type list struct{ p *Program }
@@ -39,7 +41,7 @@ func (c *list) Run(args []string) int {
 	w := tabwriter.NewWriter(c.p.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tVERSION\tSUMMARY")
 	for _, d := range catalog.Definitions() {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", d.Name, d.Version, d.Summary)
+		display.Fprintf(w, "%s\t%s\t%s\n", d.Name, d.Version, d.Summary)
 	}
 	if err := w.Flush(); err != nil {
 		r.report(failureOf("Cannot write", err))

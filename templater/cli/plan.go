@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
 // clusterHelp is what the verbs that speak to a Nomad have in common.
@@ -79,25 +79,25 @@ func (c *planCommand) text(in *injection, plan *api.JobPlanResponse) string {
 	out.WriteString("\nTasks:\n")
 	for _, g := range cluster.Effects(plan, in.taskNames()) {
 		for _, t := range g.Tasks {
-			fmt.Fprintf(&out, "  %s/%s: %s\n", g.Group, t.Task, effectText(t))
+			display.Fprintf(&out, "  %s/%s: %s\n", g.Group, t.Task, effectText(t))
 		}
 	}
 	totals := in.Totals()
 	if len(totals) > 0 {
 		out.WriteString("\nThe sidecars add:\n")
 		for _, t := range totals {
-			fmt.Fprintf(&out, "  to each allocation of group %q: %s\n", t.Group, resourcesText(t))
+			display.Fprintf(&out, "  to each allocation of group %q: %s\n", t.Group, resourcesText(t))
 		}
-		fmt.Fprintf(&out, "  to the job: %s\n", resourcesText(templater.Total{Resources: templater.Sum(totals)}))
+		display.Fprintf(&out, "  to the job: %s\n", resourcesText(templater.Total{Resources: templater.Sum(totals)}))
 	}
 	lines := cluster.Failures(plan.FailedTGAllocs)
-	if plan.Warnings != "" {
-		lines = append(lines, "Nomad warns: "+strings.TrimSpace(plan.Warnings))
-	}
 	for _, line := range lines {
-		fmt.Fprintf(&out, "\n%s\n", line)
+		display.Fprintf(&out, "\n%s\n", line)
 	}
-	fmt.Fprintf(&out, "\nJob modify index: %d. To register the job only if it is still that one:\n  nomad-sidecar run -check-index %d …\n", plan.JobModifyIndex, plan.JobModifyIndex)
+	if plan.Warnings != "" {
+		out.WriteString("\n" + warned(plan.Warnings))
+	}
+	display.Fprintf(&out, "\nJob modify index: %d. To register the job only if it is still that one:\n  nomad-sidecar run -check-index %d …\n", plan.JobModifyIndex, plan.JobModifyIndex)
 	return out.String()
 }
 
@@ -114,4 +114,9 @@ func effectText(t cluster.TaskEffect) string {
 		return "not changed"
 	}
 	return string(t.Effect)
+}
+
+// warned is a warning of Nomad's, of which only the first line is not indented.
+func warned(text string) string {
+	return "Nomad warns: " + strings.ReplaceAll(display.Text(strings.TrimSpace(text)), "\n", "\n  ") + "\n"
 }

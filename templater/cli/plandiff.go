@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/nomad/api"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
 // diffWriter writes Nomad's diff of a job, one line for each thing that changes.
@@ -69,7 +70,7 @@ func (w *diffWriter) line(depth int, kind, text string) {
 	case "Edited":
 		mark, code = "+/- ", 36
 	}
-	text = mark + strings.Repeat("  ", depth) + text
+	text = mark + strings.Repeat("  ", depth) + display.Line(text)
 	if w.colour && code != 0 {
 		text = fmt.Sprintf("\x1b[%dm%s\x1b[0m", code, text)
 	}

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
 type run struct{ p *Program }
@@ -64,17 +64,17 @@ func (c *run) Run(args []string) int {
 		return exitError
 	}
 	if warnings != "" {
-		fmt.Fprintf(c.p.Stderr, "Nomad warns: %s\n", strings.TrimSpace(warnings))
+		fmt.Fprint(c.p.Stderr, warned(warnings))
 	}
-	fmt.Fprintf(c.p.Stdout, "job %q registered\n", job.ID)
+	display.Fprintf(c.p.Stdout, "job %q registered\n", job.ID)
 	switch {
 	case job.Scheduled || eval == "":
 		return exitDone
 	case *detach:
-		fmt.Fprintf(c.p.Stdout, "evaluation %s\n", eval)
+		display.Fprintf(c.p.Stdout, "evaluation %s\n", eval)
 		return exitDone
 	}
-	err = nomad.Follow(ctx, job, eval, func(line string) { fmt.Fprintln(c.p.Stdout, line) })
+	err = nomad.Follow(ctx, job, eval, func(line string) { display.Fprintf(c.p.Stdout, "%s\n", line) })
 	switch {
 	case ctx.Err() != nil:
 		r.report(failure("Interrupted", "The job is registered and goes on; nomad job status "+job.ID+" shows how."))

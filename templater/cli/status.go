@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"text/tabwriter"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
@@ -109,7 +110,7 @@ func statusText(jobs []*fleet.Job) []byte {
 		for _, g := range j.Groups {
 			for _, s := range g.Sidecars {
 				rows++
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.Namespace, j.ID, g.Name, s.Name, dash(s.Version), dash(s.Newest), dash(s.Origin), s.State, j.Activity)
+				display.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.Namespace, j.ID, g.Name, s.Name, dash(s.Version), dash(s.Newest), dash(s.Origin), s.State, j.Activity)
 			}
 		}
 		if j.Differs() {
@@ -130,7 +131,7 @@ func statusText(jobs []*fleet.Job) []byte {
 		out.Write(notes.Bytes())
 		out.WriteString("\n")
 	}
-	fmt.Fprintf(&out, "%s, of which %d not as they should be; %d stopped or ended, which do not count\n", number(len(jobs), "job"), differ, idle)
+	display.Fprintf(&out, "%s, of which %d not as they should be; %d stopped or ended, which do not count\n", number(len(jobs), "job"), differ, idle)
 	return out.Bytes()
 }
 
@@ -152,7 +153,7 @@ func statusNotes(out *bytes.Buffer, j *fleet.Job) {
 		}
 	}
 	for _, line := range lines {
-		fmt.Fprintf(out, "%s/%s: %s\n", j.Namespace, j.ID, line)
+		display.Fprintf(out, "%s/%s: %s\n", j.Namespace, j.ID, line)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"regexp"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
 )
@@ -69,16 +70,16 @@ func (c *test) run(tests []*sidecartest.Test, only *regexp.Regexp, others *sidec
 		failures := t.Run(others, update)
 		if len(failures) == 0 {
 			passed++
-			fmt.Fprintf(c.p.Stdout, "ok    %s: %s\n", t.Of, t.Name)
+			display.Fprintf(c.p.Stdout, "ok    %s: %s\n", t.Of, t.Name)
 			continue
 		}
 		failed++
-		fmt.Fprintf(c.p.Stdout, "FAIL  %s: %s (%s:%d)\n", t.Of, t.Name, t.Range.Filename, t.Range.Start.Line)
+		display.Fprintf(c.p.Stdout, "FAIL  %s: %s (%s:%d)\n", t.Of, t.Name, t.Range.Filename, t.Range.Start.Line)
 		for _, f := range failures {
-			fmt.Fprintf(c.p.Stdout, "      %s\n", f)
+			display.Fprintf(c.p.Stdout, "      %s\n", f)
 		}
 	}
-	fmt.Fprintf(c.p.Stdout, "%d passed, %d failed\n", passed, failed)
+	display.Fprintf(c.p.Stdout, "%d passed, %d failed\n", passed, failed)
 	if failed > 0 {
 		return exitError
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
@@ -127,7 +128,7 @@ func (c *upgrade) Run(args []string) int {
 	}
 	u.run = &fleet.Upgrade{
 		Nomad: &fleetNomad{Cluster: nomad}, Rules: rules, Batch: u.o.batch, Eject: c.eject, SkipFailed: u.o.skipFailed,
-		Report: func(of fleet.Ref, line string) { fmt.Fprintf(u.lines, "%s: %s\n", of, line) },
+		Report: func(of fleet.Ref, line string) { display.Fprintf(u.lines, "%s: %s\n", of, line) },
 	}
 	if u.o.state != "" {
 		file, err := u.journal()
@@ -188,7 +189,7 @@ func (u *upgrading) do(ctx context.Context) int {
 			planned++
 		}
 	}
-	fmt.Fprintf(u.lines, "%s to change, %d at once\n", number(planned, "job"), u.o.batch)
+	display.Fprintf(u.lines, "%s to change, %d at once\n", number(planned, "job"), u.o.batch)
 	switch {
 	case u.o.state == "" && planned == 0:
 		return u.code(nil)
@@ -246,24 +247,24 @@ func (u *upgrading) absent(jobs []*fleet.Job) (some bool) {
 
 func (u *upgrading) show(s *fleet.Step) {
 	if s.Outcome != fleet.Planned {
-		fmt.Fprintf(u.lines, "%s: %s%s\n", s.Ref(), s.Outcome, after(": ", s.Why))
+		display.Fprintf(u.lines, "%s: %s%s\n", s.Ref(), s.Outcome, after(": ", s.Why))
 		return
 	}
-	fmt.Fprintf(u.lines, "%s\n", s.Ref())
+	display.Fprintf(u.lines, "%s\n", s.Ref())
 	for _, line := range s.Changes {
-		fmt.Fprintf(u.lines, "  %s\n", line)
+		display.Fprintf(u.lines, "  %s\n", line)
 	}
 	for _, line := range s.Left {
-		fmt.Fprintf(u.lines, "  left: %s\n", line)
+		display.Fprintf(u.lines, "  left: %s\n", line)
 	}
 	if len(s.Restarts) > 0 {
-		fmt.Fprintf(u.lines, "  restarts: %s\n", strings.Join(s.Restarts, ", "))
+		display.Fprintf(u.lines, "  restarts: %s\n", strings.Join(s.Restarts, ", "))
 	}
 	if len(s.InPlace) > 0 {
-		fmt.Fprintf(u.lines, "  changes while it runs: %s\n", strings.Join(s.InPlace, ", "))
+		display.Fprintf(u.lines, "  changes while it runs: %s\n", strings.Join(s.InPlace, ", "))
 	}
 	for _, line := range s.Unplaced {
-		fmt.Fprintf(u.lines, "  no room: %s\n", line)
+		display.Fprintf(u.lines, "  no room: %s\n", line)
 	}
 }
 

@@ -135,3 +135,22 @@ func colour(text string) int {
 	}
 	return end + 1
 }
+
+// Fprintf is fmt.Fprintf with every text of the arguments as Line has it: what is
+// formatted keeps the layout of the format.
+func Fprintf(w io.Writer, format string, args ...any) {
+	for i, arg := range args {
+		switch arg.(type) {
+		case string, error, fmt.Stringer:
+			args[i] = line{arg}
+		}
+	}
+	_, _ = fmt.Fprintf(w, format, args...) // a reader of ours that is gone needs no word
+}
+
+type line struct{ arg any }
+
+func (l line) Format(f fmt.State, verb rune) {
+	text := fmt.Sprintf(fmt.FormatString(f, verb), l.arg)
+	_, _ = io.WriteString(f, Line(text)) // a buffer of fmt takes everything
+}
