@@ -21,6 +21,13 @@ at_once=3
 packages=$(go list -e -tags "$tags" "$@")
 ordered="$(echo "$packages" | grep -E "$waiting" || :) $(echo "$packages" | grep -vE "$waiting" || :)"
 
+events=$(mktemp)
+trap 'rm -f "$events"' EXIT
+status=0
 # shellcheck disable=SC2086 # they are many words
-exec bin/tools/gotestsum --format pkgname --format-hide-empty-pkg -- \
-	-p "$at_once" -parallel 4 -timeout "${TIMEOUT:-40m}" -tags "$tags" $ordered
+bin/tools/gotestsum --format pkgname --format-hide-empty-pkg --jsonfile "$events" -- \
+	-p "$at_once" -parallel 4 -timeout "${TIMEOUT:-40m}" -tags "$tags" $ordered || status=$?
+
+# Tests that attack the product log their seed and their counts.
+grep -o 'adversary: [^"\\]*' "$events" | sort -u
+exit $status

@@ -25,6 +25,25 @@ func TestThreatModel_MatchesTests(t *testing.T) {
 	}
 }
 
+// The table of fuzz targets lists all of them, and no other.
+func TestFuzzTable_MatchesTargets(t *testing.T) {
+	text, err := os.ReadFile(repository + "/CONTRIBUTING.md")
+	must.NoError(t, err)
+	var listed, targets []string
+	for _, match := range testName.FindAllStringSubmatch(string(text), -1) {
+		if strings.HasPrefix(match[1], "Fuzz") && !slices.Contains(listed, match[1]) {
+			listed = append(listed, match[1])
+		}
+	}
+	for _, f := range allTests(t) {
+		if strings.HasPrefix(f.name, "Fuzz") && !slices.Contains(targets, f.name) {
+			targets = append(targets, f.name)
+		}
+	}
+	must.SliceContainsSubset(t, targets, listed, must.Sprint("CONTRIBUTING.md names a fuzz target that does not exist"))
+	must.SliceContainsSubset(t, listed, targets, must.Sprint("add the fuzz target to the table in CONTRIBUTING.md"))
+}
+
 func TestThreatFaults_Each(t *testing.T) {
 	tests := []testFunc{
 		{name: "TestA", file: "d/a_test.go", text: `t.Run("case", nil)`},

@@ -28,6 +28,7 @@ type cell struct {
 	sharePID, image bool
 	user            string // "" is the image's
 	privileged      bool
+	exec            bool // as a command in a running task
 }
 
 func (c cell) String() string {
@@ -40,6 +41,9 @@ func (c cell) String() string {
 	}
 	if c.privileged {
 		name += ",privileged"
+	}
+	if c.exec {
+		name += ",exec"
 	}
 	user := c.user
 	if user == "" {
@@ -61,6 +65,7 @@ func cells() []cell {
 				}
 			}
 		}
+		all = append(all, cell{sharePID: share, user: "0", exec: true}, cell{sharePID: share, user: "65534", exec: true})
 	}
 	return all
 }
@@ -129,8 +134,11 @@ func shared(config driver.TaskConfig, c cell) driver.TaskConfig {
 func (b *battlefield) attack(t *testing.T, c cell, seed uint64) []attemptResult {
 	t.Helper()
 	report := fmt.Sprintf("/alloc/data/report-%s.json", uuid.Short())
-	config := shared(driver.TaskConfig{Command: "/local/hostiletask", Privileged: c.privileged,
-		Args: []string{"-report", report, "-seed", fmt.Sprint(seed), "-host-paths", b.hostPaths}}, c)
+	args := []string{"-report", report, "-seed", fmt.Sprint(seed), "-host-paths", b.hostPaths}
+	config := shared(driver.TaskConfig{Command: "/local/hostiletask", Args: args, Privileged: c.privileged}, c)
+	if c.exec {
+		config = shared(sh("exec sleep 600"), c)
+	}
 	if c.image {
 		config.Image, config.Command, config.Entrypoint = b.image, "", []string{config.Command}
 	}
@@ -139,12 +147,26 @@ func (b *battlefield) attack(t *testing.T, c cell, seed uint64) []attemptResult 
 	must.NoError(t, err)
 	must.NoError(t, os.WriteFile(filepath.Join(tk.TaskDir().LocalDir, "hostiletask"), text, 0o755))
 	tk.start()
+	if c.exec {
+		b.execute(t, tk, args)
+	}
 	exit := tk.wait()
 	got := readReport(t, filepath.Join(tk.TaskDir().SharedAllocDir, "data", filepath.Base(report)))
-	must.Zero(t, exit.ExitCode, must.Sprintf("%+v: ended after %v\n%s", exit, got, tk.logged("stderr")))
+	if !c.exec {
+		must.Zero(t, exit.ExitCode, must.Sprintf("%+v: ended after %v\n%s", exit, got, tk.logged("stderr")))
+	}
 	must.Zero(t, hostProcesses(t, "hostiletask"), must.Sprint("processes outlive the task"))
 	must.FileNotExists(t, filepath.Join(tk.TaskDir().SharedAllocDir, "data/bomb"))
 	return got
+}
+
+// execute runs the program as a command in the task, and stops the task.
+func (b *battlefield) execute(t *testing.T, tk *task, args []string) {
+	t.Helper()
+	res, err := b.ExecTask(tk.ID, append([]string{"/local/hostiletask"}, args...), 4*patience)
+	must.NoError(t, err)
+	must.Zero(t, res.ExitResult.ExitCode, must.Sprint(string(res.Stderr)))
+	must.NoError(t, b.StopTask(tk.ID, 0, "SIGKILL"))
 }
 
 func readReport(t *testing.T, path string) []attemptResult {
@@ -215,13 +237,14 @@ func adversary(t *testing.T) (length time.Duration, seed uint64, short bool) {
 // shortCells has each dimension of the matrix once, over both runtimes.
 func shortCells(runtime string) []cell {
 	if filepath.Base(runtime) == "runc" {
-		return []cell{{sharePID: true, user: "0"}, {sharePID: true, image: true}}
+		return []cell{{sharePID: true, user: "0"}, {sharePID: true, image: true}, {user: "65534", exec: true}}
 	}
-	return []cell{{sharePID: true, user: "65534"}, {image: true, user: "0"}}
+	return []cell{{sharePID: true, user: "65534"}, {image: true, user: "0"}, {user: "0", exec: true}}
 }
 
 // Every attempt is denied but those that SECURITY.md allows, for root, nobody
-// and the image's user, with an own and a shared PID namespace.
+// and the image's user, with an own and a shared PID namespace, as a task and as
+// a command in one.
 func TestHostileTask(t *testing.T) {
 	program := hostileProgram(t)
 	image := pushed(t, insecureRegistry(t)+"/scratch:v1")
@@ -241,6 +264,23 @@ func TestHostileTask(t *testing.T) {
 		}
 		t.Logf("adversary: %s: from inside a pod: %d attempts: %d denied, %d allowed as documented, %d without a target, 0 hung, 0 crashed",
 			filepath.Base(runtime), sum.attempts, sum.denied, sum.allowed, sum.absent)
+	})
+}
+
+// A task that kills every process it may reaches no other pod, and leaves its own
+// pod in order.
+func TestHostileTask_KillsEveryProcess(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		b, c := newBattlefield(t, runtime, "", ""), cell{sharePID: true}
+		alloc := b.pod(c)
+		killer := b.newTask(alloc, "killer", shared(sh("kill -9 -1; sleep 0.1; echo done"), c), func(t *drivers.TaskConfig) { unread(t); t.User = "root" })
+		killer.start()
+		killer.wait()
+		must.StrContains(t, killer.logged("stdout"), "done")
+		b.other.unharmed()
+		after := b.newTask(alloc, "after", shared(sh("echo up"), c), unread)
+		after.start()
+		must.Zero(t, after.wait().ExitCode)
 	})
 }
 

@@ -43,6 +43,9 @@ func (c cell) expected(attempt string) []string {
 // expectedOnProcess follows SECURITY.md: in a shared PID namespace, tasks of one
 // user control each other, and root signals the tasks of others.
 func (c cell) expectedOnProcess(what, kind string) []string {
+	if c.exec && !c.sharePID && (kind == "same_user" || kind == "infra") {
+		return []string{allowed, denied, absent} // its own task is the first process
+	}
 	switch {
 	case !c.sharePID:
 		return []string{absent}
@@ -60,7 +63,7 @@ func (c cell) expectedOnProcess(what, kind string) []string {
 // where it must succeed: one that cannot succeed there proves nothing.
 func control(attempt string) []string {
 	switch {
-	case strings.HasPrefix(attempt, "logs/"), attempt == "limit/processes":
+	case strings.HasPrefix(attempt, "logs/"), attempt == "limit/processes", attempt == "limit/shared_memory":
 		return []string{denied} // these hold for privileged tasks as well
 	case attempt == "limit/memory":
 		return []string{killed}

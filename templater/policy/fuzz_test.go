@@ -1,0 +1,26 @@
+package policy
+
+import (
+	"testing"
+
+	"github.com/shoenig/test/must"
+)
+
+// FuzzPolicy: no policy file crashes the parser, and each error has a place.
+func FuzzPolicy(f *testing.F) {
+	for _, seed := range []string{
+		"rule \"a\" {\n match {\n namespace = [\"prod-*\"]\n meta = { x = \"y\" }\n }\n inject \"s\" {\n x = 1\n }\n}\n",
+		"rule \"a\" {\n required = true\n validation {\n condition = length(job.name) > 0\n error_message = \"${job.name}\"\n }\n}\n",
+		"rule \"a\" {}\nrule \"a\" {\n match {}\n match {}\n}\n",
+		"rule {\n validation {\n condition = job[[[[\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		var p Policy
+		for _, diag := range p.Add(src, "x.policy.hcl") {
+			must.NotNil(t, diag.Subject, must.Sprint(diag))
+		}
+		_ = p.MaySkip()
+	})
+}
