@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,8 +29,13 @@ func (d *Driver) ExecTask(taskID string, cmd []string, timeout time.Duration) (_
 	defer cancel()
 	var stdout, stderr bounds.Ring
 	code, err := c.Exec(ctx, cmd, ociruntime.ExecOptions{Stdout: &stdout, Stderr: &stderr})
-	if err != nil {
+	if err != nil && ctx.Err() != nil {
 		return nil, err
+	}
+	if err != nil {
+		// Nomad takes an error for success in some places, such as change_script.
+		code = failureCode(err)
+		_, _ = stderr.Write(failureText(err))
 	}
 	return &drivers.ExecTaskResult{
 		Stdout: stdout.Bytes(), Stderr: stderr.Bytes(),
@@ -59,10 +65,38 @@ func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, taskID string, comman
 		Stdin:   conn.stdin, Stdout: conn.writer(stdoutOf), Stderr: conn.writer(stderrOf),
 		Resize: conn.sizes,
 	})
-	if err != nil {
+	if err != nil && ctx.Err() != nil {
 		return err
 	}
+	if err != nil {
+		// A WebSocket close frame would cut the text at 123 bytes.
+		code = failureCode(err)
+		_, _ = conn.writer(stderrOf).Write(failureText(err))
+	}
 	return conn.finish(code)
+}
+
+// Exit codes of a command that did not run, as shells and docker give them.
+const (
+	codeNotStarted    = 125
+	codeNotExecutable = 126
+	codeNotFound      = 127
+)
+
+func failureCode(err error) int {
+	switch {
+	case errors.Is(err, ociruntime.ErrNoProgram):
+		return codeNotFound
+	case errors.Is(err, ociruntime.ErrNotExecutable):
+		return codeNotExecutable
+	}
+	return codeNotStarted
+}
+
+// failureText returns the error for the command's standard error.
+func failureText(err error) []byte {
+	shorten(&err)
+	return fmt.Appendf(nil, "exec failed: %v\n", err)
 }
 
 // run runs a program in a task, or beside it.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -62,9 +63,15 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 		args = append(append(args, "--tty"), term.args()...)
 		run = func(cmd *exec.Cmd, o ExecOptions) error { return runOnTerminal(ctx, cmd, term, o) }
 	}
+	needsReaper := r.Name() == "runc" && !o.Process.Terminal
+	if needsReaper {
+		args = append(args, "--detach")
+	}
 	cmd := command(ctx, r.program(), append(args, id)...)
+	if needsReaper {
+		reaper(cmd, pidFile)
+	}
 	cmd.Cancel = func() error { return killExec(cmd, pidFile) }
-	cmd.WaitDelay = 2 * time.Second // for output that a stray child holds open
 	err = run(cmd, o)
 	return exitCode(ctx, cmd, log, id, err)
 }
@@ -76,19 +83,38 @@ func exitCode(ctx context.Context, cmd *exec.Cmd, log logFile, id string, err er
 		return 0, fmt.Errorf("exec in %s: %w", id, ctx.Err())
 	}
 	if msg := log.lastError(); msg != "" {
-		return 0, fmt.Errorf("exec in %s: %s", id, msg)
+		return 0, execFailure(msg)
 	}
 	if cmd.ProcessState == nil {
 		return 0, fmt.Errorf("exec in %s: %w", id, err)
 	}
 	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+	if err != nil && !errors.As(err, &exit) {
 		return 0, fmt.Errorf("exec in %s: %w", id, err)
 	}
 	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return 128 + int(ws.Signal()), nil
 	}
 	return cmd.ProcessState.ExitCode(), nil
+}
+
+// execFailure classifies what a runtime logged about a command that did not start.
+func execFailure(msg string) error {
+	text := strings.ToLower(msg)
+	for _, c := range []struct {
+		words string
+		kind  error
+	}{
+		{"executable file not found", ErrNoProgram}, {"not found in $path", ErrNoProgram},
+		{"no such file or directory", ErrNoProgram},
+		{"permission denied", ErrNotExecutable}, {"exec format error", ErrNotExecutable},
+		{"is a directory", ErrNotExecutable}, {"open executable", ErrNotExecutable},
+	} {
+		if strings.Contains(text, c.words) {
+			return fmt.Errorf("%w: %s", c.kind, msg)
+		}
+	}
+	return errors.New(msg)
 }
 
 // killExec kills the program in the container, which the runtime's own
@@ -104,12 +130,36 @@ func killExec(cmd *exec.Cmd, pidFile string) error {
 	return errors.Join(inner, cmd.Process.Kill())
 }
 
-// runOnPipes does not wait for the end of standard input: a reader that never
-// ends must not keep a program that has ended.
+// outputDelay is how long output is awaited after a command has ended, while children hold it open.
+const outputDelay = 2 * time.Second
+
+// runOnPipes does not wait for the end of standard input: a reader that never ends must not keep a
+// command that has ended.
 func runOnPipes(cmd *exec.Cmd, o ExecOptions) error {
-	cmd.Stdout, cmd.Stderr = o.Stdout, o.Stderr
-	if o.Stdin == nil {
-		return cmd.Run()
+	stdout, err := newOutput(o.Stdout)
+	if err != nil {
+		return err
+	}
+	stderr, err := newOutput(o.Stderr)
+	if err != nil {
+		return errors.Join(err, stdout.write.Close())
+	}
+	cmd.Stdout, cmd.Stderr = stdout.write, stderr.write
+	err = startWithInput(cmd, o.Stdin)
+	err = errors.Join(err, stdout.write.Close(), stderr.write.Close())
+	if err == nil {
+		err = cmd.Wait()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), outputDelay)
+	defer cancel()
+	stdout.finish(ctx)
+	stderr.finish(ctx)
+	return err
+}
+
+func startWithInput(cmd *exec.Cmd, stdin io.Reader) error {
+	if stdin == nil {
+		return cmd.Start()
 	}
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -118,9 +168,9 @@ func runOnPipes(cmd *exec.Cmd, o ExecOptions) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	go func() { // ends when the caller closes Stdin, at the latest
-		_, _ = io.Copy(in, o.Stdin) // the program may close its end first
+	go func() { // ends when the caller closes stdin, at the latest
+		_, _ = io.Copy(in, stdin) // the command may close its end first
 		_ = in.Close()
 	}()
-	return cmd.Wait()
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/logs"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 )
 
 // Logs says where a task's output goes when the node's collector takes it.
@@ -35,7 +36,7 @@ func logGroup(v cgroup.Version) cgroup.Group { return cgroup.At(v, cgroupParent)
 // Reexec does the work of a helper if this process is one, and says so: main
 // must then return at once. See packages image and logs.
 func Reexec() bool {
-	return image.Reexec() || logs.Reexec(func() error {
+	return image.Reexec() || ociruntime.Reexec() || logs.Reexec(func() error {
 		v, err := cgroup.Detect()
 		if err != nil {
 			return err

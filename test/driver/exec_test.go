@@ -202,15 +202,52 @@ func (tk *task) endsWith(c *client, tty bool, leave func()) {
 func TestExecErrors(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n, tk := idle(t, runtime)
-		_, err := n.ExecTask(tk.ID, []string{"/no/such/program"}, patience)
-		must.ErrorContains(t, err, "/no/such/program")
-		_, err = n.ExecTask(tk.ID, []string{"/bin/sleep", "600"}, 300*time.Millisecond)
+		for command, code := range map[string]int{"/no/such/program": 127, "no-such-program": 127, "/etc/passwd": 126, "/usr": 126} {
+			result, err := n.ExecTask(tk.ID, []string{command}, patience)
+			must.NoError(t, err)
+			must.Eq(t, code, result.ExitResult.ExitCode, must.Sprintf("%s: %s", command, result.Stderr))
+			must.StrContains(t, string(result.Stderr), "exec failed: ")
+		}
+		_, err := n.ExecTask(tk.ID, []string{"/bin/sleep", "600"}, 300*time.Millisecond)
 		must.ErrorContains(t, err, "deadline exceeded")
 		_, err = n.ExecTask("no-such-task", []string{"/bin/true"}, patience)
 		must.ErrorContains(t, err, drivers.ErrTaskNotFound.Error())
 		must.NoError(t, n.StopTask(tk.ID, patience, "SIGKILL"))
 		tk.wait()
-		_, err = n.ExecTask(tk.ID, []string{"/bin/true"}, patience)
-		must.ErrorContains(t, err, "has ended")
+		result, err := n.ExecTask(tk.ID, []string{"/bin/true"}, patience)
+		must.NoError(t, err)
+		must.Eq(t, 125, result.ExitResult.ExitCode)
+		must.StrContains(t, string(result.Stderr), "has ended")
+	})
+}
+
+// TestExec_BackgroundChild checks that a child that holds the output open does not keep a command
+// from ending, and is not killed by a pipe that ends with the command.
+func TestExec_BackgroundChild(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n, tk := idle(t, runtime)
+		begin := time.Now()
+		result, err := n.ExecTask(tk.ID, []string{"/bin/sh", "-c",
+			"(sleep 4; echo late; echo alive > /tmp/alive; exec sleep 1000) & echo started; exit 7"}, patience)
+		must.NoError(t, err)
+		must.Eq(t, 7, result.ExitResult.ExitCode)
+		must.Eq(t, "started\n", string(result.Stdout))
+		must.Less(t, patience/2, time.Since(begin))
+		tk.n.waitFor("the child to live on", func() bool { return strings.Contains(tk.exec("cat /tmp/alive || true"), "alive") })
+	})
+}
+
+// TestExec_ExitOfCommand checks that a command that closes its output early, or is ended by a
+// signal of its own, reports what it did.
+func TestExec_ExitOfCommand(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n, tk := idle(t, runtime)
+		for script, want := range map[string]int{
+			"exec >&- 2>&-; exit 3": 3, "kill -9 $$": 137, "kill -TERM $$": 143, "yes | head -1 >/dev/null; exit 0": 0, "exit 255": 255,
+		} {
+			result, err := n.ExecTask(tk.ID, []string{"/bin/sh", "-c", script}, patience)
+			must.NoError(t, err)
+			must.Eq(t, want, result.ExitResult.ExitCode, must.Sprint(script))
+		}
 	})
 }

@@ -1,0 +1,69 @@
+package ociruntime
+
+import (
+	"context"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// output reads what a command and its children write to a pipe. Children that outlive the command
+// may hold the pipe open. They would be killed by SIGPIPE if its read end were closed, so it is
+// drained until the last of them ends, which is at the latest when the task does.
+type output struct {
+	write *os.File // the command's end
+	done  chan struct{}
+
+	to    io.Writer
+	given chan struct{} // holds a value while to is written to
+	over  atomic.Bool   // the rest is discarded
+}
+
+// newOutput starts to copy to w, which may be nil. The caller closes write after the start.
+func newOutput(w io.Writer) (*output, error) {
+	r, pw, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	o := &output{write: pw, to: w, done: make(chan struct{}), given: make(chan struct{}, 1)}
+	o.over.Store(w == nil)
+	go func() { // ends with the last process that has the pipe
+		defer close(o.done)
+		defer r.Close()
+		_, _ = io.Copy(o, r)
+	}()
+	return o, nil
+}
+
+// Write passes data on until finish gives up or the receiver fails.
+func (o *output) Write(p []byte) (int, error) {
+	o.given <- struct{}{}
+	defer func() { <-o.given }()
+	if !o.over.Load() {
+		if _, err := o.to.Write(p); err != nil {
+			o.over.Store(true)
+		}
+	}
+	return len(p), nil
+}
+
+// finish waits for the end of the output. When ctx ends it discards the rest and returns, also if
+// the receiver does not take what it was given.
+func (o *output) finish(ctx context.Context) {
+	select {
+	case <-o.done:
+		return
+	case <-ctx.Done():
+	}
+	o.over.Store(true)
+	select {
+	case o.given <- struct{}{}: // the receiver is not written to any more
+		<-o.given
+	case <-o.done:
+	case <-time.After(receiverDelay):
+	}
+}
+
+// receiverDelay is how long a receiver may take for its last piece of output.
+const receiverDelay = 500 * time.Millisecond
