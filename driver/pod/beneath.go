@@ -91,6 +91,12 @@ func openat2(dir, name string, how unix.OpenHow) (*os.File, error) {
 // staged is needed until the container was created.
 func (c *Container) stage(list []Beneath) ([]ocispec.Mount, error) {
 	var mounts []ocispec.Mount
+	if len(list) == 0 {
+		return nil, nil
+	}
+	if err := c.m.step("make stage", c.bindStage); err != nil {
+		return nil, err
+	}
 	for i, b := range list {
 		at := filepath.Join(c.stageDir(), strconv.Itoa(i))
 		m, err := c.stageOne(b, at)
@@ -100,6 +106,18 @@ func (c *Container) stage(list []Beneath) ([]ocispec.Mount, error) {
 		mounts = append(mounts, m)
 	}
 	return mounts, nil
+}
+
+// bindStage makes the directory a mount, with which all staged mounts are
+// detached by one system call: the kernel waits for an RCU grace period in each.
+func (c *Container) bindStage() error {
+	if err := makePoint(c.stageDir(), true); err != nil {
+		return err
+	}
+	if err := unix.Mount(c.stageDir(), c.stageDir(), "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s: %w", c.stageDir(), err)
+	}
+	return nil
 }
 
 func (c *Container) stageOne(b Beneath, at string) (ocispec.Mount, error) {
@@ -205,7 +223,7 @@ func (c *Container) stageRoot(t Task, root string) (string, error) {
 // process.
 func (c *Container) unstage() error {
 	return c.m.step("take stage down", func() error {
-		return errors.Join(takeDown(c.stageDir()), unmount(c.rootPoint()))
+		return errors.Join(unmount(c.stageDir()), takeDown(c.stageDir()), unmount(c.rootPoint()))
 	})
 }
 
