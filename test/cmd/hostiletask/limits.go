@@ -91,9 +91,12 @@ func forkUntilDenied(o options) error {
 	return reached(strconv.Itoa(most) + " processes")
 }
 
-// fill writes to more memory than the task may have.
+// tooMuch is more memory than any container of the tests may have.
+const tooMuch = 640 << 20
+
+// fill writes to private memory.
 func fill() error {
-	const size = 256 << 20
+	const size = tooMuch
 	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return err
@@ -101,12 +104,12 @@ func fill() error {
 	for i := 0; i < size; i += 4096 {
 		b[i] = 1
 	}
-	return reached("256 MiB")
+	return reached("640 MiB")
 }
 
 // sharedMemory is fill with a System V segment, which outlives its process.
 func sharedMemory() error {
-	const size = 256 << 20
+	const size = tooMuch
 	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, size, unix.IPC_CREAT|0o600)
 	if err != nil {
 		return err
@@ -122,5 +125,5 @@ func sharedMemory() error {
 	for i := 0; i < size; i += 4096 {
 		*(*byte)(unsafe.Add(unsafe.Pointer(&b[0]), i)) = 1
 	}
-	return reached("256 MiB")
+	return reached("640 MiB")
 }
