@@ -25,7 +25,7 @@ events=$(mktemp)
 trap 'rm -f "$events"' EXIT
 status=0
 # shellcheck disable=SC2086 # they are many words
-bin/tools/gotestsum --format pkgname --format-hide-empty-pkg --jsonfile "$events" -- \
+bin/tools/gotestsum --format pkgname-and-test-fails --format-hide-empty-pkg --jsonfile "$events" -- \
 	-p "$at_once" -parallel 4 -timeout "${TIMEOUT:-40m}" -tags "$tags" $ordered || status=$?
 
 # Tests that attack the product log their seed and their counts.

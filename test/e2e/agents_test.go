@@ -92,7 +92,7 @@ func start(t *testing.T, runtime string, changes ...func(*agent.Options)) *clust
 	options := agentOptions(t, runtime)
 	dir, err := shortDir()
 	must.NoError(t, err)
-	options.Dir = filepath.Join(dir, "a")
+	options.Dir, options.LogDir = filepath.Join(dir, "a"), logDir(t, t.Name())
 	for _, change := range changes {
 		change(&options)
 	}
@@ -129,7 +129,7 @@ func allocIDs(a *agent.Agent) (ids []string) {
 }
 
 // agentOptions returns the options of an agent with a runtime, without its
-// directory. It skips the test if something is not installed or built.
+// directories. It skips the test if something is not installed or built.
 func agentOptions(t *testing.T, runtime string) agent.Options {
 	t.Helper()
 	sandbox.Require(t)
@@ -145,7 +145,7 @@ func agentOptions(t *testing.T, runtime string) agent.Options {
 	must.NoError(t, err)
 	return agent.Options{
 		Nomad: nomad, Plugin: plugin, Runtime: runtimePath,
-		HostPaths: []string{filepath.Dir(plugin) + ":" + podBin}, LogDir: logDir(t, t.Name()),
+		HostPaths: []string{filepath.Dir(plugin) + ":" + podBin},
 	}
 }
 

@@ -188,8 +188,11 @@ func (c *cluster) waitLog(alloc *api.Allocation, task, stream, text string) stri
 		}
 		return err
 	})
-	all, err := c.Logs(c.ctx, alloc, task, stream)
-	must.NoError(c.t, err)
-	must.StrContains(c.t, all, text)
-	return all
+	var logs string
+	c.eventually("Nomad has the "+stream+" of "+task, func() (err error) { // it learns of the start later
+		logs, err = c.Logs(c.ctx, alloc, task, stream)
+		return err
+	})
+	must.StrContains(c.t, logs, text)
+	return logs
 }
