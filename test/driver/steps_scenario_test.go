@@ -36,6 +36,8 @@ type crashScenario struct {
 	alone bool
 	// plain has the task be without an image.
 	plain bool
+	// enlarges has the task ask for more shared memory than its pod has.
+	enlarges bool
 }
 
 // act is what Nomad asks for, once, and once more where it failed.
@@ -90,6 +92,7 @@ func crashScenarios() []crashScenario {
 	return []crashScenario{
 		{name: "one more of a pod", joins: true, acts: []act{start, stop, destroy}},
 		{name: "one without an overlay", joins: true, noOverlay: true, acts: []act{start, stop, destroy}, from: "make root", until: "write spec"},
+		{name: "one with more shared memory", joins: true, enlarges: true, acts: []act{start, destroy}, from: "enlarge shared memory", until: "start monitor"},
 		{name: "first of a pod", acts: []act{start, stop, destroy, gone}},
 		{name: "first of a node", prepare: withoutSkeletons, alone: true, plain: true, acts: []act{start, destroy, gone}, from: "make skeleton", until: "make overlay"},
 		{name: "recovered", prepare: started, acts: []act{recovers, stop, destroy, gone}, until: "run pre_stop"},

@@ -60,7 +60,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 				if s.alone {
 					at = *newWorld(t, runtime)
 				}
-				at.Plain, at.NoOverlay = s.plain || s.joins, s.noOverlay
+				at.Plain, at.NoOverlay, at.Enlarges = s.plain || s.joins, s.noOverlay, s.enlarges
 				if s.joins {
 					at.Alloc = shared
 				}

@@ -39,6 +39,7 @@ type world struct {
 	Alloc           string // of the task that is played with
 	Plain           bool   // it has no image
 	NoOverlay       bool   // nor can its root be one
+	Enlarges        bool   // it asks for more shared memory than its pod has
 	Company         []companion
 }
 
@@ -93,6 +94,9 @@ func (w *world) reference() (image.Reference, error) {
 func (w *world) task() pod.Task {
 	t := w.plainTask(w.Alloc, "app")
 	t.Ready = &pod.Ready{File: "/proc/1", Interval: time.Millisecond, Timeout: patience}
+	if w.Enlarges {
+		t.ShmSizeBytes = w.sharedMemory() + 1<<20
+	}
 	if w.Plain {
 		heard := ocispec.Bind(w.path("alloc"), "/heard", false)
 		heard.Options[len(heard.Options)-1] = "rslave"
@@ -112,6 +116,15 @@ func (w *world) task() pod.Task {
 	t.Beneath = []pod.Beneath{{DirHostPath: w.path("alloc"), Name: ".", Target: "/alloc"}}
 	t.PreStop = &pod.PreStop{Args: []string{"/init", "--version"}, Timeout: patience}
 	return t
+}
+
+// sharedMemory returns the size of the pod's shared memory in bytes, or 0.
+func (w *world) sharedMemory() int64 {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(w.path("run/pods/"+w.Alloc+"/shm"), &stat); err != nil || stat.Type != unix.TMPFS_MAGIC {
+		return 0
+	}
+	return int64(stat.Blocks) * stat.Bsize
 }
 
 func (w *world) plainTask(alloc, name string) pod.Task {

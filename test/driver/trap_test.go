@@ -60,7 +60,12 @@ func TestExit_OutOfMemory(t *testing.T) {
 					tk.output("stdout", contains("up"))
 					must.NoError(t, n.SignalTask(tk.ID, "SIGKILL"))
 				}
-				must.Eq(t, tc.want, *tk.wait())
+				got := *tk.wait()
+				if tc.want.OOMKilled {
+					must.EqError(t, got.Err, "OOM Killed")
+					got.Err = nil
+				}
+				must.Eq(t, tc.want, got)
 				if tc.late {
 					n.waitFor("the event", func() bool {
 						return strings.Contains(events(), "Out of memory: the kernel killed a process of the task, which ended then")
