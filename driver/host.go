@@ -47,6 +47,9 @@ func findHost(ctx context.Context, s settings) (*host, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the driver needs to run as root: run the Nomad client as root")
 	}
+	if err := checkKernel(kernelCalls()); err != nil {
+		return nil, err
+	}
 	err := errors.Join(makePrivate("data_dir", s.DataDir), makePrivate("run_dir", s.RunDir))
 	if err != nil {
 		return nil, err

@@ -154,10 +154,43 @@ func (g Group) killOnce(pids []int) error {
 	if err != nil {
 		return err
 	}
-	for _, pid := range frozen {
-		// The id can not have been reused for a stranger while it is frozen
-		// in here; where freezing does not work the next round gets the rest.
-		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+	for some := range slices.Chunk(frozen, killsAtOnce) {
+		if err := g.killHeld(some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// killsAtOnce bounds how many processes are held, each by a descriptor.
+const killsAtOnce = 128
+
+// killHeld kills the given processes that are still in the group while each is
+// held: an id from an earlier list may belong to another process by now.
+func (g Group) killHeld(pids []int) error {
+	held := map[int]*os.Process{}
+	defer func() {
+		for _, p := range held {
+			_ = p.Release()
+		}
+	}()
+	for _, pid := range pids {
+		p, err := os.FindProcess(pid)
+		if err != nil {
+			return fmt.Errorf("hold process %d of cgroup %s: %w", pid, g.path, err)
+		}
+		held[pid] = p
+	}
+	members, err := g.Procs()
+	if err != nil {
+		return err
+	}
+	for _, pid := range members {
+		p := held[pid]
+		if p == nil {
+			continue // the next round gets it
+		}
+		if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("kill process %d of cgroup %s: %w", pid, g.path, err)
 		}
 	}

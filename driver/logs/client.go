@@ -1,12 +1,11 @@
 package logs
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/rpc"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
 // startTimeout bounds how long a collector takes to begin to listen.
@@ -36,24 +37,35 @@ type Config struct {
 	Place func(pid int) error
 	// Notice is told what the author of a task should know. It may be nil.
 	Notice func(Notice)
+	// AnswerTimeout is how long a collector may take to answer a call that it
+	// answers from memory. One that takes longer is frozen: it is killed, which
+	// loses no output, and the next one takes over its tasks. Zero is 3 seconds.
+	AnswerTimeout time.Duration
 	// Broken is told when the collector died and no other could be started.
 	Broken func(error)
 }
 
 // Client has tasks' output collected. As long as it is open there is a
-// collector: one that dies is replaced. Its methods may be called
-// concurrently.
+// collector: one that dies or answers nothing is replaced. Its methods may be
+// called concurrently.
 type Client struct {
-	cfg Config
+	cfg    Config
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	turn   chan struct{} // holds an element while a collector is connected to or started
 
-	mu       sync.Mutex
-	rpc      *rpc.Client
+	mu       sync.Mutex // never held during a call to the collector
+	peer     *peer
 	closed   bool
 	watchers sync.WaitGroup
 }
 
 // NewClient makes nothing yet: that begins with the first task.
-func NewClient(cfg Config) *Client { return &Client{cfg: cfg} }
+func NewClient(cfg Config) *Client {
+	cfg.AnswerTimeout = cmp.Or(cfg.AnswerTimeout, answerTimeout)
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Client{cfg: cfg, ctx: ctx, cancel: cancel, turn: make(chan struct{}, 1)}
+}
 
 // Start has a collector run, where none does.
 func (c *Client) Start(ctx context.Context) error {
@@ -82,38 +94,35 @@ func (c *Client) Drain(ctx context.Context, dir string) error {
 
 // Close lets the collector go on alone, as long as there are tasks.
 func (c *Client) Close() error {
+	c.cancel()
 	c.mu.Lock()
 	c.closed = true
-	var err error
-	if c.rpc != nil {
-		err = c.rpc.Close()
-	}
+	p := c.peer
+	c.peer = nil
 	c.mu.Unlock()
+	var err error
+	if p != nil {
+		err = p.Close()
+	}
 	c.watchers.Wait()
 	return err
 }
 
-// call makes a call, and once more where the collector died meanwhile.
+// call makes a call, and again if the collector died or was replaced meanwhile.
 func (c *Client) call(ctx context.Context, method, specPath string) error {
 	const tries = 3
 	var err error
 	for range tries {
-		var client *rpc.Client
-		if client, err = c.connect(ctx); err != nil {
+		var p *peer
+		if p, err = c.connect(ctx); err != nil {
 			break
 		}
-		pending := client.Go(serviceName+"."+method, specPath, new(Nothing), make(chan *rpc.Call, 1))
-		select {
-		case <-pending.Done:
-			err = pending.Error
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
+		err = p.call(ctx, method, specPath)
 		var answer rpc.ServerError
 		if err == nil || errors.As(err, &answer) || ctx.Err() != nil {
 			break
 		}
-		c.forget(client)
+		c.forget(p)
 	}
 	if err != nil {
 		return fmt.Errorf("log collector: %w", err)
@@ -122,39 +131,53 @@ func (c *Client) call(ctx context.Context, method, specPath string) error {
 }
 
 // forget drops a connection that broke.
-func (c *Client) forget(client *rpc.Client) (closed bool) {
+func (c *Client) forget(p *peer) (closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.rpc == client {
-		c.rpc = nil
+	if c.peer == p {
+		c.peer = nil
 	}
-	_ = client.Close() // it is broken
+	_ = p.Close() // it is broken
 	return c.closed
 }
 
-// connect gives the connection to a collector, and starts one where none
-// answers or it speaks another version.
-func (c *Client) connect(ctx context.Context) (*rpc.Client, error) {
+// current returns the connection to the collector, or nil.
+func (c *Client) current() (*peer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, errors.New("closed")
+		return nil, errClosed
 	}
-	if c.rpc != nil {
-		return c.rpc, nil
+	return c.peer, nil
+}
+
+var errClosed = errors.New("closed")
+
+// connect gives the connection to a collector, and starts one if none
+// answers or it speaks another version.
+func (c *Client) connect(ctx context.Context) (*peer, error) {
+	if p, err := c.current(); p != nil || err != nil {
+		return p, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)()
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("another start of it took longer than %s: %w", startTimeout, ctx.Err())
+	}
+	if p, err := c.current(); p != nil || err != nil {
+		return p, err
+	}
 	if err := os.MkdirAll(c.cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
 	for {
-		client, err := c.dial()
+		p, err := dial(c.cfg)
 		if err == nil {
-			c.rpc = client
-			c.watchers.Add(1)
-			go c.watch(client)
-			return client, nil
+			return c.keep(p)
 		}
 		if serr := c.spawn(ctx); serr != nil {
 			return nil, errors.Join(serr, err, c.complaints())
@@ -162,53 +185,37 @@ func (c *Client) connect(ctx context.Context) (*rpc.Client, error) {
 	}
 }
 
+// keep makes a connection the current one.
+func (c *Client) keep(p *peer) (*peer, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errors.Join(errClosed, p.Close())
+	}
+	c.peer = p
+	c.watchers.Go(func() { c.watch(p) })
+	return p, nil
+}
+
 // complaints are what the last collector that was started has to say.
 func (c *Client) complaints() error {
-	b, err := os.ReadFile(filepath.Join(c.cfg.Dir, "log"))
+	b, err := bounds.ReadFile(filepath.Join(c.cfg.Dir, "log"), maxComplaintsBytes)
 	if err != nil || len(b) == 0 {
 		return nil
 	}
-	return errors.New(string(bytes.TrimSpace(b)))
+	return errors.New(bounds.Text(string(b)))
 }
 
-// dial connects to a collector of this version, and has any other one end.
-func (c *Client) dial() (*rpc.Client, error) {
-	address, done, err := socketAddress(c.cfg.Dir)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	conn, err := net.DialUnix("unix", nil, address)
-	if err != nil {
-		return nil, err
-	}
-	client := rpc.NewClient(conn)
-	var version int
-	err = client.Call(serviceName+".Version", Nothing(false), &version)
-	if err == nil && version == protocolVersion {
-		return client, nil
-	}
-	_ = client.Call(serviceName+".Quit", Nothing(false), new(Nothing)) // it may be about to end
-	return nil, errors.Join(fmt.Errorf("a collector of version %d", version), err, client.Close())
-}
+const maxComplaintsBytes = 1 << 20
 
 // watch passes notices on. When the collector dies it starts the next one at
 // once, since tasks wait when their pipes are full.
-func (c *Client) watch(client *rpc.Client) {
-	defer c.watchers.Done()
-	for {
-		var n Notice
-		if err := client.Call(serviceName+".Notices", Nothing(false), &n); err != nil {
-			break
-		}
-		if c.cfg.Notice != nil {
-			c.cfg.Notice(n)
-		}
-	}
-	if c.forget(client) {
+func (c *Client) watch(p *peer) {
+	p.notices(c.cfg.Notice)
+	if c.forget(p) {
 		return
 	}
-	if _, err := c.connect(context.Background()); err != nil && c.cfg.Broken != nil {
+	if _, err := c.connect(c.ctx); err != nil && c.ctx.Err() == nil && c.cfg.Broken != nil {
 		c.cfg.Broken(err)
 	}
 }
@@ -246,7 +253,8 @@ func (c *Client) spawn(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = started.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := started.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("no start within %s: %w", startTimeout, err)
+		// It would hold the lock, and keep others from starting.
+		return errors.Join(fmt.Errorf("no start within %s: %w", startTimeout, err), cmd.Process.Kill())
 	}
 	select {
 	case <-ctx.Done():

@@ -3,6 +3,7 @@ package logs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -100,20 +101,26 @@ func (f *files) list() ([]int, error) {
 	if _, err := f.dir.Seek(0, 0); err != nil {
 		return nil, err
 	}
-	names, err := f.dir.Readdirnames(-1)
-	if err != nil {
-		return nil, err
-	}
 	var indexes []int
-	for _, name := range names {
-		if suffix, found := strings.CutPrefix(name, f.base+"."); found {
-			if i, err := strconv.Atoi(suffix); err == nil && i >= 0 {
-				indexes = append(indexes, i)
+	for {
+		// In portions: tasks of other drivers can fill the directory.
+		const portion = 256
+		names, err := f.dir.Readdirnames(portion)
+		for _, name := range names {
+			if suffix, found := strings.CutPrefix(name, f.base+"."); found {
+				if i, err := strconv.Atoi(suffix); err == nil && i >= 0 {
+					indexes = append(indexes, i)
+				}
 			}
 		}
+		if errors.Is(err, io.EOF) {
+			slices.Sort(indexes)
+			return indexes, nil
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	slices.Sort(indexes)
-	return indexes, nil
 }
 
 func (f *files) close() error {

@@ -1,6 +1,7 @@
 package ociruntime
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,12 +10,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
 // ExecOptions say what to run in a container that runs already.
@@ -117,17 +122,80 @@ func execFailure(msg string) error {
 	return errors.New(msg)
 }
 
-// killExec kills the program in the container, which the runtime's own
-// process only waits for, and then that one.
+// killExec kills the program in the container with its children, and the
+// runtime's own process, which only waits for it.
 func killExec(cmd *exec.Cmd, pidFile string) error {
-	var inner error
-	if pid, err := readPID(pidFile); err == nil {
-		inner = unix.Kill(pid, unix.SIGKILL)
+	_ = cmd.Process.Signal(unix.SIGSTOP) // so that it starts nothing more; it is killed below
+	programs := childrenOf(cmd.Process.Pid)
+	if pid, err := readPID(pidFile); err == nil && !slices.Contains(programs, pid) {
+		programs = append(programs, pid)
 	}
-	if errors.Is(inner, unix.ESRCH) {
-		inner = nil
+	left := killsAtMost
+	var errs []error
+	for _, pid := range programs {
+		errs = append(errs, killTree(pid, cmd.Process.Pid, &left))
 	}
-	return errors.Join(inner, cmd.Process.Kill())
+	return errors.Join(append(errs, cmd.Process.Kill())...)
+}
+
+// killsAtMost bounds the processes that are killed, of which a program can make
+// more all the time. The others end with the task.
+const killsAtMost = 1000
+
+// killTree kills a process and its descendants if it is the child of another
+// process. A process id from a list may belong to any process by now.
+func killTree(pid, parent int, left *int) error {
+	if *left--; *left < 0 {
+		return nil
+	}
+	p, err := os.FindProcess(pid) // holds a pidfd: what /proc says now is about this process
+	if err != nil {
+		return err
+	}
+	defer func() { _ = p.Release() }()
+	if found, err := parentOf(pid); err != nil || found != parent {
+		return nil // it has ended
+	}
+	_ = p.Signal(unix.SIGSTOP) // so that it starts nothing more; it is killed below
+	var errs []error
+	for _, child := range childrenOf(pid) {
+		errs = append(errs, killTree(child, pid, left))
+	}
+	if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// childrenOf lists the children that the threads of a process have. A kernel
+// without CONFIG_PROC_CHILDREN lists none.
+func childrenOf(pid int) (children []int) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is right
+	for _, file := range files {
+		const enough = 64 << 10
+		text, _ := bounds.ReadFile(file, enough) // of a thread that has ended there is none
+		for _, field := range strings.Fields(string(text)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				children = append(children, child)
+			}
+		}
+	}
+	return children
+}
+
+// parentOf reads field 4 of /proc/PID/stat. Field 2, the command, may hold
+// anything, so fields are counted from its last parenthesis.
+func parentOf(pid int) (int, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	const parentField = 1
+	if len(fields) <= parentField {
+		return 0, fmt.Errorf("process %d: stat has %d fields", pid, len(fields))
+	}
+	return strconv.Atoi(fields[parentField])
 }
 
 // outputDelay is how long output is awaited after a command has ended, while children hold it open.

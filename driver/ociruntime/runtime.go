@@ -75,11 +75,13 @@ func (r Runtime) Version(ctx context.Context) (string, error) {
 // version runs "COMMAND --version" and returns the last word of the first
 // line, which is where crun, runc and conmon have it.
 func version(ctx context.Context, path string) (string, error) {
-	out, err := command(ctx, path, "--version").Output()
-	if err != nil {
+	cmd := command(ctx, path, "--version")
+	var out bounds.Ring
+	cmd.Stdout = &out
+	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("%s --version: %w", path, err)
 	}
-	line, _, _ := strings.Cut(string(out), "\n")
+	line, _, _ := strings.Cut(string(out.Bytes()), "\n")
 	words := strings.Fields(line)
 	if len(words) == 0 {
 		return "", fmt.Errorf("%s --version printed nothing", path)
@@ -107,6 +109,9 @@ func (r Runtime) Delete(ctx context.Context, id string) error {
 	if _, err := os.Stat(r.Path); errors.Is(err, os.ErrNotExist) {
 		return os.RemoveAll(filepath.Join(r.StateDir, id))
 	}
+	if !r.Known(id) {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 	defer cancel()
 	err := r.run(ctx, "delete", "--force", id)
@@ -130,15 +135,29 @@ func (r Runtime) State(ctx context.Context, id string) (State, error) {
 	}
 	cmd, log := r.command(ctx, "state", id)
 	defer log.remove()
-	out, err := cmd.Output()
-	if err != nil {
+	var out limited
+	cmd.Stdout = &out
+	if err := cmd.Run(); err != nil {
 		return State{}, log.explain(fmt.Sprintf("%s state %s", r.Name(), id), err)
 	}
 	var s State
-	if err := json.Unmarshal(out, &s); err != nil {
+	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
 		return State{}, fmt.Errorf("%s state %s: %w", r.Name(), id, err)
 	}
 	return s, nil
+}
+
+// limited keeps output of at most maxStateBytes, and refuses more.
+type limited struct{ bytes.Buffer }
+
+// maxStateBytes holds a state with the annotations of a container.
+const maxStateBytes = 4 << 20
+
+func (l *limited) Write(p []byte) (int, error) {
+	if l.Len()+len(p) > maxStateBytes {
+		return 0, fmt.Errorf("more than %d bytes", maxStateBytes)
+	}
+	return l.Buffer.Write(p)
 }
 
 // Probe makes a container of a bundle and removes it without starting it. It
@@ -201,6 +220,10 @@ func (r Runtime) globalArgs(logPath string) []string {
 	return []string{"--root=" + r.StateDir, "--log=" + logPath, "--log-format=json"}
 }
 
+// waitDelay bounds how long a child that a command has left can hold its output
+// open.
+const waitDelay = 2 * time.Second
+
 func command(ctx context.Context, path string, args ...string) *exec.Cmd {
 	// What this process was started with, or a library has open for all, would
 	// be inherited, and a task could make it its working directory
@@ -208,6 +231,7 @@ func command(ctx context.Context, path string, args ...string) *exec.Cmd {
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{}
+	cmd.WaitDelay = waitDelay
 	// A signal to the plugin's group, as a terminal's interrupt sends, is not
 	// meant for containers.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

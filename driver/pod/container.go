@@ -251,10 +251,13 @@ func (c *Container) releaseLocked() error {
 func (c *Container) interrupt() error {
 	c.handles.Lock()
 	defer c.handles.Unlock()
-	if c.monitor == nil {
-		return nil
+	var errs []error
+	for _, h := range []*process.Handle{c.init, c.monitor} {
+		if h != nil {
+			errs = append(errs, h.Interrupt())
+		}
 	}
-	return c.monitor.Interrupt()
+	return errors.Join(errs...)
 }
 
 // Recover takes a task up again that an earlier manager started: one that

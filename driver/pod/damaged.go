@@ -76,18 +76,6 @@ func (c *Container) sameTask(other *Container) bool {
 	return c.state.Name == other.state.Name
 }
 
-// keeps tells whether this manager has started or recovered a container.
-func (m *Manager) keeps(id string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, c := range m.tasks {
-		if c.id == id {
-			return true
-		}
-	}
-	return false
-}
-
 // repair makes a new state for a pod with a damaged one or none. The infra
 // process of the tasks that run is the only process in its cgroup.
 func (p *pod) repair(t Task, damage error) (podState, error) {

@@ -68,13 +68,20 @@ func literal(path string) string {
 
 // logNotice passes on what the collector has to say about a task's output.
 func (m *Manager) logNotice(n logs.Notice) {
+	if c := m.inDir(filepath.Dir(n.SpecPath)); c != nil {
+		c.event(n.Text)
+	}
+}
+
+func (m *Manager) inDir(dir string) *Container {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, c := range m.tasks {
-		if c.dir == filepath.Dir(n.SpecPath) {
-			c.event(n.Text)
+		if c.dir == dir {
+			return c
 		}
 	}
+	return nil
 }
 
 // makeLogs makes what the collector reads from. The task's StdoutHostPath and

@@ -47,7 +47,7 @@ func (m *Manager) purgeOthers(c *Container) error {
 // and no more.
 func (m *Manager) unknown(p *pod, id string) (*Container, error) {
 	state, err := p.taskState(id)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errDamaged) && m.keeps(id) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errDamaged) && m.inDir(p.taskDir(id)) != nil {
 		return nil, nil // being made, or being removed; or known without its state
 	}
 	if errors.Is(err, errDamaged) {

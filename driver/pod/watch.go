@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
 // watch waits in the background for the end of the container and finds out
@@ -17,6 +18,9 @@ import (
 func (c *Container) watch() {
 	c.m.background.Add(1)
 	monitor := c.monitor // only this goroutine lets go of it
+	if monitor != nil && c.init != nil {
+		c.m.background.Go(func() { c.watchMonitor(c.init, monitor) })
+	}
 	go func() {
 		defer c.m.background.Done()
 		defer func() { _ = c.release() }() // nobody is left to tell
@@ -33,6 +37,31 @@ func (c *Container) watch() {
 		close(c.done)
 		c.pod.change(func(*order) { c.sibling.ended = true })
 	}()
+}
+
+// monitorGrace is how long a monitor may take to record the end of its task,
+// which takes milliseconds.
+const monitorGrace = 5 * time.Second
+
+// watchMonitor kills a monitor that is frozen when its task has ended: the end
+// would never become known.
+func (c *Container) watchMonitor(init, monitor *process.Handle) {
+	if err := init.Wait(); err != nil {
+		return // the manager closes, or the monitor has ended before
+	}
+	grace := time.NewTimer(monitorGrace)
+	defer grace.Stop()
+	select {
+	case <-c.done:
+		return
+	case <-c.m.closing:
+		return
+	case <-grace.C:
+	}
+	if err := monitor.Signal(unix.SIGKILL); err == nil {
+		c.event(fmt.Sprintf("The monitor (conmon, process %d) did not record the end of the task within %s and was killed",
+			monitor.Identity().PID, monitorGrace))
+	}
 }
 
 // end is called when the monitor is gone. It leaves no process of the task

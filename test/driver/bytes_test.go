@@ -197,6 +197,13 @@ func (s *served) checks(tk *task) {
 	_, err := s.plugin.ExecTask(tk.ID, flood(), 2*time.Second)
 	must.ErrorContains(s.t, err, "deadline exceeded")
 	readable(s.t, err.Error())
+	_, err = s.plugin.ExecTask(tk.ID, []string{"/bin/sh", "-c", "sleep 984001 & sleep 984001; true"}, time.Second)
+	must.ErrorContains(s.t, err, "deadline exceeded")
+	s.waitFor("the command and its child to be gone", func() bool { return hostProcesses(s.t, "984001") == 0 })
+	begin := time.Now()
+	// A child that holds the output open: runc waits for it, crun does not.
+	_, _ = s.plugin.ExecTask(tk.ID, []string{"/bin/sh", "-c", "sleep 984002 &"}, 2*time.Second)
+	must.Less(s.t, 10*time.Second, time.Since(begin))
 	res, err := s.plugin.ExecTask(tk.ID, []string{"/bin/sh", "-c", "head -c 300000000 /dev/zero; echo the end; exit 2"}, patience)
 	must.NoError(s.t, err)
 	must.Eq(s.t, 2, res.ExitResult.ExitCode)

@@ -1,0 +1,73 @@
+package driver
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"testing"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/hashicorp/nomad/plugins/drivers/proto"
+	"github.com/shoenig/test/must"
+	"google.golang.org/protobuf/encoding/protowire"
+	gproto "google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+)
+
+// wire is a client that sends messages as they are on the wire, one after the
+// other, each with its length before it.
+type wire struct{ rest []byte }
+
+func (w *wire) Send(*drivers.ExecTaskStreamingResponseMsg) error { return nil }
+
+func (w *wire) Recv() (*drivers.ExecTaskStreamingRequestMsg, error) {
+	text, n := protowire.ConsumeBytes(w.rest)
+	if n < 0 {
+		return nil, io.EOF
+	}
+	w.rest = w.rest[n:]
+	var msg proto.ExecTaskStreamingRequest
+	return &msg, gproto.Unmarshal(text, protoadapt.MessageV2Of(&msg))
+}
+
+// Whatever a client sends, the program's input is what the client sent as such
+// up to its end, and the connection ends.
+func FuzzExecConn(f *testing.F) {
+	for _, msgs := range [][]*proto.ExecTaskStreamingRequest{
+		{{Stdin: &proto.ExecTaskStreamingIOOperation{Data: []byte("ls\n")}}, {Stdin: &proto.ExecTaskStreamingIOOperation{Close: true}}},
+		{{TtySize: &proto.ExecTaskStreamingRequest_TerminalSize{Height: -1, Width: 1 << 30}}, {}},
+		{{Stdin: &proto.ExecTaskStreamingIOOperation{Close: true}}, {Stdin: &proto.ExecTaskStreamingIOOperation{Data: []byte("late")}}},
+	} {
+		var seed []byte
+		for _, m := range msgs {
+			text, err := gproto.Marshal(protoadapt.MessageV2Of(m))
+			must.NoError(f, err)
+			seed = protowire.AppendBytes(seed, text)
+		}
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		conn := newExecConn(&wire{sent})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			conn.receive(ctx, cancel)
+			_ = conn.input.Close()
+		}()
+		go func() { // ends with the test
+			for {
+				select {
+				case <-conn.sizes:
+				case <-done:
+					return
+				}
+			}
+		}()
+		input, err := io.ReadAll(conn.stdin)
+		must.NoError(t, err)
+		<-done
+		must.True(t, len(input) <= len(sent) && (len(input) == 0 || bytes.Contains(sent, input[:1])))
+	})
+}

@@ -1,0 +1,181 @@
+package logs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/rpc"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// answerTimeout is the default of Config.AnswerTimeout.
+const answerTimeout = 3 * time.Second
+
+// timeoutsPerCheck is the period of checks of an idle collector: 12 seconds with
+// the default. A task with much output blocks no longer than that
+// and the answerTimeout.
+const timeoutsPerCheck = 4
+
+// peer is a connection to a collector and a handle of its process.
+type peer struct {
+	*rpc.Client
+	process *os.Process
+	timeout time.Duration // of an answer
+}
+
+// dial connects to a collector of this version. It asks one of another version
+// to end, and kills one that does not answer.
+func dial(cfg Config) (*peer, error) {
+	address, done, err := socketAddress(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	conn, err := net.DialUnix("unix", nil, address)
+	if err != nil {
+		return nil, err
+	}
+	process, err := listenerOf(conn)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	p := &peer{rpc.NewClient(timedConn{conn, cfg.AnswerTimeout}), process, cfg.AnswerTimeout}
+	err = p.shakeHands(conn)
+	if err == nil {
+		return p, nil
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errors.Join(err, p.kill())
+	}
+	return nil, errors.Join(err, p.Close())
+}
+
+func (p *peer) shakeHands(conn *net.UnixConn) error {
+	if err := conn.SetReadDeadline(time.Now().Add(p.timeout)); err != nil {
+		return err
+	}
+	var version int
+	if err := p.Call(serviceName+".Version", Nothing(false), &version); err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	if version != protocolVersion {
+		return errors.Join(fmt.Errorf("a collector of version %d", version), p.Call(serviceName+".Quit", Nothing(false), new(Nothing)))
+	}
+	return conn.SetReadDeadline(time.Time{})
+}
+
+// listenerOf returns a handle of the process at the other end. The process has
+// the connection open, so that its id means no other process.
+func listenerOf(conn *net.UnixConn) (process *os.Process, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	cerr := raw.Control(func(fd uintptr) {
+		var peer *unix.Ucred
+		if peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err != nil {
+			return
+		}
+		if process, err = os.FindProcess(int(peer.Pid)); err != nil { // holds a pidfd
+			return
+		}
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		if n, perr := unix.Poll(poll, 0); perr != nil || n > 0 {
+			err = errors.Join(errors.New("the collector has ended"), perr, process.Release())
+		}
+	})
+	return process, errors.Join(err, cerr)
+}
+
+// call returns the answer to a call. If the collector is frozen, it is killed.
+func (p *peer) call(ctx context.Context, method, specPath string) error {
+	pending := p.Go(serviceName+"."+method, specPath, new(Nothing), make(chan *rpc.Call, 1))
+	check := time.NewTicker(p.timeout)
+	defer check.Stop()
+	for {
+		select {
+		case <-pending.Done:
+			return pending.Error
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-check.C: // a slow disk slows down one call, not all of them
+			if p.frozen() {
+				return p.kill()
+			}
+		}
+	}
+}
+
+// notices passes notices on until the connection ends or the collector is
+// frozen and was killed.
+func (p *peer) notices(notice func(Notice)) {
+	check := time.NewTicker(timeoutsPerCheck * p.timeout)
+	defer check.Stop()
+	for {
+		var n Notice
+		pending := p.Go(serviceName+".Notices", Nothing(false), &n, make(chan *rpc.Call, 1))
+		for waiting := true; waiting; {
+			select {
+			case <-pending.Done:
+				waiting = false
+			case <-check.C:
+				if p.frozen() {
+					_ = p.kill() // which ends the connection
+				}
+			}
+		}
+		if pending.Error != nil {
+			return
+		}
+		if notice != nil {
+			notice(n)
+		}
+	}
+}
+
+// frozen reports whether the collector does not answer in time. One that has
+// ended is not frozen.
+func (p *peer) frozen() bool {
+	pending := p.Go(serviceName+".Version", Nothing(false), new(int), make(chan *rpc.Call, 1))
+	select {
+	case <-pending.Done:
+		return false
+	case <-time.After(p.timeout):
+		return true
+	}
+}
+
+func (p *peer) kill() error {
+	err := fmt.Errorf("process %d did not answer within %s and was killed", p.process.Pid, p.timeout)
+	if kerr := p.process.Kill(); kerr != nil && !errors.Is(kerr, os.ErrProcessDone) {
+		return errors.Join(err, kerr)
+	}
+	return err
+}
+
+// Close may be called again, and during a call.
+func (p *peer) Close() error {
+	err := p.Client.Close()
+	if errors.Is(err, rpc.ErrShutdown) {
+		err = nil // the collector has ended, or it was closed before
+	}
+	_ = p.process.Release() // again is an error
+	return err
+}
+
+// timedConn gives up a message that the collector does not receive.
+type timedConn struct {
+	*net.UnixConn
+	timeout time.Duration
+}
+
+func (c timedConn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+		return 0, err
+	}
+	return c.UnixConn.Write(b)
+}

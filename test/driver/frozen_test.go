@@ -1,0 +1,155 @@
+package driver_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/shoenig/test/must"
+	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver"
+)
+
+// frozenBound is how long any one call may take while a helper is frozen: a
+// few timeouts of the helpers, far below those of a start.
+const frozenBound = 20 * time.Second
+
+// within runs a call and fails if it takes longer than frozenBound.
+func (n *node) within(what string, call func()) {
+	n.t.Helper()
+	begin := time.Now()
+	call()
+	took := time.Since(begin)
+	n.t.Logf("%s: %s", what, took.Round(time.Millisecond))
+	must.Less(n.t, frozenBound, took, must.Sprint(what))
+}
+
+// freeze stops a process by a signal, until the end of the test.
+func freeze(t *testing.T, pid int) {
+	t.Helper()
+	must.NoError(t, unix.Kill(pid, unix.SIGSTOP))
+	p, err := os.FindProcess(pid)
+	must.NoError(t, err)
+	t.Cleanup(func() { _ = p.Signal(unix.SIGCONT); _ = p.Release() }) // it may be gone
+}
+
+// pidIn reads a process id from a file of a pod.
+func (n *node) pidIn(pattern string) int {
+	n.t.Helper()
+	files, err := filepath.Glob(filepath.Join(n.config.RunDir, "pods", pattern))
+	must.NoError(n.t, err)
+	must.Len(n.t, 1, files)
+	b, err := os.ReadFile(files[0])
+	must.NoError(n.t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	must.NoError(n.t, err)
+	return pid
+}
+
+// freezeRuntime has every further call of the runtime about an allocation hang,
+// and returns how to let the next calls pass.
+func (n *node) freezeRuntime(alloc string) (thaw func()) {
+	n.t.Helper()
+	path := n.programs.runtime
+	whole, err := os.ReadFile(path)
+	must.NoError(n.t, err)
+	replace := func(script string) {
+		must.NoError(n.t, os.WriteFile(path+".new", []byte(script), 0o755))
+		must.NoError(n.t, os.Rename(path+".new", path))
+	}
+	replace(strings.Replace(string(whole), "\n", "\ncase \" $* \" in *"+alloc+"*) kill -STOP $$;; esac\n", 1))
+	return func() { replace(string(whole)) }
+}
+
+// Each of the processes that stand beside a task is frozen in turn. The task
+// can be stopped and removed, others start and run on, and a plugin that is
+// closed and started again recovers it, each within a bound.
+func TestFrozenHelper(t *testing.T) {
+	for name, tc := range map[string]struct {
+		freeze func(n *node, tk *task)
+		shared bool // it has the PID namespace of the pod
+	}{
+		"log collector": {freeze: func(n *node, _ *task) { freeze(n.t, n.collectors()[0]) }},
+		"monitor":       {freeze: func(n *node, tk *task) { freeze(n.t, n.pidIn(tk.AllocID+"/tasks/*/conmon.pid")) }},
+		"infra process": {freeze: func(n *node, tk *task) { freeze(n.t, n.pidIn(tk.AllocID+"/holder/pid")) }, shared: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withRuntimes(t, func(t *testing.T, runtime string) {
+				n := collecting(t, runtime)
+				other := n.bystand()
+				config := sh("trap 'echo last; exit 7' TERM; echo up; while :; do sleep 0.01; done")
+				if tc.shared {
+					config.Share = []string{"pid"}
+				}
+				tk := n.newTask("", "app", config, unread)
+				handle := tk.start()
+				tk.output("stdout", contains("up"))
+				tc.freeze(n, tk)
+				n.frozen(tk, handle, other)
+			})
+		})
+	}
+}
+
+// frozen uses a task with a frozen helper, and others.
+func (n *node) frozen(tk *task, handle *drivers.TaskHandle, other *bystander) {
+	otherHandle := drivers.NewTaskHandle(1)
+	otherHandle.Config = other.TaskConfig
+	n.within("a start in another pod", func() {
+		late := n.newTask("", "late", sh("echo heard"), unread)
+		late.start()
+		must.Eq(n.t, 0, late.wait().ExitCode)
+		must.Eq(n.t, "heard\n", late.logged("stdout"))
+		must.NoError(n.t, n.DestroyTask(late.ID, true)) // else the next plugin would have to recover it
+	})
+	n.within("a start in the same pod", func() {
+		config := sh("exit 0")
+		config.Share = []string{"pid"}
+		late := n.newTask(tk.AllocID, "late", config, unread)
+		late.start()
+		must.Eq(n.t, 0, late.wait().ExitCode)
+		must.NoError(n.t, n.DestroyTask(late.ID, true))
+	})
+	n.within("close", n.abandon)
+	n.start()
+	n.within("recover", func() {
+		must.NoError(n.t, n.RecoverTask(otherHandle))
+		must.NoError(n.t, n.RecoverTask(handle))
+	})
+	n.within("stop", func() {
+		must.NoError(n.t, n.StopTask(tk.ID, frozenBound/2, "SIGTERM"))
+		result := tk.wait()
+		if result.Err == nil { // else its monitor was killed and the kernel keeps no exit codes
+			must.Eq(n.t, 7, result.ExitCode)
+		}
+		must.Eq(n.t, "up\nlast\n", tk.logged("stdout"))
+	})
+	n.within("destroy", func() { must.NoError(n.t, n.DestroyTask(tk.ID, true)) })
+	other.unharmed()
+}
+
+// A runtime that is frozen fails the calls that need it, each within its bound,
+// and those of one pod alone.
+func TestFrozenHelper_Runtime(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		other := n.bystand()
+		tk := n.newTask("", "app", sh("exec sleep 600"), quiet)
+		tk.start()
+		thaw := n.freezeRuntime(tk.AllocID)
+		n.within("a command", func() {
+			_, err := n.ExecTask(tk.ID, []string{"/bin/true"}, time.Second)
+			must.ErrorContains(t, err, "deadline exceeded")
+		})
+		n.within("stop", func() { must.NoError(t, n.StopTask(tk.ID, time.Second, "SIGKILL")) })
+		n.within("a start in another pod", func() { n.starts(sh("exit 0")) })
+		other.unharmed()
+		thaw()
+		n.within("destroy", func() { must.NoError(t, n.DestroyTask(tk.ID, true)) })
+	})
+}
