@@ -115,7 +115,7 @@ func (p *Program) commands() map[string]cli.CommandFactory {
 
 // usage reports wrong usage.
 func (p *Program) usage(err error) int {
-	fmt.Fprintf(p.Stderr, "Error: %s\n", sentence(err))
+	fmt.Fprintf(p.Stderr, "Error: %s\n", indented(sentence(err)))
 	return exitUsage
 }
 

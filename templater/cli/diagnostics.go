@@ -54,7 +54,7 @@ func (r *reporter) report(diags hcl.Diagnostics) (failed bool) {
 		// those of sensitive parameters.
 		shown := *d
 		shown.Expression, shown.EvalContext = nil, nil
-		shown.Summary, shown.Detail = display.Line(d.Summary), display.Text(d.Detail)
+		shown.Summary, shown.Detail = display.Line(d.Summary), indented(display.Text(d.Detail))
 		if err := w.WriteDiagnostic(&shown); err != nil {
 			fmt.Fprintf(&text, "Error: %s\n", d)
 		}
@@ -111,10 +111,21 @@ func failure(summary, detail string) hcl.Diagnostics {
 // failureOf is failure with an error for its detail.
 func failureOf(summary string, err error) hcl.Diagnostics { return failure(summary, sentence(err)) }
 
-// sentence ends the text of an error, unless it is a question or ends already. Further
-// lines are indented, since an error may quote a name with line breaks.
+// indented indents all lines but the first: a text may quote a name with line breaks,
+// which must not look like lines of ours.
+func indented(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := 1; i < len(lines); i++ {
+		if lines[i] != "" && lines[i][0] != ' ' {
+			lines[i] = "  " + lines[i]
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// sentence ends the text of an error, unless it is a question or ends already.
 func sentence(err error) string {
-	text := strings.ReplaceAll(err.Error(), "\n", "\n  ")
+	text := err.Error()
 	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "?") {
 		return text
 	}

@@ -118,5 +118,5 @@ func effectText(t cluster.TaskEffect) string {
 
 // warned is a warning of Nomad's, of which only the first line is not indented.
 func warned(text string) string {
-	return "Nomad warns: " + strings.ReplaceAll(display.Text(strings.TrimSpace(text)), "\n", "\n  ") + "\n"
+	return "Nomad warns: " + indented(display.Text(strings.TrimSpace(text))) + "\n"
 }

@@ -55,7 +55,7 @@ func bareProxy(address, upstream string) error {
 	fmt.Printf("{\"address\":%q}\n", l.Addr())
 	return http.Serve(l, &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(to) },
-		Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second},
+		Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 16, IdleConnTimeout: 10 * time.Second},
 		FlushInterval: -1,
 	})
 }

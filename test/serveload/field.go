@@ -71,6 +71,16 @@ type way struct {
 	injected bool     // the sidecars are in it already
 }
 
+// direct says whether there is no proxy on the way.
+func (w *way) direct() bool { return w.name == "direct" }
+
+func (f *field) proxyOf(w *way) *child {
+	if w.name == f.bare.name {
+		return f.bare
+	}
+	return f.serve
+}
+
 // field is all that runs.
 type field struct {
 	options
@@ -150,7 +160,7 @@ func (f *field) startCapture(ctx context.Context, dir string) (func([]byte) ([]b
 
 func (f *field) startNomad(ctx context.Context, nomad, dir string) error {
 	config := filepath.Join(dir, "nomad.hcl")
-	text := "client {\n  options = { \"fingerprint.denylist\" = \"env_aws,env_gce,env_azure,env_digitalocean\" }\n}\nlimits {\n  http_max_conns_per_client = 1000\n}\n"
+	text := "client {\n  options = { \"fingerprint.denylist\" = \"env_aws,env_gce,env_azure,env_digitalocean\" }\n}\nlimits {\n  http_max_conns_per_client = " + map[bool]string{true: "100", false: "1000"}[f.slow > 0] + "\n}\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("configure Nomad: %w", err)
 	}

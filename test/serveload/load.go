@@ -52,8 +52,14 @@ func (f *field) measure(ctx context.Context) (*report, error) {
 	r := newReport(f)
 	for turn := range f.turns {
 		for _, w := range f.ways {
+			if f.slow > 0 && w.direct() {
+				continue // its connections would count against Nomad's limit
+			}
 			if err := f.turnOf(ctx, w, turn, r); err != nil {
 				return r, fmt.Errorf("%s: %w", w.name, err)
+			}
+			if err := f.idle(ctx, w); err != nil {
+				return r, err
 			}
 		}
 		if err := r.sample(); err != nil {
@@ -63,12 +69,37 @@ func (f *field) measure(ctx context.Context) (*report, error) {
 	return r, nil
 }
 
+// idle waits, beside slow clients, until a proxy holds no connection to Nomad: the next
+// one is at the same address, for which Nomad has one limit.
+func (f *field) idle(ctx context.Context, w *way) error {
+	if f.slow == 0 {
+		return nil
+	}
+	f.client.CloseIdleConnections()
+	return poll(ctx, w.name+" is idle", func() error {
+		if n, err := f.proxyOf(w).held(nomadPort); err != nil || n > 0 {
+			return fmt.Errorf("%d connections to Nomad: %w", n, errors.Join(errBusy, err))
+		}
+		return nil
+	})
+}
+
+var errBusy = errors.New("still busy")
+
 func (f *field) turnOf(ctx context.Context, w *way, turn int, r *report) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wait sync.WaitGroup
 	errs := make([]error, f.clients)
 	end := time.Now().Add(f.turn)
+	if f.slow > 0 && !w.direct() {
+		slow, err := f.openSlow(ctx, w.url)
+		defer func() { _ = slow.close() }() // the proxy may have been first
+		if err != nil {
+			return err
+		}
+		wait.Go(func() { r.watch(ctx, f.proxyOf(w), end) })
+	}
 	for i := range f.clients {
 		wait.Go(func() {
 			for n := 0; ; n++ {
@@ -106,6 +137,10 @@ func (f *field) one(ctx context.Context, w *way, k kind, client int, number stri
 	}
 	begin := time.Now()
 	if err := f.send(ctx, w.url+path, body, nil); err != nil {
+		if f.slow > 0 && ctx.Err() == nil {
+			r.fail(w.name)
+			return nil
+		}
 		return fmt.Errorf("%s: %w", k, err)
 	}
 	r.add(w.name, k, time.Since(begin))

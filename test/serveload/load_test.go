@@ -46,6 +46,26 @@ func TestEveryJobOfManyClientsIsStoredWhole(t *testing.T) {
 	must.StrContains(t, table.String(), "serve: 96 requests")
 }
 
+// Beside slow clients the requests of others by way of serve succeed.
+func TestServeload_SlowClients(t *testing.T) {
+	sandbox.Require(t)
+	nomad, err := agent.FindNomad("../..")
+	if errors.Is(err, agent.ErrNoNomad) {
+		t.Skip(err)
+	}
+	must.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience.For(2*time.Minute))
+	defer cancel()
+	f, err := newField(ctx, options{clients: 4, turns: 1, slow: 300, sizes: []int{1}}, nomad, t.TempDir())
+	defer func() { must.NoError(t, f.close()) }()
+	must.NoError(t, err)
+	f.ways = f.ways[2:] // serve alone
+	r, err := f.measure(ctx)
+	must.NoError(t, err)
+	must.Zero(t, r.failed["serve"])
+	must.Len(t, 4, r.times["serve"][kind{false, 1}])
+}
+
 func TestAJobThatIsNotWholeIsFound(t *testing.T) {
 	group := `{"Name":"a","Tasks":[{"Name":"note","Env":{"TEXT":"of x-1, a"}},{"Name":"app","Env":{"NOTE":"of x-1, a","PORT":"8080","NUMBER":"7"}}]}`
 	whole := `{"ID":"x-1","Meta":{"number":"7"},"TaskGroups":[` + group + `]}`

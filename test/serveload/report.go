@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -16,6 +17,8 @@ const (
 	mayGrowFactor = 1.2
 )
 
+const nomadPort = 4646
+
 // report is what was measured.
 type report struct {
 	f      *field
@@ -23,13 +26,19 @@ type report struct {
 	times  map[string]map[kind][]time.Duration // by way
 	begin  map[*child]use
 	memory memory
+	// With slow clients: requests that failed, and most connections to Nomad and most
+	// resident bytes of a proxy while they were there.
+	failed, held, resident map[string]int
 }
 
 // memory is the resident one of serve, after each round of turns.
 type memory []int
 
 func newReport(f *field) *report {
-	r := &report{f: f, times: map[string]map[kind][]time.Duration{}, begin: map[*child]use{}}
+	r := &report{
+		f: f, times: map[string]map[kind][]time.Duration{}, begin: map[*child]use{},
+		failed: map[string]int{}, held: map[string]int{}, resident: map[string]int{},
+	}
 	for _, w := range f.ways {
 		r.times[w.name] = map[kind][]time.Duration{}
 	}
@@ -43,6 +52,32 @@ func (r *report) add(way string, k kind, took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.times[way][k] = append(r.times[way][k], took)
+}
+
+func (r *report) fail(way string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed[way]++
+}
+
+// watch samples a proxy until a time.
+func (r *report) watch(ctx context.Context, c *child, end time.Time) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for time.Now().Before(end) {
+		held, err := c.held(nomadPort)
+		if now, err2 := c.use(); err == nil && err2 == nil {
+			r.mu.Lock()
+			r.held[c.name] = max(r.held[c.name], held)
+			r.resident[c.name] = max(r.resident[c.name], now.residentBytes)
+			r.mu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func (r *report) sample() error {
@@ -104,6 +139,12 @@ func (r *report) print(out io.Writer) {
 			n += len(times)
 		}
 		fmt.Fprintf(out, "%s: %d requests, %.2f ms of a processor each, %d MiB resident at the end\n", c.name, n, 1000*(now.cpuSeconds-r.begin[c].cpuSeconds)/float64(max(n, 1)), now.residentBytes>>20)
+	}
+	if r.f.slow > 0 {
+		for _, c := range []*child{r.f.bare, r.f.serve} {
+			fmt.Fprintf(out, "%s, beside %d slow clients: %d requests of others failed, %d connections to Nomad at most, %d MiB resident at most\n",
+				c.name, r.f.slow, r.failed[c.name], r.held[c.name], r.resident[c.name]>>20)
+		}
 	}
 	if len(r.memory) > 0 {
 		fmt.Fprintf(out, "serve: resident %d MiB at first, %d in the middle, %d at the end\n", r.memory[0]>>20, r.memory[len(r.memory)/2]>>20, r.memory[len(r.memory)-1]>>20)

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/procfs"
+)
+
+// slowAddress is where slow clients connect from: they are one client to serve.
+const slowAddress = "127.0.0.2"
+
+// slowRequests are what slow clients send, and then one byte each second.
+func slowRequests() []string {
+	return []string{
+		"PUT /v1/jobs/parse HTTP/1.1\r\nHost: nomad\r\nContent-Length: 100000\r\n\r\n{",
+		"PUT /v1/jobs HTTP/1.1\r\nHost: nomad\r\nContent-Length: 100000\r\n\r\n{",
+		"GET /v1/jobs?index=1000000&wait=5m HTTP/1.1\r\nHost: nomad\r\n\r\n",
+		"GET /v1/jobs HTTP/1.1\r\nX-Slow: ",
+	}
+}
+
+// slowClients are open connections to one proxy.
+type slowClients struct {
+	conns   []net.Conn
+	stop    context.CancelFunc
+	sending sync.WaitGroup
+}
+
+// openSlow opens connections to a proxy, on which bytes trickle until close.
+func (f *field) openSlow(ctx context.Context, to string) (*slowClients, error) {
+	ctx, stop := context.WithCancel(ctx)
+	s := &slowClients{stop: stop}
+	at, err := url.Parse(to)
+	if err != nil {
+		return s, err
+	}
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(slowAddress)}}
+	requests := slowRequests()
+	for i := range f.slow {
+		conn, err := dialer.DialContext(ctx, "tcp", at.Host)
+		if err != nil {
+			return s, fmt.Errorf("open a slow connection: %w", err)
+		}
+		s.conns = append(s.conns, conn)
+		text := requests[i%len(requests)]
+		s.sending.Go(func() { trickle(ctx, conn, text) })
+	}
+	return s, nil
+}
+
+func trickle(ctx context.Context, conn net.Conn, text string) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if _, err := io.WriteString(conn, text); err != nil {
+			return // it was cut off
+		}
+		if !strings.HasPrefix(text, "GET") || len(text) == 1 {
+			text = "x"
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if strings.HasPrefix(text, "GET /v1/jobs?") {
+			<-ctx.Done() // the whole request is sent
+			return
+		}
+	}
+}
+
+func (s *slowClients) close() error {
+	s.stop()
+	var errs []error
+	for _, conn := range s.conns {
+		errs = append(errs, conn.Close())
+	}
+	s.sending.Wait()
+	return errors.Join(errs...)
+}
+
+// held counts the established connections of a process to Nomad.
+func (c *child) held(port uint64) (int, error) {
+	p, err := procfs.NewProc(c.cmd.Process.Pid)
+	if err != nil {
+		return 0, fmt.Errorf("look at %s: %w", c.name, err)
+	}
+	links, err := p.FileDescriptorTargets()
+	if err != nil {
+		return 0, fmt.Errorf("look at %s: %w", c.name, err)
+	}
+	own := map[string]bool{}
+	for _, link := range links {
+		own[link] = true
+	}
+	fs, err := procfs.NewFS("/proc")
+	if err != nil {
+		return 0, err
+	}
+	lines, err := fs.NetTCP()
+	if err != nil {
+		return 0, fmt.Errorf("read connections: %w", err)
+	}
+	n := 0
+	for _, line := range lines {
+		if line.RemPort == port && line.St == 1 && own[fmt.Sprintf("socket:[%d]", line.Inode)] {
+			n++
+		}
+	}
+	return n, nil
+}
