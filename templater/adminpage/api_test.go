@@ -56,7 +56,7 @@ func TestAJobAsJSON(t *testing.T) {
 	got = answer{}
 	f.json("/api/job?namespace=default&id=gone", &got)
 	must.Nil(t, got.Explanation)
-	must.Eq(t, "there is no such job any more", got.Unexplained)
+	must.Eq(t, "the job no longer exists", got.Unexplained)
 
 	for _, path := range []string{"/api/job", "/api/job?namespace=prod&id=cart"} {
 		status, body := f.get(path)

@@ -62,7 +62,7 @@ func TestTheFleetInABrowser(t *testing.T) {
 	s.Resize(1280, 760)
 	s.show("/")
 	s.sees(`String(document.querySelectorAll("#rows tbody tr").length)`, "10")
-	must.Eq(t, "8 jobs, of which 5 not as they should be; 1 stopped or ended, which do not count.",
+	must.Eq(t, "8 jobs, 5 of them differ; 1 stopped or dead, which are not counted.",
 		browser.Value[string](s.Tab, `document.querySelector("#about .about").textContent`))
 	must.Eq(t, "default/cart", browser.Value[string](s.Tab, `document.querySelector("#rows tbody th").textContent`))
 	must.Eq(t, "rule tls-for-what-is-exposed chooses it", browser.Value[string](s.Tab, `[...document.querySelectorAll("#rows tr")].find((r) => r.textContent.includes("billing")).querySelector(".c-finding").textContent`))
@@ -154,7 +154,7 @@ func TestTheExplanationOfAJobInABrowser(t *testing.T) {
 	must.Eq(t, "app_port 8080 policy (policy/production.policy.hcl:9)", browser.Value[string](s.Tab, `[...document.querySelector(".values tbody tr").cells].map((c) => c.textContent).join(" ")`))
 
 	s.show("/job?namespace=default&id=gone")
-	must.StrContains(t, browser.Value[string](s.Tab, `document.getElementById("job").innerText`), "It cannot be told now: there is no such job any more.")
+	must.StrContains(t, browser.Value[string](s.Tab, `document.getElementById("job").innerText`), "It cannot be told now: the job no longer exists.")
 	s.show("/job?namespace=default&id=nobody")
 	must.StrContains(t, browser.Value[string](s.Tab, `document.getElementById("job").innerText`), "The fleet has no such job")
 }

@@ -48,7 +48,7 @@ func (c *cluster) Explain(_ context.Context, of fleet.Ref) (*explanation.Job, er
 	defer c.mu.Unlock()
 	c.explained = append(c.explained, of)
 	if of.ID == "gone" {
-		return nil, errors.New("there is no such job any more")
+		return nil, errors.New("the job no longer exists")
 	}
 	return &explanation.Job{ID: of.ID, Groups: []*explanation.Group{{Name: "web", Sidecars: []*explanation.Sidecar{
 		{

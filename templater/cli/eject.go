@@ -15,7 +15,7 @@ import (
 
 type eject struct{ p *Program }
 
-func (*eject) Synopsis() string { return "Take injected sidecars out of a job again" }
+func (*eject) Synopsis() string { return "Remove injected sidecars from a job" }
 
 func (*eject) Help() string {
 	return `Usage: nomad-sidecar eject [options] JOB|-
@@ -34,7 +34,7 @@ func (*eject) Help() string {
   named, or that the filters choose, each with all of its sidecars. As upgrade does, it
   first shows which jobs change and what restarts, and which sidecars meta or policy
   would bring back; then it asks, and registers them batch by batch, each after the one
-  before is healthy. It stops at the first job that is not. Run it again to go on.
+  before is healthy. It stops at the first job that is not. Run the command again to continue.
   Without -state it only shows what it would do.
 ` + batchHelp + fleetHelp + `
 ` + fleetNomadHelp + `

@@ -17,7 +17,7 @@ import (
 
 type status struct{ p *Program }
 
-func (*status) Synopsis() string { return "Tell which sidecars the jobs of a cluster have" }
+func (*status) Synopsis() string { return "Show the sidecars of a cluster's jobs" }
 
 func (*status) Help() string {
 	return `Usage: nomad-sidecar status [options] [JOB-PREFIX]
@@ -131,14 +131,14 @@ func statusText(jobs []*fleet.Job) []byte {
 		out.Write(notes.Bytes())
 		out.WriteString("\n")
 	}
-	display.Fprintf(&out, "%s, of which %d not as they should be; %d stopped or ended, which do not count\n", number(len(jobs), "job"), differ, idle)
+	display.Fprintf(&out, "%s, %d of them differ; %d stopped or dead, which are not counted\n", number(len(jobs), "job"), differ, idle)
 	return out.Bytes()
 }
 
 func statusNotes(out *bytes.Buffer, j *fleet.Job) {
 	var lines []string
 	if j.Owner != "" && len(j.Sidecars()) > 0 {
-		lines = append(lines, fmt.Sprintf("registered by %s, which knows nothing of sidecars added here", j.Owner))
+		lines = append(lines, fmt.Sprintf("registered by %s, which does not know about sidecars added here", j.Owner))
 	}
 	for _, p := range j.Problems {
 		if !j.Unreadable {

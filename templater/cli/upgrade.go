@@ -30,7 +30,7 @@ func (c *upgrade) verb() string {
 	return fleet.VerbUpgrade
 }
 
-func (*upgrade) Synopsis() string { return "Bring the sidecars of a cluster's jobs up to date" }
+func (*upgrade) Synopsis() string { return "Upgrade the sidecars of a cluster's jobs" }
 
 func (*upgrade) Help() string {
 	return `Usage: nomad-sidecar upgrade [options] [JOB]…
@@ -38,7 +38,7 @@ func (*upgrade) Help() string {
   Injects anew into jobs, as Nomad has them, what their meta and the policy choose from
   the catalog as it is now. First it shows which jobs change and what restarts; then it
   asks, and registers them batch by batch, each after the one before is healthy. It
-  stops at the first job that is not. Run it again to go on.
+  stops at the first job that is not. Run the command again to continue.
 
   Without -state it only shows what it would do. Filters choose jobs; of these all that
   meta and policy say is done.
@@ -89,9 +89,9 @@ func (o *upgradeOptions) parse(verb string, args []string) error {
 	case o.revert && o.state == "":
 		return errors.New("-revert needs -state, the file that the first run has written")
 	case o.yes && o.state == "":
-		return errors.New("-yes needs -state, a file to note what is done in")
+		return errors.New("-yes needs -state, the file that records progress")
 	case o.revert && len(o.rest)+len(o.sidecars)+len(o.states) > 0:
-		return errors.New("-revert goes back with all that -state knows, and takes neither filters nor jobs")
+		return errors.New("-revert reverts everything in -state and takes neither filters nor jobs")
 	}
 	return nil
 }
@@ -189,15 +189,15 @@ func (u *upgrading) do(ctx context.Context) int {
 			planned++
 		}
 	}
-	display.Fprintf(u.lines, "%s to change, %d at once\n", number(planned, "job"), u.o.batch)
+	display.Fprintf(u.lines, "%s to change, in batches of %d\n", number(planned, "job"), u.o.batch)
 	switch {
 	case u.o.state == "" && planned == 0:
 		return u.code(nil)
 	case u.o.state == "":
-		fmt.Fprintln(u.lines, "Nothing is done. With -state FILE it is, after a question.")
+		fmt.Fprintln(u.lines, "Dry run. Pass -state FILE to apply the plan; you will be asked to confirm.")
 		return exitError
 	case planned > 0 && !u.o.yes && !u.confirmed():
-		fmt.Fprintln(u.lines, "Nothing is done.")
+		fmt.Fprintln(u.lines, "Nothing was changed.")
 		return exitError
 	}
 	if u.o.revert {
@@ -239,7 +239,7 @@ func (u *upgrading) absent(jobs []*fleet.Job) (some bool) {
 	for _, id := range u.o.rest {
 		there := slices.ContainsFunc(jobs, func(j *fleet.Job) bool { return j.ID == id })
 		if !there && len(u.o.sidecars)+len(u.o.states) == 0 {
-			some = u.r.report(failure("No such job", fmt.Sprintf("There is no job %q to be seen. Correct its ID or -namespace, or use a token that may read it.", id)))
+			some = u.r.report(failure("No such job", fmt.Sprintf("Job %q not found. Check its ID and -namespace, or use a token that may read it.", id)))
 		}
 	}
 	return some
@@ -261,10 +261,10 @@ func (u *upgrading) show(s *fleet.Step) {
 		display.Fprintf(u.lines, "  restarts: %s\n", strings.Join(s.Restarts, ", "))
 	}
 	if len(s.InPlace) > 0 {
-		display.Fprintf(u.lines, "  changes while it runs: %s\n", strings.Join(s.InPlace, ", "))
+		display.Fprintf(u.lines, "  updated in place: %s\n", strings.Join(s.InPlace, ", "))
 	}
 	for _, line := range s.Unplaced {
-		display.Fprintf(u.lines, "  no room: %s\n", line)
+		display.Fprintf(u.lines, "  cannot be placed: %s\n", line)
 	}
 }
 
@@ -276,7 +276,7 @@ func after(sign, text string) string {
 }
 
 func (u *upgrading) confirmed() bool {
-	fmt.Fprint(u.p.Stderr, `Do it? Only "yes" does: `)
+	fmt.Fprint(u.p.Stderr, `Proceed? Only "yes" is accepted: `)
 	line, _ := bufio.NewReader(u.p.Stdin).ReadString('\n') // what there is without an end is an answer too
 	return strings.TrimSpace(line) == "yes"
 }
@@ -284,11 +284,11 @@ func (u *upgrading) confirmed() bool {
 // code reports what stopped the run, and what was left out.
 func (u *upgrading) code(err error) int {
 	if err != nil {
-		how := "Run it again to go on, or with -revert to go back."
+		how := "Run the command again to continue, or with -revert to undo."
 		if u.o.revert {
-			how = "Run it again to go on."
+			how = "Run the command again to continue."
 		}
-		u.r.report(failure("Not all is done", sentence(err)+" "+how))
+		u.r.report(failure("Incomplete", sentence(err)+" "+how))
 		return exitError
 	}
 	if slices.ContainsFunc(u.steps, func(s *fleet.Step) bool { return s.Outcome == fleet.Skipped }) {

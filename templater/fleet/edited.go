@@ -85,6 +85,6 @@ func (i *inspection) compareWith(raw []byte, catalog pinned, about []known) {
 		if k.sidecar.State == StateOK {
 			k.sidecar.State = StateEdited
 		}
-		k.sidecar.Reason = where + " is not as definition, meta and policy have it"
+		k.sidecar.Reason = where + " differs from definition, meta and policy"
 	}
 }

@@ -44,7 +44,7 @@ func (p *Planner) refuseEject(j *Job) string {
 	case !j.Active():
 		return "it is " + j.Activity
 	case j.Owner != "" && !p.Owned:
-		return fmt.Sprintf("%s registers it, and would bring them back: take them out there", j.Owner)
+		return fmt.Sprintf("%s registers it and would add them again; remove them there", j.Owner)
 	}
 	for _, g := range j.Groups {
 		for _, s := range g.Sidecars {
@@ -53,7 +53,7 @@ func (p *Planner) refuseEject(j *Job) string {
 			case s.State == StateDoubtful:
 				return fmt.Sprintf("sidecar %s has doubtful marks: %s", s.Name, s.Reason)
 			case len(p.Only) > 0 && !slices.Contains(p.Only, s.Name):
-				return fmt.Sprintf("group %s has %s as well, and a job is left with all of its sidecars or none: name that too, or run its file without the others", g.Name, s.Name)
+				return fmt.Sprintf("group %s has %s as well, and the sidecars of a job can only be removed together; name it too, or run the job file without the others", g.Name, s.Name)
 			}
 		}
 	}
@@ -67,11 +67,11 @@ func (s *Step) describeEject(before, after *Job) {
 			if had.State == StateMissing {
 				continue
 			}
-			s.change(g, had, "%s taken out", had.Version)
+			s.change(g, had, "%s removed", had.Version)
 			i := slices.IndexFunc(after.group(g.Name).Sidecars, func(o *Sidecar) bool { return o.Name == had.Name })
 			if i >= 0 {
 				back := after.group(g.Name).Sidecars[i]
-				s.Left = append(s.Left, fmt.Sprintf("group %s: %s comes back when the job is injected again, since %s", g.Name, had.Name, strings.TrimSpace(back.Reason)))
+				s.Left = append(s.Left, fmt.Sprintf("group %s: %s returns at the next injection, since %s", g.Name, had.Name, strings.TrimSpace(back.Reason)))
 			}
 		}
 	}

@@ -61,9 +61,9 @@ func TestAnEjectionStopsGoesOnAndGoesBack(t *testing.T) {
 	steps, err := ejecting(t, t.Context(), c, rules, journal, nil)
 	must.ErrorIs(t, err, ErrStopped)
 	must.Eq(t, map[string]string{"a": Healthy, "b": Failed, "c": Planned}, outcomes(steps))
-	must.Eq(t, []string{"group g: beside 1.0.0 taken out"}, steps[0].Changes)
+	must.Eq(t, []string{"group g: beside 1.0.0 removed"}, steps[0].Changes)
 	must.Eq(t, []string{"g"}, steps[0].Restarts)
-	must.Eq(t, []string{"group g: beside comes back when the job is injected again, since rule pods chooses it"}, steps[0].Left)
+	must.Eq(t, []string{"group g: beside returns at the next injection, since rule pods chooses it"}, steps[0].Left)
 	must.Eq(t, []string{"app"}, tasksOf(t, c, "a"))
 	must.Eq(t, []string{"app", "beside"}, tasksOf(t, c, "c"))
 
@@ -88,7 +88,7 @@ func TestAnEjectionStopsGoesOnAndGoesBack(t *testing.T) {
 	// Back, but not over what somebody has done since; and not with an upgrade's file.
 	c.put(app("b", `"mine":"yes"`))
 	_, err = OpenJournal(VerbUpgrade, bytes.NewReader(journal.Bytes()), &bytes.Buffer{})
-	must.ErrorContains(t, err, "no file that upgrade has written")
+	must.ErrorContains(t, err, "was not written by upgrade")
 	j, err := OpenJournal(VerbEject, bytes.NewReader(bytes.Clone(journal.Bytes())), journal)
 	must.NoError(t, err)
 	u := &Upgrade{Nomad: c, Rules: rules, Journal: j, Batch: 1, Eject: true, Report: func(Ref, string) {}}
@@ -113,7 +113,7 @@ func TestAJobThatChangedIsNotEjectedFrom(t *testing.T) {
 		}
 	}
 	steps, err := ejecting(t, t.Context(), c, rules, &bytes.Buffer{}, nil)
-	must.ErrorContains(t, err, "registered anew since it was planned")
+	must.ErrorContains(t, err, "registered again after the plan")
 	must.Eq(t, map[string]string{"a": Failed, "b": Planned, "c": Planned}, outcomes(steps))
 	must.SliceEmpty(t, c.applied)
 }

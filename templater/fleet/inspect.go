@@ -12,7 +12,7 @@ import (
 )
 
 // cannotBe is the reason shown for an invalid choice.
-const cannotBe = "it is chosen, but cannot be injected as it is"
+const cannotBe = "it is chosen but cannot be injected"
 
 // Inspect judges a stored job, in the JSON of Nomad's API.
 func (r *Rules) Inspect(raw []byte) (*Job, error) {
@@ -71,7 +71,7 @@ func (i *inspection) marked() {
 			case doubt != "":
 				first.sidecar.State, first.sidecar.Reason = StateDoubtful, doubt
 			case m.Mark.Digest != first.digest:
-				first.sidecar.State, first.sidecar.Reason = StateDoubtful, "its tasks are of different definitions"
+				first.sidecar.State, first.sidecar.Reason = StateDoubtful, "its tasks belong to different definitions"
 			}
 			continue
 		}
@@ -131,7 +131,7 @@ func (s *Sidecar) compare(m *job.Mark, newest *sidecar.Definition) {
 	have, err := version.NewVersion(m.Version)
 	switch {
 	case err != nil:
-		s.State, s.Reason = StateDoubtful, "its "+job.MarkVersion+" is no version"
+		s.State, s.Reason = StateDoubtful, "its "+job.MarkVersion+" is not a version"
 	case have.LessThan(newest.Version):
 		s.State = StateOutdated
 	case have.GreaterThan(newest.Version):

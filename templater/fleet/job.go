@@ -131,9 +131,9 @@ func (j *Job) Refusal(owned bool) string {
 	case !j.Active():
 		return "it is " + j.Activity
 	case j.Activity == Paused:
-		return "somebody paused its deployment"
+		return "its deployment is paused"
 	case j.Owner != "" && !owned:
-		return fmt.Sprintf("%s registers it, and would undo the change: upgrade it there", j.Owner)
+		return fmt.Sprintf("%s registers it and would undo the change; upgrade it there", j.Owner)
 	case len(j.Problems) > 0:
 		return strings.Join(j.Problems, "; ")
 	}

@@ -59,14 +59,14 @@ func OpenJournal(verb string, from io.Reader, to io.Writer) (*Journal, error) {
 	j := &Journal{to: to}
 	all, err := io.ReadAll(from)
 	if err != nil {
-		return nil, fmt.Errorf("read what was done before: %w", err)
+		return nil, fmt.Errorf("read the state file: %w", err)
 	}
 	if len(all) == 0 {
 		return j, j.append(journalHead(verb))
 	}
 	rest, ours := bytes.CutPrefix(all, journalHead(verb))
 	if !ours {
-		return nil, fmt.Errorf("read what was done before: this is no file that %s has written", verb)
+		return nil, fmt.Errorf("read the state file: it was not written by %s", verb)
 	}
 	for line := range bytes.Lines(rest) {
 		var e event
@@ -82,7 +82,7 @@ func OpenJournal(verb string, from io.Reader, to io.Writer) (*Journal, error) {
 
 func (j *Journal) append(line []byte) error {
 	if _, err := j.to.Write(line); err != nil {
-		return fmt.Errorf("note what is done: %w", err)
+		return fmt.Errorf("write the state file: %w", err)
 	}
 	return nil
 }
@@ -113,7 +113,7 @@ func (j *Journal) note(e event) {
 func (j *Journal) write(e event) error {
 	raw, err := json.Marshal(e)
 	if err != nil {
-		return fmt.Errorf("note what is done: %w", err)
+		return fmt.Errorf("write the state file: %w", err)
 	}
 	if err := j.append(append(raw, '\n')); err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 )
 
 // ErrGone means that the job no longer exists.
-var ErrGone = errors.New("there is no such job any more")
+var ErrGone = errors.New("the job no longer exists")
 
 // Nomad is the part of a cluster's API that this package uses.
 type Nomad interface {

@@ -16,7 +16,7 @@ func (u *Upgrade) PlanRevert(ctx context.Context) ([]*Step, error) {
 		steps = append(steps, s)
 		raw, err := u.Nomad.Job(ctx, e.Ref)
 		if errors.Is(err, ErrGone) {
-			s.skip("it is there no more")
+			s.skip("the job no longer exists")
 			continue
 		}
 		if err != nil {
@@ -34,9 +34,9 @@ func (u *Upgrade) PlanRevert(ctx context.Context) ([]*Step, error) {
 		case begun && now.Version == e.last.From:
 			s.back(now, e) // it was registered by an earlier run only
 		case begun:
-			s.skip("it is not known whether version %d is of the upgrade: look at it, and revert it to version %d by hand", now.Version, e.from)
+			s.skip("it is unknown whether version %d comes from the upgrade; check it and revert it to version %d by hand", now.Version, e.from)
 		case now.Version != e.last.To:
-			s.skip("it was changed since: it has version %d, and the upgrade made %d", now.Version, e.last.To)
+			s.skip("it has changed since: it is at version %d, the upgrade created %d", now.Version, e.last.To)
 		case now.Stop:
 			s.skip("it is stopped")
 		default:
@@ -48,7 +48,7 @@ func (u *Upgrade) PlanRevert(ctx context.Context) ([]*Step, error) {
 
 func (s *Step) back(now *header, e *entry) {
 	s.From, s.To = now.Version, e.from
-	s.Changes = []string{fmt.Sprintf("version %d → as it was in version %d", s.From, s.To)}
+	s.Changes = []string{fmt.Sprintf("version %d → content of version %d", s.From, s.To)}
 }
 
 // Revert executes the steps of PlanRevert.
@@ -64,6 +64,6 @@ func (u *Upgrade) goBack(ctx context.Context, s *Step) error {
 		return fmt.Errorf("job %s: %w", s.Ref(), err)
 	}
 	s.Outcome, s.evaluation = Registered, evaluation
-	u.report(s.Ref(), "goes back to version %d", s.To)
+	u.report(s.Ref(), "reverting to version %d", s.To)
 	return nil
 }

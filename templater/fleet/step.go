@@ -76,7 +76,7 @@ func (p *Planner) Plan(ctx context.Context, jobs []*Job) ([]*Step, error) {
 		s := &Step{Namespace: j.Namespace, ID: j.ID, Outcome: Planned, From: j.Version}
 		steps = append(steps, s)
 		if j.Activity == Paused {
-			s.skip("somebody paused its deployment")
+			s.skip("its deployment is paused")
 			continue
 		}
 		group.Go(func() error { return p.step(ctx, s) })
@@ -120,7 +120,7 @@ func (p *Planner) step(ctx context.Context, s *Step) error {
 		s.describe(before, after)
 	}
 	if len(s.Changes) == 0 {
-		s.skip("nothing of it can be changed: %s", strings.Join(s.Left, "; "))
+		s.skip("nothing can be changed: %s", strings.Join(s.Left, "; "))
 		return nil
 	}
 	preview, err := p.Nomad.Plan(ctx, s.Ref(), made)
@@ -130,7 +130,7 @@ func (p *Planner) step(ctx context.Context, s *Step) error {
 	case err != nil:
 		s.skip("%s", err)
 	case preview.ModifyIndex != s.modifyIndex:
-		s.skip("it was registered anew while it was looked at: begin again")
+		s.skip("it was registered meanwhile; run the command again")
 	case !preview.Differs:
 		s.Outcome = Unchanged
 	default:
@@ -157,17 +157,17 @@ func (s *Step) describe(before, after *Job) {
 			i := slices.IndexFunc(after.group(g.Name).Sidecars, func(o *Sidecar) bool { return o.Name == had.Name })
 			switch gets := had.Newest; {
 			case i < 0:
-				s.change(g, had, "taken out, since %s", had.Reason)
+				s.change(g, had, "removed, since %s", had.Reason)
 			case after.group(g.Name).Sidecars[i].State != StateOK:
 				s.Left = append(s.Left, fmt.Sprintf("group %s: %s %s is %s%s", g.Name, had.Name, had.Version, had.State, needs(had)))
 			case had.State == StateMissing:
 				s.change(g, had, "%s added", gets)
 			case had.Edited && had.Version == gets:
-				s.change(g, had, "%s made anew, without what was edited", gets)
+				s.change(g, had, "%s recreated without the edits", gets)
 			case had.Edited:
-				s.change(g, had, "%s made anew as %s, without what was edited", had.Version, gets)
+				s.change(g, had, "%s recreated as %s without the edits", had.Version, gets)
 			case had.State == StateChanged:
-				s.change(g, had, "%s gets the other content of this version", gets)
+				s.change(g, had, "%s replaced by the catalog's definition of this version", gets)
 			default:
 				s.change(g, had, "%s → %s", had.Version, gets)
 			}

@@ -86,7 +86,7 @@ func (u *Upgrade) register(ctx context.Context, s *Step) error {
 		return fail(err)
 	}
 	if now.JobModifyIndex != s.modifyIndex {
-		return fail(errors.New("it was registered anew since it was planned"))
+		return fail(errors.New("it was registered again after the plan"))
 	}
 	made, diags := u.Rules.remake(raw, s.Ref().String(), u.Eject)
 	if diags.HasErrors() {
@@ -186,9 +186,9 @@ func (u *Upgrade) settle(ctx context.Context, planned []*Step) error {
 			continue // the job was changed since
 		}
 		s := &Step{Namespace: e.Namespace, ID: e.ID, From: e.last.From, To: e.last.To, evaluation: e.last.Evaluation}
-		u.report(e.Ref, "registered before as version %d", s.To)
+		u.report(e.Ref, "registered earlier as version %d", s.To)
 		if err := u.waitFor(ctx, s, eventHealthy); err != nil {
-			return fmt.Errorf("%w: it is as an earlier run left it: %w", ErrStopped, err)
+			return fmt.Errorf("%w: it has not changed since an earlier run: %w", ErrStopped, err)
 		}
 	}
 	return nil

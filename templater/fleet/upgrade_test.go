@@ -106,7 +106,7 @@ func TestAJobThatChangedIsNotTouched(t *testing.T) {
 		}
 	}
 	got, err := upgraded(t, t.Context(), c, rulesOf(t, "1.0.0"), journal, nil)
-	must.ErrorContains(t, err, "registered anew since it was planned")
+	must.ErrorContains(t, err, "registered again after the plan")
 	must.Eq(t, map[string]string{"a": Failed, "b": Planned, "c": Planned}, got)
 	must.SliceEmpty(t, c.applied)
 }
@@ -134,7 +134,7 @@ func TestAJournalThatEndsTooSoon(t *testing.T) {
 		must.True(t, bytes.HasSuffix(left.Bytes(), []byte("\n")), must.Sprint(name))
 	}
 	_, err = OpenJournal(VerbUpgrade, bytes.NewReader([]byte(`job "web" {}`)), &bytes.Buffer{})
-	must.ErrorContains(t, err, "no file that upgrade has written")
+	must.ErrorContains(t, err, "was not written by upgrade")
 }
 
 func TestWhatIsNotTouched(t *testing.T) {

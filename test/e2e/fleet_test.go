@@ -67,7 +67,7 @@ func TestFleet(t *testing.T) {
 	}
 	c.run(testdata(t, "fleet.nomad.hcl", "JOB", "d", "COMMAND", "/bin/sleep"), "running")
 	out := c.sidecars(1, "old", "status")
-	must.StrContains(t, out, "4 jobs, of which 1 not as they should be")
+	must.StrContains(t, out, "4 jobs, 1 of them differ")
 	must.RegexMatch(t, regexp.MustCompile(`default +d +app +beside +- +1\.0\.0 +policy +missing +running`), out)
 	must.StrContains(t, c.sidecars(1, "new", "status", "-outdated"), "3 jobs, of which 3 not")
 
@@ -84,7 +84,7 @@ func TestFleet(t *testing.T) {
 	must.StrContains(t, source.Source, "Its deployment fails")
 
 	out = c.sidecars(1, "new", upgrade...)
-	must.StrContains(t, out, "it is as an earlier run left it")
+	must.StrContains(t, out, "it has not changed since an earlier run")
 	out = c.sidecars(0, "mended", append(upgrade, "-batch", "3")...)
 	for _, id := range []string{"a", "b", "c", "d"} {
 		must.StrContains(t, out, "default/"+id+": healthy")
@@ -109,5 +109,5 @@ func (c *cluster) paused() {
 	_, _, err = c.Client().Deployments().Pause(deployment.ID, true, nil)
 	must.NoError(c.t, err)
 	must.StrContains(c.t, c.sidecars(1, "old", "status", "-missing", "e"), "missing  paused")
-	must.StrContains(c.t, c.sidecars(1, "old", "upgrade", "e"), "default/e: skipped: somebody paused its deployment")
+	must.StrContains(c.t, c.sidecars(1, "old", "upgrade", "e"), "default/e: skipped: its deployment is paused")
 }
