@@ -30,8 +30,8 @@ func (w *wire) Recv() (*drivers.ExecTaskStreamingRequestMsg, error) {
 	return &msg, gproto.Unmarshal(text, protoadapt.MessageV2Of(&msg))
 }
 
-// Whatever a client sends, the program's input is what the client sent as such
-// up to its end, and the connection ends.
+// Any sequence of messages ends the connection, and the program reads no bytes
+// that the client did not send.
 func FuzzExecConn(f *testing.F) {
 	for _, msgs := range [][]*proto.ExecTaskStreamingRequest{
 		{{Stdin: &proto.ExecTaskStreamingIOOperation{Data: []byte("ls\n")}}, {Stdin: &proto.ExecTaskStreamingIOOperation{Close: true}}},

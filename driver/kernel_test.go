@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A kernel without one of the calls is told by the call's name.
+// The error names each call that the kernel lacks.
 func TestCheckKernel(t *testing.T) {
 	must.NoError(t, checkKernel(kernelCalls()))
 	for name, number := range map[string]uint32{

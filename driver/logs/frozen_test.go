@@ -12,7 +12,7 @@ import (
 )
 
 // frozen is a node with a task and a collector that is stopped by a signal.
-// What the task prints then is in its FIFO.
+// Later output of the task is in its FIFO.
 func frozen(t *testing.T) (n *node, c *Client, dir, logDir string, w *os.File) {
 	t.Helper()
 	n = newNode(t)
@@ -67,7 +67,7 @@ func TestClient_FrozenCollector(t *testing.T) {
 	}
 }
 
-// Close returns at once, and does not kill the collector.
+// Close returns immediately, and does not kill the collector.
 func TestClient_CloseFrozenCollector(t *testing.T) {
 	n, c, dir, logDir, w := frozen(t)
 	asked := make(chan error, 1)

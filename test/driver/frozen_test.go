@@ -15,8 +15,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// frozenBound is how long any one call may take while a helper is frozen: a
-// few timeouts of the helpers, far below those of a start.
+// frozenBound is how long any one call may take while a helper is frozen. It
+// is far below the timeout of a start.
 const frozenBound = 20 * time.Second
 
 // within runs a call and fails if it takes longer than frozenBound.
@@ -133,8 +133,7 @@ func (n *node) frozen(tk *task, handle *drivers.TaskHandle, other *bystander) {
 	other.unharmed()
 }
 
-// A runtime that is frozen fails the calls that need it, each within its bound,
-// and those of one pod alone.
+// A frozen runtime fails only the calls that need it, each within its bound.
 func TestFrozenHelper_Runtime(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
