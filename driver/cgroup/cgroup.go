@@ -1,8 +1,8 @@
 // Package cgroup finds, measures, empties and removes control groups on
-// cgroup v1, on hybrid hosts (v1 controllers beside a v2 tree) and on v2.
+// cgroup v1, on hybrid hosts (v1 controllers and a v2 tree) and on v2.
 //
-// It sets no limits: the OCI runtime does, from the runtime-spec. It talks to
-// the cgroup file system only, never to systemd.
+// It sets no limits: the OCI runtime does, from the runtime-spec. It uses
+// the cgroup file system only, never systemd.
 package cgroup
 
 import (
@@ -18,7 +18,7 @@ import (
 // Root is where every supported host mounts its cgroup file systems.
 const Root = "/sys/fs/cgroup"
 
-// Version is the kind of hierarchy that a host has.
+// Version is the kind of cgroup hierarchy of a host.
 type Version string
 
 // The hierarchies. Hybrid is v1 with a v2 tree at Root/unified.
@@ -28,10 +28,10 @@ const (
 	V2     Version = "v2"
 )
 
-// ErrNone is returned where no cgroup file system is mounted.
+// ErrNone means that no cgroup file system is mounted.
 var ErrNone = errors.New("no cgroup file system at " + Root)
 
-// Detect tells what is mounted at Root.
+// Detect determines the version from the file systems mounted at Root.
 func Detect() (Version, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(Root, &st); err != nil {
@@ -62,33 +62,32 @@ func isType(path string, magic int64) bool {
 	return unix.Statfs(path, &st) == nil && st.Type == magic
 }
 
-// Group names one control group. On v1 it is the same path in every
-// hierarchy.
+// Group names one control group. On v1 it has the same path in every hierarchy.
 type Group struct {
 	version Version
 	path    string
 }
 
-// At names the group at path, which starts at the root of the hierarchy
-// ("/nomad.slice/share.slice/…"). Nothing is made.
+// At returns the group at path, relative to the root of the hierarchy
+// ("/nomad.slice/share.slice/…"). It creates nothing.
 func At(v Version, path string) Group {
 	return Group{version: v, path: filepath.Join("/", path)}
 }
 
-// Path is the group's path from the root of the hierarchy, as the
-// runtime-spec's cgroupsPath wants it.
+// Path returns the group's path from the root of the hierarchy, the format of the
+// runtime-spec's cgroupsPath.
 func (g Group) Path() string { return g.path }
 
-// Child names the group below this one.
+// Child returns the group with that name below this one.
 func (g Group) Child(name string) Group { return Group{g.version, filepath.Join(g.path, name)} }
 
-// Exists tells whether the group is there in any hierarchy.
+// Exists reports whether the group exists in any hierarchy.
 func (g Group) Exists() bool {
 	dirs, err := g.dirs()
 	return err == nil && len(dirs) > 0
 }
 
-// dirs lists the directories that are the group now.
+// dirs lists the group's existing directories.
 func (g Group) dirs() ([]string, error) {
 	if g.version == V2 {
 		return existing(filepath.Join(Root, g.path)), nil
@@ -99,7 +98,7 @@ func (g Group) dirs() ([]string, error) {
 	}
 	var dirs []string
 	for _, e := range entries {
-		// Links ("cpu" to "cpu,cpuacct") would name a hierarchy twice.
+		// Links ("cpu" to "cpu,cpuacct") would list a hierarchy twice.
 		if e.IsDir() {
 			dirs = append(dirs, existing(filepath.Join(Root, e.Name(), g.path))...)
 		}
@@ -114,7 +113,7 @@ func existing(dir string) []string {
 	return []string{dir}
 }
 
-// killDir is the one directory through which all processes are found.
+// killDir returns the directory that lists all processes of the group.
 func (g Group) killDir() string {
 	if g.version == V2 {
 		return filepath.Join(Root, g.path)

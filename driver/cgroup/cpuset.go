@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// A Cpuset names a group in the cpuset hierarchy of v1, where what Nomad makes
-// for all tasks is apart from the group that a task has in the others. The
-// zero value is none.
+// A Cpuset names a group in the cpuset hierarchy of v1, where Nomad's group for all
+// tasks is separate from the task's group in the other hierarchies. The zero value is
+// none.
 type Cpuset struct{ path string }
 
-// CpusetAt names the group at a path of the host. One that is not in the
-// hierarchy of v1 is none: on v2 a task's group has its processors itself.
+// CpusetAt returns the group at a path of the host. A path outside the v1 hierarchy is
+// none: on v2 the task's own group has its processors.
 func CpusetAt(v Version, hostPath string) Cpuset {
 	path, ok := strings.CutPrefix(hostPath, filepath.Join(Root, "cpuset")+"/")
 	if v == V2 || !ok {
@@ -22,13 +22,13 @@ func CpusetAt(v Version, hostPath string) Cpuset {
 	return Cpuset{filepath.Join("/", path)}
 }
 
-// Path is the group's path from the root of the hierarchy, or empty for none.
+// Path returns the group's path from the root of the hierarchy, or "" for none.
 func (c Cpuset) Path() string { return c.path }
 
 func (c Cpuset) file(name string) string { return filepath.Join(Root, "cpuset", c.path, name) }
 
-// CPUs lists the processors of the group now, such as "0-2,7"; of none it is
-// empty. An error says that there are none left.
+// CPUs returns the group's current processors, such as "0-2,7", or "" for none. It
+// returns an error if the group has no processors.
 func (c Cpuset) CPUs() (string, error) {
 	if c.path == "" {
 		return "", nil
@@ -44,8 +44,8 @@ func (c Cpuset) CPUs() (string, error) {
 	return cpus, nil
 }
 
-// Add moves a process to the group, and leaves it where it is in all other
-// hierarchies. It then follows as the group's processors change.
+// Add moves a process to the group, only in the cpuset hierarchy. It then follows
+// changes of the group's processors.
 func (c Cpuset) Add(pid int) error {
 	if c.path == "" {
 		return nil
@@ -56,8 +56,8 @@ func (c Cpuset) Add(pid int) error {
 	return nil
 }
 
-// CopyTo gives a task's own group the processors that this one has now, for
-// what will be started in it.
+// CopyTo assigns the current processors to a task's own group, for processes started
+// there.
 func (c Cpuset) CopyTo(g Group) error {
 	cpus, err := c.CPUs()
 	if err != nil || cpus == "" {

@@ -10,36 +10,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Meter reads the Stats of a group time and again. It keeps the group's files
-// open: to open them takes several times as long as to read them. Nothing is
-// opened before the first reading. It is for one goroutine at a time.
+// Meter reads the Stats of a group repeatedly. It keeps the group's files open, since
+// opening them takes several times as long as reading them. It opens nothing before the
+// first reading. It is not safe for concurrent use.
 //
-// Of a group in which nothing has run since the last reading it reads no more
-// than that, but now and then: only the kernel can have changed what is left,
-// by reclaiming memory. Of a group that is at rest for so long it keeps only
-// the one file open that tells it: a node has many, and whenever this process
-// starts another, the kernel copies the list of what it has open.
+// If nothing has run in the group since the last reading, it reads only the file that
+// shows this, and the others occasionally, since the kernel may reclaim memory. A group
+// that stays idle keeps only this one file open: a node has many groups, and each fork
+// of this process copies its table of open files.
 type Meter struct {
 	group Group
-	files []int // the first of the group's sources; -1 is one that this kernel does not have
+	files []int // the first of the group's sources; -1 for files that this kernel lacks
 
 	last  Stats
-	lasts int // for how many readings last may stand
+	lasts int // number of readings that last may be reused
 }
 
-// restReadings is after how many readings of a group in which nothing runs all
-// of it is read.
+// restReadings is the number of readings of an idle group after which all files are
+// read again.
 const restReadings = 12
 
-// Meter returns a new one, which the caller closes.
+// Meter returns a new meter, which the caller must close.
 func (g Group) Meter() *Meter { return &Meter{group: g} }
 
-// Stats reads the group's use. The error wraps fs.ErrNotExist or ENODEV where
-// there is no such group.
+// Stats reads the group's usage. The error wraps fs.ErrNotExist or ENODEV if the group
+// does not exist.
 func (m *Meter) Stats() (Stats, error) {
 	s, err := m.stats()
 	if err != nil {
-		m.Close() // another group may be made at the same path
+		m.Close() // another group may be created at the same path
 		return Stats{}, fmt.Errorf("stats of cgroup %s: %w", m.group.path, err)
 	}
 	if keptFiles.Load() > mayKeep() {
@@ -55,7 +54,7 @@ func (m *Meter) stats() (Stats, error) {
 	if err := m.read(0, sources[0], &s); err != nil {
 		return Stats{}, err
 	}
-	// Without the first file nothing tells.
+	// Idleness is unknown without the first file.
 	idle := again && m.files[0] >= 0 && s.CPU.TotalNanos == m.last.CPU.TotalNanos
 	if idle && m.lasts > 0 {
 		m.lasts--
@@ -78,8 +77,7 @@ func (m *Meter) stats() (Stats, error) {
 	return s, nil
 }
 
-// read adds what is in a source, which it opens if those before it are open and
-// it is not.
+// read adds the values of a source. It opens the source if those before it are open.
 func (m *Meter) read(i int, src source, s *Stats) error {
 	if i == len(m.files) {
 		fd, err := unix.Open(m.group.file(src), unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -100,8 +98,7 @@ func (m *Meter) read(i int, src source, s *Stats) error {
 	return nil
 }
 
-// Close lets go of the files and of what was read. A reading after that begins
-// anew.
+// Close closes the files and discards the last reading. The meter may be used again.
 func (m *Meter) Close() {
 	m.keep(0)
 	*m = Meter{group: m.group}
@@ -112,18 +109,18 @@ func (m *Meter) keep(n int) {
 	n = min(n, len(m.files))
 	for _, fd := range m.files[n:] {
 		if fd >= 0 {
-			_ = unix.Close(fd) // nothing was written
+			_ = unix.Close(fd) // opened read-only
 		}
 	}
 	keptFiles.Add(-int64(len(m.files) - n))
 	m.files = m.files[:n]
 }
 
-// keptFiles counts the files that all meters keep open, or nearly.
+// keptFiles is the approximate number of files that all meters keep open.
 var keptFiles atomic.Int64
 
-// mayKeep is how many those may be: half of what the process may open. While
-// there are more, a meter that was read keeps none.
+// mayKeep is the limit of keptFiles: half of the process's limit. Above it, meters close
+// their files after each reading.
 var mayKeep = sync.OnceValue(func() int64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {

@@ -12,26 +12,25 @@ import (
 	"time"
 )
 
-// Moves keeps the kernel prepared to move processes between groups while some
-// are expected. The zero value is ready.
+// Moves prepares the kernel for moves of processes between groups. The zero value is
+// ready to use.
 //
-// Each move takes a lock of the whole host (cgroup_threadgroup_rwsem) that is
-// cheap for those who fork, and dear for those who move: the first move waits
-// for all processors to take note, 10 ms and more, and one soon after it does
-// not. Starting a task moves processes several times, some of them from the
-// OCI runtime, and waits as often. Meanwhile a move of this process to where it
-// is, every few milliseconds, has the waiting done beside the start. The mount
-// option favordynmods (Linux 6.0) would do the same for ever.
+// Each move takes a host-wide lock (cgroup_threadgroup_rwsem) that is cheap for forks and
+// expensive for moves: the first move waits 10 ms or more for all processors, and one
+// soon after it does not. Starting a task moves processes several times, some of them by
+// the OCI runtime. While moves are expected, this process moves itself to its own group
+// every few milliseconds, so that the wait happens in parallel. The mount option
+// favordynmods (Linux 6.0) would have the same effect permanently.
 type Moves struct {
 	mu       sync.Mutex
 	expected int
-	none     chan struct{} // closed when none is expected any more
+	none     chan struct{} // closed when no move is expected any more
 }
 
-// movesEvery is less than the time after which the kernel forgets a move.
+// movesEvery is shorter than the time after which the kernel leaves the fast state.
 const movesEvery = 3 * time.Millisecond
 
-// Expect is called before moves; done after them, once.
+// Expect is called before moves, and done once after them.
 func (m *Moves) Expect() (done func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -48,8 +47,7 @@ func (m *Moves) Expect() (done func()) {
 	}
 }
 
-// keepMoving opens what moveOnTheSpot needs. Where that can not be, starts take
-// longer.
+// keepMoving opens the files for moveOnTheSpot. If that fails, starts take longer.
 func keepMoving(until <-chan struct{}) {
 	own, err := os.Open("/proc/self/cgroup")
 	if err != nil {
@@ -68,8 +66,8 @@ func keepMoving(until <-chan struct{}) {
 	moveOnTheSpot(groups, own, procs, until)
 }
 
-// moveOnTheSpot moves this process into the group where it is, as long as it is
-// in the groups that it was: where somebody else moved it, there it stays.
+// moveOnTheSpot moves this process into its own group, as long as its groups do not
+// change: if another process moves it, it stays there.
 func moveOnTheSpot(was string, own io.ReaderAt, procs io.Writer, until <-chan struct{}) {
 	self := strconv.AppendInt(nil, int64(os.Getpid()), 10)
 	tick := time.NewTicker(movesEvery)
@@ -89,7 +87,7 @@ func moveOnTheSpot(was string, own io.ReaderAt, procs io.Writer, until <-chan st
 	}
 }
 
-// readAgain reads a /proc/PID/cgroup that is open.
+// readAgain reads an open /proc/PID/cgroup from its beginning.
 func readAgain(own io.ReaderAt) (string, error) {
 	var b [maxFile]byte
 	n, err := own.ReadAt(b[:], 0)
@@ -99,10 +97,9 @@ func readAgain(own io.ReaderAt) (string, error) {
 	return "", err
 }
 
-// procsFile is the list of processes of one of the groups in the content of a
-// /proc/PID/cgroup, if this process is in it: the lock is the same for every
-// hierarchy. In a cgroup namespace without a mount of its own the path means
-// another group.
+// procsFile returns the cgroup.procs of one of the groups in a /proc/PID/cgroup if this
+// process is listed there. Any hierarchy will do, since they share the lock. In a cgroup
+// namespace without its own mount the path refers to another group.
 func procsFile(groups string) string {
 	self := strconv.Itoa(os.Getpid())
 	for line := range strings.Lines(groups) {

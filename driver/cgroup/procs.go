@@ -16,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// v1Placement are the v1 hierarchies that Add moves a process in: those that
-// limit it, and the one by which systemd would count it to a unit.
+// v1Placement lists the v1 hierarchies that Add uses: those with limits, and the one by
+// which systemd assigns processes to units.
 var v1Placement = []string{"memory", "pids", "freezer", "cpu", "systemd"}
 
-// Add moves a process into the group, which is made where it is missing.
+// Add moves a process into the group and creates the group if necessary.
 func (g Group) Add(pid int) error {
 	dirs := []string{filepath.Join(Root, g.path)}
 	if g.version != V2 {
@@ -39,8 +39,8 @@ func (g Group) Add(pid int) error {
 	return nil
 }
 
-// addTo moves a process into the group of one hierarchy, and makes it again
-// where another removed it in between as empty.
+// addTo moves a process into the group of one hierarchy. It creates the group again if
+// another process removed it meanwhile as empty.
 func addTo(dir string, pid int) error {
 	const tries = 10
 	var err error
@@ -55,8 +55,8 @@ func addTo(dir string, pid int) error {
 	return err
 }
 
-// Procs lists the processes in the group and below it. A group that is not
-// there has none.
+// Procs lists the processes in the group and below it. A group that does not exist has
+// none.
 func (g Group) Procs() ([]int, error) {
 	return procsBelow(g.killDir())
 }
@@ -92,8 +92,8 @@ func procsBelow(dir string) ([]int, error) {
 	return pids, nil
 }
 
-// Of returns the path of the group that a process is in: on v1 and hybrid hosts
-// in the freezer hierarchy, by which groups are killed.
+// Of returns the path of a process's group: on v1 and hybrid hosts in the freezer
+// hierarchy, which Kill uses.
 func Of(v Version, pid int) (string, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
@@ -108,13 +108,13 @@ func Of(v Version, pid int) (string, error) {
 	return "", fmt.Errorf("process %d is in no cgroup", pid)
 }
 
-// gone tells that a group went away while it was read.
+// gone reports whether a group was removed while it was read.
 func gone(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV)
 }
 
-// Kill kills every process in the group and below it, and returns when none
-// is left or ctx ends.
+// Kill kills every process in the group and below it. It returns when none is left or
+// ctx ends.
 func (g Group) Kill(ctx context.Context) error {
 	if err := g.refuseRoot(); err != nil {
 		return err
@@ -129,8 +129,8 @@ func (g Group) Kill(ctx context.Context) error {
 		if err := g.killOnce(pids); err != nil {
 			return err
 		}
-		// There is no event for "empty" on v1, and on v2 one would have to
-		// watch every child group: the wait is short, so it is polled.
+		// v1 has no event for an empty group, and on v2 every child group would need a watch.
+		// The wait is short, so it is polled.
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("cgroup %s: processes %v did not end after SIGKILL: %w", g.path, pids, ctx.Err())
@@ -146,8 +146,8 @@ func (g Group) killOnce(pids []int) error {
 			return err
 		}
 	}
-	// Without cgroup.kill (v1, and v2 before Linux 5.14) a process could fork
-	// between the listing and the signal, so the group is frozen for it.
+	// Without cgroup.kill (v1, and v2 before Linux 5.14) a process could fork between
+	// listing and signal, so the group is frozen meanwhile.
 	thaw := g.freeze()
 	defer thaw()
 	frozen, err := g.Procs()
@@ -162,11 +162,11 @@ func (g Group) killOnce(pids []int) error {
 	return nil
 }
 
-// killsAtOnce bounds how many processes are held, each by a descriptor.
+// killsAtOnce bounds the number of descriptors for processes.
 const killsAtOnce = 128
 
-// killHeld kills the given processes that are still in the group while each is
-// held: an id from an earlier list may belong to another process by now.
+// killHeld kills the given processes that are still in the group, each held by a
+// descriptor, since a PID may have been reused after the listing.
 func (g Group) killHeld(pids []int) error {
 	held := map[int]*os.Process{}
 	defer func() {
@@ -188,7 +188,7 @@ func (g Group) killHeld(pids []int) error {
 	for _, pid := range members {
 		p := held[pid]
 		if p == nil {
-			continue // the next round gets it
+			continue // the next round kills it
 		}
 		if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("kill process %d of cgroup %s: %w", pid, g.path, err)
@@ -207,8 +207,8 @@ func (g Group) freeze() (thaw func()) {
 	return func() { _ = os.WriteFile(path, []byte(off), 0o644) }
 }
 
-// Remove removes the group with all below it from every hierarchy. It must be
-// empty of processes. A group that is not there is no error.
+// Remove removes the group and all groups below it from every hierarchy. They must have
+// no processes. A group that does not exist is no error.
 func (g Group) Remove() error {
 	if err := g.refuseRoot(); err != nil {
 		return err
@@ -224,7 +224,7 @@ func (g Group) Remove() error {
 	return errors.Join(errs...)
 }
 
-// Prune removes the group where it is empty, and leaves it where it is not.
+// Prune removes the group if it is empty.
 func (g Group) Prune() error {
 	dirs, err := g.dirs()
 	if err != nil {
@@ -239,7 +239,7 @@ func (g Group) Prune() error {
 	return nil
 }
 
-// refuseRoot keeps a path that was lost from meaning every process there is.
+// refuseRoot rejects an empty path, which would mean every process of the host.
 func (g Group) refuseRoot() error {
 	if g.path == "/" || g.path == "" {
 		return errors.New("cgroup: the root group can not be killed or removed")
@@ -247,8 +247,7 @@ func (g Group) refuseRoot() error {
 	return nil
 }
 
-// removeTree removes directories only: the files of a cgroup can not be
-// unlinked and go with it.
+// removeTree removes directories only: the files of a cgroup cannot be unlinked.
 func removeTree(dir string) error {
 	var below []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -271,8 +270,8 @@ func removeTree(dir string) error {
 	return nil
 }
 
-// removeDir waits a moment for a process that was killed but is not gone:
-// until then the kernel says EBUSY.
+// removeDir retries for a moment while a killed process is still exiting, since the
+// kernel returns EBUSY until then.
 func removeDir(path string) error {
 	deadline := time.Now().Add(2 * time.Second)
 	for {

@@ -11,17 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stats is what the processes of a group and of those below it use, and what
-// all that ever were in it have used. What a kernel does not count is zero.
+// Stats is the current and cumulative usage of a group and the groups below it. Values
+// that the kernel does not count are zero.
 type Stats struct {
 	CPU    CPU
 	Memory Memory
-	// OOMKills counts processes that the kernel killed because the group was
-	// over its memory limit.
+	// OOMKills counts processes killed because the group exceeded its memory limit.
 	OOMKills uint64
 }
 
-// CPU is time since the group was made.
+// CPU is time since the group was created.
 type CPU struct {
 	TotalNanos, UserNanos, SystemNanos uint64
 	ThrottledPeriods                   uint64
@@ -32,15 +31,15 @@ type CPU struct {
 type Memory struct {
 	// RSS is anonymous memory and Cache the page cache, tmpfs included.
 	RSS, Cache, MappedFile, Swap uint64
-	// Usage is all that counts against the limit, and MaxUsage the most it
-	// has been; zero where the kernel does not keep it (v2 before Linux 5.19).
+	// Usage is all memory that counts against the limit, and MaxUsage its maximum; zero
+	// if the kernel does not record it (v2 before Linux 5.19).
 	Usage, MaxUsage uint64
 	// Kernel is memory the kernel uses for the group: stacks, slab, sockets.
 	Kernel, MaxKernel uint64
 }
 
-// source is a file of a group, and what is in it: lines of a key and a number,
-// or, with one field that has no key, a number.
+// source is a file of a group and its fields: lines of a key and a number, or a single
+// number for a field without a key.
 type source struct {
 	controller string // directory below Root on v1, empty on v2
 	name       string
@@ -52,8 +51,8 @@ type field struct {
 	add func(*Stats, uint64)
 }
 
-// nanosPerTick is the unit of times in cpuacct.stat: 100 a second on every
-// architecture that Go knows (USER_HZ of the kernel).
+// nanosPerTick is the unit of times in cpuacct.stat: USER_HZ is 100 on every
+// architecture that Go supports.
 const nanosPerTick = 1e9 / 100
 
 const nanosPerMicro = 1000
@@ -65,8 +64,8 @@ var (
 	oomV2 = source{"", "memory.events", oomV1.fields}
 
 	// Kernel documentation, admin-guide/cgroup-v1/{cpuacct,memory}.rst and
-	// scheduler/sched-bwc.rst. Swap is in memory.stat where it is accounted.
-	// The first tells whether anything has run; see Meter.
+	// scheduler/sched-bwc.rst. Swap is in memory.stat if it is accounted.
+	// The first source shows whether the group is idle, see Meter.
 	sourcesV1 = []source{
 		{"cpuacct", "cpuacct.usage", []field{{"", func(s *Stats, n uint64) { s.CPU.TotalNanos = n }}}},
 		{"cpuacct", "cpuacct.stat", []field{
@@ -90,7 +89,7 @@ var (
 		oomV1,
 	}
 
-	// Kernel documentation, admin-guide/cgroup-v2.rst. The first as above.
+	// Kernel documentation, admin-guide/cgroup-v2.rst. The first shows whether the group is idle.
 	sourcesV2 = []source{
 		{"", "cpu.stat", []field{
 			{"usage_usec", func(s *Stats, n uint64) { s.CPU.TotalNanos = n * nanosPerMicro }},
@@ -125,8 +124,8 @@ func (g Group) sources() []source {
 
 func (g Group) file(s source) string { return filepath.Join(Root, s.controller, g.path, s.name) }
 
-// OOMKills reads Stats.OOMKills alone, which is one file. It must be read
-// before the group is removed.
+// OOMKills reads only Stats.OOMKills, from one file. It must be called before the group
+// is removed.
 func (g Group) OOMKills() (uint64, error) {
 	src := oomV2
 	if g.version != V2 {
@@ -144,7 +143,7 @@ func (g Group) OOMKills() (uint64, error) {
 	return s.OOMKills, nil
 }
 
-// maxFile is several times as much as any of the files holds.
+// maxFile is several times the size of the largest file.
 const maxFile = 16 << 10
 
 var buffers = sync.Pool{New: func() any { return new([maxFile]byte) }}
@@ -159,7 +158,7 @@ func (src source) read(fd int, s *Stats) error {
 	return src.parse(buf[:n], s)
 }
 
-// parse takes what it knows out of a file. Kernels add lines.
+// parse extracts the known fields of a file. Newer kernels add lines.
 func (src source) parse(text []byte, s *Stats) error {
 	if src.fields[0].key == "" {
 		return src.fields[0].take(bytes.TrimSpace(text), s)

@@ -6,13 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// InNetwork runs f on a thread that is in the network namespace at path.
-// Sockets that f itself makes belong there; those of goroutines that it starts
-// do not.
+// InNetwork runs f on a thread in the network namespace at path. Sockets that f itself
+// creates belong to it; those of goroutines that f starts do not.
 func InNetwork(path string, f func() error) error { return enter(path, Net, f) }
 
-// InIPC runs f on a thread that is in the IPC namespace at path. Files below
-// /proc/sys that f itself opens belong to that namespace.
+// InIPC runs f on a thread in the IPC namespace at path. Files below /proc/sys that f
+// itself opens belong to that namespace.
 func InIPC(path string, f func() error) error { return enter(path, IPC, f) }
 
 func enter(path string, k Kind, f func() error) error {
@@ -26,7 +25,7 @@ func enter(path string, k Kind, f func() error) error {
 			return fmt.Errorf("open %s namespace %s: %w", k, path, err)
 		}
 		err = unix.Setns(fd, flag)
-		_ = unix.Close(fd) // nothing was written
+		_ = unix.Close(fd) // opened read-only
 		if err != nil {
 			return fmt.Errorf("enter %s namespace %s: %w", k, path, err)
 		}

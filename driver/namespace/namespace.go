@@ -1,9 +1,9 @@
-// Package namespace makes Linux namespaces that live without a process: each
+// Package namespace creates Linux namespaces that exist without a process: each
 // is pinned to a file by a bind mount of its nsfs entry (namespaces(7)), and
-// ends when the file is unmounted and the last process in it is gone.
+// ends when the file is unmounted and the last process in it has exited.
 //
-// It makes IPC, UTS and network namespaces only. A PID namespace needs a first
-// process, and mount and user namespaces are the OCI runtime's.
+// It creates IPC, UTS and network namespaces only. A PID namespace needs a first
+// process, and the OCI runtime creates mount and user namespaces.
 package namespace
 
 import (
@@ -19,7 +19,7 @@ import (
 // Kind is a kind of namespace, spelt as in /proc/PID/ns.
 type Kind string
 
-// The kinds that can be pinned. PID is that of a process only.
+// The kinds that can be pinned. PID requires a process.
 const (
 	IPC Kind = "ipc"
 	UTS Kind = "uts"
@@ -39,10 +39,9 @@ func (k Kind) flag() (int, error) {
 	return 0, fmt.Errorf("namespace kind %q can not be pinned", string(k))
 }
 
-// Pin makes new namespaces of the given kinds and pins each to the file
-// dir/KIND, which is made. Before that setup runs inside of them, unless it is
-// nil. Leftovers of an interrupted Pin are replaced. After an error nothing is
-// left.
+// Pin creates namespaces of the given kinds and pins each to the file
+// dir/KIND. If setup is not nil, it runs inside them first. Leftovers of an interrupted
+// Pin are replaced. After an error nothing is left.
 func Pin(dir string, setup func() error, kinds ...Kind) error {
 	flags := 0
 	for _, k := range kinds {
@@ -65,21 +64,20 @@ func Pin(dir string, setup func() error, kinds ...Kind) error {
 	return nil
 }
 
-// onSpareThread runs f on a thread that ends afterwards, whatever f did to
-// it. It is never the main thread: that one can not end, and /proc/self shows
-// its namespaces as the process's.
+// onSpareThread runs f on a thread that exits afterwards, whatever f did to it. It never
+// uses the main thread, which cannot exit, and whose namespaces /proc/self shows as
+// those of the process.
 func onSpareThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// While this goroutine keeps the main thread, another can not
-			// be on it.
+			// While this goroutine occupies the main thread, the other cannot run on it.
 			done <- onSpareThread(f)
 			runtime.UnlockOSThread()
 			return
 		}
-		done <- f() // the thread stays locked and so ends with the goroutine
+		done <- f() // the thread stays locked and so exits with the goroutine
 	}()
 	return <-done
 }
@@ -101,10 +99,10 @@ func pinFromThread(dir string, setup func() error, flags int, kinds []Kind) erro
 	return nil
 }
 
-// PinPID pins the PID namespace of a process to the file dir/pid. Unlike the
-// others it dies with its first process; what the file is good for is that it
-// can not come to mean the namespace of a stranger that got the process id.
-// The caller makes sure afterwards that the process still was the right one.
+// PinPID pins the PID namespace of a process to the file dir/pid. Unlike the others the
+// namespace ends with its first process; the file guarantees that it never refers to
+// the namespace of another process that reused the PID. The caller verifies afterwards
+// that the process was the right one.
 func PinPID(dir string, pid int) error {
 	return pinFile(filepath.Join(dir, string(PID)), PID, fmt.Sprintf("/proc/%d/ns/pid", pid))
 }
@@ -127,7 +125,7 @@ func pinFile(path string, k Kind, src string) error {
 	return nil
 }
 
-// SetHostname returns a setup for Pin. An empty name leaves the host's.
+// SetHostname returns a setup for Pin. An empty name keeps the host's.
 func SetHostname(name string) func() error {
 	return func() error {
 		if name == "" {
@@ -140,14 +138,14 @@ func SetHostname(name string) func() error {
 	}
 }
 
-// Pinned tells whether a namespace is pinned to the file dir/KIND.
+// Pinned reports whether a namespace is pinned to the file dir/KIND.
 func Pinned(dir string, k Kind) bool {
 	var st unix.Statfs_t
 	return unix.Statfs(filepath.Join(dir, string(k)), &st) == nil && st.Type == unix.NSFS_MAGIC
 }
 
-// Unpin undoes Pin. What is not there is no error. Processes in a namespace
-// keep it until they end.
+// Unpin reverts Pin. Missing files are no error. Processes in a namespace keep it alive
+// until they exit.
 func Unpin(dir string, kinds ...Kind) error {
 	var errs []error
 	for _, k := range kinds {

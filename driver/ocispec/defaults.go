@@ -6,9 +6,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// standardMounts are what every container has: the runtime-spec's default
-// file systems (config-linux.md), unless the container brings its own for the
-// same target.
+// standardMounts returns the runtime-spec's default file systems (config-linux.md),
+// except those whose target the container mounts itself.
 func standardMounts(c Container) []specs.Mount {
 	all := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
@@ -24,12 +23,11 @@ func standardMounts(c Container) []specs.Mount {
 	})
 }
 
-// sysfs is mounted anew: with the host's /sys comes what the host has mounted
-// below, such as debugfs, and "ro" does not reach it. Only what may do all that
-// root may has the host's, where it has the host's network: a new one is
-// read-only for as long as another task's is, which was made so. Private, or
-// what the runtime mounts below would be mounted on the host as well, where a
-// volume of the task makes its root shared.
+// sysfs is a new mount, since the host's /sys includes mounts of the host below it, such
+// as debugfs, which "ro" does not affect. Only an unconfined container in the host's
+// network gets the host's: a new sysfs is read-only as long as another task's is, which
+// was mounted so. It is private, since the runtime's mounts below would otherwise appear
+// on the host if a volume of the task makes its root shared.
 func sysfs(c Container) specs.Mount {
 	own := slices.ContainsFunc(c.Namespaces, func(n Namespace) bool { return n.Kind == specs.NetworkNamespace })
 	if c.Unconfined && !own {
@@ -38,7 +36,7 @@ func sysfs(c Container) specs.Mount {
 	return specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", access(c)}}
 }
 
-// access to /sys.
+// access returns the mount option for /sys.
 func access(c Container) string {
 	if c.Unconfined {
 		return "rw"
@@ -46,8 +44,8 @@ func access(c Container) string {
 	return "ro"
 }
 
-// maskedPaths are files of the kernel that tell about the host or let a
-// process disturb it; the list is what docker and podman mask.
+// maskedPaths lists kernel files that reveal or disturb the host, as masked by docker and
+// podman.
 func maskedPaths() []string {
 	return []string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
@@ -56,14 +54,14 @@ func maskedPaths() []string {
 	}
 }
 
-// readonlyPaths are visible and not writable.
+// readonlyPaths lists paths that are visible but not writable.
 func readonlyPaths() []string {
 	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
 
-// defaultDeviceRules deny every device and then allow those the runtime-spec
-// says each container has (config-linux.md, default devices), and terminals.
-// Making a device node is allowed, using it is not.
+// defaultDeviceRules deny every device and then allow the default devices of the
+// runtime-spec (config-linux.md) and terminals. Creating a device node is allowed, using
+// it is not.
 func defaultDeviceRules() []specs.LinuxDeviceCgroup {
 	rules := []specs.LinuxDeviceCgroup{
 		{Allow: false, Access: "rwm"},

@@ -1,9 +1,9 @@
-// Package ocispec turns the description of a container into an OCI
+// Package ocispec converts the description of a container to an OCI
 // runtime-spec (https://github.com/opencontainers/runtime-spec).
 //
-// It is pure: it reads nothing from the host, makes nothing, and knows
-// neither Nomad nor images. Whoever calls it has resolved users, paths and
-// image defaults already, and has decided what is allowed.
+// It is pure: it reads nothing from the host, creates nothing, and knows
+// neither Nomad nor images. The caller has resolved users, paths and
+// image defaults, and has checked permissions.
 package ocispec
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Container describes one container. Paths without "Host" in their name are
-// seen from inside.
+// Container describes one container. Paths without "Host" in their name are paths inside
+// it.
 type Container struct {
 	// RootHostPath is the directory that becomes "/".
 	RootHostPath string
@@ -29,7 +29,7 @@ type Container struct {
 	User    User
 	TTY     bool
 
-	// Hostname is set only in a UTS namespace that the container makes.
+	// Hostname requires a UTS namespace of the container's own.
 	Hostname    string
 	Namespaces  []Namespace
 	Mounts      []Mount // in order, after the standard ones
@@ -39,13 +39,12 @@ type Container struct {
 	CgroupPath string // from the root of the hierarchy
 	Limits     Limits
 
-	Capabilities []string // CAP_…; those a process of root has
-	// Ambient are those of Capabilities that a process of another user has as well.
+	Capabilities []string // CAP_…; of a process of root
+	// Ambient are those of Capabilities that a process of another user has too.
 	Ambient  []string
 	Security Security
-	// Unconfined leaves out seccomp, masked and read-only paths and
-	// no_new_privs, makes /sys writable and allows every device. It is for
-	// tasks that an operator allowed to be privileged.
+	// Unconfined disables seccomp, masked and read-only paths and no_new_privs, makes /sys
+	// writable and allows every device. It is for privileged tasks.
 	Unconfined bool
 
 	Rlimits     []specs.POSIXRlimit
@@ -55,27 +54,26 @@ type Container struct {
 	Annotations map[string]string
 }
 
-// Security changes how a container is confined. The zero value is the safe
-// one.
+// Security changes how a container is confined. The zero value is the most restrictive.
 type Security struct {
-	// SeccompProfile is a profile in docker's JSON; the default one where
-	// empty, none where it is SeccompUnconfined.
+	// SeccompProfile is a profile in docker's JSON, "" for the default one, or
+	// SeccompUnconfined.
 	SeccompProfile string
-	// NewPrivileges lets set-uid programs give rights.
+	// NewPrivileges lets set-uid programs raise privileges.
 	NewPrivileges bool
 	AppArmor      string // name of a loaded profile
 }
 
-// SeccompUnconfined stands for no seccomp profile at all.
+// SeccompUnconfined disables seccomp.
 const SeccompUnconfined = "unconfined"
 
-// User is who the process runs as. Numbers are those inside the container.
+// User is the user of the process. Ids are those inside the container.
 type User struct {
 	UID, GID   uint32
 	Additional []uint32
 }
 
-// Namespace is a namespace the container has of its own, or joins at a path.
+// Namespace is a namespace that the container creates, or joins at a path.
 // Kinds that are not listed are the host's.
 type Namespace struct {
 	Kind specs.LinuxNamespaceType
@@ -88,15 +86,15 @@ type Mount struct {
 	Options              []string
 }
 
-// Propagates tells whether the mount hears of mounts on the host, or the host
-// of its.
+// Propagates reports whether mounts propagate between the host and this mount, in either
+// direction.
 func (m Mount) Propagates() bool {
 	return slices.ContainsFunc(m.Options, func(o string) bool {
 		return strings.HasSuffix(o, "shared") || strings.HasSuffix(o, "slave")
 	})
 }
 
-// BindFile describes the bind mount of a single file of the host.
+// BindFile returns the bind mount of a single file of the host.
 func BindFile(source, target string, readonly bool) Mount {
 	mode := "rw"
 	if readonly {
@@ -105,8 +103,8 @@ func BindFile(source, target string, readonly bool) Mount {
 	return Mount{Target: target, Source: source, Type: "bind", Options: []string{"bind", mode, "nosuid", "nodev", "rprivate"}}
 }
 
-// Bind describes the bind mount of a directory of the host with all that is
-// mounted below it. Read-only holds for that as well.
+// Bind returns the recursive bind mount of a directory of the host. Read-only applies to
+// submounts too.
 func Bind(source, target string, readonly bool) Mount {
 	mode := "rw"
 	if readonly {
@@ -115,12 +113,12 @@ func Bind(source, target string, readonly bool) Mount {
 	return Mount{Target: target, Source: source, Type: "bind", Options: []string{"rbind", mode, "nosuid", "nodev", "rprivate"}}
 }
 
-// Limits are what the kernel enforces. Zero means none.
+// Limits are enforced by the kernel. Zero means none.
 type Limits struct {
 	MemoryBytes            int64
 	MemoryReservationBytes int64
-	// MemorySwapBytes is memory and swap together, -1 as much swap as there
-	// is; equal to MemoryBytes there is no swap.
+	// MemorySwapBytes limits memory and swap together. -1 is unlimited swap; MemoryBytes
+	// is no swap.
 	MemorySwapBytes int64
 	CPUShares       uint64
 	CPUQuotaMicros  int64
@@ -129,12 +127,12 @@ type Limits struct {
 	Processes       int64
 }
 
-// maxCPUShares is the most that cpu.shares takes (kernel/sched, MAX_SHARES);
-// crun and runc refuse or clamp what is above.
+// maxCPUShares is the maximum of cpu.shares (kernel/sched, MAX_SHARES); crun and runc
+// refuse or clamp larger values.
 const maxCPUShares = 262144
 
-// Build makes the runtime-spec. It fails only where the description makes no
-// sense.
+// Build returns the runtime-spec. It returns an error only if the description is
+// inconsistent.
 func Build(c Container) (*specs.Spec, error) {
 	if len(c.Args) == 0 || c.Args[0] == "" {
 		return nil, fmt.Errorf("container has no command")
@@ -169,7 +167,7 @@ func Build(c Container) (*specs.Spec, error) {
 	return s, setSeccomp(s, c.Security.SeccompProfile)
 }
 
-// CheckSeccomp says what is wrong with a profile.
+// CheckSeccomp returns an error if a profile is invalid.
 func CheckSeccomp(profile string) error {
 	_, err := seccomp.LoadProfile(profile, &specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}})
 	return err
@@ -218,9 +216,8 @@ func mounts(list []Mount) []specs.Mount {
 	return out
 }
 
-// rootPropagation is what the root needs where a mount is to hear of those on
-// the host, or the host of its: crun cuts all off otherwise. Empty is the
-// runtime's own choice.
+// rootPropagation returns the propagation that the root needs for the given mounts, since
+// crun makes everything private otherwise. "" is the runtime's default.
 func rootPropagation(list []Mount) string {
 	root := ""
 	for _, m := range list {
@@ -253,7 +250,7 @@ func resources(c Container) *specs.LinuxResources {
 		r.Memory.Swap = &l.MemorySwapBytes
 	}
 	if l.CPUShares > 0 {
-		shares := min(max(l.CPUShares, 2), maxCPUShares) // 2 is the kernel's least
+		shares := min(max(l.CPUShares, 2), maxCPUShares) // 2 is the kernel's minimum
 		r.CPU.Shares = &shares
 	}
 	if l.CPUQuotaMicros > 0 {

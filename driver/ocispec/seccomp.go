@@ -27,8 +27,8 @@ func setSeccomp(s *specs.Spec, profile string) (err error) {
 }
 
 // defaultSeccomp returns moby's profile with other errors. System calls that are denied on purpose
-// fail with EPERM, and those that the profile does not know with ENOSYS, which tells libraries to
-// fall back to older calls. runc does the latter by itself for calls newer than the profile, crun
+// fail with EPERM, and those that the profile does not know with ENOSYS, which makes libraries
+// fall back to older calls. runc does the latter on its own for calls newer than the profile, crun
 // does not.
 func defaultSeccomp(s *specs.Spec) (*specs.LinuxSeccomp, error) {
 	profile, err := seccomp.GetDefaultProfile(s)

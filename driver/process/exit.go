@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoStatus is returned where the kernel can not tell how a process ended.
+// ErrNoStatus means that the kernel does not report how a process ended.
 var ErrNoStatus = errors.New("no exit status")
 
 // pidfdInfo is struct pidfd_info of include/uapi/linux/pidfd.h, in its first
@@ -23,14 +23,12 @@ type pidfdInfo struct {
 const (
 	// pidfdGetInfo is _IOWR(0xFF, 11, struct pidfd_info), pidfd.h.
 	pidfdGetInfo = 3<<30 | unsafe.Sizeof(pidfdInfo{})<<16 | 0xff<<8 | 11
-	// pidfdInfoExit asks for the exit status, Linux 6.15 and later.
+	// pidfdInfoExit requests the exit status, Linux 6.15 and later.
 	pidfdInfoExit = 1 << 3
 )
 
-// Status returns how a process that has ended and was waited for by its
-// parent came to its end. Only Linux 6.15 and later keep that for others than
-// the parent: elsewhere, and before the parent has waited, the error is
-// ErrNoStatus.
+// Status returns the exit status of a process that has ended and was waited for by its
+// parent. Before Linux 6.15, or before the parent has waited, the error is ErrNoStatus.
 func (h *Handle) Status() (unix.WaitStatus, error) {
 	info := pidfdInfo{mask: pidfdInfoExit}
 	err := h.control(func(fd int) error {

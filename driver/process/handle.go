@@ -9,21 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Handle holds one process by a pidfd. It must be closed. Its methods may be
-// called from several goroutines, but not after Close.
+// Handle holds one process by a pidfd. It must be closed. Its methods are safe for
+// concurrent use, but not after Close.
 type Handle struct {
 	id Identity
 	fd *os.File
 }
 
-// Open takes hold of the process that id names. The error is ErrGone where it
-// has ended.
+// Open opens a handle for the process with that identity. The error is ErrGone if it has
+// ended.
 func Open(id Identity) (*Handle, error) {
 	if id.PID <= 0 {
 		return nil, ErrGone
 	}
-	// Non-blocking, so that the runtime's poller waits for the descriptor and
-	// no thread does.
+	// Non-blocking, so that Go's poller waits for the descriptor instead of a thread.
 	fd, err := unix.PidfdOpen(id.PID, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) {
 		return nil, fmt.Errorf("process %d: %w", id.PID, ErrGone)
@@ -31,19 +30,18 @@ func Open(id Identity) (*Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pidfd of process %d: %w", id.PID, err)
 	}
-	// The id may have been reused before the descriptor was opened. Now that
-	// it is held, what /proc says is about the process held.
+	// The PID may have been reused before the descriptor was opened. From now on /proc
+	// shows the process that is held.
 	if !id.Alive() {
 		return nil, errors.Join(fmt.Errorf("process %d: %w", id.PID, ErrGone), unix.Close(fd))
 	}
 	return &Handle{id: id, fd: os.NewFile(uintptr(fd), "pidfd")}, nil
 }
 
-// Identity returns what the handle was opened with.
+// Identity returns the identity that the handle was opened with.
 func (h *Handle) Identity() Identity { return h.id }
 
-// Signal sends a signal to the process held. A process that has ended is
-// ErrGone.
+// Signal sends a signal to the process. The error is ErrGone if it has ended.
 func (h *Handle) Signal(sig unix.Signal) error {
 	err := h.control(func(fd int) error { return unix.PidfdSendSignal(fd, sig, nil, 0) })
 	if errors.Is(err, unix.ESRCH) {
@@ -62,8 +60,8 @@ func (h *Handle) Wait() error {
 	if err != nil {
 		return err
 	}
-	// A pidfd is readable once the process has ended; there is nothing to
-	// read from it, so the poller is asked through RawConn.
+	// A pidfd is readable once the process has ended. There is nothing to read, so RawConn
+	// is used to wait.
 	var perr error
 	err = rc.Read(func(fd uintptr) bool {
 		var ended bool
@@ -73,7 +71,7 @@ func (h *Handle) Wait() error {
 	return errors.Join(err, perr)
 }
 
-// Interrupt makes every present and future Wait return.
+// Interrupt makes every current and future Wait return.
 func (h *Handle) Interrupt() error { return h.fd.SetReadDeadline(time.Unix(1, 0)) }
 
 // Close releases the descriptor.

@@ -1,13 +1,11 @@
 // Package process identifies, watches and signals processes that are not
 // children of this one.
 //
-// A bare process id is never enough: the kernel reuses it. A process is
-// identified by its id, its start time and the boot it belongs to, and is
-// held by a pidfd from the moment it was verified, so that a signal can not
-// reach a stranger.
+// A PID alone is not sufficient, since the kernel reuses it. A process is
+// identified by its PID, its start time and the boot id, and is
+// held by a pidfd once it is verified, so that a signal cannot reach another process.
 //
-// The package does not start processes and does not read exit codes other
-// than what the kernel tells through a pidfd.
+// The package does not start processes. It reads exit codes only through pidfds.
 package process
 
 import (
@@ -21,23 +19,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrGone is returned where the process has ended, or where its id belongs to
-// another process by now.
+// ErrGone means that the process has ended, or that its PID belongs to another process.
 var ErrGone = errors.New("process is gone")
 
-// Identity names one process for as long as the machine is up. The zero value
-// names none.
+// Identity identifies one process of this boot. The zero value is none.
 type Identity struct {
 	// PID is the process id in the caller's PID namespace.
 	PID int `json:"pid"`
 	// StartTicks is field 22 of /proc/PID/stat: clock ticks after boot.
 	StartTicks uint64 `json:"start_ticks"`
-	// BootID is /proc/sys/kernel/random/boot_id of the boot it was seen in.
+	// BootID is /proc/sys/kernel/random/boot_id.
 	BootID string `json:"boot_id"`
 }
 
-// Identify reads the identity of a process that is known to be alive, for
-// example because the caller is the one that is told of its end.
+// Identify reads the identity of a process that must be alive, for example because the
+// caller is its parent.
 func Identify(pid int) (Identity, error) {
 	ticks, _, err := stat(pid)
 	if err != nil {
@@ -50,7 +46,7 @@ func Identify(pid int) (Identity, error) {
 	return Identity{PID: pid, StartTicks: ticks, BootID: boot}, nil
 }
 
-// BootID returns the random id that the kernel chose at boot.
+// BootID returns the random id of this boot.
 func BootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -59,8 +55,7 @@ func BootID() (string, error) {
 	return string(bytes.TrimSpace(b)), nil
 }
 
-// Alive tells whether the very process that id names still runs. A zombie
-// does not run.
+// Alive reports whether the identified process is still running. A zombie is not.
 func (id Identity) Alive() bool {
 	if id.PID <= 0 {
 		return false
@@ -72,8 +67,8 @@ func (id Identity) Alive() bool {
 	return err == nil && ticks == id.StartTicks && state != 'Z' && state != 'X'
 }
 
-// Ending tells whether the process has ended or is about to: the first of a
-// PID namespace lives until the others, which it takes along, are gone.
+// Ending reports whether the process has ended or is exiting: the first process of a PID
+// namespace exits only after all others, which it kills.
 func (id Identity) Ending() bool {
 	if !id.Alive() {
 		return true
@@ -88,9 +83,9 @@ func (id Identity) Ending() bool {
 	return err == nil && flags&exiting != 0
 }
 
-// stat returns the start time in clock ticks and the state of a process, as
-// proc_pid_stat(5) gives them. The command in parentheses may hold anything,
-// so fields are counted from the last parenthesis.
+// stat returns the start time in clock ticks and the state of a process from
+// proc_pid_stat(5). The command in parentheses may contain anything, so fields are counted
+// from the last parenthesis.
 func stat(pid int) (ticks uint64, state byte, err error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {

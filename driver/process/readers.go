@@ -11,10 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HasReader tells whether a process has a file open for reading and for nothing
-// else. One that has it for writing as well is not meant: tasks hold
-// their log pipes so. It looks at every descriptor of every process, which
-// takes milliseconds on a full host.
+// HasReader reports whether a process has a file open for reading only. Tasks have their
+// log pipes open for writing as well, which does not count. It checks every descriptor of
+// every process, which takes milliseconds on a busy host.
 func HasReader(path string) (bool, error) {
 	file, err := os.Stat(path)
 	if err != nil {
@@ -36,7 +35,7 @@ func HasReader(path string) (bool, error) {
 	return false, nil
 }
 
-// reads tells whether one process does.
+// reads reports whether one process has the file open for reading only.
 func reads(proc string, file os.FileInfo) (bool, error) {
 	open, err := os.ReadDir(filepath.Join(proc, "fd"))
 	if err != nil {
@@ -44,7 +43,7 @@ func reads(proc string, file os.FileInfo) (bool, error) {
 	}
 	for _, fd := range open {
 		info, err := os.Stat(filepath.Join(proc, "fd", fd.Name()))
-		if err != nil || !os.SameFile(info, file) { // closed in between
+		if err != nil || !os.SameFile(info, file) { // closed meanwhile
 			continue
 		}
 		if found, err := readOnly(filepath.Join(proc, "fdinfo", fd.Name())); found || err != nil {
@@ -54,7 +53,7 @@ func reads(proc string, file os.FileInfo) (bool, error) {
 	return false, nil
 }
 
-// readOnly reads how a file was opened; see proc_pid_fdinfo(5).
+// readOnly parses how a file was opened, see proc_pid_fdinfo(5).
 func readOnly(fdinfo string) (bool, error) {
 	text, err := os.ReadFile(fdinfo)
 	if err != nil {
@@ -74,6 +73,6 @@ func readOnly(fdinfo string) (bool, error) {
 	return false, fmt.Errorf("%s has no flags", fdinfo)
 }
 
-// ended tells whether an error means that the process, or what it had open, is
-// not there any more.
+// ended reports whether an error means that the process or its descriptor no longer
+// exists.
 func ended(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) }
