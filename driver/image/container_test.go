@@ -220,7 +220,7 @@ func TestNoLeaks(t *testing.T) {
 	}
 	cycle()
 	descriptors := openDescriptors(t)
-	for range 50 {
+	for range 15 {
 		cycle()
 	}
 	// The registry's side of a connection closes a little later.

@@ -12,7 +12,6 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	cimage "go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/manifest"
-	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/signature"
 	cstorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
@@ -54,48 +53,20 @@ func (s *Store) pull(ctx context.Context, key flightKey, tell func(Progress)) (I
 // copyOnce makes one attempt. Layers that arrived whole stay in the store for
 // the next attempt.
 func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)) (img Image, err error) {
-	done, err := s.making(ctx)
+	lock, err := s.makingLock(ctx)
 	if err != nil {
 		return Image{}, err
 	}
-	defer done()
-
-	name, err := key.ref.storeName()
-	if err != nil {
-		return Image{}, err
-	}
-	sysregistriesv2.InvalidateCache() // an edit of registries.conf counts from the next pull on
-	sys := s.systemContext(key)
-	// What one pull learns about blobs is not for others.
-	if sys.BlobInfoCacheDir, err = os.MkdirTemp(sys.BigFilesTemporaryDir, "cache-"); err != nil {
-		return Image{}, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(sys.BlobInfoCacheDir)) }()
-	src, err := s.openSource(ctx, key.ref, sys)
-	if err != nil {
-		return Image{}, err
-	}
-	defer func() { err = errors.Join(err, src.close()) }()
-	layers, err := inspect(ctx, key, src.source, sys)
-	if err != nil {
-		return Image{}, err
-	}
-	alive := func() { tell(newMeter(layers).total) }
-	if err := s.proveLayers(ctx, key, src.source, layers, alive); err != nil {
-		return Image{}, err
-	}
+	defer lock.Close()
 	if err := s.before("copy image"); err != nil {
 		return Image{}, err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	id, err := s.copyInto(ctx, name, src, sys, func(events <-chan types.ProgressProperties) {
-		newMeter(layers).follow(events, tell, cancel)
-	})
-	if err != nil && errors.Is(context.Cause(ctx), errTooMuch) {
-		return Image{}, context.Cause(ctx)
-	}
+	id, err := s.inChild(ctx, lock, key, tell)
 	if err != nil {
+		_ = lock.Close()
+		if !as[*failure](err) { // it was killed
+			_ = s.sweepAfterKill(context.WithoutCancel(ctx)) // or the next one does
+		}
 		return Image{}, err
 	}
 	s.uses.RLock()
@@ -112,6 +83,42 @@ func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)
 		return Image{}, err
 	}
 	return img, s.markUsed(img.ID)
+}
+
+// copyHere copies the image into the store in this process, and gives its id.
+func (s *Store) copyHere(ctx context.Context, key flightKey, tell func(Progress)) (id string, err error) {
+	name, err := key.ref.storeName()
+	if err != nil {
+		return "", err
+	}
+	sys := s.systemContext(key)
+	// What one pull learns about blobs is not for others.
+	if sys.BlobInfoCacheDir, err = os.MkdirTemp(sys.BigFilesTemporaryDir, "cache-"); err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(sys.BlobInfoCacheDir)) }()
+	src, err := s.openSource(ctx, key.ref, sys)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, src.close()) }()
+	layers, err := inspect(ctx, key, src.source, sys)
+	if err != nil {
+		return "", err
+	}
+	alive := func() { tell(newMeter(layers).total) }
+	if err := s.proveLayers(ctx, key, src.source, layers, alive); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	id, err = s.copyInto(ctx, name, src, sys, func(events <-chan types.ProgressProperties) {
+		newMeter(layers).follow(events, tell, cancel)
+	})
+	if err != nil && errors.Is(context.Cause(ctx), errTooMuch) {
+		err = context.Cause(ctx)
+	}
+	return id, err
 }
 
 func (s *Store) openSource(ctx context.Context, ref Reference, sys *types.SystemContext) (*openedSource, error) {

@@ -5,8 +5,8 @@
 //
 // # What a program that uses it must do
 //
-// Unpacking a layer happens in a child process that is this very binary again,
-// so main, and TestMain of a test that opens a Store, must begin with
+// A pull, and in it the unpacking of a layer, happens in a child process that is
+// this very binary again, so main, and TestMain of a test that opens a Store, must begin with
 //
 //	if image.Reexec() {
 //		return

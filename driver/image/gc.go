@@ -121,6 +121,26 @@ func (s *Store) markUsed(imageID string) error {
 	return nil
 }
 
+// orphanWait is how long a sweep waits for processes of a pull that was killed.
+const orphanWait = 2 * time.Second
+
+// sweepAfterKill sweeps when the processes of a killed pull, here or of an
+// earlier process, are gone. Where others pull the next collection does it.
+func (s *Store) sweepAfterKill(ctx context.Context) error {
+	for end := time.Now().Add(orphanWait); time.Now().Before(end) && ctx.Err() == nil; {
+		done, err := s.alone()
+		if err == nil {
+			done()
+			break
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		time.Sleep(lockRetry)
+	}
+	return s.sweep(ctx)
+}
+
 // sweep clears away what belongs to nothing: temporary files, layers of pulls
 // and mounts that were broken off, directories whose record is gone. While
 // anybody, in any process, is making something it does nothing: the next one

@@ -19,10 +19,19 @@ const lockRetry = 10 * time.Millisecond
 // names yet is being made: a pull's layers and temporary files, a container's
 // layer. The kernel lets go of it when the process dies.
 func (s *Store) making(ctx context.Context) (done func(), err error) {
+	lock, err := s.makingLock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = lock.Close() }, nil
+}
+
+// makingLock is making's lock. Whoever inherits it holds it too.
+func (s *Store) makingLock(ctx context.Context) (*os.File, error) {
 	for {
-		done, err := s.flock(unix.LOCK_SH)
+		lock, err := s.flock(unix.LOCK_SH)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return done, err
+			return lock, err
 		}
 		select {
 		case <-ctx.Done():
@@ -35,10 +44,16 @@ func (s *Store) making(ctx context.Context) (done func(), err error) {
 // alone is the other side of making. It does not wait: it wraps EWOULDBLOCK
 // while anybody is making something.
 func (s *Store) alone() (done func(), err error) {
-	return s.flock(unix.LOCK_EX)
+	lock, err := s.flock(unix.LOCK_EX)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = lock.Close() }, nil
 }
 
-func (s *Store) flock(how int) (func(), error) {
+// flock locks the file. Closing the last descriptor of its description, here or
+// in a process that inherited it, releases the lock.
+func (s *Store) flock(how int) (*os.File, error) {
 	path := filepath.Join(s.cfg.Root, "create.lock")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -53,6 +68,5 @@ func (s *Store) flock(how int) (func(), error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 	}
-	// Closing the only descriptor of this open file releases the lock.
-	return func() { _ = f.Close() }, nil
+	return f, nil
 }

@@ -49,6 +49,9 @@ func retry(ctx context.Context, f func() error) error {
 // connection broke, or the registry has trouble. A refused connection or an
 // unknown host is rather a wrong name, and is reported at once.
 func passing(err error) bool {
+	if f := (*failure)(nil); errors.As(err, &f) {
+		return f.Again
+	}
 	if status := httpStatus(err); status != unknownStatus {
 		return status >= serverErrors
 	}
@@ -89,6 +92,9 @@ func httpStatus(err error) int {
 
 // explain says of which image, from where, what went wrong and how to fix it.
 func explain(ref Reference, err error) error {
+	if as[*failure](err) {
+		return err
+	}
 	for _, own := range []error{ErrPlatform, ErrClosed, context.Canceled} {
 		if errors.Is(err, own) {
 			return err

@@ -27,7 +27,17 @@ const driverName = "overlay"
 // Reexec does the work of a child process that the store started, and says
 // whether this process is one: main must then return at once. See the package
 // comment.
-func Reexec() bool { return reexec.Init() }
+func Reexec() bool {
+	confineUnpacker(os.Args[0])
+	if reexec.Init() {
+		return true
+	}
+	if os.Args[0] != pullProgram {
+		return false
+	}
+	pullMain()
+	return true
+}
 
 // Config says where a Store lives and how it reaches registries.
 type Config struct {
@@ -56,7 +66,7 @@ type Config struct {
 
 	// Before is called before each step that changes what is in the store,
 	// which an error makes fail. It may be nil.
-	Before func(step string) error
+	Before func(step string) error `json:"-"`
 }
 
 func (s *Store) before(step string) error {
@@ -123,7 +133,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
 	s.base, s.stop = context.WithCancelCause(context.Background())
-	if err := s.sweep(s.base); err != nil {
+	if err := s.sweepAfterKill(s.base); err != nil {
 		return nil, errors.Join(fmt.Errorf("open image store %s: %w", cfg.Root, err), s.Close())
 	}
 	return s, nil
