@@ -64,6 +64,9 @@ func run(m *testing.M) int {
 
 func child(order string) error {
 	part := strings.Split(order, "\n")
+	if part[0] == "attacked" {
+		return attacked(part[1], part[2])
+	}
 	s, err := image.Open(image.Config{
 		Root: filepath.Join(part[1], "root"), RunRoot: filepath.Join(part[1], "run"), RegistriesConf: part[2],
 	})
