@@ -44,6 +44,12 @@ func access(c Container) string {
 	return "ro"
 }
 
+// Covered reports whether a runtime mounts something over a path of the kernel
+// to hide it or to make it read-only.
+func Covered(path string) bool {
+	return slices.Contains(maskedPaths(), path) || slices.Contains(readonlyPaths(), path)
+}
+
 // maskedPaths lists kernel files that reveal or disturb the host, as masked by docker and
 // podman.
 func maskedPaths() []string {

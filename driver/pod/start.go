@@ -270,6 +270,9 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 	if c.state.Init, err = process.Identify(pair.InitPID); err != nil {
 		return fmt.Errorf("first process: %w", err)
 	}
+	if err := c.checkLanded(t); err != nil {
+		return err
+	}
 	if err := c.unstage(); err != nil { // the container has its own by now
 		return err
 	}

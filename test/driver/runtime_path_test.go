@@ -58,3 +58,24 @@ func TestMount_RuntimePathByLink(t *testing.T) {
 		}
 	})
 }
+
+// Links below a volume, which tasks can put there, lead mounts below it to the
+// same paths.
+func TestMount_RuntimePathByLinkInVolume(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		for target, to := range map[string]string{"/a/l/attr": "/proc/self", "/a/l/pts": "/dev", "/a/l/fs": "/sys"} {
+			config := sh("exec sleep 600")
+			config.Volumes = []string{"../alloc/data/outer:/a", "../alloc/data/inner:" + target}
+			tk := n.newTask("", "sneak", config, quiet)
+			data := filepath.Join(tk.TaskDir().SharedAllocDir, "data")
+			must.NoError(t, os.MkdirAll(filepath.Join(data, "outer"), 0o777))
+			must.NoError(t, os.MkdirAll(filepath.Join(data, "inner"), 0o777))
+			must.NoError(t, os.Symlink(to, filepath.Join(data, "outer/l")))
+			must.Error(t, n.refuses(tk), must.Sprint(to)) // the runtime's own, or ours
+		}
+		config := sh("exec sleep 600")
+		config.Volumes = []string{"../alloc/data/outer:/a", "../alloc/data/inner:/a/sub"}
+		n.newTask("", "plain", config, quiet).start()
+	})
+}

@@ -1,0 +1,38 @@
+package pod
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/moby/sys/mountinfo"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+)
+
+// checkLanded checks, in a container that was created, that no mount of the
+// task is at one of runtimePaths. The runtime follows links in a target that is
+// below another mount, and tasks can put links into that at any time.
+func (c *Container) checkLanded(t Task) error {
+	if t.Privileged {
+		return nil
+	}
+	mounts, err := mountinfo.PidMountInfo(c.state.Init.PID)
+	if err != nil {
+		return fmt.Errorf("mounts of the container: %w", err)
+	}
+	for _, m := range mounts {
+		if isRuntimePath(m.Mountpoint) && !ofRuntime(m) {
+			return fmt.Errorf("%w: a mount of the task is at %s, which is the runtime's; a symbolic link below another mount leads there", ErrInvalid, m.Mountpoint)
+		}
+	}
+	return nil
+}
+
+// ofRuntime reports whether a mount is one that the runtime makes.
+func ofRuntime(m *mountinfo.Info) bool {
+	if m.Mountpoint == "/dev" || m.Mountpoint == "/sys/fs/cgroup" { // the latter on cgroup v1
+		return slices.Contains([]string{"tmpfs", "cgroup2"}, m.FSType)
+	}
+	kernel := []string{"proc", "sysfs", "cgroup", "cgroup2", "devpts"}
+	return slices.Contains(kernel, m.FSType) || ocispec.Covered(m.Mountpoint)
+}
