@@ -29,7 +29,7 @@ func (s settings) parseDebug(words []string) (pod.Debug, error) {
 	if err := flags.Parse(words); err != nil {
 		return pod.Debug{}, fmt.Errorf("%w; %s", err, debugUsage)
 	}
-	d := pod.Debug{Args: flags.Args(), Capabilities: debugCaps()}
+	d := pod.Debug{Args: flags.Args(), Allowed: s.allowedCaps()}
 	if len(d.Args) == 0 {
 		d.Args = []string{"/bin/sh"}
 	}
@@ -47,9 +47,10 @@ func (s settings) parseDebug(words []string) (pod.Debug, error) {
 	return d, nil
 }
 
-// debugCaps are what a task has, and the right to look into its processes.
-func debugCaps() []string {
-	set := capabilities.NomadDefaults()
-	set.Add("CAP_SYS_PTRACE")
-	return set.Slice(true)
+// allowedCaps are the capabilities that allow_caps lets tasks have.
+func (s settings) allowedCaps() []string {
+	if len(s.AllowCaps) == 0 {
+		return capabilities.NomadDefaults().Slice(true)
+	}
+	return capabilities.New(s.AllowCaps).Slice(true)
 }

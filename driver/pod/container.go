@@ -42,6 +42,8 @@ type Container struct {
 		seen       time.Time
 	}
 
+	debugs int // debug containers beside it; guarded by m.mu
+
 	done chan struct{} // closed when exit is set
 	exit Exit
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -18,16 +19,23 @@ import (
 
 // Debug describes a container beside a task.
 type Debug struct {
-	Image        *Image   // nil: the host paths are the root
-	Args         []string // the program and its arguments; at least the program
-	Capabilities []string // CAP_…; CAP_SYS_PTRACE is needed for the task's files
+	Image *Image   // nil: the host paths are the root
+	Args  []string // the program and its arguments; at least the program
+	// Allowed are the capabilities that the operator allows. Without
+	// CAP_SYS_PTRACE the program is the task's user, whose processes it can trace,
+	// in place of root.
+	Allowed []string
 }
 
-// What containers beside tasks may use, all of it outside the limits of the
-// task, which must not suffer from being looked at.
+// Each debug container has limits of its own, so that the task does not suffer
+// from it. Their number is bounded, and with it the sum.
 const (
-	debugMemoryBytes = 512 << 20
-	debugProcesses   = 512
+	debugMemoryBytes  = 512 << 20
+	debugProcesses    = 512
+	debugMicrosPerSec = 1_000_000 // of processor time
+
+	maxDebugOfTask = 4
+	maxDebugOfNode = 8
 )
 
 // debugPrefix begins the names of their directories, which are in the task's.
@@ -40,11 +48,16 @@ type debugContainer struct {
 }
 
 // Debug runs a program beside the task and returns its exit code. The program
-// is root, has a root file system of its own, and sees the task's processes,
-// network, host name and shared memory. $POD_TASK_PID is the task's first
+// has a root file system of its own, and sees the task's processes, network,
+// host name and shared memory. $POD_TASK_PID is the task's first
 // process, $POD_TASK_ROOT the task's files. When the program ends, when ctx
 // does, and with the task at the latest, all of it is removed.
 func (c *Container) Debug(ctx context.Context, d Debug, o ociruntime.ExecOptions) (code int, err error) {
+	leave, err := c.takeDebugSlot()
+	if err != nil {
+		return 0, fmt.Errorf("debug task %s: %w", c.state.TaskID, err)
+	}
+	defer leave()
 	var pulled image.Image
 	if d.Image != nil {
 		if pulled, err = c.pull(ctx, *d.Image); err != nil {
@@ -67,6 +80,24 @@ func (c *Container) Debug(ctx context.Context, d Debug, o ociruntime.ExecOptions
 	}
 	o.Process, o.Dir = process, beside.dir
 	return c.m.cfg.Runtime.Exec(ctx, beside.id, o)
+}
+
+// takeDebugSlot counts a debug container, unless there are too many.
+func (c *Container) takeDebugSlot() (leave func(), err error) {
+	c.m.mu.Lock()
+	defer c.m.mu.Unlock()
+	switch {
+	case c.debugs >= maxDebugOfTask:
+		return nil, fmt.Errorf("it has %d debug containers, the most for a task; end one of them", maxDebugOfTask)
+	case c.m.debugs >= maxDebugOfNode:
+		return nil, fmt.Errorf("this node has %d debug containers, the most there can be; end one of them", maxDebugOfNode)
+	}
+	c.debugs, c.m.debugs = c.debugs+1, c.m.debugs+1
+	return func() {
+		c.m.mu.Lock()
+		defer c.m.mu.Unlock()
+		c.debugs, c.m.debugs = c.debugs-1, c.m.debugs-1
+	}, nil
 }
 
 // makeDebug makes a container that waits, for programs to be run in. It may
@@ -114,10 +145,6 @@ func (b *debugContainer) run(ctx context.Context, d Debug, img image.Image) (*sp
 }
 
 func (b *debugContainer) spec(d Debug, root rootfs) (*specs.Spec, error) {
-	namespaces, err := b.namespaces()
-	if err != nil {
-		return nil, err
-	}
 	pid, err := innerPID(b.task.state.Init.PID)
 	if err != nil {
 		return nil, err
@@ -126,6 +153,11 @@ func (b *debugContainer) spec(d Debug, root rootfs) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	namespaces, err := b.namespaces(task)
+	if err != nil {
+		return nil, err
+	}
+	user, caps := d.rights(task.Process)
 	m := b.task.m
 	return ocispec.Build(ocispec.Container{
 		RootHostPath: root.hostPath,
@@ -136,30 +168,65 @@ func (b *debugContainer) spec(d Debug, root rootfs) (*specs.Spec, error) {
 		Namespaces:   namespaces,
 		Mounts:       outerFirst(append(root.mounts, ocispec.BindFile(m.cfg.Init, initPath, true))),
 		CgroupPath:   b.cgroup().Path(),
-		Limits:       ocispec.Limits{MemoryBytes: debugMemoryBytes, MemorySwapBytes: debugMemoryBytes, Processes: debugProcesses},
-		Capabilities: d.Capabilities,
+		Limits:       debugLimits(),
+		User:         user,
+		Capabilities: caps,
 		// Under another profile it could not trace the task.
 		Security: ocispec.Security{AppArmor: task.Process.ApparmorProfile},
 	})
 }
 
-// namespaces are the task's, through its first process, but for those of
-// mounts and cgroups. Where the task has the host's, so has this.
-func (b *debugContainer) namespaces() ([]ocispec.Namespace, error) {
-	spec, err := readSpec(b.task.dir)
-	if err != nil {
-		return nil, err
+func debugLimits() ocispec.Limits {
+	return ocispec.Limits{
+		MemoryBytes: debugMemoryBytes, MemorySwapBytes: debugMemoryBytes, Processes: debugProcesses,
+		CPUQuotaMicros: debugMicrosPerSec / 10, CPUPeriodMicros: 1_000_000 / 10,
 	}
+}
+
+// rights are at most the task's, and CAP_SYS_PTRACE where it is allowed.
+func (d Debug) rights(task *specs.Process) (user ocispec.User, caps []string) {
+	if task.Capabilities != nil {
+		caps = slices.Clone(task.Capabilities.Bounding)
+	}
+	trace := slices.Contains(d.Allowed, capTrace)
+	if trace && !slices.Contains(caps, capTrace) {
+		caps = append(caps, capTrace)
+	}
+	caps = slices.DeleteFunc(caps, func(name string) bool { return !slices.Contains(d.Allowed, name) })
+	if trace {
+		return user, caps
+	}
+	return ocispec.User{UID: task.User.UID, GID: task.User.GID, Additional: task.User.AdditionalGids}, caps
+}
+
+const capTrace = "CAP_SYS_PTRACE"
+
+// namespaces are the task's, through its first process, except for mounts and
+// cgroups. A debug container does not join the host's PID namespace, and has
+// IPC and UTS namespaces of its own if the task has the host's. The host's
+// network is that of any job without a network block.
+func (b *debugContainer) namespaces(task *specs.Spec) ([]ocispec.Namespace, error) {
 	files := map[specs.LinuxNamespaceType]string{
 		specs.PIDNamespace: "pid", specs.NetworkNamespace: "net", specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts",
 	}
 	var out []ocispec.Namespace
-	for _, ns := range spec.Linux.Namespaces {
+	for _, ns := range task.Linux.Namespaces {
 		joined := ocispec.Namespace{Kind: ns.Type}
 		if file := files[ns.Type]; file != "" {
 			joined.Path = fmt.Sprintf("/proc/%d/ns/%s", b.task.state.Init.PID, file)
 		}
 		out = append(out, joined)
+	}
+	has := func(kind specs.LinuxNamespaceType) bool {
+		return slices.ContainsFunc(out, func(n ocispec.Namespace) bool { return n.Kind == kind })
+	}
+	if !has(specs.PIDNamespace) {
+		return nil, errors.New("its PID namespace is the host's, which a debug container does not join; use nomad alloc exec, or leave pid_mode out of the task")
+	}
+	for _, kind := range []specs.LinuxNamespaceType{specs.IPCNamespace, specs.UTSNamespace} {
+		if !has(kind) {
+			out = append(out, ocispec.Namespace{Kind: kind})
+		}
 	}
 	return out, nil
 }

@@ -87,6 +87,7 @@ type Manager struct {
 	pods   map[string]*pod       // by allocation
 	tasks  map[string]*Container // by task id
 	closed bool
+	debugs int // debug containers of all tasks
 
 	closing chan struct{} // closed with it
 

@@ -3,19 +3,27 @@ package driver_test
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
 )
 
 func debugged(t *testing.T, runtime string, config driver.TaskConfig) *task {
 	t.Helper()
-	n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.DebugContainers = runtime, true })
+	return debuggedWith(t, config, func(c *driver.PluginConfig) { c.Runtime, c.AllowCaps = runtime, []string{"all"} })
+}
+
+func debuggedWith(t *testing.T, config driver.TaskConfig, change func(*driver.PluginConfig)) *task {
+	t.Helper()
+	n := newNode(t, func(c *driver.PluginConfig) { c.DebugContainers = true; change(c) })
 	tk := n.newTask("", "app", config, nil)
 	tk.start()
 	tk.output("stdout", contains("up"))
@@ -30,7 +38,7 @@ func (tk *task) beside(words ...string) (string, error) {
 	close(c.send)
 	err := tk.stream(c, false, append([]string{"pod-debug"}, words...)...)
 	if err == nil && c.code != 0 {
-		err = errors.New(c.stdout.String())
+		err = errors.New(c.stdout.String() + c.stderr.String())
 	}
 	return c.stdout.String(), err
 }
@@ -133,5 +141,94 @@ func TestWrongDebugCommands(t *testing.T) {
 			must.ErrorContains(t, err, tc.want)
 			must.SliceEmpty(t, tk.debugContainers())
 		}
+	})
+}
+
+// A debug container has no capability that the operator does not allow. Without
+// CAP_SYS_PTRACE it is the task's user, and still reaches the task's files.
+func TestDebug_WithinAllowCaps(t *testing.T) {
+	const script = "id -u; grep CapEff /proc/self/status; grep CapBnd /proc/self/status; cat $POD_TASK_ROOT/tmp/note"
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		for want, allow := range map[string][]string{
+			"65534\nCapEff:\t0000000000000000\nCapBnd:\t00000000a80405fb\nfrom the task\n": nil,
+			"65534\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000001\nfrom the task\n": {"chown"},
+			"0\nCapEff:\t0000000000080001\nCapBnd:\t0000000000080001\nfrom the task\n":     {"chown", "sys_ptrace"},
+		} {
+			t.Run(strings.Join(allow, "+"), func(t *testing.T) {
+				tk := debuggedWith(t, sh(waits), func(c *driver.PluginConfig) { c.Runtime, c.AllowCaps = runtime, allow })
+				out, err := tk.beside("/bin/sh", "-c", script)
+				must.NoError(t, err)
+				must.Eq(t, want, out)
+			})
+		}
+	})
+}
+
+// A debug container is in no namespace of the host but the network that every
+// job may have.
+func TestDebug_HostNamespaces(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		allow := func(c *driver.PluginConfig) { c.Runtime, c.AllowHostNamespaces = runtime, true }
+		config := sh(waits)
+		config.IPCMode, config.UTSMode = "host", "host"
+		tk := debuggedWith(t, config, allow)
+		for _, ns := range []string{"ipc", "uts", "pid"} {
+			seen, err := tk.beside("/usr/bin/readlink", "/proc/self/ns/"+ns)
+			must.NoError(t, err)
+			host, err := os.Readlink("/proc/self/ns/" + ns)
+			must.NoError(t, err)
+			must.NotEq(t, host, strings.TrimSpace(seen), must.Sprint(ns))
+		}
+		config = sh("exec sleep 600")
+		config.PidMode = "host"
+		tk = tk.n.newTask("", "host", config, quiet)
+		tk.start()
+		_, err := tk.beside("/bin/true")
+		must.ErrorContains(t, err, "leave pid_mode out of the task")
+		must.SliceEmpty(t, tk.debugContainers())
+	})
+}
+
+// The number of debug containers is bounded, and each has limits of its own.
+func TestDebug_Bounds(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		config := sh(waits)
+		config.Share = []string{"pid"}
+		tk := debugged(t, runtime, config)
+		second := tk.n.newTask("", "second", sh("exec sleep 600"), quiet)
+		second.start()
+		third := tk.n.newTask("", "third", sh("exec sleep 600"), quiet)
+		third.start()
+		ctx, cancel := context.WithCancel(context.Background())
+		var sessions sync.WaitGroup
+		open := func(tk *task, count int) {
+			for range count {
+				sessions.Go(func() { _ = tk.stream(newClient(ctx), false, "pod-debug", "/bin/sleep", "434344") })
+			}
+		}
+		open(tk, 4)
+		open(second, 4)
+		tk.n.waitFor("the commands to run", func() bool { return hostProcesses(t, "434344\x00") == 8 })
+		_, err := tk.beside("/bin/true")
+		must.ErrorContains(t, err, "it has 4 debug containers, the most for a task")
+		_, err = third.beside("/bin/true")
+		must.ErrorContains(t, err, "this node has 8 debug containers")
+		group := filepath.Join(cgroup.Root, "pids/nomad-driver-pod", tk.AllocID, "*.debug-*/pids.max")
+		if v, err := cgroup.Detect(); err == nil && v == cgroup.V2 {
+			group = filepath.Join(cgroup.Root, "nomad-driver-pod", tk.AllocID, "*.debug-*/pids.max")
+		}
+		files, err := filepath.Glob(group)
+		must.NoError(t, err)
+		must.SliceLen(t, 4, files)
+		for _, file := range files {
+			most, err := os.ReadFile(file)
+			must.NoError(t, err)
+			must.Eq(t, "512\n", string(most))
+		}
+		cancel()
+		sessions.Wait()
+		_, err = tk.beside("/bin/true")
+		must.NoError(t, err)
+		must.SliceEmpty(t, tk.debugContainers())
 	})
 }

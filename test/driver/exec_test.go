@@ -50,6 +50,7 @@ type client struct {
 	broken chan struct{}                             // closed: it can not say any more
 	mu     sync.Mutex
 	stdout bytes.Buffer
+	stderr bytes.Buffer
 	heard  func(stdout string) // called with all there is, when more comes
 	code   int
 }
@@ -82,6 +83,9 @@ func (c *client) Send(m *drivers.ExecTaskStreamingResponseMsg) error {
 		if c.heard != nil {
 			c.heard(c.stdout.String())
 		}
+	}
+	if m.Stderr != nil {
+		c.stderr.Write(m.Stderr.Data)
 	}
 	if m.Exited {
 		c.code = int(m.Result.ExitCode)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/hashicorp/nomad/drivers/shared/capabilities"
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
@@ -16,7 +17,11 @@ import (
 func TestDebugContainer_Attacks(t *testing.T) {
 	program := hostileProgram(t)
 	withOneRuntime(t, func(t *testing.T, runtime string) {
-		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.DebugContainers = runtime, true })
+		n := newNode(t, func(c *driver.PluginConfig) {
+			c.Runtime, c.DebugContainers = runtime, true
+			c.AllowCaps = capabilities.NomadDefaults().Slice(false)
+			c.AllowCaps = append(c.AllowCaps, "sys_ptrace") // so that it is root
+		})
 		other := n.bystand()
 		tk := n.newTask("", "app", sh(waits), nil)
 		text, err := os.ReadFile(program)
