@@ -80,33 +80,53 @@ func (a *agents) one(ctx context.Context, to agent) (net.Conn, error) {
 	return a.dial(ctx, "tcp", net.JoinHostPort(to.url.Hostname(), port))
 }
 
-// patientConn reads nothing before the first request is written. A Nomad with too many
-// connections answers 429 as soon as one is made, and closes it: read at once, that
-// would be an answer to no request, and the request would fail as if Nomad were silent.
+// patientConn shows nothing of an answer before the first request is written. A Nomad
+// with too many connections answers 429 as soon as one is made, and resets it: read by
+// the transport at once, that would be an answer to no request, and read later it would
+// be gone. So the first bytes are read when they arrive, and kept.
 type patientConn struct {
 	net.Conn
 	begun chan struct{} // closed by the first write, and by Close
 	begin func()
-	wrote atomic.Bool
+	first chan struct{}
+	bytes []byte // what was read first, once first is closed
+	err   error
 }
 
+// firstBytes holds Nomad's 429.
+const firstBytes = 1 << 10
+
 func newPatientConn(conn net.Conn) *patientConn {
-	c := &patientConn{Conn: conn, begun: make(chan struct{})}
+	c := &patientConn{Conn: conn, begun: make(chan struct{}), first: make(chan struct{})}
 	c.begin = sync.OnceFunc(func() { close(c.begun) })
+	go func() { // ends with the connection at the latest
+		defer close(c.first)
+		buf := make([]byte, firstBytes)
+		n, err := conn.Read(buf)
+		c.bytes, c.err = buf[:n], err
+	}()
 	return c
 }
 
 func (c *patientConn) Read(b []byte) (int, error) {
 	<-c.begun
+	<-c.first
+	if len(c.bytes) > 0 {
+		n := copy(b, c.bytes)
+		c.bytes = c.bytes[n:]
+		return n, nil
+	}
+	if c.err != nil {
+		return 0, c.err
+	}
 	return c.Conn.Read(b)
 }
 
-// Write takes a first write that fails for done: the answer, or the error, is read next.
+// Write reports no error of the other side: the answer, or the error, is read next.
 func (c *patientConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
-	first := c.wrote.CompareAndSwap(false, true)
 	c.begin()
-	if first && err != nil {
+	if err != nil && !errors.Is(err, net.ErrClosed) {
 		return len(b), nil
 	}
 	return n, err

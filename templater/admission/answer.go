@@ -30,6 +30,9 @@ func answerDenial(w http.ResponseWriter, to route, v *verdict) int {
 
 // answer takes note of Nomad's answer, and adds our warnings to its own.
 func (p *Proxy) answer(resp *http.Response) error {
+	if resp.StatusCode == http.StatusTooManyRequests {
+		readRefusal(resp)
+	}
 	v, ok := resp.Request.Context().Value(admitted{}).(*verdict)
 	if !ok {
 		return nil
@@ -50,6 +53,16 @@ func (p *Proxy) answer(resp *http.Response) error {
 	resp.TransferEncoding = nil
 	resp.Header.Set("Content-Length", strconv.Itoa(len(raw)))
 	return nil
+}
+
+// readRefusal reads why Nomad refuses a connection, which it resets after that: what has
+// arrived is the answer.
+func readRefusal(resp *http.Response) {
+	const most = 4 << 10
+	raw, _ := io.ReadAll(io.LimitReader(resp.Body, most))
+	_ = resp.Body.Close() // it was reset
+	resp.Body, resp.ContentLength, resp.TransferEncoding = io.NopCloser(bytes.NewReader(raw)), int64(len(raw)), nil
+	resp.Header.Set("Content-Length", strconv.Itoa(len(raw)))
 }
 
 // withWarnings leaves an answer as it is that is no JSON object.
