@@ -125,6 +125,9 @@ func hostPaths(given []string) ([]pod.HostPath, error) {
 	list := given
 	if len(given) == 0 {
 		list = defaultHostPaths()
+		// Debian's JDK has links to its configuration there. The pattern is valid.
+		java, _ := filepath.Glob("/etc/java-*")
+		list = append(list, java...)
 	}
 	var out []pod.HostPath
 	for _, text := range list {

@@ -148,8 +148,23 @@ func (u *usage) of(s cgroup.Stats, at time.Time) *cstructs.TaskResourceUsage {
 				RSS: s.Memory.RSS, Cache: s.Memory.Cache, Swap: s.Memory.Swap, MappedFile: s.Memory.MappedFile,
 				Usage: s.Memory.Usage, MaxUsage: s.Memory.MaxUsage,
 				KernelUsage: s.Memory.Kernel, KernelMaxUsage: s.Memory.MaxKernel,
-				Measured: []string{"RSS", "Cache", "Swap", "Mapped File", "Usage", "Max Usage", "Kernel Usage", "Kernel Max Usage"},
+				Measured: measuredMemory(s.Memory),
 			},
 		},
 	}
+}
+
+// measuredMemory lists the memory statistics that this kernel provides. Those of the kernel's own
+// memory and maxima depend on version and hierarchy, and are never zero in a running task.
+func measuredMemory(m cgroup.Memory) []string {
+	measured := []string{"RSS", "Cache", "Swap", "Mapped File", "Usage"}
+	for _, optional := range []struct {
+		name  string
+		value uint64
+	}{{"Max Usage", m.MaxUsage}, {"Kernel Usage", m.Kernel}, {"Kernel Max Usage", m.MaxKernel}} {
+		if optional.value > 0 {
+			measured = append(measured, optional.name)
+		}
+	}
+	return measured
 }

@@ -89,7 +89,7 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"outside":          {"command = \"a\"\nvolumes = [\"../../x:/a\"]", `the source is outside of the task's directory`},
 	"other task":       {"command = \"a\"\nvolumes = [\"../db/secrets:/a\"]", `the source is outside of the task's directory`},
 	"private":          {"command = \"a\"\nvolumes = [\"private/x:/a\"]", `the source is outside of the task's directory`},
-	"all of the task":  {"command = \"a\"\nvolumes = [\"./:/a\"]", `the source is outside of the task's directory`},
+	"all of the task":  {"command = \"a\"\nvolumes = [\"./:/a\"]", `the source is the task's directory itself`},
 	"no propagation":   {"command = \"a\"\nvolumes = [\"local:/a:rshared\"]", `a propagation is for absolute sources`},
 	"below the logs":   {"command = \"a\"\nvolumes = [\"../alloc/logs/x:/a\"]", `log files cannot be mounted one by one: want "../alloc/logs"`},
 	"logs, spelled":    {"command = \"a\"\nvolumes = [\"local/../../alloc/data/../logs/x:/a\"]", `log files cannot be mounted one by one`},

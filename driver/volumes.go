@@ -163,6 +163,9 @@ func addBeneath(t *pod.Task, cfg *drivers.TaskConfig, source string, v volume) e
 		return nil
 	}
 	name, ok := below(dir.SharedAllocDir, source)
+	if filepath.Clean(source) == dir.Dir {
+		return errors.New("the source is the task's directory itself, which holds its secrets: want a path below it such as \"local\"")
+	}
 	if !ok {
 		return errors.New("the source is outside of the task's directory: want a path below it such as \"local/conf\", or below \"../alloc\"")
 	}

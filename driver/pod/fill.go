@@ -1,7 +1,9 @@
 package pod
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"strings"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
+	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
@@ -17,12 +20,42 @@ import (
 // written for it, and the volumes of the image. It goes with the task's
 // directory and root.
 func (c *Container) fill(t Task, root rootfs) ([]ocispec.Mount, error) {
+	if !t.HostNamespaces.UTS && !t.mountsAt(hostnameFile) {
+		t.Files = append(slices.Clone(t.Files), File{Target: hostnameFile, Content: []byte(t.Hostname + "\n"), Readonly: true})
+	}
 	files, err := c.writeFiles(t.Files)
 	if err != nil {
 		return nil, err
 	}
+	if t.Image != nil {
+		if err := linkMounts(root.hostPath); err != nil {
+			return nil, err
+		}
+	}
 	volumes, err := imageVolumes(t, root)
 	return append(files, volumes...), err
+}
+
+// hostnameFile holds the host name, as in docker.
+const hostnameFile = "/etc/hostname"
+
+// mountsLink is a link to the list of mounts that docker adds to images without it.
+var mountsLink = entry{"/etc/mtab", fs.ModeSymlink, "/proc/mounts"}
+
+// linkMounts adds mountsLink to the root of an image that has an /etc.
+func linkMounts(root string) error {
+	dir, err := openat2(root, filepath.Dir(mountsLink.path), unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return nil // without an /etc that is a directory there is nothing to add to
+	}
+	defer dir.Close()
+	err = unix.Symlinkat(mountsLink.link, int(dir.Fd()), filepath.Base(mountsLink.path))
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("make %s: %w", mountsLink.path, err)
+	}
+	return nil
 }
 
 func (c *Container) writeFiles(list []File) ([]ocispec.Mount, error) {

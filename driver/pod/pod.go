@@ -29,6 +29,8 @@ type pod struct {
 	end   *time.Timer
 	gone  chan struct{} // closed when it is removed; nil before that begins; guarded by m.mu
 
+	hostname string // of the shared UTS namespace; guarded by mu
+
 	orderMu sync.Mutex
 	order   order
 }
@@ -60,6 +62,7 @@ func (p *pod) join(ctx context.Context, t Task) error {
 	if err != nil {
 		return err
 	}
+	p.hostname = state.Hostname
 	if err := p.setNetworkDefaults(t, &state); err != nil {
 		return fmt.Errorf("pod %s: %w", p.allocID, err)
 	}
@@ -104,6 +107,16 @@ func (p *pod) load(t Task) (podState, error) {
 		return p.repair(t, err)
 	}
 	return state, err
+}
+
+// hostnameOf returns the host name that a task has: the pod's, or its own.
+func (p *pod) hostnameOf(t Task) string {
+	if !t.Share.UTS {
+		return t.Hostname
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hostname
 }
 
 // pin makes a namespace of the pod.

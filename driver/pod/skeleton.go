@@ -37,7 +37,7 @@ func newSkeleton(paths []HostPath) (skeleton, error) {
 		{"/", fs.ModeDir | 0o755, ""}, {"/etc", fs.ModeDir | 0o755, ""}, {"/run", fs.ModeDir | 0o755, ""},
 		{"/root", fs.ModeDir | 0o700, ""}, {"/var", fs.ModeDir | 0o755, ""},
 		{"/tmp", sticky, ""}, {"/var/tmp", sticky, ""},
-		{"/proc", fs.ModeDir | 0o755, ""}, {"/sys", fs.ModeDir | 0o755, ""}, {"/dev", fs.ModeDir | 0o755, ""},
+		mountsLink, {"/proc", fs.ModeDir | 0o755, ""}, {"/sys", fs.ModeDir | 0o755, ""}, {"/dev", fs.ModeDir | 0o755, ""},
 	}}
 	for _, p := range paths {
 		if to := copiedLink(p, paths); to != "" {
@@ -113,7 +113,7 @@ func (e entry) make(root string) error {
 // usualTargets are those of mounts that nearly all tasks have.
 var usualTargets = []entry{
 	{"/alloc", fs.ModeDir | 0o755, ""}, {"/local", fs.ModeDir | 0o755, ""}, {"/secrets", fs.ModeDir | 0o755, ""},
-	{"/etc/hosts", 0o644, ""}, {"/etc/resolv.conf", 0o644, ""},
+	{"/etc/hosts", 0o644, ""}, {"/etc/resolv.conf", 0o644, ""}, {hostnameFile, 0o644, ""},
 }
 
 // withTargets has in the skeleton also what the host's paths are mounted on,
@@ -122,7 +122,7 @@ func (s skeleton) withTargets(t Task) skeleton {
 	s.entries = slices.Concat(s.entries, s.targets)
 	for _, e := range usualTargets {
 		file := func(f File) bool { return filepath.Clean(f.Target) == e.path }
-		if t.mountsAt(e.path) || slices.ContainsFunc(t.Files, file) {
+		if e.path == hostnameFile || t.mountsAt(e.path) || slices.ContainsFunc(t.Files, file) {
 			s.entries = append(s.entries, e)
 		}
 	}

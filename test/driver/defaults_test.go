@@ -135,3 +135,25 @@ func TestUser_NotInImage(t *testing.T) {
 		must.False(t, structs.IsRecoverable(err))
 	})
 }
+
+// TestHostnameAndMtab checks the files that docker adds to every root file system.
+func TestHostnameAndMtab(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Image.Paths = runtime, []string{"/"} })
+		image := fixture.Layout(t, filepath.Join(t.TempDir(), "plain"), fixture.Image(t))
+		first := sh("sleep 1000")
+		first.Hostname = "first"
+		host := n.newTask("", "host", first, quiet)
+		host.start()
+		must.Eq(t, "first\n/proc/mounts\n", host.exec("cat /etc/hostname; readlink /etc/mtab"))
+
+		withImage := n.newTask(host.AllocID, "image", driver.TaskConfig{Image: image, Args: []string{"-P"}}, quiet)
+		withImage.start()
+		status, err := n.InspectTask(withImage.ID)
+		must.NoError(t, err)
+		root := filepath.Join("/proc", status.DriverAttributes["pid"], "root")
+		name, err := os.ReadFile(filepath.Join(root, "etc/hostname"))
+		must.NoError(t, err)
+		must.Eq(t, "first\n", string(name), must.Sprint("the pod's, since the task shares it"))
+	})
+}
