@@ -31,8 +31,9 @@ func TestLocalUser_Attacks(t *testing.T) {
 		b.pod(cell{sharePID: true})
 		report := written(t, filepath.Join(t.TempDir(), "report"), "")
 		must.NoError(t, errors.Join(os.Chmod(report, 0o666), os.Chmod(filepath.Dir(report), 0o755)))
-		cmd := exec.Command(program, "-report", report, "-host-paths", b.config.RunDir+"/pods,"+b.config.DataDir+"/roots,/etc/shadow",
-			"-groups", "process/,host/paths,host/core_pattern,cgroup/,device/,network/abstract_sockets,network/path_sockets")
+		cmd := exec.Command(program, "-report", report, "-host-paths", strings.Join([]string{
+			b.config.RunDir, b.config.DataDir, b.config.RunDir + "/pods", b.config.DataDir + "/roots", "/etc/shadow",
+		}, ","), "-groups", "process/,host/paths,host/core_pattern,cgroup/,device/,network/abstract_sockets,network/path_sockets")
 		cmd.Dir = "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: freshUser, Gid: freshUser}}
 		out, err := cmd.CombinedOutput()
