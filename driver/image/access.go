@@ -22,23 +22,22 @@ import (
 	"go.podman.io/storage"
 )
 
-// An image in the store may be used by whoever could pull it. The store keeps
-// with each image who did: a keyed hash of the repository and the credentials.
-// The hash says nothing to a reader who does not have the store's key, and
-// little to one who has.
+// The store keeps a list of accesses with each image: keyed hashes of the repository and
+// credentials that fetched it. Only callers whose access is listed may use the stored image.
+// Without the store's key a hash reveals nothing, and with the key only a guess can be checked.
 
 const (
-	accessData = "pod-access" // big data of an image in the store: a list of hashes
-	maxAccess  = 1000         // the oldest are forgotten, and checked again
+	accessData = "pod-access" // big data of a stored image: a list of hashes
+	maxAccess  = 1000         // the oldest are dropped, and their owners checked again
 
 	accessKeyBytes = 32
 )
 
-// errOtherAccess says that the store has the image, but others fetched it; it
-// never leaves the package.
+// errOtherAccess reports that the stored image was fetched with other credentials. It never
+// leaves the package.
 var errOtherAccess = errors.New("fetched with other credentials")
 
-// readAccessKey makes the key that hashes of credentials are made with, once.
+// readAccessKey returns the key for hashing credentials, and creates it on first use.
 func readAccessKey(root string) ([]byte, error) {
 	path := filepath.Join(root, "access.key")
 	key, err := os.ReadFile(path)
@@ -51,7 +50,7 @@ func readAccessKey(root string) ([]byte, error) {
 	}
 	defer os.Remove(f.Name())
 	key = make([]byte, accessKeyBytes)
-	_, _ = rand.Read(key) // it never fails
+	_, _ = rand.Read(key) // never fails
 	_, err = f.Write(key)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
@@ -59,17 +58,17 @@ func readAccessKey(root string) ([]byte, error) {
 	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	return os.ReadFile(path) // another process may have been faster
+	return os.ReadFile(path) // another process created it first
 }
 
 func (s *Store) hash(parts ...string) string {
 	sum := hmac.New(sha256.New, s.accessKey)
-	_ = json.NewEncoder(sum).Encode(parts) // the borders of the parts count
+	_ = json.NewEncoder(sum).Encode(parts) // Encode separates the parts, so their boundaries are hashed too
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// access is the hash of the credentials that a pull would use. That there are
-// none is a value like others.
+// access returns the hash of the credentials that a pull would use. No credentials hash to a
+// value of their own.
 func (s *Store) access(key flightKey) (string, error) {
 	if key.ref.path != "" {
 		return s.hash("path", key.ref.path), nil
@@ -85,25 +84,25 @@ func (s *Store) access(key flightKey) (string, error) {
 	return s.hash("registry", named.Name(), auth.Username, auth.Password, auth.IdentityToken), nil
 }
 
-// origin is the hash of the registry, for layers that came from there.
+// origin returns the hash of the registry, recorded with layers fetched from it.
 func (s *Store) origin(ref Reference) string { return s.hash("origin", ref.domain) }
 
 func (s *Store) accesses(imageID string) ([]string, error) {
 	raw, err := s.store.ImageBigData(imageID, accessData)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, storage.ErrImageUnknown) {
-		return nil, nil // an image of an earlier version, or a crash in between
+		return nil, nil // stored by an earlier version, or a crash came before the record
 	}
 	if err != nil {
-		return nil, fmt.Errorf("who fetched image %s: %w", imageID, err)
+		return nil, fmt.Errorf("read access list of image %s: %w", imageID, err)
 	}
 	var list []string
 	if err := json.Unmarshal(raw, &list); err != nil {
-		return nil, nil //nolint:nilerr // half written: as if nobody had
+		return nil, nil //nolint:nilerr // half written: treat as no record
 	}
 	return list, nil
 }
 
-// grant records that the image was fetched with these credentials.
+// grant records that these credentials fetched the image.
 func (s *Store) grant(key flightKey, imageID string) error {
 	access, err := s.access(key)
 	if err != nil {
@@ -136,12 +135,12 @@ func (s *Store) grant(key flightKey, imageID string) error {
 		err = s.store.SetImageBigData(imageID, accessData, raw, nil)
 	}
 	if err != nil {
-		return fmt.Errorf("note who fetched image %s: %w", imageID, err)
+		return fmt.Errorf("write access list of image %s: %w", imageID, err)
 	}
 	return nil
 }
 
-// granted is errOtherAccess unless the image was fetched with these credentials.
+// granted returns errOtherAccess unless these credentials fetched the image.
 func (s *Store) granted(key flightKey, imageID string) error {
 	access, err := s.access(key)
 	if err != nil {
@@ -174,20 +173,20 @@ func (s *Store) prove(ctx context.Context, key flightKey, img Image) error {
 		return err
 	}
 	defer source.Close()
-	_, _, err = cimage.UnparsedInstance(source, nil).Manifest(ctx) // compares the digest
+	_, _, err = cimage.UnparsedInstance(source, nil).Manifest(ctx) // also verifies the digest
 	return err
 }
 
-// borrow returns an image that others fetched, if the registry confirms that
-// these credentials could. Otherwise it is as if the store did not have it, and
-// the pull says what is wrong.
+// borrow returns an image fetched with other credentials, if the registry confirms that these
+// credentials may pull it. Otherwise it behaves as if the image were not stored, and the pull
+// reports the error.
 func (s *Store) borrow(ctx context.Context, key flightKey, img Image) (Image, error) {
 	if key.ref.path != "" {
 		return Image{}, errNotStored
 	}
 	err := s.prove(ctx, key, img)
 	if err != nil && key.policy == PullNever {
-		return Image{}, explain(key.ref, fmt.Errorf("the store has it, fetched with other credentials, and these were not confirmed: %w", err))
+		return Image{}, explain(key.ref, fmt.Errorf("the stored image was fetched with other credentials, and the registry did not confirm these: %w", err))
 	}
 	if err != nil {
 		return Image{}, errNotStored

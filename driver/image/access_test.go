@@ -22,7 +22,7 @@ import (
 
 const password = "pw-5d0e"
 
-// private makes the hub ask for one of two users. down makes it fail.
+// private makes the hub require one of two users. down makes it fail.
 func private(hub *hub) (down *atomic.Bool) {
 	down = &atomic.Bool{}
 	hub.set(func() {
@@ -47,8 +47,8 @@ func as(user string) image.PullOptions {
 	return image.PullOptions{Username: user, Password: password}
 }
 
-// An image in the store is used by those whom its registry lets pull it, and
-// by those who did also while the registry is away.
+// A stored image is available to users whom its registry lets pull it. Users who pulled it may
+// use it even while the registry is down.
 func TestEnsure_CachedImageOfOthers(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "team/app:1", hello(t, "private"))
@@ -77,7 +77,7 @@ func TestEnsure_CachedImageOfOthers(t *testing.T) {
 		refused(as("eve"), is)
 	}
 	strangers(image.ErrUnauthorized)
-	policies = policies[1:] // the other one tries again and again
+	policies = policies[1:] // the dropped policy retries until the timeout
 	for range 2 {           // the second time without the process that pulled
 		down.Store(true)
 		ensure(t, s, ref.String(), as("ann"))
@@ -109,8 +109,7 @@ func noSecretBelow(t *testing.T, dir string) {
 	}))
 }
 
-// Without an auth file no credentials are sent, whatever the user of the
-// process has.
+// Without an auth file no credentials are sent, regardless of the process's user.
 func TestEnsure_NoCredentialsOfRoot(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "private"))
@@ -138,7 +137,7 @@ func TestEnsure_NoCredentialsOfRoot(t *testing.T) {
 	ensure(t, h.open(t), hub.ref("app:1"), image.PullOptions{})
 }
 
-// A manifest that names a layer of another's image gets it only from who has it.
+// A manifest that names a layer of another user's image gets it only if the user can pull it.
 func TestEnsure_LayerOfOthers(t *testing.T) {
 	h, hub := hubHome(t)
 	secret := hello(t, "private")
@@ -184,7 +183,7 @@ func TestEnsure_LayerOfOthers(t *testing.T) {
 	ensure(t, s, other.ref("app:1"), image.PullOptions{})
 }
 
-// rawImage is a manifest with one layer at an address, and its config.
+// rawImage returns a manifest with one layer at a URL, and its config.
 func rawImage(t testing.TB, layerType, url string) (manifest, config []byte) {
 	t.Helper()
 	config = []byte(`{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["` + sha("x") + `"]}}`)
@@ -200,7 +199,7 @@ func rawImage(t testing.TB, layerType, url string) (manifest, config []byte) {
 
 func sha(s string) string { return digest.FromString(s).String() }
 
-// rawLayout writes an OCI layout of them, behind an index of its own if nested.
+// rawLayout writes an OCI layout of them, with a nested index if nested.
 func rawLayout(t testing.TB, dir string, manifest, config []byte, nested bool) {
 	t.Helper()
 	blobs := filepath.Join(dir, "blobs/sha256")
@@ -240,7 +239,7 @@ func serveRaw(w http.ResponseWriter, r *http.Request, manifest, config []byte) b
 	return true
 }
 
-// Layers are fetched from the image's own place only.
+// Layers are fetched only from the image's source.
 func TestEnsure_LayersWithURLs(t *testing.T) {
 	var asked atomic.Int32
 	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

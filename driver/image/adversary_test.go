@@ -30,11 +30,11 @@ import (
 const (
 	attackTimeout  = 3 * time.Second // of a pull
 	attackSeed     = 20261130
-	attacksOfTests = 20 // a few seconds
+	attacksOfTests = 20 // take a few seconds
 	maxPluginBytes = 300 << 20
 )
 
-// attempt is one image for the process under attack, verdict its answer.
+// attempt is one image for the attacked process; verdict is its result.
 type (
 	attempt struct{ Reference, Place string }
 	verdict struct {
@@ -44,7 +44,7 @@ type (
 	}
 )
 
-// attacked is the process under attack: it reads attempts and tries each.
+// attacked is the main function of the attacked process: it reads attempts and tries each.
 func attacked(root, registries string) error {
 	conf := image.Config{
 		Root: filepath.Join(root, "root"), RunRoot: filepath.Join(root, "run"), RegistriesConf: registries,
@@ -58,7 +58,7 @@ func attacked(root, registries string) error {
 	for {
 		var a attempt
 		if err := in.Decode(&a); err != nil {
-			break // no more
+			break // no more attempts
 		}
 		began := time.Now()
 		var v verdict
@@ -98,7 +98,7 @@ func try(s *image.Store, a attempt) error {
 	return s.Release(context.Background(), "c")
 }
 
-// peak is the most memory that this process had.
+// peak returns the peak memory of this process.
 func peak() int64 {
 	status, _ := os.ReadFile("/proc/self/status")
 	for line := range bytes.Lines(status) {
@@ -110,8 +110,7 @@ func peak() int64 {
 	return 0
 }
 
-// arena has a process under attack, a registry, and a file and an address that
-// no image may reach.
+// arena has an attacked process, a registry, and a file and an address that no image may reach.
 type arena struct {
 	t             *testing.T
 	home          home
@@ -142,7 +141,7 @@ func newArena(t *testing.T) *arena {
 	return a
 }
 
-// metadata is an address of another host that answers with the canary.
+// metadata returns an address of another host that responds with the canary.
 func (a *arena) metadata() string {
 	listener, err := net.Listen("tcp", "127.0.0.2:0")
 	must.NoError(a.t, err)
@@ -233,7 +232,7 @@ func (a *arena) attack(path, name string, seed uint64) {
 	a.t.Logf("%-55s %6.2fs  %s", what, v.Took.Seconds(), v.Error)
 }
 
-// settled ends the process and checks that nothing is left of any attack.
+// settled ends the process and checks that the attacks left nothing behind.
 func (a *arena) settled() {
 	must.NoError(a.t, a.end())
 	s := a.home.open(a.t) // sweeps
@@ -250,8 +249,8 @@ func (a *arena) settled() {
 	a.t.Logf("attacks by path: %v; most memory of the process: %d MiB", a.counts, a.peak>>20)
 }
 
-// A hostile image leaks nothing, hangs and crashes nothing, and leaves nothing,
-// whatever way it comes. POD_TEST_ADVERSARY=5m tries random ones for so long.
+// A hostile image leaks nothing, causes no hang or crash, and leaves nothing behind, on any
+// path. POD_TEST_ADVERSARY=5m tries random images for that time.
 func TestAdversary(t *testing.T) {
 	a := newArena(t)
 	seed, until := uint64(attackSeed), time.Time{}
@@ -267,7 +266,7 @@ func TestAdversary(t *testing.T) {
 	}
 	a.attack("oci", "layout: fifo as index.json", seed)
 	a.attack("oci", "layout: zeros as blob", seed)
-	a.attack("oci", "layer: sparse", seed) // the library never ends
+	a.attack("oci", "layer: sparse", seed) // the library does not terminate
 	a.attack("docker-archive", "archive: sparse", seed)
 	a.attack("registry", "manifest: urls", seed)
 	a.attack("registry", "registry: redirect /blobs/", seed)

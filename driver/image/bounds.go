@@ -6,16 +6,16 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// errURLs is about layers that the client would fetch from wherever the image's
-// author says: the host's cloud metadata, for example.
-var errURLs = errors.New("a layer is to be fetched from other addresses (urls), which is not allowed; " +
+// errURLs reports layers with URLs. The client would fetch them from any address the image's
+// author chose, such as the host's cloud metadata service.
+var errURLs = errors.New("a layer must be fetched from other addresses (urls), which is not allowed; " +
 	"rebuild the image with its layers in the registry")
 
-// checkBlobs refuses what no image may ask for. The infos are those by which
-// image/v5 fetches.
+// checkBlobs rejects layers and configs that no image may have. It checks the same BlobInfos
+// that image/v5 fetches.
 func checkBlobs(config types.BlobInfo, layers []types.BlobInfo) error {
 	if config.Digest == "" {
-		return invalid("it has no config (schema 1 manifest); build and push it anew")
+		return invalid("it has no config (schema 1 manifest); rebuild and push it")
 	}
 	if len(layers) > maxLayers {
 		return invalid("it has %d layers, more than the %d allowed", len(layers), maxLayers)

@@ -16,26 +16,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A pull runs in a process of its own, which is this binary again. What an
-// image or a registry makes the libraries do ends with that process: loops that
-// heed no context, memory, locks of the store.
+// A pull runs in a child process, which executes this binary again. Endless loops, memory use
+// and store locks caused by a hostile image or registry end with that process.
 
-// pullProgram is argv[0] of that process.
+// pullProgram is argv[0] of the child process.
 const pullProgram = "pod-image-pull"
 
 const (
-	// pullDataBytes bounds the memory of a pull, and of an unpacker each.
+	// pullDataBytes limits the memory of a pull process and of each unpacker.
 	pullDataBytes = 1 << 30
 
-	// maxAnswerBytes bounds one line of the process.
+	// maxAnswerBytes limits one line of the child's output.
 	maxAnswerBytes = 64 << 10
 
-	// killWait bounds the wait for the pipes of a killed process.
+	// killWait limits the wait for the pipes of a killed process.
 	killWait = 5 * time.Second
 )
 
-// order is what the process is asked to pull. It is sent on its input, so that
-// no argument holds a password.
+// order is the request to the child process. It is sent on stdin, so no argument contains a
+// password.
 type order struct {
 	Config             Config
 	Reference, Anchor  string
@@ -44,18 +43,18 @@ type order struct {
 	AccessKey          []byte
 }
 
-// answer is one line of its output: how far it is, or how it ended.
+// answer is one line of the child's output: progress or the result.
 type answer struct {
 	Progress *Progress `json:",omitempty"`
 	ID       string    `json:",omitempty"`
 	Failure  *failure  `json:",omitempty"`
 }
 
-// failure is an explained error as the process sends it.
+// failure is an explained error in the child's output.
 type failure struct {
 	Text  string
 	Kind  int  // index in kinds
-	Again bool // whether another attempt may succeed
+	Again bool // whether a retry may succeed
 }
 
 func (f *failure) Error() string { return f.Text }
@@ -67,7 +66,7 @@ func (f *failure) Unwrap() error {
 	return nil
 }
 
-// kinds are the errors that a caller may check for.
+// kinds returns the errors that a caller may check for.
 func kinds() []error {
 	return []error{
 		ErrNotFound, ErrUnauthorized, ErrInvalidReference, ErrInvalidImage, ErrPlatform,
@@ -86,8 +85,8 @@ func newFailure(ref Reference, err error) *failure {
 	return f
 }
 
-// inChild has a process pull the image, and returns its id in the store. The
-// process also holds the lock, should it outlive this one for a moment.
+// inChild pulls the image in a child process and returns its id in the store. The child
+// inherits the lock, in case it outlives this process for a moment.
 func (s *Store) inChild(ctx context.Context, lock *os.File, key flightKey, tell func(Progress)) (id string, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -110,12 +109,12 @@ func (s *Store) inChild(ctx context.Context, lock *os.File, key flightKey, tell 
 	}
 	room := s.watchRoom(ctx, cancel)
 	last, rerr := s.converse(in, out, key, tell)
-	_ = in.Close() // the process ends with it
+	_ = in.Close() // closing stdin ends the process
 	if rerr != nil {
 		cancel(rerr)
 	}
 	werr := cmd.Wait()
-	_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // unpackers that are left
+	_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // remaining unpackers
 	over := context.Cause(ctx)
 	cancel(nil)
 	room()
@@ -125,12 +124,12 @@ func (s *Store) inChild(ctx context.Context, lock *os.File, key flightKey, tell 
 	case last.Failure != nil:
 		return "", last.Failure
 	case last.ID == "":
-		return "", &plainError{ErrInvalidImage, fmt.Sprintf("the process that pulls ended: %v; the image may need more than %d bytes of memory", werr, pullDataBytes)}
+		return "", &plainError{ErrInvalidImage, fmt.Sprintf("pull process ended: %v; the image may need more than %d bytes of memory", werr, pullDataBytes)}
 	}
 	return last.ID, nil
 }
 
-// converse sends the order and reads the answers up to the last.
+// converse sends the order and reads answers until the result.
 func (s *Store) converse(in io.Writer, out io.Reader, key flightKey, tell func(Progress)) (last answer, err error) {
 	o := order{
 		Config: s.cfg, Reference: key.ref.String(), Anchor: key.ref.anchor,
@@ -147,7 +146,7 @@ func (s *Store) converse(in io.Writer, out io.Reader, key flightKey, tell func(P
 	for lines.Scan() {
 		last = answer{}
 		if err := json.Unmarshal(lines.Bytes(), &last); err != nil {
-			return answer{}, fmt.Errorf("answer of the process that pulls: %w", err)
+			return answer{}, fmt.Errorf("read from pull process: %w", err)
 		}
 		if last.Progress == nil {
 			return last, nil
@@ -157,15 +156,15 @@ func (s *Store) converse(in io.Writer, out io.Reader, key flightKey, tell func(P
 	return answer{}, lines.Err()
 }
 
-// Room that a pull must leave on the disk of Root: what an image unpacks to is
-// told by nobody.
+// Free space that a pull must leave on the disk of Root. No header reports the unpacked size
+// of an image in advance.
 const (
 	roomBytes = 256 << 20
-	roomShare = 100 // or that part of the disk, if it is less
+	roomShare = 100 // or this fraction of the disk, if smaller
 	roomEvery = 200 * time.Millisecond
 )
 
-// watchRoom cancels when the disk becomes full. The result waits for its end.
+// watchRoom cancels the pull when the disk becomes full. wait blocks until watchRoom ends.
 func (s *Store) watchRoom(ctx context.Context, cancel context.CancelCauseFunc) (wait func()) {
 	done := make(chan struct{})
 	go func() {
@@ -192,7 +191,7 @@ func (s *Store) watchRoom(ctx context.Context, cancel context.CancelCauseFunc) (
 	return func() { <-done }
 }
 
-// pullMain is the process.
+// pullMain is the main function of the child process.
 func pullMain() {
 	limit := unix.Rlimit{Cur: pullDataBytes, Max: pullDataBytes}
 	_ = unix.Setrlimit(unix.RLIMIT_DATA, &limit)
@@ -206,7 +205,7 @@ func pullMain() {
 	if err != nil {
 		os.Exit(1)
 	}
-	go func() { // the one who asked is gone
+	go func() { // exit when the parent process is gone
 		_, _ = io.Copy(io.Discard, in)
 		os.Exit(1)
 	}()
@@ -241,8 +240,7 @@ func (o order) pull(ctx context.Context, key flightKey, tell func(Progress)) (st
 	return s.copyHere(ctx, key, tell)
 }
 
-// confineUnpacker has a process that storage started to unpack a layer end
-// with the one that started it.
+// confineUnpacker makes an unpacker that storage started die with its parent.
 func confineUnpacker(name string) {
 	if strings.HasPrefix(name, "storage-") {
 		_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)

@@ -10,18 +10,17 @@ import (
 	"go.podman.io/storage"
 )
 
-// storageID names a container and its layer in the store: 64 hex digits made
-// from the caller's id, which may hold any character. Both can be found again
-// when a crash left only one of them.
+// storageID returns the store's name for a container and its layer: 64 hex digits derived from
+// the caller's id, which may contain any character. The name finds either of the two if a crash
+// left only one.
 func storageID(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return hex.EncodeToString(sum[:])
 }
 
-// Mount gives container id a writable layer of its own over img, mounts both
-// and returns the path of the root file system. Called again for the same id it
-// returns the same path, with what the container wrote; for another image it
-// fails, since that needs a Release first. An image that is gone is ErrNotFound.
+// Mount creates a writable layer for container id over img, mounts both and returns the path of
+// the root file system. Another call with the same id returns the same path with the container's
+// changes. Another image needs a Release first. Mount returns ErrNotFound if the image is gone.
 func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string, err error) {
 	if err := s.ready(ctx); err != nil {
 		return "", fmt.Errorf("mount root of container %q: %w", id, err)
@@ -37,7 +36,7 @@ func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string,
 		return "", fmt.Errorf("mount root of container %q: %w", id, err)
 	}
 	if container.ImageID != img.ID {
-		return "", fmt.Errorf("%w: mount root of container %q: it was made from image %s, not %s: release it first",
+		return "", fmt.Errorf("%w: mount root of container %q: it was created from image %s, not %s; release it first",
 			ErrInUse, id, container.ImageID, img.ID)
 	}
 	if err = s.before("mount layer"); err == nil {
@@ -49,8 +48,8 @@ func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string,
 	return rootfs, nil
 }
 
-// whole finds a container that has its layer. A process that is killed while it
-// deletes one leaves the container's record without it; that is deleted too.
+// whole returns a container that has its layer. A process killed while deleting a container
+// leaves a record without a layer; whole deletes that record.
 func (s *Store) whole(id string) (*storage.Container, error) {
 	container, err := s.store.Container(storageID(id))
 	if err != nil {
@@ -60,7 +59,7 @@ func (s *Store) whole(id string) (*storage.Container, error) {
 		return container, err
 	}
 	if err := s.store.DeleteContainer(container.ID); err != nil {
-		return nil, fmt.Errorf("delete what is left of an earlier one: %w", err)
+		return nil, fmt.Errorf("delete leftover container: %w", err)
 	}
 	return nil, storage.ErrContainerUnknown
 }
@@ -83,7 +82,7 @@ func (s *Store) create(ctx context.Context, id string, img Image) (*storage.Cont
 	}
 	container, err := make()
 	if errors.Is(err, storage.ErrDuplicateID) {
-		// Another call was faster, or a crash left the layer alone.
+		// Another call created it first, or a crash left only the layer.
 		if found, ferr := s.store.Container(key); ferr == nil {
 			return found, nil
 		}
@@ -93,16 +92,16 @@ func (s *Store) create(ctx context.Context, id string, img Image) (*storage.Cont
 		container, err = make()
 	}
 	if errors.Is(err, storage.ErrImageUnknown) {
-		return nil, fmt.Errorf("%w: image %s was removed from the store: pull it again: %w", ErrNotFound, img.ID, err)
+		return nil, fmt.Errorf("%w: image %s was removed from the store; pull it again: %w", ErrNotFound, img.ID, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make layer: %w", err)
+		return nil, fmt.Errorf("create layer: %w", err)
 	}
 	return container, nil
 }
 
-// Release unmounts the container's root file system and deletes what it wrote.
-// It is nil when there is nothing to release, so it may be repeated.
+// Release unmounts the container's root file system and deletes its layer. It returns nil if
+// there is nothing to release, so it may be repeated.
 func (s *Store) Release(ctx context.Context, id string) error {
 	if err := s.ready(ctx); err != nil {
 		return fmt.Errorf("release container %q: %w", id, err)
@@ -133,7 +132,7 @@ func (s *Store) Release(ctx context.Context, id string) error {
 	return s.markUsed(container.ImageID)
 }
 
-// releaseLayer deletes a layer that belongs to no container, if it is there.
+// releaseLayer deletes a layer that belongs to no container, if it exists.
 func (s *Store) releaseLayer(key string) error {
 	if err := s.unmount(key); err != nil {
 		return err
@@ -148,7 +147,7 @@ func (s *Store) releaseLayer(key string) error {
 	return nil
 }
 
-// unmount unmounts a layer however often it was mounted.
+// unmount unmounts a layer, even if it was mounted several times.
 func (s *Store) unmount(key string) error {
 	err := s.before("unmount layer")
 	if err == nil {
@@ -160,8 +159,7 @@ func (s *Store) unmount(key string) error {
 	return nil
 }
 
-// Containers lists the ids that have a layer, mounted or not, for the sweep
-// after a crash.
+// Containers returns the ids that have a layer, mounted or not. Cleanup after a crash uses it.
 func (s *Store) Containers(ctx context.Context) ([]string, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
@@ -172,7 +170,7 @@ func (s *Store) Containers(ctx context.Context) ([]string, error) {
 	}
 	var ids []string
 	for _, c := range containers {
-		if storageID(c.Metadata) == c.ID { // not one that another program made
+		if storageID(c.Metadata) == c.ID { // skip containers of other programs
 			ids = append(ids, c.Metadata)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 )
 
-// local puts img into the store by way of an OCI layout.
+// local stores img by pulling it from an OCI layout.
 func local(t testing.TB, s *image.Store, img v1.Image) image.Image {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "layout")
@@ -27,7 +27,7 @@ func local(t testing.TB, s *image.Store, img v1.Image) image.Image {
 	return ensure(t, s, "oci:"+dir, image.PullOptions{})
 }
 
-func TestMountAndRelease(t *testing.T) {
+func TestMount_Release(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
 	img := local(t, s, hello(t, "shared"))
@@ -61,7 +61,7 @@ func TestMountAndRelease(t *testing.T) {
 	must.Eq(t, "shared", contents(t, mount(t, s, "alloc/web/1234", img), "etc/hello"))
 }
 
-func TestMountRefuses(t *testing.T) {
+func TestMount_Invalid(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
 	img := local(t, s, hello(t, "x"))
@@ -74,8 +74,8 @@ func TestMountRefuses(t *testing.T) {
 	must.SliceEmpty(t, h.layerDirs(t))
 }
 
-// Mounts and releases of many containers at once, and of one by several.
-func TestMountConcurrently(t *testing.T) {
+// Many containers are mounted and released concurrently, and one by several callers.
+func TestMount_Concurrent(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
 	img := local(t, s, hello(t, "x"))
@@ -99,7 +99,7 @@ func TestMountConcurrently(t *testing.T) {
 }
 
 // The OCI image-spec's layer.md: whiteouts, opaque directories, links.
-func TestLayers(t *testing.T) {
+func TestMount_Layers(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
 	img := local(t, s, build(t, "amd64",
@@ -126,14 +126,14 @@ func TestLayers(t *testing.T) {
 	must.Error(t, err)
 }
 
-// An OCI runtime that this process starts sees the mount.
-func TestRuntimeSeesMount(t *testing.T) {
+// An OCI runtime started by this process sees the mount.
+func TestMount_VisibleToRuntime(t *testing.T) {
 	needRoot(t)
 	runc, err := exec.LookPath("runc")
 	if err != nil {
 		t.Skip("needs runc: ", err)
 	}
-	program, err := os.ReadFile("/usr/bin/catatonit") // a static program
+	program, err := os.ReadFile("/usr/bin/catatonit") // statically linked
 	if err != nil {
 		t.Skip("needs catatonit: ", err)
 	}
@@ -189,9 +189,9 @@ func TestGC(t *testing.T) {
 	must.SliceEmpty(t, left)
 }
 
-// An image that seems to be used in the future, since the clock was set back,
-// is kept for its time from now on and not until then.
-func TestGCWhereTheClockWasSetBack(t *testing.T) {
+// An image whose last use is in the future, because the clock was set back, is kept for the
+// normal time from now on, not until that date.
+func TestGC_ClockSetBack(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
 	idle := local(t, s, hello(t, "idle"))
@@ -205,8 +205,8 @@ func TestGCWhereTheClockWasSetBack(t *testing.T) {
 	must.Eq(t, []string{idle.ID}, removed)
 }
 
-// Nothing grows over many cycles, and Close ends everything.
-func TestNoLeaks(t *testing.T) {
+// Repeated cycles leak nothing, and Close stops everything.
+func TestStore_NoLeaks(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))
 	before := goleak.IgnoreCurrent()
@@ -223,7 +223,7 @@ func TestNoLeaks(t *testing.T) {
 	for range 15 {
 		cycle()
 	}
-	// The registry's side of a connection closes a little later.
+	// The registry closes its side of a connection a little later.
 	poll(t, "descriptors to be closed", func() bool { return openDescriptors(t) <= descriptors })
 	must.NoError(t, s.Close())
 	goleak.VerifyNone(t, before, goleak.IgnoreAnyFunction("net/http.(*conn).serve"))
@@ -236,7 +236,7 @@ func openDescriptors(t testing.TB) int {
 	return len(entries)
 }
 
-// onTmpfs moves RunRoot to memory, where /run is on most hosts.
+// onTmpfs puts RunRoot on a tmpfs, like /run on most hosts.
 func (h home) onTmpfs(b *testing.B) home {
 	b.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "image-bench-")

@@ -17,13 +17,13 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// progressInterval is how often a layer under way is reported.
+// progressInterval is the interval between progress reports of a layer.
 const progressInterval = 500 * time.Millisecond
 
-// pull fetches an image, trying again after errors that may pass.
+// pull fetches an image and retries transient errors.
 func (s *Store) pull(ctx context.Context, key flightKey, tell func(Progress)) (Image, error) {
 	if key.policy != PullAlways {
-		// The flight before this one may have brought it.
+		// The previous pull may have fetched it.
 		img, err := s.lookup(key)
 		if errors.Is(err, errOtherAccess) {
 			img, err = s.borrow(ctx, key, img)
@@ -42,7 +42,7 @@ func (s *Store) pull(ctx context.Context, key flightKey, tell func(Progress)) (I
 			return idle.explain(limited, err)
 		})
 	} else {
-		img, err = s.copyOnce(ctx, key, tell) // a short read of a file stays one
+		img, err = s.copyOnce(ctx, key, tell) // a short read of a file is not retried
 	}
 	if err != nil {
 		return Image{}, explain(key.ref, err)
@@ -50,8 +50,7 @@ func (s *Store) pull(ctx context.Context, key flightKey, tell func(Progress)) (I
 	return img, nil
 }
 
-// copyOnce makes one attempt. Layers that arrived whole stay in the store for
-// the next attempt.
+// copyOnce makes one attempt. Complete layers stay in the store for the next attempt.
 func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)) (img Image, err error) {
 	lock, err := s.makingLock(ctx)
 	if err != nil {
@@ -64,8 +63,8 @@ func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)
 	id, err := s.inChild(ctx, lock, key, tell)
 	if err != nil {
 		_ = lock.Close()
-		if !as[*failure](err) { // it was killed
-			_ = s.sweepAfterKill(context.WithoutCancel(ctx)) // or the next one does
+		if !as[*failure](err) { // the process was killed
+			_ = s.sweepAfterKill(context.WithoutCancel(ctx)) // on error the next sweep cleans up
 		}
 		return Image{}, err
 	}
@@ -85,14 +84,14 @@ func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)
 	return img, s.markUsed(img.ID)
 }
 
-// copyHere copies the image into the store in this process, and gives its id.
+// copyHere copies the image into the store in this process and returns its id.
 func (s *Store) copyHere(ctx context.Context, key flightKey, tell func(Progress)) (id string, err error) {
 	name, err := key.ref.storeName()
 	if err != nil {
 		return "", err
 	}
 	sys := s.systemContext(key)
-	// What one pull learns about blobs is not for others.
+	// Blob locations learned during one pull must not affect other pulls.
 	if sys.BlobInfoCacheDir, err = os.MkdirTemp(sys.BigFilesTemporaryDir, "cache-"); err != nil {
 		return "", err
 	}
@@ -136,8 +135,8 @@ func (s *Store) openSource(ctx context.Context, ref Reference, sys *types.System
 	return &openedSource{ImageReference: from, source: source}, nil
 }
 
-// inspect refuses what can not or may not be used before a layer is fetched, and
-// gives the layers to come.
+// inspect rejects unusable and forbidden images before a layer is fetched, and returns the
+// image's layers.
 func inspect(ctx context.Context, key flightKey, source types.ImageSource, sys *types.SystemContext) ([]types.BlobInfo, error) {
 	chosen, err := instance(ctx, key, source, sys)
 	if err != nil {
@@ -160,8 +159,7 @@ func inspect(ctx context.Context, key flightKey, source types.ImageSource, sys *
 	return img.LayerInfos(), nil
 }
 
-// instance is the image for the platform: the source's only one, or one of its
-// index.
+// instance returns the image for the platform: the source's only image, or one from its index.
 func instance(ctx context.Context, key flightKey, source types.ImageSource, sys *types.SystemContext) (*cimage.UnparsedImage, error) {
 	top := cimage.UnparsedInstance(source, nil)
 	blob, mime, err := top.Manifest(ctx)
@@ -186,8 +184,8 @@ func instance(ctx context.Context, key flightKey, source types.ImageSource, sys 
 	return chosen, err
 }
 
-// copyInto copies src into the store under name and gives the image's id.
-// follow gets the events of the copy until the channel is closed.
+// copyInto copies src into the store under name and returns the image's id. follow receives
+// the events of the copy until the channel is closed.
 func (s *Store) copyInto(ctx context.Context, name string, src *openedSource, sys *types.SystemContext,
 	follow func(<-chan types.ProgressProperties),
 ) (id string, err error) {

@@ -25,8 +25,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
-// startChild starts this binary as a child with a store at h, killed at the end
-// of the test if it still runs.
+// startChild starts this binary as a child with a store at h. The child is killed at the end of
+// the test.
 func startChild(t *testing.T, h home, verb, ref string) (*exec.Cmd, io.Reader) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
@@ -51,8 +51,8 @@ func kill(t *testing.T, cmd *exec.Cmd) {
 	must.True(t, ok && status.Signal() == syscall.SIGKILL, must.Sprint("the child ended by itself: ", cmd.ProcessState))
 }
 
-// One layer has arrived and been unpacked, half of the next one is there.
-func TestKilledInMidPull(t *testing.T) {
+// The child is killed after one layer was unpacked and half of the next one was received.
+func TestEnsure_KilledMidPull(t *testing.T) {
 	h, hub := hubHome(t)
 	first, second := bytesLayer(t, 1<<20), bytesLayer(t, 2<<20)
 	hub.push(t, "app:1", build(t, "amd64", first, second))
@@ -92,13 +92,13 @@ func poll(t *testing.T, what string, reached func() bool) {
 	}
 }
 
-// Killed over and over at no particular place while it mounts and releases.
-func TestKilledWhileMounting(t *testing.T) {
+// The child is killed repeatedly at random points while it mounts and releases.
+func TestMount_Killed(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "whole"))
 	for round := range 12 {
 		cmd, out := startChild(t, h, "churn", hub.ref("app:1"))
-		// The kill falls into whatever follows this many steps.
+		// The kill hits the code that follows this number of checkpoints.
 		_, err := io.ReadFull(out, make([]byte, 1+round))
 		must.NoError(t, err)
 		kill(t, cmd)
@@ -118,16 +118,16 @@ func TestKilledWhileMounting(t *testing.T) {
 	}
 }
 
-// A crash between the two steps of making a container leaves a layer alone:
-// Mount makes the container anew, Release and Open delete the layer.
-func TestHalfMadeContainer(t *testing.T) {
+// A crash between the two steps of creating a container leaves a layer without a record. Mount
+// creates the container again; Release and Open delete the layer.
+func TestMount_HalfCreated(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
 	img := local(t, s, hello(t, "x"))
 	sum := sha256.Sum256([]byte("c"))
 	key := hex.EncodeToString(sum[:])
 	half := func() {
-		// The store that s has open.
+		// the store that s has open
 		raw, err := storage.GetStore(storage.StoreOptions{
 			GraphRoot: h.conf.Root, RunRoot: h.conf.RunRoot, GraphDriverName: "overlay",
 		})
@@ -150,9 +150,9 @@ func TestHalfMadeContainer(t *testing.T) {
 	must.SliceNotContains(t, h.layerDirs(t), key)
 }
 
-// A crash between the two steps of deleting a container leaves its record
-// alone: Mount makes the container anew, Release deletes the record.
-func TestHalfDeletedContainer(t *testing.T) {
+// A crash between the two steps of deleting a container leaves a record without a layer. Mount
+// creates the container again; Release deletes the record.
+func TestMount_HalfDeleted(t *testing.T) {
 	h := newHome(t)
 	img := local(t, h.open(t), hello(t, "x"))
 	for _, then := range []func(s *image.Store){
@@ -166,7 +166,7 @@ func TestHalfDeletedContainer(t *testing.T) {
 		for _, dir := range ledger.MountsBelow(t, h.dir) {
 			must.NoError(t, unix.Unmount(dir, 0))
 		}
-		// What the store writes before it deletes a layer's files.
+		// The list that the store writes before it deletes a layer's files.
 		list := filepath.Join(h.conf.RunRoot, "overlay-layers", "volatile-layers.json")
 		text, err := os.ReadFile(list)
 		must.NoError(t, err)
@@ -192,8 +192,8 @@ func TestHalfDeletedContainer(t *testing.T) {
 	}
 }
 
-// A container made before a crash is taken over as it is.
-func TestContainerOutlivesProcess(t *testing.T) {
+// A container created before a crash is used unchanged.
+func TestMount_SurvivesProcess(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
 	img := local(t, s, hello(t, "x"))
@@ -209,8 +209,8 @@ func TestContainerOutlivesProcess(t *testing.T) {
 	must.SliceEmpty(t, ledger.MountsBelow(t, h.dir))
 }
 
-// After a reboot mounts and RunRoot are gone: containers are, too, images stay.
-func TestReboot(t *testing.T) {
+// After a reboot mounts, RunRoot and containers are gone; images remain.
+func TestOpen_AfterReboot(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
 	img := local(t, s, hello(t, "x"))
@@ -227,9 +227,9 @@ func TestReboot(t *testing.T) {
 	must.Eq(t, "x", contents(t, mount(t, s, "c", img), "etc/hello"))
 }
 
-// Two processes, here two stores of one: opening a store, or collecting, does
-// not sweep away what a pull elsewhere is making.
-func TestSweepSparesPullInProgress(t *testing.T) {
+// Opening a store or collecting garbage does not delete files of a pull in another process,
+// simulated here by a second store.
+func TestSweep_PullInProgress(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", build(t, "amd64", bytesLayer(t, 1<<20)))
 	stalled := stall(t, hub)

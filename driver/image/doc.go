@@ -1,35 +1,35 @@
-// Package image keeps the container images of a host and hands out root file
-// systems made from them: references, pulls, mounts, unmounts and garbage
-// collection. It needs no daemon; everything lives in one directory tree that
-// several processes may share, guarded by lock files.
+// Package image stores the container images of a host and provides root file systems created
+// from them. It parses references, pulls, mounts, unmounts and collects garbage. It needs no
+// daemon: everything is in one directory tree that several processes may share, guarded by lock
+// files.
 //
-// # What a program that uses it must do
+// # Requirements
 //
-// A pull, and in it the unpacking of a layer, happens in a child process that is
-// this very binary again, so main, and TestMain of a test that opens a Store, must begin with
+// Pulls and the unpacking of layers run in child processes that execute this binary again. main,
+// and TestMain of a test that opens a Store, must therefore begin with
 //
 //	if image.Reexec() {
 //		return
 //	}
 //
-// A store must be opened by root, in the mount namespace in which the OCI
-// runtime will be started: the mounts are ordinary overlay mounts below
-// Config.Root, and a runtime started by the same process sees them.
+// A store must be opened by root, in the mount namespace in which the OCI runtime will run: the
+// mounts are ordinary overlay mounts below Config.Root, and a runtime started by the same process
+// sees them.
 //
 // # On disk
 //
 //	Root/            graph root of go.podman.io/storage (driver "overlay")
-//	Root/tmp/        blobs on their way into the store; empty when nobody pulls
-//	Root/used/       one empty file an image; its time is the image's last use
-//	Root/access.key  what hashes of credentials are keyed with
+//	Root/tmp/        blobs being pulled; empty when no pull runs
+//	Root/used/       one empty file per image; its mtime is the image's last use
+//	Root/access.key  key for hashing credentials
 //	Root/no-auth.json an auth file without credentials
-//	Root/create.lock shared while something is being made, exclusive for a sweep
-//	RunRoot/         what may be lost at a reboot: the containers and their mounts
+//	Root/create.lock held shared during creation, exclusively during a sweep
+//	RunRoot/         state that a reboot may delete: containers and their mounts
 //
-// # What it does not do
+// # Out of scope
 //
-// It knows nothing of Nomad, tasks or pods, writes no runtime-spec and starts
-// no container. It never pushes, builds or signs. It does not read the task's
-// volumes or decide who may use which image, and it ignores the host's
-// storage.conf: all options are explicit.
+// The package knows nothing about Nomad, tasks or pods, writes no runtime-spec and starts no
+// container. It never pushes, builds or signs images. It does not read the task's volumes or
+// decide who may use which image, and it ignores the host's storage.conf: all options are
+// explicit.
 package image

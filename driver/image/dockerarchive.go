@@ -17,11 +17,11 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// maxLayers is more than overlay can mount.
+// maxLayers exceeds the number of layers that overlay can mount.
 const maxLayers = 500
 
-// dockerArchive reads an image that docker save wrote. It has no manifest of
-// the image; one is made, with each layer under the digest of its file.
+// dockerArchive reads an image written by docker save. Such an archive has no image manifest,
+// so dockerArchive creates one, with the digest of each layer's file.
 type dockerArchive struct {
 	pathSource
 	manifest []byte
@@ -82,7 +82,7 @@ func chooseItem(ctx context.Context, from files, ref Reference) (dockerItem, err
 	case ref.tag != "":
 		named, perr := reference.ParseNormalizedNamed(ref.tag)
 		if perr != nil {
-			return dockerItem{}, perr // of the job, checked before
+			return dockerItem{}, perr // the reference, checked before
 		}
 		i = slices.IndexFunc(items, func(item dockerItem) bool { return item.has(reference.TagNameOnly(named)) })
 	case len(items) > 1:
@@ -105,7 +105,7 @@ func (i dockerItem) has(named reference.Named) bool {
 	})
 }
 
-// describeLayer reads a layer once, for its digest.
+// describeLayer reads a layer once to compute its digest.
 func describeLayer(ctx context.Context, from files, name string) (manifest.Schema2Descriptor, error) {
 	s, err := from.open(name)
 	if err != nil {
@@ -116,7 +116,7 @@ func describeLayer(ctx context.Context, from files, name string) (manifest.Schem
 	if err != nil {
 		return manifest.Schema2Descriptor{}, shortRead(err)
 	}
-	// image/v5 finds the compression from the first bytes.
+	// image/v5 detects the compression from the first bytes.
 	return manifest.Schema2Descriptor{MediaType: manifest.DockerV2Schema2LayerMediaType, Size: s.size, Digest: d}, nil
 }
 

@@ -14,9 +14,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 )
 
-// A pull works from every place, leaves nothing in Root/tmp and uses no other
-// temporary directory.
-func TestEnsureFromEveryTransport(t *testing.T) {
+// A pull works from every transport, leaves nothing in Root/tmp and uses no other temporary
+// directory.
+func TestEnsure_Transports(t *testing.T) {
 	h, hub := hubHome(t)
 	src := t.TempDir()
 	at := func(name string) string { return filepath.Join(src, name) }
@@ -59,7 +59,7 @@ func TestEnsureFromEveryTransport(t *testing.T) {
 	must.SliceEmpty(t, left)
 }
 
-func TestEnsureNoticesNewContentAtPath(t *testing.T) {
+func TestEnsure_PathContentChanged(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
 	src := t.TempDir()
@@ -77,7 +77,7 @@ func TestEnsureNoticesNewContentAtPath(t *testing.T) {
 	}
 	must.NotEq(t, seen[0].ID, seen[2].ID)
 
-	// The image of the old content is collected once no container needs it.
+	// The image of the old content is collected once no container uses it.
 	for _, ref := range []string{"oci:" + layoutDir + ":v", "oci-archive:" + archive} {
 		must.NoError(t, s.Release(testContext(t), ref+"one"))
 	}
@@ -86,7 +86,7 @@ func TestEnsureNoticesNewContentAtPath(t *testing.T) {
 	must.SliceContainsAll(t, removed, []string{seen[0].ID, seen[1].ID})
 }
 
-func TestEnsurePullsOnceForMany(t *testing.T) {
+func TestEnsure_Concurrent(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", build(t, "amd64", bytesLayer(t, 1<<20), bytesLayer(t, 1<<20)))
 	s := h.open(t)
@@ -108,7 +108,7 @@ func TestEnsurePullsOnceForMany(t *testing.T) {
 	must.LessEq(t, 4, blobs, must.Sprint("two layers; the config is read to check the platform, then copied"))
 }
 
-func TestEnsurePolicies(t *testing.T) {
+func TestEnsure_Policies(t *testing.T) {
 	h, hub := hubHome(t)
 	s := h.open(t)
 	ref := hub.ref("app:1")
@@ -140,14 +140,14 @@ func TestEnsurePolicies(t *testing.T) {
 	must.StrContains(t, err.Error(), "sometimes")
 }
 
-func TestEnsureProgress(t *testing.T) {
+func TestEnsure_Progress(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", build(t, "amd64", bytesLayer(t, 1<<20), bytesLayer(t, 2<<20)))
 	s := h.open(t)
 	var seen []image.Progress
 	ensure(t, s, hub.ref("app:1"), image.PullOptions{Progress: func(p image.Progress) { seen = append(seen, p) }})
 	must.SliceNotEmpty(t, seen)
-	must.LessEq(t, 2, seen[0].LayersDone) // none, unless the machine is slow
+	must.LessEq(t, 2, seen[0].LayersDone) // 0, unless the machine is slow
 	last := seen[len(seen)-1]
 	must.Eq(t, 2, last.LayersDone)
 	must.Eq(t, 2, last.LayersTotal)

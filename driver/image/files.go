@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// plainError is an error about an image at a path. Its text is made of the
-// reference, digests and our own words, never of bytes that were read.
+// plainError is an error about an image at a path. Its text contains the reference, digests and
+// fixed words, never bytes read from the image.
 type plainError struct {
 	kind error
 	text string
@@ -27,15 +27,15 @@ func invalid(format string, args ...any) error {
 	return &plainError{ErrInvalidImage, fmt.Sprintf(format, args...)}
 }
 
-// files are the files of an image at a path.
+// files provides the files of an image at a path.
 type files interface {
-	// open opens a regular file; the name is slash-separated and relative.
-	// An unknown name is os.ErrNotExist.
+	// open opens a regular file; the name is slash-separated and relative. It returns
+	// os.ErrNotExist for an unknown name.
 	open(name string) (*section, error)
 	io.Closer
 }
 
-// section is an open file, or a part of one.
+// section is an open file or a part of it.
 type section struct {
 	io.ReaderAt
 	size   int64
@@ -49,8 +49,8 @@ func (s *section) Close() error {
 	return s.closer.Close()
 }
 
-// dirFiles are the files beneath an open directory. No symbolic link is
-// followed, also not one in the middle of a path.
+// dirFiles provides the files below an open directory. It follows no symbolic links, not even
+// in the middle of a path.
 type dirFiles struct{ dir *os.File }
 
 func (d dirFiles) Close() error { return d.dir.Close() }
@@ -63,14 +63,14 @@ func (d dirFiles) open(name string) (*section, error) {
 	return &section{f, size, f}, nil
 }
 
-// openAnchored opens the path of a located reference. The descriptor is O_PATH.
+// openAnchored opens the path of a located reference with O_PATH.
 func (r Reference) openAnchored() (*os.File, error) {
 	if r.anchor == "" {
-		return nil, fmt.Errorf("%w %q: its path belongs to no place", ErrInvalidReference, r)
+		return nil, fmt.Errorf("%w %q: the path is not bound to an allowed directory", ErrInvalidReference, r)
 	}
 	name, ok := beneath(r.anchor, r.path)
 	if !ok {
-		return nil, fmt.Errorf("%w %q: its path is outside of %s", ErrInvalidReference, r, r.anchor)
+		return nil, fmt.Errorf("%w %q: the path is outside %s", ErrInvalidReference, r, r.anchor)
 	}
 	anchor, err := unix.Open(r.anchor, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -84,7 +84,7 @@ func (r Reference) openAnchored() (*os.File, error) {
 	return openPath(root, name)
 }
 
-// openPath opens what is at name beneath dir, without its content.
+// openPath opens name below dir with O_PATH.
 func openPath(dir *os.File, name string) (*os.File, error) {
 	fd, err := unix.Openat2(int(dir.Fd()), name, &unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW,
@@ -100,8 +100,8 @@ func openPath(dir *os.File, name string) (*os.File, error) {
 	}
 }
 
-// openRegular opens a regular file for reading. The type is checked before the
-// content is opened, since that alone may block or have effects.
+// openRegular opens a regular file for reading. It checks the type first, because opening
+// another kind of file may block or have side effects.
 func openRegular(dir *os.File, name string) (*os.File, int64, error) {
 	f, err := openPath(dir, name)
 	if err != nil {
@@ -151,8 +151,8 @@ func shortRead(err error) error {
 	return err
 }
 
-// steady is a reader that ends with ctx. If want is set, it fails at the end of
-// the data unless that has this digest.
+// steady is a reader that ends with ctx. If want is set, reading fails at the end of the data
+// unless the data has this digest.
 type steady struct {
 	ctx  context.Context
 	from io.Reader
@@ -176,7 +176,7 @@ func (s *steady) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// openBlob opens a blob whose content is checked while it is read.
+// openBlob opens a blob whose digest is verified while it is read.
 func openBlob(ctx context.Context, from files, name string, want digest.Digest, size int64) (io.ReadCloser, int64, error) {
 	if err := want.Validate(); err != nil {
 		return nil, 0, invalid("a digest is malformed")

@@ -62,7 +62,7 @@ func layer(t testing.TB, entries ...entry) v1.Layer {
 	return l
 }
 
-// build makes an image for linux/arch with the given layers.
+// build creates an image for linux/arch with the given layers.
 func build(t testing.TB, arch string, layers ...v1.Layer) v1.Image {
 	t.Helper()
 	img, err := mutate.AppendLayers(empty.Image, layers...)
@@ -86,7 +86,7 @@ func hello(t testing.TB, text string) v1.Image {
 	return build(t, "amd64", layer(t, entry{name: "etc/"}, entry{name: "etc/hello", body: text}))
 }
 
-// bytesLayer is a layer of incompressible bytes.
+// bytesLayer creates a layer of incompressible bytes.
 func bytesLayer(t testing.TB, size int64) v1.Layer {
 	t.Helper()
 	l, err := random.Layer(size, "application/vnd.docker.image.rootfs.diff.tar.gzip")
@@ -94,8 +94,7 @@ func bytesLayer(t testing.TB, size int64) v1.Layer {
 	return l
 }
 
-// hub is a registry on loopback which counts requests and lets a test answer
-// some of them itself.
+// hub is a registry on loopback that counts requests and lets a test handle some of them.
 type hub struct {
 	host string
 	conf string // registries.conf that allows plain HTTP for it
@@ -150,7 +149,7 @@ func (h *hub) set(change func()) {
 	change()
 }
 
-// fetched gives the counts since the last call.
+// fetched returns the counts since the last call.
 func (h *hub) fetched() (manifests, blobs int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -186,7 +185,7 @@ func (h *hub) auth() authn.Authenticator {
 	return &authn.Basic{Username: h.user, Password: h.password}
 }
 
-// hubHome is a store that may use the hub.
+// hubHome returns a hub and a store that may use it.
 func hubHome(t testing.TB) (home, *hub) {
 	t.Helper()
 	h := newHome(t)
@@ -209,7 +208,7 @@ func ociLayout(t testing.TB, path string, tagged map[string]v1.Image) {
 	must.NoError(t, err)
 }
 
-// convert copies an image between two places that image/v5 can write.
+// convert copies an image between two references that image/v5 can write.
 func convert(t testing.TB, from, to string) {
 	t.Helper()
 	src, err := alltransports.ParseImageName(from)
@@ -227,8 +226,7 @@ func convert(t testing.TB, from, to string) {
 	must.NoError(t, pc.Destroy())
 }
 
-// halfway makes the hub send half of a layer and then call broken, instead of
-// the rest.
+// halfway makes the hub send half of a layer and then call broken instead of sending the rest.
 func halfway(t *testing.T, hub *hub, l v1.Layer, broken func(*http.Request)) {
 	t.Helper()
 	digest, err := l.Digest()

@@ -48,7 +48,7 @@ func FuzzParseReference(f *testing.F) {
 	})
 }
 
-// readAll does with an image at a path what a pull does.
+// readAll reads an image at a path as a pull does.
 func readAll(t *testing.T, ref pathReference) {
 	ctx := context.Background()
 	source, err := openPathSource(ctx, ref)

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// GC removes the images that no container uses and nobody asked for since keep
-// ago, then what crashes and broken pulls left behind. It returns the ids of
-// the removed images, also with an error. With a keep shorter than the time
-// from Ensure to Mount, Mount may find its image gone.
+// GC removes the images that no container uses and that Ensure has not returned for the duration
+// keep, then leftovers of crashes and failed pulls. It returns the ids of the removed images, also
+// with an error. If keep is shorter than the time from Ensure to Mount, Mount may find its image
+// gone.
 func (s *Store) GC(ctx context.Context, keep time.Duration) (removed []string, err error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, fmt.Errorf("collect images: %w", err)
@@ -43,8 +43,8 @@ func (s *Store) GC(ctx context.Context, keep time.Duration) (removed []string, e
 	return removed, errors.Join(problems...)
 }
 
-// RemoveUnused removes an image at once; ErrInUse if a container uses it,
-// ErrNotFound if there is none.
+// RemoveUnused removes an image regardless of its last use. It returns ErrInUse if a container
+// uses the image and ErrNotFound if there is no such image.
 func (s *Store) RemoveUnused(ctx context.Context, imageID string) error {
 	if err := s.ready(ctx); err != nil {
 		return fmt.Errorf("remove image %s: %w", imageID, err)
@@ -59,14 +59,14 @@ func (s *Store) removeIfIdle(imageID string, keep time.Duration) (gone bool, err
 	defer s.uses.Unlock()
 	info, err := os.Stat(s.usedPath(imageID))
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, s.markUsed(imageID) // pulled just now, or by a process that died
+		return false, s.markUsed(imageID) // just pulled, or pulled by a process that died
 	}
 	if err != nil {
 		return false, fmt.Errorf("last use of image %s: %w", imageID, err)
 	}
 	switch age := time.Since(info.ModTime()); {
 	case age < 0:
-		return false, s.markUsed(imageID) // the clock was set back; it might stay for years
+		return false, s.markUsed(imageID) // the clock was set back; the image might otherwise stay for years
 	case age < keep:
 		return false, nil
 	}
@@ -78,7 +78,7 @@ func (s *Store) removeIfIdle(imageID string, keep time.Duration) (gone bool, err
 	}
 }
 
-// remove needs s.uses.
+// remove deletes the image. The caller must hold s.uses.
 func (s *Store) remove(imageID string) error {
 	err := s.before("delete image")
 	if err == nil {
@@ -86,7 +86,7 @@ func (s *Store) remove(imageID string) error {
 	}
 	switch {
 	case errors.Is(err, storage.ErrImageUsedByContainer):
-		return fmt.Errorf("%w: remove image %s: %w: stop its tasks first", ErrInUse, imageID, err)
+		return fmt.Errorf("%w: remove image %s: %w; stop its tasks first", ErrInUse, imageID, err)
 	case errors.Is(err, storage.ErrImageUnknown), errors.Is(err, storage.ErrNotAnImage):
 		return fmt.Errorf("%w: remove image %s: %w", ErrNotFound, imageID, err)
 	case err != nil:
@@ -105,7 +105,7 @@ func (s *Store) usedPath(imageID string) string {
 	return filepath.Join(s.cfg.Root, "used", imageID)
 }
 
-// markUsed notes that the image is used now. It needs s.uses.
+// markUsed records that the image is used now. The caller must hold s.uses.
 func (s *Store) markUsed(imageID string) error {
 	path, now := s.usedPath(imageID), time.Now()
 	err := s.before("note use of image")
@@ -116,16 +116,16 @@ func (s *Store) markUsed(imageID string) error {
 		err = os.WriteFile(path, nil, 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("note use of image %s: %w", imageID, err)
+		return fmt.Errorf("record use of image %s: %w", imageID, err)
 	}
 	return nil
 }
 
-// orphanWait is how long a sweep waits for processes of a pull that was killed.
+// orphanWait limits how long a sweep waits for the processes of a killed pull.
 const orphanWait = 2 * time.Second
 
-// sweepAfterKill sweeps when the processes of a killed pull, here or of an
-// earlier process, are gone. Where others pull the next collection does it.
+// sweepAfterKill sweeps once the processes of a killed pull, of this or an earlier process, are
+// gone. If other pulls are running, the next collection sweeps instead.
 func (s *Store) sweepAfterKill(ctx context.Context) error {
 	for end := time.Now().Add(orphanWait); time.Now().Before(end) && ctx.Err() == nil; {
 		done, err := s.alone()
@@ -141,10 +141,8 @@ func (s *Store) sweepAfterKill(ctx context.Context) error {
 	return s.sweep(ctx)
 }
 
-// sweep clears away what belongs to nothing: temporary files, layers of pulls
-// and mounts that were broken off, directories whose record is gone. While
-// anybody, in any process, is making something it does nothing: the next one
-// will.
+// sweep deletes temporary files, layers of aborted pulls, stale mounts and directories without
+// a record. While any process holds the create lock, sweep does nothing; the next sweep will.
 func (s *Store) sweep(ctx context.Context) error {
 	done, err := s.alone()
 	if errors.Is(err, unix.EWOULDBLOCK) {
@@ -163,7 +161,7 @@ func (s *Store) sweep(ctx context.Context) error {
 	if err := s.sweepLayers(); err != nil {
 		return err
 	}
-	// Records are in RunRoot: after a reboot the layers' directories are left.
+	// Records are in RunRoot, so a reboot leaves the layers' directories without records.
 	if err := s.store.GarbageCollect(); err != nil {
 		return fmt.Errorf("collect storage: %w", err)
 	}
@@ -173,7 +171,7 @@ func (s *Store) sweep(ctx context.Context) error {
 	return s.sweepDir("used", s.store.Exists)
 }
 
-// sweepLayers deletes the layers that neither an image nor a container needs.
+// sweepLayers deletes the layers that no image or container needs.
 func (s *Store) sweepLayers() error {
 	layers, err := s.store.Layers()
 	if err != nil {
@@ -209,7 +207,7 @@ func (s *Store) sweepLayers() error {
 	return s.deleteLayers(layers, needed)
 }
 
-// deleteLayers deletes all but the needed ones, children before parents.
+// deleteLayers deletes all layers except the needed ones, children before parents.
 func (s *Store) deleteLayers(layers []storage.Layer, needed map[string]bool) error {
 	children := make(map[string]int, len(layers))
 	for _, layer := range layers {
@@ -222,9 +220,9 @@ func (s *Store) deleteLayers(layers []storage.Layer, needed map[string]bool) err
 				continue
 			}
 			if err := s.releaseLayer(layer.ID); err != nil {
-				return fmt.Errorf("left-over layer %s: %w", layer.ID, err)
+				return fmt.Errorf("delete leftover layer %s: %w", layer.ID, err)
 			}
-			needed[layer.ID] = true // dealt with
+			needed[layer.ID] = true // already handled
 			children[layer.Parent]--
 			deleted = true
 		}

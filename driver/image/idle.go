@@ -7,20 +7,19 @@ import (
 	"time"
 )
 
-// errStalled says that a source went silent; another attempt may succeed.
-var errStalled = errors.New("nothing arrived")
+// errStalled reports that the source stopped sending; a retry may succeed.
+var errStalled = errors.New("no data arrived")
 
-// idleTimer ends an attempt whose source sends nothing, as one behind a
-// firewall that drops packets does. Without it such an attempt would last
-// until the pull's whole time is over.
+// idleTimer ends a pull attempt whose source sends nothing, for example behind a firewall that
+// drops packets. Without it such an attempt would last for the pull's entire timeout.
 type idleTimer struct {
 	limit  time.Duration
 	timer  *time.Timer
 	cancel context.CancelCauseFunc
 }
 
-// withIdleTimeout gives a context that ends when limit passes without a touch;
-// 0 is no limit. The caller must stop the timer.
+// withIdleTimeout returns a context that ends after limit without a touch; 0 means no limit. The
+// caller must stop the timer.
 func withIdleTimeout(ctx context.Context, limit time.Duration) (context.Context, *idleTimer) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	i := &idleTimer{limit: limit, cancel: cancel}
@@ -30,14 +29,14 @@ func withIdleTimeout(ctx context.Context, limit time.Duration) (context.Context,
 	return ctx, i
 }
 
-// touch notes that something arrived. When all has, what is left is the host's
-// own work, which may take its time.
+// touch records that data arrived. After the last byte only local work remains, which is not
+// limited.
 func (i *idleTimer) touch(p Progress) {
 	switch {
 	case i.timer == nil:
 	case p.LayersDone == p.LayersTotal:
 		i.timer.Stop()
-	case i.timer.Stop(): // else it is over
+	case i.timer.Stop(): // otherwise the timer has fired
 		i.timer.Reset(i.limit)
 	}
 }
@@ -49,7 +48,7 @@ func (i *idleTimer) stop() {
 	i.cancel(nil)
 }
 
-// explain replaces what the end of ctx made of err.
+// explain replaces err by the timeout's error if the timer ended ctx.
 func (i *idleTimer) explain(ctx context.Context, err error) error {
 	if err == nil || !errors.Is(context.Cause(ctx), errStalled) {
 		return err

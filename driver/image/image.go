@@ -15,13 +15,13 @@ import (
 
 // Image is an image in the store.
 type Image struct {
-	ID     string      // store's id: 64 hex digits
+	ID     string      // id in the store: 64 hex digits
 	Digest string      // digest of the manifest for the chosen platform, "sha256:…"
 	Config ImageConfig // defaults for a container's process
 }
 
-// ImageConfig is what an image says about the process to run in it. Fields mean
-// what the OCI image-spec's config.md says.
+// ImageConfig is the image's configuration for its process. The fields are those of the OCI
+// image-spec's config.md.
 type ImageConfig struct {
 	Entrypoint, Cmd []string
 	Env             []string // NAME=value
@@ -32,8 +32,8 @@ type ImageConfig struct {
 	Labels          map[string]string
 }
 
-// stored reads an image of the store. An image that a crash left without its
-// manifest or config counts as ErrNotFound, so that it is fetched again.
+// stored reads an image from the store. If a crash left it without a manifest or config, stored
+// returns ErrNotFound, so that it is fetched again.
 func (s *Store) stored(img *storage.Image) (Image, platform, error) {
 	blob, err := s.store.ImageBigData(img.ID, storage.ImageDigestBigDataKey)
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *Store) stored(img *storage.Image) (Image, platform, error) {
 		return Image{}, platform{}, fmt.Errorf("digest of the manifest of image %s: %w", img.ID, err)
 	}
 	if man.ConfigInfo().Digest == "" {
-		return Image{}, platform{}, fmt.Errorf("%w: image %s has no config (schema 1 manifest): build and push it anew",
+		return Image{}, platform{}, fmt.Errorf("%w: image %s has no config (schema 1 manifest); rebuild and push it",
 			ErrInvalidImage, img.ID)
 	}
 	raw, err := s.store.ImageBigData(img.ID, man.ConfigInfo().Digest.String())

@@ -14,8 +14,8 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// maxSmallBytes is the size registries commonly allow a manifest to have (OCI
-// distribution-spec, "Pushing Manifests"); image/v5 allows a config as much.
+// maxSmallBytes is the manifest size that registries commonly allow (OCI distribution-spec,
+// "Pushing Manifests"); image/v5 allows the same for a config.
 const maxSmallBytes = 4 << 20
 
 // layout reads an image in an OCI layout (OCI image-spec, image-layout.md).
@@ -25,7 +25,7 @@ type layout struct {
 	index imgspecv1.Index
 }
 
-// newLayout chooses the image with the tag, or the only one.
+// newLayout selects the image with the reference's tag, or the only one.
 func newLayout(ctx context.Context, from files, ref pathReference) (*layout, error) {
 	body, err := readSmall(ctx, from, imgspecv1.ImageIndexFile, maxSmallBytes)
 	if errors.Is(err, os.ErrNotExist) {
@@ -61,7 +61,7 @@ func choose(ref Reference, list []imgspecv1.Descriptor) (imgspecv1.Descriptor, e
 	return imgspecv1.Descriptor{}, &plainError{ErrNotFound, "it has no image with this tag; check the tag after the path"}
 }
 
-// blobName is where a layout keeps a blob.
+// blobName returns the path of a blob in a layout.
 func blobName(d digest.Digest) (string, error) {
 	if err := d.Validate(); err != nil { // also keeps ".." out
 		return "", invalid("a digest is malformed")
@@ -69,7 +69,7 @@ func blobName(d digest.Digest) (string, error) {
 	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded(), nil
 }
 
-// GetManifest returns the chosen manifest or index, or one that an index names.
+// GetManifest returns the selected manifest or index, or one listed in an index.
 func (l *layout) GetManifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error) {
 	d := l.top
 	if instance != nil {
@@ -111,7 +111,7 @@ func (l *layout) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobI
 	return blob, size, err
 }
 
-// pathSource is what the readers of images at a path have in common.
+// pathSource implements the parts that all readers of images at a path share.
 type pathSource struct {
 	ref   pathReference
 	files files

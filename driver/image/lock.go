@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockRetry is how often a maker looks whether a sweep is over. flock(2) cannot
-// be waited for and cancelled at once.
+// lockRetry is the interval between attempts to take the create lock during a sweep: a blocking
+// flock(2) cannot be cancelled.
 const lockRetry = 10 * time.Millisecond
 
-// making holds off sweeps of all processes while something that no record
-// names yet is being made: a pull's layers and temporary files, a container's
-// layer. The kernel lets go of it when the process dies.
+// making takes the create lock shared. It prevents sweeps by any process while files without a
+// record exist, such as a pull's layers and temporary files or a container's layer. The kernel
+// releases the lock when the process dies.
 func (s *Store) making(ctx context.Context) (done func(), err error) {
 	lock, err := s.makingLock(ctx)
 	if err != nil {
@@ -26,7 +26,7 @@ func (s *Store) making(ctx context.Context) (done func(), err error) {
 	return func() { _ = lock.Close() }, nil
 }
 
-// makingLock is making's lock. Whoever inherits it holds it too.
+// makingLock returns the lock file of making. A process that inherits the file also holds the lock.
 func (s *Store) makingLock(ctx context.Context) (*os.File, error) {
 	for {
 		lock, err := s.flock(unix.LOCK_SH)
@@ -41,8 +41,8 @@ func (s *Store) makingLock(ctx context.Context) (*os.File, error) {
 	}
 }
 
-// alone is the other side of making. It does not wait: it wraps EWOULDBLOCK
-// while anybody is making something.
+// alone takes the create lock exclusively. It does not wait: it returns an error that wraps
+// EWOULDBLOCK while any process creates something.
 func (s *Store) alone() (done func(), err error) {
 	lock, err := s.flock(unix.LOCK_EX)
 	if err != nil {

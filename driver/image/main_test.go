@@ -18,8 +18,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
-// childEnv makes this binary a child that does one thing with a store, for the
-// tests that kill it: "verb\nroot\nregistries.conf\nreference".
+// childEnv makes this binary a child that performs one operation on a store, for tests that
+// kill it: "verb\nroot\nregistries.conf\nreference".
 const childEnv = "IMAGE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
-// run passes all tests under a storage.conf that would break them if it counted.
+// run runs all tests under a storage.conf that would break them if it were read.
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "image-test-conf-")
 	if err != nil {
@@ -109,7 +109,7 @@ func needRoot(t testing.TB) {
 	}
 }
 
-// home is a place for a store that is checked for mounts when the test ends.
+// home is the directory of a store; leftover mounts fail the test.
 type home struct {
 	dir  string
 	conf image.Config
@@ -151,12 +151,12 @@ func (h home) open(t testing.TB) *image.Store {
 	return s
 }
 
-// layerDirs are the layers on disk, recorded or not.
+// layerDirs returns the layers on disk, with or without a record.
 func (h home) layerDirs(t testing.TB) []string {
 	t.Helper()
 	var names []string
 	entries, err := os.ReadDir(h.root("overlay"))
-	if !errors.Is(err, os.ErrNotExist) { // else no store was opened yet
+	if !errors.Is(err, os.ErrNotExist) { // otherwise no store was opened yet
 		must.NoError(t, err)
 	}
 	for _, e := range entries {

@@ -14,10 +14,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 )
 
-// canary stands for what a job must not read of the host.
+// canary represents host data that a job must not read.
 const canary = "canary-7c1f"
 
-// spoil changes a file of an image into something that is no regular file.
+// spoilers returns functions that replace a file of an image with a non-regular file.
 func spoilers(secret string) map[string]func(path string) error {
 	return map[string]func(path string) error{
 		"link":          func(path string) error { return os.Symlink(secret, path) },
@@ -29,9 +29,9 @@ func spoilers(secret string) map[string]func(path string) error {
 	}
 }
 
-// A path that a task can write is read beneath its place, without following a
-// link and without blocking; no error holds what was read.
-func TestEnsure_PathIsNoRegularFile(t *testing.T) {
+// A path that a task can write is read below its place, without following links and without
+// blocking. No error contains data that was read.
+func TestEnsure_PathNotRegular(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
 	dir := t.TempDir()

@@ -12,14 +12,14 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// pathReference is a located reference as image/v5 uses one, for the signature
-// policy for example. The library gets bytes from files and never opens the path.
+// pathReference is a located reference for image/v5, for example for the signature policy. The
+// library receives bytes from files and never opens the path.
 type pathReference struct {
 	Reference
-	tmpDir string // for what is unpacked
+	tmpDir string // for unpacked archives
 }
 
-// Transport is the library's, whose name the signature policy uses.
+// Transport returns the library's transport, whose name the signature policy uses.
 func (r pathReference) Transport() types.ImageTransport {
 	switch r.transport {
 	case transportOCI:
@@ -31,7 +31,7 @@ func (r pathReference) Transport() types.ImageTransport {
 	}
 }
 
-// StringWithinTransport is the path with the tag.
+// StringWithinTransport returns the path and the tag.
 func (r pathReference) StringWithinTransport() string {
 	if r.tag == "" {
 		return r.path
@@ -39,10 +39,10 @@ func (r pathReference) StringWithinTransport() string {
 	return r.path + ":" + r.tag
 }
 
-// DockerReference is nil: an image at a path has no name.
+// DockerReference returns nil: an image at a path has no name.
 func (pathReference) DockerReference() reference.Named { return nil }
 
-// PolicyConfigurationIdentity is as the library's transports give it.
+// PolicyConfigurationIdentity returns the same value as the library's transports.
 func (r pathReference) PolicyConfigurationIdentity() string {
 	if r.transport == transportDockerArchive {
 		return ""
@@ -50,7 +50,7 @@ func (r pathReference) PolicyConfigurationIdentity() string {
 	return r.path + ":" + r.tag
 }
 
-// PolicyConfigurationNamespaces are the path and the directories above it.
+// PolicyConfigurationNamespaces returns the path and its parent directories.
 func (r pathReference) PolicyConfigurationNamespaces() []string {
 	var list []string
 	if r.transport == transportDockerArchive {

@@ -7,25 +7,24 @@ import (
 	"strings"
 )
 
-// Places are the directories that images at a path may lie in. The zero value
-// allows none.
+// Places lists the directories that may contain images at a path. The zero value allows none.
 type Places struct {
-	// TaskDir is the directory that relative paths begin in; "" allows no
-	// relative path. Its parent must be writable by root only.
+	// TaskDir is the base of relative paths; "" allows no relative path. Its parent must be
+	// writable by root only.
 	TaskDir string
 
-	// SharedDir is what a relative path may name beside TaskDir, as
-	// "../" + its base name; "" is nothing.
+	// SharedDir is a directory next to TaskDir that relative paths may name as "../" and its base
+	// name; "" for none.
 	SharedDir string
 
-	// Paths are the operator's directories, and files, for absolute paths.
+	// Paths are the operator's directories and files for absolute paths.
 	Paths []string
 }
 
-// Locate returns the reference with its path bound to one of the places. The
-// path is opened later, beneath that place and without following links. A
-// reference to a registry is returned as it is. Every key that takes an image
-// must pass its reference through here. Errors wrap ErrInvalidReference.
+// Locate returns the reference with its path bound to one of the places. The path is opened
+// later, below that place and without following links. A reference to a registry is returned
+// unchanged. Every key that accepts an image must pass its reference to Locate. Errors wrap
+// ErrInvalidReference.
 func (p Places) Locate(r Reference) (Reference, error) {
 	switch {
 	case r.path == "":
@@ -42,25 +41,25 @@ func (p Places) Locate(r Reference) (Reference, error) {
 			return r, nil
 		}
 	}
-	return Reference{}, fmt.Errorf("%w %q: it leaves the task's directory; use a path beneath it or beneath ../alloc",
+	return Reference{}, fmt.Errorf("%w %q: it leaves the task's directory; use a path below it or below ../alloc",
 		ErrInvalidReference, r)
 }
 
 func (p Places) locateAbsolute(r Reference) (Reference, error) {
 	allowed := slices.Clone(p.Paths)
-	slices.SortFunc(allowed, func(a, b string) int { return len(b) - len(a) }) // the innermost first
+	slices.SortFunc(allowed, func(a, b string) int { return len(b) - len(a) }) // innermost first
 	for _, anchor := range allowed {
 		if _, ok := beneath(anchor, r.path); ok {
 			r.anchor = filepath.Clean(anchor)
 			return r, nil
 		}
 	}
-	return Reference{}, fmt.Errorf("%w %q: absolute paths are not allowed here: the operator can set "+
-		"image { paths = [%q] } in the plugin's config; or use a path relative to the task's directory",
+	return Reference{}, fmt.Errorf("%w %q: absolute paths are not allowed here; the operator can set "+
+		"image { paths = [%q] } in the plugin's config, or use a path relative to the task's directory",
 		ErrInvalidReference, r, filepath.Dir(r.path))
 }
 
-// beneath returns the name of path relative to dir, and false if it is outside.
+// beneath returns path relative to dir, and false if path is outside dir.
 func beneath(dir, path string) (name string, ok bool) {
 	if dir == "" {
 		return "", false

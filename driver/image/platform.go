@@ -10,18 +10,18 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// platform is what an image is built for, in Go's names (OCI image-spec,
-// config.md). Empty fields are unknown.
+// platform is the platform of an image, in Go's names (OCI image-spec, config.md). Empty fields
+// are unknown.
 type platform struct{ os, arch, variant string }
 
-// parsePlatform reads os/arch[/variant]; "" is the zero platform.
+// parsePlatform parses os/arch[/variant]; "" is the zero platform.
 func parsePlatform(s string) (platform, error) {
 	if s == "" {
 		return platform{}, nil
 	}
 	parts := strings.Split(s, "/")
 	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || parts[1] == "" {
-		return platform{}, fmt.Errorf("%w: platform %q: write os/arch or os/arch/variant, such as linux/arm64",
+		return platform{}, fmt.Errorf("%w: platform %q; use os/arch or os/arch/variant, such as linux/arm64",
 			ErrInvalidConfig, s)
 	}
 	return platform{parts[0], parts[1], strings.Join(parts[2:], "")}, nil
@@ -35,7 +35,7 @@ func (p platform) String() string {
 	return s
 }
 
-// wanted is the platform an image must fit: the one asked for, or the host's.
+// wanted returns the platform an image must match: the requested one or the host's.
 func (p platform) wanted() platform {
 	if p == (platform{}) {
 		return platform{os: runtime.GOOS, arch: runtime.GOARCH}
@@ -43,27 +43,27 @@ func (p platform) wanted() platform {
 	return p
 }
 
-// fits says whether an image for platform have can be taken. An unknown field
-// fits: images made by hand often leave them out, and docker runs those too.
-// A variant counts only where it was asked for.
+// fits reports whether an image for platform have is acceptable. An unknown field matches:
+// hand-made images often omit them, and docker runs those too. The variant is compared only if
+// one was requested.
 func (p platform) fits(have platform) bool {
 	same := func(want, have string) bool { return want == "" || have == "" || want == have }
 	want := p.wanted()
 	return same(want.os, have.os) && same(want.arch, have.arch) && same(want.variant, have.variant)
 }
 
-// mismatch is the error for an image that is there, but only for others.
+// mismatch returns the error for an image that exists only for other platforms.
 func (p platform) mismatch(ref Reference, have string) error {
 	if p == (platform{}) {
-		return fmt.Errorf("%w: image %q at %s is made for %s, this host is %s: use an image built for this host, "+
-			"or set platform where the host can emulate another",
+		return fmt.Errorf("%w: image %q at %s is built for %s, but this host is %s; use an image built for this host, "+
+			"or set platform if the host can emulate another",
 			ErrPlatform, ref, ref.place(), have, p.wanted())
 	}
-	return fmt.Errorf("%w: image %q at %s was asked for with platform %s, but is made for %s: change platform or the image",
+	return fmt.Errorf("%w: image %q at %s was requested for platform %s, but is built for %s; change platform or the image",
 		ErrPlatform, ref, ref.place(), p, have)
 }
 
-// chooses checks that a list of manifests has one for this platform.
+// chooses checks that a list of manifests has an entry for this platform.
 func (p platform) chooses(ref Reference, list manifest.List, sys *types.SystemContext) error {
 	if _, err := list.ChooseInstance(sys); err == nil {
 		return nil

@@ -12,10 +12,9 @@ import (
 	"go.podman.io/storage"
 )
 
-// proveLayers reads the layers that the store would otherwise take from images
-// of other origins, by digest alone: a manifest can name a layer that its author
-// never had. Layers of the same registry's images are taken, since the registry
-// serves the manifest that names them.
+// proveLayers downloads the layers that the store would otherwise reuse from images of other
+// registries by digest alone: a manifest can name a layer that its author never had. Layers from
+// images of the same registry are reused, because that registry serves the manifest.
 func (s *Store) proveLayers(ctx context.Context, key flightKey, source types.ImageSource, layers []types.BlobInfo, alive func()) error {
 	var own map[string]bool
 	for _, layer := range layers {
@@ -24,7 +23,7 @@ func (s *Store) proveLayers(ctx context.Context, key flightKey, source types.Ima
 			return err
 		}
 		if len(found) == 0 {
-			continue // it is fetched
+			continue // it will be fetched
 		}
 		if own == nil {
 			if own, err = s.layersFrom(key.ref); err != nil {
@@ -41,7 +40,7 @@ func (s *Store) proveLayers(ctx context.Context, key flightKey, source types.Ima
 	return nil
 }
 
-// layersOf are those in the store with a blob's content.
+// layersOf returns the stored layers with a blob's content.
 func (s *Store) layersOf(blob types.BlobInfo) ([]storage.Layer, error) {
 	if err := blob.Digest.Validate(); err != nil {
 		return nil, invalid("a digest is malformed")
@@ -57,7 +56,7 @@ func (s *Store) layersOf(blob types.BlobInfo) ([]storage.Layer, error) {
 	return append(packed, plain...), nil
 }
 
-// layersFrom are the layers of the images that came from a reference's registry.
+// layersFrom returns the layers of the images that came from a reference's registry.
 func (s *Store) layersFrom(ref Reference) (map[string]bool, error) {
 	own := map[string]bool{}
 	if ref.path != "" {
@@ -88,7 +87,7 @@ func (s *Store) layersFrom(ref Reference) (map[string]bool, error) {
 	return own, nil
 }
 
-// readLayer fetches a layer and compares its digest.
+// readLayer downloads a layer and verifies its digest.
 func readLayer(ctx context.Context, source types.ImageSource, layer types.BlobInfo, alive func()) error {
 	blob, _, err := source.GetBlob(ctx, layer, none.NoCache)
 	if err != nil {
@@ -108,7 +107,7 @@ func readLayer(ctx context.Context, source types.ImageSource, layer types.BlobIn
 	return nil
 }
 
-// lively calls alive whenever something arrives.
+// lively is a reader that calls alive whenever data arrives.
 type lively struct {
 	io.Reader
 	alive func()

@@ -10,21 +10,21 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// Progress is how far a pull has come. Layers that the store already has count
-// as done. Totals are known from the first call on.
+// Progress is the progress of a pull. Layers already in the store count as done. The totals are
+// set from the first report on.
 type Progress struct {
 	LayersDone, LayersTotal int
-	BytesDone, BytesTotal   int64 // compressed, as the source has them
+	BytesDone, BytesTotal   int64 // compressed, as in the source
 }
 
-// audience passes the progress of one pull to all who wait for it.
+// audience passes the progress of one pull to all its callers.
 type audience struct {
 	mu    sync.Mutex
 	next  int
 	calls map[int]func(Progress)
 }
 
-// join adds call, which may be nil; leave makes sure it is never called again.
+// join adds call, which may be nil; call is never called after leave.
 func (a *audience) join(call func(Progress)) (leave func()) {
 	if call == nil {
 		return func() {}
@@ -52,7 +52,7 @@ func (a *audience) tell(p Progress) {
 	}
 }
 
-// meter adds up what copy.Image reports for each blob.
+// meter sums up the events of copy.Image for each blob.
 type meter struct {
 	total  Progress
 	layers map[digest.Digest]*blobProgress
@@ -83,18 +83,18 @@ func newMeter(layers []types.BlobInfo) *meter {
 	return m
 }
 
-// errTooMuch says that a source does not end a layer where the manifest says.
-// The digest tells so only at the end, and there may be none.
-var errTooMuch = errors.New("more arrives than the manifest says")
+// errTooMuch reports that a source sent more bytes for a layer than the manifest states. The
+// digest check would fail only at the end, which may never come.
+var errTooMuch = errors.New("more data arrived than the manifest states")
 
-// follow tells of every event until the channel is closed, and gives the copy
-// up where a layer is larger than it should be.
+// follow calls tell for every event until the channel is closed, and cancels the copy if a layer
+// is larger than it should be.
 func (m *meter) follow(events <-chan types.ProgressProperties, tell func(Progress), giveUp context.CancelCauseFunc) {
 	tell(m.total)
 	for event := range events {
 		blob := m.layers[event.Artifact.Digest]
 		if blob == nil {
-			continue // the config
+			continue // the config blob
 		}
 		switch event.Event {
 		case types.ProgressEventRead:

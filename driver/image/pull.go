@@ -10,23 +10,22 @@ import (
 	"go.podman.io/storage"
 )
 
-// PullPolicy says when an image is fetched.
+// PullPolicy determines when an image is fetched.
 type PullPolicy string
 
-// The pull policies. An image at a path is read again whenever its content
-// changed, unless the policy is PullNever.
+// The pull policies. Unless the policy is PullNever, an image at a path is read again whenever
+// its content has changed.
 const (
-	PullMissing PullPolicy = "missing" // if the store has none under that name; the default
-	PullAlways  PullPolicy = "always"  // ask the source each time; layers it has are not fetched again
-	PullNever   PullPolicy = "never"   // only what the store has
+	PullMissing PullPolicy = "missing" // if the store has no image of that name; the default
+	PullAlways  PullPolicy = "always"  // ask the source each time; stored layers are not fetched again
+	PullNever   PullPolicy = "never"   // use stored images only
 )
 
-// PullOptions say how to fetch an image.
+// PullOptions are the options of a pull.
 type PullOptions struct {
 	Policy PullPolicy // "" is PullMissing
 
-	// Username and Password go to the image's registry in place of the auth
-	// file's.
+	// Username and Password override the auth file for the image's registry.
 	Username, Password string
 
 	Platform string        // os/arch[/variant]; "" is the host's
@@ -37,15 +36,15 @@ type PullOptions struct {
 	Progress func(Progress)
 }
 
-// Check finds what Ensure would refuse about ref and o without looking for the
-// image. Errors wrap ErrInvalidReference or ErrInvalidConfig.
+// Check returns the errors that Ensure would return for ref and o before it contacts the
+// source. Errors wrap ErrInvalidReference or ErrInvalidConfig.
 func (o PullOptions) Check(ref Reference) error {
 	_, err := newFlightKey(ref, o)
 	return err
 }
 
-// flightKey tells pulls apart that may not share a result: with other
-// credentials a registry may answer otherwise.
+// flightKey identifies pulls that may share a result. With other credentials a registry may
+// respond differently.
 type flightKey struct {
 	ref                Reference
 	platform           platform
@@ -53,7 +52,7 @@ type flightKey struct {
 	username, password string
 }
 
-// flight is a pull that one or more calls of Ensure wait for.
+// flight is a pull that one or more Ensure calls wait for.
 type flight struct {
 	cancel   context.CancelFunc
 	waiting  int // guarded by Store.mu
@@ -63,13 +62,12 @@ type flight struct {
 	err      error // valid after done
 }
 
-// Ensure makes the image available in the store. Calls for the same image while
-// a pull runs wait for that pull; it is given up when the last of them is
-// cancelled. Ensure returns as soon as ctx ends or the time is over.
+// Ensure makes the image available in the store. Concurrent calls for the same image share one
+// pull, which is cancelled when the last of them is. Ensure returns when ctx ends or the timeout
+// expires.
 //
-// Errors wrap ErrNotFound, ErrUnauthorized, ErrInvalidReference,
-// ErrInvalidImage, ErrPlatform, ErrRejected, ErrPullTimeout, ErrInvalidConfig
-// or ErrClosed where one fits.
+// Errors wrap ErrNotFound, ErrUnauthorized, ErrInvalidReference, ErrInvalidImage, ErrPlatform,
+// ErrRejected, ErrPullTimeout, ErrInvalidConfig or ErrClosed if one applies.
 func (s *Store) Ensure(ctx context.Context, ref Reference, o PullOptions) (Image, error) {
 	key, err := newFlightKey(ref, o)
 	if err != nil {
@@ -84,8 +82,8 @@ func (s *Store) Ensure(ctx context.Context, ref Reference, o PullOptions) (Image
 			return img, err
 		}
 		if key.policy == PullNever && errors.Is(err, errNotStored) {
-			return Image{}, fmt.Errorf("%w: image %q is not in the store and its pull policy is %q: "+
-				"use the policy %q or fetch it first", ErrNotFound, ref, PullNever, PullMissing)
+			return Image{}, fmt.Errorf("%w: image %q is not in the store and its pull policy is %q; "+
+				"use policy %q or fetch it first", ErrNotFound, ref, PullNever, PullMissing)
 		}
 	}
 	timeout := o.Timeout
@@ -95,7 +93,7 @@ func (s *Store) Ensure(ctx context.Context, ref Reference, o PullOptions) (Image
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf(
-			"%w: image %q did not arrive from %s within %s: raise the pull timeout, or look whether it is reachable",
+			"%w: image %q did not arrive from %s within %s; raise the pull timeout, or check that it is reachable",
 			ErrPullTimeout, ref, ref.place(), timeout))
 		defer cancel()
 	}
@@ -104,10 +102,10 @@ func (s *Store) Ensure(ctx context.Context, ref Reference, o PullOptions) (Image
 
 func newFlightKey(ref Reference, o PullOptions) (flightKey, error) {
 	if ref == (Reference{}) {
-		return flightKey{}, fmt.Errorf("%w: it is empty: name an image", ErrInvalidReference)
+		return flightKey{}, fmt.Errorf("%w: it is empty; name an image", ErrInvalidReference)
 	}
 	if ref.path != "" && ref.anchor == "" {
-		return flightKey{}, fmt.Errorf("%w %q: its path belongs to no place", ErrInvalidReference, ref)
+		return flightKey{}, fmt.Errorf("%w %q: the path is not bound to an allowed directory", ErrInvalidReference, ref)
 	}
 	if o.Policy == "" {
 		o.Policy = PullMissing
@@ -115,14 +113,14 @@ func newFlightKey(ref Reference, o PullOptions) (flightKey, error) {
 	switch o.Policy {
 	case PullMissing, PullAlways, PullNever:
 	default:
-		return flightKey{}, fmt.Errorf("%w: pull policy %q: use %q, %q or %q",
+		return flightKey{}, fmt.Errorf("%w: pull policy %q; use %q, %q or %q",
 			ErrInvalidConfig, o.Policy, PullMissing, PullAlways, PullNever)
 	}
 	if o.Timeout < 0 {
 		return flightKey{}, fmt.Errorf("%w: pull timeout %s is negative", ErrInvalidConfig, o.Timeout)
 	}
 	if o.Password != "" && o.Username == "" {
-		return flightKey{}, fmt.Errorf("%w: image %q: a password without a user name: set both", ErrInvalidConfig, ref)
+		return flightKey{}, fmt.Errorf("%w: image %q: a password without a user name; set both", ErrInvalidConfig, ref)
 	}
 	p, err := parsePlatform(o.Platform)
 	if err != nil {
@@ -131,7 +129,7 @@ func newFlightKey(ref Reference, o PullOptions) (flightKey, error) {
 	return flightKey{ref, p, o.Policy, o.Username, o.Password}, nil
 }
 
-// await joins the flight for key, starting it if there is none.
+// await joins the flight for key, or starts one.
 func (s *Store) await(ctx context.Context, key flightKey, progress func(Progress)) (Image, error) {
 	s.mu.Lock()
 	if s.closed {
@@ -157,14 +155,14 @@ func (s *Store) await(ctx context.Context, key flightKey, progress func(Progress
 	case <-ctx.Done():
 		cause := context.Cause(ctx)
 		if errors.Is(cause, ErrPullTimeout) {
-			return Image{}, cause // says it all
+			return Image{}, cause // the cause is the complete message
 		}
 		return Image{}, fmt.Errorf("pull image %q: %w", key.ref, cause)
 	}
 }
 
-// leave ends a flight that nobody waits for any more. It is forgotten at once,
-// so that a new caller does not join a pull that is being cancelled.
+// leave removes a caller from a flight. The last caller to leave cancels the flight and removes
+// it from the map first, so that a new caller does not join a cancelled pull.
 func (s *Store) leave(key flightKey, f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -192,12 +190,11 @@ func (s *Store) fly(ctx context.Context, key flightKey, f *flight) {
 	}
 }
 
-// errNotStored says that the store has nothing that fits; it never leaves the
-// package.
+// errNotStored reports that the store has no matching image; it never leaves the package.
 var errNotStored = errors.New("not in the store")
 
-// lookup finds the image in the store and notes that it is used. An image for
-// another platform under the same name does not count.
+// lookup returns the image from the store and marks it as used. It ignores an image of the same
+// name for another platform.
 func (s *Store) lookup(key flightKey) (Image, error) {
 	name, err := key.ref.storeName()
 	if err != nil {
@@ -228,11 +225,11 @@ func (s *Store) lookup(key flightKey) (Image, error) {
 	return img, s.markUsed(img.ID)
 }
 
-// systemContext is the one for this pull.
+// systemContext returns the SystemContext of this pull.
 func (s *Store) systemContext(key flightKey) *types.SystemContext {
 	sys := s.cfg.systemContext()
 	if s.cfg.AuthFile == "" {
-		sys.DockerAuthConfig = &types.DockerAuthConfig{} // nor those of a helper
+		sys.DockerAuthConfig = &types.DockerAuthConfig{} // no credential helpers either
 	}
 	sys.OSChoice, sys.ArchitectureChoice, sys.VariantChoice = key.platform.os, key.platform.arch, key.platform.variant
 	if key.username != "" {

@@ -16,7 +16,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 )
 
-func TestEnsureAuthorization(t *testing.T) {
+func TestEnsure_Authorization(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.set(func() { hub.user, hub.password = "ann", "right" })
 	hub.push(t, "secret/app:1", hello(t, "secret"))
@@ -36,14 +36,14 @@ func TestEnsureAuthorization(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, "secret", contents(t, mount(t, s, "c", img), "etc/hello"))
 
-	// From the auth file, with the store forgetting what it has.
+	// The credentials come from the auth file; PullAlways asks the registry again.
 	must.NoError(t, os.WriteFile(h.conf.AuthFile,
 		[]byte(`{"auths":{"`+hub.host+`":{"auth":"YW5uOnJpZ2h0"}}}`), 0o600))
 	_, err = s.Ensure(testContext(t), ref, image.PullOptions{Policy: image.PullAlways})
 	must.NoError(t, err)
 }
 
-func TestEnsureRetriesDroppedConnections(t *testing.T) {
+func TestEnsure_ConnectionDropped(t *testing.T) {
 	for _, kind := range []string{"/v2/", "/manifests/", "/blobs/"} {
 		t.Run(kind, func(t *testing.T) {
 			h, hub := hubHome(t)
@@ -51,8 +51,7 @@ func TestEnsureRetriesDroppedConnections(t *testing.T) {
 			var dropped atomic.Int32
 			hub.set(func() {
 				hub.intercept = func(w http.ResponseWriter, r *http.Request) bool {
-					// Twice, since net/http itself repeats a request on a
-					// connection it used before.
+					// Twice, because net/http itself retries a request on a reused connection.
 					if strings.Contains(r.URL.Path, kind) && dropped.Add(1) <= 2 {
 						panic(http.ErrAbortHandler)
 					}
@@ -67,8 +66,8 @@ func TestEnsureRetriesDroppedConnections(t *testing.T) {
 	}
 }
 
-// The connection breaks in the middle of a layer, once.
-func TestEnsureRetriesBrokenLayer(t *testing.T) {
+// The connection breaks once, in the middle of a layer.
+func TestEnsure_LayerBroken(t *testing.T) {
 	h, hub := hubHome(t)
 	whole := bytesLayer(t, 1<<20)
 	hub.push(t, "app:1", build(t, "amd64", whole))
@@ -84,8 +83,8 @@ func TestEnsureRetriesBrokenLayer(t *testing.T) {
 	must.Eq(t, 1, broken.Load())
 }
 
-// A registry that never recovers is given up, naming it.
-func TestEnsureGivesUp(t *testing.T) {
+// If the registry never recovers, the pull fails and the error names it.
+func TestEnsure_RegistryDown(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))
 	var asked atomic.Int32
@@ -106,10 +105,10 @@ func TestEnsureGivesUp(t *testing.T) {
 	must.Eq(t, 4, asked.Load())
 }
 
-// stalled are the layer requests that a hub lets hang.
+// stalled are the layer requests that a hub leaves unanswered.
 type stalled struct {
-	begun, abandoned chan struct{} // one value a request
-	release          func()        // lets them, and all later ones, go on
+	begun, abandoned chan struct{} // one value per request
+	release          func()        // releases these and all later requests
 }
 
 func stall(t *testing.T, hub *hub) stalled {
@@ -135,7 +134,7 @@ func stall(t *testing.T, hub *hub) stalled {
 	return s
 }
 
-func TestEnsureTimeout(t *testing.T) {
+func TestEnsure_Timeout(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))
 	stall(t, hub)
@@ -148,7 +147,7 @@ func TestEnsureTimeout(t *testing.T) {
 }
 
 // A registry that accepts the request and then sends nothing is asked again.
-func TestEnsureAsksAgainWhenNothingArrives(t *testing.T) {
+func TestEnsure_StallRetried(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))
 	stalled := stall(t, hub)
@@ -161,12 +160,12 @@ func TestEnsureAsksAgainWhenNothingArrives(t *testing.T) {
 	}()
 	<-stalled.begun
 	<-stalled.abandoned
-	<-stalled.begun // asked again
+	<-stalled.begun // the second attempt
 	stalled.release()
 	must.NoError(t, <-result)
 }
 
-func TestEnsureGivesUpOnASilentRegistry(t *testing.T) {
+func TestEnsure_StallFinal(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))
 	stall(t, hub)
@@ -176,12 +175,12 @@ func TestEnsureGivesUpOnASilentRegistry(t *testing.T) {
 	must.ErrorIs(t, err, image.ErrPullTimeout)
 	must.StrContains(t, err.Error(), hub.ref("app:1"))
 	must.StrContains(t, err.Error(), "registry "+hub.host)
-	must.StrContains(t, err.Error(), "nothing arrived for 50ms")
+	must.StrContains(t, err.Error(), "no data arrived for 50ms")
 }
 
-// The one who started a pull may leave: the others still get the image. When
-// the last one leaves, the pull stops.
-func TestEnsureCancelled(t *testing.T) {
+// The caller that started a pull may leave; the others still get the image. When the last caller
+// leaves, the pull stops.
+func TestEnsure_Cancelled(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))
 	stalled := stall(t, hub)
@@ -221,7 +220,7 @@ func TestEnsureCancelled(t *testing.T) {
 	}
 }
 
-func TestCloseEndsPulls(t *testing.T) {
+func TestClose_EndsPulls(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))
 	stalled := stall(t, hub)

@@ -18,12 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxReasonBytes bounds what an error repeats of another's text.
+// maxReasonBytes limits the text of another error that an error repeats.
 const maxReasonBytes = 512
 
-// reason says why a pull failed. The libraries' errors quote what they read: a
-// registry's answer, which may come from wherever it redirected, or a file.
-// Only texts that cannot are repeated.
+// reason returns the cause of a failed pull. The libraries' errors quote data they read, such as
+// a file or the response of any host the registry redirected to, so reason repeats only texts
+// that cannot contain such data.
 func reason(err error) string {
 	var plain *plainError
 	if errors.As(err, &plain) {
@@ -39,7 +39,7 @@ func reason(err error) string {
 	}
 	var address *url.Error
 	if errors.As(err, &address) {
-		err = address.Err // its URL may be where a registry redirected to
+		err = address.Err // its URL may be a redirect target of the registry
 	}
 	for _, repeats := range []func(error) bool{
 		as[signature.PolicyRequirementError], as[signature.InvalidSignatureError],
@@ -58,7 +58,7 @@ func as[T error](err error) bool {
 	return errors.As(err, &target)
 }
 
-// knownTexts are of errors without a type of their own, and hold no content.
+// knownTexts matches errors without a type of their own; the texts contain no data.
 var knownTexts = regexp.MustCompile(`no space left on device|read-only file system|` +
 	`(StatusCode: |status code from registry )\d{3}|exceeded maximum allowed size of \d+ bytes|` +
 	`[Dd]igest did not match, expected [a-z0-9]+:[0-9a-f]+, got [a-z0-9]+:[0-9a-f]+`)
@@ -80,7 +80,7 @@ func reasonByText(err error) string {
 	return "its manifest, config or a layer cannot be read"
 }
 
-// printable is text on one line without control characters, cut to a length.
+// printable returns text on one line without control characters, cut to maxReasonBytes.
 func printable(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

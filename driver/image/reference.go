@@ -14,8 +14,7 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// The transports a Reference may name, by the names containers-transports(5)
-// gives them.
+// The transports that a Reference may name, as in containers-transports(5).
 const (
 	transportDocker        = "docker"
 	transportOCI           = "oci"
@@ -23,8 +22,8 @@ const (
 	transportDockerArchive = "docker-archive"
 )
 
-// Reference names an image: in a registry, or at a path of this host. The zero
-// value names nothing. References are comparable.
+// Reference names an image in a registry or at a path on this host. The zero value names
+// nothing. References are comparable.
 type Reference struct {
 	transport string
 	name      string // docker: normalized name with tag or digest
@@ -34,16 +33,15 @@ type Reference struct {
 	tag       string // oci, oci-archive, docker-archive; may be empty
 }
 
-// ParseReference reads one of
+// ParseReference parses one of
 //
 //	[docker://]NAME[:TAG][@DIGEST]
 //	oci:PATH[:TAG]
 //	oci-archive:PATH[:TAG]
 //	docker-archive:PATH[:NAME:TAG|:@INDEX]
 //
-// Names are completed as docker does: "nginx" is
-// "docker.io/library/nginx:latest". With both tag and digest the digest wins.
-// Nothing is looked up. Errors wrap ErrInvalidReference.
+// Names are completed as docker does: "nginx" is "docker.io/library/nginx:latest". If a name has
+// both tag and digest, the digest applies. Nothing is looked up. Errors wrap ErrInvalidReference.
 func ParseReference(s string) (Reference, error) {
 	prefix, rest, _ := strings.Cut(s, ":")
 	switch prefix {
@@ -64,7 +62,7 @@ func ParseReference(s string) (Reference, error) {
 }
 
 func invalidReference(s string, why error) error {
-	return fmt.Errorf("%w %q: %w: use a name such as \"docker.io/library/nginx:1.27\", or "+
+	return fmt.Errorf("%w %q: %w; use a name such as \"docker.io/library/nginx:1.27\", or "+
 		"oci:PATH[:TAG], oci-archive:PATH[:TAG], docker-archive:PATH[:NAME:TAG]",
 		ErrInvalidReference, s, why)
 }
@@ -75,7 +73,7 @@ func parseNamed(s, name string) (Reference, error) {
 		return Reference{}, invalidReference(s, err)
 	}
 	if digested, ok := named.(reference.Digested); ok {
-		// image/v5 refuses a name with tag and digest; docker takes the digest.
+		// image/v5 rejects a name with tag and digest; docker uses the digest.
 		named, err = reference.WithDigest(reference.TrimNamed(named), digested.Digest())
 		if err != nil {
 			return Reference{}, invalidReference(s, err)
@@ -96,8 +94,7 @@ func parsePath(s, transport, rest string) (Reference, error) {
 		return Reference{}, invalidReference(s, fmt.Errorf("no path after %q", transport+":"))
 	}
 	r.path = filepath.Clean(r.path)
-	// The tag is checked where it is used; "/" makes that check independent of
-	// whether the path exists.
+	// The tag is checked on use; "/" makes that check independent of whether the path exists.
 	probe := r
 	probe.path = "/"
 	if transport == transportDockerArchive {
@@ -109,7 +106,7 @@ func parsePath(s, transport, rest string) (Reference, error) {
 	return r, nil
 }
 
-// String gives the normalized reference; ParseReference reads it back.
+// String returns the normalized reference, which ParseReference accepts.
 func (r Reference) String() string {
 	if r.transport == transportDocker || r.transport == "" {
 		return r.name
@@ -121,14 +118,14 @@ func (r Reference) String() string {
 	return s
 }
 
-// Registry is the registry's host, with its port if it has one; empty for an
+// Registry returns the registry's host, with its port if the reference has one; empty for an
 // image at a path.
 func (r Reference) Registry() string { return r.domain }
 
-// Path is where on this host the image lies; empty for an image in a registry.
+// Path returns the image's path on this host; empty for an image in a registry.
 func (r Reference) Path() string { return r.path }
 
-// place is what error messages call the place where the image comes from.
+// place returns the words for the image's source in error messages.
 func (r Reference) place() string {
 	if r.transport == transportDocker {
 		return "registry " + r.domain
@@ -136,7 +133,7 @@ func (r Reference) place() string {
 	return "path " + r.path
 }
 
-// source gives the reference image/v5 reads the image by.
+// source returns the reference for image/v5.
 func (r Reference) source() (types.ImageReference, error) {
 	switch r.transport {
 	case transportDocker:

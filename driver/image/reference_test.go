@@ -40,7 +40,7 @@ func TestParseReference(t *testing.T) {
 	}
 }
 
-func TestParseReferenceRefuses(t *testing.T) {
+func TestParseReference_Invalid(t *testing.T) {
 	for in, says := range map[string]string{
 		"":                                   "docker.io/library/nginx:1.27",
 		"Nginx":                              "lowercase",

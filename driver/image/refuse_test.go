@@ -15,7 +15,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 )
 
-func TestEnsureRefuses(t *testing.T) {
+func TestEnsure_Invalid(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))
 	src := t.TempDir()
@@ -62,7 +62,7 @@ func TestEnsureRefuses(t *testing.T) {
 	must.SliceEmpty(t, h.layerDirs(t))
 }
 
-func TestEnsurePlatform(t *testing.T) {
+func TestEnsure_Platform(t *testing.T) {
 	h, hub := hubHome(t)
 	arm, amd := build(t, "arm64", bytesLayer(t, 99)), build(t, "amd64", bytesLayer(t, 98))
 	hub.push(t, "arm:1", arm)
@@ -82,7 +82,7 @@ func TestEnsurePlatform(t *testing.T) {
 		_, err := s.Ensure(testContext(t), parse(t, hub.ref(c.repo)), image.PullOptions{Platform: c.platform})
 		must.ErrorIs(t, err, image.ErrPlatform)
 		must.StrContains(t, err.Error(), hub.ref(c.repo))
-		must.StrContains(t, err.Error(), "made for "+c.have)
+		must.StrContains(t, err.Error(), "built for "+c.have)
 		t.Log(err)
 	}
 	must.SliceEmpty(t, h.layerDirs(t), must.Sprint("refused before a layer was fetched"))
@@ -95,7 +95,7 @@ func TestEnsurePlatform(t *testing.T) {
 	must.ErrorIs(t, err, image.ErrInvalidConfig)
 }
 
-func TestEnsureSignaturePolicy(t *testing.T) {
+func TestEnsure_SignaturePolicy(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))
 	h.conf.SignaturePolicyFile = filepath.Join(t.TempDir(), "policy.json")
@@ -106,7 +106,7 @@ func TestEnsureSignaturePolicy(t *testing.T) {
 	must.StrContains(t, err.Error(), hub.ref("app:1"))
 }
 
-func TestOpenRefuses(t *testing.T) {
+func TestOpen_Invalid(t *testing.T) {
 	good := newHome(t).conf
 	bad := filepath.Join(t.TempDir(), "bad")
 	must.NoError(t, os.WriteFile(bad, []byte("[["), 0o600))

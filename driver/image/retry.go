@@ -19,14 +19,14 @@ import (
 
 const (
 	pullAttempts  = 4
-	firstWait     = 500 * time.Millisecond // doubled each time: 3.5 s in all
+	firstWait     = 500 * time.Millisecond // doubled each time: 3.5 s in total
 	waitMultiple  = 2
 	serverErrors  = http.StatusInternalServerError
 	unknownStatus = 0
 )
 
-// retry calls f until it succeeds, fails for good or was called pullAttempts
-// times, waiting longer each time.
+// retry calls f up to pullAttempts times until it succeeds or fails permanently, with growing
+// delays.
 func retry(ctx context.Context, f func() error) error {
 	wait := firstWait
 	for attempt := 1; ; attempt++ {
@@ -45,9 +45,8 @@ func retry(ctx context.Context, f func() error) error {
 	}
 }
 
-// passing says whether the same request may succeed a moment later: the
-// connection broke, or the registry has trouble. A refused connection or an
-// unknown host is rather a wrong name, and is reported at once.
+// passing reports whether a retry may succeed: the connection broke, or the registry failed. A
+// refused connection or an unknown host usually means a wrong name and is reported immediately.
 func passing(err error) bool {
 	if f := (*failure)(nil); errors.As(err, &f) {
 		return f.Again
@@ -72,7 +71,7 @@ func passing(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout() && !errors.Is(err, context.DeadlineExceeded)
 }
 
-// httpStatus is the status a registry answered with, or unknownStatus.
+// httpStatus returns the status that a registry responded with, or unknownStatus.
 func httpStatus(err error) int {
 	var credentials docker.ErrUnauthorizedForCredentials
 	var status docker.UnexpectedHTTPStatusError
@@ -90,7 +89,7 @@ func httpStatus(err error) int {
 	return unknownStatus
 }
 
-// explain says of which image, from where, what went wrong and how to fix it.
+// explain adds the image, its source and advice to an error.
 func explain(ref Reference, err error) error {
 	if as[*failure](err) {
 		return err
@@ -111,7 +110,7 @@ func explain(ref Reference, err error) error {
 	return fmt.Errorf("pull image %q from %s: %s%.0w", ref, ref.place(), text, errnoOf(err))
 }
 
-// errnoOf keeps what a caller may check for, without the text.
+// errnoOf returns err's errno, which a caller may check for, without its text.
 func errnoOf(err error) error {
 	var errno unix.Errno
 	if errors.As(err, &errno) {
@@ -125,7 +124,7 @@ func errnoOf(err error) error {
 
 var errPull = errors.New("image pull failed")
 
-// explainPath is for the file that the store's name of an image is made from.
+// explainPath explains an error of the file that fingerprint reads.
 func (r Reference) explainPath(err error) error {
 	if err == nil {
 		return nil
@@ -133,7 +132,7 @@ func (r Reference) explainPath(err error) error {
 	return explain(r, err)
 }
 
-// diagnose gives the advice and the sentinel that fit, or neither.
+// diagnose returns the advice and the sentinel error that apply, or neither.
 func diagnose(ref Reference, err error) (fix string, kind error) {
 	if errors.Is(err, ErrInvalidConfig) {
 		return "", nil
@@ -149,9 +148,9 @@ func diagnose(ref Reference, err error) (fix string, kind error) {
 	case errors.As(err, &policy), errors.As(err, &forged):
 		return "sign the image or change the policy", ErrRejected
 	case errors.Is(err, errTooMuch), errors.Is(err, errURLs):
-		return "the registry, or what is before it, is broken or not to be trusted", ErrInvalidImage
+		return "the registry, or a proxy in front of it, is broken or not trustworthy", ErrInvalidImage
 	case errors.Is(err, errStalled):
-		return "check that it is reachable and well, or raise the pull's activity timeout", ErrPullTimeout
+		return "check that it is reachable and healthy, or raise the pull's activity timeout", ErrPullTimeout
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "for a registry without TLS set insecure = true for it in registries.conf", nil
 	case errors.Is(err, unix.ECONNREFUSED), errors.As(err, &dns):
@@ -168,7 +167,7 @@ func diagnose(ref Reference, err error) (fix string, kind error) {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ENOTDIR):
 		return "put the image there or correct the path", ErrNotFound
 	case errors.Is(err, os.ErrPermission), errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EROFS):
-		return "", nil // the host's trouble, not the image's
+		return "", nil // a failure of the host, not of the image
 	}
-	return "check that it is a whole " + ref.transport + " image", ErrInvalidImage
+	return "check that it is a complete " + ref.transport + " image", ErrInvalidImage
 }

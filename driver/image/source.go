@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// localRepository holds the names of images that came from a path. Their tag is
-// <path>-<content>, two hashes, so that a look-up by name misses when the
-// content changed. Images of earlier content age until GC removes them.
+// localRepository contains the names of images from a path. Their tag is <path>-<content>, two
+// hashes, so that a lookup by name misses if the content changed. Images of earlier content stay
+// until GC removes them.
 const localRepository = "localhost/pod-image/"
 
-// storeName is the name under which the store keeps the image that is at ref
-// now. It fails with ErrNotFound if there is nothing at a path.
+// storeName returns the store's name for the current image at ref. It returns ErrNotFound if the
+// path does not exist.
 func (r Reference) storeName() (string, error) {
 	if r.transport == transportDocker {
 		return r.name, nil
@@ -31,9 +31,9 @@ func (r Reference) storeName() (string, error) {
 	return localRepository + r.transport + ":" + shortHash([]byte(r.path+"\x00"+r.tag)) + "-" + shortHash(content), nil
 }
 
-// fingerprint changes when the image at a path changes. Layouts name their
-// content by digest, so the file that lists it is enough; an archive is too big
-// to read for this, so its inode, size and times stand for it, as in make(1).
+// fingerprint returns bytes that change when the image at a path changes. A layout names its
+// content by digest, so its index is sufficient; an archive is too large to read for this, so its
+// inode, size and times are used, as in make(1).
 func (r Reference) fingerprint() ([]byte, error) {
 	f, err := r.openAnchored()
 	if err != nil {
@@ -57,11 +57,11 @@ func (r Reference) fingerprint() ([]byte, error) {
 	return fmt.Appendf(nil, "%d %d %d %v %v", st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim), nil
 }
 
-// errNoLayout says that a directory is no OCI layout.
+// errNoLayout reports that a directory is not an OCI layout.
 var errNoLayout = &plainError{ErrNotFound, "it is not an OCI layout: oci: names a directory with a file " + imgspecv1.ImageIndexFile}
 
-// openPathSource opens an image at a path. Only descriptors opened beneath the
-// reference's place are read.
+// openPathSource opens an image at a path. It reads only through descriptors opened below the
+// reference's place.
 func openPathSource(ctx context.Context, ref pathReference) (types.ImageSource, error) {
 	f, err := ref.openAnchored()
 	if err != nil {
@@ -83,7 +83,7 @@ func openPathSource(ctx context.Context, ref pathReference) (types.ImageSource, 
 	return source, nil
 }
 
-// filesOf takes f over.
+// filesOf returns the files of f. It takes ownership of f.
 func filesOf(ctx context.Context, f *os.File, ref pathReference) (files, error) {
 	if ref.transport == transportOCI {
 		return dirFiles{f}, nil
@@ -101,24 +101,24 @@ func shortHash(b []byte) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// openedSource hands an already opened source to copy.Image, so that what was
-// checked is what is copied, and the manifest is fetched once.
+// openedSource passes an already opened source to copy.Image, so that the checked source is the
+// copied one, and the manifest is fetched once.
 type openedSource struct {
 	types.ImageReference
 	source types.ImageSource
 	taken  bool
 }
 
-// NewImageSource gives the source away; the caller closes it.
+// NewImageSource returns the source and its ownership; the caller closes it.
 func (o *openedSource) NewImageSource(context.Context, *types.SystemContext) (types.ImageSource, error) {
 	if o.taken {
-		return nil, errors.New("source was already taken")
+		return nil, errors.New("source already taken")
 	}
 	o.taken = true
 	return o.source, nil
 }
 
-// close closes the source unless it was given away.
+// close closes the source unless NewImageSource returned it.
 func (o *openedSource) close() error {
 	if o.taken {
 		return nil

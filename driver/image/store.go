@@ -21,12 +21,11 @@ import (
 // noAuthFile is an auth file without credentials, in Root.
 const noAuthFile = "no-auth.json"
 
-// driverName is the only storage driver: native overlay needs no copying.
+// driverName is the only storage driver used: native overlay needs no copying.
 const driverName = "overlay"
 
-// Reexec does the work of a child process that the store started, and says
-// whether this process is one: main must then return at once. See the package
-// comment.
+// Reexec runs a child process that the store started and reports whether this process is one.
+// If so, main must return. See the package comment.
 func Reexec() bool {
 	confineUnpacker(os.Args[0])
 	if reexec.Init() {
@@ -39,33 +38,33 @@ func Reexec() bool {
 	return true
 }
 
-// Config says where a Store lives and how it reaches registries.
+// Config sets the directories of a Store and its access to registries.
 type Config struct {
-	// Root holds images and containers' layers, RunRoot what may be lost at a
-	// reboot (best on a tmpfs). Both absolute; both are made if missing.
+	// Root holds images and containers' layers, RunRoot state that a reboot may delete (best on
+	// a tmpfs). Both must be absolute and are created if missing.
 	Root, RunRoot string
 
-	// AuthFile is a containers-auth.json(5); "" means no credentials. Those of
-	// the user that runs the process are never used.
+	// AuthFile is a containers-auth.json(5); "" means no credentials. The credentials of the
+	// process's user are never used.
 	AuthFile string
 
-	// SignaturePolicyFile is a containers-policy.json(5); "" means the
-	// system's, and where there is none every image is accepted.
+	// SignaturePolicyFile is a containers-policy.json(5); "" means the system's, or accept every
+	// image if the system has none.
 	SignaturePolicyFile string
 
 	// RegistriesConf is a containers-registries.conf(5), with drop-ins in a
 	// directory of the same name plus ".d"; "" means the system's.
 	RegistriesConf string
 
-	// PullTimeout bounds a pull that has no timeout of its own; 0 is none.
+	// PullTimeout limits a pull that has no timeout of its own; 0 means no limit.
 	PullTimeout time.Duration
 
-	// PullIdleTimeout ends an attempt to pull during which nothing arrived from
-	// the registry for so long, and the next one begins; 0 is none.
+	// PullIdleTimeout ends a pull attempt after this time without data from the registry, and
+	// starts the next one; 0 means no limit.
 	PullIdleTimeout time.Duration
 
-	// Before is called before each step that changes what is in the store,
-	// which an error makes fail. It may be nil.
+	// Before, if set, is called at each checkpoint that changes the store. If it returns an error,
+	// the operation fails.
 	Before func(step string) error `json:"-"`
 }
 
@@ -81,8 +80,8 @@ type Store struct {
 	cfg   Config
 	store storage.Store
 
-	// base outlives the calls that start a pull, since others may wait for it;
-	// Close ends it.
+	// base outlives the call that starts a pull, since other calls may wait for that pull; Close
+	// cancels it.
 	base  context.Context
 	stop  context.CancelCauseFunc
 	pulls sync.WaitGroup
@@ -92,16 +91,15 @@ type Store struct {
 	flights map[flightKey]*flight
 
 	accessKey []byte
-	granting  sync.Mutex // held while the record of an image's accesses changes
+	granting  sync.Mutex // held while an image's access list changes
 
-	// uses makes "look up and mark as used" exclusive with "unused, so delete".
+	// uses makes "look up and mark as used" exclusive with "delete if unused".
 	uses sync.RWMutex
 }
 
-// Open opens the store below cfg.Root, makes it if there is none, and clears
-// away what a crash left half made. It needs root and overlay. The caller must
-// Close the Store. Several processes may have the same store open; within one
-// process open it once.
+// Open opens the store below cfg.Root, creates it if needed, and deletes leftovers of a crash.
+// It needs root and overlay. The caller must Close the Store. Several processes may open the
+// same store, but each at most once.
 func Open(cfg Config) (*Store, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -119,8 +117,8 @@ func Open(cfg Config) (*Store, error) {
 	}
 	store, err := storage.GetStore(storageOptions(cfg))
 	if err != nil {
-		// A failed probe is remembered in RunRoot until the next reboot; the
-		// cause (a module not loaded yet) may be mended before.
+		// A failed probe is cached in RunRoot until the next reboot, but its cause may be fixed
+		// earlier, for example by loading a module.
 		forget := os.Remove(filepath.Join(cfg.RunRoot, driverName, "overlay-false"))
 		if errors.Is(forget, fs.ErrNotExist) {
 			forget = nil
@@ -139,30 +137,28 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// storageOptions are all explicit: GetStore takes nothing from storage.conf
-// once a driver and both roots are named (storage: store.go, GetStore).
+// storageOptions sets all options explicitly: GetStore reads nothing from storage.conf if a
+// driver and both roots are set (storage: store.go, GetStore).
 func storageOptions(cfg Config) storage.StoreOptions {
 	return storage.StoreOptions{
 		GraphRoot:       cfg.Root,
 		RunRoot:         cfg.RunRoot,
 		GraphDriverName: driverName,
 		GraphDriverOptions: []string{
-			// metacopy=off: whatever the kernel's default, a layer's files are
-			// whole, so nothing depends on how it was mounted before. nodev:
-			// a container's devices are on its own /dev.
+			// metacopy=off: regardless of the kernel's default, a layer's files are complete, so
+			// nothing depends on earlier mount options. nodev: a container's devices are on its
+			// own /dev.
 			"overlay.mountopt=nodev,metacopy=off",
-			// No bind mount of Root over itself: it would stay behind when the
-			// process is killed.
+			// No bind mount of Root over itself: it would remain after the process is killed.
 			"overlay.skip_mount_home=true",
 		},
-		// Containers do not survive a reboot, so their records may go with it.
+		// Containers do not survive a reboot, so their records need not either.
 		TransientStore: true,
 		PullOptions:    map[string]string{"enable_partial_images": "false"},
 	}
 }
 
-// Close stops pulls and waits for them. Mounts of containers stay: the next
-// Open finds them.
+// Close stops pulls and waits for them. Mounts of containers stay; the next Open finds them.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	already := s.closed
@@ -177,7 +173,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// ready is the first step of every call.
+// ready returns an error if ctx has ended or the store is closed.
 func (s *Store) ready(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -197,7 +193,7 @@ func (c Config) check() error {
 		return fmt.Errorf("%w: pull timeout %s is negative", ErrInvalidConfig, c.PullTimeout)
 	}
 	if c.PullIdleTimeout < 0 {
-		return fmt.Errorf("%w: idle timeout %s of a pull is negative", ErrInvalidConfig, c.PullIdleTimeout)
+		return fmt.Errorf("%w: pull idle timeout %s is negative", ErrInvalidConfig, c.PullIdleTimeout)
 	}
 	for name, file := range map[string]string{
 		"auth file":        c.AuthFile,
@@ -220,7 +216,7 @@ func (c Config) check() error {
 	return nil
 }
 
-// policy reads the signature policy anew for each pull, so that an edit counts.
+// policy reads the signature policy for each pull, so that edits take effect.
 func (c Config) policy() (*signature.Policy, error) {
 	policy, err := signature.DefaultPolicy(c.systemContext())
 	if err == nil {
@@ -243,7 +239,7 @@ func (c Config) systemContext() *types.SystemContext {
 		DockerRegistryUserAgent:  "nomad-driver-pod",
 	}
 	if c.AuthFile == "" {
-		// Without a file the library searches the user's.
+		// Without an auth file the library would use the user's.
 		sys.AuthFilePath = filepath.Join(c.Root, noAuthFile)
 	}
 	if c.RegistriesConf != "" {

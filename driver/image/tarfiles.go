@@ -17,14 +17,14 @@ import (
 const (
 	maxArchiveEntries = 10000
 
-	// A gzipped archive is unpacked to a file without a name, which the
-	// kernel removes with the descriptor.
+	// A gzipped archive is unpacked to an unnamed file, which the kernel deletes when the
+	// descriptor is closed.
 	freeUnpacked   = 1 << 30 // bytes that any archive may unpack to
-	unpackedFactor = 50      // a larger one to this many times its own size
+	unpackedFactor = 50      // larger archives: this many times their own size
 )
 
-// tarFiles are the regular files of an archive that is read in place: nothing
-// is extracted, and names are only compared.
+// tarFiles provides the regular files of an archive without extracting it. Names are only
+// compared.
 type tarFiles struct {
 	archive *os.File
 	entries map[string]tarEntry
@@ -32,10 +32,10 @@ type tarFiles struct {
 
 type tarEntry struct {
 	offset, size int64
-	link         string // another entry's name; then there is no content
+	link         string // name of the entry linked to; a link has no content
 }
 
-// openTar indexes an archive. tmpDir is for a compressed one.
+// openTar indexes an archive. A compressed one is unpacked to tmpDir.
 func openTar(ctx context.Context, f *os.File, size int64, tmpDir string) (*tarFiles, error) {
 	f, size, err := unpacked(ctx, f, size, tmpDir)
 	if err != nil {
@@ -77,8 +77,8 @@ func (t *tarFiles) index(ctx context.Context, size int64) error {
 	}
 }
 
-// add notes an entry that an image may consist of. All others, such as devices
-// and names that lead out of the archive, are as if they were not there.
+// add indexes an entry that can be part of an image. It ignores all others, such as devices
+// and names that lead out of the archive.
 func (t *tarFiles) add(h *tar.Header, offset, size int64) error {
 	name := path.Clean(h.Name)
 	if !fs.ValidPath(name) {
@@ -93,7 +93,7 @@ func (t *tarFiles) add(h *tar.Header, offset, size int64) error {
 		if h.Size > size-offset {
 			return invalid("it is not a whole tar archive")
 		}
-	case tar.TypeSymlink: // docker save writes a repeated layer as one
+	case tar.TypeSymlink: // docker save writes a repeated layer as a symlink
 		e = tarEntry{link: path.Join(path.Dir(name), h.Linkname)}
 	case tar.TypeLink:
 		e = tarEntry{link: path.Clean(h.Linkname)}
@@ -121,7 +121,7 @@ func isSparse(h *tar.Header) bool {
 	return false
 }
 
-// open follows one link, within the archive.
+// open opens a file and follows one link within the archive.
 func (t *tarFiles) open(name string) (*section, error) {
 	e, ok := t.entries[path.Clean(name)]
 	if ok && e.link != "" {
@@ -134,11 +134,11 @@ func (t *tarFiles) open(name string) (*section, error) {
 	return &section{ReaderAt: io.NewSectionReader(t.archive, e.offset, e.size), size: e.size}, nil
 }
 
-// unpacked returns the archive without its compression. It takes f over.
+// unpacked returns the decompressed archive. It takes ownership of f.
 func unpacked(ctx context.Context, f *os.File, size int64, tmpDir string) (*os.File, int64, error) {
 	magic := make([]byte, 2)
 	if _, err := f.ReadAt(magic, 0); err != nil || magic[0] != 0x1f || magic[1] != 0x8b {
-		return f, size, nil // too short, or not tar: see index
+		return f, size, nil // too short, or not tar; index reports it
 	}
 	defer f.Close()
 	in, err := gzip.NewReader(&steady{ctx: ctx, from: io.NewSectionReader(f, 0, size)})
@@ -152,7 +152,7 @@ func unpacked(ctx context.Context, f *os.File, size int64, tmpDir string) (*os.F
 	out := os.NewFile(uintptr(fd), f.Name())
 	limit := max(freeUnpacked, size*unpackedFactor)
 	n, err := io.Copy(out, io.LimitReader(in, limit+1))
-	var host *os.PathError // of the write
+	var host *os.PathError // an error of writing
 	switch {
 	case n > limit:
 		err = invalid("it unpacks to more than %d bytes", limit)

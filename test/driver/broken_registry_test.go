@@ -61,17 +61,17 @@ func TestARegistryThatIsNotWell(t *testing.T) {
 		config bool // of the image, or its layers
 		want   string
 	}{
-		"is silent": {answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, want: "nothing arrived for"},
+		"is silent": {answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, want: "no data arrived for"},
 		"stalls": {answer: func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", strconv.Itoa(size))
 			_, _ = w.Write(make([]byte, 1000))
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
-		}, want: "nothing arrived for"},
+		}, want: "no data arrived for"},
 		"lies": {answer: func(w http.ResponseWriter, r *http.Request) {
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(bytes.Repeat([]byte("x"), size)))
 		}, want: "igest"},
-		"sends without end":          {answer: endless, want: "more arrives than the manifest says"},
+		"sends without end":          {answer: endless, want: "more data arrived than the manifest states"},
 		"sends a config without end": {answer: endless, config: true, want: "exceeded maximum allowed size"},
 		"is broken": {answer: func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "<html>oops</html>", http.StatusForbidden)

@@ -208,8 +208,8 @@ func TestThePlatformOfAnImage(t *testing.T) {
 			tk.output("stdout", contains("made for "+want+"."))
 		}
 		for platform, want := range map[string][]string{
-			"linux/s390x": {at, "made for linux/arm64, linux/amd64"},
-			"arm64":       {`platform "arm64"`, "write os/arch"},
+			"linux/s390x": {at, "built for linux/arm64, linux/amd64"},
+			"arm64":       {`platform "arm64"`, "use os/arch"},
 		} {
 			err := n.refuses(task(platform))
 			for _, text := range want {
