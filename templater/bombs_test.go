@@ -200,7 +200,7 @@ func TestHostileExpressionsElsewhere(t *testing.T) {
 func TestOrdinaryExpressionsAreWithinBounds(t *testing.T) {
 	src := "locals {\n  k = range(1000)\n  m = join(\"\", [for a in local.k : format(\"%1000d\", a)])\n  p = setproduct(range(100), range(100))\n  n = [for a in range(300) : [for b in range(300) : b]]\n}\njob \"j\" {\n  name = \"${length(local.n)} ${length(local.p)} ${length(split(\",\", join(\",\", local.k)))}${try(local.none, \"!\")}${can(local.none)}\"\n  meta {\n    m = local.m\n    j = jsonencode(jsondecode(\"[1,{\\\"a\\\":[2]}]\"))\n    y = yamlencode(yamldecode(\"a: &x 1\\nb: *x\"))\n    r = regex_replace(\"abc\", \"(b)\", \"<$1>\")\n    c = convert(5, string)\n    s = length(local.k[*])\n  }\n}\n"
 	f := parseHCL(t, []byte(src))
-	must.Eq(t, "300 10000 1000!false", f.Job().Name)
+	must.Eq(t, "300 10000 1000!false", f.Job().Name.Value)
 	must.Eq(t, 1_000_000, len(f.Job().Meta["m"].Value))
 	must.Eq(t, "a<b>c", f.Job().Meta["r"].Value)
 	must.Eq(t, "5", f.Job().Meta["c"].Value)

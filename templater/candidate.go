@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
@@ -43,12 +44,33 @@ func (c *chooser) fromMeta(found map[string]*candidate, meta map[string]job.Text
 	if !ok {
 		return
 	}
-	if inject.Unknown {
-		c.fail(inject.Range, "Choice not known", fmt.Sprintf("The value of %q depends on a variable without a value. Give it with -var or -var-file.", metaInject))
+	if inject.Unknown != nil {
+		c.unknown(inject.Unknown, fmt.Sprintf("The choice of sidecars by meta %q", metaInject))
 		return
 	}
 	for _, name := range splitList(inject.Value) {
 		pick(found, name, OriginMeta, inject.Range)
+	}
+}
+
+// unknown reports a choice that depends on a value that is not known, once.
+func (c *chooser) unknown(u *diagnostic.Unknown, what string) {
+	c.report(hcl.Diagnostics{u.Error(what)})
+}
+
+// report adds diagnostics that are not there yet: values of the job concern each group.
+func (c *chooser) report(diags hcl.Diagnostics) {
+	for _, d := range diags {
+		if !slices.ContainsFunc(c.diags, func(o *hcl.Diagnostic) bool { return o.Summary == d.Summary && o.Detail == d.Detail }) {
+			c.diags = append(c.diags, d)
+		}
+	}
+}
+
+// moreMeta refuses to choose if meta may hold other keys than those that are known.
+func (c *chooser) moreMeta(more *diagnostic.Unknown) {
+	if more != nil {
+		c.unknown(more, fmt.Sprintf("The choice of sidecars by meta %q", metaPrefix+"*"))
 	}
 }
 
@@ -89,10 +111,10 @@ func (c *chooser) arguments(found map[string]*candidate, g *job.Group) {
 			for key, text := range meta {
 				if param, ok := strings.CutPrefix(key, metaPrefix+name+"."); ok {
 					v := cty.StringVal(text.Value)
-					if text.Unknown {
+					if text.Unknown != nil {
 						v = cty.UnknownVal(cty.String)
 					}
-					cand.arguments[param] = sidecar.Argument{Value: v, Text: !text.Unknown, From: fmt.Sprintf("meta %q", key), Range: text.Range, Safe: g.Range}
+					cand.arguments[param] = sidecar.Argument{Value: v, Text: text.Unknown == nil, Unknown: text.Unknown, From: fmt.Sprintf("meta %q", key), Range: text.Range, Safe: g.Range}
 				}
 			}
 		}
@@ -119,8 +141,8 @@ func (c *chooser) exclude(found map[string]*candidate, g *job.Group) {
 		if !ok {
 			continue
 		}
-		if text.Unknown {
-			c.fail(text.Range, "Choice not known", fmt.Sprintf("The value of %q depends on a variable without a value. Give it with -var or -var-file.", metaExclude))
+		if text.Unknown != nil {
+			c.unknown(text.Unknown, fmt.Sprintf("The choice of sidecars by meta %q", metaExclude))
 			continue
 		}
 		names := splitList(text.Value)

@@ -107,6 +107,8 @@ func (c *chooser) warn(at hcl.Range, summary, detail string) {
 func (c *chooser) group(g *job.Group) []*Choice {
 	found := map[string]*candidate{}
 	// From weakest to strongest: later ones overwrite.
+	c.moreMeta(c.job.MoreMeta)
+	c.moreMeta(g.MoreMeta)
 	c.fromPolicy(found, g)
 	c.fromMeta(found, c.job.Meta)
 	c.fromMeta(found, g.Meta)

@@ -1,10 +1,12 @@
 package templater
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
@@ -68,7 +70,11 @@ func (p *planner) refuse(c *Choice) bool {
 	}
 	p.refuseTwins(c.Group)
 	for _, t := range c.Group.Tasks {
-		if m := job.ReadMark(plain(t.Meta)); m != nil {
+		if u := cmp.Or(t.MoreMeta, t.Meta[job.MarkName].Unknown); u != nil {
+			p.unknown(u, "Whether task %q of group %q carries the marks of a sidecar", t.Name, c.Group.Name)
+			continue
+		}
+		if m := job.ReadMark(plain(t.Meta, "", func(string, *diagnostic.Unknown) {})); m != nil {
 			p.conflict(t.Range, "Task with marks of a sidecar", "Task %q of group %q carries the marks of sidecar %q, but it is not as the injection left it, so it can be neither replaced nor taken for an app task. Remove the task, or the sidecar.* keys from its meta.", t.Name, c.Group.Name, m.Name)
 		}
 	}
@@ -123,11 +129,41 @@ func (p *planner) inject(st *groupState, c *Choice) {
 	x.tasks(inst)
 }
 
+// unknown reports something that depends on a value of the job that is not known.
+func (p *planner) unknown(u *diagnostic.Unknown, format string, args ...any) {
+	p.diags = append(p.diags, u.Error(fmt.Sprintf(format, args...)))
+}
+
 func (p *planner) scope(g *job.Group) sidecar.Scope {
-	return sidecar.Scope{
-		JobID: p.job.ID, JobName: p.job.Name, Namespace: p.job.Namespace, JobType: p.job.Type, Region: p.job.Region,
-		JobMeta: plain(p.job.Meta), GroupName: g.Name, Count: g.Count, GroupMeta: plain(g.Meta), AppTasks: g.TaskNames(),
+	j := p.job
+	unknown := map[string]*diagnostic.Unknown{}
+	note := func(name string, u *diagnostic.Unknown) {
+		if u != nil {
+			unknown[name] = u
+		}
 	}
+	for name, t := range map[string]job.Text{"job.id": j.ID, "job.name": j.Name, "job.namespace": j.Namespace, "job.type": j.Type, "job.region": j.Region} {
+		note(name, t.Unknown)
+	}
+	note("job.meta", j.MoreMeta)
+	note("group.meta", g.MoreMeta)
+	note("group.count", g.UnknownCount)
+	return sidecar.Scope{
+		JobID: j.ID.Value, JobName: j.Name.Value, Namespace: j.Namespace.Value, JobType: j.Type.Value, Region: j.Region.Value,
+		JobMeta: plain(j.Meta, "job.meta.", note), GroupName: g.Name, Count: g.Count, GroupMeta: plain(g.Meta, "group.meta.", note),
+		AppTasks: g.TaskNames(), Unknown: unknown,
+	}
+}
+
+// plain is the known part of meta. Note learns the reasons for the rest.
+func plain(m map[string]job.Text, prefix string, note func(string, *diagnostic.Unknown)) map[string]string {
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		if note(prefix+k, v.Unknown); v.Unknown == nil {
+			out[k] = v.Value
+		}
+	}
+	return out
 }
 
 // owner says who has something: the user or an earlier sidecar.
@@ -158,8 +194,16 @@ type groupState struct {
 	// provider of the group's services, "" if there are none yet.
 	provider   string
 	providerOf owner
+	unknown    unknowns
 	// filled are the containers that something was put into, as "task/field".
 	filled map[string]bool
+}
+
+// unknowns are the reasons why parts of a group are not known, nil for a part that is.
+type unknowns struct {
+	inside, services *diagnostic.Unknown
+	env              map[string]*diagnostic.Unknown // by task: other variables
+	places           map[string]*diagnostic.Unknown // by task and type of block: destinations
 }
 
 type envValue struct {
@@ -172,7 +216,8 @@ func newGroupState(g *job.Group) *groupState {
 		group: g, tasks: map[string]owner{}, ports: map[string]owner{}, inside: map[int]owner{},
 		env: map[string]map[string]envValue{}, config: map[string]map[string]cty.Value{},
 		volumes: map[string]owner{}, service: map[string]owner{}, places: map[string]map[string]owner{},
-		filled: map[string]bool{},
+		filled:  map[string]bool{},
+		unknown: unknowns{env: map[string]*diagnostic.Unknown{}, places: map[string]*diagnostic.Unknown{}},
 	}
 	for _, n := range g.Networks {
 		for _, port := range n.Ports {
@@ -187,8 +232,13 @@ func newGroupState(g *job.Group) *groupState {
 		st.env[t.Name], st.config[t.Name] = map[string]envValue{}, map[string]cty.Value{}
 		st.places[t.Name] = map[string]owner{}
 		for _, at := range t.Places {
-			st.places[t.Name][placeKey(at.Block, at.Destination)] = owner{fmt.Sprintf("task %q", t.Name), at.Range}
+			if at.Destination.Unknown != nil {
+				st.unknown.places[t.Name+"/"+at.Block] = at.Destination.Unknown
+				continue
+			}
+			st.places[t.Name][placeKey(at.Block, at.Destination.Value)] = owner{fmt.Sprintf("task %q", t.Name), at.Range}
 		}
+		st.unknown.env[t.Name] = t.MoreEnv
 		for k, v := range t.Env {
 			st.env[t.Name][k] = envValue{v, owner{fmt.Sprintf("task %q", t.Name), v.Range}}
 		}
@@ -203,10 +253,11 @@ func newGroupState(g *job.Group) *groupState {
 		st.volumes[name] = owner{"the group", at}
 	}
 	for _, s := range g.Services {
-		of := owner{fmt.Sprintf("service %q", s.Name), s.Range}
-		st.service[s.Name+"\x00"+s.Port] = of
+		of := owner{fmt.Sprintf("service %q", s.Name.Value), s.Range}
+		st.unknown.services = cmp.Or(st.unknown.services, s.Provider.Unknown, s.Name.Unknown, s.Port.Unknown)
+		st.service[s.Name.Value+"\x00"+s.Port.Value] = of
 		if st.provider == "" {
-			st.provider, st.providerOf = s.Provider, of
+			st.provider, st.providerOf = s.Provider.Value, of
 		}
 	}
 	return st
@@ -218,6 +269,7 @@ func (st *groupState) port(port job.Port, who string) {
 	of := owner{fmt.Sprintf("port %q of %s", port.Label, who), port.Range}
 	st.ports[envSpelling(port.Label)] = of
 	// Without "to", a port has the same number inside: structs.NetworkResource.
+	st.unknown.inside = cmp.Or(st.unknown.inside, port.Unknown)
 	inside := port.To
 	if inside == 0 {
 		inside = port.Static
@@ -225,14 +277,4 @@ func (st *groupState) port(port job.Port, who string) {
 	if inside > 0 {
 		st.inside[inside] = of
 	}
-}
-
-func plain(m map[string]job.Text) map[string]string {
-	out := make(map[string]string, len(m))
-	for k, v := range m {
-		if !v.Unknown {
-			out[k] = v.Value
-		}
-	}
-	return out
 }

@@ -50,7 +50,11 @@ func (x *sidecarPlan) network(inst *sidecar.Instance) bool {
 	g, modes := x.state.group, x.def.Requires.Network
 	mode, at := "host", g.Range
 	if len(g.Networks) > 0 {
-		mode, at = g.Networks[0].Mode, g.Networks[0].Range
+		if u := g.Networks[0].Mode.Unknown; u != nil && len(modes) > 0 {
+			x.unknown(u, "The network mode %s that sidecar %q needs in group %q", quotedOr(modes), x.def.Name, g.Name)
+			return false
+		}
+		mode, at = g.Networks[0].Mode.Value, g.Networks[0].Range
 	}
 	kind, _, _ := strings.Cut(mode, "/")
 	if len(modes) > 0 && !slices.Contains(modes, kind) {
@@ -81,6 +85,10 @@ func (x *sidecarPlan) ports(inst *sidecar.Instance) {
 		if of, taken := st.inside[p.To]; taken && p.To > 0 {
 			x.conflict(of.at, "Port taken inside the pod", "Port %q of sidecar %q leads to %d inside the pod of group %q (%s), but %s does too, and only one process can listen there. Choose another port in the sidecar's parameters or in the job.",
 				p.Label, x.def.Name, p.To, st.group.Name, p.Range, of)
+			continue
+		}
+		if st.unknown.inside != nil && p.To > 0 {
+			x.unknown(st.unknown.inside, "Whether port %d inside the pod of group %q is free for sidecar %q", p.To, st.group.Name, x.def.Name)
 			continue
 		}
 		of := owner{fmt.Sprintf("port %q of sidecar %q", p.Label, x.def.Name), p.Range}
@@ -126,6 +134,10 @@ func (x *sidecarPlan) services(inst *sidecar.Instance) {
 // two services with the same name and port (structs.TaskGroup.validateServices).
 func (x *sidecarPlan) checkService(s *sidecar.Block) {
 	st := x.state
+	if st.unknown.services != nil {
+		x.unknown(st.unknown.services, "Whether service %q of sidecar %q fits those of group %q", s.Body.String("name"), x.def.Name, st.group.Name)
+		return
+	}
 	provider := s.Body.String("provider")
 	if provider == "" {
 		provider = "consul"
@@ -156,7 +168,11 @@ func (x *sidecarPlan) env(inst *sidecar.Instance) {
 func (x *sidecarPlan) setEnv(t *job.Task, v *sidecar.Attr) {
 	env, value := x.state.env[t.Name], v.Value.AsString()
 	if have, ok := env[v.Name]; ok {
-		if !have.text.Unknown && have.text.Value == value {
+		if have.text.Unknown != nil {
+			x.unknown(have.text.Unknown, "Whether sidecar %q may set %s in task %q of group %q", x.def.Name, v.Name, t.Name, x.state.group.Name)
+			return
+		}
+		if have.text.Value == value {
 			return
 		}
 		where := ""
@@ -165,6 +181,10 @@ func (x *sidecarPlan) setEnv(t *job.Task, v *sidecar.Attr) {
 		}
 		x.conflict(have.of.at, "Environment variable taken", "Sidecar %q sets %s in the app tasks of group %q (%s), but %s sets it%s to something else. Remove it there, or set it to the same value.",
 			x.def.Name, v.Name, x.state.group.Name, v.Range, have.of, where)
+		return
+	}
+	if u := x.state.unknown.env[t.Name]; u != nil {
+		x.unknown(u, "Whether sidecar %q may set %s in task %q of group %q", x.def.Name, v.Name, t.Name, x.state.group.Name)
 		return
 	}
 	env[v.Name] = envValue{job.Text{Value: value, Range: v.Range}, x.me()}
@@ -180,6 +200,10 @@ func (x *sidecarPlan) blocks(inst *sidecar.Instance) {
 			if of, taken := x.state.places[t.Name][key]; taken && b.Body.String("destination") != "" {
 				x.conflict(of.at, "Destination taken", "Sidecar %q adds a %s at %q to the app tasks of group %q (%s), but %s has one there. Choose another destination in the sidecar's parameters or in the job.",
 					x.def.Name, b.Type, b.Body.String("destination"), x.state.group.Name, b.Range, of)
+				continue
+			}
+			if u := x.state.unknown.places[t.Name+"/"+b.Type]; u != nil {
+				x.unknown(u, "Whether sidecar %q may add a %s to task %q of group %q", x.def.Name, b.Type, t.Name, x.state.group.Name)
 				continue
 			}
 			x.state.places[t.Name][key] = x.me()
@@ -221,6 +245,10 @@ func (x *sidecarPlan) tasks(inst *sidecar.Instance) {
 // (structs.Task.Validate).
 func (x *sidecarPlan) disk(t *sidecar.Block) {
 	disk, logs := x.state.group.Disk, logsMB(t)
+	if disk.Unknown != nil && logs > 0 {
+		x.unknown(disk.Unknown, "Whether the logs of task %q of sidecar %q fit on the ephemeral disk of group %q", t.Label(), x.def.Name, x.state.group.Name)
+		return
+	}
 	if disk.SizeMB > logs || disk.SizeMB == 0 {
 		return
 	}

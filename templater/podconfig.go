@@ -51,6 +51,10 @@ func (x *sidecarPlan) mergeShare(t *job.Task, want []string) {
 		return
 	}
 	names, ok := stringsOf(have)
+	if u := t.Config["share"].Unknown; !ok && u != nil {
+		x.unknown(u, "What sidecar %q adds to the share of task %q of group %q", x.def.Name, t.Name, x.state.group.Name)
+		return
+	}
 	if !ok {
 		x.conflict(t.Config["share"].Range, "Share not known", "Sidecar %q adds to the share of task %q of group %q, but its value here is no list of strings that is known now. Write it out, or give its variables with -var.",
 			x.def.Name, t.Name, x.state.group.Name)
@@ -117,6 +121,10 @@ func (x *sidecarPlan) mergeConfig(t *job.Task, a *sidecar.Attr) {
 			return
 		}
 	}
+	if u := t.Config[a.Name].Unknown; u != nil && !have.IsWhollyKnown() {
+		x.unknown(u, "Whether sidecar %q may set %s in the config of task %q of group %q", x.def.Name, a.Name, t.Name, x.state.group.Name)
+		return
+	}
 	x.conflict(t.Config[a.Name].Range, "Config taken", "Sidecar %q sets %s in the config of the app tasks of group %q (%s), but task %q sets it to something else. Remove it there, or set it to the same value.",
 		x.def.Name, a.Name, x.state.group.Name, a.Range, t.Name)
 }
@@ -124,6 +132,10 @@ func (x *sidecarPlan) mergeConfig(t *job.Task, a *sidecar.Attr) {
 // setConfig sets an attribute of a task's config. Items are those of a list that are
 // the sidecar's: others may be added to it before it is taken out again.
 func (x *sidecarPlan) setConfig(t *job.Task, name string, v cty.Value, items []cty.Value) {
+	if t.MoreConfig != nil {
+		x.unknown(t.MoreConfig, "The %s that injection sets in the config of task %q of group %q", name, t.Name, x.state.group.Name)
+		return
+	}
 	e := &job.SetConfig{Group: x.state.group.Name, Task: t.Name, Name: name, Value: v}
 	e.Block = name == job.LogsSetting && v.Type().IsObjectType()
 	if _, set := x.state.config[t.Name][name]; set {
@@ -141,11 +153,15 @@ func (x *sidecarPlan) setConfig(t *job.Task, name string, v cty.Value, items []c
 }
 
 func (x *sidecarPlan) isPod(t *job.Task, at hcl.Range, what string) bool {
-	if t.Driver == PodDriver {
+	if t.Driver.Unknown != nil {
+		x.unknown(t.Driver.Unknown, "Whether task %q of group %q has driver %q, as sidecar %q %s,", t.Name, x.state.group.Name, PodDriver, x.def.Name, what)
+		return false
+	}
+	if t.Driver.Value == PodDriver {
 		return true
 	}
 	x.conflict(t.Range, "Task not of the pod driver", "Sidecar %q %s (%s), but task %q of group %q has driver %q. Use driver = %q for the task, or do not choose the sidecar.",
-		x.def.Name, what, at, t.Name, x.state.group.Name, t.Driver, PodDriver)
+		x.def.Name, what, at, t.Name, x.state.group.Name, t.Driver.Value, PodDriver)
 	return false
 }
 

@@ -1,7 +1,6 @@
 package templater
 
 import (
-	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
@@ -22,7 +21,7 @@ func driverLogs(l job.Logs) (v cty.Value, ok bool) {
 	if size == 0 {
 		size = defaultLogs
 	}
-	if l.Disabled || l.Unknown || files < 1 || size < 1 || (files == defaultLogs && size == defaultLogs) {
+	if l.Disabled || files < 1 || size < 1 || (files == defaultLogs && size == defaultLogs) {
 		return cty.NilVal, false
 	}
 	return cty.ObjectVal(map[string]cty.Value{
@@ -36,16 +35,19 @@ func driverLogs(l job.Logs) (v cty.Value, ok bool) {
 func (x *sidecarPlan) logs() {
 	for _, t := range x.state.group.Tasks {
 		_, set := x.state.config[t.Name][job.LogsSetting]
-		if t.Driver != PodDriver || t.Logs == nil || set {
+		if t.Logs == nil || set || (t.Driver.Unknown == nil && t.Driver.Value != PodDriver) {
 			continue
 		}
-		if t.Logs.Unknown {
-			x.conflict(t.Logs.Range, "Logs not known", "The pod driver does not see what this block says, and injection cannot repeat it in the config of task %q of group %q, since it is not known now. Give its variables with -var, or write config { logs { … } } yourself.",
-				t.Name, x.state.group.Name)
-			x.diags[len(x.diags)-1].Severity = hcl.DiagWarning
+		if t.Logs.Unknown != nil {
+			x.unknown(t.Logs.Unknown, "The logs block of task %q of group %q, which injection repeats in the config of the pod driver,", t.Name, x.state.group.Name)
 			continue
 		}
-		if v, ok := driverLogs(*t.Logs); ok {
+		v, ok := driverLogs(*t.Logs)
+		if ok && t.Driver.Unknown != nil {
+			x.unknown(t.Driver.Unknown, "Whether injection repeats the logs block of task %q of group %q in its config", t.Name, x.state.group.Name)
+			continue
+		}
+		if ok {
 			x.setConfig(t, job.LogsSetting, v, nil)
 		}
 	}

@@ -79,18 +79,16 @@ func TestLogsOfOtherDriversStayTheirs(t *testing.T) {
 	must.MapNotContainsKey(t, config, "logs")
 }
 
-func TestLogsThatAreNotKnownGetAWarning(t *testing.T) {
+func TestPlan_LogsNotKnown(t *testing.T) {
 	c := loadCatalog(t)
 	for _, logs := range []string{"logs { max_files = var.n }", "dynamic \"logs\" {\n for_each = [1]\n content { max_files = 2 }\n }"} {
 		f := parseHCL(t, append([]byte("variable \"n\" {}\n"), logsJob(logs, "")...))
 		choices, diags := templater.Choose(f.Job(), c, with("viewer"))
 		must.False(t, diags.HasErrors())
-		edits, diags := templater.Plan(f.Job(), choices)
+		_, diags = templater.Plan(f.Job(), choices)
 		must.Len(t, 1, diags)
-		must.False(t, diags.HasErrors())
-		must.Eq(t, "Logs not known", diags[0].Summary)
-		must.Eq(t, f.Job().Groups[0].Tasks[0].Logs.Range, *diags[0].Subject)
-		must.StrNotContains(t, string(apply(t, f, edits)), "max_file_size")
+		must.Eq(t, "Value not known", diags[0].Summary)
+		must.StrContains(t, diags[0].Detail, "The logs block of task")
 	}
 }
 

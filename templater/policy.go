@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
@@ -54,7 +55,7 @@ func (c *chooser) fromPolicy(found map[string]*candidate, g *job.Group) {
 		return
 	}
 	orders, diags := c.flags.Policy.Orders(c.job, g)
-	c.diags = append(c.diags, diags...)
+	c.report(diags)
 	for _, o := range orders {
 		cand := pick(found, o.Sidecar, OriginPolicy, o.Range)
 		c.constrain(cand, &o.Request)
@@ -108,7 +109,7 @@ func settle(doc Document, catalog job.Catalog, flags Flags) (Flags, hcl.Diagnost
 		for _, rule := range rules {
 			without := slices.DeleteFunc(slices.Clone(skipped), func(s string) bool { return s == rule })
 			diags := try(without)
-			if !diags.HasErrors() {
+			if !diags.HasErrors() || diagnostic.HasUnknown(diags) { // an unknown value skips no rule
 				skipped = without
 				continue
 			}

@@ -67,13 +67,17 @@ func Doubts(marks []job.Marked, catalog job.Catalog) hcl.Diagnostics {
 // evaluation: groups that the text could not show, and those that it could not
 // change, are taken from evaluated; choices and ranges of the rest stay.
 func Reveal(text, evaluated *job.Job) *job.Job {
-	out := *text
-	out.Groups, out.Opaque = nil, nil
+	out := *evaluated
+	out.Requests, out.Inherited, out.Range = text.Requests, text.Inherited, text.Range
+	if text.MoreMeta == nil {
+		out.Meta = text.Meta // with ranges in the file
+	}
+	out.Groups = nil
 	for _, g := range evaluated.Groups {
 		seen := text.Group(g.Name)
 		switch {
 		case seen == nil:
-		case len(seen.Opaque) == 0:
+		case len(seen.Opaque) == 0 && !seen.Dynamic:
 			g = seen
 		default:
 			c := *g

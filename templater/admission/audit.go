@@ -68,7 +68,7 @@ func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration)
 	p.Metrics.took.WithLabelValues(string(to)).Observe(took.Seconds())
 	d := Decision{
 		At: time.Now(), Client: r.RemoteAddr, Method: r.Method, Path: r.URL.Path, Route: string(to), Decision: v.decision(),
-		Job: v.job.ID, Namespace: v.job.Namespace, Region: v.job.Region,
+		Job: v.job.ID.Value, Namespace: v.job.Namespace.Value, Region: v.job.Region.Value,
 		Sidecars: v.injected, Rules: v.rules, Warnings: len(v.warnings), Before: v.before, Took: took,
 	}
 	if p.Accessors != nil {

@@ -37,7 +37,7 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&ask); err != nil {
 		return v.deny(badRequest, "The request cannot be read", "It is not the JSON of a revert: "+err.Error()+".")
 	}
-	v.job.ID = ask.JobID
+	v.job.ID = job.Text{Value: ask.JobID}
 	if !addressable(ask.JobID) {
 		return v.deny(forbidden, "Version cannot be checked", fmt.Sprintf("Nomad's API has no unambiguous path for a job with the ID %q. Run the job anew instead.", ask.JobID))
 	}

@@ -106,7 +106,7 @@ func (r *Rules) choose(read jobReader, at place) (*templater.Injection, hcl.Diag
 		if diags.HasErrors() {
 			return nil, diags
 		}
-		file.Job().Namespace, file.Job().Region = at.namespace, at.region
+		file.Job().Namespace, file.Job().Region = job.Text{Value: at.namespace}, job.Text{Value: at.region}
 		return file, diags
 	}
 	return templater.SelectStored(open, r.Catalog, templater.Flags{Policy: r.Policy})

@@ -71,7 +71,7 @@ type Total struct {
 // Of puts into form what templater.Explain and templater.Totals tell of a job. An error
 // is that of a value which has no form in JSON.
 func Of(j *job.Job, told []*templater.Explanation, totals []templater.Total) (*Job, error) {
-	out := &Job{ID: j.ID, Groups: []*Group{}}
+	out := &Job{ID: j.ID.Value, Groups: []*Group{}}
 	for _, g := range j.Groups {
 		group := &Group{Name: g.Name, File: g.Range.Filename, Line: g.Range.Start.Line, Sidecars: []*Sidecar{}}
 		for _, e := range told {

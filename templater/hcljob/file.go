@@ -135,7 +135,8 @@ func readMarks(whole *hcl.File, in Inputs) ([]job.Marked, hcl.Diagnostics) {
 				continue
 			}
 			meta := map[string]string{}
-			for k, v := range r.texts(t.Body, "meta") {
+			texts, _ := r.texts(t.Body, "meta")
+			for k, v := range texts {
 				meta[k] = v.Value
 			}
 			if m := job.ReadMark(meta); m != nil {

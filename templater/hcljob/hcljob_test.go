@@ -43,26 +43,27 @@ job "j" {
 	must.NoError(t, os.WriteFile(file, []byte("a = \"file\"\nn = 5\n"), 0o600))
 	in := Inputs{Env: []string{"NOMAD_VAR_a=env", "NOMAD_VAR_l=[\"env\"]", "OTHER=1", "NOMAD_VAR_none=1"}}
 	j := open(t, src, in).Job()
-	must.Eq(t, "ENV!", j.Region)
-	must.Eq(t, "env", j.Namespace)
-	must.Eq(t, "old", j.Type)
+	must.Eq(t, "ENV!", j.Region.Value)
+	must.Eq(t, "env", j.Namespace.Value)
+	must.Eq(t, "old", j.Type.Value)
 	must.Eq(t, "2", j.Meta["n"].Value)
 	in.VarFiles = []string{file}
 	j = open(t, src, in).Job()
-	must.Eq(t, "FILE!", j.Region)
+	must.Eq(t, "FILE!", j.Region.Value)
 	must.Eq(t, "6", j.Meta["n"].Value)
 	in.Vars = []string{"a=flag=x", "l=[\"flag\"]"}
 	j = open(t, src, in).Job()
-	must.Eq(t, "FLAG=X!", j.Region)
-	must.Eq(t, "flag", j.Namespace)
+	must.Eq(t, "FLAG=X!", j.Region.Value)
+	must.Eq(t, "flag", j.Namespace.Value)
 }
 
 func TestAVariableWithoutAValueIsNoObstacle(t *testing.T) {
 	src := "variable \"a\" {}\nvariable \"n\" { type = number }\nlocals { b = var.a }\njob \"j\" {\n region = local.b\n meta { x = var.a }\n" +
 		"group \"g\" {\n count = var.n\n task \"t\" {\n driver = \"pod\"\n config { x = var.a }\n }\n }\n}\n"
 	j := open(t, src, Inputs{}).Job()
-	must.Eq(t, "global", j.Region)
-	must.True(t, j.Meta["x"].Unknown)
+	must.Eq(t, "var.a (job.hcl:5)", j.Region.Unknown.String())
+	must.Eq(t, "Give -var a=…, or -var-file.", j.Region.Unknown.WayOut)
+	must.Eq(t, "var.a (job.hcl:6)", j.Meta["x"].Unknown.String())
 	must.False(t, j.Groups[0].Count.IsKnown())
 	must.False(t, j.Groups[0].Tasks[0].Config["x"].Value.IsKnown())
 }

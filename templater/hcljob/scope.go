@@ -34,6 +34,7 @@ func (s *scope) evaluateLocals(body *hclsyntax.Body) hcl.Diagnostics {
 			}
 		}
 	}
+	s.locals = l.found
 	for _, name := range slices.Sorted(maps.Keys(l.found)) {
 		l.evaluate(name)
 	}
@@ -74,7 +75,11 @@ func (l *locals) evaluate(name string) {
 	}
 	// Only what it refers to, so that many local values do not cost their square.
 	l.ctx.Variables["local"] = cty.ObjectVal(needs)
-	l.known[name] = l.value(a.Expr)
+	v, diags := bounds.Value(a.Expr, l.ctx)
+	if diags.HasErrors() {
+		v = cty.DynamicVal
+	}
+	l.known[name] = v
 }
 
 // needs are the local values that an expression refers to: all but itself where it
@@ -86,15 +91,9 @@ func (l *locals) needs(expr hcl.Expression) []string {
 			continue
 		}
 		if len(t) > 1 {
-			switch step := t[1].(type) {
-			case hcl.TraverseAttr:
-				out = append(out, step.Name)
+			if name := stepName(t[1]); name != "" {
+				out = append(out, name)
 				continue
-			case hcl.TraverseIndex:
-				if step.Key.Type() == cty.String {
-					out = append(out, step.Key.AsString())
-					continue
-				}
 			}
 		}
 		all := slices.Sorted(maps.Keys(l.found))
@@ -125,15 +124,6 @@ func (s *scope) explain(expr hcl.Expression, diags hcl.Diagnostics) hcl.Diagnost
 		return hcl.Diagnostics{diagnostic.Error(t.SourceRange(), "Undefined "+kind, fmt.Sprintf("The job has no %s %q. Define it, or correct the name.", kind, step.Name))}
 	}
 	return diags
-}
-
-// value evaluates an expression; unknown if that fails.
-func (s *scope) value(expr hcl.Expression) cty.Value {
-	v, diags := bounds.Value(expr, s.ctx)
-	if diags.HasErrors() {
-		return cty.DynamicVal
-	}
-	return v
 }
 
 // hintFS tells of -allow-fs where a function failed for want of it; the words are those

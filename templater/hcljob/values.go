@@ -1,71 +1,165 @@
 package hcljob
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// text reads a string attribute; what is absent or not known leaves into alone.
-func (r *reader) text(body *hclsyntax.Body, name string, into *string) {
+// text reads a string attribute; if it is absent or null, into keeps its default.
+func (r *reader) text(body *hclsyntax.Body, name string, into *job.Text) {
 	a := body.Attributes[name]
 	if a == nil {
 		return
 	}
-	if t := textOf(r.scope.value(a.Expr), a.SrcRange); !t.Unknown {
-		*into = t.Value
+	v, u := r.scope.read(a.Expr)
+	if u == nil && v.IsNull() {
+		return
 	}
+	*into = textOf(v, u, a.SrcRange)
 }
 
-func (r *reader) number(body *hclsyntax.Body, name string) int {
+// number reads a whole number, 0 if it is absent or null.
+func (r *reader) number(body *hclsyntax.Body, name string) (int, *diagnostic.Unknown) {
 	a := body.Attributes[name]
 	if a == nil {
-		return 0
+		return 0, nil
 	}
-	v, err := convert.Convert(r.scope.value(a.Expr), cty.Number)
-	if err != nil || v.IsNull() || !v.IsKnown() {
-		return 0
+	v, u := r.scope.read(a.Expr)
+	if u != nil || v.IsNull() {
+		return 0, u
+	}
+	v, err := convert.Convert(v, cty.Number)
+	if err != nil {
+		return 0, &diagnostic.Unknown{Expr: name, WayOut: "Write a number.", Range: a.SrcRange}
 	}
 	n, _ := v.AsBigFloat().Int64()
-	return int(n)
+	return int(n), nil
 }
 
 // texts reads a map of strings that may be an attribute or a block, as Nomad has
-// it for env and meta (jobspec2.decodeAsAttribute).
-func (r *reader) texts(body *hclsyntax.Body, name string) map[string]job.Text {
-	out := map[string]job.Text{}
+// it for env and meta (jobspec2.decodeAsAttribute). More says that there may be others.
+func (r *reader) texts(body *hclsyntax.Body, name string) (out map[string]job.Text, more *diagnostic.Unknown) {
+	out = map[string]job.Text{}
 	if a := body.Attributes[name]; a != nil {
-		v := r.scope.value(a.Expr)
-		if v.IsKnown() && !v.IsNull() && (v.Type().IsObjectType() || v.Type().IsMapType()) {
-			at := itemRanges(a.Expr)
-			for k, e := range v.AsValueMap() {
-				where, ok := at[k]
-				if !ok {
-					where = a.SrcRange
-				}
-				out[k] = textOf(e, where)
-			}
-		}
+		m := r.items(a.Expr, a.SrcRange)
+		out, more = m.known, m.more
 	}
 	for _, b := range body.Blocks {
-		if b.Type == name {
+		switch {
+		case b.Type == name:
 			for k, a := range b.Body.Attributes {
-				out[k] = textOf(r.scope.value(a.Expr), a.SrcRange)
+				v, u := r.scope.read(a.Expr)
+				out[k] = textOf(v, u, a.SrcRange)
 			}
+			for _, c := range b.Body.Blocks {
+				more = madeDynamically(c)
+			}
+		case madeBy(b) == name:
+			more = madeDynamically(b)
 		}
 	}
+	return out, more
+}
+
+// madeDynamically is the reason why something that a dynamic block makes is not known.
+func madeDynamically(b *hclsyntax.Block) *diagnostic.Unknown {
+	return &diagnostic.Unknown{Expr: fmt.Sprintf("dynamic %q", madeBy(b)), WayOut: outJSON, Range: b.DefRange()}
+}
+
+// items is a map of strings, as far as it is known.
+type items struct {
+	known map[string]job.Text // of which values may be unknown
+	more  *diagnostic.Unknown // there may be others
+}
+
+// put adds the items of another map, which win.
+func (m *items) put(o items) {
+	if o.more != nil {
+		for k := range m.known {
+			m.known[k] = job.Text{Unknown: o.more, Range: m.known[k].Range}
+		}
+		m.more = o.more
+	}
+	maps.Copy(m.known, o.known)
+}
+
+// items reads an expression as a map of strings, item by item if it is not known as a
+// whole.
+func (r *reader) items(expr hclsyntax.Expression, at hcl.Range) items {
+	v, u := r.scope.read(expr)
+	out := items{known: map[string]job.Text{}}
+	if u == nil && v.IsNull() {
+		return out
+	}
+	if v.IsKnown() {
+		if !v.Type().IsObjectType() && !v.Type().IsMapType() {
+			out.more = &diagnostic.Unknown{Expr: "a value that is no map", WayOut: "Write a map of strings.", Range: at}
+			return out
+		}
+		places := itemsOf(expr)
+		for k, e := range v.AsValueMap() {
+			where, why := at, u
+			if it, ok := places[k]; ok {
+				if where = hcl.RangeBetween(it.KeyExpr.Range(), it.ValueExpr.Range()); !e.IsWhollyKnown() {
+					why = r.scope.reason(it.ValueExpr, nil)
+				}
+			}
+			out.known[k] = textOf(e, why, where)
+		}
+		return out
+	}
+	switch expr := expr.(type) {
+	case *hclsyntax.ParenthesesExpr:
+		return r.items(expr.Expression, at)
+	case *hclsyntax.ObjectConsExpr:
+		for _, it := range expr.Items {
+			out.put(r.item(it))
+		}
+		return out
+	case *hclsyntax.FunctionCallExpr:
+		if expr.Name == "merge" && !expr.ExpandFinal {
+			for _, arg := range expr.Args {
+				out.put(r.items(arg, at))
+			}
+			return out
+		}
+	case *hclsyntax.ScopeTraversalExpr:
+		if t := expr.Traversal; t.RootName() == "local" && len(t) == 2 && r.scope.locals[stepName(t[1])] != nil {
+			return r.items(r.scope.locals[stepName(t[1])].Expr, at)
+		}
+	}
+	out.more = u
 	return out
+}
+
+// item reads one item of an object expression.
+func (r *reader) item(it hclsyntax.ObjectConsItem) items {
+	k, u := r.scope.read(it.KeyExpr)
+	k, err := convert.Convert(k, cty.String)
+	if u == nil && (err != nil || k.IsNull()) {
+		u = r.scope.reason(it.KeyExpr, nil)
+	}
+	if u != nil {
+		return items{more: u}
+	}
+	v, u := r.scope.read(it.ValueExpr)
+	at := hcl.RangeBetween(it.KeyExpr.Range(), it.ValueExpr.Range())
+	return items{known: map[string]job.Text{k.AsString(): textOf(v, u, at)}}
 }
 
 // isEmpty says whether a block or attribute is there that holds nothing.
 func (r *reader) isEmpty(body *hclsyntax.Body, name string) bool {
 	if a := body.Attributes[name]; a != nil {
-		v := r.scope.value(a.Expr)
+		v, _ := r.scope.read(a.Expr)
 		return v.IsKnown() && !v.IsNull() && v.CanIterateElements() && v.LengthInt() == 0
 	}
 	for _, b := range body.Blocks {
@@ -76,27 +170,31 @@ func (r *reader) isEmpty(body *hclsyntax.Body, name string) bool {
 	return false
 }
 
-// itemRanges finds where the items of an object expression stand.
-func itemRanges(expr hcl.Expression) map[string]hcl.Range {
-	out := map[string]hcl.Range{}
+// itemsOf are the items of an object expression with constant keys.
+func itemsOf(expr hcl.Expression) map[string]hclsyntax.ObjectConsItem {
+	out := map[string]hclsyntax.ObjectConsItem{}
 	obj, ok := expr.(*hclsyntax.ObjectConsExpr)
 	if !ok {
 		return out
 	}
 	for _, it := range obj.Items {
 		if k, diags := it.KeyExpr.Value(nil); !diags.HasErrors() && k.IsKnown() && !k.IsNull() && k.Type() == cty.String {
-			out[k.AsString()] = hcl.RangeBetween(it.KeyExpr.Range(), it.ValueExpr.Range())
+			out[k.AsString()] = it
 		}
 	}
 	return out
 }
 
-func textOf(v cty.Value, at hcl.Range) job.Text {
+// textOf is a value as text; u is the reason why it is not known, if it is not.
+func textOf(v cty.Value, u *diagnostic.Unknown, at hcl.Range) job.Text {
 	s, err := convert.Convert(v, cty.String)
-	if err != nil || s.IsNull() || !s.IsKnown() {
-		return job.Text{Unknown: true, Range: at}
+	if err == nil && s.IsKnown() && !s.IsNull() {
+		return job.Text{Value: s.AsString(), Range: at}
 	}
-	return job.Text{Value: s.AsString(), Range: at}
+	if u == nil {
+		u = &diagnostic.Unknown{Expr: "a value that is no string", WayOut: "Write a string.", Range: at}
+	}
+	return job.Text{Unknown: u, Range: at}
 }
 
 // block evaluates a whole block; attributes that are not known are left out.
@@ -109,7 +207,7 @@ func (r *reader) block(b *hclsyntax.Block) *sidecar.Block {
 	slices.Sort(names)
 	for _, name := range names {
 		a := b.Body.Attributes[name]
-		if v := r.scope.value(a.Expr); v.IsWhollyKnown() && !v.IsNull() {
+		if v, u := r.scope.read(a.Expr); u == nil && !v.IsNull() {
 			out.Body = append(out.Body, &sidecar.Attr{Name: name, Value: v, Range: a.SrcRange})
 		}
 	}

@@ -36,6 +36,9 @@ type scope struct {
 	ctx   *hcl.EvalContext
 	files map[string]*hcl.File
 	noFS  bool
+	// unset are the variables without a value.
+	unset  map[string]bool
+	locals map[string]*hclsyntax.Attribute
 	// budget is for all expressions of the file.
 	budget *bounds.Budget
 }
@@ -44,7 +47,7 @@ type scope struct {
 // over -var-file over NOMAD_VAR_ over the default
 // (jobspec2.collectInputVariableValues).
 func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
-	s := &scope{files: map[string]*hcl.File{}, noFS: !in.AllowFS}
+	s := &scope{files: map[string]*hcl.File{}, noFS: !in.AllowFS, unset: map[string]bool{}}
 	body := file.Body.(*hclsyntax.Body)
 	vars, diags := declared(body)
 	for _, e := range in.Env {
@@ -69,11 +72,14 @@ func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
 	values := map[string]cty.Value{}
 	for name, v := range vars {
 		values[name] = v.value
+		if !v.value.IsWhollyKnown() {
+			s.unset[name] = true
+		}
 	}
 	src := file.Bytes
 	s.budget = bounds.NewBudget()
 	s.ctx = s.budget.In(&hcl.EvalContext{
-		Functions: bounds.Functions(jobspec2.Functions(in.BaseDir, in.AllowFS)),
+		Functions: careful(bounds.Functions(jobspec2.Functions(in.BaseDir, in.AllowFS)), !in.AllowFS),
 		Variables: map[string]cty.Value{"var": cty.ObjectVal(values), "local": cty.EmptyObjectVal},
 		// Every other root stays for Nomad's runtime, as jobspec2 has it.
 		UndefinedVariable: func(t hcl.Traversal) (cty.Value, hcl.Diagnostics) {

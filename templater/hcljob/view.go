@@ -1,6 +1,7 @@
 package hcljob
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
@@ -19,16 +20,16 @@ const outJSON = "Use -out json, which works on the evaluated job."
 func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
 	r := &reader{scope: f.scope}
 	body := f.job.Body
+	label := job.Text{Value: f.job.Labels[0]}
 	j := &job.Job{
-		ID: f.job.Labels[0], Namespace: "default", Type: "service", Region: "global", NodePool: "default",
-		Meta: r.texts(body, "meta"), Range: f.job.DefRange(),
+		ID: label, Name: label, Namespace: job.Text{Value: "default"}, Type: job.Text{Value: "service"},
+		Region: job.Text{Value: "global"}, NodePool: job.Text{Value: "default"}, Range: f.job.DefRange(),
 	}
-	for name, into := range map[string]*string{"id": &j.ID, "namespace": &j.Namespace, "type": &j.Type, "region": &j.Region, "node_pool": &j.NodePool} {
+	j.Meta, j.MoreMeta = r.texts(body, "meta")
+	for name, into := range map[string]*job.Text{"id": &j.ID, "name": &j.Name, "namespace": &j.Namespace, "type": &j.Type, "region": &j.Region, "node_pool": &j.NodePool} {
 		r.text(body, name, into)
 	}
-	j.Name = f.job.Labels[0]
-	r.text(body, "name", &j.Name)
-	j.Datacenters = r.datacenters(body)
+	r.datacenters(j, body)
 	for _, b := range body.Blocks {
 		switch b.Type {
 		case "sidecar":
@@ -44,6 +45,7 @@ func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
 		case "vault", "secret":
 			j.Inherited = append(j.Inherited, r.block(b))
 		case "dynamic":
+			r.noDynamicSidecar(b)
 			if len(b.Labels) == 1 && (b.Labels[0] == "group" || b.Labels[0] == "task") {
 				r.noSidecars(b.Body)
 				j.Opaque = append(j.Opaque, obstacle(fmt.Sprintf("dynamic %q", b.Labels[0]), b))
@@ -53,23 +55,32 @@ func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
 	return j, r.diags
 }
 
-// datacenters are all where none are set, or none are known yet.
-func (r *reader) datacenters(body *hclsyntax.Body) []string {
+// datacenters reads the datacenters; the default is all.
+func (r *reader) datacenters(j *job.Job, body *hclsyntax.Body) {
+	everywhere := []job.Text{{Value: "*"}}
 	a := body.Attributes["datacenters"]
 	if a == nil {
-		return []string{"*"}
+		j.Datacenters = everywhere
+		return
 	}
-	list, err := convert.Convert(r.scope.value(a.Expr), cty.List(cty.String))
-	if err != nil || !list.IsWhollyKnown() || list.IsNull() || list.LengthInt() == 0 {
-		return []string{"*"}
-	}
-	var out []string
-	for _, v := range list.AsValueSlice() {
-		if !v.IsNull() {
-			out = append(out, v.AsString())
+	v, u := r.scope.read(a.Expr)
+	switch tuple, ok := a.Expr.(*hclsyntax.TupleConsExpr); {
+	case ok:
+		for _, e := range tuple.Exprs {
+			v, u := r.scope.read(e)
+			j.Datacenters = append(j.Datacenters, textOf(v, u, e.Range()))
 		}
+	case v.IsKnown() && !v.IsNull() && v.CanIterateElements():
+		for it := v.ElementIterator(); it.Next(); {
+			_, e := it.Element()
+			j.Datacenters = append(j.Datacenters, textOf(e, u, a.SrcRange))
+		}
+	default:
+		j.MoreDatacenters = u
 	}
-	return out
+	if len(j.Datacenters) == 0 && j.MoreDatacenters == nil {
+		j.Datacenters = everywhere
+	}
 }
 
 func obstacle(what string, b *hclsyntax.Block) job.Obstacle {
@@ -92,16 +103,12 @@ func (r *reader) labelled(b *hclsyntax.Block) bool {
 
 func (r *reader) group(b *hclsyntax.Block) *job.Group {
 	g := &job.Group{
-		Name: b.Labels[0], Count: cty.NumberIntVal(1), Meta: r.texts(b.Body, "meta"),
+		Name: b.Labels[0], Count: cty.NumberIntVal(1),
 		Volumes: map[string]hcl.Range{}, Range: b.DefRange(),
 		Disk: job.Disk{SizeMB: job.DefaultDiskMB, Range: b.DefRange()},
 	}
-	if a := b.Body.Attributes["count"]; a != nil {
-		g.Count = cty.UnknownVal(cty.Number)
-		if v, err := convert.Convert(r.scope.value(a.Expr), cty.Number); err == nil {
-			g.Count = v
-		}
-	}
+	g.Meta, g.MoreMeta = r.texts(b.Body, "meta")
+	r.count(g, b)
 	for _, c := range b.Body.Blocks {
 		switch c.Type {
 		case "sidecar":
@@ -119,16 +126,36 @@ func (r *reader) group(b *hclsyntax.Block) *job.Group {
 				g.Tasks = append(g.Tasks, r.task(g, c))
 			}
 		case "ephemeral_disk":
-			if c.Body.Attributes["size"] != nil {
-				g.Disk = job.Disk{SizeMB: r.number(c.Body, "size"), Range: c.DefRange()}
+			if size, u := r.number(c.Body, "size"); size != 0 || u != nil {
+				g.Disk = job.Disk{SizeMB: size, Unknown: u, Range: c.DefRange()}
 			}
 		case "vault", "secret":
 			g.Inherited = append(g.Inherited, r.block(c))
 		case "dynamic":
-			g.Opaque = r.dynamic(g.Opaque, c, "task", "network", "service", "volume")
+			r.noDynamicSidecar(c)
+			g.Opaque, g.Dynamic = r.dynamic(g.Opaque, c, "task", "network", "service", "volume"), true
+			if madeBy(c) == "ephemeral_disk" {
+				g.Disk.Unknown = madeDynamically(c)
+			}
 		}
 	}
 	return g
+}
+
+// count reads how many allocations a group has, 1 if that is not set.
+func (r *reader) count(g *job.Group, b *hclsyntax.Block) {
+	a := b.Body.Attributes["count"]
+	if a == nil {
+		return
+	}
+	v, u := r.scope.read(a.Expr)
+	if u == nil && v.IsNull() {
+		return
+	}
+	g.Count, g.UnknownCount = cty.UnknownVal(cty.Number), u
+	if n, err := convert.Convert(v, cty.Number); err == nil {
+		g.Count = n
+	}
 }
 
 // dynamic notes a dynamic block that makes something injection must see.
@@ -155,7 +182,7 @@ func (r *reader) loneTask(b *hclsyntax.Block) *job.Group {
 }
 
 func (r *reader) network(g *job.Group, b *hclsyntax.Block) *job.Network {
-	n := &job.Network{Mode: "host", Range: b.DefRange(), Ports: r.ports(b)}
+	n := &job.Network{Mode: job.Text{Value: "host"}, Range: b.DefRange(), Ports: r.ports(b)}
 	r.text(b.Body, "mode", &n.Mode)
 	for _, c := range b.Body.Blocks {
 		if c.Type == "dynamic" {
@@ -169,16 +196,24 @@ func (r *reader) ports(network *hclsyntax.Block) []job.Port {
 	var ports []job.Port
 	for _, b := range network.Body.Blocks {
 		if b.Type == "port" && r.labelled(b) {
-			ports = append(ports, job.Port{
-				Label: b.Labels[0], To: r.number(b.Body, "to"), Static: r.number(b.Body, "static"), Range: b.DefRange(),
-			})
+			p := job.Port{Label: b.Labels[0], Range: b.DefRange()}
+			p.To, p.Unknown = r.number(b.Body, "to")
+			var u *diagnostic.Unknown
+			if p.Static, u = r.number(b.Body, "static"); p.To == 0 && p.Unknown == nil {
+				p.Unknown = u // the port inside is the static one
+			}
+			ports = append(ports, p)
 		}
 	}
 	return ports
 }
 
 func (r *reader) service(b *hclsyntax.Block) job.Service {
-	s := job.Service{Provider: "consul", Range: b.DefRange()}
+	s := job.Service{Provider: job.Text{Value: "consul"}, Range: b.DefRange()}
+	if b.Type == "dynamic" {
+		s.Provider.Unknown = madeDynamically(b)
+		return s
+	}
 	r.text(b.Body, "name", &s.Name)
 	r.text(b.Body, "port", &s.Port)
 	r.text(b.Body, "provider", &s.Provider)
@@ -187,9 +222,10 @@ func (r *reader) service(b *hclsyntax.Block) job.Service {
 
 func (r *reader) task(g *job.Group, b *hclsyntax.Block) *job.Task {
 	t := &job.Task{
-		Name: b.Labels[0], Env: r.texts(b.Body, "env"), Meta: r.texts(b.Body, "meta"),
-		Config: map[string]job.Setting{}, Bare: job.Bare{}, Range: b.DefRange(),
+		Name: b.Labels[0], Config: map[string]job.Setting{}, Bare: job.Bare{}, Range: b.DefRange(),
 	}
+	t.Env, t.MoreEnv = r.texts(b.Body, "env")
+	t.Meta, t.MoreMeta = r.texts(b.Body, "meta")
 	// These two stay empty in Nomad's parser; all else that is empty becomes null.
 	for field, name := range map[string]string{"Env": "env", "Config": "config"} {
 		if r.isEmpty(b.Body, name) {
@@ -199,34 +235,54 @@ func (r *reader) task(g *job.Group, b *hclsyntax.Block) *job.Task {
 	r.text(b.Body, "driver", &t.Driver)
 	r.noSidecars(b.Body)
 	for _, c := range b.Body.Blocks {
-		switch c.Type {
-		case "config":
-			for name, a := range c.Body.Attributes {
-				t.Config[name] = job.Setting{Value: r.scope.value(a.Expr), Range: a.SrcRange}
-			}
-			for _, n := range c.Body.Blocks {
-				t.Config[madeBy(n)] = job.Setting{Value: cty.DynamicVal, Range: n.DefRange()}
-			}
-		case "logs", "dynamic":
-			if madeBy(c) == "logs" {
-				t.Logs = r.logs(c)
-			}
-		case "service":
-			g.Services = append(g.Services, r.service(c))
-		case "template", "volume_mount":
-			at := job.Place{Block: c.Type, Range: c.DefRange()}
-			if r.text(c.Body, "destination", &at.Destination); at.Destination != "" {
-				t.Places = append(t.Places, at)
-			}
-		case "resources":
-			for _, n := range c.Body.Blocks {
-				if n.Type == "network" {
-					t.Ports = append(t.Ports, r.ports(n)...)
-				}
+		g.Dynamic = g.Dynamic || c.Type == "dynamic"
+		r.taskBlock(g, t, c)
+	}
+	return t
+}
+
+// taskBlock reads a block of a task, or a dynamic block that makes one.
+func (r *reader) taskBlock(g *job.Group, t *job.Task, b *hclsyntax.Block) {
+	switch madeBy(b) {
+	case "config":
+		if b.Type == "dynamic" {
+			t.MoreConfig = madeDynamically(b)
+			return
+		}
+		for name, a := range b.Body.Attributes {
+			v, u := r.scope.read(a.Expr)
+			t.Config[name] = job.Setting{Value: v, Unknown: u, Range: a.SrcRange}
+		}
+		for _, n := range b.Body.Blocks {
+			g.Dynamic = g.Dynamic || n.Type == "dynamic"
+			t.Config[madeBy(n)] = job.Setting{Value: cty.DynamicVal, Range: n.DefRange()}
+		}
+	case "logs":
+		t.Logs = r.logs(b)
+	case "service":
+		g.Services = append(g.Services, r.service(b))
+	case "template", "volume_mount":
+		t.Places = append(t.Places, r.place(b)...)
+	case "resources":
+		for _, n := range b.Body.Blocks {
+			if n.Type == "network" {
+				t.Ports = append(t.Ports, r.ports(n)...)
 			}
 		}
 	}
-	return t
+}
+
+// place is the destination of a template or volume_mount, if it has one.
+func (r *reader) place(b *hclsyntax.Block) []job.Place {
+	at := job.Place{Block: madeBy(b), Range: b.DefRange()}
+	if b.Type == "dynamic" {
+		at.Destination.Unknown = madeDynamically(b)
+		return []job.Place{at}
+	}
+	if r.text(b.Body, "destination", &at.Destination); at.Destination.Value == "" && at.Destination.Unknown == nil {
+		return nil
+	}
+	return []job.Place{at}
 }
 
 // madeBy is the type of a block, or of what a dynamic block makes.
@@ -238,22 +294,31 @@ func madeBy(b *hclsyntax.Block) string {
 }
 
 func (r *reader) logs(b *hclsyntax.Block) *job.Logs {
-	l := &job.Logs{
-		Files: r.number(b.Body, "max_files"), SizeMB: r.number(b.Body, "max_file_size"),
-		Unknown: b.Type == "dynamic", Range: b.DefRange(),
+	l := &job.Logs{Range: b.DefRange()}
+	if b.Type == "dynamic" {
+		l.Unknown = madeDynamically(b)
+		return l
 	}
-	for _, name := range []string{"max_files", "max_file_size", "disabled"} {
-		a := b.Body.Attributes[name]
-		if a == nil {
-			continue
-		}
-		v := r.scope.value(a.Expr)
-		l.Unknown = l.Unknown || !v.IsKnown()
-		if off, err := convert.Convert(v, cty.Bool); name == "disabled" && err == nil && off.IsKnown() && !off.IsNull() {
+	var files, size *diagnostic.Unknown
+	l.Files, files = r.number(b.Body, "max_files")
+	l.SizeMB, size = r.number(b.Body, "max_file_size")
+	l.Unknown = cmp.Or(files, size)
+	if a := b.Body.Attributes["disabled"]; a != nil {
+		v, u := r.scope.read(a.Expr)
+		l.Unknown = cmp.Or(l.Unknown, u)
+		if off, err := convert.Convert(v, cty.Bool); err == nil && off.IsKnown() && !off.IsNull() {
 			l.Disabled = off.True()
 		}
 	}
 	return l
+}
+
+// noDynamicSidecar refuses sidecar blocks that a dynamic block makes.
+func (r *reader) noDynamicSidecar(b *hclsyntax.Block) {
+	if madeBy(b) == "sidecar" {
+		r.diags = append(r.diags, diagnostic.Error(b.DefRange(), "Misplaced sidecar block",
+			"A dynamic block cannot make sidecar blocks. Write them out, or list their names in meta \"sidecar.inject\"."))
+	}
 }
 
 // noSidecars refuses sidecar blocks where they have no meaning.
@@ -283,11 +348,19 @@ func (r *reader) request(to []*job.Request, b *hclsyntax.Block) []*job.Request {
 		v, diags := bounds.Value(a.Expr, r.scope.ctx)
 		r.diags = append(r.diags, r.scope.explain(a.Expr, diags)...)
 		if name != "version" {
-			req.Arguments[name] = sidecar.Argument{Value: v, Range: a.SrcRange, Safe: b.DefRange()}
+			arg := sidecar.Argument{Value: v, Range: a.SrcRange, Safe: b.DefRange()}
+			if !diags.HasErrors() && !v.IsWhollyKnown() {
+				arg.Unknown = r.scope.reason(a.Expr, nil)
+			}
+			req.Arguments[name] = arg
 			continue
 		}
 		s, err := convert.Convert(v, cty.String)
-		if err != nil || s.IsNull() || !s.IsKnown() {
+		if err == nil && !s.IsKnown() {
+			r.diags = append(r.diags, r.scope.reason(a.Expr, nil).Error(fmt.Sprintf("The version of sidecar %q", b.Labels[0])))
+			continue
+		}
+		if err != nil || s.IsNull() {
 			r.diags = append(r.diags, diagnostic.Error(a.Expr.Range(), "Invalid version constraint", "version is a string such as \"~> 1.0\"."))
 			continue
 		}

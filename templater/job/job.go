@@ -2,6 +2,7 @@ package job
 
 import (
 	"github.com/hashicorp/hcl/v2"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -9,12 +10,14 @@ import (
 // Job is what injection sees of a job: without injected parts, with variables,
 // locals and functions evaluated. A range is zero where there is no source.
 type Job struct {
-	ID, Name, Namespace, Type, Region, NodePool string
+	ID, Name, Namespace, Type, Region, NodePool Text
 	// Datacenters may hold patterns, such as "*".
-	Datacenters []string
+	Datacenters     []Text
+	MoreDatacenters *diagnostic.Unknown // there may be others
 
-	Meta   map[string]Text
-	Groups []*Group
+	Meta     map[string]Text
+	MoreMeta *diagnostic.Unknown // there may be other keys
+	Groups   []*Group
 	// Requests are the sidecar blocks that stand in the job itself.
 	Requests []*Request
 	// Inherited are blocks that Nomad's parser copies into every task of the
@@ -28,11 +31,13 @@ type Job struct {
 
 // Group is a task group.
 type Group struct {
-	Name     string
-	Count    cty.Value // number, unknown where it depends on an unset variable
-	Meta     map[string]Text
-	Networks []*Network
-	Tasks    []*Task
+	Name         string
+	Count        cty.Value           // number
+	UnknownCount *diagnostic.Unknown // nil if Count is known
+	Meta         map[string]Text
+	MoreMeta     *diagnostic.Unknown // there may be other keys
+	Networks     []*Network
+	Tasks        []*Task
 	// Kept are injected tasks that stay as they are: no app tasks, but in the way of
 	// what would have their names.
 	Kept      []*Task
@@ -46,14 +51,17 @@ type Group struct {
 	Bare Bare
 	// Opaque are the reasons why this group cannot be changed in this form.
 	Opaque []Obstacle
-	Range  hcl.Range
+	// Dynamic says that dynamic blocks make a part of it, which only evaluation shows.
+	Dynamic bool
+	Range   hcl.Range
 }
 
 // Disk is the ephemeral disk of a group. SizeMB is 300 where none is set, as Nomad
-// has it, and 0 where it is not known.
+// has it.
 type Disk struct {
-	SizeMB int
-	Range  hcl.Range
+	SizeMB  int
+	Unknown *diagnostic.Unknown
+	Range   hcl.Range
 }
 
 // DefaultDiskMB is the size of an ephemeral disk that the job says nothing of
@@ -62,7 +70,7 @@ const DefaultDiskMB = 300
 
 // Network is a network block of a group. Mode is "host" where none is set.
 type Network struct {
-	Mode  string
+	Mode  Text
 	Ports []Port
 	Range hcl.Range
 }
@@ -71,48 +79,50 @@ type Network struct {
 type Port struct {
 	Label      string
 	To, Static int
+	Unknown    *diagnostic.Unknown // the port inside the pod
 	Range      hcl.Range
 }
 
 // Service is a service of the group or of one of its tasks. Provider is "consul"
 // where none is set, as Nomad has it.
 type Service struct {
-	Name, Port, Provider string
+	Name, Port, Provider Text
 	Range                hcl.Range
 }
 
 // Task is a task of the user's.
 type Task struct {
-	Name, Driver string
-	Env          map[string]Text
-	// Config holds the attributes of the driver config that could be evaluated;
-	// the others are unknown values.
-	Config map[string]Setting
+	Name    string
+	Driver  Text
+	Env     map[string]Text
+	MoreEnv *diagnostic.Unknown // there may be other variables
+	// Config holds the attributes of the driver config.
+	Config     map[string]Setting
+	MoreConfig *diagnostic.Unknown // there may be other attributes
 	// Logs is its logs block, nil where it has none.
 	Logs *Logs
 	// Ports are those of the task's own resources.network.
 	Ports []Port
 	// Places are where its templates and volume mounts are, as far as that is known.
-	Places []Place
-	Meta   map[string]Text
-	Bare   Bare
-	Range  hcl.Range
+	Places   []Place
+	Meta     map[string]Text
+	MoreMeta *diagnostic.Unknown // there may be other keys
+	Bare     Bare
+	Range    hcl.Range
 }
 
 // Logs is what a task's logs block says. A number is 0 where nothing is said.
 type Logs struct {
 	Files, SizeMB int
 	Disabled      bool
-	// Unknown says that some of it depends on a variable without a value, or is made
-	// by a dynamic block.
-	Unknown bool
-	Range   hcl.Range
+	Unknown       *diagnostic.Unknown // some of it
+	Range         hcl.Range
 }
 
 // Place is the destination of a template or volume_mount.
 type Place struct {
 	Block       string // its type
-	Destination string
+	Destination Text
 	Range       hcl.Range
 }
 
@@ -128,18 +138,27 @@ const (
 	BareEmpty  = "empty"
 )
 
-// Text is a string and where it stands. Unknown says that its value depends on a
-// variable that has none yet.
+// Text is a string and where it stands.
 type Text struct {
 	Value   string
-	Unknown bool
+	Unknown *diagnostic.Unknown // nil if Value is known
 	Range   hcl.Range
 }
 
-// Setting is a value of a driver config and where it stands.
+// String is the value, or the expression that is not known.
+func (t Text) String() string {
+	if t.Unknown != nil {
+		return t.Unknown.Expr
+	}
+	return t.Value
+}
+
+// Setting is a value of a driver config and where it stands. An unknown one may hold
+// elements that are known.
 type Setting struct {
-	Value cty.Value
-	Range hcl.Range
+	Value   cty.Value
+	Unknown *diagnostic.Unknown // nil if Value is known as a whole
+	Range   hcl.Range
 }
 
 // Obstacle is a part of a job that cannot be edited in the form it is given in.

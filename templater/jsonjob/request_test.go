@@ -52,14 +52,14 @@ func summary(j *api.Job) string {
 
 // seen is summary for the view of the same job.
 func seen(j *job.Job) string {
-	out := fmt.Sprintf("%q %q %q %v\n", j.ID, j.Type, j.NodePool, pairsOf(j.Meta))
+	out := fmt.Sprintf("%q %q %q %v\n", j.ID.Value, j.Type.Value, j.NodePool.Value, pairsOf(j.Meta))
 	for _, g := range j.Groups {
 		out += fmt.Sprintf(" %q %v\n", g.Name, pairsOf(g.Meta))
 		for _, n := range g.Networks {
-			out += fmt.Sprintf("  network %q\n", n.Mode)
+			out += fmt.Sprintf("  network %q\n", n.Mode.Value)
 		}
 		for _, t := range g.Tasks {
-			out += fmt.Sprintf("  %q %q %v\n", t.Name, t.Driver, pairsOf(t.Meta))
+			out += fmt.Sprintf("  %q %q %v\n", t.Name, t.Driver.Value, pairsOf(t.Meta))
 		}
 	}
 	return out

@@ -15,20 +15,20 @@ import (
 // Nomad gives them.
 func (f *File) readJob() *job.Job {
 	j := &job.Job{
-		ID: f.job.get("ID").str(), Name: f.job.get("Name").str(),
-		Namespace: cmp.Or(f.job.get("Namespace").str(), "default"),
-		Type:      cmp.Or(f.job.get("Type").str(), "service"),
-		Region:    cmp.Or(f.job.get("Region").str(), "global"),
-		NodePool:  cmp.Or(f.job.get("NodePool").str(), "default"),
+		ID:        fieldText(f.job, "ID", ""),
+		Name:      fieldText(f.job, "Name", f.job.get("ID").str()),
+		Namespace: fieldText(f.job, "Namespace", "default"),
+		Type:      fieldText(f.job, "Type", "service"),
+		Region:    fieldText(f.job, "Region", "global"),
+		NodePool:  fieldText(f.job, "NodePool", "default"),
 		Meta:      f.texts(f.job.get("Meta")),
 		Range:     f.at(f.job.start),
 	}
-	j.Name = cmp.Or(j.Name, j.ID)
 	for _, dc := range f.job.get("Datacenters").elements() {
-		j.Datacenters = append(j.Datacenters, dc.str())
+		j.Datacenters = append(j.Datacenters, job.Text{Value: dc.str()})
 	}
 	if len(j.Datacenters) == 0 {
-		j.Datacenters = []string{"*"}
+		j.Datacenters = []job.Text{{Value: "*"}}
 	}
 	for _, g := range f.job.get("TaskGroups").elements() {
 		if g.kind == '{' {
@@ -36,6 +36,11 @@ func (f *File) readJob() *job.Job {
 		}
 	}
 	return j
+}
+
+// fieldText is a string field of an object, or what Nomad makes of it if it is empty.
+func fieldText(n *node, name, otherwise string) job.Text {
+	return job.Text{Value: cmp.Or(n.get(name).str(), otherwise)}
 }
 
 func (f *File) group(n *node) *job.Group {
@@ -52,7 +57,7 @@ func (f *File) group(n *node) *job.Group {
 	}
 	for _, net := range n.get("Networks").elements() {
 		g.Networks = append(g.Networks, &job.Network{
-			Mode: cmp.Or(net.get("Mode").str(), "host"), Ports: f.ports(net), Range: f.at(net.start),
+			Mode: fieldText(net, "Mode", "host"), Ports: f.ports(net), Range: f.at(net.start),
 		})
 	}
 	if nets := n.get("Networks").elements(); len(nets) > 0 {
@@ -81,8 +86,8 @@ func (f *File) group(n *node) *job.Group {
 func (f *File) services(to []job.Service, n *node) []job.Service {
 	for _, s := range n.get("Services").elements() {
 		to = append(to, job.Service{
-			Name: s.get("Name").str(), Port: s.get("PortLabel").str(),
-			Provider: cmp.Or(s.get("Provider").str(), "consul"), Range: f.at(s.start),
+			Name: fieldText(s, "Name", ""), Port: fieldText(s, "PortLabel", ""),
+			Provider: fieldText(s, "Provider", "consul"), Range: f.at(s.start),
 		})
 	}
 	return to
@@ -102,7 +107,7 @@ func (f *File) ports(network *node) []job.Port {
 
 func (f *File) task(n *node) *job.Task {
 	t := &job.Task{
-		Name: n.get("Name").str(), Driver: n.get("Driver").str(),
+		Name: n.get("Name").str(), Driver: fieldText(n, "Driver", ""),
 		Env: f.texts(n.get("Env")), Meta: f.texts(n.get("Meta")),
 		Config: map[string]job.Setting{}, Range: f.at(n.start),
 		Bare: bare(n, "Env", "Config", "Templates", "VolumeMounts"),
@@ -120,7 +125,7 @@ func (f *File) task(n *node) *job.Task {
 	}
 	for _, block := range []string{"template", "volume_mount"} {
 		for _, b := range n.get(job.FieldOf(block)).elements() {
-			t.Places = append(t.Places, job.Place{Block: block, Destination: destination(b), Range: f.at(b.start)})
+			t.Places = append(t.Places, job.Place{Block: block, Destination: job.Text{Value: destination(b)}, Range: f.at(b.start)})
 		}
 	}
 	for _, net := range n.get("Resources").get("Networks").elements() {

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,49 +15,71 @@ import (
 )
 
 // match is a list of conditions, all of which must hold; none holds for every group.
-type match []func(*job.Job, *job.Group) bool
+type match []condition
 
-func (m match) matches(j *job.Job, g *job.Group) bool {
-	return !slices.ContainsFunc(m, func(holds func(*job.Job, *job.Group) bool) bool { return !holds(j, g) })
+// condition says whether something holds for a group. It is undecided if that depends on
+// a value that is not known.
+type condition func(*job.Job, *job.Group) (holds bool, undecided *diagnostic.Unknown)
+
+// matches is undecided only if all conditions hold but for those that are undecided.
+func (m match) matches(j *job.Job, g *job.Group) (bool, *diagnostic.Unknown) {
+	var open *diagnostic.Unknown
+	for _, holds := range m {
+		ok, u := holds(j, g)
+		if u == nil && !ok {
+			return false, nil
+		}
+		open = cmp.Or(open, u)
+	}
+	return open == nil, open
 }
 
-// properties are what a match may name, and the values of a group that its patterns
-// are compared to. Where a job says that it may run anywhere, a rule about one place
-// concerns it.
-func properties() map[string]func(*job.Job, *job.Group) []string {
-	return map[string]func(*job.Job, *job.Group) []string{
-		"namespace":  func(j *job.Job, _ *job.Group) []string { return []string{j.Namespace} },
-		"region":     func(j *job.Job, _ *job.Group) []string { return []string{j.Region} },
-		"node_pool":  func(j *job.Job, _ *job.Group) []string { return []string{j.NodePool} },
-		"datacenter": func(j *job.Job, _ *job.Group) []string { return j.Datacenters },
-		"type":       func(j *job.Job, _ *job.Group) []string { return []string{j.Type} },
-		"job":        func(j *job.Job, _ *job.Group) []string { return []string{j.ID} },
-		"group":      func(_ *job.Job, g *job.Group) []string { return []string{g.Name} },
-		"network":    func(_ *job.Job, g *job.Group) []string { return modes(g) },
-		"driver":     func(_ *job.Job, g *job.Group) []string { return drivers(g) },
+// values is a property of a group, which the patterns of a match are compared to. More
+// means that other values are possible.
+type values struct {
+	known []job.Text
+	more  *diagnostic.Unknown
+}
+
+func one(t job.Text) values { return values{known: []job.Text{t}} }
+
+// properties returns the attributes of a match block. A job that may run anywhere matches
+// a rule about one place.
+func properties() map[string]func(*job.Job, *job.Group) values {
+	return map[string]func(*job.Job, *job.Group) values{
+		"namespace":  func(j *job.Job, _ *job.Group) values { return one(j.Namespace) },
+		"region":     func(j *job.Job, _ *job.Group) values { return one(j.Region) },
+		"node_pool":  func(j *job.Job, _ *job.Group) values { return one(j.NodePool) },
+		"datacenter": func(j *job.Job, _ *job.Group) values { return values{j.Datacenters, j.MoreDatacenters} },
+		"type":       func(j *job.Job, _ *job.Group) values { return one(j.Type) },
+		"job":        func(j *job.Job, _ *job.Group) values { return one(j.ID) },
+		"group":      func(_ *job.Job, g *job.Group) values { return one(job.Text{Value: g.Name}) },
+		"network":    func(_ *job.Job, g *job.Group) values { return values{known: modes(g)} },
+		"driver":     func(_ *job.Job, g *job.Group) values { return values{known: drivers(g)} },
 	}
 }
 
 // modes are the kinds of a group's networks, as requires.network of a definition has
 // them: "cni" for any cni/ network.
-func modes(g *job.Group) []string {
+func modes(g *job.Group) []job.Text {
 	if len(g.Networks) == 0 {
-		return []string{"host"}
+		return []job.Text{{Value: "host"}}
 	}
-	var out []string
+	var out []job.Text
 	for _, n := range g.Networks {
-		kind, _, _ := strings.Cut(n.Mode, "/")
-		out = append(out, kind)
+		mode := n.Mode
+		mode.Value, _, _ = strings.Cut(mode.Value, "/")
+		out = append(out, mode)
 	}
 	return out
 }
 
 // drivers are those of the app tasks, and of tasks that stay because they are said to
 // be injected, which anybody can say of a task.
-func drivers(g *job.Group) []string {
-	var out []string
+func drivers(g *job.Group) []job.Text {
+	var out []job.Text
 	for _, t := range slices.Concat(g.Tasks, g.Kept) {
-		if !slices.Contains(out, t.Driver) {
+		if t.Driver.Unknown != nil || !slices.ContainsFunc(out, func(o job.Text) bool { return o.Unknown == nil && o.Value == t.Driver.Value }) {
 			out = append(out, t.Driver)
 		}
 	}
@@ -90,30 +114,45 @@ func decodeMatch(b *hcl.Block) (match, hcl.Diagnostics) {
 	return m, diags
 }
 
-func anyOf(name string, values func(*job.Job, *job.Group) []string, patterns []string) func(*job.Job, *job.Group) bool {
-	return func(j *job.Job, g *job.Group) bool {
-		for _, v := range values(j, g) {
-			everywhere := (name == "datacenter" && strings.Contains(v, "*")) || (name == "node_pool" && v == "all")
-			if everywhere || slices.ContainsFunc(patterns, func(p string) bool { return glob.Glob(p, v) }) {
-				return true
+func anyOf(name string, of func(*job.Job, *job.Group) values, patterns []string) condition {
+	return func(j *job.Job, g *job.Group) (bool, *diagnostic.Unknown) {
+		all := of(j, g)
+		open := all.more
+		for _, v := range all.known {
+			if v.Unknown != nil {
+				open = cmp.Or(open, v.Unknown)
+				continue
+			}
+			everywhere := (name == "datacenter" && strings.Contains(v.Value, "*")) || (name == "node_pool" && v.Value == "all")
+			if everywhere || slices.ContainsFunc(patterns, func(p string) bool { return glob.Glob(p, v.Value) }) {
+				return true, nil
 			}
 		}
-		return false
+		return false, open
 	}
 }
 
 // metaMatch compares the meta of the group, and what it does not set that of the job.
-func metaMatch(want map[string]string) func(*job.Job, *job.Group) bool {
-	return func(j *job.Job, g *job.Group) bool {
-		for key, pattern := range want {
+func metaMatch(want map[string]string) condition {
+	return func(j *job.Job, g *job.Group) (bool, *diagnostic.Unknown) {
+		var open *diagnostic.Unknown
+		for _, key := range slices.Sorted(maps.Keys(want)) {
 			text, ok := g.Meta[key]
+			u := text.Unknown
 			if !ok {
+				u = g.MoreMeta
+			}
+			if !ok && u == nil {
 				text, ok = j.Meta[key]
+				if u = text.Unknown; !ok {
+					u = j.MoreMeta
+				}
 			}
-			if !ok || text.Unknown || !glob.Glob(pattern, text.Value) {
-				return false
+			if u == nil && (!ok || !glob.Glob(want[key], text.Value)) {
+				return false, nil
 			}
+			open = cmp.Or(open, u)
 		}
-		return true
+		return open == nil, open
 	}
 }

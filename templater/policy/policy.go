@@ -114,7 +114,11 @@ func (p *Policy) Orders(j *job.Job, g *job.Group) ([]*templater.Order, hcl.Diagn
 	var orders []*templater.Order
 	var diags hcl.Diagnostics
 	for _, r := range p.Rules {
-		if !r.match.matches(j, g) {
+		ok, undecided := r.match.matches(j, g)
+		if undecided != nil {
+			diags = append(diags, undecided.Error(fmt.Sprintf("Whether rule %q of the policy concerns group %q", r.Name, g.Name)))
+		}
+		if !ok {
 			continue
 		}
 		var ctx *hcl.EvalContext
@@ -127,7 +131,11 @@ func (p *Policy) Orders(j *job.Job, g *job.Group) ([]*templater.Order, hcl.Diagn
 				}
 				v, more := bounds.Value(a.Expr, ctx)
 				diags = append(diags, in.discreet(r, name, more)...)
-				o.Arguments[name] = sidecar.Argument{Value: v, From: fmt.Sprintf("policy rule %q", r.Name), Range: a.Range, Safe: in.at}
+				var unknown *diagnostic.Unknown
+				if !v.IsWhollyKnown() {
+					unknown = sidecar.UnknownIn(a.Expr, unknowns(j, g))
+				}
+				o.Arguments[name] = sidecar.Argument{Value: v, Unknown: unknown, From: fmt.Sprintf("policy rule %q", r.Name), Range: a.Range, Safe: in.at}
 			}
 			orders = append(orders, o)
 		}
@@ -151,7 +159,7 @@ func (p *Policy) Check(j *job.Job, sidecars map[*job.Group]templater.Sidecars) h
 	told := map[string]bool{}
 	for _, r := range p.Rules {
 		for _, g := range j.Groups {
-			if !r.match.matches(j, g) {
+			if ok, _ := r.match.matches(j, g); !ok { // Orders reports undecided matches
 				continue
 			}
 			for _, v := range r.validations {

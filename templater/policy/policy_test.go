@@ -19,15 +19,17 @@ func parse(t *testing.T, src string) *Policy {
 	return p
 }
 
+func known(s string) job.Text { return job.Text{Value: s} }
+
 func aJob() (*job.Job, *job.Group) {
 	g := &job.Group{
 		Name: "web", Meta: map[string]job.Text{"tier": {Value: "front"}},
-		Networks: []*job.Network{{Mode: "cni/mesh"}},
-		Tasks:    []*job.Task{{Name: "a", Driver: "docker"}, {Name: "b", Driver: "pod"}},
+		Networks: []*job.Network{{Mode: known("cni/mesh")}},
+		Tasks:    []*job.Task{{Name: "a", Driver: known("docker")}, {Name: "b", Driver: known("pod")}},
 	}
 	return &job.Job{
-		ID: "team/web", Name: "web", Namespace: "prod-eu", Region: "europe", NodePool: "gpu", Type: "service",
-		Datacenters: []string{"dc1", "dc2"}, Groups: []*job.Group{g},
+		ID: known("team/web"), Name: known("web"), Namespace: known("prod-eu"), Region: known("europe"), NodePool: known("gpu"), Type: known("service"),
+		Datacenters: []job.Text{known("dc1"), known("dc2")}, Groups: []*job.Group{g},
 		Meta: map[string]job.Text{"team": {Value: "payments"}, "tier": {Value: "back"}},
 	}, g
 }
@@ -58,7 +60,7 @@ func TestMatch(t *testing.T) {
 // A job that may run anywhere may run where a rule says something.
 func TestAPatternOfTheJobIsInThePlaceOfARule(t *testing.T) {
 	j, g := aJob()
-	j.Datacenters, j.NodePool = []string{"dc*"}, "all"
+	j.Datacenters, j.NodePool = []job.Text{known("dc*")}, known("all")
 	p := parse(t, `rule "r" {
   match {
     datacenter = ["dc9"]
@@ -96,7 +98,7 @@ func TestAConditionSeesImages(t *testing.T) {
 	with := func(values ...cty.Value) *job.Job {
 		j, g := aJob()
 		for i, v := range values {
-			task := &job.Task{Name: fmt.Sprint(i), Driver: "docker", Config: map[string]job.Setting{"image": {Value: v}}}
+			task := &job.Task{Name: fmt.Sprint(i), Driver: known("docker"), Config: map[string]job.Setting{"image": {Value: v}}}
 			if i == 0 {
 				g.Tasks = append(g.Tasks, task)
 			} else {

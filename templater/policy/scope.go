@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,7 +44,13 @@ func (v *validation) check(r *Rule, j *job.Job, g *job.Group, sidecars templater
 	ctx := r.scope(j, g, &sidecars)
 	result, diags := bounds.Value(v.condition, ctx)
 	if !diags.HasErrors() {
-		if b, err := convert.Convert(result, cty.Bool); err == nil && b.IsKnown() && !b.IsNull() && b.True() {
+		b, err := convert.Convert(result, cty.Bool)
+		if err == nil && !b.IsKnown() {
+			if u := sidecar.UnknownIn(v.condition, unknowns(j, g)); u != nil {
+				return u.Error(fmt.Sprintf("Whether group %q passes rule %q of the policy (%s)", g.Name, r.Name, v.at))
+			}
+		}
+		if err == nil && b.IsKnown() && !b.IsNull() && b.True() {
 			return nil
 		}
 	}
@@ -100,26 +107,65 @@ func (r *Rule) scope(j *job.Job, g *job.Group, sidecars *templater.Sidecars) *hc
 	if count == cty.NilVal {
 		count = cty.UnknownVal(cty.Number)
 	}
-	var tasks []string
-	for _, t := range g.Tasks {
-		tasks = append(tasks, t.Name)
-	}
 	group := map[string]cty.Value{
-		"name": cty.StringVal(g.Name), "count": count, "meta": texts(g.Meta),
-		"networks": list(modes(g)), "drivers": list(drivers(g)), "images": images(g),
+		"name": cty.StringVal(g.Name), "count": count, "meta": texts(g.Meta, g.MoreMeta),
+		"networks": list(modes(g), nil), "drivers": list(drivers(g), unknownDriver(g)), "images": images(g),
 	}
 	if sidecars != nil {
-		group[chosenSidecars] = list(sidecars.Chosen)
+		group[chosenSidecars] = list(plain(sidecars.Chosen), nil)
 	}
 	return bounds.NewBudget().In(&hcl.EvalContext{Functions: r.functions, Variables: map[string]cty.Value{
 		"job": cty.ObjectVal(map[string]cty.Value{
-			"id": cty.StringVal(j.ID), "name": cty.StringVal(j.Name), "namespace": cty.StringVal(j.Namespace),
-			"type": cty.StringVal(j.Type), "region": cty.StringVal(j.Region), "node_pool": cty.StringVal(j.NodePool),
-			"datacenters": list(j.Datacenters), "meta": texts(j.Meta),
+			"id": text(j.ID), "name": text(j.Name), "namespace": text(j.Namespace),
+			"type": text(j.Type), "region": text(j.Region), "node_pool": text(j.NodePool),
+			"datacenters": list(j.Datacenters, j.MoreDatacenters), "meta": texts(j.Meta, j.MoreMeta),
 		}),
 		"group": cty.ObjectVal(group),
-		"app":   cty.ObjectVal(map[string]cty.Value{"tasks": list(tasks)}),
+		"app":   cty.ObjectVal(map[string]cty.Value{"tasks": list(plain(g.TaskNames()), nil)}),
 	}})
+}
+
+// unknownDriver is the reason why it is not known how many drivers a group has: two that
+// are not known may be one.
+func unknownDriver(g *job.Group) *diagnostic.Unknown {
+	for _, d := range drivers(g) {
+		if d.Unknown != nil {
+			return d.Unknown
+		}
+	}
+	return nil
+}
+
+// unknowns are the reasons why values of the scope are not known, by reference.
+func unknowns(j *job.Job, g *job.Group) map[string]*diagnostic.Unknown {
+	out := map[string]*diagnostic.Unknown{}
+	note := func(name string, more *diagnostic.Unknown, texts ...job.Text) {
+		for _, t := range texts {
+			more = cmp.Or(more, t.Unknown)
+		}
+		if more != nil {
+			out[name] = more
+		}
+	}
+	for name, t := range map[string]job.Text{"id": j.ID, "name": j.Name, "namespace": j.Namespace, "type": j.Type, "region": j.Region, "node_pool": j.NodePool} {
+		note("job."+name, nil, t)
+	}
+	note("job.datacenters", j.MoreDatacenters, j.Datacenters...)
+	note("job.meta", j.MoreMeta)
+	note("group.meta", g.MoreMeta)
+	note("group.count", g.UnknownCount)
+	note("group.networks", nil, modes(g)...)
+	note("group.drivers", unknownDriver(g))
+	for key, t := range j.Meta {
+		note("job.meta."+key, nil, t)
+	}
+	for key, t := range g.Meta {
+		note("group.meta."+key, nil, t)
+	}
+	for _, t := range slices.Concat(g.Tasks, g.Kept) {
+		note("group.images", cmp.Or(t.Config["image"].Unknown, t.MoreConfig))
+	}
+	return out
 }
 
 // images are those that the tasks of the group run from, by whichever driver. One that
@@ -127,6 +173,9 @@ func (r *Rule) scope(j *job.Job, g *job.Group, sidecars *templater.Sidecars) *hc
 func images(g *job.Group) cty.Value {
 	out := []cty.Value{}
 	for _, t := range slices.Concat(g.Tasks, g.Kept) {
+		if t.MoreConfig != nil {
+			return cty.UnknownVal(cty.List(cty.String))
+		}
 		image, ok := t.Config["image"]
 		if !ok {
 			continue
@@ -143,10 +192,28 @@ func images(g *job.Group) cty.Value {
 	return cty.ListVal(out)
 }
 
-func list(in []string) cty.Value {
-	out := make([]cty.Value, 0, len(in))
+func text(t job.Text) cty.Value {
+	if t.Unknown != nil {
+		return cty.UnknownVal(cty.String)
+	}
+	return cty.StringVal(t.Value)
+}
+
+func plain(in []string) []job.Text {
+	out := make([]job.Text, 0, len(in))
 	for _, s := range in {
-		out = append(out, cty.StringVal(s))
+		out = append(out, job.Text{Value: s})
+	}
+	return out
+}
+
+func list(in []job.Text, more *diagnostic.Unknown) cty.Value {
+	if more != nil {
+		return cty.UnknownVal(cty.List(cty.String))
+	}
+	out := make([]cty.Value, 0, len(in))
+	for _, t := range in {
+		out = append(out, text(t))
 	}
 	if len(out) == 0 {
 		return cty.ListValEmpty(cty.String)
@@ -154,13 +221,13 @@ func list(in []string) cty.Value {
 	return cty.ListVal(out)
 }
 
-func texts(in map[string]job.Text) cty.Value {
+func texts(in map[string]job.Text, more *diagnostic.Unknown) cty.Value {
+	if more != nil {
+		return cty.UnknownVal(cty.Map(cty.String))
+	}
 	out := map[string]cty.Value{}
-	for k, v := range in {
-		out[k] = cty.StringVal(v.Value)
-		if v.Unknown {
-			out[k] = cty.UnknownVal(cty.String)
-		}
+	for k, t := range in {
+		out[k] = text(t)
 	}
 	if len(out) == 0 {
 		return cty.MapValEmpty(cty.String)

@@ -22,6 +22,8 @@ type Argument struct {
 	// expression for any other type.
 	Value cty.Value
 	Text  bool
+	// Unknown is the reason why Value is not known; nil if it is, or if no reason is given.
+	Unknown *diagnostic.Unknown
 	// From names the origin in messages, such as "-param tls-proxy.app_port".
 	From string
 	// Range is the position of the value, Safe a range that does not show the value,
@@ -79,6 +81,15 @@ func (d *Definition) bind(args map[string]Argument, site hcl.Range) (map[string]
 			if err != nil {
 				detail := fmt.Sprintf("Parameter %q of sidecar %q is of type %s (see %s)", p.Name, d.Name, p.TypeString(), p.Range)
 				summary, mend := "Wrong type of parameter", "Give a value of that type"+arg.from()+"."
+				if errors.Is(err, errUnknown) && arg.Unknown != nil {
+					diag := arg.Unknown.Error(fmt.Sprintf("Parameter %q of sidecar %q", p.Name, d.Name))
+					if p.Sensitive && arg.Safe != (hcl.Range{}) {
+						diag.Subject = arg.Safe.Ptr() // the rest of the expression may be a part of the value
+					}
+					diags = append(diags, diag)
+					values[p.Name], given[p.Name] = cty.UnknownVal(p.Type), arg
+					continue
+				}
 				if errors.Is(err, errUnknown) {
 					summary, mend = "Value not known", "Give the job's variables with -var or -var-file."
 				}

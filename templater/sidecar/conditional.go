@@ -42,7 +42,7 @@ func (e *evaluator) enabled(a *hcl.Attribute) bool {
 	}
 	v, err := convert.Convert(v, cty.Bool)
 	if err != nil || v.IsNull() || !v.IsKnown() {
-		e.fail(a.Expr.Range(), "Invalid condition", "enabled must be true or false, and known now.")
+		e.notKnown(a.Expr, "Invalid condition", "enabled must be true or false, and known now.")
 		return false
 	}
 	return v.True()
@@ -75,14 +75,14 @@ func (e *evaluator) dynamic(b *hclsyntax.Block) []*Block {
 		return nil
 	}
 	if !list.IsKnown() || !list.CanIterateElements() {
-		e.fail(d.forEach.Range(), "Invalid for_each", "for_each must be a list, set, map or object that is known now.")
+		e.notKnown(d.forEach, "Invalid for_each", "for_each must be a list, set, map or object that is known now.")
 		return nil
 	}
 	var out []*Block
 	for it := list.ElementIterator(); it.Next(); {
 		key, value := it.Element()
 		inner := &evaluator{
-			def: e.def, foreign: e.foreign, iterators: append(slices.Clone(e.iterators), iterator{d.iterator, d.forEach}),
+			def: e.def, foreign: e.foreign, unknown: e.unknown, iterators: append(slices.Clone(e.iterators), iterator{d.iterator, d.forEach}),
 			ctx: withVariable(e.ctx, d.iterator, cty.ObjectVal(map[string]cty.Value{"key": key, "value": value})),
 		}
 		content := &hclsyntax.Block{Type: d.kind, Labels: inner.labels(d.labels), Body: d.content.Body, TypeRange: b.TypeRange, OpenBraceRange: b.OpenBraceRange}
@@ -103,7 +103,7 @@ func (e *evaluator) labels(expr hcl.Expression) []string {
 	v, ok := e.value(expr)
 	v, err := convert.Convert(v, cty.List(cty.String))
 	if !ok || err != nil || v.IsNull() || !v.IsWhollyKnown() {
-		e.fail(expr.Range(), "Invalid labels", "labels must be a list of strings that is known now.")
+		e.notKnown(expr, "Invalid labels", "labels must be a list of strings that is known now.")
 		return nil
 	}
 	var out []string

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -23,6 +24,38 @@ type Scope struct {
 	Count     cty.Value // number
 	GroupMeta map[string]string
 	AppTasks  []string
+
+	// Unknown are the reasons why values are not known, by reference: "job.namespace",
+	// "job.meta" for the map as a whole, "job.meta.KEY" for one value in it.
+	Unknown map[string]*diagnostic.Unknown
+}
+
+// text is a string of the scope, unknown if there is a reason.
+func (s *Scope) text(reference, value string) cty.Value {
+	if s.Unknown[reference] != nil {
+		return cty.UnknownVal(cty.String)
+	}
+	return cty.StringVal(value)
+}
+
+// meta is a map of the scope.
+func (s *Scope) meta(reference string, values map[string]string) cty.Value {
+	if s.Unknown[reference] != nil {
+		return cty.UnknownVal(cty.Map(cty.String))
+	}
+	out := make(map[string]cty.Value, len(values))
+	for k, v := range values {
+		out[k] = cty.StringVal(v)
+	}
+	for key := range s.Unknown {
+		if name, ok := strings.CutPrefix(key, reference+"."); ok {
+			out[name] = cty.UnknownVal(cty.String)
+		}
+	}
+	if len(out) == 0 {
+		return cty.MapValEmpty(cty.String)
+	}
+	return cty.MapVal(out)
 }
 
 // Instance is a definition with all expressions evaluated for one group.
@@ -47,7 +80,7 @@ type InstancePort struct {
 // Evaluate evaluates the definition for a group. Values come from Bind.
 func (d *Definition) Evaluate(scope Scope, values map[string]cty.Value) (*Instance, hcl.Diagnostics) {
 	budget := bounds.NewBudget()
-	e := &evaluator{def: d, ctx: budget.In(d.context(scope, values))}
+	e := &evaluator{def: d, ctx: budget.In(d.context(scope, values)), unknown: scope.Unknown}
 	e.locals(d.locals)
 	inst := &Instance{}
 	for _, p := range d.API.Ports {
@@ -101,12 +134,12 @@ func (d *Definition) context(s Scope, values map[string]cty.Value) *hcl.EvalCont
 		Variables: map[string]cty.Value{
 			"param": cty.ObjectVal(values),
 			"job": cty.ObjectVal(map[string]cty.Value{
-				"id": cty.StringVal(s.JobID), "name": cty.StringVal(s.JobName),
-				"namespace": cty.StringVal(s.Namespace), "type": cty.StringVal(s.JobType),
-				"region": cty.StringVal(s.Region), "meta": stringMap(s.JobMeta),
+				"id": s.text("job.id", s.JobID), "name": s.text("job.name", s.JobName),
+				"namespace": s.text("job.namespace", s.Namespace), "type": s.text("job.type", s.JobType),
+				"region": s.text("job.region", s.Region), "meta": s.meta("job.meta", s.JobMeta),
 			}),
 			"group": cty.ObjectVal(map[string]cty.Value{
-				"name": cty.StringVal(s.GroupName), "count": count, "meta": stringMap(s.GroupMeta),
+				"name": cty.StringVal(s.GroupName), "count": count, "meta": s.meta("group.meta", s.GroupMeta),
 			}),
 			"app": cty.ObjectVal(map[string]cty.Value{"tasks": appTasks}),
 		},
@@ -117,23 +150,14 @@ func (d *Definition) context(s Scope, values map[string]cty.Value) *hcl.EvalCont
 	}
 }
 
-func stringMap(m map[string]string) cty.Value {
-	if len(m) == 0 {
-		return cty.MapValEmpty(cty.String)
-	}
-	out := make(map[string]cty.Value, len(m))
-	for k, v := range m {
-		out[k] = cty.StringVal(v)
-	}
-	return cty.MapVal(out)
-}
-
 // evaluator collects diagnostics while it walks a definition.
 type evaluator struct {
 	def *Definition
 	ctx *hcl.EvalContext
 	// iterators are the iterators of the enclosing dynamic blocks.
 	iterators []iterator
+	// unknown is Scope.Unknown.
+	unknown map[string]*diagnostic.Unknown
 	// foreign means that the blocks belong to a driver, which defines their attributes.
 	foreign bool
 	diags   hcl.Diagnostics
@@ -165,7 +189,7 @@ func (e *evaluator) attribute(name string, expr hcl.Expression, at hcl.Range) *A
 		return nil
 	}
 	if !v.IsWhollyKnown() {
-		e.fail(expr.Range(), "Value not known", fmt.Sprintf(
+		e.notKnown(expr, "Value not known", fmt.Sprintf(
 			"%s depends on something that is only known once the job is parsed. Give the job's variables with -var or -var-file.", name))
 		return nil
 	}

@@ -1,0 +1,198 @@
+package hcljob
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/customdecode"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+)
+
+// fileFunctions are the functions of Nomad that read the file system, and the types of
+// their results.
+func fileFunctions() map[string]cty.Type {
+	return map[string]cty.Type{
+		"abspath": cty.String, "basename": cty.String, "dirname": cty.String, "file": cty.String, "filebase64": cty.String,
+		"fileexists": cty.Bool, "fileset": cty.Set(cty.String), "pathexpand": cty.String,
+	}
+}
+
+// careful returns functions that do not take an unknown value for a known one: without
+// the file system, the result of a function that needs it is unknown, and not an error
+// that try() would replace by something else. The same holds for functions of a newer
+// Nomad.
+func careful(functions map[string]function.Function, noFS bool) map[string]function.Function {
+	if noFS {
+		for name, result := range fileFunctions() {
+			if f, ok := functions[name]; ok {
+				functions[name] = unknownResult(f, result)
+			}
+		}
+	}
+	for _, name := range []string{"try", "can"} {
+		if f, ok := functions[name]; ok {
+			functions[name] = withKnownCalls(f, functions)
+		}
+	}
+	return functions
+}
+
+func unknownResult(f function.Function, result cty.Type) function.Function {
+	return function.New(&function.Spec{
+		Params: f.Params(), VarParam: f.VarParam(), Type: function.StaticReturnType(result),
+		Impl: func([]cty.Value, cty.Type) (cty.Value, error) { return cty.UnknownVal(result), nil },
+	})
+}
+
+// withKnownCalls wraps try or can: the result is unknown if an expression calls a function
+// that this program does not have.
+func withKnownCalls(f function.Function, functions map[string]function.Function) function.Function {
+	unknown := func(args []cty.Value) bool {
+		return slices.ContainsFunc(args, func(v cty.Value) bool {
+			return len(unknownCalls(customdecode.ExpressionClosureFromVal(v).Expression, functions)) > 0
+		})
+	}
+	return function.New(&function.Spec{
+		Params: f.Params(), VarParam: f.VarParam(),
+		Type: func(args []cty.Value) (cty.Type, error) {
+			if unknown(args) {
+				return cty.DynamicPseudoType, nil
+			}
+			return f.ReturnTypeForValues(args)
+		},
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if unknown(args) {
+				return cty.DynamicVal, nil
+			}
+			return f.Call(args)
+		},
+	})
+}
+
+// calls are the names of the functions that an expression calls.
+func calls(expr hcl.Expression) []string {
+	node, ok := expr.(hclsyntax.Node)
+	if !ok {
+		return nil
+	}
+	var names []string
+	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics { // the function gives no diagnostics
+		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok && !slices.Contains(names, call.Name) {
+			names = append(names, call.Name)
+		}
+		return nil
+	})
+	return names
+}
+
+func unknownCalls(expr hcl.Expression, functions map[string]function.Function) []string {
+	return slices.DeleteFunc(calls(expr), func(name string) bool { _, ok := functions[name]; return ok })
+}
+
+// read evaluates an expression. The reason is nil if its value is wholly known.
+// Invalid expressions are unknown: Nomad reports their errors.
+func (s *scope) read(expr hcl.Expression) (cty.Value, *diagnostic.Unknown) {
+	v, diags := bounds.Value(expr, s.ctx)
+	if diags.HasErrors() {
+		return cty.DynamicVal, s.reason(expr, diags)
+	}
+	if !v.IsWhollyKnown() {
+		return v, s.reason(expr, nil)
+	}
+	return v, nil
+}
+
+// reason says why the value of an expression is not known.
+func (s *scope) reason(expr hcl.Expression, diags hcl.Diagnostics) *diagnostic.Unknown {
+	f := &finding{scope: s, seen: map[string]bool{}}
+	f.look(expr)
+	var names, ways []string
+	if len(f.vars) > 0 {
+		var give []string
+		for _, name := range f.vars {
+			names, give = append(names, "var."+name), append(give, "-var "+name+"=…")
+		}
+		ways = append(ways, "Give "+strings.Join(give, " and ")+", or -var-file.")
+	}
+	if len(f.files) > 0 {
+		names = append(names, f.files...)
+		ways = append(ways, "Functions that read files are off; -allow-fs lets this job read whatever you can read.")
+	}
+	for _, name := range f.unknown {
+		names = append(names, name)
+		ways = append(ways, fmt.Sprintf("This program does not have the function %s; write its result into the job.", name))
+	}
+	u := &diagnostic.Unknown{Expr: strings.Join(names, ", "), WayOut: strings.Join(ways, " "), Range: expr.Range()}
+	if len(names) == 0 {
+		u.Expr, u.WayOut = "an expression that cannot be evaluated", "Correct the expression."
+		if diags.HasErrors() {
+			u.WayOut = diags[0].Summary + ". " + u.WayOut
+		}
+	}
+	return u
+}
+
+// mostLocals limits how many local values a reason is followed through: long chains of
+// local values would otherwise take quadratic time.
+const mostLocals = 100
+
+// finding collects the names that an expression uses and the scope lacks.
+type finding struct {
+	*scope
+	seen  map[string]bool // local values
+	vars  []string
+	files []string // such as "file()"
+	// unknown are functions that there are not.
+	unknown []string
+}
+
+func (f *finding) look(expr hcl.Expression) {
+	add := func(to []string, name string) []string {
+		if slices.Contains(to, name) {
+			return to
+		}
+		return append(to, name)
+	}
+	for _, t := range expr.Variables() {
+		name := ""
+		if len(t) > 1 {
+			name = stepName(t[1])
+		}
+		switch {
+		case t.RootName() == "var" && f.unset[name]:
+			f.vars = add(f.vars, name)
+		case t.RootName() == "local" && f.locals[name] != nil && !f.seen[name] && len(f.seen) < mostLocals:
+			f.seen[name] = true
+			f.look(f.locals[name].Expr)
+		}
+	}
+	for _, name := range calls(expr) {
+		_, have := f.ctx.Functions[name]
+		_, file := fileFunctions()[name]
+		switch {
+		case !have:
+			f.unknown = add(f.unknown, name+"()")
+		case file && f.noFS:
+			f.files = add(f.files, name+"()")
+		}
+	}
+}
+
+// stepName is the name that a step of a traversal gives, "" if there is none.
+func stepName(step hcl.Traverser) string {
+	switch step := step.(type) {
+	case hcl.TraverseAttr:
+		return step.Name
+	case hcl.TraverseIndex:
+		if step.Key.Type() == cty.String {
+			return step.Key.AsString()
+		}
+	}
+	return ""
+}
