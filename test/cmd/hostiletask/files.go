@@ -236,7 +236,7 @@ func useNode(path string, mode uint32, device uint64) error {
 	return err
 }
 
-// readOnlyMountsWritten tries to change what is mounted read-only.
+// readOnlyMountsWritten tries to change files of read-only mounts.
 func readOnlyMountsWritten() error {
 	return onMounts(func(at string) error {
 		return anyOf(
