@@ -11,22 +11,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// choosingHelp describes the flags of choosingFlags.
-const choosingHelp = `
-  -with NAME[@CONSTRAINT]   Choose a sidecar, such as topz@~>1.0; may be repeated.
-  -param NAME.KEY=VALUE     Value of a sidecar's parameter; may be repeated.
-  -group GROUP              Let -with and -param concern this group only; may be
-                            repeated.
-  -var KEY=VALUE            Value of a variable of the job; may be repeated.
-  -var-file FILE            File with values of variables; may be repeated.
-  -allow-fs                 Let functions of the job such as file() read files, as
-                            "nomad job run" does. Off by default.
-  -catalog DIR              Folder of definitions, or an address that get has
-                            fetched; may be repeated. Default is
-                            NOMAD_SIDECAR_CATALOG, then the built-in catalog.
-  -policy FILE|DIR          Policy whose rules choose sidecars and check the job; of
-                            a folder all *.policy.hcl; may be repeated.`
-
 // injectOptions is what the command line of a verb that injects says.
 type injectOptions struct {
 	with, params, groups texts
@@ -41,19 +25,19 @@ type injectOptions struct {
 	path     string
 }
 
-// choosingFlags are the flags of every verb that injects.
-func (p *Program) choosingFlags(verb string) (*flag.FlagSet, *injectOptions) {
-	o := &injectOptions{}
-	fs := flag.NewFlagSet(verb, flag.ContinueOnError)
-	fs.Var(&o.with, "with", "")
-	fs.Var(&o.params, "param", "")
-	fs.Var(&o.groups, "group", "")
-	fs.Var(&o.vars, "var", "")
-	fs.Var(&o.varFiles, "var-file", "")
-	fs.BoolVar(&o.allowFS, "allow-fs", false, "")
-	fs.Var(&o.catalogs, "catalog", "")
-	fs.Var(&o.policies, "policy", "")
-	return fs, o
+// declare gives the flags of every verb that injects to a flag set, and forgets earlier
+// values.
+func (o *injectOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
+	*o = injectOptions{}
+	fs.Var(&o.with, "with", "`NAME[@CONSTRAINT]` Choose a sidecar, such as topz@~>1.0; may be repeated.")
+	fs.Var(&o.params, "param", "`NAME.KEY=VALUE` Value of a sidecar's parameter; may be repeated.")
+	fs.Var(&o.groups, "group", "`GROUP` Let -with and -param concern this group only; may be repeated.")
+	fs.Var(&o.vars, "var", "`KEY=VALUE` Value of a variable of the job; may be repeated.")
+	fs.Var(&o.varFiles, "var-file", "`FILE` File with values of variables; may be repeated.")
+	fs.BoolVar(&o.allowFS, "allow-fs", false, "Let functions of the job such as file() read files, as \"nomad job run\" does. Off by default.")
+	fs.Var(&o.catalogs, "catalog", catalogUsage)
+	fs.Var(&o.policies, "policy", policyUsage)
+	return fs
 }
 
 // parse reads the command line of a verb that takes one job.

@@ -87,27 +87,26 @@ func (p *Program) Run() int {
 func (p *Program) commands() map[string]cli.CommandFactory {
 	definitions := complete.PredictOr(complete.PredictFiles("*.hcl"), complete.PredictDirs("*"))
 	out := map[string]cli.CommandFactory{}
-	for name, c := range map[string]cli.Command{
-		"diff":    p.completion(&diffCommand{p: p}, jobFiles(), choosing("json")...),
-		"docs":    p.completion(&docs{p: p}, p.sidecars(), "format=", "catalog="),
-		"eject":   p.completion(&eject{p: p}, jobFiles(), fleetCompletion("fleet", "state=", "batch=", "yes", "owned", "skip-failed", "revert")...),
-		"explain": p.completion(&explain{p: p}, jobFiles(), choosing("json")...),
-		"fmt":     p.completion(&format{p: p}, definitions, "check"),
-		"get":     p.completion(&get{p: p}, complete.PredictNothing, "catalog=", "upgrade", "timeout="),
-		"init":    p.completion(&initCommand{p: p}, complete.PredictNothing, "dir="),
-		"inject":  p.completion(&inject{p: p}, jobFiles(), choosing("out=")...),
-		"lint":    p.completion(&lint{p: p}, definitions, "json", "catalog="),
-		"list":    p.completion(&list{p: p}, complete.PredictNothing, "catalog="),
-		"plan":    p.completion(&planCommand{p: p}, jobFiles(), choosing()...),
-		"run":     p.completion(&run{p: p}, jobFiles(), choosing("check-index=", "detach")...),
-		"serve": p.completion(&serveCommand{p: p}, complete.PredictNothing, "policy=", "catalog=", "address=", "admin-address=",
-			"nomad-addr=", "tls-cert=", "tls-key=", "tls-client-ca=", "max-body=", "drain=", "fleet-token=", "fleet-every=", "reload-every=",
-			"max-connections=", "max-connections-per-client=", "max-buffer=", "max-upstream=", "max-upstream-per-client=", "trusted-proxy="),
-		"status":  p.completion(&status{p: p}, complete.PredictNothing, fleetCompletion()...),
-		"test":    p.completion(&test{p: p}, definitions, "run=", "update", "catalog="),
-		"upgrade": p.completion(&upgrade{p: p}, complete.PredictNothing, fleetCompletion("state=", "batch=", "yes", "owned", "skip-failed", "revert")...),
-		"version": p.completion(&versionCommand{p: p}, complete.PredictNothing),
+	for name, c := range map[string]*completed{
+		"diff":    {verb: &diffCommand{p: p}, args: jobFiles()},
+		"docs":    {verb: &docs{p: p}, args: p.sidecars()},
+		"eject":   {verb: &eject{p: p}, args: jobFiles()},
+		"explain": {verb: &explain{p: p}, args: jobFiles()},
+		"fmt":     {verb: &format{p: p}, args: definitions},
+		"get":     {verb: &get{p: p}, args: complete.PredictNothing},
+		"init":    {verb: &initCommand{p: p}, args: complete.PredictNothing},
+		"inject":  {verb: &inject{p: p}, args: jobFiles()},
+		"lint":    {verb: &lint{p: p}, args: definitions},
+		"list":    {verb: &list{p: p}, args: complete.PredictNothing},
+		"plan":    {verb: &planCommand{p: p}, args: jobFiles()},
+		"run":     {verb: &run{p: p}, args: jobFiles()},
+		"serve":   {verb: &serveCommand{p: p}, args: complete.PredictNothing},
+		"status":  {verb: &status{p: p}, args: complete.PredictNothing},
+		"test":    {verb: &test{p: p}, args: definitions},
+		"upgrade": {verb: &upgrade{p: p}, args: complete.PredictNothing},
+		"version": {verb: &versionCommand{p: p}, args: complete.PredictNothing},
 	} {
+		c.p = p
 		out[name] = func() (cli.Command, error) { return c, nil }
 	}
 	return out

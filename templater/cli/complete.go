@@ -1,37 +1,32 @@
 package cli
 
 import (
+	"flag"
 	"maps"
 	"slices"
-	"strings"
 
-	"github.com/mitchellh/cli"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/catalog"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 	"github.com/posener/complete"
 )
 
-// completed is a command with what a shell may propose for its flags and arguments.
+// completed is a verb with proposals for its flags and arguments.
 type completed struct {
-	cli.Command
-	flags complete.Flags
-	args  complete.Predictor
+	verb
+	p    *Program
+	args complete.Predictor
 }
 
-func (c *completed) AutocompleteFlags() complete.Flags    { return c.flags }
 func (c *completed) AutocompleteArgs() complete.Predictor { return c.args }
 
-// completion adds proposals to a command. Flags are written as in its help: those
-// that end in "=" take a value.
-func (p *Program) completion(c cli.Command, args complete.Predictor, flags ...string) cli.Command {
-	out := &completed{Command: c, flags: complete.Flags{}, args: args}
-	for _, f := range flags {
-		name, takesValue := strings.CutSuffix(f, "=")
-		out.flags["-"+name] = complete.PredictNothing
-		if takesValue {
-			out.flags["-"+name] = p.predictValue(name)
+func (c *completed) AutocompleteFlags() complete.Flags {
+	out := complete.Flags{}
+	c.flags().VisitAll(func(f *flag.Flag) {
+		out["-"+f.Name] = complete.PredictNothing
+		if !isSwitch(f) {
+			out["-"+f.Name] = c.p.predictValue(f.Name)
 		}
-	}
+	})
 	return out
 }
 
@@ -43,7 +38,7 @@ func (p *Program) predictValue(flag string) complete.Predictor {
 		return complete.PredictDirs("*")
 	case "policy":
 		return complete.PredictOr(complete.PredictFiles("*.hcl"), complete.PredictDirs("*"))
-	case "var-file", "tls-cert", "tls-key", "tls-client-ca", "state":
+	case "var-file", "tls-cert", "tls-key", "tls-client-ca", "fleet-token", "state":
 		return complete.PredictFiles("*")
 	case "out":
 		return complete.PredictSet("hcl", "json")
@@ -91,14 +86,4 @@ func lockedAddresses() complete.Predictor {
 
 func jobFiles() complete.Predictor {
 	return complete.PredictOr(complete.PredictFiles("*.hcl"), complete.PredictFiles("*.nomad"), complete.PredictFiles("*.json"))
-}
-
-// choosing are the flags of choosingFlags, and more.
-func choosing(more ...string) []string {
-	return append(more, "allow-fs", "with=", "param=", "group=", "var=", "var-file=", "catalog=", "policy=")
-}
-
-// fleetCompletion are the flags of fleetOptions, and more.
-func fleetCompletion(more ...string) []string {
-	return append(more, "catalog=", "policy=", "namespace=", "sidecar=", "is=", "outdated", "missing", "parallel=", "json")
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -15,24 +16,32 @@ import (
 	"golang.org/x/term"
 )
 
-type diffCommand struct{ p *Program }
+type diffCommand struct {
+	p    *Program
+	o    injectOptions
+	json bool
+}
 
 func (*diffCommand) Synopsis() string { return "Show what injection changes in a job file" }
 
-func (*diffCommand) Help() string {
+func (c *diffCommand) flags() *flag.FlagSet {
+	fs := c.o.declare(newFlags("diff"))
+	fs.BoolVar(&c.json, "json", false, "Print the edits as JSON instead.")
+	return fs
+}
+
+func (c *diffCommand) Help() string {
 	return `Usage: nomad-sidecar diff [options] JOB|-
 
   Shows what inject would change in the job file, as a unified diff.
 
-  -json                     Print the edits as JSON instead.
-` + choosingHelp + `
+` + flagHelp(c) + `
 
   Exit codes: 0 no change, 1 a change, 255 an error.`
 }
 
 func (c *diffCommand) Run(args []string) int {
-	fs, o := c.p.choosingFlags("diff")
-	asJSON := fs.Bool("json", false, "")
+	fs, o := c.flags(), &c.o
 	if err := o.parse(fs, args); err != nil {
 		c.p.usage(err)
 		return exitFailed
@@ -45,7 +54,7 @@ func (c *diffCommand) Run(args []string) int {
 	changed := !bytes.Equal(in.source, in.Output)
 	var out []byte
 	switch {
-	case *asJSON:
+	case c.json:
 		var more hcl.Diagnostics
 		if out, more = in.editsJSON(changed); r.report(more) {
 			return exitFailed

@@ -11,38 +11,42 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-type docs struct{ p *Program }
+type docs struct {
+	p        *Program
+	catalogs texts
+	format   string
+}
 
 func (*docs) Synopsis() string { return "Write the documentation of sidecars" }
 
-func (*docs) Help() string {
+func (c *docs) flags() *flag.FlagSet {
+	fs := newFlags("docs")
+	c.catalogs = nil
+	fs.Var(&c.catalogs, "catalog", catalogUsage)
+	fs.StringVar(&c.format, "format", "text", "`text|markdown|html` Form of the output. Default is text. The HTML is one page that needs no other file.")
+	return fs
+}
+
+func (c *docs) Help() string {
 	return `Usage: nomad-sidecar docs [options] [NAME[@CONSTRAINT]]...
 
   Writes what definitions say about themselves to stdout: parameters, API surface,
   requirements, resources, an example. Without a NAME the newest version of every
   sidecar of the catalog.
 
-  -format text|markdown|html   Form of the output. Default is text. The HTML is one
-                               page that needs no other file.
-  -catalog DIR                 Folder of definitions, or an address that get has
-                               fetched; may be repeated. Default is
-                               NOMAD_SIDECAR_CATALOG, then the built-in catalog.`
+` + flagHelp(c)
 }
 
 func (c *docs) Run(args []string) int {
-	var dirs texts
-	flags := flag.NewFlagSet("docs", flag.ContinueOnError)
-	flags.Var(&dirs, "catalog", "")
-	format := flags.String("format", "text", "")
-	names, err := parse(flags, args)
+	names, err := parse(c.flags(), args)
 	if err != nil {
 		return c.p.usage(err)
 	}
-	if *format != "text" && *format != "markdown" && *format != "html" {
-		return c.p.usage(fmt.Errorf("-format is text, markdown or html, not %q", *format))
+	if c.format != "text" && c.format != "markdown" && c.format != "html" {
+		return c.p.usage(fmt.Errorf("-format is text, markdown or html, not %q", c.format))
 	}
 	r := c.p.reporter()
-	catalog, diags := c.p.loadCatalog(dirs, r)
+	catalog, diags := c.p.loadCatalog(c.catalogs, r)
 	if r.report(diags) {
 		return exitError
 	}
@@ -51,7 +55,7 @@ func (c *docs) Run(args []string) int {
 		return exitError
 	}
 	var out []byte
-	switch *format {
+	switch c.format {
 	case "html":
 		if out, err = manual.HTML(pages); err != nil {
 			r.report(failureOf("Cannot write the page", err))

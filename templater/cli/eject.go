@@ -17,7 +17,9 @@ type eject struct{ p *Program }
 
 func (*eject) Synopsis() string { return "Remove injected sidecars from a job" }
 
-func (*eject) Help() string {
+func (c *eject) flags() *flag.FlagSet { return (&upgrade{p: c.p, eject: true}).flags() }
+
+func (c *eject) Help() string {
 	return `Usage: nomad-sidecar eject [options] JOB|-
        nomad-sidecar eject -fleet [options] [JOB]…
 
@@ -26,17 +28,14 @@ func (*eject) Help() string {
   is known by the comments that begin with #sidecar in HCL, and in JSON by the meta
   of the injected tasks, which is checked against the catalog.
 
-  -catalog DIR   Folder of definitions, or an address that get has fetched; may be
-                 repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in
-                 catalog.
-
   With -fleet it takes the sidecars out of jobs that a cluster runs: of all that are
   named, or that the filters choose, each with all of its sidecars. As upgrade does, it
   first shows which jobs change and what restarts, and which sidecars meta or policy
   would bring back; then it asks, and registers them batch by batch, each after the one
   before is healthy. It stops at the first job that is not. Run the command again to continue.
   Without -state it only shows what it would do.
-` + batchHelp + fleetHelp + `
+
+` + flagHelp(c) + `
 ` + fleetNomadHelp + `
 
   Exit codes: 0 done, 1 an error in the input or, with -fleet, not all is done, 2 wrong
@@ -48,8 +47,8 @@ func (c *eject) Run(args []string) int {
 		return (&upgrade{p: c.p, eject: true}).Run(args)
 	}
 	var dirs texts
-	fs := flag.NewFlagSet("eject", flag.ContinueOnError)
-	fs.Var(&dirs, "catalog", "")
+	fs := newFlags("eject")
+	fs.Var(&dirs, "catalog", catalogUsage)
 	rest, err := parse(fs, args)
 	if err != nil {
 		return c.p.usage(err)

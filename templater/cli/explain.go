@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -13,26 +14,34 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-type explain struct{ p *Program }
+type explain struct {
+	p    *Program
+	o    injectOptions
+	json bool
+}
 
 func (*explain) Synopsis() string { return "Tell which sidecars are chosen for a job, and why" }
 
-func (*explain) Help() string {
+func (c *explain) flags() *flag.FlagSet {
+	fs := c.o.declare(newFlags("explain"))
+	fs.BoolVar(&c.json, "json", false, "Print it as JSON.")
+	return fs
+}
+
+func (c *explain) Help() string {
 	return `Usage: nomad-sidecar explain [options] JOB|-
 
   Tells for each group of the job and each sidecar of the catalog whether it is
   injected, what chose or excluded it and where, and the value of each parameter
   with the place it came from. Values of sensitive parameters are not shown.
 
-  -json                     Print it as JSON.
-` + choosingHelp + `
+` + flagHelp(c) + `
 
   Exit codes: 0 done, 1 an error in the input, 2 wrong usage.`
 }
 
 func (c *explain) Run(args []string) int {
-	fs, o := c.p.choosingFlags("explain")
-	asJSON := fs.Bool("json", false, "")
+	fs, o := c.flags(), &c.o
 	if err := o.parse(fs, args); err != nil {
 		return c.p.usage(err)
 	}
@@ -48,7 +57,7 @@ func (c *explain) Run(args []string) int {
 		totals = in.Totals()
 	}
 	out := explainText(in.doc.Job(), in.Explain(), totals)
-	if *asJSON {
+	if c.json {
 		var more hcl.Diagnostics
 		out, more = explainJSON(in.doc.Job(), in.Explain(), totals)
 		diags = append(diags, more...)

@@ -12,21 +12,6 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
-// fleetHelp describes the flags of fleetFlags.
-const fleetHelp = `
-  -policy FILE|DIR   Policy whose rules choose sidecars; of a folder all
-                     *.policy.hcl; may be repeated.
-  -catalog DIR       Folder of definitions, or an address that get has fetched; may
-                     be repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in
-                     catalog.
-  -namespace NS      Only this namespace. Default is *, all that the token may see.
-  -sidecar NAME      Only this sidecar; may be repeated.
-  -is STATE          Only sidecars in this state; may be repeated: ok, outdated,
-                     changed, ahead, edited, doubtful, missing, unwanted.
-  -outdated          As -is outdated -is changed.
-  -missing           As -is missing.
-  -parallel N        How many jobs are read at once. Default is 8.`
-
 const fleetNomadHelp = `
   The Nomad is the one that NOMAD_ADDR, NOMAD_TOKEN, NOMAD_REGION, NOMAD_CACERT and
   the like name, as for the nomad command; NOMAD_NAMESPACE is not used.`
@@ -40,17 +25,19 @@ type fleetOptions struct {
 	rest                                 []string
 }
 
-func (o *fleetOptions) flags(verb string) *flag.FlagSet {
-	fs := flag.NewFlagSet(verb, flag.ContinueOnError)
-	fs.Var(&o.catalogs, "catalog", "")
-	fs.Var(&o.policies, "policy", "")
-	fs.Var(&o.sidecars, "sidecar", "")
-	fs.Var(&o.states, "is", "")
-	fs.StringVar(&o.namespace, "namespace", "*", "")
-	fs.BoolVar(&o.outdated, "outdated", false, "")
-	fs.BoolVar(&o.missing, "missing", false, "")
-	fs.BoolVar(&o.json, "json", false, "")
-	fs.IntVar(&o.parallel, "parallel", 8, "")
+// declare gives the flags of every verb about many jobs to a flag set, and forgets
+// earlier values.
+func (o *fleetOptions) declare(fs *flag.FlagSet, jsonUsage string) *flag.FlagSet {
+	*o = fleetOptions{}
+	fs.Var(&o.catalogs, "catalog", catalogUsage)
+	fs.Var(&o.policies, "policy", policyUsage)
+	fs.Var(&o.sidecars, "sidecar", "`NAME` Only this sidecar; may be repeated.")
+	fs.Var(&o.states, "is", "`STATE` Only sidecars in this state; may be repeated: "+strings.Join(fleet.States(), ", ")+".")
+	fs.StringVar(&o.namespace, "namespace", "*", "`NS` Only this namespace. Default is *, all that the token may see.")
+	fs.BoolVar(&o.outdated, "outdated", false, "As -is outdated -is changed.")
+	fs.BoolVar(&o.missing, "missing", false, "As -is missing.")
+	fs.BoolVar(&o.json, "json", false, jsonUsage)
+	fs.IntVar(&o.parallel, "parallel", 8, "`N` How many jobs are read at once. Default is 8.")
 	return fs
 }
 

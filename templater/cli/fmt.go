@@ -18,24 +18,31 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
 )
 
-type format struct{ p *Program }
+type format struct {
+	p     *Program
+	check bool
+}
 
 func (*format) Synopsis() string { return "Lay out definitions and their tests" }
 
-func (*format) Help() string {
+func (c *format) flags() *flag.FlagSet {
+	fs := newFlags("fmt")
+	fs.BoolVar(&c.check, "check", false, "Change nothing; the exit code is 1 if there is something to change.")
+	return fs
+}
+
+func (c *format) Help() string {
 	return `Usage: nomad-sidecar fmt [-check] [PATH|-]...
 
   Lays out definitions and their tests as nomad fmt does jobs: files, or all that
   are found below folders, by default the working folder. The names of those that
   change are printed. With - stdin is laid out to stdout.
 
-  -check   Change nothing; the exit code is 1 if there is something to change.`
+` + flagHelp(c)
 }
 
 func (c *format) Run(args []string) int {
-	flags := flag.NewFlagSet("fmt", flag.ContinueOnError)
-	check := flags.Bool("check", false, "")
-	paths, err := parse(flags, args)
+	paths, err := parse(c.flags(), args)
 	if err != nil {
 		return c.p.usage(err)
 	}
@@ -44,7 +51,7 @@ func (c *format) Run(args []string) int {
 	}
 	r := c.p.reporter()
 	if len(paths) == 1 && paths[0] == "-" {
-		return c.stdin(r, *check)
+		return c.stdin(r, c.check)
 	}
 	changed := false
 	var diags hcl.Diagnostics
@@ -54,12 +61,12 @@ func (c *format) Run(args []string) int {
 			diags = append(diags, failureOf("Cannot read", err)...)
 		}
 		for _, file := range files {
-			did, more := c.file(file, *check, r)
+			did, more := c.file(file, c.check, r)
 			changed = changed || did
 			diags = append(diags, more...)
 		}
 	}
-	if r.report(diags) || (*check && changed) {
+	if r.report(diags) || (c.check && changed) {
 		return exitError
 	}
 	return exitDone

@@ -18,31 +18,43 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
-type get struct{ p *Program }
+type get struct {
+	p         *Program
+	addressed texts
+	upgrade   bool
+	timeout   time.Duration
+}
 
 func (*get) Synopsis() string { return "Fetch catalogs from their addresses" }
 
-func (*get) Help() string {
+func (c *get) flags() *flag.FlagSet {
+	fs := newFlags("get")
+	c.addressed = nil
+	fs.Var(&c.addressed, "catalog", "`ADDRESS` Where the catalog is; may be repeated. Default is NOMAD_SIDECAR_CATALOG, then all that are pinned. Folders need not be fetched, and are left out.")
+	fs.BoolVar(&c.upgrade, "upgrade", false, "Pin what the addresses name now, and tell what changed.")
+	fs.DurationVar(&c.timeout, "timeout", 5*time.Minute, "`DURATION` How long one catalog may take. Default is 5m.")
+	return fs
+}
+
+func (c *get) Help() string {
 	return `Usage: nomad-sidecar get [options]
 
   Fetches catalogs into the cache, and pins what it got in ` + catalog.LockName + ` in the
   working folder. What is pinned there already is not fetched again, or fetched just
   as it is pinned. The other commands then use the copy, without the network.
 
-  -catalog ADDRESS   Where the catalog is; may be repeated. Default is
-                     NOMAD_SIDECAR_CATALOG, then all that are pinned. Folders need
-                     not be fetched, and are left out.
+` + flagHelp(c) + `
 
-                       git::https://HOST/REPO.git//FOLDER?ref=REF
-                       git::ssh://git@HOST/REPO.git//FOLDER?ref=REF
-                       git::file:///PATH//FOLDER?ref=REF
-                       https://HOST/FILE.tar.gz//FOLDER?checksum=sha256:…
-                       oci://REGISTRY/REPO:TAG//FOLDER
+  An ADDRESS is one of:
 
-                     //FOLDER and what follows ? may be left out. Archives are
-                     .tar.gz, .tgz, .tar and .zip.
-  -upgrade           Pin what the addresses name now, and tell what changed.
-  -timeout DURATION  How long one catalog may take. Default is 5m.
+    git::https://HOST/REPO.git//FOLDER?ref=REF
+    git::ssh://git@HOST/REPO.git//FOLDER?ref=REF
+    git::file:///PATH//FOLDER?ref=REF
+    https://HOST/FILE.tar.gz//FOLDER?checksum=sha256:…
+    oci://REGISTRY/REPO:TAG//FOLDER
+
+  //FOLDER and what follows ? may be left out. Archives are
+  .tar.gz, .tgz, .tar and .zip.
 
   The cache is NOMAD_SIDECAR_CACHE, by default nomad-sidecar in XDG_CACHE_HOME.
   Credentials come from git's credential helpers, ssh-agent, ~/.netrc, and docker
@@ -53,18 +65,13 @@ func (*get) Help() string {
 }
 
 func (c *get) Run(args []string) int {
-	var flagged texts
-	flags := flag.NewFlagSet("get", flag.ContinueOnError)
-	flags.Var(&flagged, "catalog", "")
-	upgrade := flags.Bool("upgrade", false, "")
-	timeout := flags.Duration("timeout", 5*time.Minute, "")
-	rest, err := parse(flags, args)
+	rest, err := parse(c.flags(), args)
 	switch {
 	case err != nil:
 		return c.p.usage(err)
 	case len(rest) > 0:
 		return c.p.usage(fmt.Errorf("get takes no arguments, but got %q; addresses are given by -catalog", rest[0]))
-	case *timeout <= 0:
+	case c.timeout <= 0:
 		return c.p.usage(fmt.Errorf("-timeout is a duration such as 90s or 5m, and more than 0"))
 	}
 	r := c.p.reporter()
@@ -72,7 +79,7 @@ func (c *get) Run(args []string) int {
 	if r.report(diags) {
 		return exitError
 	}
-	addresses, diags := c.addresses(flagged, lock)
+	addresses, diags := c.addresses(c.addressed, lock)
 	if r.report(diags) {
 		return exitError
 	}
@@ -82,8 +89,8 @@ func (c *get) Run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	getter := &catalog.Getter{Cache: cache, Environ: c.p.Environ, Timeout: *timeout}
-	return c.get(ctx, r, getter, addresses, lock, *upgrade)
+	getter := &catalog.Getter{Cache: cache, Environ: c.p.Environ, Timeout: c.timeout}
+	return c.get(ctx, r, getter, addresses, lock, c.upgrade)
 }
 
 // addresses are those to fetch, each once.

@@ -20,23 +20,30 @@ import (
 //go:embed scaffold
 var scaffold embed.FS
 
-type initCommand struct{ p *Program }
+type initCommand struct {
+	p   *Program
+	dir string
+}
 
 func (*initCommand) Synopsis() string { return "Begin a new definition, with a test and a README" }
 
-func (*initCommand) Help() string {
+func (c *initCommand) flags() *flag.FlagSet {
+	fs := newFlags("init")
+	fs.StringVar(&c.dir, "dir", ".", "`DIR` Folder to put it in, that is the catalog. Default is the working folder.")
+	return fs
+}
+
+func (c *initCommand) Help() string {
 	return `Usage: nomad-sidecar init [-dir DIR] NAME
 
   Makes a folder NAME with a definition that passes lint, a test that passes, and a
   README. What is there already is never overwritten.
 
-  -dir DIR   Folder to put it in, that is the catalog. Default is the working folder.`
+` + flagHelp(c)
 }
 
 func (c *initCommand) Run(args []string) int {
-	flags := flag.NewFlagSet("init", flag.ContinueOnError)
-	dir := flags.String("dir", ".", "")
-	rest, err := parse(flags, args)
+	rest, err := parse(c.flags(), args)
 	if err != nil {
 		return c.p.usage(err)
 	}
@@ -44,7 +51,7 @@ func (c *initCommand) Run(args []string) int {
 		return c.p.usage(fmt.Errorf("init takes the name of the new sidecar; see nomad-sidecar init -help"))
 	}
 	r := c.p.reporter()
-	paths, diags := c.create(*dir, rest[0])
+	paths, diags := c.create(c.dir, rest[0])
 	if r.report(diags) {
 		return exitError
 	}

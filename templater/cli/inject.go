@@ -1,24 +1,34 @@
 package cli
 
-type inject struct{ p *Program }
+import "flag"
+
+type inject struct {
+	p *Program
+	o injectOptions
+}
 
 func (*inject) Synopsis() string { return "Inject sidecars into a job file" }
 
-func (*inject) Help() string {
+func (c *inject) flags() *flag.FlagSet {
+	fs := c.o.declare(newFlags("inject"))
+	fs.StringVar(&c.o.out, "out", "", "`hcl|json` Form of the output. Default is that of the input.")
+	return fs
+}
+
+func (c *inject) Help() string {
 	return `Usage: nomad-sidecar inject [options] JOB|-
 
   Reads a job, in HCL or in the JSON of Nomad's API, injects the sidecars that are
   chosen for its groups, and writes it to stdout for "nomad job run". Sidecars are
   chosen by sidecar blocks in the job, by meta ("sidecar.inject"), or by -with.
-` + choosingHelp + `
-  -out hcl|json             Form of the output. Default is that of the input.
+
+` + flagHelp(c) + `
 
   Exit codes: 0 done, 1 an error in the input, 2 wrong usage.`
 }
 
 func (c *inject) Run(args []string) int {
-	fs, o := c.p.choosingFlags("inject")
-	fs.StringVar(&o.out, "out", "", "")
+	fs, o := c.flags(), &c.o
 	if err := o.parse(fs, args); err != nil {
 		return c.p.usage(err)
 	}

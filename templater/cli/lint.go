@@ -12,29 +12,33 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-type lint struct{ p *Program }
+type lint struct {
+	p        *Program
+	catalogs texts
+	json     bool
+}
 
 func (*lint) Synopsis() string { return "Check sidecar definitions" }
 
-func (*lint) Help() string {
+func (c *lint) flags() *flag.FlagSet {
+	fs := newFlags("lint")
+	c.catalogs = nil
+	fs.Var(&c.catalogs, "catalog", catalogUsage)
+	fs.BoolVar(&c.json, "json", false, "Write what is found to stdout, in the form of \"terraform validate -json\".")
+	return fs
+}
+
+func (c *lint) Help() string {
 	return `Usage: nomad-sidecar lint [-json] [-catalog DIR]... [PATH]...
 
   Checks definitions: files, or all that are found below folders. Without a PATH
   those of the catalog. Errors make the exit code 1, warnings do not.
 
-  -catalog DIR   Folder of definitions, or an address that get has fetched; may be
-                 repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in
-                 catalog.
-  -json          Write what is found to stdout, in the form of
-                 "terraform validate -json".`
+` + flagHelp(c)
 }
 
 func (c *lint) Run(args []string) int {
-	var dirs texts
-	flags := flag.NewFlagSet("lint", flag.ContinueOnError)
-	flags.Var(&dirs, "catalog", "")
-	asJSON := flags.Bool("json", false, "")
-	paths, err := parse(flags, args)
+	paths, err := parse(c.flags(), args)
 	if err != nil {
 		return c.p.usage(err)
 	}
@@ -44,7 +48,7 @@ func (c *lint) Run(args []string) int {
 	if len(paths) > 0 {
 		catalog, diags = loadPaths(paths)
 	} else {
-		catalog, diags = c.p.loadCatalog(dirs, r)
+		catalog, diags = c.p.loadCatalog(c.catalogs, r)
 	}
 	for _, d := range catalog.Definitions() {
 		diags = append(diags, d.Lint()...)
@@ -52,7 +56,7 @@ func (c *lint) Run(args []string) int {
 	if len(catalog.Files()) == 0 && !diags.HasErrors() {
 		diags = append(diags, failure("Nothing to check", fmt.Sprintf("No file ending in %s was found.", sidecar.Suffix))...)
 	}
-	if *asJSON {
+	if c.json {
 		return c.p.writeLint(diags)
 	}
 	r.know(catalog.Files())

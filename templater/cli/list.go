@@ -8,25 +8,30 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
-type list struct{ p *Program }
+type list struct {
+	p        *Program
+	catalogs texts
+}
 
 func (*list) Synopsis() string { return "List the sidecars of the catalog" }
 
-func (*list) Help() string {
+func (c *list) flags() *flag.FlagSet {
+	fs := newFlags("list")
+	c.catalogs = nil
+	fs.Var(&c.catalogs, "catalog", catalogUsage)
+	return fs
+}
+
+func (c *list) Help() string {
 	return `Usage: nomad-sidecar list [-catalog DIR]...
 
   Lists the sidecars of the catalog: name, version and summary.
 
-  -catalog DIR   Folder of definitions, or an address that get has fetched; may be
-                 repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in
-                 catalog.`
+` + flagHelp(c)
 }
 
 func (c *list) Run(args []string) int {
-	var dirs texts
-	flags := flag.NewFlagSet("list", flag.ContinueOnError)
-	flags.Var(&dirs, "catalog", "")
-	rest, err := parse(flags, args)
+	rest, err := parse(c.flags(), args)
 	if err != nil {
 		return c.p.usage(err)
 	}
@@ -34,7 +39,7 @@ func (c *list) Run(args []string) int {
 		return c.p.usage(fmt.Errorf("list takes no arguments, but got %q", rest[0]))
 	}
 	r := c.p.reporter()
-	catalog, diags := c.p.loadCatalog(dirs, r)
+	catalog, diags := c.p.loadCatalog(c.catalogs, r)
 	if r.report(diags) {
 		return exitError
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"flag"
 	"os"
 	"os/signal"
 	"strings"
@@ -19,23 +20,32 @@ const clusterHelp = `
   NOMAD_CACERT and the like name, as for the nomad command. Region and namespace of
   the job win over these.`
 
-type planCommand struct{ p *Program }
+type planCommand struct {
+	p *Program
+	o injectOptions
+}
 
 func (*planCommand) Synopsis() string { return "Show what running an injected job would change" }
 
-func (*planCommand) Help() string {
+func (c *planCommand) flags() *flag.FlagSet {
+	fs := c.o.declare(newFlags("plan"))
+	return fs
+}
+
+func (c *planCommand) Help() string {
 	return `Usage: nomad-sidecar plan [options] JOB|-
 
   Injects sidecars and asks Nomad what registering the job would change: the diff,
   which tasks restart, what the sidecars add, and what could not be placed.
-` + choosingHelp + `
+
+` + flagHelp(c) + `
 ` + clusterHelp + `
 
   Exit codes: 0 no allocations created or destroyed, 1 some are, 255 an error.`
 }
 
 func (c *planCommand) Run(args []string) int {
-	fs, o := c.p.choosingFlags("plan")
+	fs, o := c.flags(), &c.o
 	if err := o.parse(fs, args); err != nil {
 		c.p.usage(err)
 		return exitFailed

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -12,32 +13,38 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
-type run struct{ p *Program }
+type run struct {
+	p      *Program
+	o      injectOptions
+	check  checkIndex
+	detach bool
+}
 
 func (*run) Synopsis() string { return "Inject sidecars and run the job" }
 
-func (*run) Help() string {
+func (c *run) flags() *flag.FlagSet {
+	fs := c.o.declare(newFlags("run"))
+	c.check = checkIndex{}
+	fs.Var(&c.check, "check-index", "`INDEX` Register only if the job's modify index is still this one, as plan printed it; 0 if the job must not exist.")
+	fs.BoolVar(&c.detach, "detach", false, "Return when the job is registered, and print the ID of its evaluation.")
+	return fs
+}
+
+func (c *run) Help() string {
 	return `Usage: nomad-sidecar run [options] JOB|-
 
   Injects sidecars, registers the job with Nomad, and follows its deployment until
   it is healthy or has failed. Nomad keeps the file as it was given as the job's
   source, with its sidecar blocks.
 
-  -check-index INDEX        Register only if the job's modify index is still this
-                            one, as plan printed it; 0 if the job must not exist.
-  -detach                   Return when the job is registered, and print the ID of
-                            its evaluation.
-` + choosingHelp + `
+` + flagHelp(c) + `
 ` + clusterHelp + `
 
   Exit codes: 0 done, 1 an error or a job that did not become healthy, 2 wrong usage.`
 }
 
 func (c *run) Run(args []string) int {
-	fs, o := c.p.choosingFlags("run")
-	var check checkIndex
-	fs.Var(&check, "check-index", "")
-	detach := fs.Bool("detach", false, "")
+	fs, o := c.flags(), &c.o
 	if err := o.parse(fs, args); err != nil {
 		return c.p.usage(err)
 	}
@@ -58,7 +65,7 @@ func (c *run) Run(args []string) int {
 		r.report(failureOf("Cannot reach Nomad", err))
 		return exitError
 	}
-	eval, warnings, err := nomad.Register(ctx, job, check.index)
+	eval, warnings, err := nomad.Register(ctx, job, c.check.index)
 	if err != nil {
 		r.report(failureOf("Cannot register the job", err))
 		return exitError
@@ -70,7 +77,7 @@ func (c *run) Run(args []string) int {
 	switch {
 	case job.Scheduled || eval == "":
 		return exitDone
-	case *detach:
+	case c.detach:
 		display.Fprintf(c.p.Stdout, "evaluation %s\n", eval)
 		return exitDone
 	}

@@ -25,7 +25,9 @@ type serveCommand struct{ p *Program }
 
 func (*serveCommand) Synopsis() string { return "Inject sidecars on the way to Nomad, by a policy" }
 
-func (*serveCommand) Help() string {
+func (*serveCommand) flags() *flag.FlagSet { return new(serveOptions).declare(newFlags("serve")) }
+
+func (c *serveCommand) Help() string {
 	return `Usage: nomad-sidecar serve [options]
 
   Stands in front of Nomad's API: who registers, plans or validates a job there has
@@ -33,47 +35,7 @@ func (*serveCommand) Help() string {
   job is denied. All other requests pass untouched. Let NOMAD_ADDR of its users name
   this address instead of Nomad's.
 
-  -policy FILE|DIR          Rules; of a folder all *.policy.hcl; may be repeated.
-  -catalog DIR              Folder of definitions, or an address that get has
-                            fetched; may be repeated. Default is
-                            NOMAD_SIDECAR_CATALOG, then the built-in catalog.
-  -address HOST:PORT        Where to listen. Default is 127.0.0.1:4747.
-  -admin-address HOST:PORT  Where the page is that shows the fleet and what was
-                            admitted and denied, and /healthz, /readyz and /metrics.
-                            Default is 127.0.0.1:4748; empty for none.
-  -fleet-token FILE         Token that the page reads jobs with, which needs list-jobs
-                            and read-job. Whoever reaches -admin-address sees what it
-                            sees. Without it, or NOMAD_SIDECAR_FLEET_TOKEN that is the
-                            token, no jobs are read. Empty, such as /dev/null, for a
-                            cluster without ACLs.
-  -fleet-every DURATION     Most often that jobs are read, and only while somebody
-                            looks. Default is 1m.
-  -nomad-addr URL           The Nomad: http://, https:// or unix://. Default is
-                            NOMAD_ADDR, then http://127.0.0.1:4646. Certificates are
-                            those of NOMAD_CACERT, NOMAD_CLIENT_CERT and the like. May
-                            be repeated for agents of one cluster: if one cannot be
-                            connected to, the next one is used.
-  -tls-cert FILE            Certificate to listen with TLS, in PEM.
-  -tls-key FILE             Its key.
-  -tls-client-ca FILE       Authorities, one of which must have signed the client's
-                            certificate.
-  -reload-every DURATION    How often to look whether policy, catalog or certificate
-                            have changed. Default is 5s; 0 for SIGHUP alone.
-  -max-body MIB             Most that a request with a job may hold. Default is 10.
-  -max-connections N        Most connections of all clients. Default is 2048.
-  -max-connections-per-client N
-                            Most connections of one client, which is an IPv4 address
-                            or an IPv6 /64 network. Default is 512.
-  -max-buffer MIB           Most bytes of request bodies in memory; half of it for one
-                            client. At least twice -max-body. Default is 64.
-  -max-upstream N           Most requests at Nomad at once, of which an eighth is
-                            reserved for jobs. Default is 90, below Nomad's limit of
-                            100 connections per client (http_max_conns_per_client).
-  -max-upstream-per-client N
-                            Most of these of one client. Default is 40.
-  -trusted-proxy IP|CIDR    A balancer in front, whose X-Forwarded-For names clients;
-                            may be repeated. Default is none.
-  -drain DURATION           At the end, time for requests under way. Default is 30s.
+` + flagHelp(c) + `
 
   NOMAD_TOKEN is not used: requests keep their own tokens. NOMAD_REGION is the region
   that jobs without one are in, for rules; default is global.
@@ -97,28 +59,33 @@ type serveOptions struct {
 	policies, catalogs, nomads, trusted texts
 }
 
-func (o *serveOptions) parse(args []string) error {
-	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
-	fs.Var(&o.policies, "policy", "")
-	fs.Var(&o.catalogs, "catalog", "")
-	fs.StringVar(&o.Address, "address", "127.0.0.1:4747", "")
-	fs.StringVar(&o.AdminAddress, "admin-address", "127.0.0.1:4748", "")
-	fs.Var(&o.nomads, "nomad-addr", "")
-	fs.StringVar(&o.CertFile, "tls-cert", "", "")
-	fs.StringVar(&o.KeyFile, "tls-key", "", "")
-	fs.StringVar(&o.ClientCA, "tls-client-ca", "", "")
-	fs.Int64Var(&o.MaxBodyMiB, "max-body", 10, "")
+// declare gives the flags to a flag set.
+func (o *serveOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
+	fs.Var(&o.policies, "policy", "`FILE|DIR` Rules; of a folder all *.policy.hcl; may be repeated.")
+	fs.Var(&o.catalogs, "catalog", "`DIR` Folder of definitions, or an address that get has fetched; may be repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in catalog.")
+	fs.StringVar(&o.Address, "address", "127.0.0.1:4747", "`HOST:PORT` Where to listen. Default is 127.0.0.1:4747.")
+	fs.StringVar(&o.AdminAddress, "admin-address", "127.0.0.1:4748", "`HOST:PORT` Where the page is that shows the fleet and what was admitted and denied, and /healthz, /readyz and /metrics. Default is 127.0.0.1:4748; empty for none.")
+	fs.Var(&o.nomads, "nomad-addr", "`URL` The Nomad: http://, https:// or unix://. Default is NOMAD_ADDR, then http://127.0.0.1:4646. Certificates are those of NOMAD_CACERT, NOMAD_CLIENT_CERT and the like. May be repeated for agents of one cluster: if one cannot be connected to, the next one is used.")
+	fs.StringVar(&o.CertFile, "tls-cert", "", "`FILE` Certificate to listen with TLS, in PEM.")
+	fs.StringVar(&o.KeyFile, "tls-key", "", "`FILE` Its key.")
+	fs.StringVar(&o.ClientCA, "tls-client-ca", "", "`FILE` Authorities, one of which must have signed the client's certificate.")
+	fs.Int64Var(&o.MaxBodyMiB, "max-body", 10, "`MIB` Most that a request with a job may hold. Default is 10.")
 	o.Limits = serve.DefaultLimits()
-	fs.Int64Var(&o.Limits.Connections, "max-connections", o.Limits.Connections, "")
-	fs.Int64Var(&o.Limits.ConnectionsPerClient, "max-connections-per-client", o.Limits.ConnectionsPerClient, "")
-	fs.Int64Var(&o.Limits.BufferMiB, "max-buffer", o.Limits.BufferMiB, "")
-	fs.IntVar(&o.Limits.Upstream, "max-upstream", o.Limits.Upstream, "")
-	fs.IntVar(&o.Limits.UpstreamPerClient, "max-upstream-per-client", o.Limits.UpstreamPerClient, "")
-	fs.Var(&o.trusted, "trusted-proxy", "")
-	fs.DurationVar(&o.ReloadEvery, "reload-every", 5*time.Second, "")
-	fs.DurationVar(&o.Drain, "drain", 30*time.Second, "")
-	fs.StringVar(&o.Fleet.TokenFile, "fleet-token", "", "")
-	fs.DurationVar(&o.Fleet.Every, "fleet-every", time.Minute, "")
+	fs.Int64Var(&o.Limits.Connections, "max-connections", o.Limits.Connections, "`N` Most connections of all clients. Default is 2048.")
+	fs.Int64Var(&o.Limits.ConnectionsPerClient, "max-connections-per-client", o.Limits.ConnectionsPerClient, "`N` Most connections of one client, which is an IPv4 address or an IPv6 /64 network. Default is 512.")
+	fs.Int64Var(&o.Limits.BufferMiB, "max-buffer", o.Limits.BufferMiB, "`MIB` Most bytes of request bodies in memory; half of it for one client. At least twice -max-body. Default is 64.")
+	fs.IntVar(&o.Limits.Upstream, "max-upstream", o.Limits.Upstream, "`N` Most requests at Nomad at once, of which an eighth is reserved for jobs. Default is 90, below Nomad's limit of 100 connections per client (http_max_conns_per_client).")
+	fs.IntVar(&o.Limits.UpstreamPerClient, "max-upstream-per-client", o.Limits.UpstreamPerClient, "`N` Most of these of one client. Default is 40.")
+	fs.Var(&o.trusted, "trusted-proxy", "`IP|CIDR` A balancer in front, whose X-Forwarded-For names clients; may be repeated. Default is none.")
+	fs.DurationVar(&o.ReloadEvery, "reload-every", 5*time.Second, "`DURATION` How often to look whether policy, catalog or certificate have changed. Default is 5s; 0 for SIGHUP alone.")
+	fs.DurationVar(&o.Drain, "drain", 30*time.Second, "`DURATION` At the end, time for requests under way. Default is 30s.")
+	fs.StringVar(&o.Fleet.TokenFile, "fleet-token", "", "`FILE` Token that the page reads jobs with, which needs list-jobs and read-job. Whoever reaches -admin-address sees what it sees. Without it, or NOMAD_SIDECAR_FLEET_TOKEN that is the token, no jobs are read. Empty, such as /dev/null, for a cluster without ACLs.")
+	fs.DurationVar(&o.Fleet.Every, "fleet-every", time.Minute, "`DURATION` Most often that jobs are read, and only while somebody looks. Default is 1m.")
+	return fs
+}
+
+func (o *serveOptions) parse(args []string) error {
+	fs := o.declare(newFlags("serve"))
 	rest, err := parse(fs, args)
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("serve takes no arguments, but was given %q; see nomad-sidecar serve -help", rest[0])

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,18 +16,22 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
-type status struct{ p *Program }
+type status struct {
+	p *Program
+	o fleetOptions
+}
 
 func (*status) Synopsis() string { return "Show the sidecars of a cluster's jobs" }
 
-func (*status) Help() string {
+func (c *status) flags() *flag.FlagSet { return c.o.declare(newFlags("status"), "Print it as JSON.") }
+
+func (c *status) Help() string {
 	return `Usage: nomad-sidecar status [options] [JOB-PREFIX]
 
   Reads the jobs of a cluster and tells for each group which sidecars it has, in which
   version and state, and which it should have. Nothing is changed.
 
-  -json              Print it as JSON.
-` + fleetHelp + `
+` + flagHelp(c) + `
 ` + fleetNomadHelp + `
 
   Exit codes: 0 all as it should be, 1 something is not, 255 an error, also if a job
@@ -34,8 +39,8 @@ func (*status) Help() string {
 }
 
 func (c *status) Run(args []string) int {
-	o := &fleetOptions{}
-	err := o.parse(o.flags("status"), args)
+	fs, o := c.flags(), &c.o
+	err := o.parse(fs, args)
 	if err == nil && len(o.rest) > 1 {
 		err = fmt.Errorf("status takes one prefix of the IDs of jobs, but was also given %q", o.rest[1])
 	}

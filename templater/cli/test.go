@@ -11,11 +11,25 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
 )
 
-type test struct{ p *Program }
+type test struct {
+	p        *Program
+	catalogs texts
+	pattern  string
+	update   bool
+}
 
 func (*test) Synopsis() string { return "Run the tests kept beside definitions and policies" }
 
-func (*test) Help() string {
+func (c *test) flags() *flag.FlagSet {
+	fs := newFlags("test")
+	c.catalogs = nil
+	fs.Var(&c.catalogs, "catalog", catalogUsage)
+	fs.StringVar(&c.pattern, "run", "", "`REGEXP` Only tests whose name matches.")
+	fs.BoolVar(&c.update, "update", false, "Write golden files that differ anew.")
+	return fs
+}
+
+func (c *test) Help() string {
 	return `Usage: nomad-sidecar test [options] [PATH]...
 
   Runs the tests in all files *.sidecartest.hcl and *.policytest.hcl below the paths,
@@ -23,26 +37,17 @@ func (*test) Help() string {
   into a job, or what the policy of that folder chooses, and compares the outcome to
   what it expects. No Nomad is needed.
 
-  -run REGEXP    Only tests whose name matches.
-  -update        Write golden files that differ anew.
-  -catalog DIR   Folder with other definitions that the jobs choose, or an address
-                 that get has fetched; may be repeated. Default is
-                 NOMAD_SIDECAR_CATALOG, then the built-in catalog.
+` + flagHelp(c) + `
 
   Exit codes: 0 all passed, 1 a test failed or cannot be read, 2 wrong usage.`
 }
 
 func (c *test) Run(args []string) int {
-	var dirs texts
-	flags := flag.NewFlagSet("test", flag.ContinueOnError)
-	flags.Var(&dirs, "catalog", "")
-	pattern := flags.String("run", "", "")
-	update := flags.Bool("update", false, "")
-	paths, err := parse(flags, args)
+	paths, err := parse(c.flags(), args)
 	if err != nil {
 		return c.p.usage(err)
 	}
-	only, err := regexp.Compile(*pattern)
+	only, err := regexp.Compile(c.pattern)
 	if err != nil {
 		return c.p.usage(fmt.Errorf("-run is a regular expression: %w", err))
 	}
@@ -50,7 +55,7 @@ func (c *test) Run(args []string) int {
 		paths = []string{"."}
 	}
 	r := c.p.reporter()
-	others, diags := c.p.loadCatalog(dirs, r)
+	others, diags := c.p.loadCatalog(c.catalogs, r)
 	if r.report(diags) {
 		return exitError
 	}
@@ -58,7 +63,7 @@ func (c *test) Run(args []string) int {
 	if r.report(diags) {
 		return exitError
 	}
-	return c.run(tests, only, others, *update)
+	return c.run(tests, only, others, c.update)
 }
 
 func (c *test) run(tests []*sidecartest.Test, only *regexp.Regexp, others *sidecar.Catalog, update bool) int {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -21,6 +22,7 @@ import (
 type upgrade struct {
 	p     *Program
 	eject bool
+	o     upgradeOptions
 }
 
 func (c *upgrade) verb() string {
@@ -32,7 +34,9 @@ func (c *upgrade) verb() string {
 
 func (*upgrade) Synopsis() string { return "Upgrade the sidecars of a cluster's jobs" }
 
-func (*upgrade) Help() string {
+func (c *upgrade) flags() *flag.FlagSet { return c.o.declare(newFlags(c.verb())) }
+
+func (c *upgrade) Help() string {
 	return `Usage: nomad-sidecar upgrade [options] [JOB]…
 
   Injects anew into jobs, as Nomad has them, what their meta and the policy choose from
@@ -42,24 +46,13 @@ func (*upgrade) Help() string {
 
   Without -state it only shows what it would do. Filters choose jobs; of these all that
   meta and policy say is done.
-` + batchHelp + fleetHelp + `
+
+` + flagHelp(c) + `
 ` + fleetNomadHelp + `
 
   Exit codes: 0 all is done or there is nothing to do, 1 it is not done or an error,
   2 wrong usage.`
 }
-
-// batchHelp describes the flags that upgrade and eject -fleet have in common.
-const batchHelp = `
-  -state FILE        Where to note what is done, to go on or back later: a file of its
-                     own for each upgrade.
-  -batch N           How many jobs are registered at once. Default is 1.
-  -yes               Do not ask.
-  -owned             Change also jobs that something else registers: nomad-pack, or
-                     what their meta "managed_by" says.
-  -skip-failed       Go on although a job that failed before is as it was left.
-  -revert            Go back: each job that -state knows to its version before.
-  -json              Print what is, or was, done as JSON; lines go to stderr.`
 
 type upgradeOptions struct {
 	fleetOptions
@@ -69,17 +62,23 @@ type upgradeOptions struct {
 	fleet                          bool // of eject
 }
 
-func (o *upgradeOptions) parse(verb string, args []string) error {
-	fs := o.flags(verb)
-	if verb == fleet.VerbEject {
-		fs.BoolVar(&o.fleet, "fleet", false, "")
+// declare gives the flags to a flag set of upgrade or eject, and forgets earlier values.
+func (o *upgradeOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
+	*o = upgradeOptions{}
+	o.fleetOptions.declare(fs, "Print what is, or was, done as JSON; lines go to stderr.")
+	if fs.Name() == fleet.VerbEject {
+		fs.BoolVar(&o.fleet, "fleet", false, "Take the sidecars out of jobs that a cluster runs. The other flags but -catalog need it.")
 	}
-	fs.StringVar(&o.state, "state", "", "")
-	fs.IntVar(&o.batch, "batch", 1, "")
-	fs.BoolVar(&o.yes, "yes", false, "")
-	fs.BoolVar(&o.owned, "owned", false, "")
-	fs.BoolVar(&o.skipFailed, "skip-failed", false, "")
-	fs.BoolVar(&o.revert, "revert", false, "")
+	fs.StringVar(&o.state, "state", "", "`FILE` Where to note what is done, to go on or back later: a file of its own for each upgrade.")
+	fs.IntVar(&o.batch, "batch", 1, "`N` How many jobs are registered at once. Default is 1.")
+	fs.BoolVar(&o.yes, "yes", false, "Do not ask.")
+	fs.BoolVar(&o.owned, "owned", false, "Change also jobs that something else registers: nomad-pack, or what their meta \"managed_by\" says.")
+	fs.BoolVar(&o.skipFailed, "skip-failed", false, "Go on although a job that failed before is as it was left.")
+	fs.BoolVar(&o.revert, "revert", false, "Go back: each job that -state knows to its version before.")
+	return fs
+}
+
+func (o *upgradeOptions) parse(fs *flag.FlagSet, args []string) error {
 	err := o.fleetOptions.parse(fs, args)
 	switch {
 	case err != nil:
@@ -108,8 +107,8 @@ type upgrading struct {
 }
 
 func (c *upgrade) Run(args []string) int {
-	u := &upgrading{p: c.p, verb: c.verb(), o: &upgradeOptions{}, r: c.p.reporter(), lines: c.p.Stdout}
-	if err := u.o.parse(c.verb(), args); err != nil {
+	u := &upgrading{p: c.p, verb: c.verb(), o: &c.o, r: c.p.reporter(), lines: c.p.Stdout}
+	if err := u.o.parse(c.flags(), args); err != nil {
 		return c.p.usage(err)
 	}
 	if u.o.json {

@@ -1,10 +1,15 @@
 package cli
 
-import "fmt"
+import (
+	"flag"
+	"fmt"
+)
 
 type versionCommand struct{ p *Program }
 
 func (*versionCommand) Synopsis() string { return "Print the version" }
+
+func (*versionCommand) flags() *flag.FlagSet { return newFlags("version") }
 
 func (*versionCommand) Help() string {
 	return "Usage: nomad-sidecar version\n\n  Prints the version of this program."
