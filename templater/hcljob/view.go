@@ -1,7 +1,6 @@
 package hcljob
 
 import (
-	"cmp"
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
@@ -218,99 +217,6 @@ func (r *reader) service(b *hclsyntax.Block) job.Service {
 	r.text(b.Body, "port", &s.Port)
 	r.text(b.Body, "provider", &s.Provider)
 	return s
-}
-
-func (r *reader) task(g *job.Group, b *hclsyntax.Block) *job.Task {
-	t := &job.Task{
-		Name: b.Labels[0], Config: map[string]job.Setting{}, Bare: job.Bare{}, Range: b.DefRange(),
-	}
-	t.Env, t.MoreEnv = r.texts(b.Body, "env")
-	t.Meta, t.MoreMeta = r.texts(b.Body, "meta")
-	// These two stay empty in Nomad's parser; all else that is empty becomes null.
-	for field, name := range map[string]string{"Env": "env", "Config": "config"} {
-		if r.isEmpty(b.Body, name) {
-			t.Bare[field] = job.BareEmpty
-		}
-	}
-	r.text(b.Body, "driver", &t.Driver)
-	r.noSidecars(b.Body)
-	for _, c := range b.Body.Blocks {
-		g.Dynamic = g.Dynamic || c.Type == "dynamic"
-		r.taskBlock(g, t, c)
-	}
-	return t
-}
-
-// taskBlock reads a block of a task, or a dynamic block that makes one.
-func (r *reader) taskBlock(g *job.Group, t *job.Task, b *hclsyntax.Block) {
-	switch madeBy(b) {
-	case "config":
-		if b.Type == "dynamic" {
-			t.MoreConfig = madeDynamically(b)
-			return
-		}
-		for name, a := range b.Body.Attributes {
-			v, u := r.scope.read(a.Expr)
-			t.Config[name] = job.Setting{Value: v, Unknown: u, Range: a.SrcRange}
-		}
-		for _, n := range b.Body.Blocks {
-			g.Dynamic = g.Dynamic || n.Type == "dynamic"
-			t.Config[madeBy(n)] = job.Setting{Value: cty.DynamicVal, Range: n.DefRange()}
-		}
-	case "logs":
-		t.Logs = r.logs(b)
-	case "service":
-		g.Services = append(g.Services, r.service(b))
-	case "template", "volume_mount":
-		t.Places = append(t.Places, r.place(b)...)
-	case "resources":
-		for _, n := range b.Body.Blocks {
-			if n.Type == "network" {
-				t.Ports = append(t.Ports, r.ports(n)...)
-			}
-		}
-	}
-}
-
-// place is the destination of a template or volume_mount, if it has one.
-func (r *reader) place(b *hclsyntax.Block) []job.Place {
-	at := job.Place{Block: madeBy(b), Range: b.DefRange()}
-	if b.Type == "dynamic" {
-		at.Destination.Unknown = madeDynamically(b)
-		return []job.Place{at}
-	}
-	if r.text(b.Body, "destination", &at.Destination); at.Destination.Value == "" && at.Destination.Unknown == nil {
-		return nil
-	}
-	return []job.Place{at}
-}
-
-// madeBy is the type of a block, or of what a dynamic block makes.
-func madeBy(b *hclsyntax.Block) string {
-	if b.Type == "dynamic" && len(b.Labels) == 1 {
-		return b.Labels[0]
-	}
-	return b.Type
-}
-
-func (r *reader) logs(b *hclsyntax.Block) *job.Logs {
-	l := &job.Logs{Range: b.DefRange()}
-	if b.Type == "dynamic" {
-		l.Unknown = madeDynamically(b)
-		return l
-	}
-	var files, size *diagnostic.Unknown
-	l.Files, files = r.number(b.Body, "max_files")
-	l.SizeMB, size = r.number(b.Body, "max_file_size")
-	l.Unknown = cmp.Or(files, size)
-	if a := b.Body.Attributes["disabled"]; a != nil {
-		v, u := r.scope.read(a.Expr)
-		l.Unknown = cmp.Or(l.Unknown, u)
-		if off, err := convert.Convert(v, cty.Bool); err == nil && off.IsKnown() && !off.IsNull() {
-			l.Disabled = off.True()
-		}
-	}
-	return l
 }
 
 // noDynamicSidecar refuses sidecar blocks that a dynamic block makes.
