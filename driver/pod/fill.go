@@ -153,7 +153,10 @@ func (t Task) checkTargets(resolve func(target string) (string, error)) error {
 func inRoot(root string) func(target string) (string, error) {
 	return func(target string) (string, error) {
 		at, err := securejoin.SecureJoin(root, target)
-		return filepath.Clean("/" + strings.TrimPrefix(at, root)), err
+		if err != nil {
+			return "", mistakef("the image has a loop of symbolic links there")
+		}
+		return filepath.Clean("/" + strings.TrimPrefix(at, root)), nil
 	}
 }
 

@@ -190,6 +190,11 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 	if err != nil {
 		return nil, err
 	}
+	if t.Image != nil {
+		if err := prepareTargets(root.hostPath, spec.Mounts); err != nil {
+			return nil, err
+		}
+	}
 	c.mistake = mistake(spec, t.Process.args(root.config))
 	c.m.filters.apply(spec)
 	if err := c.m.step("write spec", func() error { return c.m.writeBundle(c.dir, spec) }); err != nil {

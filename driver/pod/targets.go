@@ -1,0 +1,78 @@
+package pod
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// prepareTargets creates missing mount targets in the root of an image. It follows the image's
+// symbolic links within the root, also if they lead nowhere yet, which runtimes treat differently.
+// Targets below another mount are left to the runtime.
+func prepareTargets(root string, mounts []specs.Mount) error {
+	for i, m := range mounts {
+		target := filepath.Clean(m.Destination)
+		if slices.ContainsFunc(mounts[:i], func(outer specs.Mount) bool {
+			below, ok := cutDir(target, filepath.Clean(outer.Destination))
+			return ok && below != ""
+		}) {
+			continue
+		}
+		if err := prepareTarget(root, target, m); err != nil {
+			return fmt.Errorf("mount at %s: %w", target, err)
+		}
+	}
+	return nil
+}
+
+func prepareTarget(root, target string, m specs.Mount) error {
+	dir := true
+	if m.Type == "bind" {
+		source, err := os.Stat(m.Source)
+		if err != nil {
+			return nil // the runtime reports it
+		}
+		dir = source.IsDir()
+	} else if info, err := os.Lstat(filepath.Join(root, target)); err == nil && info.Mode()&os.ModeSymlink != 0 {
+		return mistakef("the image has a symbolic link there; it must be a directory")
+	}
+	at, err := securejoin.SecureJoin(root, target)
+	if err != nil {
+		return mistakef("the image has a loop of symbolic links there")
+	}
+	info, err := os.Lstat(at) // all links are resolved
+	switch {
+	case err == nil && info.IsDir() && !dir:
+		return mistakef("the image has a directory there, and a file is mounted")
+	case err == nil && !info.IsDir() && dir:
+		return mistakef("the image has a file there, and a directory is mounted")
+	case err == nil:
+		return nil
+	case !errors.Is(err, os.ErrNotExist):
+		return mistakef("the image has a file in place of a parent directory")
+	}
+	if dir {
+		return withoutPath(os.MkdirAll(at, 0o755))
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return withoutPath(err)
+	}
+	file, err := os.OpenFile(at, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return withoutPath(err)
+	}
+	return file.Close()
+}
+
+// withoutPath removes the path in the image store from an error.
+func withoutPath(err error) error {
+	if e := new(os.PathError); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
