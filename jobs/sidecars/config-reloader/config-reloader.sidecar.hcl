@@ -5,13 +5,13 @@ sidecar "config-reloader" {
   parameter "app_task" {
     type        = string
     example     = "app"
-    description = "Task of the application that is signalled."
+    description = "Task that receives the signal."
   }
 
   parameter "destination" {
     type        = string
     example     = "config/web.conf"
-    description = "Where to, below the allocation's directory: config/web.conf is /alloc/config/web.conf in each task."
+    description = "Path of the configuration below the allocation's directory: config/web.conf is /alloc/config/web.conf in each task."
     validation {
       condition     = length([for part in split("/", param.destination) : part if contains(["", ".", ".."], part)]) == 0 && split("/", param.destination)[0] != "logs"
       error_message = "destination must be a path below the allocation's directory, such as config/web.conf, and not below logs."
@@ -22,7 +22,7 @@ sidecar "config-reloader" {
     type        = string
     default     = null
     example     = "https://config.example.com/web.conf"
-    description = "Where the configuration comes from: http://…, https://… or the absolute path of a file."
+    description = "Source of the configuration: http://…, https://… or the absolute path of a file."
     validation {
       condition     = param.source == null || regex_replace(coalesce(param.source, "/x"), "^(https?://[^/ ]+\\S*|/.*[^/])$", "") == ""
       error_message = "source must be a URL such as https://config.example.com/web.conf, or an absolute path such as /alloc/data/web.conf."
@@ -37,7 +37,7 @@ sidecar "config-reloader" {
     type        = string
     default     = null
     example     = "listen {{ .Values.port }};"
-    description = "The configuration itself, as a template of Go's text/template."
+    description = "The configuration itself, as a Go text/template."
     validation {
       condition     = param.template == null || length(split("<<<nomad:", coalesce(param.template, "-"))) == 1
       error_message = "template must not hold \"<<<nomad:\", which Nomad would take for the beginning of a template of its own."
@@ -47,14 +47,14 @@ sidecar "config-reloader" {
   parameter "render" {
     type        = bool
     default     = false
-    description = "What source gives is a template, too."
+    description = "Render the source as a template too."
   }
 
   parameter "values" {
     type        = string
     default     = null
     example     = "https://config.example.com/web.json"
-    description = "Where a template's .Values come from, as JSON: http://…, https://… or the absolute path of a file."
+    description = "Source of a template's .Values, as JSON: http://…, https://… or the absolute path of a file."
     validation {
       condition     = param.values == null || regex_replace(coalesce(param.values, "/x"), "^(https?://[^/ ]+\\S*|/.*[^/])$", "") == ""
       error_message = "values must be a URL such as https://config.example.com/web.json, or an absolute path such as /alloc/data/web.json."
@@ -69,20 +69,20 @@ sidecar "config-reloader" {
     type        = string
     default     = null
     example     = "Authorization: Bearer {{ with nomadVar \"nomad/jobs/web\" }}{{ .token }}{{ end }}"
-    description = "Headers of requests, one in a line. A template of Nomad, so that secrets need not stand in the job."
+    description = "Request headers, one per line. A Nomad template, so that secrets can stay out of the job."
   }
 
   parameter "check" {
     type        = list(string)
     default     = []
     example     = ["/usr/sbin/nginx", "-t", "-c", "{}"]
-    description = "A command that must accept a configuration before it is put in place; {} is the path of the file to look at."
+    description = "A command that must accept a configuration before it is put in place; {} is the path of the candidate file."
   }
 
   parameter "signal" {
     type        = string
     default     = "SIGHUP"
-    description = "What the application is sent when its configuration has changed."
+    description = "Signal sent to the application when its configuration has changed."
     validation {
       condition     = contains(["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH"], param.signal)
       error_message = "signal must be one of SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH."
@@ -92,13 +92,13 @@ sidecar "config-reloader" {
   parameter "process" {
     type        = string
     default     = null
-    description = "Name of the process that is signalled, where it is not the task's first."
+    description = "Name of the process to signal, if it is not the task's first process."
   }
 
   parameter "interval" {
     type        = string
     default     = "10s"
-    description = "Time between two looks at source and values."
+    description = "Interval between checks of source and values."
     validation {
       condition     = regex_replace(param.interval, "^([0-9]+(ms|s|m|h))+$", "") == ""
       error_message = "interval must be a duration such as 10s or 5m."
@@ -108,7 +108,7 @@ sidecar "config-reloader" {
   parameter "start_timeout" {
     type        = string
     default     = "1m"
-    description = "How long the application waits for its first configuration; then the start is tried again."
+    description = "How long the application waits for its first configuration before the start is retried."
     validation {
       condition     = regex_replace(param.start_timeout, "^([0-9]+(ms|s|m|h))+$", "") == ""
       error_message = "start_timeout must be a duration such as 30s or 5m."
@@ -128,19 +128,19 @@ sidecar "config-reloader" {
   parameter "user" {
     type        = string
     default     = null
-    description = "User the reloader runs as: the application's, or root. Without one it is the driver's default, as for an application without an image."
+    description = "User the reloader runs as: the application's, or root. Omitted: the driver's default, as for an application without an image."
   }
 
   parameter "volume" {
     type        = string
     default     = null
-    description = "Volume of the group that the reloader has at /volume, read-only, for a source or values that are files."
+    description = "Volume of the group, mounted read-only at /volume, for a source or values that are files."
   }
 
   parameter "image" {
     type        = string
     default     = null
-    description = "Image that holds the program, and the command of check. Without one they are run from the client's host paths."
+    description = "Image with the program and the check command. Omitted: both run from the client's host paths."
   }
 
   parameter "command" {
@@ -156,10 +156,10 @@ sidecar "config-reloader" {
   api {
     directory "alloc/config-reloader" {
       access      = "write"
-      description = "status.json: which configuration is in place, when it was written and told, and what went wrong at the last look."
+      description = "status.json: the current configuration, when it was written and the application signalled, and the error of the last check."
     }
     signal "SIGHUP" {
-      description = "Looks for a change at once."
+      description = "Checks for a change immediately."
     }
   }
 

@@ -1,11 +1,11 @@
 sidecar "log-shipper" {
   version = "1.0.0"
-  summary = "Ships what the pod's tasks write to stdout and stderr to HTTP, syslog or a file."
+  summary = "Ships the stdout and stderr of the pod's tasks to HTTP, syslog or a file."
 
   parameter "sink" {
     type        = string
     example     = "https://logs.example.com/in"
-    description = "Where to: http://…, https://…, syslog+tcp://HOST:PORT, syslog+udp://HOST:PORT or file:///PATH."
+    description = "Destination: http://…, https://…, syslog+tcp://HOST:PORT, syslog+udp://HOST:PORT or file:///PATH."
     validation {
       condition     = regex_replace(param.sink, "^(https?://[^/ ]+\\S*|syslog\\+(tcp|udp)://[^/ ]+:[0-9]+|file:///\\S*[^/ ])$", "") == ""
       error_message = "sink must be a URL such as https://logs.example.com/in, syslog+tcp://10.0.0.1:601 or file:///alloc/data/all.log."
@@ -15,13 +15,13 @@ sidecar "log-shipper" {
   parameter "tasks" {
     type        = list(string)
     default     = []
-    description = "Only the logs of these tasks; none means those of all but the shipper itself."
+    description = "Only the logs of these tasks; empty means all tasks except the shipper."
   }
 
   parameter "exclude" {
     type        = list(string)
     default     = []
-    description = "Not the logs of these tasks."
+    description = "Tasks whose logs are not shipped."
   }
 
   parameter "streams" {
@@ -37,7 +37,7 @@ sidecar "log-shipper" {
   parameter "format" {
     type        = string
     default     = "json"
-    description = "How lines are written to HTTP and files: json or text."
+    description = "Format of lines for HTTP and files: json or text."
     validation {
       condition     = contains(["json", "text"], param.format)
       error_message = "format must be \"json\" or \"text\"."
@@ -47,7 +47,7 @@ sidecar "log-shipper" {
   parameter "max_line_bytes" {
     type        = number
     default     = 8192
-    description = "A longer line is shipped in pieces."
+    description = "Longest line in bytes; a longer line is shipped in pieces."
     validation {
       condition     = param.max_line_bytes >= 1 && param.max_line_bytes <= 1048576 && floor(param.max_line_bytes) == param.max_line_bytes
       error_message = "max_line_bytes must be a whole number between 1 and 1048576."
@@ -61,7 +61,7 @@ sidecar "log-shipper" {
   parameter "batch_lines" {
     type        = number
     default     = 1000
-    description = "Most lines of a batch."
+    description = "Maximum number of lines in a batch."
     validation {
       condition     = param.batch_lines >= 1 && floor(param.batch_lines) == param.batch_lines
       error_message = "batch_lines must be a whole number, 1 or more."
@@ -71,7 +71,7 @@ sidecar "log-shipper" {
   parameter "batch_bytes" {
     type        = number
     default     = 1048576
-    description = "A batch of this size is full."
+    description = "Maximum size of a batch in bytes."
     validation {
       condition     = param.batch_bytes >= 1 && param.batch_bytes <= 8388608 && floor(param.batch_bytes) == param.batch_bytes
       error_message = "batch_bytes must be a whole number between 1 and 8388608."
@@ -92,7 +92,7 @@ sidecar "log-shipper" {
     type        = string
     default     = null
     example     = "Authorization: Bearer {{ with nomadVar \"nomad/jobs/web\" }}{{ .token }}{{ end }}"
-    description = "More headers, one in a line. A template of Nomad, so that secrets need not stand in the job."
+    description = "Additional headers, one per line. A Nomad template, so that secrets can stay out of the job."
   }
 
   parameter "syslog_facility" {
@@ -111,7 +111,7 @@ sidecar "log-shipper" {
   parameter "syslog_enterprise" {
     type        = number
     default     = 0
-    description = "Your private enterprise number: with it syslog messages have namespace, job, group and task as structured data."
+    description = "Your private enterprise number; adds namespace, job, group and task to syslog messages as structured data."
     validation {
       condition     = param.syslog_enterprise >= 0 && param.syslog_enterprise <= 4294967295 && floor(param.syslog_enterprise) == param.syslog_enterprise
       error_message = "syslog_enterprise must be a number that IANA has given to somebody, or 0."
@@ -121,7 +121,7 @@ sidecar "log-shipper" {
   parameter "file_max_bytes" {
     type        = number
     default     = 104857600
-    description = "A file that is larger is full, and another one is begun. 0 is never."
+    description = "Size at which a new file is started; 0 means never."
     validation {
       condition     = param.file_max_bytes >= 0 && floor(param.file_max_bytes) == param.file_max_bytes
       error_message = "file_max_bytes must be a whole number, 0 or more."
@@ -131,7 +131,7 @@ sidecar "log-shipper" {
   parameter "file_keep" {
     type        = number
     default     = 5
-    description = "How many full files are kept, as NAME.1 (the newest), NAME.2 and so on."
+    description = "Number of full files to keep, as NAME.1 (the newest), NAME.2 and so on."
     validation {
       condition     = param.file_keep >= 0 && floor(param.file_keep) == param.file_keep
       error_message = "file_keep must be a whole number, 0 or more."
@@ -141,19 +141,19 @@ sidecar "log-shipper" {
   parameter "volume" {
     type        = string
     default     = null
-    description = "Volume of the group that the shipper has at /volume, for a file that outlives the allocation."
+    description = "Volume of the group, mounted at /volume, for a file that outlives the allocation."
   }
 
   parameter "user" {
     type        = string
     default     = null
-    description = "User the shipper runs as, for a volume that not everybody may write to. Without one it is the driver's default."
+    description = "User the shipper runs as, for a volume with restricted write access. Omitted: the driver's default."
   }
 
   parameter "image" {
     type        = string
     default     = null
-    description = "Image that holds the program. Without one it is run from the client's host paths."
+    description = "Image with the program. Omitted: the program runs from the client's host paths."
   }
 
   parameter "command" {

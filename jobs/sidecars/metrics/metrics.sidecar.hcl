@@ -1,6 +1,6 @@
 sidecar "metrics" {
   version = "1.0.0"
-  summary = "Exports what each task of the pod uses, for Prometheus."
+  summary = "Exports the resource usage of each task of the pod for Prometheus."
 
   parameter "port" {
     type        = number
@@ -16,13 +16,13 @@ sidecar "metrics" {
     type        = string
     default     = null
     example     = "web-metrics"
-    description = "Name of a service to register for the port, for Prometheus to find it by. Without one none is."
+    description = "Name of a service to register for the port, for discovery by Prometheus. Omitted: no service."
   }
 
   parameter "service_provider" {
     type        = string
     default     = "nomad"
-    description = "Where the service is registered: nomad or consul, as the group's other services."
+    description = "Where the service is registered: nomad or consul, the same as the group's other services."
     validation {
       condition     = contains(["nomad", "consul"], param.service_provider)
       error_message = "service_provider must be nomad or consul."
@@ -32,13 +32,13 @@ sidecar "metrics" {
   parameter "alloc_id" {
     type        = bool
     default     = false
-    description = "Give pod_info the label alloc_id. Its values are without bound: there is a new one for each allocation."
+    description = "Add the label alloc_id to pod_info. Its values are unbounded: each allocation has a new one."
   }
 
   parameter "image" {
     type        = string
     default     = null
-    description = "Image that holds the program. Without one it is run from the client's host paths."
+    description = "Image with the program. Omitted: the program runs from the client's host paths."
   }
 
   parameter "command" {

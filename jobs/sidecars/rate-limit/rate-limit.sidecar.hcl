@@ -1,6 +1,6 @@
 sidecar "rate-limit" {
   version = "1.0.0"
-  summary = "Limits how often each client may call an application that speaks HTTP."
+  summary = "Limits the request rate of each client of an HTTP application."
 
   parameter "app_port" {
     type        = number
@@ -43,7 +43,7 @@ sidecar "rate-limit" {
   parameter "rate" {
     type        = number
     example     = 10
-    description = "Requests per second that one client may send in the long run."
+    description = "Requests per second allowed for each client on average."
     validation {
       condition     = param.rate > 0
       error_message = "rate must be more than 0; it may be a fraction, such as 0.5 for one in two seconds."
@@ -53,7 +53,7 @@ sidecar "rate-limit" {
   parameter "burst" {
     type        = number
     default     = null
-    description = "Requests that one client may send at once after a quiet time. Without it, those of one second."
+    description = "Requests that a client may send at once after an idle time. Omitted: those of one second."
     validation {
       condition     = param.burst == null ? true : param.burst >= 1 && floor(param.burst) == param.burst
       error_message = "burst must be a whole number of 1 or more."
@@ -63,7 +63,7 @@ sidecar "rate-limit" {
   parameter "global_rate" {
     type        = number
     default     = null
-    description = "Requests per second of all clients together. Without it there is no such limit."
+    description = "Requests per second of all clients together. Omitted: no such limit."
     validation {
       condition     = param.global_rate == null ? true : param.global_rate > 0
       error_message = "global_rate must be more than 0."
@@ -73,7 +73,7 @@ sidecar "rate-limit" {
   parameter "global_burst" {
     type        = number
     default     = null
-    description = "Requests of all clients at once. Without it, those of one second."
+    description = "Requests of all clients at once. Omitted: those of one second."
     validation {
       condition     = param.global_burst == null ? true : param.global_rate != null && param.global_burst >= 1 && floor(param.global_burst) == param.global_burst
       error_message = "global_burst must be a whole number of 1 or more, and needs global_rate."
@@ -83,7 +83,7 @@ sidecar "rate-limit" {
   parameter "max_concurrent" {
     type        = number
     default     = 0
-    description = "Requests that may be open at once, WebSockets included. 0 is without bound."
+    description = "Maximum number of open requests, WebSockets included; 0 means no limit."
     validation {
       condition     = param.max_concurrent >= 0 && floor(param.max_concurrent) == param.max_concurrent
       error_message = "max_concurrent must be a whole number of 0 or more."
@@ -93,7 +93,7 @@ sidecar "rate-limit" {
   parameter "max_clients" {
     type        = number
     default     = 10000
-    description = "Clients to remember. The one not seen for the longest is forgotten first, and begins anew."
+    description = "Number of clients to remember. The least recently active client is forgotten first, and starts again with a full bucket."
     validation {
       condition     = param.max_clients >= 1 && floor(param.max_clients) == param.max_clients
       error_message = "max_clients must be a whole number of 1 or more."
@@ -104,7 +104,7 @@ sidecar "rate-limit" {
     type        = string
     default     = null
     example     = "X-Api-Key"
-    description = "Header that names the client where it is set, instead of the address. Whoever may choose its value freely is not limited by it."
+    description = "Header that identifies the client instead of its address, if set. A client that can choose its value freely is not limited."
     validation {
       condition     = param.key_header == null ? true : param.key_header != "" && regex_replace(param.key_header, "^[A-Za-z0-9-]+$", "") == ""
       error_message = "key_header must be the name of a header, such as X-Api-Key."
@@ -115,7 +115,7 @@ sidecar "rate-limit" {
     type        = list(string)
     default     = []
     example     = ["127.0.0.1"]
-    description = "Addresses and networks of proxies in front, whose X-Forwarded-For is believed."
+    description = "Addresses and networks of proxies whose X-Forwarded-For is trusted."
     validation {
       condition     = length([for p in param.trusted_proxies : p if regex_replace(p, "^[0-9A-Fa-f.:]+(/[0-9]+)?$", "") != ""]) == 0
       error_message = "trusted_proxies must be addresses or networks, such as 127.0.0.1 or 10.0.0.0/8."
@@ -125,7 +125,7 @@ sidecar "rate-limit" {
   parameter "image" {
     type        = string
     default     = null
-    description = "Image that holds the program. Without one it is run from the client's host paths."
+    description = "Image with the program. Omitted: the program runs from the client's host paths."
   }
 
   parameter "command" {
@@ -141,7 +141,7 @@ sidecar "rate-limit" {
   parameter "share_pid" {
     type        = bool
     default     = false
-    description = "Share the pod's PID namespace, so that topz and the like see it. The other tasks then see and may signal it too."
+    description = "Share the pod's PID namespace, so that topz and metrics include it. Other tasks can then list and may signal it too."
   }
 
   api {

@@ -29,7 +29,7 @@ sidecar "tls-proxy" {
   parameter "self_signed" {
     type        = bool
     default     = false
-    description = "Make a self-signed certificate at start when alloc/tls holds none."
+    description = "Create a self-signed certificate at start if alloc/tls has none."
   }
 
   parameter "server_name" {
@@ -45,13 +45,13 @@ sidecar "tls-proxy" {
   parameter "image" {
     type        = string
     default     = null
-    description = "Image that holds nginx, and openssl for self_signed. Without one the client's own are used."
+    description = "Image with nginx, and openssl for self_signed. Omitted: the client's own programs."
   }
 
   parameter "share_pid" {
     type        = bool
     default     = false
-    description = "Share the pod's PID namespace, so that topz and the like see the proxy's processes. The other tasks then see and may signal them too."
+    description = "Share the pod's PID namespace, so that topz and metrics include the proxy's processes. Other tasks can then list and may signal them too."
   }
 
   api {
@@ -65,10 +65,10 @@ sidecar "tls-proxy" {
     }
     env "HTTPS_PORT" {
       value       = "${param.listen_port}"
-      description = "Where the pod serves TLS."
+      description = "Port inside the pod that serves TLS."
     }
     signal "SIGHUP" {
-      description = "Reloads the certificate; open connections go on."
+      description = "Reloads the certificate; open connections continue."
     }
   }
 

@@ -15,7 +15,7 @@ sidecar "topz" {
   parameter "image" {
     type        = string
     default     = null
-    description = "Image that holds the program. Without one it is run from the client's host paths."
+    description = "Image with the program. Omitted: the program runs from the client's host paths."
   }
 
   parameter "command" {

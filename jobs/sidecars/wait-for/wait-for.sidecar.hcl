@@ -1,11 +1,11 @@
 sidecar "wait-for" {
   version = "1.0.0"
-  summary = "Holds the application back until what it needs answers."
+  summary = "Delays the application until its dependencies answer."
 
   parameter "targets" {
     type        = list(string)
     example     = ["tcp://db.example.com:5432", "https://auth.example.com/health"]
-    description = "What has to answer: tcp://HOST:PORT, http:// or https:// addresses, dns://NAME, file:///PATH."
+    description = "Targets that must answer: tcp://HOST:PORT, http:// or https:// addresses, dns://NAME, file:///PATH."
     validation {
       condition     = length(param.targets) > 0
       error_message = "targets must name at least one address to wait for."
@@ -19,7 +19,7 @@ sidecar "wait-for" {
   parameter "timeout" {
     type        = string
     default     = "5m"
-    description = "When to give up, and with it fail the allocation."
+    description = "How long to wait before failing the allocation."
     validation {
       condition     = param.timeout != "" && regex_replace(param.timeout, "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$", "") == ""
       error_message = "timeout must be a duration such as 90s or 5m."
@@ -29,7 +29,7 @@ sidecar "wait-for" {
   parameter "interval" {
     type        = string
     default     = "1s"
-    description = "Pause after the first try of a target; it doubles from try to try."
+    description = "Pause after the first attempt on a target; doubles with each attempt."
     validation {
       condition     = param.interval != "" && regex_replace(param.interval, "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$", "") == ""
       error_message = "interval must be a duration such as 500ms or 1s."
@@ -39,7 +39,7 @@ sidecar "wait-for" {
   parameter "max_interval" {
     type        = string
     default     = "15s"
-    description = "Longest pause between two tries; no less than interval."
+    description = "Longest pause between attempts; at least interval."
     validation {
       condition     = param.max_interval != "" && regex_replace(param.max_interval, "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$", "") == ""
       error_message = "max_interval must be a duration such as 15s."
@@ -49,7 +49,7 @@ sidecar "wait-for" {
   parameter "attempt_timeout" {
     type        = string
     default     = "5s"
-    description = "How long one try may take."
+    description = "Time limit of one attempt."
     validation {
       condition     = param.attempt_timeout != "" && regex_replace(param.attempt_timeout, "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$", "") == ""
       error_message = "attempt_timeout must be a duration such as 5s."
@@ -59,7 +59,7 @@ sidecar "wait-for" {
   parameter "status" {
     type        = list(number)
     default     = []
-    description = "HTTP statuses that count as an answer; none means any 2xx. A redirect is not followed."
+    description = "HTTP statuses that count as an answer; empty means any 2xx. Redirects are not followed."
     validation {
       condition     = length([for s in param.status : s if s < 100 || s > 599 || floor(s) != s]) == 0
       error_message = "status must be HTTP statuses, from 100 to 599."
@@ -69,7 +69,7 @@ sidecar "wait-for" {
   parameter "ca_file" {
     type        = string
     default     = null
-    description = "Absolute path, in the task, of a PEM file with who may sign HTTPS certificates. Without one it is the system's."
+    description = "Absolute path, in the task, of a PEM file with trusted certificate authorities for HTTPS. Omitted: the system's."
     validation {
       condition     = param.ca_file == null ? true : substr(param.ca_file, 0, 1) == "/"
       error_message = "ca_file must be an absolute path."
@@ -79,7 +79,7 @@ sidecar "wait-for" {
   parameter "image" {
     type        = string
     default     = null
-    description = "Image that holds the program. Without one it is run from the client's host paths."
+    description = "Image with the program. Omitted: the program runs from the client's host paths."
   }
 
   parameter "command" {
