@@ -16,15 +16,14 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// openBeneath opens what is at name below dir without following a symbolic
-// link on the way.
+// openBeneath opens name below dir and follows no symbolic link on the way.
 //
-// The directories of an allocation are the tasks' to write, while mounts are
-// made with the rights of root: CVE-2026-14896.
+// Tasks can write to the directories of their allocation, while mounts are made
+// with root's rights (CVE-2026-14896).
 func openBeneath(dir, name string) (*os.File, error) {
 	f, err := openat2(dir, name, unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS, // magic links are among them
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS, // magic links included
 	})
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("%w: it is, or is behind, a symbolic link, which is not followed", err)
@@ -32,12 +31,12 @@ func openBeneath(dir, name string) (*os.File, error) {
 	return f, err
 }
 
-// maxRootFileBytes is more than any list of users has.
+// maxRootFileBytes exceeds any reasonable passwd or group file.
 const maxRootFileBytes = 16 << 20
 
-// openInRoot opens a file to read it as a process sees it whose root is dir:
-// a link can lead nowhere else. One that is not there is empty. One without an
-// end, or that is no file, is an image's attempt on this process.
+// openInRoot opens a file for reading inside root dir; symbolic links resolve
+// within dir. A missing file reads as empty. Devices, FIFOs and endless files are
+// rejected, since an image could use them to hang this process.
 func openInRoot(dir, name string) (io.ReadCloser, error) {
 	f, err := openat2(dir, name, unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK,
@@ -59,8 +58,8 @@ func openInRoot(dir, name string) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// existsInRoot tells, as a process sees it whose root is dir, whether there is
-// something at a path.
+// existsInRoot checks that a path exists inside root dir, with symbolic links
+// resolved within it.
 func existsInRoot(dir, name string) error {
 	f, err := openat2(dir, name, unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
@@ -85,10 +84,9 @@ func openat2(dir, name string, how unix.OpenHow) (*os.File, error) {
 	return os.NewFile(uintptr(fd), filepath.Join(dir, name)), nil
 }
 
-// stage binds each of the sources, as it was opened, to a directory that no
-// task can write to, and describes the mounts of the task that come from
-// there. Between the check and the mount nothing can be exchanged. What is
-// staged is needed until the container was created.
+// stage binds each opened source to a directory that no task can write to, and
+// returns mounts from there, so that a task cannot swap a source between the
+// check and the mount. Staged mounts are needed until the container is created.
 func (c *Container) stage(list []Beneath) ([]ocispec.Mount, error) {
 	var mounts []ocispec.Mount
 	if len(list) == 0 {
@@ -108,8 +106,8 @@ func (c *Container) stage(list []Beneath) ([]ocispec.Mount, error) {
 	return mounts, nil
 }
 
-// bindStage makes the directory a mount, with which all staged mounts are
-// detached by one system call: the kernel waits for an RCU grace period in each.
+// bindStage makes the staging directory a mount, so that one system call detaches
+// everything below it: the kernel waits for an RCU grace period in each call.
 func (c *Container) bindStage() error {
 	if err := makePoint(c.stageDir(), true); err != nil {
 		return err
@@ -154,8 +152,8 @@ func (c *Container) stageOne(b Beneath, at string) (ocispec.Mount, error) {
 	return bind(at, b.Target, b.Readonly), nil
 }
 
-// fixed reports whether only root can exchange the source by its name, so that
-// it need not be staged.
+// fixed reports whether only root can replace the source by name. Such a source
+// needs no staging.
 func (b Beneath) fixed() (bool, error) {
 	if name := filepath.Clean(b.Name); name == "." || strings.Contains(name, "/") {
 		return false, nil
@@ -169,7 +167,7 @@ func (b Beneath) fixed() (bool, error) {
 	return ok && st.Uid == 0 && info.Mode().Perm()&othersWrite == 0, nil
 }
 
-// makePoint makes what a directory or a file can be mounted on.
+// makePoint creates a mount point: a directory or an empty file.
 func makePoint(at string, dir bool) error {
 	if dir {
 		return os.MkdirAll(at, 0o700)
@@ -180,8 +178,8 @@ func makePoint(at string, dir bool) error {
 	return os.WriteFile(at, nil, 0o600)
 }
 
-// makeBeneath makes a directory and those on the way to it, which belong to
-// root as docker's do, and follows no link either.
+// makeBeneath creates a directory and its parents below dir, owned by root as
+// with docker, and follows no symbolic link.
 func makeBeneath(dir, name string) error {
 	parent := "."
 	for _, part := range strings.Split(filepath.Clean(name), "/") {
@@ -201,9 +199,9 @@ func makeBeneath(dir, name string) error {
 	return nil
 }
 
-// stageRoot makes a root that is none yet a mount of its own, where one of the
-// task's mounts is to hear of others on the host or the host of its: runtimes
-// cut off the mount that the root is on, and volumes may be on the same.
+// stageRoot bind mounts a root to a mount point of its own if it is no mount yet
+// and a volume of the task propagates mounts to or from the host. Runtimes make
+// the mount that contains the root private, and volumes may be on that mount too.
 func (c *Container) stageRoot(t Task, root string) (string, error) {
 	at := c.rootPoint()
 	if t.Image != nil || root == at || !slices.ContainsFunc(t.Mounts, ocispec.Mount.Propagates) {
@@ -219,7 +217,7 @@ func (c *Container) stageRoot(t Task, root string) (string, error) {
 	return at, nil
 }
 
-// unstage undoes stage, stageRoot and mountLayer, also those of an earlier
+// unstage undoes stage, stageRoot and mountLayer, for this and any earlier
 // process.
 func (c *Container) unstage() error {
 	return c.m.step("take stage down", func() error {
@@ -227,8 +225,8 @@ func (c *Container) unstage() error {
 	})
 }
 
-// rootPoint is where a root is mounted that is staged. The empty directory
-// stays: runc works in it when it runs something in the container.
+// rootPoint is the mount point of a staged root. The empty directory stays after
+// unmounting, because runc changes to it when it executes a program.
 func (c *Container) rootPoint() string { return filepath.Join(c.dir, "root") }
 
 func (c *Container) stageDir() string { return filepath.Join(c.dir, "stage") }

@@ -13,15 +13,15 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 )
 
-// makerFile is beside the spec in a bundle: the path of the runtime that made
-// the container. No other takes commands for it.
+// runtimePathFile, next to the spec in a bundle, records the runtime that created
+// the container; only that runtime can operate on it.
 const makerFile = "maker"
 
-// maxSpecBytes holds the arguments and the environment of a process, of which
-// Linux takes 2 MiB at most, with every byte escaped.
+// maxSpecBytes fits the arguments and environment of a process, at most 2 MiB on
+// Linux, with every byte escaped.
 const maxSpecBytes = 16 << 20
 
-// writeBundle writes what a container is made of, before it is.
+// writeBundle writes the bundle of a container before the container is created.
 func (m *Manager) writeBundle(bundle string, s *specs.Spec) error {
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -45,9 +45,9 @@ func readSpec(bundle string) (*specs.Spec, error) {
 	return &s, nil
 }
 
-// maker is the runtime that made the container of a bundle. An operator may
-// have changed it since. Where nothing says which it was no container was made
-// yet, or a driver made it that did not note this: then it is today's.
+// maker returns the runtime that created the container of a bundle; the operator
+// may have configured another one since. It defaults to the configured runtime if
+// no container was created yet or the driver that created it recorded none.
 func (m *Manager) maker(bundle string) ociruntime.Runtime {
 	r := m.cfg.Runtime
 	if path, err := bounds.ReadFile(filepath.Join(bundle, makerFile), unix.PathMax); err == nil && filepath.IsAbs(string(path)) {

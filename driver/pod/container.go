@@ -16,33 +16,33 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// Container is a task that was started: running, or ended and not destroyed.
+// Container is a task that was started. It is running, or has ended and was not destroyed yet.
 type Container struct {
 	m     *Manager
 	pod   *pod
 	id    string
-	dir   string // bundle, and all that conmon and the runtime write
+	dir   string // bundle, and the files of conmon and the runtime
 	state taskState
-	// damage is why state is not what the task's file holds.
+	// damage is why state does not come from the task's state file.
 	damage error
 
 	sibling *sibling
 	took    stopwatch // of the start
-	mistake error     // in the configuration, which a failed start is due to; nil if none was found
+	mistake error     // a configuration error that explains a failed start, or nil
 
-	output  *logs.Holder // nil where the collector has nothing to do with it
+	output  *logs.Holder // nil if the log collector does not collect this task's output
 	drained bool
 
 	handles       sync.Mutex
-	init, monitor *process.Handle // nil where they have ended
+	init, monitor *process.Handle // nil once ended
 
-	oom struct { // kills for want of memory that are not accounted for yet
+	oom struct { // OOM kills not accounted for yet
 		sync.Mutex // guards state.OOMKills as well
 		kills      uint64
 		seen       time.Time
 	}
 
-	debugs int // debug containers beside it; guarded by m.mu
+	debugs int // running debug containers; guarded by m.mu
 
 	done chan struct{} // closed when exit is set
 	exit Exit
@@ -51,11 +51,11 @@ type Container struct {
 	gone     bool
 }
 
-// Info is what is known of a container beside how it ended.
+// Info describes a container, apart from its exit.
 type Info struct {
 	TaskID, AllocID, Name string
 	ContainerID           string
-	PID                   int // of the first process, in the host's namespace
+	PID                   int // of the first process, in the host's PID namespace
 	ImageID, ImageDigest  string
 	StartedAt             time.Time
 }
@@ -66,7 +66,7 @@ func (c *Container) event(message string) {
 	c.m.cfg.Event(c.state.TaskID, c.state.AllocID, c.state.Name, message)
 }
 
-// Info returns what does not change while the container lives.
+// Info returns properties that do not change during the container's life.
 func (c *Container) Info() Info {
 	return Info{
 		TaskID: c.state.TaskID, AllocID: c.state.AllocID, Name: c.state.Name, ContainerID: c.id,
@@ -75,10 +75,10 @@ func (c *Container) Info() Info {
 	}
 }
 
-// Done is closed when the task has ended and Exit tells how.
+// Done is closed when the task has ended and Exit returns its result.
 func (c *Container) Done() <-chan struct{} { return c.done }
 
-// Exit returns how the task ended, and false while it runs.
+// Exit returns how the task ended, or false while it runs.
 func (c *Container) Exit() (Exit, bool) {
 	select {
 	case <-c.done:
@@ -88,8 +88,8 @@ func (c *Container) Exit() (Exit, bool) {
 	}
 }
 
-// Signal sends a signal to the task's first process. A task that has ended is
-// no error.
+// Signal sends a signal to the task's first process. It returns nil if the task
+// has ended.
 func (c *Container) Signal(sig unix.Signal) error {
 	c.handles.Lock()
 	defer c.handles.Unlock()
@@ -102,9 +102,9 @@ func (c *Container) Signal(sig unix.Signal) error {
 	return nil
 }
 
-// Stop sends a signal, waits until the task has ended, and after the timeout
-// kills every process it has. Signal 0 is the image's STOPSIGNAL, or SIGTERM.
-// A task that has ended is no error.
+// Stop sends sig, waits for the task to end, and after the timeout kills all its
+// processes. Signal 0 means the image's STOPSIGNAL, or SIGTERM. It returns nil if
+// the task has already ended.
 func (c *Container) Stop(ctx context.Context, sig unix.Signal, timeout time.Duration) error {
 	if sig == 0 {
 		sig = c.stopSignal()
@@ -125,9 +125,9 @@ func (c *Container) Stop(ctx context.Context, sig unix.Signal, timeout time.Dura
 	return c.Kill(ctx)
 }
 
-// prepareStop lets those end first that come after this task, and runs its
-// pre_stop. Each takes at most half of the time that is left, so that the
-// task has some to end by itself.
+// prepareStop waits for dependent tasks to end, then runs the task's pre_stop.
+// Each takes at most half of the remaining time, so that the task has time to
+// shut down.
 func (c *Container) prepareStop(ctx context.Context, timeout time.Duration) {
 	if _, ended := c.Exit(); ended {
 		return
@@ -144,7 +144,7 @@ func (c *Container) prepareStop(ctx context.Context, timeout time.Duration) {
 	}
 }
 
-// Kill kills every process of the task and waits for its end.
+// Kill kills every process of the task and waits for it to end.
 func (c *Container) Kill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.m.cfg.TeardownTimeout)
 	defer cancel()
@@ -167,7 +167,7 @@ func (c *Container) stopSignal() unix.Signal {
 }
 
 // Exec runs a program in the task with the task's environment, user and
-// rights, and returns its exit code.
+// capabilities, and returns its exit code.
 func (c *Container) Exec(ctx context.Context, args []string, o ociruntime.ExecOptions) (int, error) {
 	if _, ended := c.Exit(); ended {
 		return 0, fmt.Errorf("exec in task %s: the task has ended", c.state.TaskID)
@@ -186,8 +186,8 @@ func (c *Container) Exec(ctx context.Context, args []string, o ociruntime.ExecOp
 	return c.m.maker(c.dir).Exec(ctx, c.id, o)
 }
 
-// Destroy removes all that a task has left. One that still runs is killed
-// first with force, and is ErrRunning without.
+// Destroy removes the task's container and files. It kills a running task if
+// force is set, and returns ErrRunning otherwise.
 func (c *Container) Destroy(ctx context.Context, force bool) error {
 	c.teardown.Lock()
 	defer c.teardown.Unlock()
@@ -217,8 +217,8 @@ func (c *Container) Destroy(ctx context.Context, force bool) error {
 	return nil
 }
 
-// hold takes hold of the two processes of a container. One that has ended is
-// left nil.
+// hold opens handles to the container's two processes. The handle of an ended
+// process stays nil.
 func (c *Container) hold() error {
 	c.handles.Lock()
 	defer c.handles.Unlock()
@@ -232,7 +232,7 @@ func (c *Container) hold() error {
 	return nil
 }
 
-// release lets go of them.
+// release closes the handles.
 func (c *Container) release() error {
 	c.handles.Lock()
 	defer c.handles.Unlock()
@@ -262,9 +262,9 @@ func (c *Container) interrupt() error {
 	return errors.Join(errs...)
 }
 
-// Recover takes a task up again that an earlier manager started: one that
-// runs, or one that ended while nobody watched. The error is ErrNotFound
-// where nothing is known of it.
+// Recover resumes management of a task that an earlier manager started. The task
+// may be running or have ended unobserved. It returns ErrNotFound for an unknown
+// task.
 func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*Container, error) {
 	if c, err := m.Get(taskID); err == nil {
 		return c, nil
@@ -289,7 +289,7 @@ func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*C
 	return c, nil
 }
 
-// reload reads what an earlier manager wrote and takes hold of what runs.
+// reload reads the state of an earlier manager and opens handles to running processes.
 func (c *Container) reload() error {
 	var state taskState
 	err := c.m.step("read task state", func() (err error) {
@@ -308,7 +308,7 @@ func (c *Container) reload() error {
 	}
 	c.state = state
 	if state.ReadyAt.IsZero() {
-		// The start was interrupted, and Nomad was never told of it.
+		// The start was interrupted, and Nomad never received a task handle.
 		return errors.Join(fmt.Errorf("task %s was never started: %w", state.TaskID, ErrNotFound), c.remove())
 	}
 	if err := c.removeDebug(); err != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// salvage returns a container with a damaged state, for its removal: its id
-// names its directories, its root and its monitor's cgroup, and the bundle or
-// the kernel knows its own cgroup.
+// salvage returns a container with a damaged state so that it can be removed: its
+// id names its directories, root and monitor cgroup, and the bundle or the kernel
+// knows the task's cgroup.
 func (m *Manager) salvage(p *pod, id string, damage error) *Container {
 	c := m.newContainer(p, Task{AllocID: p.allocID, Name: taskPart(id)})
 	c.id, c.dir = id, p.taskDir(id)
@@ -27,8 +27,8 @@ func (c *Container) setDamaged(damage error) {
 	c.state.WithImage, c.state.CgroupPath = true, c.findCgroup()
 }
 
-// findCgroup returns "" if nothing on this host names a cgroup of the container
-// that is certainly its own. Then only the runtime can kill the container.
+// findCgroup returns the container's cgroup, or "" if the host names none that is
+// certainly its own. Then only the runtime can kill the container.
 func (c *Container) findCgroup() string {
 	if spec, err := readSpec(c.dir); err == nil && spec.Linux != nil && ownCgroup(c.state.AllocID, spec.Linux.CgroupsPath) {
 		return spec.Linux.CgroupsPath
@@ -43,8 +43,8 @@ func (c *Container) findCgroup() string {
 	return ""
 }
 
-// discard removes a container that no manager keeps. An event reports a damaged
-// state.
+// discard removes a container that no manager manages. It sends an event if the
+// state is damaged.
 func (c *Container) discard() error {
 	if c.damage == nil {
 		return c.remove()
@@ -59,13 +59,13 @@ func (c *Container) discard() error {
 	return c.remove()
 }
 
-// taskPart is the task's name in a container id, as far as the id has it.
+// taskPart returns the task name contained in a container id, which may be truncated.
 func taskPart(id string) string {
 	_, rest, _ := strings.Cut(id, ".")
 	return rest[:max(0, strings.LastIndexByte(rest, '.'))]
 }
 
-// sameTask tells whether two containers are of one task of their allocation.
+// sameTask reports whether two containers belong to the same task of an allocation.
 func (c *Container) sameTask(other *Container) bool {
 	if c.id == other.id {
 		return false
@@ -76,8 +76,8 @@ func (c *Container) sameTask(other *Container) bool {
 	return c.state.Name == other.state.Name
 }
 
-// repair makes a new state for a pod with a damaged one or none. The infra
-// process of the tasks that run is the only process in its cgroup.
+// repair creates a new state for a pod with a damaged or missing state. The
+// infra process of running tasks is the only process in its cgroup.
 func (p *pod) repair(t Task, damage error) (podState, error) {
 	state := podState{Version: stateVersion, AllocID: p.allocID, Hostname: t.Hostname}
 	if namespace.Pinned(p.namespaceDir(), namespace.PID) {

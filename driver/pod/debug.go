@@ -17,41 +17,41 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// Debug describes a container beside a task.
+// Debug describes a debug container of a task.
 type Debug struct {
-	Image *Image   // nil: the host paths are the root
-	Args  []string // the program and its arguments; at least the program
-	// Allowed are the capabilities that the operator allows. Without
-	// CAP_SYS_PTRACE the program is the task's user, whose processes it can trace,
-	// in place of root.
+	Image *Image   // nil: use host paths as the root
+	Args  []string // the program and its arguments; not empty
+	// Allowed lists the capabilities that the operator allows. Without CAP_SYS_PTRACE
+	// the program runs as the task's user and can trace the task's processes, instead of
+	// root.
 	Allowed []string
 }
 
-// Each debug container has limits of its own, so that the task does not suffer
-// from it. Their number is bounded, and with it the sum.
+// Each debug container has its own limits, so that it does not slow down the task.
+// The number of debug containers is bounded, and so is the sum.
 const (
 	debugMemoryBytes  = 512 << 20
 	debugProcesses    = 512
-	debugMicrosPerSec = 1_000_000 // of processor time
+	debugMicrosPerSec = 1_000_000 // of CPU time
 
 	maxDebugOfTask = 4
 	maxDebugOfNode = 8
 )
 
-// debugPrefix begins the names of their directories, which are in the task's.
+// debugPrefix is the name prefix of debug container directories, which are inside the task's.
 const debugPrefix = "debug-"
 
-// debugContainer is one of them. It has the task's namespaces, but for files.
+// debugContainer shares all namespaces of its task except the mount namespace.
 type debugContainer struct {
 	task    *Container
 	id, dir string
 }
 
-// Debug runs a program beside the task and returns its exit code. The program
-// has a root file system of its own, and sees the task's processes, network,
-// host name and shared memory. $POD_TASK_PID is the task's first
-// process, $POD_TASK_ROOT the task's files. When the program ends, when ctx
-// does, and with the task at the latest, all of it is removed.
+// Debug runs a program in a debug container and returns its exit code. The
+// program has its own root file system and shares the task's processes, network,
+// host name and shared memory. $POD_TASK_PID is the task's first process,
+// $POD_TASK_ROOT the task's files. The container is removed when the program
+// ends, ctx is done or the task ends.
 func (c *Container) Debug(ctx context.Context, d Debug, o ociruntime.ExecOptions) (code int, err error) {
 	leave, err := c.takeDebugSlot()
 	if err != nil {
@@ -82,7 +82,7 @@ func (c *Container) Debug(ctx context.Context, d Debug, o ociruntime.ExecOptions
 	return c.m.cfg.Runtime.Exec(ctx, beside.id, o)
 }
 
-// takeDebugSlot counts a debug container, unless there are too many.
+// takeDebugSlot counts a debug container and returns an error above the limits.
 func (c *Container) takeDebugSlot() (leave func(), err error) {
 	c.m.mu.Lock()
 	defer c.m.mu.Unlock()
@@ -100,8 +100,8 @@ func (c *Container) takeDebugSlot() (leave func(), err error) {
 	}, nil
 }
 
-// makeDebug makes a container that waits, for programs to be run in. It may
-// not be made while the task is being removed, which would miss it.
+// makeDebug creates an idle container for programs to run in. It fails while the
+// task is being removed, since the removal would miss the container.
 func (c *Container) makeDebug(ctx context.Context, d Debug, img image.Image) (*debugContainer, *specs.Process, error) {
 	c.teardown.Lock()
 	defer c.teardown.Unlock()
@@ -138,7 +138,7 @@ func (b *debugContainer) run(ctx context.Context, d Debug, img image.Image) (*sp
 	if _, err := m.cfg.Runtime.RunDetached(ctx, b.id, b.dir); err != nil {
 		return nil, err
 	}
-	if !b.task.state.Init.Alive() { // and the namespaces may be a stranger's
+	if !b.task.state.Init.Alive() { // the PID may be reused, and its namespaces another's
 		return nil, errors.New("the task has ended")
 	}
 	return spec.Process, nil
@@ -171,7 +171,7 @@ func (b *debugContainer) spec(d Debug, root rootfs) (*specs.Spec, error) {
 		Limits:       debugLimits(),
 		User:         user,
 		Capabilities: caps,
-		// Under another profile it could not trace the task.
+		// With another profile it could not trace the task.
 		Security: ocispec.Security{AppArmor: task.Process.ApparmorProfile},
 	})
 }
@@ -183,7 +183,7 @@ func debugLimits() ocispec.Limits {
 	}
 }
 
-// rights are at most the task's, and CAP_SYS_PTRACE where it is allowed.
+// rights returns at most the task's capabilities, plus CAP_SYS_PTRACE if allowed.
 func (d Debug) rights(task *specs.Process) (user ocispec.User, caps []string) {
 	if task.Capabilities != nil {
 		caps = slices.Clone(task.Capabilities.Bounding)
@@ -201,10 +201,10 @@ func (d Debug) rights(task *specs.Process) (user ocispec.User, caps []string) {
 
 const capTrace = "CAP_SYS_PTRACE"
 
-// namespaces are the task's, through its first process, except for mounts and
-// cgroups. A debug container does not join the host's PID namespace, and has
-// IPC and UTS namespaces of its own if the task has the host's. The host's
-// network is that of any job without a network block.
+// namespaces returns the task's namespaces, joined through its first process,
+// except for mounts and cgroups. A debug container does not join the host's PID
+// namespace, and has its own IPC and UTS namespaces if the task uses the host's.
+// It may use the host's network, as any job without a network block does.
 func (b *debugContainer) namespaces(task *specs.Spec) ([]ocispec.Namespace, error) {
 	files := map[specs.LinuxNamespaceType]string{
 		specs.PIDNamespace: "pid", specs.NetworkNamespace: "net", specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts",
@@ -231,8 +231,8 @@ func (b *debugContainer) namespaces(task *specs.Spec) ([]ocispec.Namespace, erro
 	return out, nil
 }
 
-// innerPID is the number that a process has in its own PID namespace, the last
-// of NSpid in proc(5)'s status.
+// innerPID returns a process's PID in its own PID namespace: the last value of
+// NSpid in /proc/PID/status.
 func innerPID(pid int) (string, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -250,8 +250,8 @@ func innerPID(pid int) (string, error) {
 
 func (b *debugContainer) cgroup() cgroup.Group { return b.task.pod.cgroup().Child(b.id) }
 
-// remove takes all down. It may be called again after an error, and is no
-// error where nothing is left.
+// remove removes the debug container. It can be called again after an error, and
+// returns nil if nothing is left.
 func (b *debugContainer) remove() error {
 	ctx, cancel := context.WithTimeout(context.Background(), b.task.m.cfg.TeardownTimeout)
 	defer cancel()
@@ -262,13 +262,13 @@ func (b *debugContainer) remove() error {
 		b.task.m.removeRoot(b.id, true),
 	)
 	if err != nil {
-		return err // the directory stays, so that the task's removal finds it
+		return err // keep the directory for the task's removal
 	}
 	return os.RemoveAll(b.dir)
 }
 
-// removeDebug removes all containers beside the task, also those that an
-// earlier manager made: who ran a program there has gone with it.
+// removeDebug removes all debug containers of the task. Containers of an earlier
+// manager have lost their clients.
 func (c *Container) removeDebug() error {
 	dirs, err := filepath.Glob(filepath.Join(c.dir, debugPrefix+"*"))
 	if err != nil {

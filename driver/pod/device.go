@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// devices reads what kind of device each is, for the node and for the rule
-// that lets the task use it.
+// devices stats each device and returns its node and the cgroup rule that allows
+// the task to use it.
 func devices(list []Device) ([]specs.LinuxDevice, []specs.LinuxDeviceCgroup, error) {
 	var nodes []specs.LinuxDevice
 	var rules []specs.LinuxDeviceCgroup
@@ -34,16 +34,15 @@ func devices(list []Device) ([]specs.LinuxDevice, []specs.LinuxDeviceCgroup, err
 	return nodes, rules, nil
 }
 
-// hostDevices lists the devices below a directory of the host, without those
-// that each container has of its own: terminals, and what is in file systems
-// mounted there.
+// hostDevices lists the devices below a directory of the host. It skips terminals
+// and other mounted file systems, since each container has its own.
 func hostDevices(dir string) ([]Device, error) {
 	own := map[string]bool{"console": true, "tty": true, "ptmx": true, "pts": true, "shm": true, "mqueue": true,
 		"fd": true, "null": true, "zero": true, "full": true, "random": true, "urandom": true}
 	var out []Device
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		switch {
-		case os.IsNotExist(err): // gone since it was listed
+		case os.IsNotExist(err): // removed since it was listed
 			return nil
 		case err != nil:
 			return err

@@ -16,9 +16,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// fill makes what a task has beside its image and its mounts: files that were
-// written for it, and the volumes of the image. It goes with the task's
-// directory and root.
+// fill creates files that are written for the task and the volumes of its image,
+// and returns their mounts. They are removed with the task's directory and root.
 func (c *Container) fill(t Task, root rootfs) ([]ocispec.Mount, error) {
 	if !t.HostNamespaces.UTS && !t.mountsAt(hostnameFile) {
 		t.Files = append(slices.Clone(t.Files), File{Target: hostnameFile, Content: []byte(t.Hostname + "\n"), Readonly: true})
@@ -69,7 +68,7 @@ func (c *Container) writeFiles(list []File) ([]ocispec.Mount, error) {
 		if err := c.m.step("write file", func() error { return os.WriteFile(path, f.Content, 0o644) }); err != nil {
 			return nil, fmt.Errorf("write %s: %w", f.Target, err)
 		}
-		if err := os.Chmod(path, 0o644); err != nil { // whatever the umask is
+		if err := os.Chmod(path, 0o644); err != nil { // override the umask
 			return nil, fmt.Errorf("write %s: %w", f.Target, err)
 		}
 		mounts = append(mounts, ocispec.BindFile(path, f.Target, f.Readonly))
@@ -77,10 +76,10 @@ func (c *Container) writeFiles(list []File) ([]ocispec.Mount, error) {
 	return mounts, nil
 }
 
-// imageVolumes makes the directories that an image declares with VOLUME. They
-// are in the task's root, which is its own, writable and gone with it: that is
-// all a volume without a name is. Under a root that is read-only they are
-// mounted over themselves, to stay writable.
+// imageVolumes creates the directories that an image declares with VOLUME. They
+// are anonymous volumes: part of the task's own writable root, and removed with
+// it. If the root is mounted read-only, each is bind mounted onto itself to stay
+// writable.
 func imageVolumes(t Task, root rootfs) ([]ocispec.Mount, error) {
 	var mounts []ocispec.Mount
 	for _, v := range root.config.Volumes {
@@ -88,7 +87,7 @@ func imageVolumes(t Task, root rootfs) ([]ocispec.Mount, error) {
 		if target == "/" || isRuntimePath(target) || t.mountsAt(target) {
 			continue
 		}
-		// Links in an image lead nowhere but into the image.
+		// Symbolic links in an image resolve within the image.
 		path, err := securejoin.SecureJoin(root.hostPath, target)
 		if err == nil {
 			err = os.MkdirAll(path, 0o755)
@@ -103,15 +102,15 @@ func imageVolumes(t Task, root rootfs) ([]ocispec.Mount, error) {
 	return mounts, nil
 }
 
-// runtimePaths are the paths through which a runtime confines a task: a task
-// that has files of its own there unmasks paths, or avoids its AppArmor profile
+// runtimePaths returns the paths through which a runtime confines a task. A task
+// with its own files there could unmask paths or escape its AppArmor profile
 // (CVE-2019-19921, CVE-2025-31133, CVE-2025-52565, CVE-2025-52881).
 func runtimePaths() []string {
 	return []string{"/proc", "/sys", "/dev/console", "/dev/null", "/dev/ptmx", "/dev/pts"}
 }
 
-// isRuntimePath reports whether a clean path is one of runtimePaths, is below
-// one, or is /dev as a whole.
+// isRuntimePath reports whether a clean path is one of runtimePaths, is below one,
+// or is /dev itself.
 func isRuntimePath(target string) bool {
 	return target == "/dev" || slices.ContainsFunc(runtimePaths(), func(p string) bool {
 		return target == p || strings.HasPrefix(target, p+"/")
@@ -149,7 +148,7 @@ func (t Task) checkTargets(resolve func(target string) (string, error)) error {
 	return nil
 }
 
-// inRoot returns a function that resolves the symbolic links of an image.
+// inRoot returns a function that resolves symbolic links within an image.
 func inRoot(root string) func(target string) (string, error) {
 	return func(target string) (string, error) {
 		at, err := securejoin.SecureJoin(root, target)
@@ -160,7 +159,7 @@ func inRoot(root string) func(target string) (string, error) {
 	}
 }
 
-// mountsAt tells whether a task has something mounted at a target already.
+// mountsAt reports whether a task already has a mount at target.
 func (t Task) mountsAt(target string) bool {
 	return slices.ContainsFunc(t.Mounts, func(m ocispec.Mount) bool { return filepath.Clean(m.Target) == target }) ||
 		slices.ContainsFunc(t.Beneath, func(b Beneath) bool { return filepath.Clean(b.Target) == target }) ||

@@ -9,7 +9,7 @@ import (
 )
 
 // keepFlags adds the flags of the sources to bind mounts. Runtimes remount a bind mount to apply
-// its options, which would clear flags that are not named, such as the noexec of a host volume.
+// its options, which clears flags that are not named, such as the noexec of a host volume.
 func keepFlags(mounts []ocispec.Mount) []ocispec.Mount {
 	for i, m := range mounts {
 		var source unix.Statfs_t

@@ -13,7 +13,7 @@ import (
 )
 
 // makeHolder starts the infra process: PID 1 of the shared PID namespace, which
-// reaps the pod's orphans. It is a container of its own, see infraSpec.
+// reaps the pod's orphans. It runs in a container of its own, see infraSpec.
 func (p *pod) makeHolder(ctx context.Context, state *podState) error {
 	leave, err := p.m.places.take(ctx)
 	if err != nil {
@@ -22,7 +22,7 @@ func (p *pod) makeHolder(ctx context.Context, state *podState) error {
 	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, p.m.cfg.CreateTimeout)
 	defer cancel()
-	if err := p.removeHolder(ctx); err != nil { // one that died
+	if err := p.removeHolder(ctx); err != nil { // a dead one
 		return err
 	}
 	root := filepath.Join(p.holderDir(), "root")
@@ -84,8 +84,8 @@ func (p *pod) removeHolder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Where a runtime was killed that made it, there are processes that the
-	// runtime does not know of.
+	// A runtime that was killed while it created the container may leave processes
+	// that it does not know of.
 	group := p.cgroup().Child("holder")
 	if err := p.m.step("kill holder", func() error { return group.Kill(ctx) }); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (p *pod) removeHolder(ctx context.Context) error {
 	return p.m.step("remove holder's cgroup", group.Remove)
 }
 
-// holder returns the first process of the shared PID namespace.
+// holder returns the infra process.
 func (p *pod) holder() (process.Identity, error) {
 	state, err := readPodState(p.stateFile())
 	return state.Holder, err

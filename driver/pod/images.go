@@ -9,8 +9,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 )
 
-// images opens the image store when it is first needed, so that tasks that
-// use the host's paths do not pay for it.
+// images opens the image store on first use, so that tasks that use host paths do
+// not pay for it.
 func (m *Manager) images() (*image.Store, error) {
 	m.storeMu.Lock()
 	defer m.storeMu.Unlock()
@@ -24,22 +24,22 @@ func (m *Manager) images() (*image.Store, error) {
 	return m.store, nil
 }
 
-// imagesUsed tells whether there ever was an image on this host.
+// imagesUsed reports whether this host has ever stored an image.
 func (m *Manager) imagesUsed() bool {
 	_, err := os.Stat(m.cfg.Images.Root)
 	return err == nil
 }
 
-// collectImages has unused images removed when their time is over. One
-// collection waits at a time; it is asked for when a task that used an image
-// is gone, and when the manager begins.
+// collectImages removes unused images after their delay. One collection is pending
+// at a time. It is requested when the manager starts and when a task that used an
+// image is removed.
 func (m *Manager) collectImages() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.cfg.ImageGCDelay <= 0 || m.closed || m.collect != nil {
 		return
 	}
-	// An image that came free now is old enough then, and not a moment before.
+	// An image that was released now is just old enough then.
 	const slack = 100 * time.Millisecond
 	m.background.Add(1)
 	m.collect = time.AfterFunc(m.cfg.ImageGCDelay+slack, func() {
@@ -72,7 +72,7 @@ func (m *Manager) collectNow() {
 	}
 }
 
-// pull makes an image available, and tells of it in the task's events.
+// pull makes an image available and reports the progress in the task's events.
 func (c *Container) pull(ctx context.Context, want Image) (image.Image, error) {
 	store, err := c.m.images()
 	if err != nil {
@@ -82,11 +82,11 @@ func (c *Container) pull(ctx context.Context, want Image) (image.Image, error) {
 	return store.Ensure(ctx, want.Reference, want.Pull)
 }
 
-// progressPeriod is the least time between two events about one pull.
+// progressPeriod is the minimum time between two events of a pull.
 const progressPeriod = 2 * time.Second
 
-// progress tells how a pull goes in the task's events: that it began, how far
-// it is now and then, and that it is done.
+// progress returns a function that sends events when a pull starts, while it runs
+// and when it is done.
 func (c *Container) progress(ref image.Reference) func(image.Progress) {
 	var last time.Time
 	return func(p image.Progress) {

@@ -13,18 +13,17 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// The infra process runs where every task of a pod that shares the PID
-// namespace finds it. What a task could gain from it is taken away, one guard
-// behind the other:
-//   - its user is one that no task gets, and it has no capabilities;
-//   - it is not dumpable, so that a task that becomes this user with CAP_SETUID
-//     neither traces it nor opens its memory, root or descriptors;
-//   - a filter denies it new processes, programs, files and sockets, also if a
-//     task with CAP_SYS_PTRACE controls it;
-//   - its cgroup has limits of its own.
+// Every task that shares the pod's PID namespace can find the infra process.
+// Several layers keep tasks from exploiting it:
+// - its user is one that no task gets, and it has no capabilities;
+// - it is not dumpable, so that a task that becomes this user with CAP_SETUID
+// can neither trace it nor open its memory, root or descriptors;
+// - a seccomp filter denies it new processes, programs, files and sockets, even
+// if a task with CAP_SYS_PTRACE controls it;
+// - its cgroup has its own limits.
 
-// infraID is the user and the group of the infra process: the largest that runc
-// takes. lookupUser refuses it for tasks.
+// infraID is the user and group of the infra process: the largest ID that runc
+// accepts. lookupUser refuses it for tasks.
 const infraID = math.MaxInt32
 
 // infraLimits leave room for the runtime, which starts the process from within
@@ -51,10 +50,10 @@ func infraContainer(root, program, cgroupPath string) ocispec.Container {
 	}
 }
 
-// infraSeccomp allows the calls of catatonit, and of crun and runc between the
-// start of the filter and the program. runc opens a FIFO and lists its open
-// files, and its Go runtime may need a thread: clone with CLONE_THREAD. Not
-// allowed are new processes, sockets, shared memory and tracing, among others.
+// infraSeccomp allows the system calls of catatonit, and of crun and runc between
+// loading the filter and executing the program. runc opens a FIFO, lists
+// its open files, and its Go runtime may create a thread: clone with CLONE_THREAD.
+// New processes, sockets, shared memory and tracing are among the calls denied.
 const infraSeccomp = `{
 	"defaultAction": "SCMP_ACT_ERRNO",
 	"defaultErrnoRet": 1,
@@ -79,8 +78,8 @@ const infraSeccomp = `{
 }`
 
 // infraProgram returns a copy of catatonit in dir that only root can read: a
-// program that its own user cannot read is not dumpable. The copy follows an
-// upgrade of the original. One caller at a time.
+// program that its own user cannot read is not dumpable. The copy is replaced when
+// the original is upgraded. Not safe for concurrent use.
 func infraProgram(original, dir string) (string, error) {
 	from, err := os.Open(original)
 	if err != nil {

@@ -12,12 +12,12 @@ import (
 	"strings"
 )
 
-// ipcLimits are the limits of an IPC namespace by the name of their sysctl.
+// ipcLimits maps the sysctl of an IPC namespace limit to its values.
 type ipcLimits map[string][]int64
 
 func defaultIPCLimits(most int64) ipcLimits {
 	objects := min(16<<20, most/16)
-	const msgmnb, msgMax, msgsizeMax = 16384, 10, 8192 // the kernel's own defaults
+	const msgmnb, msgMax, msgsizeMax = 16384, 10, 8192 // the kernel's defaults
 	semaphores := objects / 16 / semaphoreBytes
 	return ipcLimits{
 		"kernel.shmall":        {min(32<<20, most/8) / int64(os.Getpagesize())},
@@ -30,14 +30,14 @@ func defaultIPCLimits(most int64) ipcLimits {
 	}
 }
 
-// Bounded tells whether a sysctl is a limit on what a pod's IPC namespace can
+// bounded reports whether a sysctl limits how much a pod's IPC namespace can
 // hold.
 func bounded(sysctl string) bool {
 	_, ok := defaultIPCLimits(DefaultSharedMemoryMax)[sysctl]
 	return ok
 }
 
-// cost is what can be held within the limits, in bytes.
+// cost returns the memory in bytes that the limits allow.
 func (l ipcLimits) cost() int64 {
 	if l == nil {
 		return 0
@@ -75,7 +75,7 @@ func sysctlFile(name string) string {
 	return filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/"))
 }
 
-// write sets the limits of the namespace of this thread.
+// write sets the limits of this thread's IPC namespace.
 func (l ipcLimits) write() error {
 	for name, values := range l {
 		text := strings.Trim(fmt.Sprint(values), "[]")
@@ -86,7 +86,7 @@ func (l ipcLimits) write() error {
 	return nil
 }
 
-// readIPCLimits reads the limits of the namespace of this thread.
+// readIPCLimits reads the limits of this thread's IPC namespace.
 func readIPCLimits() (ipcLimits, error) {
 	l := defaultIPCLimits(DefaultSharedMemoryMax)
 	for name := range l {
@@ -101,8 +101,8 @@ func readIPCLimits() (ipcLimits, error) {
 	return l, nil
 }
 
-// numbers reads the values of a sysctl. What is above int64, as the kernel's own
-// default for shmall, is the largest of it.
+// numbers parses the values of a sysctl. A value above int64, such as the kernel's
+// default for shmall, becomes math.MaxInt64.
 func numbers(text string) ([]int64, error) {
 	var out []int64
 	for _, field := range strings.Fields(text) {
@@ -115,7 +115,7 @@ func numbers(text string) ([]int64, error) {
 	return out, nil
 }
 
-// add and mul stop at the largest number.
+// add and mul saturate at math.MaxInt64.
 func add(values ...int64) int64 {
 	var sum int64
 	for _, v := range values {

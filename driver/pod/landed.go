@@ -9,9 +9,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// checkLanded checks, in a container that was created, that no mount of the
-// task is at one of runtimePaths. The runtime follows links in a target that is
-// below another mount, and tasks can put links into that at any time.
+// checkLanded checks the mounts of a created container: none of the task's may be
+// at one of runtimePaths. The runtime follows symbolic links in a target below
+// another mount, and tasks can create links there at any time.
 func (c *Container) checkLanded(t Task) error {
 	if t.Privileged {
 		return nil
@@ -28,7 +28,7 @@ func (c *Container) checkLanded(t Task) error {
 	return nil
 }
 
-// ofRuntime reports whether a mount is one that the runtime makes.
+// ofRuntime reports whether the runtime made the mount.
 func ofRuntime(m *mountinfo.Info) bool {
 	if m.Mountpoint == "/dev" || m.Mountpoint == "/sys/fs/cgroup" { // the latter on cgroup v1
 		return slices.Contains([]string{"tmpfs", "cgroup2"}, m.FSType)

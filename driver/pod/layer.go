@@ -14,11 +14,11 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 )
 
-// makeRoot makes the root of a task as Manager.makeRoot does. That of one
-// without an image is an overlay where the file system of DataDir can be a part
-// of one: over a skeleton that tasks have in common, so that the disk has next
-// to nothing to make for a task. It is mounted until the container was created,
-// which has it from then on.
+// makeRoot creates the root of a task as Manager.makeRoot does, but uses an
+// overlay over a shared host root for a task without an image, if the file system
+// of DataDir supports it. Then hardly anything is written to disk for a task. The
+// overlay stays mounted until the container is created and holds it in its own
+// mount namespace.
 func (c *Container) makeRoot(ctx context.Context, t Task, img image.Image) (rootfs, error) {
 	if img.ID != "" || c.m.layers.useless() {
 		return c.m.makeRoot(ctx, c.id, img)
@@ -43,15 +43,15 @@ func (c *Container) makeRoot(ctx context.Context, t Task, img image.Image) (root
 	return rootfs{hostPath: c.rootPoint(), userDir: "/", mounts: s.mounts}, err
 }
 
-// errNoOverlay says that a file system can not be a part of an overlay.
+// errNoOverlay reports that a file system cannot be part of an overlay.
 var errNoOverlay = errors.New("no overlay")
 
-// mountLayer mounts an empty layer over another. What the task writes there is
-// not worth a sync when it ends, which "volatile" leaves out: it is removed.
+// mountLayer mounts an empty overlay layer over lower. "volatile" skips the sync on
+// unmount: the layer is removed when the task ends.
 func (c *Container) mountLayer(lower string) error {
 	own := filepath.Join(c.m.rootsDir(), c.id)
 	upper, work := filepath.Join(own, "upper"), filepath.Join(own, "work")
-	if strings.ContainsAny(lower+own, `,:\`) { // they mean something among options
+	if strings.ContainsAny(lower+own, `,:\`) { // separators of overlay options
 		return fmt.Errorf("%w: %s and %s are to be in its options", errNoOverlay, lower, own)
 	}
 	err := c.m.step("make overlay", func() error {
@@ -76,8 +76,9 @@ func (c *Container) mountLayer(lower string) error {
 	return nil
 }
 
-// isWritable is an error where the kernel could make nothing in the overlay's
-// work directory, for want of an inode for example. Then it mounts it read-only.
+// isWritable returns an error if the kernel cannot create files in the overlay's
+// work directory, for example without free inodes. The kernel then mounts the
+// overlay read-only.
 func isWritable(at, work string) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(at, &fs); err != nil || fs.Flags&unix.ST_RDONLY == 0 {
@@ -90,8 +91,8 @@ func isWritable(at, work string) error {
 	return errors.Join(fmt.Errorf("the kernel could not write to %s", work), os.Remove(dir))
 }
 
-// layers keeps the skeletons that roots are layers over. They are named by what
-// is in them: a task keeps its own where the operator changes the paths.
+// layers keeps the host roots that overlays are mounted over. Each is named by a
+// hash of its content: a task keeps its own if the operator changes the paths.
 type layers struct {
 	m   *Manager
 	dir string
@@ -106,15 +107,15 @@ func (l *layers) useless() bool {
 	return l.failed
 }
 
-// giveUp has roots made without layers from now on.
+// giveUp makes later tasks use roots without overlays.
 func (l *layers) giveUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failed = true
 }
 
-// lower is the directory of a skeleton. Where it is not there, it is made, as a
-// whole or not at all.
+// lower returns the directory of a host root and creates it atomically if it does
+// not exist.
 func (l *layers) lower(s skeleton) (string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -136,7 +137,7 @@ func (l *layers) lower(s skeleton) (string, error) {
 	return at, err
 }
 
-// sweep removes all skeletons. It is for when no task is left.
+// sweep removes all host roots. No task may be left.
 func (l *layers) sweep() error {
 	return l.m.step("remove skeletons", func() error { return os.RemoveAll(l.dir) })
 }

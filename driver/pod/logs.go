@@ -16,25 +16,25 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 )
 
-// Logs says where a task's output goes when the node's collector takes it.
+// Logs describes how the log collector stores a task's output.
 type Logs struct {
-	AllocDirHostPath string // trusted, unlike what is below it
-	Dir              string // relative to it
+	AllocDirHostPath string // trusted, unlike the directories below it
+	Dir              string // relative to AllocDirHostPath
 	MaxFiles         int
 	MaxFileBytes     int64
 }
 
-// FIFOs of a task whose output is collected, in its directory.
+// FIFOs of a collected task, in its directory.
 const (
 	stdoutFIFO = "stdout"
 	stderrFIFO = "stderr"
 )
 
-// logGroup is the cgroup of the collector, which serves all pods.
+// logGroup is the cgroup of the log collector, which serves all pods.
 func logGroup(v cgroup.Version) cgroup.Group { return cgroup.At(v, cgroupParent).Child("logs") }
 
-// Reexec does the work of a helper if this process is one, and says so: main
-// must then return at once. See packages image and logs.
+// Reexec runs a helper if this process was started as one, and reports whether it
+// did: main must then return. See packages image and logs.
 func Reexec() bool {
 	return image.Reexec() || ociruntime.Reexec() || logs.Reexec(func() error {
 		v, err := cgroup.Detect()
@@ -43,7 +43,7 @@ func Reexec() bool {
 		}
 		return errors.Join(
 			cgroup.At(v, "/").Add(os.Getpid()),
-			logGroup(v).Prune(), // the next collector may be in it already
+			logGroup(v).Prune(), // the next collector may already be in it
 			cgroup.At(v, cgroupParent).Prune(),
 		)
 	})
@@ -61,12 +61,12 @@ func (m *Manager) newLogs() *logs.Client {
 	})
 }
 
-// literal escapes what means something in a pattern.
+// literal escapes the metacharacters of a glob pattern.
 func literal(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// logNotice passes on what the collector has to say about a task's output.
+// logNotice sends a notice of the log collector as an event of its task.
 func (m *Manager) logNotice(n logs.Notice) {
 	if c := m.inDir(filepath.Dir(n.SpecPath)); c != nil {
 		c.event(n.Text)
@@ -84,8 +84,8 @@ func (m *Manager) inDir(dir string) *Container {
 	return nil
 }
 
-// makeLogs makes what the collector reads from. The task's StdoutHostPath and
-// StderrHostPath are these FIFOs then.
+// makeLogs creates the FIFOs that the log collector reads from and sets the task's
+// StdoutHostPath and StderrHostPath to them.
 func (c *Container) makeLogs(t *Task) error {
 	if t.Logs == nil {
 		return nil
@@ -99,8 +99,8 @@ func (c *Container) makeLogs(t *Task) error {
 	return nil
 }
 
-// openLogs opens what a task's output goes to, and lets those know who have to
-// do with it.
+// openLogs opens the task's output files, and announces FIFOs to the log collector
+// or records them for watchPipes.
 func (c *Container) openLogs(t Task) (stdout, stderr *os.File, err error) {
 	if stdout, err = openLog(t.AllocDirHostPath, t.StdoutHostPath); err != nil {
 		return nil, nil, err
@@ -122,15 +122,15 @@ func (c *Container) openLogs(t Task) (stdout, stderr *os.File, err error) {
 	return stdout, stderr, nil
 }
 
-// openLog opens what a task's output goes to. Opened for reading as well, a
-// FIFO neither blocks without a reader nor breaks when the reader dies. No link
-// below the allocation's directory is followed: tasks and local users can put
-// one there (CVE-2026-6959).
+// openLog opens a task's output file. A FIFO opened for reading and writing neither
+// blocks without a reader nor breaks when the reader dies. No symbolic link below
+// the allocation's directory is followed: tasks and local users can create links
+// there (CVE-2026-6959).
 func openLog(allocDir, path string) (*os.File, error) {
 	if path == "" {
 		path = os.DevNull
 	}
-	// Not os.OpenFile, which makes a FIFO non-blocking, for the task as well.
+	// os.OpenFile would make the FIFO non-blocking, for the task as well.
 	const flags = unix.O_RDWR | unix.O_CLOEXEC | unix.O_NOFOLLOW
 	if name, below := strings.CutPrefix(path, allocDir+"/"); allocDir != "" && below {
 		f, err := openat2(allocDir, name, unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
@@ -146,9 +146,9 @@ func openLog(allocDir, path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// announceLogs says where the content of the FIFOs goes. They must be open: a
-// collector that starts just now finds them by it, and takes a FIFO without a
-// writer for the end of the task's output.
+// announceLogs records where the content of the FIFOs belongs. They must be open
+// already: a collector that starts now finds them by the record, and takes a FIFO
+// without a writer for the end of the output.
 func (c *Container) announceLogs(t Task) error {
 	spec := logs.Spec{
 		AllocDir: t.Logs.AllocDirHostPath, Dir: t.Logs.Dir, MaxFiles: t.Logs.MaxFiles, MaxBytes: t.Logs.MaxFileBytes,
@@ -157,26 +157,26 @@ func (c *Container) announceLogs(t Task) error {
 	return c.m.step("write log spec", func() error { return logs.WriteSpec(c.dir, spec) })
 }
 
-// collected tells whether the collector has to do with this task.
+// collected reports whether the log collector handles this task.
 func (c *Container) collected() bool {
 	_, err := os.Stat(filepath.Join(c.dir, logs.SpecFile))
 	return err == nil
 }
 
-// attachLogs has the task's output collected.
+// attachLogs makes the log collector read the task's output.
 func (c *Container) attachLogs(ctx context.Context) (err error) {
 	if !c.collected() {
 		return nil
 	}
-	c.drained = false // what an interrupted start of the task left, was
+	c.drained = false // set by an interrupted start of the task
 	return c.m.step("attach logs", func() error {
 		c.output, err = c.m.logs.Attach(ctx, c.dir)
 		return err
 	})
 }
 
-// drainLogs returns when all that the task has printed is in its files. No
-// process of it may be left.
+// drainLogs returns when all output of the task is in its log files. All processes
+// of the task must have ended.
 func (c *Container) drainLogs(ctx context.Context) error {
 	if c.drained || !c.collected() {
 		return nil

@@ -1,14 +1,13 @@
-// Package pod keeps pods: groups of containers of one allocation that share
-// namespaces and directories, and live and die as their parts do.
+// Package pod manages pods: the containers of one allocation, which share
+// namespaces and directories.
 //
-// A Manager makes a pod when its first task starts, runs containers in it
-// with an OCI runtime and conmon, and removes it when its last task has been
-// gone for a while. All it needs to know after a crash is on disk, and every
-// failure half-way is undone.
+// A Manager creates a pod when its first task starts, runs containers in it with
+// an OCI runtime and conmon, and removes it some time after its last task has
+// ended. Everything needed after a crash is on disk, and a failed start is rolled
+// back.
 //
-// The package does not know Nomad: it neither reads its configuration nor
-// speaks its protocol, does not decide what a task is allowed to do, and
-// makes no network.
+// The package is independent of Nomad: it does not read Nomad's configuration,
+// speak its protocol, check a task's rights, or create networks.
 package pod
 
 import (
@@ -29,72 +28,67 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 )
 
-// Config is what a Manager works with. All paths are absolute.
+// Config configures a Manager. All paths are absolute.
 type Config struct {
-	RunDir  string // state, gone after a reboot
-	DataDir string // images and the writable roots of tasks
+	RunDir  string // state, lost on reboot
+	DataDir string // images and writable roots of tasks
 	Runtime ociruntime.Runtime
 	Monitor ociruntime.Monitor
-	// Init is a statically linked program that as "Init -P" waits for ever
-	// and reaps: catatonit.
+	// Init is a statically linked program that runs as PID 1 with "-P", sleeps
+	// forever and reaps orphans: catatonit.
 	Init      string
 	Cgroups   cgroup.Version
-	AppArmor  string // profile of infra processes; empty: none
+	AppArmor  string // AppArmor profile of infra processes; empty: none
 	HostPaths []HostPath
 	Images    image.Config
-	// SharedMemoryMax bounds in bytes the memory of a pod that outlives its
-	// tasks. Zero is DefaultSharedMemoryMax.
+	// SharedMemoryMax is the maximum size in bytes of a pod's memory that outlives its
+	// tasks. Zero means DefaultSharedMemoryMax.
 	SharedMemoryMax int64
 	// Linger is how long a pod without tasks is kept.
 	Linger time.Duration
-	// ImageGCDelay is how long an image that no task uses is kept. Zero is for
-	// ever.
+	// ImageGCDelay is how long an unused image is kept. Zero means forever.
 	ImageGCDelay time.Duration
-	// DanglingAfter is how long tasks of an earlier manager may wait to be
-	// recovered before they are taken for forgotten and removed. Zero is for
-	// ever.
+	// DanglingAfter is how long tasks of an earlier manager may remain unrecovered
+	// before they are removed. Zero means forever.
 	DanglingAfter time.Duration
-	// UnreadFor is how long a task whose output another collects may wait
-	// because its pipe is full and nobody reads it. Then what it prints is
-	// dropped. Zero is for ever.
+	// UnreadFor is how long a task may be blocked because Nomad's log collector does
+	// not read its output. After that its output is dropped. Zero means forever.
 	UnreadFor time.Duration
-	// CreateTimeout bounds what the OCI runtime may take to create and start a
-	// container: milliseconds on a host that is well. Zero is a minute.
+	// CreateTimeout bounds how long the OCI runtime may take to create and start a
+	// container, which takes milliseconds on a healthy host. Zero means one minute.
 	CreateTimeout time.Duration
-	// TeardownTimeout bounds the clean-up after a failure or an end, which
-	// happens whether or not the caller still waits. Zero is half a minute.
+	// TeardownTimeout bounds the cleanup after a failure or an exit, which runs even
+	// if the caller has stopped waiting. Zero means 30 seconds.
 	TeardownTimeout time.Duration
-	// Event is told what a task waits for or what happened to it. It must
-	// not block.
+	// Event reports an event of a task to its author. It must not block.
 	Event func(taskID, allocID, name, message string)
-	// Trace is told where the time of a start went that was successful. It
-	// must not block. It may be nil.
+	// Trace reports the phases of a successful start. It must not block. It may be
+	// nil.
 	Trace func(taskID string, steps []Step)
 	Log   hclog.Logger
-	// Before is called with the name of each step of a start, a stop, a
-	// removal, a recovery and a sweep, before it is taken. An error becomes
-	// the step's own. It is for tests, which fail and kill at each, and may
-	// be nil.
+	// Before is called before each checkpoint of a start, stop, removal, recovery and
+	// sweep. An error fails the checkpoint. It is used by tests, which fail or crash
+	// at each checkpoint, and may be nil.
 	Before func(step string) error
 }
 
-// Manager keeps the pods of one state directory. There must be one manager
-// for a directory at a time.
+// Manager manages the pods of one state directory. A directory must have only one
+// manager at a time.
 type Manager struct {
 	cfg Config
 
 	mu     sync.Mutex
-	pods   map[string]*pod       // by allocation
-	tasks  map[string]*Container // by task id
+	pods   map[string]*pod       // by allocation ID
+	tasks  map[string]*Container // by task ID
 	closed bool
 	debugs int // debug containers of all tasks
 
-	closing chan struct{} // closed with it
+	closing chan struct{} // closed by Close
 
-	infra sync.Mutex // held while the infra process's program is copied
+	infra sync.Mutex // held while the infra program is copied
 
 	storeMu sync.Mutex
-	store   *image.Store // opened when first used
+	store   *image.Store // opened on first use
 
 	logs    *logs.Client
 	filters *filters
@@ -104,12 +98,11 @@ type Manager struct {
 
 	sweep      sync.Once
 	dangling   *time.Timer
-	collect    *time.Timer    // of images; guarded by mu
-	background sync.WaitGroup // watchers and lingering pods
+	collect    *time.Timer    // pending image collection; guarded by mu
+	background sync.WaitGroup // watchers and expiring pods
 }
 
-// New returns a manager. It makes nothing and reads nothing: that begins with
-// the first task.
+// New returns a manager. It does no I/O until the first task.
 func New(cfg Config) *Manager {
 	if cfg.Log == nil {
 		cfg.Log = hclog.NewNullLogger()
@@ -134,11 +127,11 @@ func New(cfg Config) *Manager {
 	return m
 }
 
-// soon is within what time the start of a task follows Expect: Nomad takes a
-// small part of it, where nothing is fetched for the task.
+// soon is the time within which a start follows Expect. Nomad usually needs only a
+// fraction of it if it fetches nothing for the task.
 const soon = 250 * time.Millisecond
 
-// Expect says that a task is going to be started soon. It is no promise.
+// Expect announces that a task is likely to start soon.
 func (m *Manager) Expect() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -154,8 +147,8 @@ func (m *Manager) Expect() {
 	})
 }
 
-// Close stops watching and waits for the watchers. Tasks go on; another
-// manager can recover them.
+// Close stops watching tasks and waits for the watchers. Tasks continue to run;
+// another manager can recover them.
 func (m *Manager) Close() error {
 	m.mu.Lock()
 	if !m.closed {
@@ -190,7 +183,7 @@ func (m *Manager) Close() error {
 	return errors.Join(errs...)
 }
 
-// Get returns a task that was started or recovered.
+// Get returns a task that was started or recovered by this manager.
 func (m *Manager) Get(taskID string) (*Container, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -204,7 +197,7 @@ func (m *Manager) podsDir() string { return filepath.Join(m.cfg.RunDir, "pods") 
 
 func (m *Manager) rootsDir() string { return filepath.Join(m.cfg.DataDir, "roots") }
 
-// enter counts a task to its pod, so that the pod stays.
+// enter adds a task to its pod, so that the pod is kept.
 func (m *Manager) enter(allocID string) *pod {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -221,9 +214,9 @@ func (m *Manager) enter(allocID string) *pod {
 	return p
 }
 
-// find gives the pod of an allocation, if it is not about to go: a task that
-// starts then waits for it to be gone, instead of finding half of it. Other
-// pods do not wait.
+// find returns the pod of an allocation. If the pod is being removed, it waits for
+// the removal to finish, so that the task does not join half a pod. Starts in
+// other pods are not blocked.
 func (m *Manager) find(allocID string) *pod {
 	for {
 		p := m.pods[allocID]
@@ -236,8 +229,7 @@ func (m *Manager) find(allocID string) *pod {
 	}
 }
 
-// leave is the opposite of enter. The last one out starts the time after
-// which the pod goes.
+// leave undoes enter. When the last task leaves, the pod's linger time starts.
 func (m *Manager) leave(p *pod) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -251,17 +243,17 @@ func (m *Manager) leave(p *pod) {
 	})
 }
 
-// expire removes a pod if nobody has entered it since.
+// expire removes a pod without tasks.
 func (m *Manager) expire(p *pod) {
 	m.mu.Lock()
-	// A task that came and went while an earlier timer fired has started another one.
+	// A task may have come and gone after the timer fired, and started another timer.
 	if p.tasks > 0 || p.gone != nil || m.closed {
 		m.mu.Unlock()
 		return
 	}
 	p.gone = make(chan struct{})
 	m.mu.Unlock()
-	// Some that an earlier manager started may not be recovered yet.
+	// Tasks of an earlier manager may not be recovered yet.
 	if tasks, err := os.ReadDir(p.tasksDir()); err != nil || len(tasks) == 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), m.cfg.TeardownTimeout)
 		defer cancel()

@@ -6,17 +6,17 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// Meter reads what a task uses, time and again, for one goroutine.
+// Meter samples a task's resource usage. It is not safe for concurrent use.
 type Meter struct {
 	c     *Container
 	group *cgroup.Meter
 }
 
-// Meter returns a new one, which the caller closes.
+// Meter returns a new meter that the caller must close.
 func (c *Container) Meter() *Meter { return &Meter{c: c, group: c.cgroup().Meter()} }
 
-// Stats reads what the task uses now. After the end the error says that there
-// is no such group.
+// Stats reads the task's current usage. After the task has ended the error wraps
+// fs.ErrNotExist or ENODEV.
 func (m *Meter) Stats() (cgroup.Stats, error) {
 	s, err := m.group.Stats()
 	if err == nil {
@@ -25,5 +25,5 @@ func (m *Meter) Stats() (cgroup.Stats, error) {
 	return s, err
 }
 
-// Close lets go of what the meter keeps open.
+// Close closes the meter's open files.
 func (m *Meter) Close() { m.group.Close() }

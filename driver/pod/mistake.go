@@ -231,7 +231,7 @@ func (v view) checkELF(content io.ReaderAt, head []byte, name string) error {
 	return nil
 }
 
-// machines lists the machines whose programs this host's kernel executes.
+// machines lists the ELF machine types that this host's kernel executes.
 func machines() []elf.Machine {
 	switch runtime.GOARCH {
 	case "amd64":

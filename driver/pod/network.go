@@ -10,8 +10,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/namespace"
 )
 
-// networkDefaults are the settings that docker gives a network namespace of a container's own:
-// any user may bind ports below 1024 and send pings.
+// networkDefaults are the settings that docker gives to a container's own network namespace: any
+// user may bind ports below 1024 and send pings.
 func networkDefaults() map[string]string {
 	return map[string]string{
 		"net.ipv4.ip_unprivileged_port_start": "0",
@@ -19,8 +19,8 @@ func networkDefaults() map[string]string {
 	}
 }
 
-// setNetworkDefaults applies networkDefaults once per pod, so that a sysctl of one task is not
-// undone by the start of another.
+// setNetworkDefaults applies networkDefaults once per pod, so that starting a task does not reset
+// a sysctl that another task has set.
 func (p *pod) setNetworkDefaults(t Task, state *podState) error {
 	if t.Network.NamespaceHostPath == "" || state.NetworkSet {
 		return nil

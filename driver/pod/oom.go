@@ -2,17 +2,16 @@ package pod
 
 import "time"
 
-// oomGrace is how long the first process of a task may take to end when the
-// kernel killed it for its memory.
+// oomGrace is how long the first process of a task may take to exit after an OOM
+// kill.
 const oomGrace = time.Second
 
-// noteOOM is told how many processes of the task the kernel has killed for
-// their memory. Where the first process outlives such a kill, it was another
-// one's: that is told in an event, and does not count when the task is killed
-// by somebody else later.
+// noteOOM records the number of OOM kills in the task's cgroup. If the first
+// process outlives a kill, another process was killed: noteOOM sends an event, and
+// the kill does not count when the task ends later for another reason.
 func (c *Container) noteOOM(kills uint64, now time.Time) {
 	if _, ended := c.Exit(); ended || !c.teardown.TryLock() {
-		return // whoever reads or removes the state is about to
+		return // Exit or removal handles the state
 	}
 	defer c.teardown.Unlock()
 	c.oom.Lock()
@@ -33,8 +32,8 @@ func (c *Container) noteOOM(kills uint64, now time.Time) {
 	c.event("Out of memory: the kernel killed a process of the task, which goes on")
 }
 
-// oomKilled tells whether one of the kills was not told of yet. If the first
-// process, which has ended, was killed, that was it.
+// oomKilled reports whether there is a kill that noteOOM has not reported. It must
+// have hit the first process, which has ended.
 func (c *Container) oomKilled(kills uint64) bool {
 	c.oom.Lock()
 	defer c.oom.Unlock()

@@ -8,34 +8,33 @@ import (
 	"time"
 )
 
-// afterTimeout bounds the wait for the siblings a task comes after. Nomad
-// starts the tasks of one lifecycle hook together, so it is their own time to
-// become ready, image and all.
+// afterTimeout bounds the wait for the tasks named in after. Nomad starts the tasks
+// of one lifecycle hook together, so it covers their image pulls and ready checks.
 const afterTimeout = 10 * time.Minute
 
-// stopNotice is how long a task that is being stopped gives its dependents to
-// be stopped as well. Nomad stops the sidecars of a group at the same time; a
-// task that is restarted alone has dependents that stay.
+// stopNotice is how long a stopping task waits for its dependents to be stopped as
+// well. Nomad stops the sidecars of a group at the same time, but not the
+// dependents of a task that restarts alone.
 const stopNotice = 250 * time.Millisecond
 
-// sibling is what the tasks of a pod know of each other.
+// sibling is the state of a task that the other tasks of its pod can read.
 type sibling struct {
 	name     string
 	after    []string
-	waiting  bool // for those in after
+	waiting  bool // waiting for the tasks in after
 	ready    bool
 	stopping bool
 	ended    bool
-	circle   []string // of waiting tasks that this one is part of
+	circle   []string // cycle of waiting tasks that includes this one
 }
 
-// order is who of a pod's tasks waits for whom. The zero value has nobody.
+// order tracks the start and stop order of a pod's tasks. The zero value is empty.
 type order struct {
 	siblings []*sibling
 	changed  chan struct{} // closed and replaced at every change
 }
 
-// change runs f with the order locked and wakes everybody who waits.
+// change runs f with the order locked and wakes all waiters.
 func (p *pod) change(f func(*order)) {
 	p.orderMu.Lock()
 	defer p.orderMu.Unlock()
@@ -46,7 +45,7 @@ func (p *pod) change(f func(*order)) {
 	}
 }
 
-// await returns when done says so, which is asked again at every change.
+// await blocks until done returns true. done is called again at every change.
 func (p *pod) await(ctx context.Context, done func(*order) bool) error {
 	for {
 		p.orderMu.Lock()
@@ -67,15 +66,14 @@ func (p *pod) await(ctx context.Context, done func(*order) bool) error {
 	}
 }
 
-// enlist adds a task that starts. One of the same name that came before is
-// replaced.
+// enlist adds a starting task and replaces an earlier one of the same name.
 func (p *pod) enlist(s *sibling) {
 	p.change(func(o *order) {
 		o.siblings = append(slices.DeleteFunc(o.siblings, func(old *sibling) bool { return old.name == s.name }), s)
 	})
 }
 
-// strike removes a task, unless another of its name has come.
+// strike removes a task, unless another of its name has replaced it.
 func (p *pod) strike(s *sibling) {
 	p.change(func(o *order) {
 		o.siblings = slices.DeleteFunc(o.siblings, func(old *sibling) bool { return old == s })
@@ -91,7 +89,7 @@ func (o *order) find(name string) *sibling {
 	return nil
 }
 
-// missing lists those in s.after that are not ready.
+// missing lists the tasks in s.after that are not ready.
 func (o *order) missing(s *sibling) []string {
 	var out []string
 	for _, name := range s.after {
@@ -102,8 +100,8 @@ func (o *order) missing(s *sibling) []string {
 	return out
 }
 
-// findCircle looks for tasks that wait for each other, s among them, and tells
-// each of them.
+// findCircle detects a cycle of waiting tasks that includes s and stores it in each
+// of them.
 func (o *order) findCircle(s *sibling) {
 	if s.circle != nil {
 		return
@@ -114,7 +112,7 @@ func (o *order) findCircle(s *sibling) {
 	}
 }
 
-// wayBack finds a way from s, over tasks that wait, back to s.
+// wayBack returns a path from s over waiting tasks back to s, or nil.
 func (o *order) wayBack(s *sibling) []string {
 	var walk func(at *sibling, path []string) []string
 	walk = func(at *sibling, path []string) []string {
@@ -135,8 +133,8 @@ func (o *order) wayBack(s *sibling) []string {
 	return walk(s, []string{s.name})
 }
 
-// awaitTurn waits until the tasks that a task comes after are ready. Tasks
-// that wait for each other are told at once.
+// awaitTurn blocks until the tasks in after are ready. It fails immediately if
+// tasks wait for each other.
 func (c *Container) awaitTurn(ctx context.Context) error {
 	s := c.sibling
 	if len(s.after) == 0 {
@@ -167,9 +165,8 @@ func (c *Container) awaitTurn(ctx context.Context) error {
 	return nil
 }
 
-// awaitDependents is the opposite of awaitTurn, when the task is stopped: it
-// returns when no task that comes after this one and is being stopped still
-// runs, or when ctx ends.
+// awaitDependents is called when the task stops. It blocks until all stopping tasks
+// that come after this one have ended, or ctx is done.
 func (c *Container) awaitDependents(ctx context.Context) {
 	c.pod.change(func(*order) { c.sibling.stopping = true })
 	dependents := func(o *order, still func(*sibling) bool) bool {
@@ -179,11 +176,11 @@ func (c *Container) awaitDependents(ctx context.Context) {
 	}
 	notice, cancel := context.WithTimeout(ctx, stopNotice)
 	defer cancel()
-	// Those that run and are not being stopped may be about to be.
+	// Running dependents may be stopped a moment later.
 	_ = c.pod.await(notice, func(o *order) bool {
 		return !dependents(o, func(s *sibling) bool { return !s.stopping })
 	})
-	// When the time is over the task is stopped all the same.
+	// The task is stopped even if its dependents do not end in time.
 	_ = c.pod.await(ctx, func(o *order) bool {
 		return !dependents(o, func(s *sibling) bool { return s.stopping })
 	})

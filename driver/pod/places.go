@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// places bounds how many containers are created at once. Of hundreds of OCI
-// runtimes that start together none is in time: each reads the mounts of the
-// host and copies them for its mount namespace, and those wait for each other
-// for one lock of the kernel.
+// places bounds how many containers are created at once. When hundreds of OCI
+// runtimes start together, all of them miss their deadline: each reads the host's
+// mounts and copies them to its mount namespace, which contends for one kernel
+// lock.
 //
-// Runtimes that hang do not hold up the others for as long as they are given:
-// where for some time none was done, they lose their places to the next.
+// Hanging runtimes do not block others for the whole create timeout: if no create
+// completes for some time, their places go to others.
 type places struct {
 	taken chan struct{}
 	stall time.Duration
 
 	mu   sync.Mutex
-	done time.Time // when one was last given back
+	done time.Time // when a place was last returned
 }
 
 func newPlaces(createTimeout time.Duration) *places {
 	return &places{taken: make(chan struct{}, max(8, runtime.GOMAXPROCS(0))), stall: createTimeout / 4}
 }
 
-// take waits for a place, which must be given back.
+// take blocks until a place is free. The caller must return it with giveBack.
 func (p *places) take(ctx context.Context) (giveBack func(), err error) {
 	select {
 	case p.taken <- struct{}{}:

@@ -17,17 +17,17 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// pod is what the tasks of one allocation have in common. It is made by the
-// first of them and goes some time after the last.
+// pod holds the state shared by the tasks of one allocation. The first task creates
+// it; it is removed some time after the last has ended.
 type pod struct {
 	m       *Manager
 	allocID string
 	dir     string
 
-	mu    sync.Mutex // held while the pod's parts are made or removed
-	tasks int        // that were started and not destroyed; guarded by m.mu
+	mu    sync.Mutex // held while the pod's parts are created or removed
+	tasks int        // started and not destroyed; guarded by m.mu
 	end   *time.Timer
-	gone  chan struct{} // closed when it is removed; nil before that begins; guarded by m.mu
+	gone  chan struct{} // nil until removal begins; closed when done; guarded by m.mu
 
 	hostname string // of the shared UTS namespace; guarded by mu
 
@@ -44,17 +44,17 @@ func (p *pod) tasksDir() string         { return filepath.Join(p.dir, "tasks") }
 func (p *pod) taskDir(id string) string { return filepath.Join(p.tasksDir(), id) }
 func (p *pod) holderID() string         { return p.allocID + ".pod" }
 
-// cgroup is the parent of the groups of the pod's own processes, which belong
-// to no task.
+// cgroup is the parent of the cgroups of the pod's own processes, which belong to
+// no task.
 func (p *pod) cgroup() cgroup.Group {
 	return cgroup.At(p.m.cfg.Cgroups, cgroupParent+"/"+p.allocID)
 }
 
-// cgroupParent is the group that has one child for each pod.
+// cgroupParent is the parent of all pods' cgroups.
 const cgroupParent = "/nomad-driver-pod"
 
-// join makes sure that the pod has what a task wants to share. What is made
-// here stays when the task fails to start: it is the pod's.
+// join creates the namespaces and volumes that the task shares with its pod. They
+// are not rolled back when the task fails to start: they belong to the pod.
 func (p *pod) join(ctx context.Context, t Task) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,10 +91,10 @@ func (p *pod) join(ctx context.Context, t Task) error {
 	return nil
 }
 
-// load reads the pod's state, or makes its directory and state.
+// load reads the pod's state, or creates its directory and state.
 func (p *pod) load(t Task) (podState, error) {
 	for _, dir := range []string{p.dir, p.namespaceDir(), p.tasksDir()} {
-		// A removal that was interrupted may have taken some of them.
+		// An interrupted removal may have removed some of them.
 		if err := p.m.step("make pod directory", func() error { return os.MkdirAll(dir, 0o700) }); err != nil {
 			return podState{}, fmt.Errorf("make pod: %w", err)
 		}
@@ -109,7 +109,7 @@ func (p *pod) load(t Task) (podState, error) {
 	return state, err
 }
 
-// hostnameOf returns the host name that a task has: the pod's, or its own.
+// hostnameOf returns the host name of a task: the pod's, or its own.
 func (p *pod) hostnameOf(t Task) string {
 	if !t.Share.UTS {
 		return t.Hostname
@@ -119,15 +119,15 @@ func (p *pod) hostnameOf(t Task) string {
 	return p.hostname
 }
 
-// pin makes a namespace of the pod.
+// pin creates and pins a namespace of the pod.
 func (p *pod) pin(kind namespace.Kind, setup func() error) error {
 	return p.m.step("pin "+string(kind), func() error { return namespace.Pin(p.namespaceDir(), setup, kind) })
 }
 
 const shmFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
-// joinIPC makes the shared IPC namespace if the pod has none, and raises the
-// size of /dev/shm and the namespace's limits to the largest request.
+// joinIPC creates the shared IPC namespace if the pod has none, and raises the size
+// of /dev/shm and the namespace's limits to the largest request.
 func (p *pod) joinIPC(has, then shared) error {
 	if has.ipc == nil {
 		return p.makeIPC(then)
@@ -149,8 +149,8 @@ func (p *pod) joinIPC(has, then shared) error {
 	return nil
 }
 
-// makeIPC makes the shared IPC namespace and the tmpfs for /dev/shm, which
-// belong together: POSIX shared memory is files there.
+// makeIPC creates the shared IPC namespace and the tmpfs for /dev/shm, which
+// belong together: POSIX shared memory is stored as files there.
 func (p *pod) makeIPC(then shared) error {
 	if err := unmount(p.shmDir()); err != nil { // left by a crash in between
 		return err
@@ -165,15 +165,15 @@ func (p *pod) makeIPC(then shared) error {
 	return nil
 }
 
-// remove takes down all that the pod has. It may be called again after an
-// error. Nothing else may use the pod meanwhile.
+// remove removes the pod. It can be called again after an error. No other method of
+// the pod may run at the same time.
 func (p *pod) remove(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err := errors.Join(
 		p.removeHolder(ctx),
-		// Whatever became of the above, nothing of the pod may run on, and no
-		// group that is not empty hold this up.
+		// Even after errors no process of the pod may be left running, and a cgroup
+		// that is not empty must not prevent that.
 		p.m.step("kill pod", func() error { return p.cgroup().Kill(ctx) }),
 		p.m.step("remove pod's cgroup", p.cgroup().Remove),
 		p.m.step("prune cgroup", cgroup.At(p.m.cfg.Cgroups, cgroupParent).Prune),
@@ -184,7 +184,7 @@ func (p *pod) remove(ctx context.Context) error {
 		p.removeVolumes(),
 	)
 	if err != nil {
-		// The state stays, so that the next sweep finds what is left.
+		// The state stays, so that the next sweep finds the pod.
 		return fmt.Errorf("remove pod %s: %w", p.allocID, err)
 	}
 	if err := p.m.step("remove pod directory", func() error { return os.RemoveAll(p.dir) }); err != nil {
@@ -193,13 +193,13 @@ func (p *pod) remove(ctx context.Context) error {
 	return nil
 }
 
-// namespaces lists those of a task that are not the host's: its own, or the
+// namespaces lists the task's namespaces that are not the host's: its own or the
 // pod's.
 func (p *pod) namespaces(t Task) []ocispec.Namespace {
 	list := []ocispec.Namespace{{Kind: specs.MountNamespace}}
 	if p.m.cfg.Cgroups == cgroup.V2 {
-		// On v1 a task sees where it is, as with docker: Nomad's own test of
-		// exec wants to see that it is in the right group.
+		// On cgroup v1 a task sees its cgroup path, as with docker; Nomad's
+		// conformance test of exec requires that.
 		list = append(list, ocispec.Namespace{Kind: specs.CgroupNamespace})
 	}
 	for _, k := range []struct {

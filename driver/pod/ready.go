@@ -18,16 +18,16 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// Ready says when a task has become ready: when the one check that is set
-// passes. Checks run inside the task's namespaces.
+// Ready configures when a task is ready: when its one check passes. Checks run in
+// the task's namespaces.
 type Ready struct {
-	Exec []string // a command in the task that exits with 0
-	HTTP string   // a URL that answers with a status from 200 to 399
-	TCP  string   // an address that takes connections
-	File string   // a path in the task that exists
+	Exec []string // a command in the task that must exit with 0
+	HTTP string   // a URL that must return a status from 200 to 399
+	TCP  string   // an address that must accept connections
+	File string   // a path in the task that must exist
 
-	Interval time.Duration // between two tries
-	Timeout  time.Duration // for all of them
+	Interval time.Duration // between two attempts
+	Timeout  time.Duration // for all attempts
 }
 
 func (r Ready) String() string {
@@ -47,8 +47,8 @@ var (
 	errNotTried = errors.New("no check came to its end")
 )
 
-// awaitReady returns when the task is ready, or why it is not: it ended, its
-// time is over, or ctx is.
+// awaitReady blocks until the task is ready. It returns an error if the task ends,
+// the timeout expires or ctx is done.
 func (c *Container) awaitReady(ctx context.Context, r Ready) error {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
@@ -60,7 +60,7 @@ func (c *Container) awaitReady(ctx context.Context, r Ready) error {
 	for {
 		err := c.try(ctx, r)
 		if err != nil && ctx.Err() == nil {
-			last = err // not that of a try that was cut off
+			last = err // skip the error of an attempt that was cut off
 		}
 		if err == nil {
 			c.event(fmt.Sprintf("Ready after %s", time.Since(begin).Round(time.Millisecond)))
@@ -107,7 +107,7 @@ func (c *Container) tryExec(ctx context.Context, args []string) error {
 func (c *Container) tryHTTP(ctx context.Context, url string) error {
 	transport := &http.Transport{
 		DialContext: c.dial, DisableKeepAlives: true, DisableCompression: true,
-		MaxResponseHeaderBytes: maxHeaderBytes, // and of the status line
+		MaxResponseHeaderBytes: maxHeaderBytes, // status line included
 	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{
@@ -122,7 +122,7 @@ func (c *Container) tryHTTP(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	err = res.Body.Close() // the status decides; the body may have no end
+	err = res.Body.Close() // ignore the body, which may be endless
 	if res.StatusCode < http.StatusOK || res.StatusCode >= http.StatusBadRequest {
 		return fmt.Errorf("status %d %s", res.StatusCode, http.StatusText(res.StatusCode))
 	}
@@ -132,8 +132,8 @@ func (c *Container) tryHTTP(ctx context.Context, url string) error {
 // maxHeaderBytes is the default of most servers.
 const maxHeaderBytes = 16 << 10
 
-// dial connects from the task's network namespace. Names are not looked up
-// there, so an address is a number or "localhost".
+// dial connects from the task's network namespace. It does not resolve names: the
+// host is an IP address or "localhost".
 func (c *Container) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -164,8 +164,8 @@ func (c *Container) tryFile(path string) error {
 	return existsInRoot(openedPath(root), path)
 }
 
-// openProc opens a namespace or the root of the task's first process. Its id
-// may belong to another process by now, so the check follows the open.
+// openProc opens a namespace or the root of the task's first process. It checks
+// that the process is alive after the open, since its PID may be reused.
 func (c *Container) openProc(what string) (*os.File, error) {
 	path := fmt.Sprintf("/proc/%d/%s", c.state.Init.PID, what)
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -179,5 +179,5 @@ func (c *Container) openProc(what string) (*os.File, error) {
 	return f, nil
 }
 
-// openedPath leads to the very file that is open.
+// openedPath returns a path to the open file itself.
 func openedPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// purge removes what a start of the same task left that was interrupted.
+// purge removes the remains of an interrupted start of the same task.
 func (c *Container) purge() error {
 	if _, err := os.Stat(c.dir); errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -17,9 +17,9 @@ func (c *Container) purge() error {
 	return c.remove()
 }
 
-// purgeOthers removes containers of the same task that an earlier manager
-// started and nobody recovered: the start was cut off by the end of the agent,
-// which gives the next start another id.
+// purgeOthers removes unrecovered containers of the same task that an earlier
+// manager started. The agent's exit interrupted their start, and the next start
+// gets another id.
 func (m *Manager) purgeOthers(c *Container) error {
 	entries, err := os.ReadDir(c.pod.tasksDir())
 	if errors.Is(err, os.ErrNotExist) {
@@ -33,7 +33,7 @@ func (m *Manager) purgeOthers(c *Container) error {
 		other, err := m.unknown(c.pod, e.Name())
 		switch {
 		case err != nil && taskPart(e.Name()) != taskPart(c.id):
-			continue // a newer driver's: it concerns that task alone
+			continue // written by a newer driver, which does not affect this task
 		case err == nil && other != nil && other.sameTask(c):
 			err = other.discard()
 		}
@@ -42,13 +42,12 @@ func (m *Manager) purgeOthers(c *Container) error {
 	return errors.Join(errs...)
 }
 
-// unknown returns a container that is on disk and was neither started nor
-// recovered by this manager, or nil. One with a damaged state can be removed,
-// and no more.
+// unknown returns a container that is on disk and was neither started nor recovered
+// by this manager, or nil. One with a damaged state can only be removed.
 func (m *Manager) unknown(p *pod, id string) (*Container, error) {
 	state, err := p.taskState(id)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errDamaged) && m.inDir(p.taskDir(id)) != nil {
-		return nil, nil // being made, or being removed; or known without its state
+		return nil, nil // being created or removed, or its state is lost but its task is known
 	}
 	if errors.Is(err, errDamaged) {
 		return m.salvage(p, id, err), nil
@@ -64,8 +63,8 @@ func (m *Manager) unknown(p *pod, id string) (*Container, error) {
 	return c, nil
 }
 
-// remove takes down all that a task has. It may be called again after an
-// error.
+// remove removes the container and everything that belongs to the task. It can be
+// called again after an error.
 func (c *Container) remove() error {
 	if err := errors.Join(c.removeDebug(), c.removeContainer()); err != nil {
 		return err
@@ -76,7 +75,7 @@ func (c *Container) remove() error {
 	return c.removeDir()
 }
 
-// removeDir removes the task's directory, but never what is mounted there.
+// removeDir removes the task's directory, but nothing that is mounted there.
 func (c *Container) removeDir() error {
 	if err := c.unstage(); err != nil {
 		return err
@@ -92,8 +91,8 @@ func (c *Container) removeDir() error {
 	return c.m.step("remove task directory", func() error { return removeLast(c.dir, c.stateFile()) })
 }
 
-// removeLast removes a directory with all that is in it, one file after
-// everything else: as long as that is there, what it describes can be found.
+// removeLast removes a directory and its content, file last: as long as file exists,
+// the rest can be found.
 func removeLast(dir, file string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -109,20 +108,20 @@ func removeLast(dir, file string) error {
 	return os.RemoveAll(dir)
 }
 
-// removeContainer kills what runs and removes the container, its cgroup and
-// its monitor's.
+// removeContainer kills the task's processes and removes the container and the
+// cgroups of the task and its monitor.
 func (c *Container) removeContainer() error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.m.cfg.TeardownTimeout)
 	defer cancel()
 	own, monitor := c.cgroup(), c.monitorCgroup()
 	killOwn := func() error { return own.Kill(ctx) }
 	removeOwn := own.Remove
-	if c.state.CgroupPath == "" { // of a damaged state; see salvage
+	if c.state.CgroupPath == "" { // damaged state; see salvage
 		killOwn = func() error { return nil }
 		removeOwn = killOwn
 	}
 	return errors.Join(
-		// First, so that one that is still creating the container stops.
+		// First, so that a monitor stops creating the container.
 		c.m.step("kill monitor", func() error { return monitor.Kill(ctx) }),
 		c.m.step("kill task", killOwn),
 		c.m.step("delete container", func() error { return c.m.maker(c.dir).Delete(ctx, c.id) }),

@@ -11,10 +11,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 )
 
-// HostPath is a path of the host that tasks without an image see, read-only.
+// HostPath is a host path that tasks without an image see read-only.
 type HostPath struct{ HostPath, TaskPath string }
 
-// ParseHostPath reads "HOST" or "HOST:TASK"; both are absolute and clean.
+// ParseHostPath parses "HOST" or "HOST:TASK". Both must be absolute and clean.
 func ParseHostPath(s string) (HostPath, error) {
 	host, task, two := strings.Cut(s, ":")
 	if !two {
@@ -28,9 +28,9 @@ func ParseHostPath(s string) (HostPath, error) {
 	return HostPath{host, task}, nil
 }
 
-// makeRoot makes the root file system of a container from an image, or from
-// the host's paths where that is the zero value. The directory is the
-// container's to write; the host's paths are not.
+// makeRoot creates the root file system of a container from an image, or from host
+// paths if img is the zero value. The container can write to the root, but not to
+// the host paths.
 func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (rootfs, error) {
 	if img.ID == "" {
 		root := rootfs{hostPath: filepath.Join(m.rootsDir(), id), userDir: "/"}
@@ -55,13 +55,13 @@ func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (roo
 	return rootfs{hostPath: dir, userDir: dir, config: img.Config}, nil
 }
 
-// removeRoot takes makeRoot back, whichever kind of root it was. Without an
-// image the store is left alone: it may not open where the disk is full.
+// removeRoot undoes makeRoot for either kind of root. Without an image it does not
+// open the image store, which fails on a full disk.
 func (m *Manager) removeRoot(id string, withImage bool) error {
 	root := filepath.Join(m.rootsDir(), id)
 	err := m.step("remove root", func() error {
 		if _, err := os.Lstat(root); errors.Is(err, os.ErrNotExist) {
-			return nil // a file system that is read-only would refuse to remove nothing
+			return nil // a read-only file system would fail even if nothing exists
 		}
 		return os.RemoveAll(root)
 	})

@@ -13,20 +13,19 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 )
 
-// filters remembers what crun has made of seccomp profiles. To compile one is
-// most of what it does to create a container, and always comes to the same.
+// filters caches the seccomp filters that crun compiles from profiles. Compiling is
+// most of crun's work to create a container, and its result is always the same.
 //
-// crun takes a compiled filter by an annotation (crun(1)), and leaves the one
-// that it has made with its state, for exec. Of a crun that does neither, and
-// of runc, which knows no such thing, nothing is remembered or the annotation
-// means nothing: the profile is in the spec as ever. What is remembered comes
-// from crun alone, by way of files that only root can write, and is gone with
-// this process.
+// crun accepts a compiled filter in an annotation (crun(1)), and keeps the filter
+// that it compiled with its state, for exec. For runc and older versions of crun
+// nothing is cached or the annotation has no effect, and the profile in the spec
+// is used. Filters come only from crun, through files that only root can write,
+// and are lost when this process exits.
 type filters struct {
 	runtime ociruntime.Runtime
 
 	mu    sync.Mutex
-	known map[[sha256.Size]byte]string // base64 of the filter, by profile
+	known map[[sha256.Size]byte]string // base64 filter by profile hash
 }
 
 const (
@@ -40,7 +39,7 @@ func newFilters(r ociruntime.Runtime) *filters {
 	return &filters{runtime: r, known: map[[sha256.Size]byte]string{}}
 }
 
-// key names the profile of a spec; false where there is none to remember.
+// key hashes the profile of a spec. It returns false if the filter cannot be cached.
 func (f *filters) key(s *specs.Spec) (key [sha256.Size]byte, ok bool) {
 	if f.runtime.Name() != "crun" || s.Linux.Seccomp == nil || s.Linux.Seccomp.ListenerPath != "" {
 		return key, false
@@ -49,7 +48,7 @@ func (f *filters) key(s *specs.Spec) (key [sha256.Size]byte, ok bool) {
 	return sha256.Sum256(b), err == nil
 }
 
-// apply gives a spec the filter of its profile, where that is known.
+// apply adds the cached filter of its profile to a spec.
 func (f *filters) apply(s *specs.Spec) {
 	key, ok := f.key(s)
 	if !ok {
@@ -67,7 +66,7 @@ func (f *filters) apply(s *specs.Spec) {
 	s.Annotations[filterAnnotation] = filter
 }
 
-// learn remembers the filter of a container that was created.
+// learn caches the filter of a created container.
 func (f *filters) learn(s *specs.Spec, id string) {
 	key, ok := f.key(s)
 	if !ok || s.Annotations[filterAnnotation] != "" {

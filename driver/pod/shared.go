@@ -11,49 +11,48 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/namespace"
 )
 
-// Memory of the pod's tmpfs and of its IPC namespace outlives the task that
-// wrote it, and the cgroup that it was charged to. A task that writes, ends and
-// is restarted could so take any amount. The bound is on capacities: the kernel
-// holds each part to its own, and the sum of the parts is at most
-// Config.SharedMemoryMax.
+// Memory of the pod's tmpfs and IPC namespace outlives the task that wrote it and
+// the cgroup that it was charged to. A task that writes, exits and restarts in a
+// loop could use any amount. The limit applies to capacities: the kernel enforces
+// the size of each part, and their sum is at most Config.SharedMemoryMax.
 
-// DefaultSharedMemoryMax has room for /dev/shm, System V shared memory and two
-// volumes of the default sizes.
+// DefaultSharedMemoryMax fits /dev/shm, System V shared memory and two volumes of
+// the default sizes.
 const DefaultSharedMemoryMax = 256 << 20
 
-// MinSharedMemoryMax is the least that the parts every pod has fit in.
+// MinSharedMemoryMax fits the parts that every pod has.
 const MinSharedMemoryMax = 32 << 20
 
-// What the kernel takes for objects, rounded up. They are counted, since there
-// can be very many that hold no data.
+// Kernel memory per object, rounded up. It counts towards the limit, since there
+// can be very many objects without data.
 const (
-	inodeBytes     = 1 << 10 // tmpfs; the kernel counts with this size itself
+	inodeBytes     = 1 << 10 // tmpfs; the kernel uses the same size
 	segmentBytes   = 2 << 10 // System V shared memory, without its pages
-	messageBytes   = 64      // the least for a message, however short
+	messageBytes   = 64      // minimum per message
 	semaphoreBytes = 64
 	setBytes       = 512 // of semaphores
 	queueBytes     = 2 << 10
 )
 
-// bytesPerInode limits the files of a tmpfs: one for that many bytes.
+// bytesPerInode limits the files of a tmpfs: one inode per that many bytes.
 const bytesPerInode, minInodes = 16 << 10, 64
 
 func inodes(size int64) int64 { return max(size/bytesPerInode, minInodes) }
 
 func tmpfsCost(size int64) int64 { return add(size, inodes(size)*inodeBytes) }
 
-// defaultTmpfsBytes is the size of /dev/shm and of a volume for which no task
-// asks for one: what docker gives /dev/shm, or a quarter of the maximum.
+// defaultTmpfsBytes is the default size of /dev/shm and of a volume: docker's default
+// for /dev/shm, or a quarter of the maximum.
 func defaultTmpfsBytes(most int64) int64 { return min(64<<20, most/4) }
 
-// shared is what a pod can hold of memory that outlives its tasks.
+// shared is the capacity of a pod's memory that outlives its tasks.
 type shared struct {
-	shm     int64            // size of /dev/shm; 0: there is none
+	shm     int64            // size of /dev/shm; 0: none
 	volumes map[string]int64 // sizes by name
-	ipc     ipcLimits        // nil: there is no IPC namespace
+	ipc     ipcLimits        // nil: no IPC namespace
 }
 
-// wants is what a task adds to a pod that has nothing yet.
+// wants returns the capacity that a task adds to an empty pod.
 func (t Task) wants(most int64) (shared, error) {
 	w := shared{volumes: map[string]int64{}}
 	for _, v := range t.Volumes {
@@ -84,7 +83,7 @@ func (t Task) wants(most int64) (shared, error) {
 	return w, nil
 }
 
-// with is what a pod can hold after a task with these wants has joined.
+// with returns the capacity after a task that wants w has joined.
 func (s shared) with(w shared) shared {
 	out := shared{shm: max(s.shm, w.shm), volumes: map[string]int64{}, ipc: s.ipc.raised(w.ipc)}
 	maps.Copy(out.volumes, w.volumes)
@@ -96,7 +95,7 @@ func (s shared) equal(other shared) bool {
 	return s.shm == other.shm && maps.Equal(s.volumes, other.volumes) && s.ipc.equal(other.ipc)
 }
 
-// check compares with the operator's maximum and names every part.
+// check compares the sum with the operator's maximum. Its error names every part.
 func (s shared) check(most int64) error {
 	var parts []string
 	var sum int64
@@ -121,7 +120,7 @@ func (s shared) check(most int64) error {
 		ErrInvalid, strings.Join(parts, " + "), inodeBytes, sum, most)
 }
 
-// CheckShared refuses a task that alone is above the maximum.
+// CheckShared returns an error if the task alone exceeds the maximum.
 func CheckShared(t Task, most int64) error {
 	w, err := t.wants(most)
 	if err != nil {
@@ -130,9 +129,9 @@ func CheckShared(t Task, most int64) error {
 	return w.check(most)
 }
 
-// checkShared returns what the pod can hold now and after a task has joined. A
-// task that adds nothing to its pod may join also where the operator has lowered
-// the maximum since. Called with p.mu held.
+// checkShared returns the pod's capacity before and after the task joins. A task
+// that adds nothing may join even if the operator has lowered the maximum since.
+// The caller must hold p.mu.
 func (p *pod) checkShared(t Task) (has, then shared, err error) {
 	if !t.Share.IPC && len(t.Volumes) == 0 {
 		return has, then, nil
@@ -151,7 +150,7 @@ func (p *pod) checkShared(t Task) (has, then shared, err error) {
 	return has, then, then.check(p.m.cfg.SharedMemoryMax)
 }
 
-// shared asks the kernel what the pod can hold now.
+// shared reads the pod's current capacity from the kernel.
 func (p *pod) shared() (s shared, err error) {
 	s.volumes = map[string]int64{}
 	if namespace.Pinned(p.namespaceDir(), namespace.IPC) {

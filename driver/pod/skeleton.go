@@ -15,22 +15,22 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// skeleton is the root of a task without an image before anything is mounted
-// there, and the mounts of the host's paths that fill it.
+// skeleton describes the root of a task without an image before mounting, and the
+// mounts of the host paths.
 type skeleton struct {
-	entries []entry // what is in a directory comes after it
+	entries []entry // parents before children
 	mounts  []ocispec.Mount
-	targets []entry // of the mounts
+	targets []entry // mount points of mounts
 }
 
-// entry is a directory, a link, or an empty file, by its mode.
+// entry is a directory, a symbolic link or an empty file, according to its mode.
 type entry struct {
 	path string // absolute, in the task
 	mode fs.FileMode
 	link string
 }
 
-// newSkeleton looks at the host's paths, which must be there.
+// newSkeleton inspects the host paths, which must exist.
 func newSkeleton(paths []HostPath) (skeleton, error) {
 	sticky := fs.ModeDir | fs.ModeSticky | 0o777
 	s := skeleton{entries: []entry{
@@ -58,9 +58,9 @@ func newSkeleton(paths []HostPath) (skeleton, error) {
 	return s, nil
 }
 
-// copiedLink is where a symbolic link such as /bin → usr/bin leads, which is
-// made anew where what it leads to is there too: that is cheaper than a mount
-// and looks as it does on the host. Anything else is empty.
+// copiedLink returns the target of a symbolic link such as /bin → usr/bin if the
+// target is among the host paths too, and "" otherwise. The link is recreated
+// instead of mounted, which is cheaper and looks the same as on the host.
 func copiedLink(p HostPath, paths []HostPath) string {
 	to, err := os.Readlink(p.HostPath)
 	if err != nil || p.HostPath != p.TaskPath {
@@ -81,8 +81,8 @@ func copiedLink(p HostPath, paths []HostPath) string {
 	return ""
 }
 
-// make writes the skeleton to a directory that is not there yet. Links in it,
-// which may be absolute, lead nowhere but into it, as they will in the task.
+// make creates the entries in a new directory. Symbolic links, which may be
+// absolute, resolve within root, as they do in the task.
 func (s skeleton) make(root string) error {
 	for _, e := range s.entries {
 		if err := e.make(root); err != nil {
@@ -105,19 +105,19 @@ func (e entry) make(root string) error {
 		return err
 	}
 	if e.mode.IsDir() {
-		return errors.Join(os.MkdirAll(at, 0o755), os.Chmod(at, e.mode)) // whatever the umask is
+		return errors.Join(os.MkdirAll(at, 0o755), os.Chmod(at, e.mode)) // override the umask
 	}
 	return errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, nil, e.mode))
 }
 
-// usualTargets are those of mounts that nearly all tasks have.
+// usualTargets are mount points that nearly every task has.
 var usualTargets = []entry{
 	{"/alloc", fs.ModeDir | 0o755, ""}, {"/local", fs.ModeDir | 0o755, ""}, {"/secrets", fs.ModeDir | 0o755, ""},
 	{"/etc/hosts", 0o644, ""}, {"/etc/resolv.conf", 0o644, ""}, {hostnameFile, 0o644, ""},
 }
 
-// withTargets has in the skeleton also what the host's paths are mounted on,
-// and the targets of a task that others have as well.
+// withTargets adds the mount points of the host paths, and the task's usual mount
+// points, which other tasks have too.
 func (s skeleton) withTargets(t Task) skeleton {
 	s.entries = slices.Concat(s.entries, s.targets)
 	for _, e := range usualTargets {
@@ -129,7 +129,7 @@ func (s skeleton) withTargets(t Task) skeleton {
 	return s
 }
 
-// name is the same for what is made of the same.
+// name returns a hash of the entries.
 func (s skeleton) name() string {
 	sum := sha256.Sum256(fmt.Append(nil, s.entries))
 	return fmt.Sprintf("%x", sum[:16])

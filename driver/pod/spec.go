@@ -13,18 +13,18 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// defaultPath is the PATH of a task whose image and author set none.
+// defaultPath is the PATH of a task if neither its image nor its author sets one.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// rootfs is the root file system of a task as it was made.
+// rootfs is the created root file system of a task.
 type rootfs struct {
 	hostPath string
-	userDir  string // where /etc/passwd is looked up
+	userDir  string // where /etc/passwd and /etc/group are read
 	mounts   []ocispec.Mount
 	config   image.ImageConfig
 }
 
-// buildSpec puts the runtime-spec of a task together.
+// buildSpec builds the runtime-spec of a task.
 func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	args := t.Process.args(root.config)
 	if len(args) == 0 {
@@ -82,13 +82,13 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 		return nil, err
 	}
 	if t.mountsAt("/dev") {
-		c.Devices = nil // they would be made in what is mounted there
+		c.Devices = nil // /dev is the host's, do not create nodes there
 	}
 	return ocispec.Build(c)
 }
 
-// sysctl returns the task's settings, with the defaults of a network namespace that only it has,
-// and without the limits of the IPC namespace that the pod keeps.
+// sysctl returns the task's settings, plus the defaults of a network namespace of its own, without
+// the limits of the IPC namespace, which the pod sets.
 func (t Task) sysctl() map[string]string {
 	out := map[string]string{}
 	if t.Network.None {
@@ -119,7 +119,7 @@ func (t Task) user(root rootfs) (u ocispec.User, home string, err error) {
 	return u, home, nil
 }
 
-// defaultEnv returns the variables that docker sets unless the image or the task does.
+// defaultEnv returns the variables that docker sets unless the image or the task sets them.
 func (t Task) defaultEnv(home string) []string {
 	env := []string{"PATH=" + defaultPath, "HOME=" + firstOf(home, "/")}
 	if t.Hostname != "" && !t.HostNamespaces.UTS {
@@ -133,12 +133,11 @@ func valid(env []string) []string {
 	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool { return strings.Index(entry, "=") < 1 })
 }
 
-// initPath is where the first process of a task with Init is. /dev is a tmpfs
-// of the task's own, so that nothing of it gets into an image's layer.
+// initPath is the path of the init process of a task with Init. /dev is the task's
+// own tmpfs, so that the file does not end up in an image layer.
 const initPath = "/dev/init"
 
-// outerFirst puts a mount after those whose targets it is below, in whatever
-// order they were asked for.
+// outerFirst sorts mounts so that a parent directory is mounted before its children.
 func outerFirst(mounts []ocispec.Mount) []ocispec.Mount {
 	slices.SortStableFunc(mounts, func(a, b ocispec.Mount) int {
 		return strings.Count(filepath.Clean(a.Target), "/") - strings.Count(filepath.Clean(b.Target), "/")
@@ -146,8 +145,8 @@ func outerFirst(mounts []ocispec.Mount) []ocispec.Mount {
 	return mounts
 }
 
-// labelPrefix keeps labels, which an image may have too, from being taken for
-// annotations that a runtime acts upon, such as crun's run.oci.*.
+// labelPrefix keeps runtimes from interpreting labels, which an image may set too,
+// as annotations such as crun's run.oci.*.
 const labelPrefix = "org.nomadproject.label."
 
 func annotations(t Task, image map[string]string) map[string]string {
@@ -160,8 +159,8 @@ func annotations(t Task, image map[string]string) map[string]string {
 	return out
 }
 
-// shmSource is what goes with the task's IPC namespace at /dev/shm; empty is
-// a new one.
+// shmSource returns the source of /dev/shm that belongs to the task's IPC
+// namespace, or "" for a new one.
 func (p *pod) shmSource(t Task) string {
 	switch {
 	case t.Share.IPC:
@@ -172,8 +171,8 @@ func (p *pod) shmSource(t Task) string {
 	return ""
 }
 
-// environment merges NAME=value lists; a later list wins. The result is in
-// the order of first appearance.
+// environment merges NAME=value lists; a later list wins. The result is in order of
+// first appearance.
 func environment(lists ...[]string) []string {
 	at := map[string]int{}
 	var out []string
@@ -194,8 +193,8 @@ func environment(lists ...[]string) []string {
 const (
 	// maxArgBytes is MAX_ARG_STRLEN of Linux: one argument or NAME=value with its final NUL.
 	maxArgBytes = 128 << 10
-	// maxExecBytes is what all of them may take with the default stack limit of 8 MiB: a quarter
-	// of it (execve(2)), pointers included.
+	// maxExecBytes is the maximum for all of them, pointers included, with the default stack limit
+	// of 8 MiB: a quarter of it (execve(2)).
 	maxExecBytes = 2 << 20
 	pointerBytes = 8
 )

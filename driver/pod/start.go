@@ -16,9 +16,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// Start makes a container for a task in the pod of its allocation and starts
-// its program. After an error nothing of the task is left. A task with the
-// same ID that a crash left behind is removed first.
+// Start creates a container for a task in the pod of its allocation and starts its
+// program. A failed start is rolled back. If a crash left a task with the same ID,
+// Start removes it first.
 func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 	if err := t.Check(); err != nil {
 		return nil, err
@@ -28,8 +28,7 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 	}
 	m.sweepOnce()
 	if t.Logs != nil {
-		// It takes its time when it is the first; whether it runs is seen when
-		// it is needed.
+		// The first start takes time. Its errors surface on first use.
 		m.background.Go(func() { _ = m.logs.Start(context.WithoutCancel(ctx)) })
 	}
 	p := m.enter(t.AllocID)
@@ -55,7 +54,7 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 	return c, nil
 }
 
-// adopt keeps a container that runs, and begins to watch it.
+// adopt registers a running container and starts to watch it.
 func (m *Manager) adopt(c *Container) {
 	m.mu.Lock()
 	m.tasks[c.state.TaskID] = c
@@ -64,8 +63,8 @@ func (m *Manager) adopt(c *Container) {
 	c.watch()
 }
 
-// becomeReady waits for the task's check, where it has one, and lets those go
-// on that wait for the task.
+// becomeReady waits for the task's ready check, if any, and then unblocks tasks that
+// wait for this one.
 func (c *Container) becomeReady(ctx context.Context, r *Ready) error {
 	if r != nil {
 		if err := c.awaitReady(ctx, *r); err != nil {
@@ -92,7 +91,7 @@ func (m *Manager) newContainer(p *pod, t Task) *Container {
 	}
 }
 
-// start does one step after the other and pushes how to take each back.
+// start runs the phases of a start and pushes the rollback of each.
 func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 	c.took.lap("purge")
 	if err := c.awaitTurn(ctx); err != nil {
@@ -134,8 +133,8 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 		return err
 	})
 	if t.Image != nil {
-		// A pull may have the store locked. While it has, a start takes no place
-		// from others, and none of its own time.
+		// A pull may lock the store. Waiting for the lock must not occupy a place or use
+		// up the create timeout.
 		if err := bundle(); err != nil {
 			return err
 		}
@@ -143,7 +142,7 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 	}
 	err = c.run(ctx, t, bundle)
 	if berr := bundle(); berr != nil {
-		return berr // and of the other that it was not there
+		return berr // omit the monitor's error, which is a consequence
 	}
 	if err != nil {
 		return c.explainFailure(err)
@@ -153,8 +152,8 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 	return nil
 }
 
-// makeBundle makes the root of the task and what is mounted there, and writes
-// what the runtime needs to know.
+// makeBundle creates the root of the task and the sources of its mounts, and writes
+// the bundle.
 func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, took *stopwatch) (*specs.Spec, error) {
 	root, err := c.makeRoot(ctx, t, img)
 	if err != nil {
@@ -180,7 +179,7 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 	if root.hostPath, err = c.stageRoot(t, root.hostPath); err != nil {
 		return nil, err
 	}
-	// What is run in the task later starts in its own group; see run and Exec.
+	// Programs run in the task later start in its cgroup; see run and Exec.
 	if cpus, err := c.cpuset().CPUs(); err != nil {
 		return nil, err
 	} else if cpus != "" {
@@ -204,13 +203,13 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 	if _, err := ParseSignal(c.state.StopSignal); err != nil {
 		c.event(fmt.Sprintf("STOPSIGNAL of the image: %v; a stop sends SIGTERM unless kill_signal is set", err))
 	}
-	c.state.OOMKills, _ = c.cgroup().OOMKills() // there may be no such group yet
+	c.state.OOMKills, _ = c.cgroup().OOMKills() // the cgroup may not exist yet
 	took.lap("spec")
 	return spec, nil
 }
 
-// explainFailure replaces the error of a runtime by a mistake in the task's configuration, if one
-// was found. The runtime's own words go to the log.
+// explainFailure replaces a runtime error by a mistake in the task's configuration, if one was
+// found. The runtime's error goes to the log.
 func (c *Container) explainFailure(err error) error {
 	if c.mistake == nil {
 		return err
@@ -221,7 +220,7 @@ func (c *Container) explainFailure(err error) error {
 
 func (c *Container) writeState() error { return writeState(c.stateFile(), c.state) }
 
-// pulled is the task's image, or the zero value where it has none.
+// pulled pulls the task's image. It returns the zero value if the task has none.
 func (c *Container) pulled(ctx context.Context, t Task) (image.Image, error) {
 	if t.Image == nil {
 		return image.Image{}, nil
@@ -231,9 +230,9 @@ func (c *Container) pulled(ctx context.Context, t Task) (image.Image, error) {
 	return img, err
 }
 
-// run creates the container with a monitor beside it, takes note of both, and
-// starts the program. The monitor starts, and waits to be moved to its group,
-// while the bundle is made.
+// run creates the container and its monitor, records both, and starts the program.
+// While the bundle is written, the monitor already starts and waits to be moved to
+// its cgroup.
 func (c *Container) run(ctx context.Context, t Task, bundle func() error) error {
 	leave, err := c.m.places.take(ctx)
 	if err != nil {
@@ -252,7 +251,7 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 	attaching, giveUp := context.WithCancel(ctx)
 	attached := beside(func() error { return c.attachLogs(attaching) })
 	defer func() {
-		giveUp() // where it is not waited for below
+		giveUp() // in case Create is never called
 		_ = attached()
 	}()
 	pair, err := c.m.cfg.Monitor.Create(ctx, c.m.cfg.Runtime, ociruntime.CreateOptions{
@@ -279,7 +278,7 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 	if err := c.checkLanded(t); err != nil {
 		return err
 	}
-	if err := c.unstage(); err != nil { // the container has its own by now
+	if err := c.unstage(); err != nil { // the container has its own copies now
 		return err
 	}
 	c.took.lap("identify")
@@ -308,19 +307,19 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 	return nil
 }
 
-// cgroup is the task's own.
+// cgroup is the task's own cgroup.
 func (c *Container) cgroup() cgroup.Group { return cgroup.At(c.m.cfg.Cgroups, c.state.CgroupPath) }
 
-// cpuset is where the task's processors are, unless its own group has them.
+// cpuset is the cgroup with the task's CPUs if its own cgroup does not set them.
 func (c *Container) cpuset() cgroup.Cpuset {
 	return cgroup.CpusetAt(c.m.cfg.Cgroups, c.state.CpusetPath)
 }
 
-// monitorCgroup is outside the task's, so that its limits do not hit the
-// monitor.
+// monitorCgroup is outside the task's cgroup, so that the task's limits do not apply
+// to the monitor.
 func (c *Container) monitorCgroup() cgroup.Group { return c.pod.cgroup().Child("monitor-" + c.id) }
 
-// placeMonitor moves the monitor to its group before it does anything.
+// placeMonitor moves the monitor to its cgroup before it does anything else.
 func (c *Container) placeMonitor(pid int) error {
 	c.took.lap("conmon")
 	err := c.m.step("place monitor", func() error { return c.monitorCgroup().Add(pid) })

@@ -13,28 +13,28 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// errDamaged is wrapped by errors about a state file that no version of this
-// driver wrote, or that cannot be read.
+// errDamaged is wrapped by errors about a state file that is unreadable or that no
+// version of this driver wrote.
 var errDamaged = errors.New("damaged state file")
 
-// maxStateBytes bounds a state file. Nomad takes no larger job.
+// maxStateBytes bounds a state file. Nomad accepts no larger job.
 const maxStateBytes = 4 << 20
 
-// stateVersion is the version of what is on disk. A reader refuses what is
-// newer; what is older it must be able to read.
+// stateVersion is the version of the on-disk state. Readers must support older
+// versions and refuse newer ones.
 const stateVersion = 1
 
-// podState is pods/ALLOC/pod.json.
+// podState is stored in pods/ALLOC/pod.json.
 type podState struct {
 	Version  int              `json:"version"`
 	AllocID  string           `json:"alloc_id"`
 	Hostname string           `json:"hostname,omitempty"`
-	Holder   process.Identity `json:"holder,omitzero"` // of the PID namespace
-	// NetworkSet means that the defaults of the network namespace were applied.
+	Holder   process.Identity `json:"holder,omitzero"` // of the shared PID namespace
+	// NetworkSet is true once the defaults of the network namespace are applied.
 	NetworkSet bool `json:"network_set,omitempty"`
 }
 
-// taskState is pods/ALLOC/tasks/CONTAINER/task.json, beside the bundle.
+// taskState is stored in pods/ALLOC/tasks/CONTAINER/task.json, beside the bundle.
 type taskState struct {
 	Version    int    `json:"version"`
 	TaskID     string `json:"task_id"`
@@ -42,8 +42,8 @@ type taskState struct {
 	Name       string `json:"name"`
 	Share      Share  `json:"share"`
 	CgroupPath string `json:"cgroup_path"`
-	CpusetPath string `json:"cpuset_path,omitempty"` // of the host, on cgroup v1
-	// WithImage is whether the image store may have a layer of the task.
+	CpusetPath string `json:"cpuset_path,omitempty"` // cpuset cgroup of the host, on cgroup v1
+	// WithImage is true if the image store may have a layer of the task.
 	WithImage  bool             `json:"with_image,omitempty"`
 	ImageID    string           `json:"image_id,omitempty"`
 	Digest     string           `json:"image_digest,omitempty"`
@@ -54,15 +54,15 @@ type taskState struct {
 	ReadyAt    time.Time        `json:"ready_at,omitzero"`   // zero: not ready yet
 	After      []string         `json:"after,omitempty"`
 	PreStop    *PreStop         `json:"pre_stop,omitempty"`
-	// Stdout and Stderr are what Nomad's log collector reads, if that has them.
+	// Stdout and Stderr are the FIFOs that Nomad's log collector reads, if it does.
 	Stdout *pipeState `json:"stdout,omitempty"`
 	Stderr *pipeState `json:"stderr,omitempty"`
 	// OOMKills counts kills in the cgroup before this start.
 	OOMKills uint64 `json:"oom_kills,omitempty"`
 }
 
-// writeState replaces a state file in one step, so that a reader, or this
-// program after a crash, sees the old content or the new.
+// writeState replaces a state file atomically: a reader, or this program after a
+// crash, finds either the old or the new content.
 func writeState(path string, v any) error {
 	b, err := json.Marshal(v)
 	if err == nil && len(b) > maxStateBytes {
@@ -91,8 +91,8 @@ func readTaskState(path string) (taskState, error) {
 	return s, err
 }
 
-// taskState reads the state of the task that has a container id. An error is
-// that of os.ErrNotExist, wraps errDamaged, or is about a newer version.
+// taskState reads the state of the task with the given container id. The error is
+// os.ErrNotExist, wraps errDamaged, or reports a newer version.
 func (p *pod) taskState(id string) (taskState, error) {
 	path := filepath.Join(p.taskDir(id), "task.json")
 	s, err := readTaskState(path)
@@ -105,7 +105,7 @@ func (p *pod) taskState(id string) (taskState, error) {
 	return s, err
 }
 
-// ownCgroup tells whether a cgroup is that of one task of an allocation. Nomad
+// ownCgroup reports whether a cgroup belongs to one task of the allocation. Nomad
 // names it ALLOC.TASK or ALLOC.TASK.scope.
 func ownCgroup(allocID, path string) bool { return strings.HasPrefix(filepath.Base(path), allocID+".") }
 

@@ -2,10 +2,10 @@ package pod
 
 import "fmt"
 
-// step takes a step that has a name, where Config.Before lets it.
+// step calls Config.Before with name, then take.
 //
-// Names say what is about to be done. There is one wherever a crash or an
-// error would leave something else behind than at the one before.
+// A name describes the next action. There is a checkpoint wherever a crash or an
+// error would leave a different state behind than at the previous one.
 func (m *Manager) step(name string, take func() error) error {
 	if m.cfg.Before != nil {
 		if err := m.cfg.Before(name); err != nil {

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Sweep removes what earlier managers left: pods without tasks, and roots and
-// image layers that no task uses. Tasks that were not destroyed are not touched
-// at first, since Nomad may recover them. It is done once, and before the first
-// task is started or recovered at the latest.
+// Sweep removes what earlier managers left: pods without tasks, and roots and image
+// layers that no task uses. It keeps tasks that were not destroyed, since Nomad may
+// recover them. It runs once, at the latest before the first task is started or
+// recovered.
 func (m *Manager) Sweep() {
 	m.mu.Lock()
 	if m.closed {
@@ -42,8 +42,8 @@ func (m *Manager) sweepOnce() {
 	})
 }
 
-// removeDangling removes tasks that nobody recovered: Nomad has forgotten
-// them, for example since its own state was lost.
+// removeDangling removes tasks that were not recovered because Nomad no longer knows
+// them, for example after the loss of its state.
 func (m *Manager) removeDangling() {
 	pods, err := os.ReadDir(m.podsDir())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -78,7 +78,7 @@ func (m *Manager) removeUnknown(p *pod) error {
 	return errors.Join(errs...)
 }
 
-// starting tells whether this manager is about to start the container.
+// starting reports whether this manager is starting the container.
 func (c *Container) starting() bool {
 	c.pod.orderMu.Lock()
 	defer c.pod.orderMu.Unlock()
@@ -102,7 +102,7 @@ func (m *Manager) sweepAll() error {
 		}
 		p := m.enter(entry.Name())
 		tasks, err := m.sweepTasks(p)
-		m.leave(p) // without tasks it goes after the linger time
+		m.leave(p) // a pod without tasks is removed after the linger time
 		if err != nil {
 			errs = append(errs, fmt.Errorf("sweep: %w", err))
 		}
@@ -119,8 +119,8 @@ func (m *Manager) sweepAll() error {
 	return errors.Join(err, m.sweepRoots(live), m.sweepLayers(live))
 }
 
-// sweepTasks lists the tasks of a pod, and removes directories of those that
-// have no state: either none was made yet or all was removed already.
+// sweepTasks lists the tasks of a pod. It removes task directories without a state
+// file: nothing was created yet, or everything else was removed already.
 func (m *Manager) sweepTasks(p *pod) (live []string, err error) {
 	entries, err := os.ReadDir(p.tasksDir())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {

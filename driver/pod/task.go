@@ -17,8 +17,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// Task describes one task of a pod, with everything decided that needs Nomad
-// to decide. Paths with "Host" in their name are the host's.
+// Task describes one task of a pod. All decisions that need Nomad are already made.
+// Fields with "Host" in their name are paths on the host.
 type Task struct {
 	// ID is unique for every start of a task. AllocID names the pod.
 	ID, AllocID, Name string
@@ -26,74 +26,73 @@ type Task struct {
 	Share Share
 	// HostNamespaces are the host's instead of the pod's or the task's own.
 	HostNamespaces Share
-	Hostname       string // of the pod; the first task's counts
+	Hostname       string // of the pod; the first task's wins
 	Network        Network
 
-	Image   *Image // nil: the host paths are the root
+	Image   *Image // nil: use host paths as the root
 	Process Process
 
 	Mounts       []ocispec.Mount
-	Beneath      []Beneath // after Mounts
+	Beneath      []Beneath // mounted after Mounts
 	Devices      []Device
 	ReadonlyRoot bool
 	Capabilities []string // CAP_…
-	Ambient      []string // those of Capabilities that users other than root have too
+	Ambient      []string // the subset of Capabilities that users other than root get too
 	Limits       ocispec.Limits
-	CgroupPath   string // from the root of the hierarchy
-	// CpusetHostPath is on v1 the directory of the group whose processors the
-	// task has, also when they change. Limits has none then.
+	CgroupPath   string // relative to the root of the hierarchy
+	// CpusetHostPath is the cgroup v1 directory that sets the task's CPUs, including
+	// later changes. Limits sets no CPUs then.
 	CpusetHostPath string
 
-	// Logs has the task's output collected. Without it StdoutHostPath and
-	// StderrHostPath are FIFOs that somebody else reads, or /dev/null.
+	// Logs makes the log collector store the task's output. If it is nil,
+	// StdoutHostPath and StderrHostPath are FIFOs that Nomad reads, or /dev/null.
 	Logs                           *Logs
 	StdoutHostPath, StderrHostPath string
-	// AllocDirHostPath is trusted, unlike the directories below it on the way to
-	// a FIFO.
+	// AllocDirHostPath is trusted; the directories between it and a FIFO are not.
 	AllocDirHostPath string
 
 	Ready   *Ready   // nil: ready when running
-	After   []string // names of tasks of the pod that must be ready before
+	After   []string // tasks of the pod that must be ready before this one starts
 	PreStop *PreStop
 	Volumes []Volume
-	// ShmSizeBytes is the least that /dev/shm must hold; 0 is the default.
+	// ShmSizeBytes is the minimum size of /dev/shm; 0 means the default.
 	ShmSizeBytes int64
 
 	// AllowUser returns an error for a user that the task may not run as; nil allows any. It is
 	// called with the resolved user before the container is created.
 	AllowUser func(ocispec.User) error
 
-	// Privileged takes confinement away and gives every device of the host.
+	// Privileged removes confinement and adds every device of the host.
 	Privileged  bool
 	Security    ocispec.Security
-	Labels      map[string]string // win over the image's
+	Labels      map[string]string // override the image's
 	Rlimits     []specs.POSIXRlimit
 	Sysctl      map[string]string
 	OOMScoreAdj int
 	Files       []File
 }
 
-// File is a file that is written for a task and mounted into it.
+// File is written for a task and mounted into it.
 type File struct {
 	Target   string
 	Content  []byte
 	Readonly bool
 }
 
-// PreStop is a command that runs in the task before it is sent its signal.
+// PreStop is a command that runs in the task before the stop signal is sent.
 type PreStop struct {
 	Args    []string
 	Timeout time.Duration
 }
 
-// Beneath is a bind mount whose source is in a directory that tasks can write
-// to. No symbolic link on the way to it is followed.
+// Beneath is a bind mount with a source inside a directory that tasks can write to.
+// No symbolic link in Name is followed.
 type Beneath struct {
 	DirHostPath string // trusted
-	Name        string // relative to it
+	Name        string // relative to DirHostPath
 	Target      string
 	Readonly    bool
-	Make        bool // a directory, where there is nothing
+	Make        bool // create a missing source as a directory
 }
 
 // Device is a device node of the host that a task gets.
@@ -102,52 +101,50 @@ type Device struct {
 	Permissions        string // of "rwm"; all where empty
 }
 
-// Share tells which namespaces a task has in common with those of its pod
-// that share them too.
+// Share selects the namespaces that a task shares with other tasks of its pod that
+// share them too.
 type Share struct {
 	IPC bool `json:"ipc"` // with /dev/shm and POSIX message queues
 	UTS bool `json:"uts"` // the hostname
 	PID bool `json:"pid"` // the process list
 }
 
-// Network is what a task sees of the network.
+// Network configures a task's network.
 type Network struct {
-	// NamespaceHostPath is the network namespace to join. Empty is the
-	// host's, or with None a new one that has loopback only.
+	// NamespaceHostPath is the network namespace to join. If empty, the task uses the
+	// host's, or with None a new one that has only loopback.
 	NamespaceHostPath string
 	None              bool
 }
 
-// Image is the image whose file system is a task's root.
+// Image is the image that provides a task's root file system.
 type Image struct {
 	Reference image.Reference
 	Pull      image.PullOptions
 }
 
-// Process is what runs in a task. What is empty comes from the image.
+// Process is the program of a task. Empty fields default to the image's.
 type Process struct {
 	Entrypoint []string
-	// Command is the program, or with an entrypoint its arguments.
+	// Command is the program and its arguments, or only arguments after an entrypoint.
 	Command []string
-	Env     []string // NAME=value; wins over the image's
+	Env     []string // NAME=value; overrides the image's
 	WorkDir string
 	User    string   // "user", "uid", "user:group", as USER of a Containerfile
-	Groups  []string // names or numbers, beside those of the user
-	Init    bool     // a first process that reaps and passes signals on
+	Groups  []string // names or numbers, in addition to the user's groups
+	Init    bool     // run an init process that reaps zombies and forwards signals
 }
 
-// Exit is how a task ended.
+// Exit describes how a task ended.
 type Exit struct {
-	// Code is the exit code, or 128 and the signal's number.
+	// Code is the exit code, or 128 plus the signal number.
 	Code int
-	// Signal is the number of the signal that ended the task's first process,
-	// or 0.
+	// Signal is the number of the signal that ended the task's first process, or 0.
 	Signal int
-	// OOMKilled says that the first process was killed because the task was
-	// over its memory limit.
+	// OOMKilled is true if the first process was killed because the task exceeded its
+	// memory limit.
 	OOMKilled bool
-	// Err says why nothing of the above is known, or what ended the task
-	// from outside.
+	// Err is why the exit status is unknown, or what killed the task from outside.
 	Err error
 	At  time.Time
 }
@@ -164,8 +161,8 @@ func (e Exit) String() string {
 	return fmt.Sprintf("exit code %d", e.Code)
 }
 
-// hostUser is who a task without an image runs as where nothing else is said,
-// as with Nomad's exec driver.
+// hostUser is the default user of a task without an image, as in Nomad's exec
+// driver.
 const hostUser = "nobody"
 
 var (
@@ -173,9 +170,9 @@ var (
 	safe = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 )
 
-// containerID names the container of a task for the OCI runtime. It is unique
-// for the task's ID, says which allocation and task it is, and is a safe file
-// name whatever the task is called.
+// containerID returns the container ID for the OCI runtime. It is unique per task
+// ID, contains the allocation and task name, and is a safe file name for any task
+// name.
 func containerID(allocID, name, taskID string) string {
 	const nameMax, sumLen = 40, 4
 	sum := sha256.Sum256([]byte(taskID))
@@ -183,17 +180,16 @@ func containerID(allocID, name, taskID string) string {
 	return allocID + "." + short[:min(len(short), nameMax)] + "." + hex.EncodeToString(sum[:sumLen])
 }
 
-// Check refuses what can not be run, before anything is made. Start does so
-// too.
+// Check rejects an invalid task before anything is created. Start calls it too.
 func (t Task) Check() error {
 	if t.ID == "" || t.Name == "" {
 		return fmt.Errorf("%w: it has no id or no name", ErrInvalid)
 	}
-	// Names become parts of paths. Nomad refuses such a job already.
+	// Names become path elements. Nomad already refuses such a job.
 	if t.Name == "." || t.Name == ".." || strings.ContainsAny(t.Name, "/\x00") {
 		return fmt.Errorf("%w: task name %q: want one that can be the name of a file", ErrInvalid, t.Name)
 	}
-	// The allocation's id as well: CVE-2026-14891 is about one that was "..".
+	// So does the allocation ID: CVE-2026-14891 is about the ID "..".
 	if !uuid.MatchString(t.AllocID) {
 		return fmt.Errorf("%w: allocation id %q is not a UUID", ErrInvalid, t.AllocID)
 	}

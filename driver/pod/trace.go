@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// Step is a part of a task's start, and how long it took.
+// Step is a timed part of a task's start.
 type Step struct {
 	Name string
 	Took time.Duration
-	// Beside says that others went on meanwhile: of the whole it is no part.
+	// Beside is true if it ran in parallel to others and does not add to the total.
 	Beside bool
 }
 
-// stopwatch measures the steps of a start, one after the other. It costs a
-// look at the clock for each and room for a few numbers, so it always runs.
+// stopwatch measures consecutive parts of a start. It is cheap enough to run
+// always.
 type stopwatch struct {
 	last  time.Time
 	steps []Step
@@ -22,14 +22,14 @@ type stopwatch struct {
 
 func newStopwatch() stopwatch { return stopwatch{last: time.Now()} }
 
-// lap ends a step, and begins the next.
+// lap ends the current part and starts the next.
 func (s *stopwatch) lap(name string) {
 	now := time.Now()
 	s.steps = append(s.steps, Step{Name: name, Took: now.Sub(s.last)})
 	s.last = now
 }
 
-// beside adds the steps of another, which ran at the same time.
+// beside adds parts that ran in parallel.
 func (s *stopwatch) beside(other stopwatch) {
 	for _, step := range other.steps {
 		step.Beside = true
@@ -37,8 +37,8 @@ func (s *stopwatch) beside(other stopwatch) {
 	}
 }
 
-// beside begins something to go on with while it is done. What is returned
-// waits for its end, and tells of it, as often as it is asked.
+// beside runs do in a goroutine. The returned function waits for do and returns its
+// error; it can be called repeatedly.
 func beside(do func() error) (wait func() error) {
 	done := make(chan error, 1)
 	go func() { done <- do() }()

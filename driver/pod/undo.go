@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// undo is a stack of what to do to take back what was done.
+// undo is a stack of functions that roll back a partial start.
 type undo struct{ steps []undoStep }
 
 type undoStep struct {
@@ -14,14 +14,13 @@ type undoStep struct {
 	do   func() error
 }
 
-// push adds how to take back what has just been done. The name completes
-// "undo …" in an error.
+// push adds a function that undoes the last action. what completes "undo …" in an
+// error.
 func (u *undo) push(what string, do func() error) {
 	u.steps = append(u.steps, undoStep{what, do})
 }
 
-// run takes all back, last first. A step that fails does not keep the others
-// from running.
+// run calls all functions, last first. It continues after errors and joins them.
 func (u *undo) run() error {
 	var errs []error
 	for _, s := range slices.Backward(u.steps) {

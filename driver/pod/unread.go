@@ -11,24 +11,24 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// pipe is what a task prints to where Nomad reads it: one process for each
-// task, which is not started again when it dies but with the task or the
-// agent. A program would then wait for ever as soon as the pipe is full.
+// pipe is a FIFO from a task to Nomad's log collector (logmon). Each task has one
+// logmon, which is only restarted with the task or the agent. If it dies, the task
+// would block forever once the pipe is full.
 type pipe struct {
 	c    *Container
 	name string
 	pipeState
 }
 
-// pipeState is which file it is. The task can put another in its place, or a
-// link to one.
+// pipeState identifies the FIFO. The task could replace it by another file or a
+// symbolic link.
 type pipeState struct {
 	HostPath string `json:"host_path"`
 	Device   uint64 `json:"device"`
 	Inode    uint64 `json:"inode"`
 }
 
-// identifyPipe returns nil for what is no FIFO, such as /dev/null.
+// identifyPipe returns nil for a file that is not a FIFO, such as /dev/null.
 func identifyPipe(file *os.File) (*pipeState, error) {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
@@ -40,7 +40,7 @@ func identifyPipe(file *os.File) (*pipeState, error) {
 	return &pipeState{HostPath: file.Name(), Device: stat.Dev, Inode: stat.Ino}, nil
 }
 
-// watchPipes sees to it that a task goes on when nobody reads what it prints.
+// watchPipes keeps the task running if its output pipes have no reader.
 func (c *Container) watchPipes() {
 	if c.m.cfg.UnreadFor == 0 {
 		return
@@ -73,7 +73,7 @@ func (p pipe) watch() {
 	}
 }
 
-// goesOn waits, and is false when there is nothing more to wait for.
+// goesOn waits for the next tick. It returns false when the task has ended or the manager closes.
 func (p pipe) goesOn(tick <-chan time.Time) bool {
 	select {
 	case <-p.c.done:
@@ -85,8 +85,8 @@ func (p pipe) goesOn(tick <-chan time.Time) bool {
 	}
 }
 
-// open opens the pipe once more, so that reading does not wait. It is no
-// os.File, which would make it wait.
+// open opens the pipe again for non-blocking reads. It returns no os.File, which
+// would wait for data.
 func (p pipe) open() (fd int, err error) {
 	place, err := unix.Open(p.HostPath, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -100,15 +100,15 @@ func (p pipe) open() (fd int, err error) {
 	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", place), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }
 
-// isFull tells whether a writer would have to wait.
+// isFull reports whether a write to the pipe would block.
 func isFull(fd int) bool {
 	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	_, err := unix.Poll(poll, 0)
 	return err == nil && poll[0].Revents&unix.POLLOUT == 0
 }
 
-// unread tells whether nobody is there to make room. A reader that is slow, as
-// its disk may be, is one.
+// unread reports whether no process has the pipe open for reading. A slow reader,
+// for example with a slow disk, counts as a reader.
 func (p pipe) unread(fd int) bool {
 	read, err := process.HasReader(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
@@ -117,7 +117,7 @@ func (p pipe) unread(fd int) bool {
 	return err == nil && !read
 }
 
-// drop makes room until somebody else does, and tells how much is lost.
+// drop discards output until the pipe has a reader, and reports the number of bytes.
 func (p pipe) drop(fd int) {
 	p.c.event(fmt.Sprintf("Nomad's log collector of this task has ended and %s is full: what the task prints there is dropped until the agent starts a new one", p.name))
 	dropped := 0
@@ -140,7 +140,7 @@ func (p pipe) drop(fd int) {
 	}
 }
 
-// empty reads what is there, or some of it where more comes all the time.
+// empty reads the buffered data, at most about 1 MiB.
 func empty(fd int) (bytes int) {
 	const (
 		waitMillis = 100

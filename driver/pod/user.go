@@ -9,12 +9,12 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// maxID is the largest user or group that a task can have.
+// maxID is the largest user or group ID of a task.
 const maxID = infraID - 1
 
-// lookupUser resolves a user in the form of a Containerfile's USER with the
-// passwd and group files below root, and the groups it is in beside its own.
-// Links there are resolved within root.
+// lookupUser resolves a user in the syntax of a Containerfile's USER, and the user's
+// groups plus the given ones, with the passwd and group files below root. Symbolic
+// links resolve within root.
 func lookupUser(root, name string, groups ...string) (out ocispec.User, home string, err error) {
 	passwd, err := openInRoot(root, "etc/passwd")
 	if err != nil {
@@ -71,6 +71,6 @@ func lookupGroups(root string, names []string) ([]uint32, error) {
 		}
 		out = append(out, uint32(g))
 	}
-	slices.Sort(out) // the library gives them in the order of a map
+	slices.Sort(out) // the library returns them in map order
 	return out, nil
 }

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// view resolves paths as a task will see them: in its root and the bind mounts over it. It never
+// view resolves paths as the task sees them: in its root and the bind mounts over it. It never
 // follows a symbolic link on the host.
 type view struct {
 	root   string
-	mounts []specs.Mount // in the order in which they are mounted
+	mounts []specs.Mount // in mount order
 }
 
 var (
@@ -28,8 +28,8 @@ var (
 // maxLinks is MAXSYMLINKS of Linux.
 const maxLinks = 40
 
-// open opens what a path leads to, with O_PATH. The error is os.ErrNotExist if it leads nowhere,
-// and errOpaque if only the running task could tell.
+// open opens a path with O_PATH. It returns os.ErrNotExist if the path does not exist, and
+// errOpaque if it can only be resolved in the running task.
 func (v view) open(name string) (*os.File, error) {
 	at, rest := "/", split(name)
 	for links := 0; ; {
@@ -64,7 +64,7 @@ func split(name string) []string {
 	return strings.FieldsFunc(name, func(r rune) bool { return r == '/' })
 }
 
-// openExact opens a path of the task none of whose parents is a link.
+// openExact opens a path of the task. Its parents contain no symbolic link.
 func (v view) openExact(name string) (*os.File, error) {
 	source, rest := v.root, name
 	for _, m := range v.mounts {

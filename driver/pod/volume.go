@@ -12,11 +12,11 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// Volume is a memory volume that all tasks of the pod that name it share. It
-// goes with the pod.
+// Volume is a memory volume. All tasks of the pod that name it share it. It is
+// removed with the pod.
 type Volume struct {
 	Name, Target string
-	SizeBytes    int64 // 0: what another task says, or the default
+	SizeBytes    int64 // 0: another task's size, or the default
 	Readonly     bool
 }
 
@@ -24,8 +24,8 @@ var volumeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$`)
 
 func (p *pod) volumesDir() string { return filepath.Join(p.dir, "volumes") }
 
-// makeVolumes makes those volumes of a task that the pod does not have yet.
-// Called with p.mu held.
+// makeVolumes creates the task's volumes that the pod does not have yet. The caller
+// must hold p.mu.
 func (p *pod) makeVolumes(t Task) error {
 	for _, v := range t.Volumes {
 		if err := p.makeVolume(v); err != nil {
@@ -55,7 +55,7 @@ func (p *pod) makeVolume(v Volume) error {
 	return p.m.step("mount pod volume", func() error { return mountTmpfs(dir, size, unix.MS_NOSUID|unix.MS_NODEV) })
 }
 
-// volumeMounts describes a task's view of its volumes.
+// volumeMounts returns the mounts of the task's volumes.
 func (p *pod) volumeMounts(t Task) []ocispec.Mount {
 	var out []ocispec.Mount
 	for _, v := range t.Volumes {
@@ -68,8 +68,8 @@ func (p *pod) removeVolumes() error {
 	return p.m.step("take pod volumes down", func() error { return takeDown(p.volumesDir()) })
 }
 
-// takeDown removes a directory of mount points, but never what is mounted
-// there. One that is not there is no error.
+// takeDown removes a directory of mount points, but nothing that is mounted there.
+// It returns nil if the directory does not exist.
 func takeDown(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -90,8 +90,8 @@ func takeDown(dir string) error {
 	return errors.Join(append(errs, os.Remove(dir))...)
 }
 
-// mountTmpfs makes a directory and mounts a tmpfs there that everybody may
-// write to.
+// mountTmpfs creates a directory and mounts a tmpfs there that is writable by all
+// users.
 func mountTmpfs(dir string, sizeBytes int64, flags uintptr) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -102,13 +102,12 @@ func mountTmpfs(dir string, sizeBytes int64, flags uintptr) error {
 	return nil
 }
 
-// tmpfsLimits are the mount options that bound the pages and the files of a
-// tmpfs.
+// tmpfsLimits returns the mount options that limit the pages and inodes of a tmpfs.
 func tmpfsLimits(sizeBytes int64) string {
 	return fmt.Sprintf("size=%d,nr_inodes=%d", roundUp(sizeBytes), inodes(sizeBytes))
 }
 
-// tmpfsSize tells how large a tmpfs at dir is, and whether there is one.
+// tmpfsSize returns the size of a tmpfs at dir, and false if there is none.
 func tmpfsSize(dir string) (int64, bool, error) {
 	var st unix.Statfs_t
 	err := unix.Statfs(dir, &st)
@@ -122,8 +121,8 @@ func tmpfsSize(dir string) (int64, bool, error) {
 	return int64(st.Blocks) * st.Bsize, mounted && st.Type == unix.TMPFS_MAGIC, err
 }
 
-// isMountpoint compares a directory with the one it is in; run_dir may be on
-// a tmpfs itself.
+// isMountpoint compares a directory with its parent; run_dir itself may be on a
+// tmpfs.
 func isMountpoint(dir string) (bool, error) {
 	var at, above unix.Stat_t
 	if err := unix.Lstat(dir, &at); err != nil {
@@ -135,13 +134,13 @@ func isMountpoint(dir string) (bool, error) {
 	return at.Dev != above.Dev, nil
 }
 
-// roundUp gives whole pages, as the kernel does.
+// roundUp rounds up to whole pages, as the kernel does.
 func roundUp(bytes int64) int64 {
 	page := int64(os.Getpagesize())
 	return (bytes + page - 1) / page * page
 }
 
-// unmount takes down what is mounted at path; nothing there is no error.
+// unmount detaches the mount at path. It returns nil if nothing is mounted there.
 func unmount(path string) error {
 	err := unix.Unmount(path, unix.MNT_DETACH)
 	if err == nil || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {

@@ -13,21 +13,21 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// watch waits in the background for the end of the container and finds out
-// how it ended. It ends with the container, or with the manager's Close.
+// watch starts a goroutine that waits for the container to end and records how. It
+// stops when the container ends or the manager closes.
 func (c *Container) watch() {
 	c.m.background.Add(1)
-	monitor := c.monitor // only this goroutine lets go of it
+	monitor := c.monitor // only this goroutine closes it
 	if monitor != nil && c.init != nil {
 		c.m.background.Go(func() { c.watchMonitor(c.init, monitor) })
 	}
 	go func() {
 		defer c.m.background.Done()
-		defer func() { _ = c.release() }() // nobody is left to tell
+		defer func() { _ = c.release() }() // the error has no receiver
 		if monitor != nil {
 			err := monitor.Wait()
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return // the manager closes; the task goes on
+				return // the manager closes; the task keeps running
 			}
 			if err != nil {
 				c.m.cfg.Log.Error("waiting for a task's monitor", "task_id", c.state.TaskID, "error", err)
@@ -39,15 +39,15 @@ func (c *Container) watch() {
 	}()
 }
 
-// monitorGrace is how long a monitor may take to record the end of its task,
-// which takes milliseconds.
+// monitorGrace is how long a monitor may take to record the exit, which takes
+// milliseconds.
 const monitorGrace = 5 * time.Second
 
-// watchMonitor kills a monitor that is frozen when its task has ended: the end
-// would never become known.
+// watchMonitor kills a monitor that hangs after its task has ended. Otherwise the
+// exit would never be noticed.
 func (c *Container) watchMonitor(init, monitor *process.Handle) {
 	if err := init.Wait(); err != nil {
-		return // the manager closes, or the monitor has ended before
+		return // the manager closes, or the monitor has ended
 	}
 	grace := time.NewTimer(monitorGrace)
 	defer grace.Stop()
@@ -64,15 +64,15 @@ func (c *Container) watchMonitor(init, monitor *process.Handle) {
 	}
 }
 
-// end is called when the monitor is gone. It leaves no process of the task
-// alive and tells how the first one ended.
+// end is called after the monitor has ended. It kills the task's remaining processes
+// and returns how the first process ended.
 func (c *Container) end() Exit {
 	ctx, cancel := context.WithTimeout(context.Background(), c.m.cfg.TeardownTimeout)
 	defer cancel()
 	code, at, err := c.exitStatus()
 	lost := err != nil
-	// In a shared PID namespace the end of the first process leaves the
-	// others alive, and any of them would hold the log open.
+	// In a shared PID namespace other processes survive the end of the first one,
+	// and would hold the log open.
 	kills, kerr := c.cgroup().OOMKills()
 	if err := c.m.step("kill what outlived the task", func() error { return c.cgroup().Kill(ctx) }); err != nil {
 		c.m.cfg.Log.Error("processes of an ended task are left", "task_id", c.state.TaskID, "error", err)
@@ -99,11 +99,12 @@ func (c *Container) end() Exit {
 }
 
 // execGrace is the time in which a program that cannot be executed ends: the runtime's process
-// takes its place only after the start, and exits if that fails.
+// executes it only after the start, and exits if that fails.
 const execGrace = time.Second
 
-// exitStatus reads what the monitor recorded. Where it could not write, since
-// run_dir is full, the kernel may still know (pidfds, Linux 6.15).
+// exitStatus reads the exit status that the monitor recorded. If the monitor could
+// not write it because run_dir is full, the kernel may still have it (pidfds, Linux
+// 6.15).
 func (c *Container) exitStatus() (code int, at time.Time, err error) {
 	code, at, err = ociruntime.ExitStatus(c.dir)
 	if err == nil || c.init == nil {
@@ -119,7 +120,7 @@ func (c *Container) exitStatus() (code int, at time.Time, err error) {
 	return ws.ExitStatus(), time.Now(), nil
 }
 
-// full says so where a file system is.
+// full returns an error if the file system at path is full.
 func full(path string) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err == nil && (st.Bavail == 0 || st.Files > 0 && st.Ffree == 0) {
@@ -128,11 +129,11 @@ func full(path string) error {
 	return nil
 }
 
-// signalBase is what a shell adds to the number of a signal.
+// signalBase is added to a signal number by shells.
 const signalBase = 128
 
-// signalOf tells a signal from an exit code above 128. Where the kernel does
-// not say, the code is taken for a signal, as a shell would.
+// signalOf distinguishes a signal from an exit code above 128. If the kernel does
+// not report it, the code is treated as a signal, as shells do.
 func (c *Container) signalOf(code int) int {
 	if c.init != nil {
 		if ws, err := c.init.Status(); err == nil {
@@ -148,8 +149,8 @@ func (c *Container) signalOf(code int) int {
 	return 0
 }
 
-// lostExit is the end of a task whose monitor died before it: the exit status
-// is lost, and the task was killed since nobody would see its end.
+// lostExit is the result of a task that its monitor did not outlive: the exit status
+// is lost, and the task was killed because its exit would go unnoticed.
 func (c *Container) lostExit(err error) Exit {
 	if errors.Is(err, ociruntime.ErrNoExit) {
 		err = fmt.Errorf("the monitor (conmon, process %d) ended before the task, which was killed: %w",
@@ -158,8 +159,8 @@ func (c *Container) lostExit(err error) Exit {
 	return Exit{Code: signalBase + int(unix.SIGKILL), Signal: int(unix.SIGKILL), Err: err, At: time.Now()}
 }
 
-// holderLoss says that a task was killed because the first process of its
-// PID namespace is gone, which takes all others with it (pid_namespaces(7)).
+// holderLoss returns an error if the infra process has died, which kills all other
+// processes of its PID namespace (pid_namespaces(7)).
 func (c *Container) holderLoss() error {
 	if !c.state.Share.PID {
 		return nil
