@@ -1,15 +1,13 @@
-// Package agent runs a real Nomad from a directory of its own and on loopback
-// only: a server, and beside it a client with the pod driver as an external
-// plugin. Tests and the demo use it.
+// Package agent runs a real Nomad from its own directory and on loopback only: a server, and
+// a client with the pod driver as an external plugin. Tests and the demo use it.
 //
-// They are two processes, because a client that starts together with its only
-// server tries to register before there is a leader, and tries again after up
-// to 30 seconds (registerRetryIntv in Nomad's client/client.go). And so a test
-// can kill the client while somebody still answers.
+// Server and client are two processes. A client that starts together with its only server
+// tries to register before there is a leader, and retries only after up to 30 seconds
+// (registerRetryIntv in Nomad's client/client.go). It also lets a test kill the client while
+// the server still answers.
 //
-// It installs nothing and builds nothing, and it is no model for a production
-// set-up. What the agents make on the machine, Stop removes again, and no more
-// than that.
+// It installs and builds nothing, and is not a model for a production setup. Stop removes
+// exactly what the agents created on the machine.
 package agent
 
 import (
@@ -31,13 +29,13 @@ const (
 	driverPlugin = "nomad-driver-pod"
 	driverName   = "pod"
 
-	// markEnv marks the processes of an agent: Nomad passes its environment
-	// on to plugins, log collectors and executors.
+	// markEnv marks the processes of an agent: Nomad passes its environment on to plugins, log
+	// collectors and executors.
 	markEnv = "POD_TEST_AGENT"
 )
 
-// Agent is a Nomad that was started. Methods that start, kill or stop something
-// are for one goroutine; the others may run at the same time.
+// Agent is a started Nomad. Methods that start, kill or stop something must be called from one
+// goroutine; the others are safe for concurrent use.
 type Agent struct {
 	config  configuration
 	api     *api.Client
@@ -49,8 +47,8 @@ type Agent struct {
 	namespace string
 }
 
-// Start starts an agent and waits until its node is ready and, where there is
-// a plugin, the driver healthy. On error nothing is left.
+// Start starts an agent and waits until its node is ready and, with a plugin, the driver is
+// healthy. On error it leaves nothing behind.
 func Start(ctx context.Context, options Options) (*Agent, error) {
 	ports, err := freePorts()
 	if err != nil {
@@ -80,30 +78,30 @@ func Start(ctx context.Context, options Options) (*Agent, error) {
 	return a, nil
 }
 
-// Address is the URL of the server's API, for NOMAD_ADDR.
+// Address returns the URL of the server's API, for NOMAD_ADDR.
 func (a *Agent) Address() string { return a.url(a.config.Ports.HTTP) }
 
-// Token is one for everything, for NOMAD_TOKEN; "" without ACLs.
+// Token returns a management token, for NOMAD_TOKEN, or "" without ACLs.
 func (a *Agent) Token() string { return a.token }
 
-// Client talks to the server.
+// Client returns a client of the server's API.
 func (a *Agent) Client() *api.Client { return a.api }
 
-// Dir is where everything of the agent is.
+// Dir returns the directory with all files of the agent.
 func (a *Agent) Dir() string { return a.config.Dir }
 
-// Nomad is the path of the nomad binary.
+// Nomad returns the path of the nomad binary.
 func (a *Agent) Nomad() string { return a.config.Nomad }
 
-// SharedDir is the directory of an allocation that its tasks have at /alloc.
+// SharedDir returns the directory of an allocation that its tasks have at /alloc.
 func (a *Agent) SharedDir(allocID string) string {
 	return filepath.Join(a.config.AllocDir(), allocID, "alloc")
 }
 
-// ClientLog is the path of the client's log.
+// ClientLog returns the path of the client's log.
 func (a *Agent) ClientLog() string { return a.config.logFile(client) }
 
-// DriverDirs are the driver's data and run directories.
+// DriverDirs returns the driver's data and run directories.
 func (a *Agent) DriverDirs() []string {
 	return []string{a.config.DriverDataDir(), a.config.RunDir()}
 }
@@ -134,8 +132,7 @@ func (a *Agent) startServer(ctx context.Context) (err error) {
 	})
 }
 
-// Launch starts the client, as Start does; by itself it brings back one that
-// was killed.
+// Launch starts the client, as Start does, for example after it was killed.
 func (a *Agent) Launch(ctx context.Context) (err error) {
 	if a.client, err = a.start(client); err != nil {
 		return err
@@ -149,14 +146,14 @@ func (a *Agent) start(role string) (*process, error) {
 	if role == client {
 		argv = append(a.wrapper(), append(argv, "-config", a.config.addedConfigFile())...)
 	}
-	// A plugin that is killed leaves its socket.
+	// A killed plugin leaves its socket behind.
 	env := append(os.Environ(), markEnv+"="+a.config.Dir, "TMPDIR="+a.config.TempDir())
 	return startProcess(argv, env, a.config.logFile(role))
 }
 
-// wrapper is what to run the client under: for crun on a machine that has both
-// versions of cgroups mounted, a mount namespace without version 2, as crun
-// refuses the mixture. All other mounts stay shared with our namespace.
+// wrapper returns a command prefix for the client. crun refuses a machine with both versions of
+// cgroups mounted; there the client runs in a mount namespace without version 2. All other
+// mounts stay shared with our namespace.
 func (a *Agent) wrapper() []string {
 	if filepath.Base(a.config.Runtime) != "crun" {
 		return nil
@@ -175,7 +172,7 @@ func (a *Agent) waitReady(ctx context.Context) error {
 		if len(nodes) == 0 {
 			return errors.New("no node yet")
 		}
-		// The server goes on calling a client ready that was just killed.
+		// The server keeps reporting a client as ready that was just killed.
 		if err := a.clientAnswers(ctx); err != nil {
 			return err
 		}
@@ -204,7 +201,7 @@ func (a *Agent) driverHealth(node *api.Node) error {
 	return nil
 }
 
-// clientAnswers asks the client itself, and a server it knows.
+// clientAnswers asks the client itself, and checks that it knows a server.
 func (a *Agent) clientAnswers(ctx context.Context) error {
 	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Ports.ClientHTTP), SecretID: a.token})
 	if err != nil {
@@ -215,15 +212,14 @@ func (a *Agent) clientAnswers(ctx context.Context) error {
 	return err
 }
 
-// Kill ends the client as a crash would, and leaves its plugins and tasks
-// alone. The server goes on.
+// Kill kills the client as a crash would. Its plugins and tasks and the server keep running.
 func (a *Agent) Kill(ctx context.Context) error { return a.client.end(ctx, syscall.SIGKILL) }
 
-// Shutdown asks the client to end. Its plugins end with it, its tasks do not.
+// Shutdown asks the client to exit. Its plugins exit too, its tasks do not.
 func (a *Agent) Shutdown(ctx context.Context) error { return a.client.end(ctx, syscall.SIGINT) }
 
-// Stop stops all jobs, ends the agents, and removes what they made. Errors
-// name what could not be removed; it is left as it is.
+// Stop stops all jobs, ends the agents, and removes what they created. Errors name what could
+// not be removed; it is left in place.
 func (a *Agent) Stop(ctx context.Context) error {
 	var errs []error
 	if a.client.running() && a.server.running() {

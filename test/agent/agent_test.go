@@ -48,8 +48,7 @@ job "bridge" {
   }
 }`
 
-// start starts an agent without the plugin, stops it after the test, and has
-// the ledger look at what is left.
+// start starts an agent without the plugin, stops it after the test, and checks for leaks.
 func start(t *testing.T, options agent.Options) (context.Context, *agent.Agent) {
 	t.Helper()
 	sandbox.Require(t)
@@ -99,8 +98,7 @@ func TestAgentComesBackAfterKill(t *testing.T) {
 	_, err = a.WaitAlloc(ctx, alloc.ID, api.AllocClientStatusRunning)
 	must.NoError(t, err)
 
-	// Nomad saves the state of the network at an orderly end; see the e2e test
-	// of crashes.
+	// Nomad saves the state of the network at a clean exit; see the e2e test of crashes.
 	must.NoError(t, a.Shutdown(ctx))
 	must.NoError(t, a.Launch(ctx))
 	must.NoError(t, a.Kill(ctx))
@@ -157,8 +155,8 @@ func TestUnusableConfigurationSaysWhy(t *testing.T) {
 	must.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// The bridge, the chains and the rules must go with the agent, and what was
-// there before must stay.
+// The bridge, the chains and the rules must be removed with the agent, and everything that
+// existed before must stay.
 func TestMachineIsAsBefore(t *testing.T) {
 	sandbox.Require(t)
 	rule := []string{"-I", "FORWARD", "-m", "comment", "--comment", "of someone else", "-j", "ACCEPT"}
@@ -181,7 +179,7 @@ func TestMachineIsAsBefore(t *testing.T) {
 	}
 }
 
-// networkState is the links, rules and chains other than the built-in ones.
+// networkState returns the links, rules and chains other than the built-in ones.
 func networkState(t *testing.T) string {
 	t.Helper()
 	links, err := net.Interfaces()

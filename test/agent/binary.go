@@ -11,11 +11,11 @@ import (
 	"github.com/hashicorp/go-version"
 )
 
-// ErrNoNomad is that there is no Nomad to test with.
+// ErrNoNomad means that there is no Nomad to test with.
 var ErrNoNomad = errors.New("no nomad of 1.10 or newer: run make nomad")
 
-// FindNomad gives the nomad to use: the one NOMAD_BIN names, else a new enough
-// one on PATH, else bin/nomad of the repository that root is the top of.
+// FindNomad returns the nomad binary to use: the one NOMAD_BIN names, else one on PATH that is
+// new enough, else bin/nomad in the repository at root.
 func FindNomad(root string) (string, error) {
 	if path := os.Getenv("NOMAD_BIN"); path != "" {
 		return path, newEnough(path)
@@ -33,7 +33,7 @@ func FindNomad(root string) (string, error) {
 	return path, nil
 }
 
-// newEnough runs path to learn its version.
+// newEnough runs path to check its version.
 func newEnough(path string) error {
 	out, err := exec.Command(path, "version").Output()
 	if err != nil {
@@ -44,7 +44,7 @@ func newEnough(path string) error {
 	if err != nil {
 		return fmt.Errorf("version of %s: %w", path, err)
 	}
-	// The core: a development version of 1.10 has what is needed.
+	// Compare the core only: a development version of 1.10 is new enough.
 	if have.Core().LessThan(version.Must(version.NewVersion("1.10.0"))) {
 		return fmt.Errorf("%s is %s", path, have)
 	}

@@ -17,8 +17,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
-// RunJob registers the job that hcl describes, and waits until it has an
-// allocation, which it gives.
+// RunJob registers a job in HCL, waits until it has an allocation, and returns the allocation.
 func (a *Agent) RunJob(ctx context.Context, hcl string) (*api.Allocation, error) {
 	job, err := a.api.Jobs().ParseHCL(hcl, true)
 	if err != nil {
@@ -27,7 +26,7 @@ func (a *Agent) RunJob(ctx context.Context, hcl string) (*api.Allocation, error)
 	return a.Register(ctx, job)
 }
 
-// Register is RunJob for a job that is parsed already.
+// Register is RunJob for a parsed job.
 func (a *Agent) Register(ctx context.Context, job *api.Job) (*api.Allocation, error) {
 	registered, _, err := a.api.Jobs().Register(job, nil)
 	if err != nil {
@@ -45,7 +44,7 @@ func (a *Agent) Register(ctx context.Context, job *api.Job) (*api.Allocation, er
 			return err
 		}
 		if len(allocs) == 0 && eval.BlockedEval != "" {
-			id = eval.BlockedEval // it was too early, such as for a client that starts
+			id = eval.BlockedEval // too early, for example because the client is starting
 		}
 		if len(allocs) == 0 {
 			return fmt.Errorf("evaluation is %s %s%s", eval.Status, eval.StatusDescription, unplaced(eval))
@@ -64,7 +63,7 @@ func unplaced(eval *api.Evaluation) string {
 	return reasons.String()
 }
 
-// Alloc is an allocation as the servers know it now.
+// Alloc returns an allocation as the servers know it now.
 func (a *Agent) Alloc(id string) (*api.Allocation, error) {
 	alloc, _, err := a.api.Allocations().Info(id, nil)
 	if err != nil {
@@ -73,8 +72,8 @@ func (a *Agent) Alloc(id string) (*api.Allocation, error) {
 	return alloc, nil
 }
 
-// WaitAlloc waits until an allocation has one of the client statuses. One that
-// can no longer come about ends the wait, with the tasks' events.
+// WaitAlloc waits until an allocation has one of the client statuses. If that has become
+// impossible, it returns an error with the tasks' events.
 func (a *Agent) WaitAlloc(ctx context.Context, id string, statuses ...string) (*api.Allocation, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -112,7 +111,7 @@ func (a *Agent) WaitRunning(ctx context.Context, id string) (*api.Allocation, er
 	return a.Alloc(id)
 }
 
-// Events tells what happened to the tasks of an allocation, one line each.
+// Events formats the events of the tasks of an allocation, one per line.
 func Events(alloc *api.Allocation) string {
 	var lines strings.Builder
 	for name, state := range alloc.TaskStates {
@@ -123,8 +122,7 @@ func Events(alloc *api.Allocation) string {
 	return lines.String()
 }
 
-// WaitTask waits until the state of a task satisfies the condition, which
-// gives an error as long as it does not.
+// WaitTask waits until condition returns nil for the state of a task.
 func (a *Agent) WaitTask(ctx context.Context, id, task string, condition func(*api.TaskState) error) error {
 	return a.until(ctx, "task "+task+" is as expected", func() error {
 		alloc, err := a.Alloc(id)
@@ -142,7 +140,7 @@ func (a *Agent) WaitTask(ctx context.Context, id, task string, condition func(*a
 	})
 }
 
-// Logs is all of a task's "stdout" or "stderr", as Nomad gives it.
+// Logs returns all of a task's "stdout" or "stderr", as served by Nomad.
 func (a *Agent) Logs(ctx context.Context, alloc *api.Allocation, task, stream string) (string, error) {
 	cancel := make(chan struct{})
 	defer close(cancel)
@@ -166,13 +164,13 @@ func (a *Agent) Logs(ctx context.Context, alloc *api.Allocation, task, stream st
 	}
 }
 
-// Result is how a command in a task ended.
+// Result is the result of a command in a task.
 type Result struct {
 	Stdout, Stderr string
 	Code           int
 }
 
-// Exec runs a command in a task, without terminal.
+// Exec runs a command in a task, without a terminal.
 func (a *Agent) Exec(ctx context.Context, alloc *api.Allocation, task string, command ...string) (Result, error) {
 	var stdout, stderr bytes.Buffer
 	code, err := a.api.Allocations().Exec(ctx, alloc, task, false, command,
@@ -183,8 +181,8 @@ func (a *Agent) Exec(ctx context.Context, alloc *api.Allocation, task string, co
 	return Result{stdout.String(), stderr.String(), code}, nil
 }
 
-// Watched wants statistics of running allocations that are newer than a moment,
-// and so shows that the client has its driver and the driver their tasks.
+// Watched requires statistics of running allocations that are newer than since, which shows
+// that the client has its driver and the driver its tasks.
 func (a *Agent) Watched(ctx context.Context, allocs []*api.AllocationListStub, since time.Time) error {
 	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Ports.ClientHTTP), SecretID: a.token})
 	if err != nil {
@@ -208,8 +206,8 @@ func (a *Agent) Watched(ctx context.Context, allocs []*api.AllocationListStub, s
 	return nil
 }
 
-// stopJobs deregisters every job, waits for the end of its allocations, and
-// has the client forget them.
+// stopJobs deregisters every job, waits for its allocations to end, and makes the client forget
+// them.
 func (a *Agent) stopJobs(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience.For(time.Minute))
 	defer cancel()
@@ -241,8 +239,8 @@ func (a *Agent) stopJobs(ctx context.Context) error {
 	return a.Forget(ctx)
 }
 
-// Forget has the client remove what is left of allocations that have ended,
-// and waits until it is gone, pods included.
+// Forget makes the client remove ended allocations, and waits until their files and pods are
+// gone.
 func (a *Agent) Forget(ctx context.Context) error {
 	return errors.Join(a.collect(ctx), a.waitPods(ctx))
 }
@@ -253,9 +251,8 @@ func ended(clientStatus string) bool {
 	}, clientStatus)
 }
 
-// collect has the client remove the directories of ended allocations and what
-// is mounted in them, and waits until they are gone. The servers would collect
-// only what is old.
+// collect makes the client remove the directories of ended allocations and the mounts in them,
+// and waits until they are gone. The servers would collect only old ones.
 func (a *Agent) collect(ctx context.Context) error {
 	nodes, _, err := a.api.Nodes().List(nil)
 	if err != nil {
@@ -263,7 +260,7 @@ func (a *Agent) collect(ctx context.Context) error {
 	}
 	return a.until(ctx, "the client has removed all allocations", func() error {
 		for _, node := range nodes {
-			// Nodes().GC expects an answer, and the agent gives an empty one.
+			// Nodes().GC expects an answer, but the agent sends an empty one.
 			if _, err := a.api.Raw().Write("/v1/client/gc?node_id="+node.ID, nil, nil, nil); err != nil {
 				return fmt.Errorf("collect allocations: %w", err)
 			}
@@ -276,8 +273,8 @@ func (a *Agent) collect(ctx context.Context) error {
 	})
 }
 
-// waitPods waits until the driver has removed its pods. They outlive their
-// tasks for a moment.
+// waitPods waits until the driver has removed its pods, which happens shortly after their tasks
+// end.
 func (a *Agent) waitPods(ctx context.Context) error {
 	return a.until(ctx, "the driver has removed all pods", func() error {
 		left, err := filepath.Glob(filepath.Join(a.config.RunDir(), "pods", "*"))
@@ -288,8 +285,8 @@ func (a *Agent) waitPods(ctx context.Context) error {
 	})
 }
 
-// removeDir removes the agent's directory, unless something is still mounted
-// below it: removing files then could reach the machine's own.
+// removeDir removes the agent's directory, unless something is still mounted below it: removing
+// files could then reach those of the machine.
 func (a *Agent) removeDir() error {
 	mounts, err := mountsBelow(a.config.Dir)
 	if err != nil {

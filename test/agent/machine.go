@@ -17,12 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is how the machine was before the agent, in all that Nomad and the
-// CNI plugins change for good: they make these things at the first need and
-// never remove them.
+// machine is the state of the machine before the agent started, as far as Nomad and the CNI
+// plugins change it permanently: they create these things on first use and never remove them.
 type machine struct {
 	bridge    string
-	paths     []string // those of sharedPaths that were there
+	paths     []string // of sharedPaths, the existing ones
 	chains    map[string]bool
 	rules     map[string]int
 	forward   string // net.ipv4.ip_forward
@@ -34,12 +33,11 @@ const (
 	forwardFile = "/proc/sys/net/ipv4/ip_forward"
 )
 
-// sharedPaths are directories that all agents of a machine use, parents
-// first. The cgroups are those of Nomad with version 1, of which the runtime
-// makes some, then with version 2.
+// sharedPaths returns directories that all agents of a machine use, parents first. The cgroups
+// are Nomad's with version 1, some of them created by the runtime, then with version 2.
 func sharedPaths() []string {
 	var paths []string
-	// The error is that of a malformed pattern.
+	// The only error is a malformed pattern.
 	hierarchies, _ := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
 	for _, procs := range hierarchies {
 		paths = append(paths, filepath.Join(filepath.Dir(procs), "nomad"))
@@ -53,7 +51,7 @@ func sharedPaths() []string {
 	)
 }
 
-// addressFiles are what host-local leaves in a network's directory.
+// addressFiles are the files that host-local leaves in a network's directory.
 func addressFiles() []string {
 	return []string{"lock", "last_reserved_ip.0"}
 }
@@ -78,12 +76,12 @@ func inspect() (machine, error) {
 	return m, err
 }
 
-// restoring is held while an agent restores the machine: what one agent lists,
-// another must not remove meanwhile.
+// restoring is held while an agent restores the machine, so that one agent does not remove what
+// another lists.
 var restoring sync.Mutex
 
-// restore removes what was not there before. It goes on after an error. Agents
-// on one machine share all but their bridge, so the last one removes it.
+// restore removes what did not exist before. It continues after an error. Agents on one machine
+// share everything but their bridge, so the last one removes it.
 func (m machine) restore() error {
 	restoring.Lock()
 	defer restoring.Unlock()
@@ -110,8 +108,8 @@ func (m machine) restoreForwarding() error {
 	return os.WriteFile(forwardFile, []byte(m.forward), 0o644)
 }
 
-// iptables lists the chains as "table chain" and the rules as "table -A …",
-// with how often each occurs.
+// iptables lists the chains as "table chain" and the rules as "table -A …", with the number of
+// times each occurs.
 func iptables() (chains map[string]bool, rules map[string]int, err error) {
 	out, err := exec.Command("iptables-save").Output()
 	if err != nil {
@@ -134,8 +132,8 @@ func iptables() (chains map[string]bool, rules map[string]int, err error) {
 	return chains, rules, nil
 }
 
-// restoreIPTables removes new rules of Nomad and CNI, then their new chains. If
-// other agents run, it removes only the rules of this agent's bridge.
+// restoreIPTables removes new rules of Nomad and CNI, then their new chains. If other agents
+// run, it removes only the rules of this agent's bridge.
 func (m machine) restoreIPTables(others bool) error {
 	chains, rules, err := iptables()
 	if err != nil {
@@ -167,16 +165,15 @@ func (m machine) restoreIPTables(others bool) error {
 	return nil
 }
 
-// ours tells a chain, or a rule that is in or leads to a chain, of Nomad or a
-// CNI plugin.
+// ours reports whether spec is a chain of Nomad or a CNI plugin, or a rule in or to one.
 func ours(spec string) bool {
 	return slices.ContainsFunc(strings.Fields(spec), func(word string) bool {
 		return strings.HasPrefix(word, "CNI-") || word == "NOMAD-ADMIN"
 	})
 }
 
-// restoreNetns undoes that the first to make a network namespace binds the
-// directory of their files on itself.
+// restoreNetns undoes the bind mount of the network namespace directory on itself, which the
+// first user of a network namespace creates.
 func (m machine) restoreNetns() error {
 	if m.netnsBind {
 		return nil
@@ -191,7 +188,7 @@ func (m machine) restoreNetns() error {
 	return unix.Unmount(netnsDir, 0)
 }
 
-// restorePaths removes the new ones of sharedPaths that nobody uses.
+// restorePaths removes the new ones of sharedPaths that are unused.
 func (m machine) restorePaths() error {
 	var errs []error
 	for _, path := range slices.Backward(sharedPaths()) {
@@ -210,8 +207,7 @@ func (m machine) restorePaths() error {
 	return errors.Join(errs...)
 }
 
-// removeAddressFiles empties a network's directory in which no address is
-// taken.
+// removeAddressFiles empties a network's directory in which no address is in use.
 func removeAddressFiles(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) > len(addressFiles()) {
@@ -226,7 +222,7 @@ func removeAddressFiles(dir string) error {
 	return errors.Join(errs...)
 }
 
-// mountsBelow are the mount points below a directory.
+// mountsBelow returns the mount points below a directory.
 func mountsBelow(dir string) ([]string, error) {
 	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 	if err != nil {

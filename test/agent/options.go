@@ -12,10 +12,10 @@ import (
 	"text/template"
 )
 
-// Options say what agent to start. The zero value is an agent without plugin.
+// Options configure an agent. The zero value is an agent without a plugin.
 type Options struct {
-	// Dir takes everything that the agent and the driver write. It is made,
-	// and removed by Stop.
+	// Dir contains everything that the agent and the driver write. Start creates it and Stop
+	// removes it.
 	Dir string
 	// Nomad is the path of the nomad binary.
 	Nomad string
@@ -23,32 +23,32 @@ type Options struct {
 	Plugin string
 	// Runtime is the path of crun or runc, or "" for the driver's own choice.
 	Runtime string
-	// HostPaths are additions to the driver's default host paths, each
-	// "host" or "host:path in the task".
+	// HostPaths are added to the driver's default host paths, each "host" or
+	// "host:path in the task".
 	HostPaths []string
-	// PluginConfig is added to the driver's config block, and ClientConfig to
-	// the client's configuration: both are HCL.
+	// PluginConfig is added to the driver's config block, and ClientConfig to the client's
+	// configuration. Both are HCL.
 	PluginConfig, ClientConfig string
-	// MorePlugins are paths of programs that go to the plugin directory beside
-	// the driver. Nomad runs those that ClientConfig has a plugin block for.
+	// MorePlugins are paths of programs to add to the plugin directory. Nomad runs those that
+	// have a plugin block in ClientConfig.
 	MorePlugins []string
-	// LogDir takes the agents' logs, and keeps them. Without it they are in
-	// Dir, and go with it.
+	// LogDir is a directory in which the agents' logs are kept. If it is empty, the logs are in
+	// Dir and removed with it.
 	LogDir string
-	// DriverRunDir is the driver's run_dir, in Dir where it is empty.
+	// DriverRunDir is the driver's run_dir; the default is in Dir.
 	DriverRunDir string
-	// LogLevel is that of the agents' logs, DEBUG where it is empty.
+	// LogLevel is the level of the agents' logs; the default is DEBUG.
 	LogLevel string
-	// ACL has the agents ask for tokens. Token is then the one for everything.
+	// ACL enables ACLs. Token then returns a management token.
 	ACL bool
-	// Docker is the address of a Docker daemon, such as
-	// unix:///run/docker.sock, for Nomad's docker driver; "" for none.
+	// Docker is the address of a Docker daemon, such as unix:///run/docker.sock, for Nomad's
+	// docker driver; "" for none.
 	Docker string
 }
 
-// defaultHostPaths are what the driver shows of the host to a task without
-// image. A list in the plugin's config takes their place, so that whoever adds
-// to them repeats them; and one that the host does not have is an error there.
+// defaultHostPaths are the driver's defaults for tasks without an image. A list in the plugin's
+// config replaces them, so additions must repeat them, and a path that the host does not have
+// is an error there.
 func defaultHostPaths() []string {
 	return []string{
 		"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr",
@@ -68,8 +68,8 @@ const (
 // ports are the loopback ports of the agents.
 type ports struct{ HTTP, RPC, Serf, ClientHTTP int }
 
-// network is what the agent's bridge mode uses: names and addresses that no
-// other agent on the machine has.
+// network is the configuration of the agent's bridge mode: names and addresses that no other
+// agent on the machine uses.
 type network struct {
 	Bridge string
 	Subnet netip.Prefix
@@ -86,8 +86,8 @@ func (c configuration) TempDir() string   { return filepath.Join(c.Dir, "tmp") }
 func (c configuration) DataDir() string   { return filepath.Join(c.Dir, "nomad") }
 func (c configuration) AllocDir() string  { return filepath.Join(c.DataDir(), client, "alloc") }
 
-// DriverDataDir and RunDir are the driver's, kept apart from those of an
-// installed one.
+// DriverDataDir and RunDir are the driver's directories, separate from those of an installed
+// driver.
 func (c configuration) DriverDataDir() string { return filepath.Join(c.Dir, "driver", "data") }
 func (c configuration) RunDir() string {
 	if c.DriverRunDir != "" {
@@ -96,7 +96,7 @@ func (c configuration) RunDir() string {
 	return filepath.Join(c.Dir, "driver", "run")
 }
 
-// commonConfig is for both agents, and fits neither without its own part.
+// commonConfig is the configuration that both agents share; it is incomplete on its own.
 const commonConfig = `
 data_dir             = "{{.DataDir}}/{{.Role}}"
 bind_addr            = "127.0.0.1"
@@ -198,7 +198,7 @@ plugin "nomad-driver-pod" {
 {{- end}}
 `
 
-// AllHostPaths are those of the default that exist here, and the additions.
+// AllHostPaths returns the default host paths that exist here, and the additions.
 func (c configuration) AllHostPaths() []string {
 	var paths []string
 	for _, path := range defaultHostPaths() {
@@ -209,14 +209,14 @@ func (c configuration) AllHostPaths() []string {
 	return append(paths, c.HostPaths...)
 }
 
-// write makes the directories and the configuration files of both agents.
+// write creates the directories and the configuration files of both agents.
 func (c configuration) write() error {
 	for _, dir := range []string{c.PluginDir(), c.DataDir(), c.TempDir()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
-	// Nomad loads every file of the directory, and names a plugin after it.
+	// Nomad loads every file of the directory, and names a plugin after its file.
 	if c.Plugin != "" {
 		if err := copyProgram(c.Plugin, filepath.Join(c.PluginDir(), driverPlugin)); err != nil {
 			return err
@@ -249,7 +249,7 @@ func (c configuration) render(role, text string) error {
 
 func (c configuration) configFile(role string) string { return filepath.Join(c.Dir, role+".hcl") }
 
-// addedConfigFile is read after the client's own; Nomad merges the two.
+// addedConfigFile is read after the client's own file; Nomad merges the two.
 func (c configuration) addedConfigFile() string { return filepath.Join(c.Dir, "client-added.hcl") }
 
 func (c configuration) logFile(role string) string {
@@ -260,8 +260,8 @@ func (c configuration) logFile(role string) string {
 	return filepath.Join(dir, role+".log")
 }
 
-// copyProgram makes a copy rather than a link, so that Nomad runs the very
-// file in its plugin directory and a rebuild does not disturb it.
+// copyProgram copies instead of linking, so that Nomad runs exactly the file in its plugin
+// directory and a rebuild does not affect it.
 func copyProgram(from, to string) error {
 	program, err := os.ReadFile(from)
 	if err != nil {
@@ -270,7 +270,7 @@ func copyProgram(from, to string) error {
 	return os.WriteFile(to, program, 0o755)
 }
 
-// freePorts asks the kernel for ports that nobody listens on now.
+// freePorts asks the kernel for unused ports.
 func freePorts() (ports, error) {
 	var found [4]int
 	for i := range found {
@@ -278,16 +278,16 @@ func freePorts() (ports, error) {
 		if err != nil {
 			return ports{}, fmt.Errorf("find a free port: %w", err)
 		}
-		// All are held until all are found, or the same comes twice.
+		// Hold all ports until all are found, to get distinct ones.
 		defer l.Close()
 		found[i] = l.Addr().(*net.TCPAddr).Port
 	}
 	return ports{HTTP: found[0], RPC: found[1], Serf: found[2], ClientHTTP: found[3]}, nil
 }
 
-// reserveNetwork finds a subnet that no interface has, and makes the bridge of
-// the agent's network. The bridge's name reserves the subnet: two agents that
-// start at the same time get different ones.
+// reserveNetwork finds a subnet that no interface has, and creates the bridge of the agent's
+// network. The bridge's name reserves the subnet: two agents that start at the same time get
+// different ones.
 func reserveNetwork() (network, error) {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {

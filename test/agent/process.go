@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// process is a child that somebody waits for. A nil one was never started, and
-// counts as ended.
+// process is a child process with a goroutine that waits for it. A nil process was never
+// started, and counts as ended.
 type process struct {
 	cmd    *exec.Cmd
-	exited chan struct{} // closed when cmd was waited for
+	exited chan struct{} // closed when cmd has been waited for
 }
 
-// startProcess starts a command whose output is added to a log file.
+// startProcess starts a command and appends its output to a log file.
 func startProcess(argv, env []string, logFile string) (*process, error) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -28,15 +28,15 @@ func startProcess(argv, env []string, logFile string) (*process, error) {
 	p := &process{cmd: exec.Command(argv[0], argv[1:]...), exited: make(chan struct{})}
 	p.cmd.Env = env
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	// Not in our process group: an interrupt at the terminal is for us, and
-	// Nomad is still needed to stop its jobs.
+	// Use a separate process group: an interrupt at the terminal is for this process, which
+	// still needs Nomad to stop its jobs.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)
 	}
 	go func() {
 		defer close(p.exited)
-		// How it ended is in its log; that it ended is all that counts here.
+		// Its log has the exit status; only the end matters here.
 		_ = p.cmd.Wait()
 	}()
 	return p, nil
@@ -54,7 +54,7 @@ func (p *process) running() bool {
 	}
 }
 
-// end sends a signal and waits for the end. One that has ended is fine.
+// end sends a signal and waits for the process to exit. A process that has exited is not an error.
 func (p *process) end(ctx context.Context, sig syscall.Signal) error {
 	if !p.running() {
 		return nil
@@ -70,7 +70,7 @@ func (p *process) end(ctx context.Context, sig syscall.Signal) error {
 	}
 }
 
-// stop ends a process in good order if it can.
+// stop ends a process gracefully if possible.
 func (p *process) stop(ctx context.Context) error {
 	orderly, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
@@ -78,6 +78,6 @@ func (p *process) stop(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	// SIGKILL needs no patience, and is due also when ctx has ended.
+	// SIGKILL takes effect at once, and must be sent even if ctx has ended.
 	return errors.Join(err, p.end(context.WithoutCancel(ctx), syscall.SIGKILL))
 }

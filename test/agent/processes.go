@@ -14,8 +14,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
 )
 
-// endMarked kills what an agent left running of its own: plugins, log
-// collectors and executors of one that crashed.
+// endMarked kills the processes that a crashed agent left running: plugins, log collectors and
+// executors.
 func endMarked(dir string) error {
 	pids, err := marked(dir)
 	if err != nil {
@@ -30,8 +30,8 @@ func endMarked(dir string) error {
 	return errors.Join(errs...)
 }
 
-// marked are the processes that have the mark of the agent in dir, whose
-// programs are Nomad's and its plugins'.
+// marked returns the processes with the mark of the agent in dir that run Nomad's or its
+// plugins' programs.
 func marked(dir string) ([]int, error) {
 	all, err := procfs.AllProcs()
 	if err != nil {
@@ -47,7 +47,7 @@ func marked(dir string) ([]int, error) {
 	return pids, nil
 }
 
-// programRuns tells whether a process has that command name.
+// programRuns reports whether a process has that command name.
 func programRuns(name string) (bool, error) {
 	all, err := procfs.AllProcs()
 	if err != nil {
@@ -58,7 +58,7 @@ func programRuns(name string) (bool, error) {
 		if err != nil || stat.Comm != name || stat.State == "Z" {
 			return false
 		}
-		// One in a sandbox has its own of everything.
+		// A process in a sandbox shares nothing with the machine.
 		groups, err := p.Cgroups()
 		return err == nil && !slices.ContainsFunc(groups, func(g procfs.Cgroup) bool {
 			return strings.Contains(g.Path, "/"+sandbox.CgroupPrefix)
@@ -66,7 +66,7 @@ func programRuns(name string) (bool, error) {
 	}), nil
 }
 
-// PluginPIDs are the processes of the driver plugin, one as a rule.
+// PluginPIDs returns the processes of the driver plugin, normally one.
 func (a *Agent) PluginPIDs() ([]int, error) {
 	pids, err := marked(a.config.Dir)
 	if err != nil {
@@ -79,31 +79,29 @@ func (a *Agent) PluginPIDs() ([]int, error) {
 	}), nil
 }
 
-// ClientPID is the process of the client.
+// ClientPID returns the process of the client.
 func (a *Agent) ClientPID() int { return a.client.cmd.Process.Pid }
 
-// KillPlugin ends the driver plugin as a crash would.
+// KillPlugin kills the driver plugin as a crash would.
 func (a *Agent) KillPlugin() error {
 	pids, err := a.PluginPIDs()
 	return errors.Join(err, killAll("driver plugin", pids))
 }
 
-// CollectorPIDs are the processes that collect the output of pods' tasks, one
-// while there are any.
+// CollectorPIDs returns the pod driver's log collectors: one while tasks run.
 func (a *Agent) CollectorPIDs() ([]int, error) {
 	return processes(func(args []string) bool {
 		return len(args) > 1 && args[0] == "nomad-driver-pod-logs" && strings.HasPrefix(args[1], a.config.RunDir())
 	})
 }
 
-// KillCollector ends it as a crash would.
+// KillCollector kills the log collector as a crash would.
 func (a *Agent) KillCollector() error {
 	pids, err := a.CollectorPIDs()
 	return errors.Join(err, killAll("log collector", pids))
 }
 
-// LogmonPIDs are the processes in which Nomad itself collects output, one for
-// each task of other drivers.
+// LogmonPIDs returns Nomad's own log collectors, one for each task of other drivers.
 func (a *Agent) LogmonPIDs() ([]int, error) {
 	ours, err := marked(a.config.Dir)
 	if err != nil {
@@ -113,7 +111,7 @@ func (a *Agent) LogmonPIDs() ([]int, error) {
 	return slices.DeleteFunc(all, func(pid int) bool { return !slices.Contains(ours, pid) }), err
 }
 
-// processes are those whose arguments are what is looked for.
+// processes returns those whose arguments match.
 func processes(match func(args []string) bool) ([]int, error) {
 	all, err := procfs.AllProcs()
 	if err != nil {
@@ -121,7 +119,7 @@ func processes(match func(args []string) bool) ([]int, error) {
 	}
 	var pids []int
 	for _, p := range all {
-		args, _ := p.CmdLine() // of one that has ended there are none
+		args, _ := p.CmdLine() // empty for a process that has ended
 		if match(args) {
 			pids = append(pids, p.PID)
 		}
@@ -141,7 +139,7 @@ func killAll(what string, pids []int) error {
 	return nil
 }
 
-// KillLogmon ends them as a crash would. Nomad brings them back when the client
+// KillLogmon kills Nomad's log collectors as a crash would. Nomad restarts them when the client
 // starts again.
 func (a *Agent) KillLogmon() error {
 	pids, err := a.LogmonPIDs()

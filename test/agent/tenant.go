@@ -9,10 +9,9 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// In makes a Nomad namespace and returns the agent with a client of that
-// namespace, which overrides the namespace of a job. Tests that share an agent
-// use one each, so that they can run jobs of the same name. The returned agent
-// must not be stopped or killed.
+// In creates a Nomad namespace and returns the agent with a client of that namespace, which
+// overrides the namespace of a job. Tests that share an agent use one each, so that they can
+// run jobs of the same name. The returned agent must not be stopped or killed.
 func (a *Agent) In(namespace string) (*Agent, error) {
 	if _, err := a.api.Namespaces().Register(&api.Namespace{Name: namespace}, nil); err != nil {
 		return nil, fmt.Errorf("make namespace %s: %w", namespace, err)
@@ -26,7 +25,7 @@ func (a *Agent) In(namespace string) (*Agent, error) {
 	return &tenant, nil
 }
 
-// Namespace is the one that jobs are registered in.
+// Namespace returns the namespace that jobs are registered in.
 func (a *Agent) Namespace() string { return a.namespace }
 
 // Leave stops the jobs of the agent's namespace, waits until their allocations
@@ -38,7 +37,7 @@ func (a *Agent) Leave(ctx context.Context) (allocs []string, err error) {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}
 	for _, job := range jobs {
-		// Purged, their allocations would not be listed.
+		// Nomad does not list the allocations of a purged job.
 		if _, _, err := a.api.Jobs().Deregister(job.ID, false, nil); err != nil {
 			return nil, fmt.Errorf("stop job %s: %w", job.ID, err)
 		}
@@ -54,7 +53,7 @@ func (a *Agent) Leave(ctx context.Context) (allocs []string, err error) {
 	return allocs, err
 }
 
-// remove waits until an allocation has ended, and has the client remove it.
+// remove waits until an allocation has ended, and makes the client remove it.
 func (a *Agent) remove(ctx context.Context, id string) error {
 	return a.until(ctx, fmt.Sprintf("allocation %.8s is removed", id), func() error {
 		alloc, err := a.Alloc(id)

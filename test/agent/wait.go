@@ -10,8 +10,8 @@ import (
 
 const pollInterval = 50 * time.Millisecond
 
-// Until calls try until it gives no error. When ctx ends first, the error says
-// what was waited for and what stood in the way last.
+// Until calls try until it returns nil. If ctx ends first, the error names what and the last
+// error of try.
 func Until(ctx context.Context, what string, try func() error) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -28,7 +28,7 @@ func Until(ctx context.Context, what string, try func() error) error {
 	}
 }
 
-// until is Until that does not outwait the agents.
+// until is Until that also fails if an agent has exited.
 func (a *Agent) until(ctx context.Context, what string, try func() error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -45,7 +45,7 @@ func (a *Agent) until(ctx context.Context, what string, try func() error) error 
 	})
 }
 
-// LogTail is the end of the agents' logs, of each at most so many lines.
+// LogTail returns the last lines of each agent's log.
 func (a *Agent) LogTail(lines int) string {
 	var text bytes.Buffer
 	for _, role := range []string{server, client} {

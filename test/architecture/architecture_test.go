@@ -25,8 +25,8 @@ const (
 	oras       = "oras.land/oras-go/v2"
 )
 
-// pkg is what "go list -json" tells of a package. Paths of this module are
-// relative to it: "driver/pod".
+// pkg is the output of "go list -json" for a package. Paths of this module are relative to it:
+// "driver/pod".
 type pkg struct {
 	ImportPath   string
 	Dir          string
@@ -36,7 +36,7 @@ type pkg struct {
 	GoFiles      []string
 }
 
-// imports are those of the package and, if asked, of its tests.
+// imports returns the imports of the package and, if requested, of its tests.
 func (p pkg) imports(tests bool) []string {
 	all := p.Imports
 	if tests {
@@ -76,15 +76,15 @@ func list(t *testing.T) []pkg {
 
 func relative(path string) string { return strings.TrimPrefix(path, module+"/") }
 
-// in tells whether a package is that of a path or below it.
+// in reports whether path is top or below it.
 func in(path, top string) bool { return path == top || strings.HasPrefix(path, top+"/") }
 
-// rule forbids imports, and says why. Tests may be excepted.
+// rule forbids imports, with the reason. Tests may be excepted.
 type rule struct {
 	name    string
 	why     string
 	forbids func(from, to string) bool
-	tests   bool // the rule holds for test files, too
+	tests   bool // the rule applies to test files too
 }
 
 func rules() []rule {
@@ -168,7 +168,7 @@ func rules() []rule {
 	}
 }
 
-// core tells the packages of the templater that do no I/O.
+// core reports whether a package belongs to the templater and does no I/O.
 func core(path string) bool {
 	return path == "templater" || slices.ContainsFunc([]string{"sidecar", "job", "diagnostic", "hcljob", "jsonjob", "manual", "policy", "fleet", "explanation"}, func(name string) bool {
 		return in(path, "templater/"+name)
@@ -177,7 +177,7 @@ func core(path string) bool {
 
 const sidecars = "jobs/sidecars"
 
-// sidecarOf is the folder below jobs/sidecars that a package is in.
+// sidecarOf returns the folder of a package below jobs/sidecars.
 func sidecarOf(path string) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(path, sidecars+"/"), "/")
 	return name
@@ -185,8 +185,8 @@ func sidecarOf(path string) string {
 
 func tops() []string { return []string{"driver", "plugin", "templater", "test"} }
 
-// adapter tells the packages below driver that adapt one thing each: all but
-// driver/pod, which joins them.
+// adapter reports whether a package below driver adapts one thing: all do but driver/pod, which
+// joins them.
 func adapter(path string) bool {
 	return strings.HasPrefix(path, "driver/") && !in(path, "driver/pod")
 }
@@ -211,7 +211,7 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// The rules themselves, on imports made up.
+// Tests the rules on made-up imports.
 func TestRulesForbid(t *testing.T) {
 	cases := []struct {
 		rule, from, to string
@@ -272,7 +272,7 @@ func TestOnePackageComment(t *testing.T) {
 	}
 }
 
-// A replace is not honoured by "go install" or by whoever imports the module.
+// "go install" and importers of the module ignore a replace directive.
 func TestNoReplace(t *testing.T) {
 	for _, file := range []string{"go.mod", "tools/go.mod"} {
 		text, err := os.ReadFile(filepath.Join(repository, file))

@@ -15,8 +15,8 @@ import (
 
 const threatsFile = repository + "/SECURITY.md"
 
-// The threat model names tests that exist, no threat is without one, and no
-// hostile test is missing.
+// The threat model names only existing tests, has a test for every threat, and lists every
+// hostile test.
 func TestThreatModel_MatchesTests(t *testing.T) {
 	text, err := os.ReadFile(threatsFile)
 	must.NoError(t, err)
@@ -25,7 +25,7 @@ func TestThreatModel_MatchesTests(t *testing.T) {
 	}
 }
 
-// The table of fuzz targets lists all of them, and no other.
+// The table of fuzz targets is complete and lists no others.
 func TestFuzzTable_MatchesTargets(t *testing.T) {
 	text, err := os.ReadFile(repository + "/CONTRIBUTING.md")
 	must.NoError(t, err)
@@ -63,11 +63,10 @@ func TestThreatFaults_Each(t *testing.T) {
 // testFunc is a test function of the repository.
 type testFunc struct {
 	name, file string
-	text       string // source files that may hold the names of its cases
+	text       string // source files that may contain the names of its cases
 }
 
-// hostileTask is the program of TestHostileTask. Its attempts are that test's
-// cases.
+// hostileTask is the program of TestHostileTask. Its attempts are the cases of that test.
 const hostileTask = "test/cmd/hostiletask"
 
 // threat is one row of a table.
@@ -115,7 +114,7 @@ func threatFaults(text string, tests []testFunc) []string {
 			}
 		}
 	}
-	var named []string // by the text as well
+	var named []string // including those named in the text
 	for _, match := range threatTest.FindAllStringSubmatch(section, -1) {
 		named = append(named, match[1])
 	}
@@ -129,8 +128,8 @@ func threatFaults(text string, tests []testFunc) []string {
 	return faults
 }
 
-// has reports whether the name is the test's or a case of it: a string in its
-// sources, or the part of one before a slash.
+// has reports whether name is the test or one of its cases: a string in its sources, or the
+// part of a string before a slash.
 func (f testFunc) has(name string) bool {
 	test, part, found := strings.Cut(name, "/")
 	return f.name == test && (!found || strings.Contains(f.text, `"`+part+`"`) || strings.Contains(f.text, `"`+part+`/`))

@@ -1,6 +1,5 @@
-// Command demo shows the two programs at work: it starts a real Nomad agent
-// with the driver, injects sidecars into an example job, runs it, shows what
-// came of it, and removes everything again.
+// Command demo demonstrates the two programs: it starts a real Nomad agent with the driver,
+// injects sidecars into an example job, runs it, shows the result, and removes everything.
 //
 // It builds and installs nothing; make demo does that first.
 package main
@@ -59,7 +58,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return errors.Join(err, d.cleanUp(context.WithoutCancel(ctx), before))
 }
 
-// scope is what must be as before when the demo has ended.
+// scope is what the leak check compares before and after the demo.
 func scope() ledger.Scope {
 	return ledger.Scope{
 		Dirs:     []string{"/var/lib/cni", "/run/cni", "/var/lib/nomad-driver-pod", "/run/nomad-driver-pod"},
@@ -68,7 +67,7 @@ func scope() ledger.Scope {
 	}
 }
 
-// demo is the running agent, and where to tell about it.
+// demo is the running agent and the output of the demo.
 type demo struct {
 	*agent.Agent
 	out  io.Writer

@@ -19,10 +19,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
 )
 
-// patience is for one step of the show.
+// patience bounds one part of the demo.
 const patience = time.Minute
 
-// show runs the example job and shows each promise kept.
+// show runs the example job and demonstrates each promise.
 func (d *demo) show(ctx context.Context) error {
 	alloc, err := d.runJob(ctx)
 	if err != nil {
@@ -42,7 +42,7 @@ func (d *demo) show(ctx context.Context) error {
 	return nil
 }
 
-// describeDriver prints what the driver found on this machine.
+// describeDriver prints the driver's fingerprint of this machine.
 func (d *demo) describeDriver() error {
 	nodes, _, err := d.Client().Nodes().List(nil)
 	if err != nil || len(nodes) == 0 {
@@ -135,7 +135,7 @@ func (d *demo) showProcesses(ctx context.Context, alloc *api.Allocation) error {
 	return nil
 }
 
-// showNamespaces has each task tell its own namespaces.
+// showNamespaces prints the namespaces of each task.
 func (d *demo) showNamespaces(ctx context.Context, alloc *api.Allocation) error {
 	d.heading("All tasks are in the same namespaces")
 	for _, kind := range []string{"net", "ipc", "uts", "pid"} {
@@ -174,7 +174,7 @@ func (d *demo) showFile(ctx context.Context, alloc *api.Allocation) error {
 	return nil
 }
 
-// address is the URL of a labelled port of the host.
+// address returns the URL of a labelled port of the host.
 func address(scheme string, alloc *api.Allocation, label string) (string, error) {
 	for _, port := range alloc.AllocatedResources.Shared.Ports {
 		if port.Label == label {
@@ -184,7 +184,7 @@ func address(scheme string, alloc *api.Allocation, label string) (string, error)
 	return "", fmt.Errorf("the allocation has no port %q", label)
 }
 
-// fetch gets a page once it is served and has the texts in it.
+// fetch returns a page once it is served and contains the texts.
 func fetch(ctx context.Context, url string, texts ...string) (string, error) {
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -223,7 +223,7 @@ func get(ctx context.Context, client http.Client, url string) (string, error) {
 	return string(body), err
 }
 
-// quote prints a text, indented, at most so many lines of it.
+// quote prints at most the given number of lines of a text, indented.
 func (d *demo) quote(text string, lines int) {
 	rows := strings.Split(strings.TrimSpace(text), "\n")
 	if len(rows) > lines {

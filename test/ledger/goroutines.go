@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// goroutines notes those of this process by ID and where they were made. The
-// calling one and those of package testing, which come and go with tests, do
-// not count.
+// goroutines records the goroutines of this process by ID and creator. The calling one and
+// those of package testing, which start and end with tests, do not count.
 func (Scope) goroutines(snap Snapshot) error {
 	for i, trace := range strings.Split(stacks(), "\n\n") {
 		head, _, _ := strings.Cut(trace, " [")
@@ -21,7 +20,7 @@ func (Scope) goroutines(snap Snapshot) error {
 	return nil
 }
 
-// stacks is the trace of every goroutine, the caller's first.
+// stacks returns the trace of every goroutine, the caller's first.
 func stacks() string {
 	buf := make([]byte, 1<<16)
 	for {
@@ -33,8 +32,8 @@ func stacks() string {
 	}
 }
 
-// createdBy is the function that started the goroutine of a trace, or "" for
-// the main one.
+// createdBy returns the function that started the goroutine of a trace, or "" for the main
+// goroutine.
 func createdBy(trace string) string {
 	_, origin, found := strings.Cut(trace, "\ncreated by ")
 	if !found {

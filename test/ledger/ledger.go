@@ -1,9 +1,9 @@
-// Package ledger notes what of the machine is in use — mounts, network
-// namespaces, cgroups, files, processes, descriptors, goroutines — so that a
-// test can show that it left nothing behind.
+// Package ledger is the leak check: it records what is in use on the machine — mounts, network
+// namespaces, cgroups, files, processes, descriptors, goroutines — so that a test can show
+// that it left nothing behind.
 //
-// It only looks. It neither cleans up nor knows who made an entry: within a
-// sandbox everything new is the test's; outside, Scope narrows it down.
+// It only reads. It neither cleans up nor knows the creator of an entry: within a sandbox
+// everything new belongs to the test; outside, Scope narrows it down.
 package ledger
 
 import (
@@ -38,25 +38,25 @@ type Entry struct {
 
 func (e Entry) String() string { return e.Kind + " " + e.Name }
 
-// Snapshot is what was in use at one time, and how often.
+// Snapshot counts the entries in use at one time.
 type Snapshot map[Entry]int
 
-// Scope says what to look at beside mounts, network namespaces, and the
-// descriptors and goroutines of this process, which are always noted.
+// Scope selects the entries to record in addition to mounts, network namespaces, and the
+// descriptors and goroutines of this process, which are always recorded.
 type Scope struct {
-	// Dirs are directories in which every file counts, such as a driver's
-	// store and run directory. One that is not there holds nothing.
+	// Dirs are directories in which every file counts, such as a driver's store and run
+	// directory. A missing directory is empty.
 	Dirs []string
-	// Cgroups are the names of top-level cgroups below each hierarchy in
-	// which every directory counts, such as "nomad".
+	// Cgroups are the names of top-level cgroups of each hierarchy in which every directory
+	// counts, such as "nomad".
 	Cgroups []string
-	// Programs are the command names (of /proc/<pid>/comm, at most 15 bytes)
-	// whose processes count. Nil counts every process, as fits a sandbox.
-	// Descendants of this process always count.
+	// Programs are the command names (of /proc/<pid>/comm, at most 15 bytes) whose processes
+	// count. Nil counts every process, which suits a sandbox. Descendants of this process
+	// always count.
 	Programs []string
 }
 
-// Snapshot notes what is in use now.
+// Snapshot records what is in use now.
 func (s Scope) Snapshot() (Snapshot, error) {
 	snap := Snapshot{}
 	looks := []func(Snapshot) error{
@@ -70,7 +70,7 @@ func (s Scope) Snapshot() (Snapshot, error) {
 	return snap, nil
 }
 
-// Diff lists what is in use after and was not before, or less often.
+// Diff lists the entries of after that before has not, or fewer times.
 func Diff(before, after Snapshot) []Entry {
 	var more []Entry
 	for entry, n := range after {
@@ -84,8 +84,8 @@ func Diff(before, after Snapshot) []Entry {
 	return more
 }
 
-// Settle waits until nothing more is in use than before. When ctx ends first,
-// the error names what is left.
+// Settle waits until nothing more is in use than before. If ctx ends first, the error names
+// the leaks.
 func (s Scope) Settle(ctx context.Context, before Snapshot) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -98,8 +98,8 @@ func (s Scope) Settle(ctx context.Context, before Snapshot) error {
 		if len(left) == 0 {
 			return nil
 		}
-		// A connection that a library has forgotten is closed when it is
-		// collected, so it is no leak that grows.
+		// A connection that a library dropped is closed by the garbage collector, so it is not
+		// a growing leak.
 		runtime.GC()
 		select {
 		case <-tick.C:
@@ -117,12 +117,12 @@ func leaks(left []Entry) error {
 	return errors.Join(errs...)
 }
 
-// SettleTime bounds the wait for the end of processes, mounts and cgroups after
-// a test: short if nothing is left, and bounded if something is.
+// SettleTime bounds the wait for processes, mounts and cgroups to disappear after a test. The
+// wait is short if nothing is left.
 func SettleTime() time.Duration { return patience.For(15 * time.Second) }
 
-// Check notes what is in use, and when t and its later clean-ups are done,
-// fails t for whatever came in addition and does not go. Call it first.
+// Check takes a snapshot, and when t and its later clean-ups are done, fails t for every new
+// entry that does not disappear. Call it first.
 func Check(t testing.TB, s Scope) {
 	t.Helper()
 	before, err := s.Snapshot()

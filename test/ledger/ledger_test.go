@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(sandbox.Main(m))
 }
 
-// leak makes one thing of a kind and returns what undoes it.
+// leak creates one entry of a kind and returns a function that removes it.
 type leak struct {
 	kind string
 	make func(t *testing.T, dir string) (undo func())
@@ -41,7 +41,7 @@ func leakKinds() []leak {
 	}
 }
 
-// testCgroup is a top-level cgroup of this test alone.
+// testCgroup is a top-level cgroup of this test only.
 func testCgroup() string { return fmt.Sprintf("ledgertest%d", os.Getpid()) }
 
 func TestSeesEachKind(t *testing.T) {

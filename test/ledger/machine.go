@@ -23,8 +23,8 @@ func (Scope) mounts(snap Snapshot) error {
 		return fmt.Errorf("read mounts: %w", err)
 	}
 	for _, m := range infos {
-		// A network namespace is told by its file below, and the directory of
-		// these files is bound on itself for good by whoever makes the first.
+		// A network namespace is recorded by its file below. The directory of these files is
+		// bind-mounted on itself, permanently, by the first user.
 		if m.FSType == "nsfs" && strings.HasPrefix(m.Root, "net:") || m.Mountpoint == netnsDir {
 			continue
 		}
@@ -33,8 +33,8 @@ func (Scope) mounts(snap Snapshot) error {
 	return nil
 }
 
-// MountsBelow are the mount points in a directory, and it if it is one. Tests of
-// packages that run beside each other see no others' that way.
+// MountsBelow returns the mount points in a directory, including the directory itself. Tests of
+// packages that run in parallel use it to ignore each other's mounts.
 func MountsBelow(t testing.TB, dir string) []string {
 	t.Helper()
 	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
@@ -63,9 +63,8 @@ func (Scope) netns(snap Snapshot) error {
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// cgroups notes the directories below the top-level ones named, in each v1
-// hierarchy or the one of v2. The top-level ones themselves are an agent's, as
-// are its partitions.
+// cgroups records the directories below the named top-level ones, in each v1 hierarchy or the
+// one of v2. The top-level directories themselves belong to an agent, as do its partitions.
 func (s Scope) cgroups(snap Snapshot) error {
 	for _, name := range s.Cgroups {
 		tops, err := filepath.Glob(filepath.Join(cgroupRoot, "*", name))
@@ -86,7 +85,7 @@ func (s Scope) cgroups(snap Snapshot) error {
 	return nil
 }
 
-// partition tells Nomad's own directories for shared and reserved cores.
+// partition reports whether path is one of Nomad's directories for shared and reserved cores.
 func partition(path string) bool {
 	return slices.Contains([]string{"share", "reserve", "share.slice", "reserve.slice"}, filepath.Base(path))
 }
@@ -105,7 +104,7 @@ func (s Scope) files(snap Snapshot) error {
 	return nil
 }
 
-// walk visits a tree that others change meanwhile.
+// walk visits a tree that may change meanwhile.
 func walk(top string, visit func(path string, d fs.DirEntry)) error {
 	return filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -126,7 +125,7 @@ func (s Scope) processes(snap Snapshot) error {
 	}
 	stats := map[int]procfs.ProcStat{}
 	for _, p := range all {
-		// A process that is gone by now is not in use.
+		// A process that has exited is not in use.
 		if stat, err := p.Stat(); err == nil {
 			stats[p.PID] = stat
 		}
@@ -141,12 +140,12 @@ func (s Scope) processes(snap Snapshot) error {
 	return nil
 }
 
-// kernel tells the kernel's own threads: all children of kthreadd, which is 2.
+// kernel reports whether a process is a kernel thread, that is a child of kthreadd (2).
 func kernel(stat procfs.ProcStat) bool {
 	return stat.PPID == 2 && stat.VSize == 0 || stat.PID == 2 && stat.Comm == "kthreadd"
 }
 
-// sandboxed tells a process of a sandbox that we are not in.
+// sandboxed reports whether a process runs in a sandbox other than this one.
 func sandboxed(pid int) bool {
 	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	return err == nil && strings.Contains(string(groups), "/"+sandbox.CgroupPrefix)
@@ -162,7 +161,7 @@ func (s Scope) counts(stats map[int]procfs.ProcStat, pid, self int) bool {
 	return pid == self
 }
 
-// describe names a process such that a later one with its PID differs.
+// describe names a process so that a later one with the same PID differs.
 func describe(stat procfs.ProcStat) string {
 	command := stat.Comm
 	if p, err := procfs.NewProc(stat.PID); err == nil {
@@ -192,8 +191,8 @@ func (Scope) descriptors(snap Snapshot) error {
 	return nil
 }
 
-// own tells what reading takes, and the runtime's network poller, which is
-// made once and kept.
+// own reports whether target is a descriptor of the snapshot itself, or of the runtime's
+// network poller, which is created once and kept.
 func own(target string) bool {
 	return target == "/proc/"+strconv.Itoa(os.Getpid())+"/fd" ||
 		strings.HasPrefix(target, "anon_inode:[eventpoll]") ||

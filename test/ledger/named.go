@@ -11,10 +11,9 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// SettleNamed waits until no mount, network namespace, cgroup, file or process
-// has one of the names: IDs of allocations, or the directory of an agent. If
-// ctx ends first, the error lists the entries. Tests that run at the same time
-// check their own leaks with it.
+// SettleNamed waits until no mount, network namespace, cgroup, file or process has one of the
+// names: IDs of allocations, or the directory of an agent. If ctx ends first, the error lists
+// the entries. Tests that run at the same time check their own leaks with it.
 func (s Scope) SettleNamed(ctx context.Context, names ...string) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -52,8 +51,8 @@ func (s Scope) named(names []string) ([]Entry, error) {
 	return Diff(nil, snap), nil
 }
 
-// namedProcesses notes the processes whose command line, environment or cgroup
-// has a name. A defunct process has none of these but the cgroup.
+// namedProcesses records the processes whose command line, environment or cgroup contains a
+// name. A defunct process has only the cgroup.
 func namedProcesses(snap Snapshot, has func(string) bool) error {
 	all, err := procfs.AllProcs()
 	if err != nil {
@@ -62,7 +61,7 @@ func namedProcesses(snap Snapshot, has func(string) bool) error {
 	self := os.Getpid()
 	for _, p := range all {
 		stat, err := p.Stat()
-		if err != nil || p.PID == self { // it has ended
+		if err != nil || p.PID == self { // it has exited
 			continue
 		}
 		for _, file := range []string{"cmdline", "environ", "cgroup"} {

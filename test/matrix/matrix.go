@@ -1,23 +1,19 @@
-// Package matrix says how much of the test matrix a run covers. It runs no
-// tests.
+// Package matrix selects how much of the test matrix a run covers. It runs no tests.
 package matrix
 
 import "os"
 
-// Env names the environment variable that asks for the full matrix. `make
-// test-all` sets it.
+// Env names the environment variable that selects the full matrix. `make test-all` sets it.
 const Env = "POD_TEST_ALL"
 
-// All reports whether the full matrix was asked for.
+// All reports whether the full matrix is selected.
 func All() bool { return os.Getenv(Env) != "" }
 
-// Both returns the OCI runtimes of a test that may give another result with
-// another runtime: one that creates, recovers, executes in, measures, stops or attacks
-// containers.
+// Both returns the OCI runtimes of a test whose result may depend on the runtime: one that
+// creates, recovers, executes in, measures, stops or attacks containers.
 func Both() []string { return []string{"crun", "runc"} }
 
-// One returns the OCI runtimes of every other test: crun, and runc as well in
-// the full matrix.
+// One returns the OCI runtimes of every other test: crun, and runc as well in the full matrix.
 func One() []string {
 	if All() {
 		return Both()

@@ -1,7 +1,7 @@
-// Package patience scales the time that tests wait for something before they
-// give up, for machines that are slow, such as an emulated one, or busy.
+// Package patience scales the timeouts of tests for machines that are slow, such as an emulated
+// one, or busy.
 //
-// It is for bounds that are not reached when all is well. It does not wait.
+// It is for bounds that are not reached in a passing test. It does not wait.
 package patience
 
 import (
@@ -15,23 +15,22 @@ import (
 // Env names the environment variable that holds the factor, such as "6".
 const Env = "POD_TEST_PATIENCE"
 
-// mostForLoad bounds the factor for load, so that a test that hangs ends.
+// mostForLoad bounds the factor for load, so that a hanging test ends.
 const mostForLoad = 8
 
-// For is what is enough time on an ordinary machine, times the factor: the one
-// in the environment, or on a busy machine twice the processes that are ready
-// to run for each processor, if that is more. A factor that is missing,
-// malformed or below one counts as one.
+// For multiplies a timeout that is enough on an idle machine by a factor: the one in the
+// environment, or on a busy machine twice the number of runnable processes per processor, if
+// that is more. A factor that is missing, malformed or below one counts as one.
 func For(enough time.Duration) time.Duration {
 	factor, err := strconv.ParseFloat(os.Getenv(Env), 64)
-	if err != nil || !(factor >= 1) { // NaN is neither
+	if err != nil || !(factor >= 1) { // catches NaN too
 		factor = 1
 	}
 	factor = max(factor, min(2*load()/float64(runtime.NumCPU()), mostForLoad))
 	return time.Duration(factor * float64(enough))
 }
 
-// load is the load average of the last minute, or 0 if it cannot be read.
+// load returns the load average of the last minute, or 0 if it cannot be read.
 func load() float64 {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package release holds a test of the programs as make build makes them: that
-// they need no library of the host, carry no symbols, and are the same bytes
-// wherever they are built. It has no code of its own, and runs none of them.
+// Package release tests the programs built by make build: they need no library of the host,
+// carry no symbols, and are byte-for-byte reproducible in any directory. It has no code of
+// its own, and runs none of the programs.
 package release

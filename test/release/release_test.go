@@ -19,8 +19,7 @@ const (
 	version    = "1.2.3-release"
 )
 
-// programs are one of each kind: the driver, the templater, an example and a
-// sidecar's.
+// programs lists one program of each kind: the driver, the templater, an example and a sidecar.
 func programs() []string {
 	return []string{"nomad-driver-pod", "nomad-sidecar", "webapp", "topz"}
 }
@@ -52,8 +51,8 @@ func TestProgramsAreStaticStrippedAndReproducible(t *testing.T) {
 	}
 }
 
-// build builds a copy of the repository in a directory of that name, and gives
-// where the programs are.
+// build builds a copy of the repository in a directory of that name, and returns the directory
+// of the programs.
 func build(t *testing.T, name string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
@@ -79,7 +78,7 @@ func copyFile(t *testing.T, from, to string) {
 	t.Helper()
 	info, err := os.Lstat(from)
 	if os.IsNotExist(err) {
-		return // removed, and not committed yet
+		return // removed, but not committed yet
 	}
 	must.NoError(t, err)
 	must.NoError(t, os.MkdirAll(filepath.Dir(to), 0o755))

@@ -14,20 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CgroupPrefix begins the names of sandboxes' cgroups. From outside, a process
-// within shows by it.
+// CgroupPrefix begins the names of sandboxes' cgroups, which identify their processes from
+// outside.
 const CgroupPrefix = "podtest-"
 
-// hierarchy is one of cgroups version 1, or the side of version 2 beside them.
+// hierarchy is a cgroup v1 hierarchy, or the v2 one mounted beside them.
 type hierarchy struct {
 	mount string // such as /sys/fs/cgroup/memory
 	own   string // the sandbox's directory in it
 }
 
-// hierarchies lists those that are mounted, with a directory for the sandbox
-// of that name below where this process is. On a machine with version 2 alone
-// there are none: no process may be in a cgroup that divides its resources
-// further, so that a sandbox could not be entered before it was furnished.
+// hierarchies lists the mounted hierarchies, with a directory of the given name for the sandbox
+// below this process's cgroup. On a machine with only version 2 there are none: no process may
+// be in a cgroup that distributes controllers, so the sandbox could not be entered before it
+// is set up.
 func hierarchies(name string) ([]hierarchy, error) {
 	self, err := procfs.Self()
 	if err != nil {
@@ -52,8 +52,8 @@ func hierarchies(name string) ([]hierarchy, error) {
 	return all, nil
 }
 
-// makeCgroups makes the sandbox's directories. The undo removes them with all
-// that is below, when no process is left.
+// makeCgroups creates the sandbox's directories. The undo removes them recursively, when no
+// process is left.
 func makeCgroups(all []hierarchy) (undo func() error, err error) {
 	undo = func() error {
 		var errs []error
@@ -74,8 +74,8 @@ func makeCgroup(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return fmt.Errorf("make cgroup: %w", err)
 	}
-	// A new cgroup of cpuset has no processor and no memory, and so takes no
-	// process.
+	// A new cpuset cgroup has no processors and no memory, and accepts no process until both are
+	// set.
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 		value, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -109,11 +109,11 @@ func removeCgroups(top string) error {
 	return err
 }
 
-// enterCgroups moves this process to the sandbox's cgroups and makes them all
-// that can be seen from now on, as if they were the machine's.
+// enterCgroups moves this process to the sandbox's cgroups and makes them the root of the
+// visible hierarchy.
 func enterCgroups(all []hierarchy) error {
 	if len(all) == 0 {
-		return nil // in a namespace alone, paths would not match what is mounted
+		return nil // With only a cgroup namespace, paths would not match the mounts.
 	}
 	for _, h := range all {
 		if err := os.WriteFile(filepath.Join(h.own, "cgroup.procs"), []byte("0"), 0o644); err != nil {

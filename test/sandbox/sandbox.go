@@ -1,11 +1,10 @@
-// Package sandbox runs a test binary in namespaces of its own: mounts, network,
-// processes and cgroups. What a Nomad agent makes inside — bridge, iptables
-// rules, network namespaces, mounts, daemons, cgroups of a fixed name — cannot
-// collide with the machine's, and none of it outlives the test binary: the
-// kernel ends a PID namespace with its first process, and the others with
-// their last.
+// Package sandbox runs a test binary in its own namespaces: mounts, network, processes and
+// cgroups. Whatever a Nomad agent creates inside — bridge, iptables rules, network namespaces,
+// mounts, daemons, cgroups of a fixed name — cannot collide with the machine's, and nothing
+// outlives the test binary: the kernel ends a PID namespace with its first process, and the
+// others with their last.
 //
-// It separates no cgroups where there is version 2 alone, and it is no security
+// It does not separate cgroups on a machine with only version 2, and it is not a security
 // boundary: tests inside are root on the machine's own files.
 package sandbox
 
@@ -24,9 +23,9 @@ import (
 )
 
 const (
-	// stageEnv tells a re-executed test binary how far it has come.
+	// stageEnv names the stage of a re-executed test binary.
 	stageEnv = "POD_TEST_SANDBOX"
-	// nameEnv tells it the name of its cgroups.
+	// nameEnv names its cgroups.
 	nameEnv = "POD_TEST_SANDBOX_NAME"
 )
 
@@ -35,12 +34,12 @@ const (
 	stageInside = "inside"
 )
 
-// Main runs the tests of m inside a sandbox and returns the exit code. Where
-// there can be none, it runs them outside; Require then skips those that need
-// it. Call it from TestMain, before anything else.
+// Main runs the tests of m inside a sandbox and returns the exit code. If no sandbox is
+// possible, it runs them outside; Require then skips those that need it. Call it from
+// TestMain, before anything else.
 func Main(m *testing.M) int { return Run(m.Run) }
 
-// Run is Main for a program that is no test: it runs f.
+// Run is Main for programs other than tests: it runs f.
 func Run(f func() int) int {
 	switch os.Getenv(stageEnv) {
 	case stageInside:
@@ -61,7 +60,7 @@ func Run(f func() int) int {
 	return code
 }
 
-// Require skips a test that runs outside of a sandbox and says why.
+// Require skips a test that runs outside of a sandbox, with the reason.
 func Require(t testing.TB) {
 	t.Helper()
 	if os.Getenv(stageEnv) == stageInside {
@@ -73,7 +72,7 @@ func Require(t testing.TB) {
 	t.Fatal("the package's TestMain does not call sandbox.Main")
 }
 
-// Unavailable says why this machine cannot make a sandbox, or "".
+// Unavailable returns the reason why this machine cannot create a sandbox, or "".
 func Unavailable() string {
 	if os.Geteuid() != 0 {
 		return "needs root: makes namespaces, mounts and cgroups"
@@ -86,8 +85,8 @@ func Unavailable() string {
 	return ""
 }
 
-// reexec runs this binary again as the first process of new namespaces, and
-// waits for it. The child dies with its parent, also when that is killed.
+// reexec runs this binary again as the first process of new namespaces, and waits for it. The
+// child dies with its parent, even if the parent is killed.
 func reexec() (int, error) {
 	// The death signal is bound to the thread that starts the child.
 	runtime.LockOSThread()
@@ -111,7 +110,7 @@ func reexec() (int, error) {
 	return code, errors.Join(err, removeCgroups())
 }
 
-// runSetup starts the stage of setup, and gives its exit code.
+// runSetup starts the setup stage, and returns its exit code.
 func runSetup(name string) (int, error) {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
@@ -134,8 +133,8 @@ func runSetup(name string) (int, error) {
 
 const cniState = "/var/lib/cni"
 
-// cniDir makes the mount point for CNI's state where it is missing. The undo
-// removes it again, if the tests left it empty.
+// cniDir creates the mount point for CNI's state if it is missing. The undo removes it again,
+// if the tests left it empty.
 func cniDir() (undo func(), err error) {
 	err = os.Mkdir(cniState, 0o755)
 	if errors.Is(err, fs.ErrExist) {
@@ -147,10 +146,10 @@ func cniDir() (undo func(), err error) {
 	return func() { _ = os.Remove(cniState) }, nil
 }
 
-// setup enters the sandbox's cgroups, furnishes the new namespaces and gives way to a process that reaps,
-// with the tests below it. It returns only on error.
+// setup enters the sandbox's cgroups, sets up the new namespaces and executes a reaper, with the
+// tests below it. It returns only on error.
 func setup() error {
-	// A cgroup namespace is entered by a thread, and kept by exec on it.
+	// A thread enters a cgroup namespace, and exec on that thread keeps it.
 	runtime.LockOSThread()
 	groups, err := hierarchies(os.Getenv(nameEnv))
 	if err != nil {
@@ -160,8 +159,8 @@ func setup() error {
 		source, target, fstype string
 		flags                  uintptr
 	}{
-		// First away from the machine's mounts, then shared among the mount
-		// namespaces that tests make in here.
+		// First detach from the machine's mounts, then share with the mount namespaces that tests
+		// create in the sandbox.
 		{"", "/", "", unix.MS_REC | unix.MS_PRIVATE},
 		{"", "/", "", unix.MS_REC | unix.MS_SHARED},
 		{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
