@@ -25,7 +25,7 @@ func TestPrepareTargets(t *testing.T) {
 		"dead link to parent": {func(r string) error { return os.Symlink("/nowhere", r+"/etc") }, bind(file, "/etc/hosts"), "nowhere/hosts", ""},
 		"dead link":           {func(r string) error { return os.Symlink("../../../../over", r+"/x") }, bind(file, "/x"), "over", ""},
 		"loop":                {func(r string) error { return os.Symlink("x", r+"/x") }, bind(file, "/x"), "", "a loop of symbolic links"},
-		"file for directory":  {func(r string) error { return os.WriteFile(r+"/alloc", nil, 0o644) }, bind(source, "/alloc"), "", "mount at /alloc: the image has a file there"},
+		"file for directory":  {func(r string) error { return os.WriteFile(r+"/alloc", nil, 0o644) }, bind(source, "/alloc"), "", "the image has a file there, and a directory is mounted"},
 		"directory for file":  {func(r string) error { return os.Mkdir(r+"/x", 0o755) }, bind(file, "/x"), "", "the image has a directory there"},
 		"file as parent":      {func(r string) error { return os.WriteFile(r+"/etc", nil, 0o644) }, bind(file, "/etc/hosts"), "", "in place of a parent directory"},
 		"link for proc":       {func(r string) error { return os.Symlink("/x", r+"/proc") }, specs.Mount{Type: "proc", Destination: "/proc"}, "", "a symbolic link there"},
