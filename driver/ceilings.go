@@ -15,19 +15,19 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// ceilings are the operator's bounds on resources that Nomad does not schedule.
+// ceilings are the operator's limits on resources that Nomad does not schedule.
 type ceilings struct {
-	ulimits map[string]uint64 // by name as in ulimit; the highest hard limit
-	// swapBytes is the most swap beyond a task's memory. Negative: as much as
-	// the task's memory.
+	ulimits map[string]uint64 // maximum hard limit by ulimit name
+	// swapBytes is the maximum swap in addition to a task's memory. Negative: the
+	// size of the task's memory.
 	swapBytes int64
-	logBytes  int64 // of the files of one output
+	logBytes  int64 // of all files of one output
 }
 
-// noBound is the value of a ceiling that bounds nothing.
+// noBound is the value of an unlimited ceiling.
 const noBound = "-1"
 
-// defaultLogsMax is the ceiling of a plugin that was given no config.
+// defaultLogsMax is the ceiling of a plugin without config.
 const defaultLogsMax = "1g"
 
 func newCeilings(c PluginConfig) (ceilings, error) {
@@ -62,8 +62,8 @@ func newCeilings(c PluginConfig) (ceilings, error) {
 	return out, errors.Join(errs...)
 }
 
-// unscheduled reports whether no cgroup of the task bounds the use of a
-// limit. A task with a real-time priority takes a processor from all others.
+// unscheduled reports whether no cgroup of the task enforces a limit. A task with a
+// real-time priority can take a CPU from all others.
 func unscheduled(t *pod.Task, name string) bool {
 	if name == "memlock" {
 		return t.Limits.MemoryBytes == 0
@@ -116,7 +116,7 @@ func maxOpenFiles() (uint64, error) {
 	return strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
 }
 
-// checkSwap checks a task's swap, of which its memory is no part.
+// checkSwap checks a task's swap, which does not include its memory.
 func (c ceilings) checkSwap(t *pod.Task, config TaskConfig) error {
 	most := c.swapBytes
 	if most < 0 {

@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 )
 
-// compatKey is a key of Nomad's docker or podman driver that has no effect here. Values whose
-// omission is harmless are accepted; others are refused with the replacement.
+// compatKey is a key of Nomad's docker or podman driver that has no effect here. Values that can be
+// ignored without harm are accepted; others are refused with the replacement.
 type compatKey struct {
 	key
 	// accepts reports whether a value may be ignored; nil accepts none.
@@ -96,7 +96,7 @@ func disabled(value any, _ *drivers.TaskConfig) bool {
 	return ok && block["disable"] == true
 }
 
-// checkCompat refuses keys of other drivers whose omission would change what the job does.
+// checkCompat refuses keys of other drivers if ignoring them would change the job's behavior.
 func checkCompat(cfg *drivers.TaskConfig) error {
 	var given map[string]any
 	if err := cfg.DecodeDriverConfig(&given); err != nil {

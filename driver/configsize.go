@@ -7,12 +7,12 @@ import (
 	"github.com/hashicorp/nomad/plugins/drivers"
 )
 
-// What a task's config may have. It is kept in memory, in state files, and in
-// each exec of the runtime.
+// Limits of a task's config, which is stored in memory, in state files and in each
+// exec of the runtime.
 const (
 	maxEntries     = 1000      // of a list or a map
 	maxStringBytes = 128 << 10 // MAX_ARG_STRLEN of execve(2)
-	maxMounts      = 128       // each is made on the host first
+	maxMounts      = 128       // each is created on the host first
 	maxEnvBytes    = 1 << 20
 )
 

@@ -12,13 +12,13 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// debugWord as the first word of "nomad alloc exec" asks for a container
-// beside the task, in place of a program in it.
+// debugWord as the first word of "nomad alloc exec" requests a debug container
+// instead of a program in the task.
 const debugWord = "pod-debug"
 
 const debugUsage = "usage: nomad alloc exec -i -t -task TASK ALLOC " + debugWord + " [-image IMAGE] [COMMAND [ARG…]]"
 
-// parseDebug reads what follows debugWord.
+// parseDebug parses the words after debugWord.
 func (s settings) parseDebug(words []string) (pod.Debug, error) {
 	if !s.DebugContainers {
 		return pod.Debug{}, errors.New(debugWord + " is not allowed here: the operator can set debug_containers = true in the plugin's config")
@@ -47,7 +47,7 @@ func (s settings) parseDebug(words []string) (pod.Debug, error) {
 	return d, nil
 }
 
-// allowedCaps are the capabilities that allow_caps lets tasks have.
+// allowedCaps returns the capabilities in allow_caps.
 func (s settings) allowedCaps() []string {
 	if len(s.AllowCaps) == 0 {
 		return capabilities.NomadDefaults().Slice(true)

@@ -23,8 +23,8 @@ func pluginInfo() *base.PluginInfoResponse {
 	}
 }
 
-// capabilities of the driver. Nomad makes the network, so that tasks of other
-// drivers can be in the same group.
+// driverCapabilities returns the driver's capabilities. Nomad creates the network,
+// so that tasks of other drivers can be in the same group.
 func driverCapabilities() *drivers.Capabilities {
 	return &drivers.Capabilities{
 		SendSignals: true,
@@ -37,8 +37,7 @@ func driverCapabilities() *drivers.Capabilities {
 	}
 }
 
-// PluginConfig is the config block of the plugin in the agent's
-// configuration.
+// PluginConfig is the plugin's config block in the agent's configuration.
 type PluginConfig struct {
 	Runtime   string      `codec:"runtime"`
 	Conmon    string      `codec:"conmon"`
@@ -125,7 +124,7 @@ type TaskConfig struct {
 
 	Volumes []string      `codec:"volumes"`
 	Mounts  []MountConfig `codec:"mount"`
-	// MountsToo are written with the docker driver's other name for mount.
+	// MountsToo are the blocks with the docker driver's other name for mount.
 	MountsToo []MountConfig  `codec:"mounts"`
 	Tmpfs     []string       `codec:"tmpfs"`
 	Devices   []DeviceConfig `codec:"devices"`

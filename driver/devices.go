@@ -11,13 +11,13 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// harmlessDevices every task has anyway; one may want them elsewhere too.
+// harmlessDevices are the devices that every task has, which may also be requested for other paths.
 func harmlessDevices() []string {
 	return []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
 }
 
-// setDevices adds the devices of the host that the task's config names, within
-// what the operator allows.
+// setDevices adds the host devices named in the task's config, if the operator
+// allows them.
 func (s settings) setDevices(t *pod.Task, c TaskConfig) error {
 	var errs []error
 	for _, d := range c.Devices {
@@ -61,7 +61,7 @@ func (s settings) checkDevice(d DeviceConfig) error {
 
 func (s settings) allowsDevice(path string) bool {
 	return s.AllowPrivileged || slices.ContainsFunc(slices.Concat(harmlessDevices(), s.AllowDevices), func(pattern string) bool {
-		ok, _ := filepath.Match(pattern, path) // newSettings has found bad ones
+		ok, _ := filepath.Match(pattern, path) // newSettings has rejected invalid patterns
 		return ok
 	})
 }

@@ -1,9 +1,9 @@
-// Package driver is Nomad's side of nomad-driver-pod: it declares the task
-// driver, reads its configuration and that of tasks, says whether this host
-// can run pods, and passes Nomad's calls on to package pod.
+// Package driver is the Nomad side of nomad-driver-pod: it declares the task
+// driver, reads the plugin and task configuration, reports whether this host can
+// run pods, and forwards Nomad's calls to package pod.
 //
-// It is the only package of the driver that imports Nomad. It makes no
-// namespace, mount or process itself.
+// It is the only package of the driver that imports Nomad. It does not create
+// namespaces, mounts or processes itself.
 package driver
 
 import (
@@ -33,30 +33,30 @@ type Driver struct {
 	log    hclog.Logger
 	events *eventer.Eventer
 
-	probing sync.Mutex // held while a host is looked at, which may take long
+	probing sync.Mutex // held while the host is probed, which can be slow
 
 	mu       sync.Mutex
 	settings settings
 	compute  cpustats.Compute
-	host     *host        // nil until this host was found able
+	host     *host        // nil until this host was found usable
 	kept     *pod.Manager // of the node's pods; nil until the first task
 }
 
-// Driver is all of these.
+// interface checks
 var (
 	_ drivers.DriverPlugin               = (*Driver)(nil)
 	_ drivers.ExecTaskStreamingRawDriver = (*Driver)(nil)
 )
 
-// New returns a driver. Nomad makes several, most of them only to ask what
-// they can do, so it touches nothing.
+// New returns a driver. Nomad creates several, most of them only to read their
+// schema, so New has no side effects.
 func New(log hclog.Logger) *Driver {
 	ctx, cancel := context.WithCancel(context.Background())
 	log = log.Named(Name)
 	return &Driver{ctx: ctx, cancel: cancel, began: time.Now(), log: log, events: eventer.NewEventer(ctx, log)}
 }
 
-// Close ends all that runs in the background. Tasks go on.
+// Close stops all background work. Tasks keep running.
 func (d *Driver) Close() error {
 	d.cancel()
 	d.mu.Lock()
@@ -67,14 +67,14 @@ func (d *Driver) Close() error {
 	return d.kept.Close()
 }
 
-// PluginInfo tells what kind of plugin this is.
+// PluginInfo returns the plugin's type, name and version.
 func (d *Driver) PluginInfo() (*base.PluginInfoResponse, error) { return pluginInfo(), nil }
 
-// ConfigSchema describes the plugin's config block.
+// ConfigSchema returns the schema of the plugin's config block.
 func (d *Driver) ConfigSchema() (*hclspec.Spec, error) { return pluginConfigSpec(), nil }
 
-// TaskConfigSchema describes the config block of a task. Nomad asks for it when
-// it begins with a task, some time before it has the task started.
+// TaskConfigSchema returns the schema of a task's config block. Nomad calls it some
+// time before it starts a task.
 func (d *Driver) TaskConfigSchema() (*hclspec.Spec, error) {
 	if m := d.pods(); m != nil {
 		m.Expect()
@@ -82,10 +82,10 @@ func (d *Driver) TaskConfigSchema() (*hclspec.Spec, error) {
 	return taskConfigSpec(), nil
 }
 
-// Capabilities tells what the driver can do.
+// Capabilities returns the driver's capabilities.
 func (d *Driver) Capabilities() (*drivers.Capabilities, error) { return driverCapabilities(), nil }
 
-// SetConfig takes the operator's configuration.
+// SetConfig applies the operator's configuration.
 func (d *Driver) SetConfig(cfg *base.Config) error {
 	var c PluginConfig
 	if len(cfg.PluginConfig) != 0 {
@@ -106,7 +106,7 @@ func (d *Driver) SetConfig(cfg *base.Config) error {
 	return nil
 }
 
-// able returns what the host has, and finds that out where it is not known.
+// able returns the probed host, and probes it if necessary.
 func (d *Driver) able(ctx context.Context) (*host, error) {
 	d.probing.Lock()
 	defer d.probing.Unlock()
@@ -123,8 +123,7 @@ func (d *Driver) able(ctx context.Context) (*host, error) {
 	return h, err
 }
 
-// manager returns the pods of this node, and begins to keep them where this
-// is the first call.
+// manager returns the pod manager of this node and creates it on first use.
 func (d *Driver) manager() (*pod.Manager, *host, error) {
 	h, err := d.able(d.ctx)
 	if err != nil {
@@ -132,7 +131,7 @@ func (d *Driver) manager() (*pod.Manager, *host, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.ctx.Err(); err != nil { // Close has nothing more to close
+	if err := d.ctx.Err(); err != nil { // after Close, which would not close a new manager
 		return nil, nil, err
 	}
 	if d.kept == nil {
@@ -141,12 +140,12 @@ func (d *Driver) manager() (*pod.Manager, *host, error) {
 	return d.kept, h, nil
 }
 
-// danglingAfter is when a task that Nomad has not recovered is forgotten.
-// Nomad recovers its tasks one after the other when the client starts.
+// danglingAfter is when a task that Nomad has not recovered is removed. Nomad
+// recovers its tasks one after the other when the client starts.
 const danglingAfter = 5 * time.Minute
 
-// unreadFor is how long a task waits for a new log collector of Nomad's. With
-// most restarts of an agent there is one by then.
+// unreadFor is how long a task may be blocked until Nomad starts a new log collector.
+// Most agent restarts are faster.
 const unreadFor = 30 * time.Second
 
 func (d *Driver) podConfig(h *host) pod.Config {

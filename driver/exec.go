@@ -14,8 +14,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// ExecTask runs a command in a task, as script checks and change_script do. It
-// returns the last bytes of each output.
+// ExecTask runs a command in a task for script checks and change_script. It returns
+// the last bytes of each output.
 func (d *Driver) ExecTask(taskID string, cmd []string, timeout time.Duration) (_ *drivers.ExecTaskResult, err error) {
 	defer shorten(&err)
 	c, err := d.container(taskID)
@@ -33,7 +33,7 @@ func (d *Driver) ExecTask(taskID string, cmd []string, timeout time.Duration) (_
 		return nil, err
 	}
 	if err != nil {
-		// Nomad takes an error for success in some places, such as change_script.
+		// Some callers, such as change_script, ignore an error.
 		code = failureCode(err)
 		_, _ = stderr.Write(failureText(err))
 	}
@@ -59,7 +59,7 @@ func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, taskID string, comman
 	defer cancel()
 	conn := newExecConn(stream)
 	go conn.receive(ctx, cancel) // ends with the stream, which is the caller's
-	defer conn.stdin.Close()     // lets go of what still reads the input
+	defer conn.stdin.Close()     // unblocks readers of the input
 	code, err := d.run(ctx, c, command, ociruntime.ExecOptions{
 		Process: &specs.Process{Terminal: tty},
 		Stdin:   conn.stdin, Stdout: conn.writer(stdoutOf), Stderr: conn.writer(stderrOf),
@@ -69,14 +69,14 @@ func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, taskID string, comman
 		return err
 	}
 	if err != nil {
-		// A WebSocket close frame would cut the text at 123 bytes.
+		// A WebSocket close frame would truncate the text to 123 bytes.
 		code = failureCode(err)
 		_, _ = conn.writer(stderrOf).Write(failureText(err))
 	}
 	return conn.finish(code)
 }
 
-// Exit codes of a command that did not run, as shells and docker give them.
+// Exit codes of a command that did not run, as in shells and docker.
 const (
 	codeNotStarted    = 125
 	codeNotExecutable = 126
@@ -93,13 +93,13 @@ func failureCode(err error) int {
 	return codeNotStarted
 }
 
-// failureText returns the error for the command's standard error.
+// failureText formats an error for the command's standard error.
 func failureText(err error) []byte {
 	shorten(&err)
 	return fmt.Appendf(nil, "exec failed: %v\n", err)
 }
 
-// run runs a program in a task, or beside it.
+// run runs a program in a task or in a debug container.
 func (d *Driver) run(ctx context.Context, c *pod.Container, command []string, o ociruntime.ExecOptions) (int, error) {
 	if command[0] != debugWord {
 		return c.Exec(ctx, command, o)

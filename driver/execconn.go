@@ -12,15 +12,15 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 )
 
-// execConn is one connection of "nomad alloc exec": what comes in is taken
-// apart into input and terminal sizes, what goes out is put together.
+// execConn is a connection of "nomad alloc exec". It splits incoming messages into
+// input and terminal sizes, and merges the outputs into one stream.
 type execConn struct {
 	stream drivers.ExecTaskStream
 	stdin  *io.PipeReader
 	input  *io.PipeWriter
 	sizes  chan ociruntime.Size
 
-	mu sync.Mutex // a stream takes one Send at a time
+	mu sync.Mutex // a stream permits one Send at a time
 }
 
 func newExecConn(stream drivers.ExecTaskStream) *execConn {
@@ -28,8 +28,8 @@ func newExecConn(stream drivers.ExecTaskStream) *execConn {
 	return &execConn{stream: stream, stdin: r, input: w, sizes: make(chan ociruntime.Size)}
 }
 
-// receive takes messages until the stream ends. A stream that breaks, since
-// the client went away, cancels the command; one that only ends does not.
+// receive reads messages until the stream ends. A broken stream, because the client
+// disconnected, cancels the command; a closed one does not.
 func (c *execConn) receive(ctx context.Context, cancel context.CancelFunc) {
 	for {
 		msg, err := c.stream.Recv()
@@ -42,10 +42,9 @@ func (c *execConn) receive(ctx context.Context, cancel context.CancelFunc) {
 		}
 		switch {
 		case msg.Stdin != nil && msg.Stdin.Close:
-			_ = c.input.Close() // never fails, io.PipeWriter says
+			_ = c.input.Close() // io.PipeWriter.Close never fails
 		case msg.Stdin != nil:
-			// A command that does not read its input any more is no reason
-			// to stop listening to the client.
+			// Keep receiving even if the command no longer reads its input.
 			_, _ = c.input.Write(msg.Stdin.Data)
 		case msg.TtySize != nil:
 			select {
@@ -63,7 +62,7 @@ func (c *execConn) send(msg *drivers.ExecTaskStreamingResponseMsg) error {
 	return c.stream.Send(msg)
 }
 
-// finish says that both outputs are over and how the command ended.
+// finish sends the end of both outputs and the exit code.
 func (c *execConn) finish(code int) error {
 	end := &proto.ExecTaskStreamingIOOperation{Close: true}
 	return errors.Join(
@@ -73,7 +72,7 @@ func (c *execConn) finish(code int) error {
 	)
 }
 
-// outputOf makes the message that carries a piece of one of the outputs.
+// outputOf builds the message for a piece of one output.
 type outputOf func(*proto.ExecTaskStreamingIOOperation) *drivers.ExecTaskStreamingResponseMsg
 
 func stdoutOf(op *proto.ExecTaskStreamingIOOperation) *drivers.ExecTaskStreamingResponseMsg {
@@ -91,8 +90,8 @@ type execWriter struct {
 	of   outputOf
 }
 
-// Write sends p as one message. io.Copy's pieces are far below gRPC's limit
-// of 4 MiB.
+// Write sends p as one message. io.Copy's buffers are far below gRPC's limit of
+// 4 MiB.
 func (w execWriter) Write(p []byte) (int, error) {
 	if err := w.conn.send(w.of(&proto.ExecTaskStreamingIOOperation{Data: p})); err != nil {
 		return 0, err

@@ -8,13 +8,13 @@ import (
 	pstructs "github.com/hashicorp/nomad/plugins/shared/structs"
 )
 
-// fingerprintPeriod is how often Nomad is told whether pods can be run.
+// fingerprintPeriod is how often the fingerprint is sent to Nomad.
 const fingerprintPeriod = 30 * time.Second
 
-// Fingerprint tells Nomad whether pods can be run here, and with what, now
-// and again until ctx ends. Of all the processes of the plugin that Nomad
-// starts, only the one that is to run tasks is asked; so this is also where
-// what an earlier one left is removed, although no task may ever come.
+// Fingerprint reports whether pods can run here, and with which runtime, now and
+// periodically until ctx ends. Nomad starts several plugin processes, but
+// fingerprints only the one that runs tasks. So Fingerprint also removes the remains of
+// an earlier process, even if no task is ever started.
 func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, error) {
 	ch := make(chan *drivers.Fingerprint)
 	go func() { // ends with ctx, which is the plugin client's, or with the driver
@@ -45,9 +45,9 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 	return ch, nil
 }
 
-// sweep removes what an earlier plugin left. Only the first call does anything.
+// sweep removes the remains of an earlier plugin process. Only the first call has an effect.
 func (d *Driver) sweep() {
-	if m, _, err := d.manager(); err == nil { // else there is no host to sweep
+	if m, _, err := d.manager(); err == nil { // otherwise there is no host to sweep
 		m.Sweep()
 	}
 }

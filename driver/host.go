@@ -18,13 +18,13 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// host is what this machine has to run pods with.
+// host holds the programs and properties of this machine that pods need.
 type host struct {
 	cgroups cgroup.Version
 
 	runtime        ociruntime.Runtime
 	runtimeVersion string
-	// passedOver says why a runtime that comes first is not used.
+	// passedOver is why a preferred runtime is not used.
 	passedOver string
 
 	monitor        ociruntime.Monitor
@@ -37,12 +37,12 @@ type host struct {
 	profile, unprotected string
 }
 
-// probeTimeout bounds the look at one runtime.
+// probeTimeout bounds the probe of one runtime.
 const probeTimeout = 20 * time.Second
 
-// findHost looks for the programs that the driver needs and tries out that
-// they work here: a runtime that is installed may still refuse the kernel's
-// cgroups. The error says what to install or change.
+// findHost finds the programs that the driver needs and checks that they work: an
+// installed runtime may still not support the kernel's cgroups. The error says what
+// to install or change.
 func findHost(ctx context.Context, s settings) (*host, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the driver needs to run as root: run the Nomad client as root")
@@ -87,8 +87,8 @@ func (h *host) askMonitor(ctx context.Context) (err error) {
 	return nil
 }
 
-// chooseRuntime takes the operator's, or the first of crun and runc that can
-// make a container.
+// chooseRuntime uses the operator's runtime, or the first of crun and runc that can
+// create a container.
 func (h *host) chooseRuntime(ctx context.Context, s settings) error {
 	h.removeStale(ctx, s)
 	candidates := []string{"crun", "runc"}
@@ -110,19 +110,19 @@ func (h *host) chooseRuntime(ctx context.Context, s settings) error {
 	return fmt.Errorf("no OCI runtime works here: %w", errors.Join(why...))
 }
 
-// probePrefix begins the names of what a look at a runtime makes.
+// probePrefix begins the names of probe directories and containers.
 const probePrefix = "probe-"
 
-// began is when this process did.
+// began is when this process started.
 var began = time.Now()
 
-// removeStale removes what the looks of an earlier process left that was killed
-// in the middle: a container that waits for its start, and files. What can not
-// be removed is no reason not to run tasks; the next process tries again.
+// removeStale removes what interrupted probes of an earlier process left: a created
+// container and files. Failing to remove them must not prevent tasks; the next
+// process retries.
 func (h *host) removeStale(ctx context.Context, s settings) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	entries, _ := os.ReadDir(s.RunDir) // try says what is wrong with it
+	entries, _ := os.ReadDir(s.RunDir) // try reports the error
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil || !info.ModTime().Before(began) || !strings.HasPrefix(e.Name(), probePrefix) && !ociruntime.IsLog(e.Name()) {
@@ -137,9 +137,9 @@ func (h *host) removeStale(ctx context.Context, s settings) {
 	}
 }
 
-// removeProbe removes what a look at a runtime made, also where the runtime was
-// cut off and knows nothing of it. The directory, by which the rest is found,
-// stays where that can not be removed, for the next process to try again.
+// removeProbe removes the result of a probe, even if the runtime was killed and does
+// not know of it. If something cannot be removed, the directory stays so that the
+// next process finds the rest.
 func (h *host) removeProbe(ctx context.Context, dir string) {
 	group := h.probeGroup(filepath.Base(dir))
 	if group.Kill(ctx) == nil && group.Remove() == nil {
@@ -152,7 +152,7 @@ func (h *host) probeGroup(name string) cgroup.Group {
 	return cgroup.At(h.cgroups, "/nomad-driver-pod/"+name)
 }
 
-// try makes a container with a runtime and removes it again.
+// try creates a container with a runtime and removes it.
 func (h *host) try(ctx context.Context, s settings, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -181,8 +181,8 @@ func (h *host) try(ctx context.Context, s settings, path string) error {
 	return nil
 }
 
-// writeProbe makes a bundle with all that a task's has. Its program is this
-// one, which is never started.
+// writeProbe writes a bundle with everything that a task's bundle has. Its program is
+// this executable, which is never started.
 func writeProbe(dir, cgroupPath, profile string) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -214,7 +214,7 @@ func writeProbe(dir, cgroupPath, profile string) error {
 	return os.WriteFile(filepath.Join(dir, "config.json"), b, 0o600)
 }
 
-// present tells whether the programs are still there.
+// present reports whether the programs still exist.
 func (h *host) present() bool {
 	for _, path := range []string{h.runtime.Path, h.monitor.Path, h.init} {
 		if _, err := os.Stat(path); err != nil {
@@ -224,8 +224,8 @@ func (h *host) present() bool {
 	return true
 }
 
-// find returns the path of a program: the one given, or what PATH and the
-// places where distributions put such programs have.
+// find returns the path of a program: the given one, or the first in PATH and the
+// directories where distributions install such programs.
 func find(given, name string) (string, error) {
 	if given != "" {
 		if _, err := exec.LookPath(given); err != nil {

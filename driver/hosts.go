@@ -19,11 +19,11 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// hostsTarget is the hosts file of a task.
+// hostsTarget is the path of the hosts file in a task.
 const hostsTarget = "/etc/hosts"
 
-// setHosts adds what extra_hosts asks for; hostsMount puts it after the lines
-// that every task has.
+// setHosts adds extra_hosts; hostsMount appends them to the lines that every task
+// has.
 func setHosts(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
 	lines, err := hostLines(c.ExtraHosts, func() (string, error) { return gateway(cfg.NetworkIsolation) })
 	if lines != "" {
@@ -56,7 +56,7 @@ func checkPorts(c TaskConfig, cfg *drivers.TaskConfig) error {
 	return errors.Join(errs...)
 }
 
-// quoted lists words for messages.
+// quoted quotes words for messages.
 func quoted(words []string) string {
 	if len(words) == 0 {
 		return "none"
@@ -120,9 +120,9 @@ func gateway(spec *drivers.NetworkIsolationSpec) (string, error) {
 	return "", errors.New("the group's network has no default gateway; write the host's address instead")
 }
 
-// hostsMount gives the mount of /etc/hosts: the file that the tasks of the
-// allocation have in common, or the host's in its network. A task that needs
-// other lines too gets a file of its own instead, and no mount.
+// hostsMount returns the mount of /etc/hosts: the file shared by the tasks of the
+// allocation, or the host's in the host's network. A task that needs more lines
+// gets its own file instead, and no mount.
 func hostsMount(t *pod.Task, cfg *drivers.TaskConfig) (*drivers.MountConfig, error) {
 	own, err := ownName(cfg.NetworkIsolation, t.Hostname)
 	if err != nil {
@@ -138,7 +138,7 @@ func hostsMount(t *pod.Task, cfg *drivers.TaskConfig) (*drivers.MountConfig, err
 	if err != nil {
 		return nil, err
 	}
-	if m == nil { // the network is the host's
+	if m == nil { // in the host's network
 		m = &drivers.MountConfig{TaskPath: hostsTarget, HostPath: hostsTarget, Readonly: true}
 	}
 	common, err := readHosts(m.HostPath)
@@ -181,9 +181,9 @@ func readHosts(path string) ([]byte, error) {
 	return b, err
 }
 
-// ownName is what a task's own name stands for: the address that it has in the
-// network namespace, or in the host's network what Debian uses there. Nomad
-// tells it only of namespaces that a driver made.
+// ownName returns the address for a task's host name: its address in the network
+// namespace, or Debian's convention in the host's network. Nomad passes it only for
+// namespaces that a driver created.
 func ownName(spec *drivers.NetworkIsolationSpec, name string) (*drivers.HostsConfig, error) {
 	own := &drivers.HostsConfig{Hostname: name, Address: "127.0.1.1"}
 	if spec == nil || spec.Path == "" {

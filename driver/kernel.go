@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernelNeeded is the first Linux that has every call of kernelCalls.
+// kernelNeeded is the first Linux version with every call of kernelCalls.
 const kernelNeeded = "5.12"
 
-// kernelCall is a system call that the driver or an OCI runtime cannot do
-// without. Distributions put calls into older kernels, and sandboxes take them
-// away, so that the version of the kernel proves nothing.
+// kernelCall is a system call that the driver or an OCI runtime requires.
+// Distributions backport calls and sandboxes block them, so the kernel version
+// proves nothing.
 type kernelCall struct {
 	name, purpose string
-	try           func() error // has no effect
+	try           func() error // without side effects
 }
 
 func kernelCalls() []kernelCall {
@@ -59,7 +59,7 @@ func checkKernel(calls []kernelCall) error {
 		return nil
 	}
 	var name unix.Utsname
-	_ = unix.Uname(&name) // fails for a bad pointer only
+	_ = unix.Uname(&name) // can only fail for a bad pointer
 	release, _, _ := bytes.Cut(name.Release[:], []byte{0})
 	return fmt.Errorf("the kernel, Linux %s, lacks %s; boot Linux %s or newer, or allow these calls if the Nomad client runs in a sandbox",
 		release, strings.Join(missing, ", "), kernelNeeded)

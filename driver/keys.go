@@ -4,31 +4,30 @@ import (
 	"github.com/hashicorp/nomad/plugins/shared/hclspec"
 )
 
-// key is one key of a config block. What Nomad checks and what README.md says
-// of it both come from here.
+// key is one key of a config block. Nomad's schema and the tables in README.md are
+// both generated from it.
 type key struct {
 	name string
-	// kind is "string", "number", "bool", "list(string)", "map(string)",
-	// "block", "blocks" for one that may be there several times, or "named
-	// blocks" for one with a label.
+	// kind is "string", "number", "bool", "list(string)", "map(string)", "block",
+	// "blocks" for a repeatable block, or "named blocks" for a labeled one.
 	kind     string
 	keys     []key // of a block
 	required bool
-	value    string // what Nomad fills in, as HCL
-	absent   string // what Nomad fills in for a block that is left out, as HCL
-	unset    string // what counts without value; in words
+	value    string // Nomad's default, as HCL
+	absent   string // Nomad's default for a missing block, as HCL
+	unset    string // the default if value is empty, in words
 	meaning  string
-	// docker and podman are the names that their drivers have for it: empty
-	// is the same name, none is no such key.
+	// docker and podman are the names of the key in these drivers: empty for the same
+	// name, none for no such key.
 	docker, podman string
 	// alias means that the block has the keys of another one, which are documented there.
 	alias bool
 }
 
-// none says that a driver has no such key.
+// none means that a driver has no such key.
 const none = "–"
 
-// specOf tells Nomad what a block may have.
+// specOf returns the schema of a block.
 func specOf(keys []key) *hclspec.Spec {
 	m := make(map[string]*hclspec.Spec, len(keys))
 	for _, k := range keys {
@@ -52,7 +51,7 @@ func (k key) spec() *hclspec.Spec {
 	case "block of strings":
 		s = hclspec.NewBlockAttrs(k.name, "string", false)
 	case "map(string)":
-		// An attribute as well as a block, as with Nomad's own drivers;
+		// Accept an attribute as well as a block, as Nomad's own drivers do;
 		// hclutils.MapStrStr reads it.
 		s = hclspec.NewAttr(k.name, "list(map(string))", k.required)
 	default:

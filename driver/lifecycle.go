@@ -14,22 +14,22 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// handleVersion is the version of what Nomad keeps of a task for us.
+// handleVersion is the version of the task handle that Nomad stores.
 const handleVersion = 1
 
-// TraceKey is the key in a line of the log, at level TRACE, whose value tells
-// how long the steps of a task's start took: "join:1.2ms,root:800µs,…".
+// TraceKey is the key of a TRACE log line with the duration of each phase of a
+// start: "join:1.2ms,root:800µs,…".
 const TraceKey = "steps_of_start"
 
-// handleState is what Nomad keeps of a task. Everything else is in the pod's
-// own state directory, since Nomad does not store a handle again.
+// handleState is the driver state in a task handle. Nomad does not store a handle
+// again, so everything else is in the pod's own state directory.
 type handleState struct {
 	ContainerID string
 	StartedAt   time.Time
 }
 
-// StartTask starts a task in the pod of its allocation. Errors that may pass later are recoverable
-// in the sense of Nomad, see startError.
+// StartTask starts a task in the pod of its allocation. Errors that may resolve themselves are
+// recoverable, see startError.
 func (d *Driver) StartTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
 	handle, err := d.startTask(cfg)
 	return handle, nil, startError(bounds.Error(err))
@@ -71,8 +71,8 @@ func (d *Driver) startTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, error)
 	return handle, nil
 }
 
-// RecoverTask takes up a task that an earlier process of this plugin started,
-// whether it runs or ended while nobody watched.
+// RecoverTask resumes management of a task that an earlier plugin process started.
+// The task may be running or have ended in the meantime.
 func (d *Driver) RecoverTask(handle *drivers.TaskHandle) (err error) {
 	defer shorten(&err)
 	if handle == nil || handle.Config == nil {
@@ -89,7 +89,7 @@ func (d *Driver) RecoverTask(handle *drivers.TaskHandle) (err error) {
 	return err
 }
 
-// WaitTask gives the result of a task when it has ended.
+// WaitTask returns a channel with the task's result.
 func (d *Driver) WaitTask(ctx context.Context, taskID string) (<-chan *drivers.ExitResult, error) {
 	c, err := d.container(taskID)
 	if err != nil {
@@ -109,8 +109,8 @@ func (d *Driver) WaitTask(ctx context.Context, taskID string) (<-chan *drivers.E
 	return ch, nil
 }
 
-// StopTask sends a signal and kills what is left after the timeout. A task
-// that has ended is no error.
+// StopTask sends a signal and kills all remaining processes after the timeout. It
+// returns nil if the task has ended.
 func (d *Driver) StopTask(taskID string, timeout time.Duration, signal string) (err error) {
 	defer shorten(&err)
 	c, err := d.container(taskID)
@@ -124,7 +124,7 @@ func (d *Driver) StopTask(taskID string, timeout time.Duration, signal string) (
 	return c.Stop(d.ctx, sig, timeout)
 }
 
-// DestroyTask removes what is left of a task.
+// DestroyTask removes everything that belongs to the task.
 func (d *Driver) DestroyTask(taskID string, force bool) (err error) {
 	defer shorten(&err)
 	c, err := d.container(taskID)
@@ -135,13 +135,13 @@ func (d *Driver) DestroyTask(taskID string, force bool) (err error) {
 		return err
 	}
 	if err := c.Destroy(d.ctx, force); err != nil {
-		d.log.Error("task was not removed", "task_id", taskID, "error", err) // Nomad does not
+		d.log.Error("task was not removed", "task_id", taskID, "error", err) // Nomad does not log it
 		return err
 	}
 	return nil
 }
 
-// InspectTask tells the state of a task.
+// InspectTask returns the status of a task.
 func (d *Driver) InspectTask(taskID string) (*drivers.TaskStatus, error) {
 	c, err := d.container(taskID)
 	if err != nil {
@@ -176,13 +176,13 @@ func (d *Driver) SignalTask(taskID string, signal string) (err error) {
 	return c.Signal(sig)
 }
 
-// TaskEvents gives what tasks wait for or what happened to them.
+// TaskEvents returns the channel of task events.
 func (d *Driver) TaskEvents(ctx context.Context) (<-chan *drivers.TaskEvent, error) {
 	return d.events.TaskEvents(ctx)
 }
 
-// emit sends an event. It is the only way to one, so that none holds more of
-// the bytes of tasks, registries and runtimes than bounds.Text lets through.
+// emit sends an event. All events pass through it, so that bounds.Text limits text
+// from tasks, registries and runtimes.
 func (d *Driver) emit(taskID, allocID, name, message string) {
 	message = bounds.Text(message)
 	err := d.events.EmitEvent(&drivers.TaskEvent{
@@ -193,8 +193,8 @@ func (d *Driver) emit(taskID, allocID, name, message string) {
 	}
 }
 
-// trace logs where the time of a start went, one line for each. Steps with a
-// plus went on beside the others.
+// trace logs one line with the phases of a start. A plus marks phases that ran in
+// parallel to others.
 func (d *Driver) trace(taskID string, steps []pod.Step) {
 	var text []string
 	for _, s := range steps {
@@ -213,15 +213,14 @@ func (d *Driver) currentSettings() settings {
 	return d.settings
 }
 
-// pods are those of this node, or nil before the first task.
+// pods returns this node's manager, or nil before the first task.
 func (d *Driver) pods() *pod.Manager {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.kept
 }
 
-// container finds a task, with the error that Nomad knows for one that is not
-// there.
+// container returns a task, or the error that Nomad expects for an unknown one.
 func (d *Driver) container(taskID string) (*pod.Container, error) {
 	m := d.pods()
 	if m == nil {
@@ -244,6 +243,5 @@ func exitResult(e pod.Exit) *drivers.ExitResult {
 	return &drivers.ExitResult{ExitCode: e.Code, Signal: e.Signal, OOMKilled: e.OOMKilled, Err: bounds.Error(e.Err)}
 }
 
-// shorten is deferred by the methods that Nomad calls for a task: Nomad makes
-// events of their errors.
+// shorten is deferred by the task methods: Nomad turns their errors into events.
 func shorten(err *error) { *err = bounds.Error(*err) }

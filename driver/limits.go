@@ -18,7 +18,7 @@ import (
 
 const bytesPerMiB = 1 << 20
 
-// setLimits sets what the task's cgroup and its processes are limited to.
+// setLimits sets the limits of the task's cgroup and processes.
 func (s settings) setLimits(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, v cgroup.Version) error {
 	t.Limits.Processes = s.PidsLimit
 	if c.PidsLimit > 0 {
@@ -36,8 +36,8 @@ func (s settings) setLimits(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, 
 	return errors.Join(append(errs, s.setSwap(t, c), setCPU(t, c, cfg, v), s.setUlimits(t, c), setSysctl(t, c, cfg))...)
 }
 
-// setMemory takes memory from NomadResources, since MemoryLimitBytes of
-// LinuxResources does not know "no limit".
+// setMemory reads memory from NomadResources, since MemoryLimitBytes of
+// LinuxResources cannot express "no limit".
 func setMemory(t *pod.Task, cfg *drivers.TaskConfig) {
 	if cfg.Resources == nil || cfg.Resources.NomadResources == nil {
 		return
@@ -52,10 +52,10 @@ func setMemory(t *pod.Task, cfg *drivers.TaskConfig) {
 	default: // -1: no hard limit
 		t.Limits.MemoryReservationBytes = reserved
 	}
-	t.Limits.MemorySwapBytes = t.Limits.MemoryBytes // no swap on top
+	t.Limits.MemorySwapBytes = t.Limits.MemoryBytes // no additional swap
 }
 
-// setSwap comes after setMemory: swap is what is above the memory.
+// setSwap must run after setMemory: swap is added to the memory limit.
 func (s settings) setSwap(t *pod.Task, c TaskConfig) error {
 	if c.MemorySwap == "" {
 		return nil
@@ -78,7 +78,7 @@ func (s settings) setSwap(t *pod.Task, c TaskConfig) error {
 	return s.ceilings.checkSwap(t, c)
 }
 
-// What the kernel takes for a period and at least for a quota
+// The kernel's limits for a period and its minimum quota
 // (Documentation/scheduler/sched-bwc.rst).
 const (
 	minCPUPeriodMicros, maxCPUPeriodMicros = 1000, 1000000
@@ -103,23 +103,23 @@ func setCPU(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, v cgroup.Version
 	t.Limits.CPUShares = uint64(max(l.CPUShares, 0))
 	switch {
 	case v == cgroup.V2:
-		// The group that Nomad made has the processors already, and keeps
-		// following as reservations change.
+		// Nomad's cgroup already sets the CPUs, and follows changes of
+		// reservations.
 	case l.CpusetCpus != "":
-		t.Limits.CPUSet = l.CpusetCpus // cores are the task's for good
+		t.Limits.CPUSet = l.CpusetCpus // reserved cores do not change
 	default:
-		t.CpusetHostPath = l.CpusetCgroupPath // what no task has reserved
+		t.CpusetHostPath = l.CpusetCgroupPath // cores that no task has reserved
 	}
 	if c.CPUHardLimit {
-		// PercentTicks is the task's part of what all cores can do.
+		// PercentTicks is the task's share of all cores.
 		quota := int64(l.PercentTicks * float64(period) * float64(runtime.NumCPU()))
 		t.Limits.CPUQuotaMicros, t.Limits.CPUPeriodMicros = max(quota, minCPUQuotaMicros), uint64(period)
 	}
 	return nil
 }
 
-// setUlimits refuses what the kernel would: who starts the task can raise
-// hard limits only with CAP_SYS_RESOURCE (setrlimit(2)).
+// setUlimits refuses limits that the kernel would refuse: raising hard limits
+// requires CAP_SYS_RESOURCE (setrlimit(2)).
 func (s settings) setUlimits(t *pod.Task, c TaskConfig) error {
 	var errs []error
 	for _, name := range sortedKeys(c.Ulimit) {
@@ -145,8 +145,8 @@ func (s settings) setUlimits(t *pod.Task, c TaskConfig) error {
 
 var sysctlName = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_-]+)+$`)
 
-// setSysctl takes those that belong to a namespace (namespaces(7) and the
-// pages it names), and that namespace must not be the host's.
+// setSysctl accepts only sysctls of a namespace (namespaces(7) and related pages)
+// that is not the host's.
 func setSysctl(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
 	hostNet := !t.Network.None && t.Network.NamespaceHostPath == ""
 	var errs []error

@@ -16,14 +16,14 @@ const (
 	collectorNomad = "nomad"
 )
 
-// What Nomad's own logs block has where it says nothing.
+// The defaults of Nomad's logs block.
 const (
 	defaultLogFiles = 10
 	defaultLogMiB   = 10
 )
 
-// setLogs says where a task's output goes. Where the job has logging disabled
-// Nomad names /dev/null, and that it stays.
+// setLogs sets where a task's output is written. If the job disables logging, Nomad
+// sets /dev/null, which is kept.
 func (s settings) setLogs(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
 	limits := LogsConfig{MaxFiles: defaultLogFiles, MaxFileSizeMB: defaultLogMiB}
 	if c.Logs != nil {

@@ -14,19 +14,18 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// setMounts adds what every task of Nomad has: its directories, the names and
-// addresses it knows, and the volumes of the job. It writes hosts and
-// resolv.conf in the allocation's directory, and is called when all else is
-// known to be right.
+// setMounts adds what every Nomad task has: its directories, hosts and resolver
+// files, and the job's volumes. It writes hosts and resolv.conf in the allocation's
+// directory, so it must run after all checks.
 func setMounts(t *pod.Task, cfg *drivers.TaskConfig) error {
 	dir := cfg.TaskDir()
 	// Every local user can write to the task's directory and to the shared one,
-	// and put links there. Only root can write to the directory above.
+	// and create links there. Only root can write to their parent.
 	t.Beneath = append(t.Beneath,
 		pod.Beneath{DirHostPath: cfg.AllocDir, Name: filepath.Base(dir.SharedAllocDir), Target: "/alloc"},
 		pod.Beneath{DirHostPath: dir.Dir, Name: filepath.Base(dir.LocalDir), Target: "/local"},
 		pod.Beneath{DirHostPath: dir.Dir, Name: filepath.Base(dir.SecretsDir), Target: "/secrets"},
-		// Log files are written by Nomad as root: CVE-2026-6959.
+		// Nomad writes log files as root: CVE-2026-6959.
 		pod.Beneath{DirHostPath: dir.SharedAllocDir, Name: logsDir, Target: "/alloc/logs", Readonly: true},
 	)
 	names, err := nameMounts(t, cfg)
@@ -46,8 +45,8 @@ func setMounts(t *pod.Task, cfg *drivers.TaskConfig) error {
 	return nil
 }
 
-// nameMounts gives the task /etc/hosts and /etc/resolv.conf, unless its config
-// mounts something there.
+// nameMounts mounts /etc/hosts and /etc/resolv.conf, unless the task's config mounts
+// something there.
 func nameMounts(t *pod.Task, cfg *drivers.TaskConfig) ([]*drivers.MountConfig, error) {
 	var out []*drivers.MountConfig
 	taken := targets(*t)
@@ -73,12 +72,12 @@ func nameMounts(t *pod.Task, cfg *drivers.TaskConfig) ([]*drivers.MountConfig, e
 	}), nil
 }
 
-// resolvTarget is the resolver's configuration in a task.
+// resolvTarget is the path of resolv.conf in a task.
 const resolvTarget = "/etc/resolv.conf"
 
-// resolvConf returns the resolver's configuration for a group's dns block, or
-// the host's. Nomad's library writes it to a file by name; in the task's
-// directory that could be a link.
+// resolvConf returns the resolver configuration for a group's dns block, or the
+// host's. Nomad's library would write it to a file by name, and in the task's
+// directory that name could be a link.
 func resolvConf(dns *drivers.DNSConfig) (_ []byte, err error) {
 	dir, err := os.MkdirTemp("", "resolv-")
 	if err != nil {
@@ -92,7 +91,7 @@ func resolvConf(dns *drivers.DNSConfig) (_ []byte, err error) {
 	return os.ReadFile(m.HostPath)
 }
 
-// propagation of Nomad's volume_mount in the words of mount(8).
+// propagation converts the mode of a volume_mount to a mount(8) option.
 func propagation(mode string) string {
 	switch mode {
 	case "host-to-task":
@@ -115,8 +114,8 @@ func bindFrom(m *drivers.MountConfig) (ocispec.Mount, error) {
 	b := bind(m.HostPath, m.TaskPath, m.Readonly)
 	b.Options[len(b.Options)-1] = propagation(m.PropagationMode)
 	if isOrBelow(filepath.Clean(m.TaskPath), "/dev") {
-		// What is there is for its devices, such as the host's /dev that a CSI
-		// plugin has; the task's cgroup tells which of them it may use.
+		// The mount exists for its devices, such as the host's /dev of a CSI plugin;
+		// the task's cgroup limits which ones it may use.
 		b.Options = slices.DeleteFunc(b.Options, func(o string) bool { return o == "nodev" })
 	}
 	return b, nil

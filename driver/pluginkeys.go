@@ -1,6 +1,6 @@
 package driver
 
-// pluginKeys are those of the plugin's config block.
+// pluginKeys lists the keys of the plugin's config block.
 func pluginKeys() []key {
 	return []key{
 		{name: "runtime", kind: "string", unset: "crun, else runc", meaning: "path of an OCI runtime", docker: none, podman: none},

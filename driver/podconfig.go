@@ -12,8 +12,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// ReadyConfig is the ready block: one check, and how often and how long to
-// try it.
+// ReadyConfig is the ready block: one check, its interval and timeout.
 type ReadyConfig struct {
 	Exec     []string `codec:"exec"`
 	HTTP     string   `codec:"http"`
@@ -30,7 +29,7 @@ type PreStopConfig struct {
 	Timeout string   `codec:"timeout"`
 }
 
-// VolumeConfig is a pod_volume block. Size is in bytes, or a text such as
+// VolumeConfig is a pod_volume block. Size is a number of bytes, or a text such as
 // "64m".
 type VolumeConfig struct {
 	Target   string `codec:"target"`
@@ -38,7 +37,7 @@ type VolumeConfig struct {
 	Readonly bool   `codec:"readonly"`
 }
 
-// lifeKeys are those about a task's life in the pod.
+// lifeKeys lists the keys about a task's life in the pod.
 func lifeKeys() []key {
 	return []key{
 		{name: "ready", kind: "block", docker: none, podman: none,
@@ -71,7 +70,7 @@ func lifeKeys() []key {
 	}
 }
 
-// setPod translates the keys and reports all that is wrong with them.
+// setPod converts the keys and reports all errors.
 func setPod(t *pod.Task, c TaskConfig) error {
 	t.After, t.ShmSizeBytes = c.After, c.ShmSize
 	var errs []error
@@ -145,7 +144,7 @@ func readyTCP(text string) error {
 	return nil
 }
 
-// literalHost refuses names, which would be looked up outside of the pod.
+// literalHost refuses names, which would be resolved outside of the pod.
 func literalHost(hostport string) error {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {

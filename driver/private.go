@@ -12,13 +12,12 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 )
 
-// privateMode keeps local users out of everything below: a set-uid program that
-// root in a container writes must not run on the host (CVE-2021-41091).
+// privateMode keeps local users out of the directory: a set-uid program written by
+// root in a container must not run on the host (CVE-2021-41091).
 const privateMode os.FileMode = 0o700
 
-// makePrivate makes the directory that a key of the plugin's config names, or
-// restricts an existing one to root. No user other than root may be able to
-// replace it.
+// makePrivate creates the directory that a plugin config key names, or restricts an
+// existing one to root. Only root may be able to replace it.
 func makePrivate(key, dir string) error {
 	err := restrict(dir)
 	if err != nil {
@@ -62,8 +61,8 @@ func restrict(dir string) error {
 	return nil
 }
 
-// checkOurs keeps a directory of the host, named by mistake, from being closed
-// to its users.
+// checkOurs refuses a directory that is not the driver's, so that a mistake in the
+// config does not lock its users out.
 func checkOurs(dir *os.File, path string) error {
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
@@ -78,11 +77,11 @@ func checkOurs(dir *os.File, path string) error {
 	return nil
 }
 
-// trustedPath resolves the symbolic links of an absolute path. It is an error
-// if a user other than root can replace a directory or a link on the way. The
-// end of the path need not exist.
+// trustedPath resolves the symbolic links of an absolute path. It returns an error if
+// a user other than root can replace a directory or link on the way. The end of the
+// path need not exist.
 func trustedPath(path string) (string, error) {
-	const maxLinks = 40 // the kernel's own limit, path_resolution(7)
+	const maxLinks = 40 // the kernel's limit, path_resolution(7)
 	at, rest := "/", strings.Split(path, "/")
 	for links := 0; len(rest) > 0; {
 		if err := checkParent(at); err != nil {
@@ -113,8 +112,8 @@ func trustedPath(path string) (string, error) {
 	return at, nil
 }
 
-// checkParent checks that only root can replace an entry of a directory that
-// belongs to root, as in /tmp, where the sticky bit is set.
+// checkParent checks that only root can replace an entry of dir that belongs to
+// root. In /tmp the sticky bit ensures that.
 func checkParent(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {

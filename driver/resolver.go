@@ -81,7 +81,7 @@ func readResolver(path string) resolver {
 		case "nameserver":
 			r.servers = append(r.servers, words[1])
 		case "search", "domain":
-			r.searches = words[1:] // the last one counts
+			r.searches = words[1:] // the last line wins
 		case "options":
 			r.options = append(r.options, words[1:]...)
 		}

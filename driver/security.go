@@ -35,7 +35,7 @@ func (s settings) setSecurity(t *pod.Task, c TaskConfig) error {
 	return errors.Join(errs...)
 }
 
-// setSecurityOpt reads one of docker's options, "NAME=VALUE" or "NAME:VALUE".
+// setSecurityOpt applies one of docker's options, "NAME=VALUE" or "NAME:VALUE".
 func (s settings) setSecurityOpt(t *pod.Task, opt string) error {
 	name, value := opt, "true"
 	if i := strings.IndexAny(opt, "=:"); i >= 0 {
@@ -89,8 +89,8 @@ func setSeccomp(t *pod.Task, value string) error {
 	return nil
 }
 
-// setCaps computes capabilities as Nomad's own drivers do: the defaults, with
-// what is dropped and what is added, within what the operator allows.
+// setCaps computes capabilities as Nomad's own drivers do: the defaults, without
+// cap_drop, plus cap_add, within the operator's limits.
 func (s settings) setCaps(t *pod.Task, c TaskConfig) error {
 	if err := errors.Join(checkCaps("cap_add", c.CapAdd), checkCaps("cap_drop", c.CapDrop)); err != nil {
 		return err
@@ -124,8 +124,8 @@ func (s settings) setCaps(t *pod.Task, c TaskConfig) error {
 	return nil
 }
 
-// checkCaps refuses names that the kernel does not know, written as in
-// Nomad's own drivers: "net_raw", "CAP_NET_RAW" or "all".
+// checkCaps refuses names that the kernel does not know, in the form of Nomad's own
+// drivers: "net_raw", "CAP_NET_RAW" or "all".
 func checkCaps(key string, names []string) error {
 	supported := capabilities.Supported().Slice(true)
 	for _, n := range names {
@@ -137,9 +137,9 @@ func checkCaps(key string, names []string) error {
 	return nil
 }
 
-// withinOwn leaves out what this process does not have and so can not give,
-// as in a container or on a system that took it from every process. That is
-// for "all"; a capability that was asked for by name is missing with an error.
+// withinOwn removes capabilities that this process lacks and cannot grant, as in a
+// container or on a hardened system. That applies to "all"; a missing capability that
+// was requested by name is an error.
 func withinOwn(names []string) ([]string, error) {
 	own, err := capability.NewPid2(0)
 	if err == nil {

@@ -14,8 +14,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Serve serves the driver to the Nomad client that started this process, and
-// returns when that has gone.
+// Serve serves the driver to the Nomad client that started this process, until that
+// client disconnects.
 func Serve() {
 	outliveClient()
 	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, JSONFormat: true})
@@ -31,21 +31,19 @@ func Serve() {
 	})
 }
 
-// outliveClient keeps a broken pipe from ending this process. A client that is
-// killed leaves one as standard error, and the next client takes this process
-// over: it would end at the next line that it logs, which is in the middle of
-// the next start of a task (SIGPIPE in the documentation of os/signal). A
-// signal that is caught is not ignored by the programs that are started.
+// outliveClient keeps a broken pipe from ending this process. A killed client leaves
+// a broken standard error, and the next client reuses this process: it would end at
+// the next log line, in the middle of a task start (SIGPIPE in the documentation of
+// os/signal). A caught signal is, unlike an ignored one, not inherited by programs.
 func outliveClient() { signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) }
 
 func (d *Driver) server(options []grpc.ServerOption) *grpc.Server {
 	return grpc.NewServer(append(options, grpc.UnaryInterceptor(d.declareLogs))...)
 }
 
-// declareLogs adds to the capabilities that the driver collects logs itself,
-// so that Nomad starts no process for that. The field is in Nomad's protocol
-// and its client heeds it, but its server for plugins never sets it
-// (plugins/drivers/server.go).
+// declareLogs adds to the capabilities that the driver collects logs itself, so that
+// Nomad starts no logmon. The field is in Nomad's protocol and its client supports
+// it, but its plugin server never sets it (plugins/drivers/server.go).
 func (d *Driver) declareLogs(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	response, err := handle(ctx, req)
 	if r, ok := response.(*proto.CapabilitiesResponse); ok && err == nil && r.Capabilities != nil {

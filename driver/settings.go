@@ -11,24 +11,23 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// settings are a PluginConfig that was checked.
+// settings is a validated PluginConfig.
 type settings struct {
 	PluginConfig
 	hostPaths       []pod.HostPath
 	sharedMemoryMax int64
 	podLinger       time.Duration
 	pullTimeout     time.Duration
-	pullIdleTimeout time.Duration // 0: as long as the pull's own timeout
+	pullIdleTimeout time.Duration // 0: the pull's own timeout
 	gcDelay         time.Duration // 0: images are kept
 	ceilings        ceilings
 	deniedUIDs      []idRange // for tasks without an image
 	deniedGIDs      []idRange
 }
 
-// defaultHostPaths are what a task without an image sees where the operator
-// says nothing else: programs, libraries, and what they need of /etc. It
-// holds no secret that every user of the host could not read anyway. Those
-// that the host does not have are left out.
+// defaultHostPaths are the default host paths of a task without an image: programs,
+// libraries, and the files they need in /etc. They contain no secret that other users of
+// the host could not read anyway. Missing paths are skipped.
 func defaultHostPaths() []string {
 	return []string{
 		"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/opt/nomad-sidecar",
@@ -39,8 +38,8 @@ func defaultHostPaths() []string {
 	}
 }
 
-// newSettings checks a plugin configuration. It reports everything that is
-// wrong at once, and makes nothing.
+// newSettings validates a plugin configuration. It reports all errors together, and
+// has no side effects.
 func newSettings(c PluginConfig) (settings, error) {
 	s := settings{PluginConfig: c}
 	var errs []error
@@ -55,7 +54,7 @@ func newSettings(c PluginConfig) (settings, error) {
 	s.pullTimeout = duration("image.pull_timeout", c.Image.PullTimeout)
 	s.pullIdleTimeout = duration("image.pull_activity_timeout", c.Image.PullActivityTimeout)
 	if c.Image.GC {
-		// At once would take an image away between its pull and its use.
+		// With no delay an image could be removed between its pull and its use.
 		s.gcDelay = max(duration("image.gc_delay", c.Image.GCDelay), time.Second)
 	}
 	for key, path := range map[string]string{
@@ -68,7 +67,7 @@ func newSettings(c PluginConfig) (settings, error) {
 		}
 	}
 	if strings.Contains(c.RunDir, ",") {
-		// runc passes the paths of namespaces on in a list.
+		// runc passes the paths of namespaces in a comma-separated list.
 		errs = append(errs, fmt.Errorf("run_dir = %q: want a path without a comma", c.RunDir))
 	}
 	if c.LogCollector != collectorPod && c.LogCollector != collectorNomad {
@@ -107,8 +106,8 @@ func newSettings(c PluginConfig) (settings, error) {
 	return s, errors.Join(append(errs, checkCaps("allow_caps", c.AllowCaps))...)
 }
 
-// sharedMemoryMax reads the size that a pod's shared memory may have. More than
-// the host has is no limit, and the sum of parts of that size is still a number.
+// sharedMemoryMax parses the maximum size of a pod's shared memory. It is capped at
+// the host's memory, so that sums of parts cannot overflow.
 func sharedMemoryMax(text string) (int64, error) {
 	if text == "" {
 		return pod.DefaultSharedMemoryMax, nil

@@ -9,7 +9,7 @@ import (
 	"github.com/docker/go-units"
 )
 
-// parseSize reads a number of bytes as docker does: "64m" and "64MiB" are
+// parseSize parses a number of bytes as docker does: "64m" and "64MiB" are
 // 64 × 1024 × 1024. The result is above 0.
 func parseSize(s string) (int64, error) {
 	n, err := units.RAMInBytes(s)

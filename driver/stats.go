@@ -11,10 +11,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// TaskStats gives what a task uses, now and at every interval, until ctx or
-// the task ends. A task at rest, which uses what it did, is looked at ever more
-// rarely, but every five seconds, or as rarely as was asked: more would cost the
-// node as much as what is news.
+// TaskStats sends a task's usage, now and at every interval, until ctx or the task
+// ends. Idle tasks are sampled less and less often, at least every five seconds or at
+// the requested interval: more would cost the node without adding information.
 func (d *Driver) TaskStats(ctx context.Context, taskID string, interval time.Duration) (<-chan *cstructs.TaskResourceUsage, error) {
 	c, err := d.container(taskID)
 	if err != nil {
@@ -39,10 +38,10 @@ func (d *Driver) collect(ctx context.Context, c *pod.Container, u *usage, interv
 	defer next.Stop()
 	rest := newRest(interval)
 	for {
-		// Between the end of the processes and that of the task there is
-		// nothing to read; the next round ends.
+		// Between the end of the processes and the end of the task there is nothing to
+		// read; the next iteration ends.
 		var use *cstructs.TaskResourceUsage
-		var tell chan<- *cstructs.TaskResourceUsage // nil: there is nothing to tell
+		var tell chan<- *cstructs.TaskResourceUsage // nil: nothing to send
 		var pause time.Duration
 		if s, err := meter.Stats(); err == nil {
 			use, tell, pause = u.of(s, time.Now()), ch, rest.pause(s)
@@ -65,39 +64,38 @@ func (d *Driver) collect(ctx context.Context, c *pod.Container, u *usage, interv
 	}
 }
 
-// beat is when statistics of a task are sent. Those of a node's tasks have a few
-// beats in common: what many of them cost is above all that plugin and Nomad
-// are woken for each, unless it is for many at once.
+// beat determines when the statistics of a task are sent. All tasks of a node share
+// a few beats: most of the cost is waking the plugin and Nomad, which is cheaper for
+// many tasks together.
 type beat struct {
 	interval time.Duration
 	first    time.Time
 }
 
-// phases is how many beats there are in an interval, so that what is done at
-// one of them does not hold up a processor for long.
+// phases is the number of beats in an interval, so that the work of one beat does
+// not occupy a CPU for long.
 const phases = 4
 
-// shortest bounds what Nomad may ask for.
+// shortest is the minimum interval.
 const shortest = 10 * time.Millisecond
 
-// newBeat returns the last one before now. They are counted from the driver's
-// begin.
+// newBeat returns the last beat before now, counted from the driver's start.
 func newBeat(interval time.Duration, began, now time.Time) beat {
 	interval = max(interval, shortest)
 	return beat{interval: interval, first: began.Add(now.Sub(began).Truncate(interval / phases))}
 }
 
-// after is how long it is from now to the next time.
+// after returns the time from now to the next beat.
 func (b beat) after(now time.Time) time.Duration {
 	return b.interval - now.Sub(b.first)%b.interval
 }
 
-// restPeriod is how long at most it is between two looks at a task that still
-// uses what it did, if more is asked for. Nomad takes the gauges it publishes
-// from what it is told; those it keeps in memory are of ten seconds each.
+// restPeriod is the maximum time between samples of an idle task, unless a longer
+// interval was requested. Nomad publishes gauges from these samples, and keeps
+// in-memory gauges for ten seconds each.
 const restPeriod = 5 * time.Second
 
-// rest tells how much longer than an interval it is to the next look at a task.
+// rest computes by how much the next sample of an idle task is delayed.
 type rest struct {
 	interval time.Duration
 	last     cgroup.Stats
@@ -108,8 +106,7 @@ func newRest(interval time.Duration) *rest {
 	return &rest{interval: max(interval, shortest), every: 1}
 }
 
-// pause takes a reading. One that is as the last makes the time to the next
-// twice as long.
+// pause records a sample. If it equals the last one, the delay doubles.
 func (r *rest) pause(s cgroup.Stats) time.Duration {
 	if s != r.last {
 		r.last, r.every = s, 1
@@ -119,13 +116,12 @@ func (r *rest) pause(s cgroup.Stats) time.Duration {
 	return time.Duration(r.every-1) * r.interval
 }
 
-// usage turns counters into what Nomad shows, which needs the counters of the
-// time before.
+// usage converts counters to Nomad's statistics, relative to the previous counters.
 type usage struct{ total, user, system *cpustats.Tracker }
 
 func newUsage(c cpustats.Compute) *usage {
 	if c.NumCores == 0 {
-		c.NumCores = 1 // an agent that did not tell; ticks are 0 then
+		c.NumCores = 1 // an agent that did not send it; ticks are 0 then
 	}
 	return &usage{cpustats.New(c), cpustats.New(c), cpustats.New(c)}
 }

@@ -16,9 +16,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// taskFrom turns what Nomad sends into what the pod package runs. It checks
-// everything that can be checked without making anything, and names the key
-// that is wrong.
+// taskFrom converts Nomad's task config to a pod.Task. It checks everything that can
+// be checked without side effects, and its errors name the wrong key.
 func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task, error) {
 	var c TaskConfig
 	if err := cfg.DecodeDriverConfig(&c); err != nil {
@@ -69,7 +68,7 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 
 var validHostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?$`)
 
-// checkTask finds values and combinations that make no sense.
+// checkTask rejects invalid values and combinations.
 func checkTask(c TaskConfig) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -112,11 +111,11 @@ func checkTask(c TaskConfig) error {
 	return errors.Join(errs...)
 }
 
-// hostMode is the one value of pid_mode, ipc_mode and uts_mode.
+// hostMode is the only value of pid_mode, ipc_mode and uts_mode.
 const hostMode = "host"
 
-// setShare decides for each kind of namespace: the pod's, the task's own, or
-// the host's.
+// setShare selects for each kind of namespace: the pod's, the task's own, or the
+// host's.
 func (s settings) setShare(t *pod.Task, c TaskConfig) error {
 	modes := map[string]string{"pid": c.PidMode, "ipc": c.IPCMode, "uts": c.UTSMode}
 	share := c.Share
@@ -156,7 +155,7 @@ func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) e
 	var errs []error
 	ref, err := image.ParseReference(c.Image)
 	if err == nil {
-		// A relative path is what an artifact or template block made.
+		// A relative path comes from an artifact or template block.
 		dirs := cfg.TaskDir()
 		ref, err = image.Places{TaskDir: dirs.Dir, SharedDir: dirs.SharedAllocDir, Paths: s.Image.Paths}.Locate(ref)
 	}
@@ -192,10 +191,9 @@ func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) e
 	return nil
 }
 
-// cgroupPath is where Nomad wants the task. On v2 it gives the task's whole
-// path; on v1 only that of the cpuset partition, and the task's own group has
-// the name that Nomad uses in the other hierarchies
-// (client/lib/cgroupslib, ScopeCG1).
+// cgroupPath returns the task's cgroup. On v2 Nomad passes the full path; on v1 only
+// the path in the cpuset hierarchy, and the task's own cgroup has the name that Nomad
+// uses in the other hierarchies (client/lib/cgroupslib, ScopeCG1).
 func cgroupPath(v cgroup.Version, cfg *drivers.TaskConfig) string {
 	given := givenGroup(cfg)
 	scope := cfg.AllocID + "." + cfg.Name
@@ -214,7 +212,7 @@ func cgroupPath(v cgroup.Version, cfg *drivers.TaskConfig) string {
 	return filepath.Join(parent, scope)
 }
 
-// givenGroup is the directory that Nomad made for the task.
+// givenGroup returns the cgroup directory that Nomad created for the task.
 func givenGroup(cfg *drivers.TaskConfig) string {
 	if cfg.Resources == nil || cfg.Resources.LinuxResources == nil {
 		return ""
@@ -222,8 +220,8 @@ func givenGroup(cfg *drivers.TaskConfig) string {
 	return cfg.Resources.LinuxResources.CpusetCgroupPath
 }
 
-// hostname of the pod: what the task asks for, what Nomad set up for the
-// group, or the short allocation id.
+// hostname returns the host name of the pod: the task's setting, Nomad's for the
+// group, or the short allocation ID.
 func hostname(c TaskConfig, cfg *drivers.TaskConfig) string {
 	if c.Hostname != "" {
 		return c.Hostname
@@ -234,9 +232,9 @@ func hostname(c TaskConfig, cfg *drivers.TaskConfig) string {
 	return shortID(cfg.AllocID)
 }
 
-// shortID is the beginning of an allocation's id, as Nomad shows it. One in 43
-// has digits alone, and is longer: as a name it would be an address, 0x04813f73
-// for 75579251, to inet_aton(3) and so to getaddrinfo(3).
+// shortID returns the beginning of an allocation ID, as Nomad shows it. One in 43 has
+// only digits and is extended: inet_aton(3), and so getaddrinfo(3), would read such
+// a name as an address, 75579251 as 0x04813f73.
 func shortID(id string) string {
 	const group, groups = len("01234567"), len("01234567-89ab")
 	short := id[:min(group, len(id))]

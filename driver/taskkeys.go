@@ -2,7 +2,7 @@ package driver
 
 import "slices"
 
-// taskKeys are those of the config block of a task.
+// taskKeys lists the keys of a task's config block.
 func taskKeys() []key {
 	return slices.Concat(imageKeys(), processKeys(), podKeys(), lifeKeys(), mountKeys(), limitKeys(), securityKeys(), networkKeys(), logKeys())
 }

@@ -44,7 +44,7 @@ func within(id uint32, ranges []idRange) bool {
 }
 
 // allowHostUser returns an error for a user that a task without an image may not run as. Its ids
-// are those of the host, whose files the task sees.
+// are host ids, and the task sees files of the host.
 func (s settings) allowHostUser(u ocispec.User) error {
 	if within(u.UID, s.deniedUIDs) {
 		return fmt.Errorf("uid %d is not allowed for a task without an image: the operator's denied_host_uids is %q; use another user or an image", u.UID, s.DeniedHostUIDs)

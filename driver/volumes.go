@@ -15,7 +15,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// setVolumes adds what the keys volumes, mount and tmpfs ask for.
+// setVolumes adds the mounts of the keys volumes, mount and tmpfs.
 func (s settings) setVolumes(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
 	var errs []error
 	for _, text := range c.Volumes {
@@ -41,7 +41,7 @@ func (s settings) setVolumes(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig)
 	return errors.Join(append(errs, checkTargets(*t, cfg))...)
 }
 
-// targets of all that is mounted into a task.
+// targets lists the targets of a task's mounts.
 func targets(t pod.Task) []string {
 	var list []string
 	for _, m := range t.Mounts {
@@ -56,7 +56,7 @@ func targets(t pod.Task) []string {
 	return list
 }
 
-// checkTargets is called while a task has only the mounts of its config.
+// checkTargets must run while a task has only the mounts of its config.
 func checkTargets(t pod.Task, cfg *drivers.TaskConfig) error {
 	list := targets(t)
 	for _, m := range cfg.Mounts {
@@ -84,17 +84,17 @@ func checkTarget(target string) error {
 	return nil
 }
 
-// volume is one bind mount that a task's author asks for.
+// volume is a bind mount requested by the task's author.
 type volume struct {
 	source, target string
 	readonly       bool
 	propagation    string // empty: rprivate
-	make           bool   // a relative source that is missing
+	make           bool   // create a missing relative source
 }
 
 var propagations = []string{"private", "rprivate", "slave", "rslave", "shared", "rshared"}
 
-// parseVolume reads docker's SOURCE:TARGET[:OPTION,…].
+// parseVolume parses docker's SOURCE:TARGET[:OPTION,…].
 func parseVolume(text string) (volume, error) {
 	parts := strings.Split(text, ":")
 	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" {
@@ -109,7 +109,7 @@ func parseVolume(text string) (volume, error) {
 		case option == "ro":
 			v.readonly = true
 		case option == "rw", option == "z", option == "Z":
-			// z and Z are about SELinux labels, which tasks do not have.
+			// z and Z set SELinux labels, which tasks do not have.
 		case slices.Contains(propagations, option):
 			v.propagation = option
 		default:
@@ -119,8 +119,8 @@ func parseVolume(text string) (volume, error) {
 	return v, nil
 }
 
-// addBind binds what is in the allocation's directory without following links,
-// since tasks write there, and what is elsewhere where the operator allows it.
+// addBind adds a bind mount. Symbolic links in the allocation's directory are not
+// followed, since tasks write there; other sources must be allowed by the operator.
 func (s settings) addBind(t *pod.Task, cfg *drivers.TaskConfig, v volume) error {
 	if err := checkTarget(v.target); err != nil {
 		return err
@@ -173,7 +173,7 @@ func addBeneath(t *pod.Task, cfg *drivers.TaskConfig, source string, v volume) e
 		return errors.New("Nomad's log files cannot be mounted one by one: want \"../alloc/logs\", which is read-only")
 	}
 	b.DirHostPath, b.Name = dir.SharedAllocDir, name
-	// Log files are written by Nomad as root: CVE-2026-6959.
+	// Nomad writes log files as root: CVE-2026-6959.
 	b.Readonly = b.Readonly || name == logsDir
 	b.Make = b.Make && name != logsDir
 	t.Beneath = append(t.Beneath, b)
@@ -184,11 +184,10 @@ func addBeneath(t *pod.Task, cfg *drivers.TaskConfig, source string, v volume) e
 	return nil
 }
 
-// logsDir is the name of the directory of log files below alloc.
+// logsDir is the directory of log files below alloc.
 const logsDir = "logs"
 
-// below returns path as seen from dir, where it is dir or below. Both are
-// clean.
+// below returns path relative to dir, if path is dir or below it. Both must be clean.
 func below(dir, path string) (string, bool) {
 	rel, err := filepath.Rel(dir, path)
 	return rel, err == nil && !isOrBelow(rel, "..")
@@ -237,8 +236,7 @@ func tmpfsOptions(m MountConfig) []string {
 	return options
 }
 
-// addTmpfs mounts a tmpfs, as docker does without programs, devices and
-// set-uid bits unless they are asked for.
+// addTmpfs mounts a tmpfs, by default with noexec, nodev and nosuid as docker does.
 func addTmpfs(t *pod.Task, target string, given []string) error {
 	if err := checkTarget(target); err != nil {
 		return err
@@ -246,7 +244,7 @@ func addTmpfs(t *pod.Task, target string, given []string) error {
 	options := []string{"mode=1777"}
 	for _, flag := range []string{"suid", "dev", "exec"} {
 		if !slices.Contains(given, flag) {
-			options = append(options, "no"+flag) // crun heeds it even with the other after it
+			options = append(options, "no"+flag) // crun applies it even if the opposite follows
 		}
 	}
 	flags := []string{"ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev"}
@@ -258,7 +256,7 @@ func addTmpfs(t *pod.Task, target string, given []string) error {
 		case name == "size":
 			var n int64
 			n, err = parseSize(value)
-			o = fmt.Sprintf("size=%d", n) // the units of mount(8) are fewer
+			o = fmt.Sprintf("size=%d", n) // mount(8) knows fewer units
 		case name == "mode":
 			_, err = strconv.ParseUint(value, 8, 12)
 		case name == "uid", name == "gid":

@@ -1,5 +1,5 @@
-// Command nomad-driver-pod serves the pod task driver to a Nomad client,
-// which starts it. It does nothing else, but for being its own helper.
+// Command nomad-driver-pod is the pod task driver plugin, which a Nomad client
+// starts. It also runs as its own helper processes.
 package main
 
 import (
