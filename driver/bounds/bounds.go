@@ -50,7 +50,7 @@ func (r *Ring) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Bytes returns the last bytes written, in a slice of their own.
+// Bytes returns a copy of the last bytes written.
 func (r *Ring) Bytes() []byte {
 	return append(append(make([]byte, 0, len(r.kept)), r.kept[r.next:]...), r.kept[:r.next]...)
 }

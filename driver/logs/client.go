@@ -19,35 +19,35 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
-// startTimeout bounds how long a collector takes to begin to listen.
+// startTimeout bounds how long a collector may take to listen.
 const startTimeout = 10 * time.Second
 
-// respite is between two tries to find or start a collector.
+// respite is the delay between two attempts to find or start a collector.
 const respite = 5 * time.Millisecond
 
-// Config says where a collector lives.
+// Config configures a Client and its collector.
 type Config struct {
-	// Dir is for its socket, its lock and what it complains of.
+	// Dir holds the collector's socket, lock and error log.
 	Dir string
-	// Tasks is a pattern, as of filepath.Match, of the directories in which
-	// tasks have their SpecFile.
+	// Tasks is a filepath.Match pattern of the directories that contain the tasks'
+	// SpecFiles.
 	Tasks string
-	// Place is called with the process id of a new collector, so that it can
-	// be moved to a cgroup. It may be nil.
+	// Place is called with the PID of a new collector, so that it can be moved to a
+	// cgroup. It may be nil.
 	Place func(pid int) error
-	// Notice is told what the author of a task should know. It may be nil.
+	// Notice is called with notices for a task's author. It may be nil.
 	Notice func(Notice)
-	// AnswerTimeout is how long a collector may take to answer a call that it
-	// answers from memory. One that takes longer is frozen: it is killed, which
-	// loses no output, and the next one takes over its tasks. Zero is 3 seconds.
+	// AnswerTimeout is how long a collector may take for a call that it answers from
+	// memory. A slower one hangs and is killed, which loses no output, and the next
+	// one takes over its tasks. Zero means 3 seconds.
 	AnswerTimeout time.Duration
-	// Broken is told when the collector died and no other could be started.
+	// Broken is called when the collector died and no other could be started.
 	Broken func(error)
 }
 
-// Client has tasks' output collected. As long as it is open there is a
-// collector: one that dies or answers nothing is replaced. Its methods may be
-// called concurrently.
+// Client uses a log collector to collect the output of tasks. While it is open a
+// collector runs: one that dies or hangs is replaced. Its methods are safe for
+// concurrent use.
 type Client struct {
 	cfg    Config
 	ctx    context.Context // ends with Close
@@ -60,21 +60,21 @@ type Client struct {
 	watchers sync.WaitGroup
 }
 
-// NewClient makes nothing yet: that begins with the first task.
+// NewClient returns a client. It connects to a collector on first use.
 func NewClient(cfg Config) *Client {
 	cfg.AnswerTimeout = cmp.Or(cfg.AnswerTimeout, answerTimeout)
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Client{cfg: cfg, ctx: ctx, cancel: cancel, turn: make(chan struct{}, 1)}
 }
 
-// Start has a collector run, where none does.
+// Start starts a collector if none is running.
 func (c *Client) Start(ctx context.Context) error {
 	_, err := c.connect(ctx)
 	return err
 }
 
-// Attach has the output of a task collected, whose SpecFile and FIFOs are in a
-// directory. The Holder must be closed after Drain.
+// Attach starts collecting the output of a task, whose SpecFile and FIFOs are in dir.
+// The Holder must be closed after Drain.
 func (c *Client) Attach(ctx context.Context, dir string) (*Holder, error) {
 	h, err := hold(dir)
 	if err != nil {
@@ -86,13 +86,13 @@ func (c *Client) Attach(ctx context.Context, dir string) (*Holder, error) {
 	return h, nil
 }
 
-// Drain returns when all that a task has printed is in its files. No process
-// may be left that could print.
+// Drain returns when all output of the task is in its files. All processes that could
+// write output must have ended.
 func (c *Client) Drain(ctx context.Context, dir string) error {
 	return c.call(ctx, "Drain", filepath.Join(dir, SpecFile))
 }
 
-// Close lets the collector go on alone, as long as there are tasks.
+// Close disconnects. The collector keeps running while there are tasks.
 func (c *Client) Close() error {
 	c.cancel()
 	c.mu.Lock()
@@ -108,7 +108,7 @@ func (c *Client) Close() error {
 	return err
 }
 
-// call makes a call, and again if the collector died or was replaced meanwhile.
+// call makes a call, and repeats it if the collector died or was replaced.
 func (c *Client) call(ctx context.Context, method, specPath string) error {
 	const tries = 3
 	var err error
@@ -130,14 +130,14 @@ func (c *Client) call(ctx context.Context, method, specPath string) error {
 	return nil
 }
 
-// forget drops a connection that broke.
+// forget drops a broken connection.
 func (c *Client) forget(p *peer) (closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.peer == p {
 		c.peer = nil
 	}
-	_ = p.Close() // it is broken
+	_ = p.Close() // already broken
 	return c.closed
 }
 
@@ -153,8 +153,8 @@ func (c *Client) current() (*peer, error) {
 
 var errClosed = errors.New("closed")
 
-// connect gives the connection to a collector, and starts one if none
-// answers or it speaks another version.
+// connect returns the connection to a collector. It starts a collector if none
+// answers or the running one uses another protocol version.
 func (c *Client) connect(ctx context.Context) (*peer, error) {
 	if p, err := c.current(); p != nil || err != nil {
 		return p, err
@@ -185,7 +185,7 @@ func (c *Client) connect(ctx context.Context) (*peer, error) {
 	}
 }
 
-// keep makes a connection the current one.
+// keep makes p the current connection.
 func (c *Client) keep(p *peer) (*peer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -197,7 +197,7 @@ func (c *Client) keep(p *peer) (*peer, error) {
 	return p, nil
 }
 
-// complaints are what the last collector that was started has to say.
+// complaints returns the error log of the last collector that was started.
 func (c *Client) complaints() error {
 	b, err := bounds.ReadFile(filepath.Join(c.cfg.Dir, "log"), maxComplaintsBytes)
 	if err != nil || len(b) == 0 {
@@ -208,8 +208,8 @@ func (c *Client) complaints() error {
 
 const maxComplaintsBytes = 1 << 20
 
-// watch passes notices on. When the collector dies it starts the next one at
-// once, since tasks wait when their pipes are full.
+// watch forwards notices. When the collector dies it immediately starts another,
+// since tasks block once their pipes are full.
 func (c *Client) watch(p *peer) {
 	p.notices(c.cfg.Notice)
 	if c.forget(p) {
@@ -220,8 +220,8 @@ func (c *Client) watch(p *peer) {
 	}
 }
 
-// spawn starts a collector and returns when it listens, or has ended since
-// there is one.
+// spawn starts a collector. It returns when the collector listens, or has exited
+// because another one is running.
 func (c *Client) spawn(ctx context.Context) error {
 	complaints, err := os.OpenFile(filepath.Join(c.cfg.Dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -239,12 +239,12 @@ func (c *Client) spawn(ctx context.Context) error {
 	cmd.Dir = "/"
 	cmd.Stderr = complaints
 	cmd.ExtraFiles = []*os.File{startedW}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this one
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this process
 	err = errors.Join(cmd.Start(), startedW.Close())
 	if err != nil {
 		return err
 	}
-	go func() { _ = cmd.Wait() }() // how it ended is in its complaints
+	go func() { _ = cmd.Wait() }() // its error log has the reason
 	if c.cfg.Place != nil {
 		if err := c.cfg.Place(cmd.Process.Pid); err != nil {
 			return errors.Join(err, cmd.Process.Kill())
@@ -253,18 +253,18 @@ func (c *Client) spawn(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = started.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := started.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
-		// It would hold the lock, and keep others from starting.
+		// It holds the lock, which keeps others from starting.
 		return errors.Join(fmt.Errorf("no start within %s: %w", startTimeout, err), cmd.Process.Kill())
 	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(respite): // one that is about to end holds the lock still
+	case <-time.After(respite): // an exiting collector may still hold the lock
 		return nil
 	}
 }
 
-// Holder keeps what is in a task's FIFOs while no other process has them open.
+// Holder keeps a task's FIFOs open, so that their content survives without other openers.
 type Holder struct{ fifos []int }
 
 func hold(dir string) (*Holder, error) {
@@ -274,7 +274,7 @@ func hold(dir string) (*Holder, error) {
 	}
 	h := &Holder{}
 	for _, st := range spec.Streams {
-		// No os.File, which would have this process woken by every write.
+		// An os.File would wake this process on every write.
 		path := filepath.Join(dir, st.FIFO)
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -285,7 +285,7 @@ func hold(dir string) (*Holder, error) {
 	return h, nil
 }
 
-// Close lets go. It may be called on nil, and again.
+// Close closes the FIFOs. It may be called on nil and repeatedly.
 func (h *Holder) Close() error {
 	if h == nil {
 		return nil

@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// protocolVersion is that of the calls. A client that finds another one has
-// the collector end, and starts its own.
+// protocolVersion is the version of the RPC protocol. A client that finds another
+// version makes the collector exit and starts its own.
 const protocolVersion = 1
 
-// drainTimeout bounds how long the end of a task waits for its output.
+// drainTimeout bounds how long Drain waits for a task's output.
 const drainTimeout = 5 * time.Second
 
 // collector is the process that serves a node.
@@ -31,25 +31,25 @@ type collector struct {
 	notices chan Notice
 }
 
-// Notice is something that a task's author should know.
+// Notice is a message for a task's author.
 type Notice struct {
 	SpecPath string
 	Text     string
 }
 
-// Nothing is an argument or a result without content. It is not an empty
-// struct, which encoding/gob does not take.
+// Nothing is an empty argument or result. encoding/gob does not support an empty
+// struct.
 type Nothing bool
 
-// Session is the collector as one client sees it. Its exported methods are the
-// calls that a Client makes, by net/rpc.
+// Session is a client's connection to the collector. Its exported methods are the
+// net/rpc calls of Client.
 type Session struct {
 	c    *collector
 	gone <-chan struct{} // closed with the connection
 }
 
-// connection tells when it ends. Package rpc does so only when all calls have
-// returned, and Notices waits.
+// connection reports its own end. Package rpc does so only after all calls have
+// returned, and Notices blocks.
 type connection struct {
 	net.Conn
 	gone func()
@@ -63,14 +63,14 @@ func (c connection) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Version gives the version of the calls.
+// Version returns the protocol version.
 func (s *Session) Version(_ Nothing, version *int) error {
 	*version = protocolVersion
 	return nil
 }
 
-// Attach begins to collect what a SpecFile describes. A second call is no
-// error.
+// Attach starts to collect the streams of a SpecFile. It returns nil if they are
+// collected already.
 func (s *Session) Attach(specPath string, _ *Nothing) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
@@ -117,16 +117,16 @@ func (c *collector) newStream(specPath string, spec Spec, st Stream) (_ *stream,
 		files: files{dir: dir, base: st.Base, maxFiles: spec.MaxFiles, maxBytes: spec.MaxBytes},
 		tell:  func(text string) { c.tell(Notice{specPath, text}) },
 	}
-	// Now, so that a wrong directory fails the start of the task, and readers
-	// find a file from the first moment on.
+	// Open the files now, so that a wrong directory fails the start of the task, and
+	// readers find a file immediately.
 	if err := s.files.open(); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
 	return s, nil
 }
 
-// openBeneath opens a directory below one that is trusted without following a
-// symbolic link: tasks can write there.
+// openBeneath opens a directory below a trusted one and follows no symbolic link,
+// since tasks can write there.
 func openBeneath(root, name string) (*os.File, error) {
 	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -136,7 +136,7 @@ func openBeneath(root, name string) (*os.File, error) {
 	path := filepath.Join(root, name)
 	below, err := unix.Openat2(fd, name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS, // magic links are among them
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS, // magic links included
 	})
 	if err != nil {
 		return nil, &os.PathError{Op: "open without following links", Path: path, Err: err}
@@ -148,9 +148,9 @@ func openFIFO(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
 }
 
-// Drain returns when all that was printed is in the files, which needs the last
-// process to be gone that can print, or after a while with an error. It forgets
-// the task. One that is not known is no error.
+// Drain returns when all output is in the files and forgets the task. The last
+// process that writes output must have ended, otherwise Drain fails after
+// drainTimeout. It returns nil for an unknown task.
 func (s *Session) Drain(specPath string, _ *Nothing) error { return s.c.drain(specPath) }
 
 func (c *collector) drain(specPath string) error {
@@ -165,7 +165,7 @@ func (c *collector) drain(specPath string) error {
 			continue
 		case <-late:
 		}
-		// Only a process that is not of the task can still hold it.
+		// Only a process outside of the task can still hold it open.
 		errs = append(errs, fmt.Errorf("the output for %s did not end within %s", s.files.base, drainTimeout), s.fifo.Close())
 		<-s.done
 	}
@@ -176,7 +176,7 @@ func (c *collector) drain(specPath string) error {
 	return errors.Join(errs...)
 }
 
-// Notices waits for the next thing that somebody should know.
+// Notices blocks until the next notice.
 func (s *Session) Notices(_ Nothing, n *Notice) error {
 	select {
 	case *n = <-s.c.notices:
@@ -190,11 +190,11 @@ func (c *collector) tell(n Notice) {
 	log.Print(n.SpecPath, ": ", n.Text)
 	select {
 	case c.notices <- n:
-	default: // nobody has listened for a long time
+	default: // no client has called Notices for a long time
 	}
 }
 
-// Quit makes the collector end although there are tasks. The next one goes on.
+// Quit makes the collector exit although there are tasks. Another one takes over.
 func (s *Session) Quit(_ Nothing, _ *Nothing) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
@@ -203,7 +203,7 @@ func (s *Session) Quit(_ Nothing, _ *Nothing) error {
 	return nil
 }
 
-// rest has the collector end when nobody needs it.
+// rest makes the collector exit when it has no client and no task.
 func (c *collector) rest() {
 	if c.quit || c.clients == 0 && len(c.tasks) == 0 {
 		select {
@@ -214,7 +214,7 @@ func (c *collector) rest() {
 	}
 }
 
-// serve takes connections until nobody needs the collector.
+// serve accepts connections until the collector is idle.
 func (c *collector) serve(listener *net.UnixListener) error {
 	go func() { // ends with the listener
 		for {
@@ -245,7 +245,7 @@ func (c *collector) converse(conn net.Conn) {
 	c.rest()
 }
 
-// find attaches what an earlier collector left: the tasks below a directory.
+// find attaches the tasks of an earlier collector, whose SpecFiles match pattern.
 func (c *collector) find(pattern string) error {
 	paths, err := filepath.Glob(filepath.Join(pattern, SpecFile))
 	if err != nil {

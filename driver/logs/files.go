@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// files are the rotated files of one stream: BASE.0, BASE.1, …, of which the
-// newest is written to and the oldest are removed. That is how Nomad's own
-// collector names, fills and removes them (client/logmon/logging/rotator.go).
+// files are the rotated files of one stream: BASE.0, BASE.1, …. The newest is written
+// to and the oldest are removed. Nomad's own collector names, fills and removes them
+// the same way (client/logmon/logging/rotator.go).
 type files struct {
 	dir      *os.File
 	base     string
@@ -26,7 +26,7 @@ type files struct {
 	offset int64 // the end of file
 }
 
-// open opens the newest file, or the first.
+// open opens the newest file, or creates the first.
 func (f *files) open() error {
 	indexes, err := f.list()
 	if err != nil {
@@ -41,8 +41,8 @@ func (f *files) open() error {
 // openIndex opens BASE.index at its end.
 func (f *files) openIndex() error {
 	name := fmt.Sprintf("%s.%d", f.base, f.index)
-	// Not O_APPEND, to which splice can not write. No link is followed and no
-	// FIFO waited for: tasks of other drivers can write to the directory.
+	// Not O_APPEND, which splice does not support. Symbolic links are not followed and
+	// FIFOs do not block: tasks of other drivers can write to the directory.
 	fd, err := unix.Openat(int(f.dir.Fd()), name,
 		unix.O_WRONLY|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o644)
 	if err != nil {
@@ -62,7 +62,7 @@ func (f *files) openIndex() error {
 
 func (f *files) space() int64 { return f.maxBytes - f.offset }
 
-// rotate goes on with the next file that has space, and removes the oldest.
+// rotate continues with the next file that has space, and removes the oldest.
 func (f *files) rotate() error {
 	for {
 		f.index++
@@ -95,15 +95,15 @@ func (f *files) purge() error {
 	return errors.Join(errs...)
 }
 
-// list gives the numbers of the files that there are, in order.
+// list returns the numbers of the existing files, sorted.
 func (f *files) list() ([]int, error) {
-	// A directory that is open is listed from where the last listing ended.
+	// An open directory is listed from where the last listing ended.
 	if _, err := f.dir.Seek(0, 0); err != nil {
 		return nil, err
 	}
 	var indexes []int
 	for {
-		// In portions: tasks of other drivers can fill the directory.
+		// In chunks: tasks of other drivers can fill the directory.
 		const portion = 256
 		names, err := f.dir.Readdirnames(portion)
 		for _, name := range names {

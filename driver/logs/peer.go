@@ -15,9 +15,8 @@ import (
 // answerTimeout is the default of Config.AnswerTimeout.
 const answerTimeout = 3 * time.Second
 
-// timeoutsPerCheck is the period of checks of an idle collector: 12 seconds with
-// the default. A task with much output blocks no longer than that
-// and the answerTimeout.
+// timeoutsPerCheck is the period of checks of an idle collector: 12 seconds with the
+// default. A task with much output blocks no longer than that plus the answerTimeout.
 const timeoutsPerCheck = 4
 
 // peer is a connection to a collector and a handle of its process.
@@ -27,8 +26,8 @@ type peer struct {
 	timeout time.Duration // of an answer
 }
 
-// dial connects to a collector of this version. It asks one of another version
-// to end, and kills one that does not answer.
+// dial connects to a collector of this version. It makes one of another version exit,
+// and kills one that does not answer.
 func dial(cfg Config) (*peer, error) {
 	address, done, err := socketAddress(cfg.Dir)
 	if err != nil {
@@ -68,8 +67,8 @@ func (p *peer) shakeHands(conn *net.UnixConn) error {
 	return conn.SetReadDeadline(time.Time{})
 }
 
-// listenerOf returns a handle of the process at the other end. The process has
-// the connection open, so that its id means no other process.
+// listenerOf returns a handle of the process at the other end. The process has the
+// connection open, so its PID cannot be reused.
 func listenerOf(conn *net.UnixConn) (process *os.Process, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -91,7 +90,7 @@ func listenerOf(conn *net.UnixConn) (process *os.Process, err error) {
 	return process, errors.Join(err, cerr)
 }
 
-// call returns the answer to a call. If the collector is frozen, it is killed.
+// call makes an RPC. It kills a collector that hangs.
 func (p *peer) call(ctx context.Context, method, specPath string) error {
 	pending := p.Go(serviceName+"."+method, specPath, new(Nothing), make(chan *rpc.Call, 1))
 	check := time.NewTicker(p.timeout)
@@ -110,8 +109,8 @@ func (p *peer) call(ctx context.Context, method, specPath string) error {
 	}
 }
 
-// notices passes notices on until the connection ends or the collector is
-// frozen and was killed.
+// notices forwards notices until the connection ends or the collector hangs and was
+// killed.
 func (p *peer) notices(notice func(Notice)) {
 	check := time.NewTicker(timeoutsPerCheck * p.timeout)
 	defer check.Stop()
@@ -137,8 +136,8 @@ func (p *peer) notices(notice func(Notice)) {
 	}
 }
 
-// frozen reports whether the collector does not answer in time. One that has
-// ended is not frozen.
+// frozen reports whether the collector does not answer in time. It returns false for
+// one that has exited.
 func (p *peer) frozen() bool {
 	pending := p.Go(serviceName+".Version", Nothing(false), new(int), make(chan *rpc.Call, 1))
 	select {
@@ -157,17 +156,17 @@ func (p *peer) kill() error {
 	return err
 }
 
-// Close may be called again, and during a call.
+// Close may be called repeatedly, and during a call.
 func (p *peer) Close() error {
 	err := p.Client.Close()
 	if errors.Is(err, rpc.ErrShutdown) {
-		err = nil // the collector has ended, or it was closed before
+		err = nil // the collector has exited, or it was closed before
 	}
-	_ = p.process.Release() // again is an error
+	_ = p.process.Release() // returns an error when repeated
 	return err
 }
 
-// timedConn gives up a message that the collector does not receive.
+// timedConn returns an error if the collector does not receive a message in time.
 type timedConn struct {
 	*net.UnixConn
 	timeout time.Duration

@@ -12,17 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processName is the first argument of the collector's process.
+// processName is argv[0] of the collector process.
 const processName = "nomad-driver-pod-logs"
 
-// comm is what ps shows, of at most 15 bytes.
+// comm is the process name in ps, at most 15 bytes.
 const comm = "nomad-pod-logs"
 
 const serviceName = "Logs"
 
-// Reexec does the work of the collector if this process is one, and says so:
-// main must then return at once. At its end it calls leave, which takes back
-// what Config.Place did.
+// Reexec runs the collector if this process was started as one, and reports whether
+// it did: main must then return. On exit it calls leave, which undoes Config.Place.
 func Reexec(leave func() error) bool {
 	if os.Args[0] != processName {
 		return false
@@ -39,21 +38,21 @@ func Reexec(leave func() error) bool {
 	return true
 }
 
-// collect serves until nobody needs the collector. Where another one serves
-// the directory it returns at once.
+// collect serves until the collector is idle. It returns immediately if another
+// collector serves the directory.
 func collect(dir, pattern string) error {
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	defer lock.Close() // with it goes the lock
+	defer lock.Close() // releases the lock
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil
 		}
 		return err
 	}
-	// What it keeps is small, and collected often it stays so.
+	// The live heap is small, and frequent collections keep the process small.
 	debug.SetGCPercent(50)
 	c := &collector{tasks: map[string][]*stream{}, idle: make(chan struct{}), notices: make(chan Notice, 100)}
 	if err := c.find(pattern); err != nil {
@@ -63,7 +62,7 @@ func collect(dir, pattern string) error {
 	if err != nil {
 		return err
 	}
-	// Whoever started this process waits for the end of its file 3.
+	// The parent reads file descriptor 3 until it is closed.
 	if err := os.NewFile(3, "started").Close(); err != nil {
 		log.Print(err)
 	}
@@ -87,8 +86,8 @@ func listen(dir string) (*net.UnixListener, error) {
 	return listener, os.Chmod(address.Name, 0o600)
 }
 
-// socketAddress is short, as sockets' addresses must be, however long the
-// path of the directory is. It is valid until done is called.
+// socketAddress returns a short path, since socket addresses are limited, even if the
+// path of dir is long. It is valid until done is called.
 func socketAddress(dir string) (address *net.UnixAddr, done func(), err error) {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -10,18 +10,18 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
-// SpecFile is the name of the file, beside a task's FIFOs, that says where
-// their content goes.
+// SpecFile is the name of the file, beside a task's FIFOs, that describes where their
+// content is stored.
 const SpecFile = "logs.json"
 
-// specVersion is the version of SpecFile. A reader refuses what is newer.
+// specVersion is the version of SpecFile. Readers refuse newer versions.
 const specVersion = 1
 
-// Spec says where the output of a task goes.
+// Spec describes where the output of a task is stored.
 type Spec struct {
 	Version int `json:"version"`
-	// AllocDir is trusted; Dir, below it, is a directory that tasks may have
-	// their hands on, so that no symbolic link is followed there.
+	// AllocDir is trusted. Tasks may be able to write to Dir, below it, so no symbolic
+	// link is followed there.
 	AllocDir string   `json:"alloc_dir"`
 	Dir      string   `json:"dir"` // relative
 	MaxFiles int      `json:"max_files"`
@@ -29,13 +29,13 @@ type Spec struct {
 	Streams  []Stream `json:"streams"`
 }
 
-// Stream is one FIFO and the base name of the files for it.
+// Stream is one FIFO and the base name of its files.
 type Stream struct {
 	FIFO string `json:"fifo"` // beside the SpecFile
 	Base string `json:"base"` // "web.stdout" is for web.stdout.0, web.stdout.1, …
 }
 
-// WriteSpec writes the SpecFile into a directory.
+// WriteSpec writes the SpecFile to dir.
 func WriteSpec(dir string, s Spec) error {
 	s.Version = specVersion
 	if err := s.check(); err != nil {
@@ -52,7 +52,7 @@ func WriteSpec(dir string, s Spec) error {
 	return os.Rename(temporary, filepath.Join(dir, SpecFile))
 }
 
-// maxSpecBytes bounds a SpecFile, which has two paths and two names.
+// maxSpecBytes bounds a SpecFile, which contains two paths and two names.
 const maxSpecBytes = 64 << 10
 
 func readSpec(file string) (Spec, error) {

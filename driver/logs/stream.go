@@ -12,42 +12,42 @@ import (
 )
 
 const (
-	// lineLimit is how far before its end a file may be left for the next one
-	// so that a line is not torn: Nomad's lineScanLimit.
+	// lineLimit is how far before its end a file may be left for the next one to keep a
+	// line whole: Nomad's lineScanLimit.
 	lineLimit = 32 << 10
 
-	// pipeBytes is what a pipe holds (pipe(7)).
+	// pipeBytes is the capacity of a pipe (pipe(7)).
 	pipeBytes = 64 << 10
 
-	// patience is how long a file that can not be written to keeps the task
-	// waiting. Then what comes is dropped, until it can be again.
+	// patience is how long a file that cannot be written blocks the task. After that
+	// its output is dropped until writing works again.
 	patience = 10 * time.Second
 
-	pause = 200 * time.Millisecond // between two tries
+	pause = 200 * time.Millisecond // between two attempts
 
-	// little is what a task that writes line by line has in its pipe when it is
-	// looked at. Such a pipe is looked at again with those of the other tasks,
-	// every so often, not for each line: to wake up costs more than to move it.
-	// The pipe has room for what is written meanwhile, and a task that fills it
-	// waits once, since then there is more than a little.
+	// little is the most that a task that writes line by line has in its pipe when it is
+	// polled. Such a pipe is polled again together with those of other tasks, not for
+	// each line: waking up costs more than moving the bytes. The pipe has room for
+	// what is written meanwhile, and a task that fills it blocks once, since then there
+	// is more than a little.
 	little = pipeBytes / 4
 	every  = 20 * time.Millisecond
 )
 
-// stream moves bytes from one FIFO to its files until the last writer is gone.
+// stream moves bytes from one FIFO to its files until the last writer has closed it.
 type stream struct {
 	fifo  *os.File
 	files files
-	peek  [2]*os.File // a pipe to look at what is in the FIFO; nil until needed
+	peek  [2]*os.File // a pipe to read the FIFO without consuming it; nil until needed
 	tell  func(string)
 
 	moved   int64     // bytes
-	failing time.Time // since when the file can not be written to
+	failing time.Time // since when the file cannot be written
 	dropped int64
-	done    chan struct{} // closed when all there was is in the files
+	done    chan struct{} // closed when all output is in the files
 }
 
-// run ends at the end of the FIFO, or when it is closed.
+// run returns at the end of the FIFO, or when it is closed.
 func (s *stream) run() {
 	defer close(s.done)
 	defer func() { _ = s.release() }() // nothing is buffered
@@ -60,7 +60,7 @@ func (s *stream) run() {
 		err := raw.Read(func(fd uintptr) bool {
 			var err error
 			if ended, err = s.move(int(fd)); errors.Is(err, unix.EAGAIN) {
-				return false // until there is something
+				return false // wait for data
 			}
 			if s.judge(err) {
 				ended = s.drop(int(fd))
@@ -74,7 +74,7 @@ func (s *stream) run() {
 	}
 }
 
-// rest is how long to leave the FIFO alone after so many bytes were moved.
+// rest returns how long to wait before the next read after moving so many bytes.
 func (s *stream) rest(moved int64, now time.Time) time.Duration {
 	switch {
 	case !s.failing.IsZero():
@@ -85,7 +85,7 @@ func (s *stream) rest(moved int64, now time.Time) time.Duration {
 	return 0
 }
 
-// move moves some of what there is. EAGAIN is that there is nothing.
+// move moves some of the available bytes. It returns EAGAIN if there are none.
 func (s *stream) move(fifo int) (ended bool, err error) {
 	if s.files.file == nil {
 		if err := s.files.open(); err != nil {
@@ -99,7 +99,7 @@ func (s *stream) move(fifo int) (ended bool, err error) {
 	return s.moveLines(fifo, space)
 }
 
-// splice moves up to n bytes, and adds them up.
+// splice moves up to n bytes and counts them.
 func (s *stream) splice(fifo int, n int64) (ended bool, err error) {
 	offset := s.files.offset
 	moved, err := unix.Splice(fifo, nil, int(s.files.file.Fd()), &offset, int(min(n, 1<<20)), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
@@ -111,8 +111,7 @@ func (s *stream) splice(fifo int, n int64) (ended bool, err error) {
 	return moved == 0, nil
 }
 
-// moveLines fills the last part of a file up to the end of a line, and goes on
-// with the next file.
+// moveLines fills a file up to the end of a line, and continues with the next file.
 func (s *stream) moveLines(fifo int, space int64) (ended bool, err error) {
 	if space <= 0 {
 		return false, s.files.rotate()
@@ -136,8 +135,8 @@ func (s *stream) moveLines(fifo int, space int64) (ended bool, err error) {
 	return ended, err
 }
 
-// wholeLines tells how many bytes of text a file with some space may take; none
-// is to take the next file. Only a line that is too long for any is torn.
+// wholeLines returns how many bytes of text a file with the given space may take; 0
+// means to continue in the next file. Only a line too long for any file is split.
 func wholeLines(text []byte, space, maxBytes int64) int64 {
 	fits := int64(len(text)) <= space
 	if !fits {
@@ -146,8 +145,8 @@ func wholeLines(text []byte, space, maxBytes int64) int64 {
 	if end := bytes.LastIndexByte(text, '\n'); end >= 0 {
 		return int64(end + 1)
 	}
-	// The line's end is still to come. Far from the end of the file there is
-	// space for it; near to it the next file is better, unless this one is new.
+	// The end of the line has not arrived yet. It fits far from the end of the file;
+	// near the end the next file is better, unless this one is new.
 	near := space <= min(lineLimit, maxBytes/4)
 	if fits && !near || space == maxBytes || int64(len(text)) >= lineLimit {
 		return int64(len(text))
@@ -155,7 +154,7 @@ func wholeLines(text []byte, space, maxBytes int64) int64 {
 	return 0
 }
 
-// look copies what is in the FIFO and leaves it there.
+// look copies the content of the FIFO without consuming it.
 func (s *stream) look(fifo int) ([]byte, error) {
 	if s.peek[0] == nil {
 		r, w, err := os.Pipe()
@@ -173,8 +172,8 @@ func (s *stream) look(fifo int) ([]byte, error) {
 	return text, err
 }
 
-// judge decides what an error means for what is in the FIFO: it stays there for
-// a while, and is then dropped, so that a full disk does not stop the task.
+// judge decides after an error whether the content of the FIFO is kept or dropped:
+// it is kept for a while, then dropped, so that a full disk does not stop the task.
 func (s *stream) judge(err error) (drop bool) {
 	switch {
 	case err == nil && s.failing.IsZero():
@@ -190,7 +189,7 @@ func (s *stream) judge(err error) (drop bool) {
 	return time.Since(s.failing) > patience
 }
 
-// drop takes out what is in the FIFO.
+// drop discards the content of the FIFO.
 func (s *stream) drop(fifo int) (ended bool) {
 	n, err := unix.Read(fifo, make([]byte, pipeBytes))
 	if err == nil {

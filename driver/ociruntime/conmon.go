@@ -16,14 +16,14 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
-// Monitor is conmon, the process that stays beside a container: it is the
-// parent of the container's first process, and writes its exit status to a
-// file whether or not anybody else is alive by then.
+// Monitor is conmon, the process that runs beside a container: it is the parent of
+// the container's first process, and writes its exit status to a file even if no other
+// process is left.
 type Monitor struct {
 	// Path is the absolute path of the conmon command.
 	Path string
-	// Before is called before each step of Create, which an error makes fail.
-	// It may be nil.
+	// Before is called before each checkpoint of Create. An error fails it. It may be
+	// nil.
 	Before func(step string) error
 }
 
@@ -34,27 +34,26 @@ func (m Monitor) before(step string) error {
 	return m.Before(step)
 }
 
-// Version returns the version that the command says it has.
+// Version returns the version that the command prints.
 func (m Monitor) Version(ctx context.Context) (string, error) { return version(ctx, m.Path) }
 
-// CreateOptions say what container to create and what stays beside it.
+// CreateOptions describe a container and its monitor.
 type CreateOptions struct {
 	ID string
-	// Bundle is the directory with config.json. The monitor writes there as
-	// well.
+	// Bundle is the directory with config.json. The monitor writes there too.
 	Bundle string
 	// Stdout and Stderr become the container's own, without a copy between.
 	Stdout, Stderr *os.File
-	// Place is called with the monitor's process id before the monitor does
-	// anything, so that it can be moved to a cgroup. It may be nil.
+	// Place is called with the monitor's PID before the monitor does anything, so that
+	// it can be moved to a cgroup. It may be nil.
 	Place func(pid int) error
 }
 
 // Pair is a container's first process and its monitor.
 type Pair struct{ InitPID, MonitorPID int }
 
-// Create starts a monitor, which has the runtime create a container. The
-// program in it is not started. After an error neither is left.
+// Create starts a monitor, which makes the runtime create a container. The program in
+// the container is not started. After an error neither is left.
 func (m Monitor) Create(ctx context.Context, r Runtime, o CreateOptions) (Pair, error) {
 	log := logFile{filepath.Join(o.Bundle, "runtime.log")}
 	pair, err := m.create(ctx, r, o, log)
@@ -83,9 +82,9 @@ func (m Monitor) create(ctx context.Context, r Runtime, o CreateOptions, log log
 	cmd.Dir = o.Bundle // conmon makes its "oom" file where it is
 	cmd.ExtraFiles = []*os.File{syncW, startR}
 	cmd.Stdout, cmd.Stderr = o.Stdout, o.Stderr
-	// Conmon takes the end of the start pipe for its start. So that one that
-	// was not placed yet does not go on alone when this process is killed, it
-	// dies with it; the monitor that it forks does not.
+	// Conmon treats the end of the start pipe as its start signal. The process started
+	// here dies with this process, so that it does not continue unplaced; the monitor
+	// that it forks does not.
 	defer dieWithUs(cmd)()
 	err = m.before("start monitor")
 	if err == nil {
@@ -99,12 +98,12 @@ func (m Monitor) create(ctx context.Context, r Runtime, o CreateOptions, log log
 		err = o.Place(cmd.Process.Pid)
 	}
 	if err = errors.Join(closed, err, m.before("release monitor")); err != nil {
-		_ = cmd.Process.Kill() // it waits for the start pipe; the error says why
+		_ = cmd.Process.Kill() // it waits for the start pipe; the error explains why
 		_ = cmd.Wait()
 		return Pair{}, err
 	}
 	_, werr := startW.Write([]byte{0})
-	// The process started here forks the monitor and ends, where it is well.
+	// The process started here forks the monitor and exits, if all is well.
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	defer stop()
 	err = errors.Join(werr, cmd.Wait(), m.before("await container"))
@@ -117,12 +116,12 @@ func (m Monitor) create(ctx context.Context, r Runtime, o CreateOptions, log log
 	return awaitCreate(ctx, syncR, o.Bundle)
 }
 
-// maxWords bounds in bytes the report of conmon and the log of the runtime that
-// are read. An error holds less: see bounds.Text.
+// maxWords bounds in bytes how much of conmon's report and the runtime's log is read.
+// Errors are shorter: see bounds.Text.
 const maxWords = 64 << 10
 
 // awaitCreate reads conmon's report: {"data": PID}, or a negative number and
-// perhaps a message where the runtime failed.
+// optionally a message if the runtime failed.
 func awaitCreate(ctx context.Context, sync *os.File, bundle string) (Pair, error) {
 	monitor, err := readPID(filepath.Join(bundle, "conmon.pid"))
 	if err != nil {
@@ -141,7 +140,7 @@ func awaitCreate(ctx context.Context, sync *os.File, bundle string) (Pair, error
 	return Pair{InitPID: init, MonitorPID: monitor}, err
 }
 
-// parseReport reads which process is a container's first.
+// parseReport returns the PID of a container's first process.
 func parseReport(line []byte) (pid int, err error) {
 	var report struct {
 		Data    int    `json:"data"`
@@ -171,16 +170,16 @@ func (m Monitor) args(r Runtime, o CreateOptions, log logFile) []string {
 	return args
 }
 
-// MonitorPID reads which process monitors the container of a bundle; an error
-// that is os.ErrNotExist says that none was started.
+// MonitorPID returns the PID of the monitor of a bundle's container; the error is
+// os.ErrNotExist if none was started.
 func MonitorPID(bundle string) (int, error) { return readPID(filepath.Join(bundle, "conmon.pid")) }
 
-// InitPID reads which process was the first of the container of a bundle.
+// InitPID returns the PID of the first process of a bundle's container.
 func InitPID(bundle string) (int, error) { return readPID(filepath.Join(bundle, "pid")) }
 
-// ExitStatus reads what conmon recorded of the end of the container of a
-// bundle: the exit code, or 128 and the number of the signal. The error is
-// ErrNoExit where nothing was recorded.
+// ExitStatus returns the exit status that conmon recorded for a bundle's container:
+// the exit code, or 128 plus the signal number. The error is ErrNoExit if nothing was
+// recorded.
 func ExitStatus(bundle string) (int, time.Time, error) {
 	path := filepath.Join(bundle, "exit")
 	b, err := bounds.ReadFile(path, maxNumberBytes)
@@ -201,8 +200,7 @@ func ExitStatus(bundle string) (int, time.Time, error) {
 	return code, info.ModTime(), nil
 }
 
-// ParseExit reads the content of an exit file: a number in decimal, from 0 to
-// 255.
+// ParseExit parses the content of an exit file: a decimal number from 0 to 255.
 func ParseExit(b []byte) (int, error) {
 	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 8)
 	if err != nil {

@@ -6,10 +6,10 @@ var (
 	// ErrNotFound is returned for a container that the runtime does not know.
 	ErrNotFound = errors.New("container not found")
 	// ErrNoProgram is wrapped by the error of a command that does not exist in a container, and
-	// ErrNotExecutable by that of one that cannot be executed.
+	// ErrNotExecutable by the error of one that cannot be executed.
 	ErrNoProgram     = errors.New("program not found")
 	ErrNotExecutable = errors.New("program is not executable")
-	// ErrNoExit is returned where conmon left no exit file: the container
-	// still runs, or conmon died before it.
+	// ErrNoExit is returned if conmon left no exit file: the container still runs, or
+	// conmon died first.
 	ErrNoExit = errors.New("no exit status was recorded")
 )

@@ -22,15 +22,15 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
-// ExecOptions say what to run in a container that runs already.
+// ExecOptions describe a program to run in a running container.
 type ExecOptions struct {
 	// Process is the program, with its environment, user and limits.
 	// Process.Terminal gives it a terminal.
 	Process *specs.Process
 	Stdin   io.Reader
 	Stdout  io.Writer
-	Stderr  io.Writer // unused with a terminal: there is one stream only
-	// Resize brings the terminal's size whenever it changes. It may be nil.
+	Stderr  io.Writer // unused with a terminal, which has one stream only
+	// Resize receives the terminal's size whenever it changes. It may be nil.
 	Resize <-chan Size
 	// Dir is an existing directory for files that live as long as the call.
 	Dir string
@@ -39,9 +39,9 @@ type ExecOptions struct {
 // Size of a terminal in characters.
 type Size struct{ Rows, Columns uint16 }
 
-// Exec runs a program in a container and returns its exit code: 128 and the
-// number of the signal where one ended it. A program that could not be
-// started is an error. When ctx ends the program is killed.
+// Exec runs a program in a container and returns its exit code, or 128 plus the
+// signal number. It returns an error if the program cannot be started. When ctx is
+// done the program is killed.
 func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error) {
 	dir, err := os.MkdirTemp(o.Dir, "exec-")
 	if err != nil {
@@ -81,8 +81,8 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 	return exitCode(ctx, cmd, log, id, err)
 }
 
-// exitCode tells the end of the program from a failure of the runtime, which
-// has logged an error then.
+// exitCode distinguishes the program's exit code from a failure of the runtime, which
+// logs an error.
 func exitCode(ctx context.Context, cmd *exec.Cmd, log logFile, id string, err error) (int, error) {
 	if ctx.Err() != nil {
 		return 0, fmt.Errorf("exec in %s: %w", id, ctx.Err())
@@ -122,10 +122,10 @@ func execFailure(msg string) error {
 	return errors.New(msg)
 }
 
-// killExec kills the program in the container with its children, and the
-// runtime's own process, which only waits for it.
+// killExec kills the program in the container with its children, and the runtime's
+// own process, which only waits for it.
 func killExec(cmd *exec.Cmd, pidFile string) error {
-	_ = cmd.Process.Signal(unix.SIGSTOP) // so that it starts nothing more; it is killed below
+	_ = cmd.Process.Signal(unix.SIGSTOP) // keeps it from forking; it is killed below
 	programs := childrenOf(cmd.Process.Pid)
 	if pid, err := readPID(pidFile); err == nil && !slices.Contains(programs, pid) {
 		programs = append(programs, pid)
@@ -138,17 +138,17 @@ func killExec(cmd *exec.Cmd, pidFile string) error {
 	return errors.Join(append(errs, cmd.Process.Kill())...)
 }
 
-// killsAtMost bounds the processes that are killed, of which a program can make
-// more all the time. The others end with the task.
+// killsAtMost bounds the number of kills, since a program can fork faster than it is
+// killed. The remaining processes end with the task.
 const killsAtMost = 1000
 
-// killTree kills a process and its descendants if it is the child of another
-// process. A process id from a list may belong to any process by now.
+// killTree kills a process and its descendants if it is still the child of parent,
+// since a PID from a list may have been reused.
 func killTree(pid, parent int, left *int) error {
 	if *left--; *left < 0 {
 		return nil
 	}
-	p, err := os.FindProcess(pid) // holds a pidfd: what /proc says now is about this process
+	p, err := os.FindProcess(pid) // holds a pidfd: /proc now describes this process
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func killTree(pid, parent int, left *int) error {
 	if found, err := parentOf(pid); err != nil || found != parent {
 		return nil // it has ended
 	}
-	_ = p.Signal(unix.SIGSTOP) // so that it starts nothing more; it is killed below
+	_ = p.Signal(unix.SIGSTOP) // keeps it from forking; it is killed below
 	var errs []error
 	for _, child := range childrenOf(pid) {
 		errs = append(errs, killTree(child, pid, left))
@@ -167,13 +167,13 @@ func killTree(pid, parent int, left *int) error {
 	return errors.Join(errs...)
 }
 
-// childrenOf lists the children that the threads of a process have. A kernel
-// without CONFIG_PROC_CHILDREN lists none.
+// childrenOf lists the children of all threads of a process. Without
+// CONFIG_PROC_CHILDREN in the kernel the list is empty.
 func childrenOf(pid int) (children []int) {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is right
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // the pattern is valid
 	for _, file := range files {
 		const enough = 64 << 10
-		text, _ := bounds.ReadFile(file, enough) // of a thread that has ended there is none
+		text, _ := bounds.ReadFile(file, enough) // empty for a thread that has ended
 		for _, field := range strings.Fields(string(text)) {
 			if child, err := strconv.Atoi(field); err == nil {
 				children = append(children, child)
@@ -183,8 +183,8 @@ func childrenOf(pid int) (children []int) {
 	return children
 }
 
-// parentOf reads field 4 of /proc/PID/stat. Field 2, the command, may hold
-// anything, so fields are counted from its last parenthesis.
+// parentOf reads field 4 of /proc/PID/stat. Field 2, the command, may contain any
+// character, so fields are counted from its last parenthesis.
 func parentOf(pid int) (int, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -198,11 +198,11 @@ func parentOf(pid int) (int, error) {
 	return strconv.Atoi(fields[parentField])
 }
 
-// outputDelay is how long output is awaited after a command has ended, while children hold it open.
+// outputDelay bounds the wait for output after a command has ended while children hold it open.
 const outputDelay = 2 * time.Second
 
-// runOnPipes does not wait for the end of standard input: a reader that never ends must not keep a
-// command that has ended.
+// runOnPipes does not wait for the end of standard input: a reader that never ends must not delay
+// the return of a command that has ended.
 func runOnPipes(cmd *exec.Cmd, o ExecOptions) error {
 	stdout, err := newOutput(o.Stdout)
 	if err != nil {

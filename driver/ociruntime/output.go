@@ -36,7 +36,7 @@ func newOutput(w io.Writer) (*output, error) {
 	return o, nil
 }
 
-// Write passes data on until finish gives up or the receiver fails.
+// Write forwards data until finish gives up or the receiver fails.
 func (o *output) Write(p []byte) (int, error) {
 	o.given <- struct{}{}
 	defer func() { <-o.given }()
@@ -48,8 +48,8 @@ func (o *output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// finish waits for the end of the output. When ctx ends it discards the rest and returns, also if
-// the receiver does not take what it was given.
+// finish waits for the end of the output. When ctx is done it discards the rest and returns, even
+// if the receiver still blocks.
 func (o *output) finish(ctx context.Context) {
 	select {
 	case <-o.done:
@@ -58,7 +58,7 @@ func (o *output) finish(ctx context.Context) {
 	}
 	o.over.Store(true)
 	select {
-	case o.given <- struct{}{}: // the receiver is not written to any more
+	case o.given <- struct{}{}: // nothing more is written to the receiver
 		<-o.given
 	case <-o.done:
 	case <-time.After(receiverDelay):

@@ -60,7 +60,7 @@ func reap(pidFile, path string, args ...string) int {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", reaperName, err)
 		return failed
 	}
-	// The pipes end with the last program that has them, not with this process.
+	// The pipes end with the last program that has them open, not with this process.
 	for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
 		_ = f.Close()
 	}

@@ -1,10 +1,9 @@
-// Package ociruntime drives an OCI runtime (crun, runc, or one that takes the
-// same commands) and the monitor beside it, conmon, as commands.
+// Package ociruntime runs the commands of an OCI runtime (crun, runc, or a compatible
+// one) and of conmon, the monitor of a container.
 //
-// It does not write runtime-specs, keeps no state of its own beside what the
-// runtime and conmon write, and does not decide which runtime is right. The
-// commands run with an empty environment, so that nothing a task's author
-// sets can steer them.
+// It does not write runtime-specs, stores no state besides the files of the runtime
+// and conmon, and does not choose a runtime. The commands run with an empty
+// environment, so that a task's author cannot influence them.
 package ociruntime
 
 import (
@@ -28,23 +27,22 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
-// Runtime is an OCI runtime's command and the directory it keeps state in.
+// Runtime is the command of an OCI runtime and its state directory.
 type Runtime struct {
 	// Path is the absolute path of the command.
 	Path string
-	// StateDir is given to the runtime as --root. Beside it, in a directory that
-	// is there, are logs of commands while they run. It should be on tmpfs: what
-	// is in it means nothing after a reboot.
+	// StateDir is passed to the runtime as --root. Its parent must exist and holds logs
+	// of running commands. It should be on tmpfs: its content is meaningless after a
+	// reboot.
 	StateDir string
-	// Sealed may have a copy of the command to execute in its place; nil does
-	// not.
+	// Sealed provides a copy of the command to execute instead; nil does not.
 	Sealed *Sealed
 }
 
-// program is the path to execute.
+// program returns the path to execute.
 func (r Runtime) program() string { return r.Sealed.program(r.Path) }
 
-// State is what the runtime says of a container, as "state" prints it
+// State is the state of a container as printed by the runtime's "state" command
 // (runtime-spec, runtime.md).
 type State struct {
 	ID     string `json:"id"`
@@ -53,10 +51,10 @@ type State struct {
 	Bundle string `json:"bundle"`
 }
 
-// Status of a container in the words of the runtime-spec.
+// Status is a container status of the runtime-spec.
 type Status string
 
-// The states of the runtime-spec.
+// The container states of the runtime-spec.
 const (
 	Creating Status = "creating"
 	Created  Status = "created"
@@ -64,16 +62,16 @@ const (
 	Stopped  Status = "stopped"
 )
 
-// Name is the command's base name: "crun", "runc".
+// Name returns the command's base name: "crun", "runc".
 func (r Runtime) Name() string { return filepath.Base(r.Path) }
 
-// Version returns the version that the command says it has.
+// Version returns the version that the command prints.
 func (r Runtime) Version(ctx context.Context) (string, error) {
 	return version(ctx, r.Path)
 }
 
-// version runs "COMMAND --version" and returns the last word of the first
-// line, which is where crun, runc and conmon have it.
+// version runs "COMMAND --version" and returns the last word of the first line, the
+// version of crun, runc and conmon.
 func version(ctx context.Context, path string) (string, error) {
 	cmd := command(ctx, path, "--version")
 	var out bounds.Ring
@@ -89,7 +87,7 @@ func version(ctx context.Context, path string) (string, error) {
 	return words[len(words)-1], nil
 }
 
-// Start starts the program of a container that was created.
+// Start starts the program of a created container.
 func (r Runtime) Start(ctx context.Context, id string) error { return r.run(ctx, "start", id) }
 
 // Kill sends a signal to the first process of a container.
@@ -97,14 +95,13 @@ func (r Runtime) Kill(ctx context.Context, id string, sig unix.Signal) error {
 	return r.run(ctx, "kill", id, fmt.Sprint(int(sig)))
 }
 
-// deleteTimeout bounds the removal of a container, which happens whether or
-// not the caller still waits.
+// deleteTimeout bounds the removal of a container, which runs even if the caller has
+// stopped waiting.
 const deleteTimeout = 30 * time.Second
 
-// Delete removes what the runtime keeps of a container, killing it first
-// where it still runs. A container it does not know is no error. Of a runtime
-// whose command is gone the state is removed, but not what the caller has to
-// see to in any case: processes and cgroups.
+// Delete removes a container from the runtime and kills it if it still runs. It
+// returns nil for an unknown container. If the runtime's command no longer exists,
+// only the state is removed; processes and cgroups are always left to the caller.
 func (r Runtime) Delete(ctx context.Context, id string) error {
 	if _, err := os.Stat(r.Path); errors.Is(err, os.ErrNotExist) {
 		return os.RemoveAll(filepath.Join(r.StateDir, id))
@@ -121,14 +118,14 @@ func (r Runtime) Delete(ctx context.Context, id string) error {
 	return err
 }
 
-// Known tells whether the runtime has state of a container.
+// Known reports whether the runtime has state of a container.
 func (r Runtime) Known(id string) bool {
 	_, err := os.Stat(filepath.Join(r.StateDir, id))
 	return err == nil
 }
 
-// State asks for the state of a container. The error is ErrNotFound where the
-// runtime does not know it.
+// State returns the state of a container, or ErrNotFound if the runtime does not know
+// it.
 func (r Runtime) State(ctx context.Context, id string) (State, error) {
 	if !r.Known(id) {
 		return State{}, fmt.Errorf("container %s: %w", id, ErrNotFound)
@@ -147,10 +144,10 @@ func (r Runtime) State(ctx context.Context, id string) (State, error) {
 	return s, nil
 }
 
-// limited keeps output of at most maxStateBytes, and refuses more.
+// limited is a buffer that refuses more than maxStateBytes.
 type limited struct{ bytes.Buffer }
 
-// maxStateBytes holds a state with the annotations of a container.
+// maxStateBytes fits a state with the annotations of a container.
 const maxStateBytes = 4 << 20
 
 func (l *limited) Write(p []byte) (int, error) {
@@ -160,9 +157,9 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.Buffer.Write(p)
 }
 
-// Probe makes a container of a bundle and removes it without starting it. It
-// shows whether the runtime can do on this host what the bundle asks for:
-// namespaces, mounts, cgroups, seccomp.
+// Probe creates the container of a bundle and removes it without starting it. It
+// checks that the runtime supports the bundle's features on this host: namespaces,
+// mounts, cgroups, seccomp.
 func (r Runtime) Probe(ctx context.Context, id, bundle string) error {
 	err := r.make(ctx, "create", "--bundle", bundle, id)
 	if err == nil {
@@ -171,13 +168,13 @@ func (r Runtime) Probe(ctx context.Context, id, bundle string) error {
 			err = fmt.Errorf("%s create %s: the container is %q afterwards, not %q", r.Name(), id, s.Status, Created)
 		}
 	}
-	// A create that failed half-way may leave state as well.
+	// A failed create may leave state too.
 	return errors.Join(err, r.Delete(context.WithoutCancel(ctx), id))
 }
 
-// RunDetached creates and starts a container without a monitor and returns
-// the id of its first process. Its end is seen by who holds the process only:
-// the exit code is lost.
+// RunDetached creates and starts a container without a monitor and returns the PID
+// of its first process. Its exit code is lost, and only the process itself shows
+// that it has ended.
 func (r Runtime) RunDetached(ctx context.Context, id, bundle string) (int, error) {
 	pidFile := filepath.Join(bundle, "pid")
 	if err := r.make(ctx, "run", "--detach", "--bundle", bundle, "--pid-file", pidFile, id); err != nil {
@@ -186,9 +183,9 @@ func (r Runtime) RunDetached(ctx context.Context, id, bundle string) (int, error
 	return readPID(pidFile)
 }
 
-// make runs a command that makes a container. It dies with this process: one
-// that went on alone could make the container after what is in its cgroup was
-// killed. What it has begun is in that cgroup or ends when it does.
+// make runs a command that creates a container. The command dies with this process:
+// otherwise it could create the container after the processes in its cgroup were
+// killed. Its children are in that cgroup or end when it does.
 func (r Runtime) make(ctx context.Context, args ...string) error {
 	cmd, log := r.command(ctx, args...)
 	defer dieWithUs(cmd)()
@@ -202,8 +199,8 @@ func (r Runtime) run(ctx context.Context, args ...string) error {
 
 func (r Runtime) finish(cmd *exec.Cmd, log logFile, args []string) error {
 	defer log.remove()
-	// A container that is created detached would hold a pipe open for as long
-	// as it lives, so there is none.
+	// A detached container would hold a pipe open for as long as it lives, so use
+	// none.
 	if err := cmd.Run(); err != nil {
 		return log.explain(r.Name()+" "+args[0]+" "+args[len(args)-1], err)
 	}
@@ -215,47 +212,46 @@ func (r Runtime) command(ctx context.Context, args ...string) (*exec.Cmd, logFil
 	return command(ctx, r.program(), append(r.globalArgs(log.path), args...)...), log
 }
 
-// globalArgs stand before the verb. crun takes only the form with "=".
+// globalArgs precede the verb. crun accepts only the form with "=".
 func (r Runtime) globalArgs(logPath string) []string {
 	return []string{"--root=" + r.StateDir, "--log=" + logPath, "--log-format=json"}
 }
 
-// waitDelay bounds how long a child that a command has left can hold its output
-// open.
+// waitDelay bounds how long children of an ended command may hold its output open.
 const waitDelay = 2 * time.Second
 
 func command(ctx context.Context, path string, args ...string) *exec.Cmd {
-	// What this process was started with, or a library has open for all, would
-	// be inherited, and a task could make it its working directory
-	// (CVE-2024-21626). Kernels before 5.11 can not do it.
+	// Descriptors inherited by this process, or opened by a library without
+	// close-on-exec, would be passed on, and a task could make one its working
+	// directory (CVE-2024-21626). Kernels before 5.11 do not support the call.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{}
 	cmd.WaitDelay = waitDelay
-	// A signal to the plugin's group, as a terminal's interrupt sends, is not
-	// meant for containers.
+	// Containers must not receive a signal to the plugin's process group, such as a
+	// terminal's interrupt.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
 }
 
-// dieWithUs has a command killed when this process is. Its children are not.
-// The kernel takes the thread that starts it for the parent, so that this
-// goroutine keeps the thread until what is returned was called.
+// dieWithUs makes a command die with this process; its children do not. The kernel
+// treats the thread that starts it as its parent, so this goroutine keeps the thread
+// until done is called.
 func dieWithUs(cmd *exec.Cmd) (done func()) {
 	runtime.LockOSThread()
 	cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
 	return runtime.UnlockOSThread
 }
 
-// logFile is where a runtime writes why it failed; its standard error may be
-// the task's.
+// logFile is where a runtime writes its errors; its standard error may be the
+// task's.
 type logFile struct{ path string }
 
 const logPrefix, logSuffix = "runtime-", ".log"
 
-// IsLog tells by its name whether a file beside StateDir is the log of a
-// command of the runtime. It is there only while the command runs, or when this
-// process was killed meanwhile.
+// IsLog reports whether a file beside StateDir is, by its name, the log of a runtime
+// command. It exists only while the command runs, or if this process was killed
+// meanwhile.
 func IsLog(name string) bool {
 	return strings.HasPrefix(name, logPrefix) && strings.HasSuffix(name, logSuffix)
 }
@@ -275,7 +271,7 @@ func (l logFile) remove() {
 	}
 }
 
-// explain adds what the runtime logged to the error of its command.
+// explain adds the runtime's logged error to the error of its command.
 func (l logFile) explain(what string, err error) error {
 	if msg := l.lastError(); msg != "" {
 		return fmt.Errorf("%s: %s: %w", what, msg, err)
@@ -289,8 +285,7 @@ func (l logFile) lastError() string {
 		return ""
 	}
 	defer f.Close()
-	// The last words count. Where there are not as many, it is read from the
-	// beginning.
+	// Read the end of the log; a shorter log is read from the beginning.
 	_, _ = f.Seek(-maxWords, io.SeekEnd)
 	b, err := io.ReadAll(io.LimitReader(f, maxWords))
 	if err != nil {
@@ -299,8 +294,8 @@ func (l logFile) lastError() string {
 	return bounds.Text(lastError(b))
 }
 
-// lastError finds the last error in a runtime's log, which has a JSON object a
-// line. A line that is cut off is none.
+// lastError returns the last error in a runtime's log, which has one JSON object per
+// line. It skips a truncated line.
 func lastError(log []byte) (message string) {
 	for line := range bytes.Lines(log) {
 		var entry struct{ Level, Msg string }

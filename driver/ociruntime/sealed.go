@@ -16,36 +16,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sealed keeps a copy of crun's program in memory that nobody can write to, not
-// even root. Of a program that is not one crun makes such a copy each time, so
-// that a container can not overwrite it through /proc/self/exe (CVE-2019-5736),
-// and executes itself once more: half of the time of most commands. Other
-// runtimes are executed from where they are, and so is crun where such a copy
-// can not be made or not be executed.
+// Sealed keeps an immutable copy of the crun executable in memory. crun otherwise
+// makes such a copy for each command, so that a container cannot overwrite it through
+// /proc/self/exe (CVE-2019-5736), and executes itself again: half the time of most
+// commands. Other runtimes are executed directly, and so is crun if the copy cannot
+// be created or executed.
 //
-// The copy is that of the file that is there now: an upgrade is seen before
-// the next command.
+// The copy follows the file: an upgrade takes effect with the next command.
 type Sealed struct {
 	path string // of the program
-	dir  string // of links to copies, below which each process has its own
+	dir  string // links to copies, in one subdirectory per process
 
 	mu     sync.Mutex
 	copied fileID
 	file   *os.File // nil: none
 }
 
-// fileID tells a file from one that replaces it.
+// fileID distinguishes a file from its replacement.
 type fileID struct {
 	dev, ino       uint64
 	size           int64
 	change, modify unix.Timespec
 }
 
-// NewSealed returns one for a program, with a link to its copy below a
-// directory, which is made with the first.
+// NewSealed returns a Sealed for the program at path. It links the copy below dir,
+// which is created with the first copy.
 func NewSealed(path, dir string) *Sealed { return &Sealed{path: path, dir: dir} }
 
-// Close lets go of the copy.
+// Close closes the copy.
 func (s *Sealed) Close() error {
 	if s == nil {
 		return nil
@@ -65,13 +63,13 @@ func (s *Sealed) drop() error {
 	return err
 }
 
-// link leads to the copy. A process that executes it has its name. An earlier
-// process may still be about to end, and so has another.
+// link returns the path of the link to the copy. Its base name is the name of the
+// process. Each process has its own, since an earlier one may still be exiting.
 func (s *Sealed) link() string {
 	return filepath.Join(s.dir, strconv.Itoa(os.Getpid()), filepath.Base(s.path))
 }
 
-// program is the path to execute for a path.
+// program returns the path to execute for path.
 func (s *Sealed) program(path string) string {
 	if s == nil || path != s.path || filepath.Base(path) != "crun" {
 		return path
@@ -80,10 +78,10 @@ func (s *Sealed) program(path string) string {
 	defer s.mu.Unlock()
 	id, err := identify(path)
 	if err != nil {
-		return path // whoever executes it sees the error
+		return path // executing it returns the error
 	}
 	if id != s.copied {
-		s.copied = id // also where there is no copy of it
+		s.copied = id // also if it cannot be copied
 		s.replace(s.make())
 	}
 	if s.file == nil {
@@ -92,8 +90,8 @@ func (s *Sealed) program(path string) string {
 	return s.link()
 }
 
-// replace has the copy be another, or none. A command that was given the link
-// already finds the one or the other there.
+// replace changes the copy, or removes it. A command that already received the link
+// finds the old or the new copy.
 func (s *Sealed) replace(file *os.File) {
 	old := s.file
 	if file == nil {
@@ -106,7 +104,7 @@ func (s *Sealed) replace(file *os.File) {
 	}
 }
 
-// make makes a copy that can be executed, and the link to it.
+// make creates an executable copy, and the link to it.
 func (s *Sealed) make() *os.File {
 	f, err := sealedCopy(s.path)
 	if err != nil {
@@ -125,8 +123,8 @@ func (s *Sealed) make() *os.File {
 	return f
 }
 
-// relink makes the link lead elsewhere, at once, and removes those of processes
-// that were killed.
+// relink atomically changes the target of the link and removes the links of
+// processes that were killed.
 func (s *Sealed) relink(to string) error {
 	others, err := filepath.Glob(filepath.Join(s.dir, "*", "*"))
 	if err != nil {
@@ -134,7 +132,7 @@ func (s *Sealed) relink(to string) error {
 	}
 	for _, link := range others {
 		if _, err := os.Stat(link); errors.Is(err, os.ErrNotExist) && link != s.link() {
-			_ = os.RemoveAll(filepath.Dir(link)) // it does no harm
+			_ = os.RemoveAll(filepath.Dir(link)) // a leftover does no harm
 		}
 	}
 	next := s.link() + ".next"
@@ -147,7 +145,7 @@ func (s *Sealed) relink(to string) error {
 	return errors.Join(os.Symlink(to, next), os.Rename(next, s.link()))
 }
 
-// seals are those by which crun knows that its program can not be written to.
+// seals are the memfd seals that crun checks.
 const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 
 func sealedCopy(path string) (_ *os.File, err error) {
@@ -157,7 +155,7 @@ func sealedCopy(path string) (_ *os.File, err error) {
 	}
 	defer from.Close()
 	fd, err := unix.MemfdCreate(filepath.Base(path), unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
-	if errors.Is(err, unix.EINVAL) { // Linux before 6.3, where all can be executed
+	if errors.Is(err, unix.EINVAL) { // Linux before 6.3, where every memfd is executable
 		fd, err = unix.MemfdCreate(filepath.Base(path), unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	}
 	if err != nil {
@@ -173,8 +171,8 @@ func sealedCopy(path string) (_ *os.File, err error) {
 	return to, nil
 }
 
-// copyProgram refuses a script: its interpreter is told the path of the copy,
-// beside which nothing else is.
+// copyProgram refuses a script: its interpreter would get the path of the copy, which
+// has none of the script's neighbors.
 func copyProgram(to, from *os.File) error {
 	magic := make([]byte, 4)
 	if _, err := io.ReadFull(from, magic); err != nil {

@@ -16,24 +16,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal is where a program's terminal comes from. Its methods are called in
-// this order: args, start, started, close.
+// terminal creates a program's terminal. Its methods are called in this order: args,
+// start, started, close.
 type terminal interface {
-	// args for the runtime's exec.
+	// args returns arguments for the runtime's exec.
 	args() []string
-	// start the runtime.
+	// start starts the runtime.
 	start(*exec.Cmd) error
-	// started returns our end of the terminal. It waits for it until ended is
-	// closed, as it is with the runtime's process.
+	// started returns the caller's end of the terminal. It blocks until the terminal
+	// exists or ended is closed, when the runtime's process has ended.
 	started(ended <-chan struct{}) (console.Console, error)
-	// close what is not needed without the terminal. Our end is not among it.
+	// close releases everything but the caller's end.
 	close()
 }
 
-// newTerminal prefers what every runtime does well. crun 1.8 looks at the size
-// of its own terminal once and tells the container of no later one, so there
-// the container's has to be our own. runc gives that only to who does without
-// the exit code, but follows each size.
+// newTerminal chooses the method that works best with the runtime. crun 1.8 reads the
+// size of its own terminal only once and ignores later changes, so the container's
+// terminal must be ours. runc passes on the container's terminal only to callers that
+// do not need the exit code, but follows each resize.
 func (r Runtime) newTerminal(dir string) (terminal, error) {
 	if r.Name() == "crun" {
 		return listenForTerminal(dir)
@@ -41,7 +41,7 @@ func (r Runtime) newTerminal(dir string) (terminal, error) {
 	return makeTerminal()
 }
 
-// outerTerminal is the runtime's own. The runtime makes another one in the
+// outerTerminal is the runtime's terminal. The runtime creates another one in the
 // container and copies between them, sizes included.
 type outerTerminal struct {
 	master console.Console
@@ -53,8 +53,8 @@ func makeTerminal() (*outerTerminal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("terminal: %w", err)
 	}
-	// The terminal in the container echoes and edits lines; this one passes
-	// everything on, from before the runtime gets to see it.
+	// The container's terminal echoes and edits lines; this one passes everything
+	// on unchanged, before the runtime reads it.
 	if err := master.SetRaw(); err != nil {
 		return nil, errors.Join(err, master.Close())
 	}
@@ -77,22 +77,22 @@ func (t *outerTerminal) start(cmd *exec.Cmd) error {
 }
 
 func (t *outerTerminal) started(<-chan struct{}) (console.Console, error) {
-	t.close() // else its end would never be seen
+	t.close() // otherwise reads would never return EOF
 	return t.master, nil
 }
 
 func (t *outerTerminal) close() { _ = t.slave.Close() }
 
-// sentTerminal is the container's own. The runtime sends our end of it over a
+// sentTerminal is the container's own terminal. The runtime sends our end over a
 // socket (--console-socket of crun(1)).
 type sentTerminal struct {
 	socket *net.UnixListener
 	path   string
 }
 
-// listenForTerminal makes the socket by way of a descriptor of its directory:
-// an address has 107 characters at most (unix(7)), and the path more. crun
-// connects to such a path.
+// listenForTerminal creates the socket through a descriptor of its directory: an
+// address has at most 107 characters (unix(7)), and the path may have more. crun
+// supports such a path.
 func listenForTerminal(dir string) (*sentTerminal, error) {
 	const name = "console"
 	d, err := os.Open(dir)
@@ -104,7 +104,7 @@ func listenForTerminal(dir string) (*sentTerminal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("terminal: %w", err)
 	}
-	l.SetUnlinkOnClose(false) // the descriptor may be another's by then
+	l.SetUnlinkOnClose(false) // the descriptor may be reused by then
 	return &sentTerminal{socket: l, path: filepath.Join(dir, name)}, nil
 }
 
@@ -122,7 +122,7 @@ func (t *sentTerminal) started(ended <-chan struct{}) (console.Console, error) {
 	go func() {
 		defer close(stopped)
 		select {
-		case <-ended: // whatever it has sent is in the socket already
+		case <-ended: // anything sent is already in the socket
 			_ = t.socket.SetDeadline(time.Now().Add(time.Second))
 		case <-received:
 		}
@@ -146,7 +146,7 @@ func (t *sentTerminal) started(ended <-chan struct{}) (console.Console, error) {
 	return master, nil
 }
 
-// receiveDescriptor takes the one that comes with the next message.
+// receiveDescriptor returns the descriptor attached to the next message.
 func receiveDescriptor(conn *net.UnixConn) (int, error) {
 	name, control := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
 	_, n, _, _, err := conn.ReadMsgUnix(name, control)
@@ -177,12 +177,12 @@ func runOnTerminal(ctx context.Context, cmd *exec.Cmd, t terminal, o ExecOptions
 		exit = cmd.Wait()
 	}()
 	master, err := t.started(ended)
-	if err != nil { // the runtime says more of the reason, if it has failed
+	if err != nil { // after a failure the runtime's error has more of the reason
 		<-ended
 		return errors.Join(exit, err)
 	}
 	copied := make(chan struct{})
-	go func() { // ends with EIO once nobody has the terminal any more
+	go func() { // ends with EIO once no process has the terminal open
 		defer close(copied)
 		_, _ = io.Copy(o.Stdout, master)
 	}()
@@ -200,7 +200,7 @@ func runOnTerminal(ctx context.Context, cmd *exec.Cmd, t terminal, o ExecOptions
 	return errors.Join(exit, master.Close())
 }
 
-// resize gives the terminal each size that comes, until done.
+// resize sets each size on the terminal, until done is closed.
 func resize(master console.Console, sizes <-chan Size, done <-chan struct{}) {
 	for {
 		select {
