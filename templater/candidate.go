@@ -14,7 +14,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// candidate gathers all that is said about one sidecar in one group.
+// candidate collects everything known about one sidecar in one group.
 type candidate struct {
 	name        string
 	origin      string
@@ -23,7 +23,7 @@ type candidate struct {
 	constraints []version.Constraints
 	arguments   map[string]sidecar.Argument
 	rules       []string // of the policy, that chose it
-	required    string   // the one of them that insists on it
+	required    string   // the rule that requires it
 }
 
 func (c *chooser) flagged(g *job.Group) bool {
@@ -53,12 +53,12 @@ func (c *chooser) fromMeta(found map[string]*candidate, meta map[string]job.Text
 	}
 }
 
-// unknown reports a choice that depends on a value that is not known, once.
+// unknown reports once that a choice depends on an unknown value.
 func (c *chooser) unknown(u *diagnostic.Unknown, what string) {
 	c.report(hcl.Diagnostics{u.Error(what)})
 }
 
-// report adds diagnostics that are not there yet: values of the job concern each group.
+// report adds new diagnostics only: values of the job concern each group.
 func (c *chooser) report(diags hcl.Diagnostics) {
 	for _, d := range diags {
 		if !slices.ContainsFunc(c.diags, func(o *hcl.Diagnostic) bool { return o.Summary == d.Summary && o.Detail == d.Detail }) {
@@ -67,7 +67,7 @@ func (c *chooser) report(diags hcl.Diagnostics) {
 	}
 }
 
-// moreMeta refuses to choose if meta may hold other keys than those that are known.
+// moreMeta refuses to choose if meta may hold keys that are not known.
 func (c *chooser) moreMeta(more *diagnostic.Unknown) {
 	if more != nil {
 		c.unknown(more, fmt.Sprintf("The choice of sidecars by meta %q", metaPrefix+"*"))

@@ -21,26 +21,26 @@ const (
 	metaExclude = "sidecar.exclude"
 )
 
-// Origins of a choice, as marks name them; the strongest one that chose is kept.
+// Origins of a choice, as marks name them. The strongest one that chose is kept.
 const (
 	OriginFlag  = "flag"
 	OriginBlock = "block"
 	OriginMeta  = "meta"
-	// OriginPolicy is a rule of those who run the cluster; see Policy.
+	// OriginPolicy is a rule of the cluster's operators; see Policy.
 	OriginPolicy = "policy"
 )
 
-// Flags are choices that come from outside the job.
+// Flags are choices from outside the job.
 type Flags struct {
 	With []*job.Request // Arguments are ignored
 	// Params are arguments by sidecar and parameter.
 	Params map[string]map[string]sidecar.Argument
 	// Groups limits With and Params to these groups; empty means all.
 	Groups []string
-	// Policy is nil for none.
+	// Policy may be nil.
 	Policy Policy
-	// Kept are injected tasks that stay as they are: their sidecars are not chosen
-	// for their groups.
+	// Kept are injected tasks that must not change: their sidecars are not chosen for their
+	// groups.
 	Kept []job.Marked
 }
 
@@ -51,17 +51,16 @@ type Choice struct {
 	Values     map[string]cty.Value
 	Origin     string
 	Range      hcl.Range // where it was chosen; zero for a flag
-	// Rules are those of the policy that choose it; Required says that one insists.
+	// Rules are the policy rules that choose it; Required reports that one requires it.
 	Rules       []string
 	Required    bool
 	Constraints []version.Constraints
 }
 
-// Choose finds the sidecars of each group and their values. A sidecar chosen in
-// several ways is one Choice; for each parameter the flag wins over the block,
-// the block over meta, meta over policy, policy over the default, and what stands in the group over
-// what stands in the job. Choices come in the order of the groups, and within a
-// group so that requires.after holds, else by name.
+// Choose returns the sidecars of each group and their values. A sidecar chosen in several ways
+// is one Choice. For each parameter the precedence is flag, block, meta, policy, default, and
+// the group before the job. Choices are in the order of the groups, and within a group in an
+// order that satisfies requires.after, else by name.
 func Choose(j *job.Job, catalog job.Catalog, flags Flags) ([]*Choice, hcl.Diagnostics) {
 	c := newChooser(j, catalog, flags)
 	c.checkGroups()
@@ -80,10 +79,10 @@ type chooser struct {
 	catalog job.Catalog
 	flags   Flags
 	used    map[string]bool // sidecars chosen or excluded somewhere
-	told    []*Explanation  // of the group that is looked at
+	told    []*Explanation  // of the current group
 	binder  sidecar.Binder
 	diags   hcl.Diagnostics
-	// sidecars are for conditions of the policy, also those that turn out not to fit.
+	// sidecars are for policy conditions, including those that turn out to be invalid.
 	sidecars map[*job.Group]Sidecars
 }
 
@@ -134,7 +133,7 @@ func (c *chooser) group(g *job.Group) []*Choice {
 	return c.order(out)
 }
 
-// conflicts finds sidecars that cannot be in one group.
+// conflicts reports sidecars that cannot be in one group.
 func (c *chooser) conflicts(choices []*Choice) {
 	for _, one := range choices {
 		for _, other := range choices {
@@ -205,7 +204,7 @@ func (c *chooser) order(in []*Choice) []*Choice {
 	return out
 }
 
-// checkGroups finds groups named by flags that the job does not have.
+// checkGroups reports groups named by flags that the job does not have.
 func (c *chooser) checkGroups() {
 	for _, name := range c.flags.Groups {
 		if c.job.Group(name) == nil && len(c.job.Opaque) == 0 {
@@ -218,7 +217,7 @@ func (c *chooser) checkGroups() {
 	}
 }
 
-// checkOpaque refuses choices that would reach groups which cannot be seen.
+// checkOpaque refuses choices for groups that only evaluation could show.
 func (c *chooser) checkOpaque() {
 	_, byMeta := c.job.Meta[metaInject]
 	byFlag := len(c.flags.With) > 0 && (len(c.flags.Groups) == 0 || slices.ContainsFunc(c.flags.Groups, func(n string) bool { return c.job.Group(n) == nil }))
@@ -230,7 +229,7 @@ func (c *chooser) checkOpaque() {
 	}
 }
 
-// checkUnused finds values for sidecars that nothing chose: most likely typos.
+// checkUnused reports values for sidecars that nothing chose, which are most likely typos.
 func (c *chooser) checkUnused() {
 	for _, name := range slices.Sorted(maps.Keys(c.flags.Params)) {
 		if !c.used[name] && !c.diags.HasErrors() {

@@ -9,24 +9,23 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// EditText is an edit for programs to read. Fields that an operation does not use
-// are empty.
+// EditText is an edit for programs to read. Fields that an operation does not use are empty.
 type EditText struct {
 	// Op is add_task, add_port, add_service, add_volume, set_env, set_config,
 	// add_template or add_volume_mount.
 	Op    string `json:"op"`
 	Group string `json:"group"`
-	// Task is the task that is changed, or added.
+	// Task is the changed or added task.
 	Task string `json:"task,omitempty"`
-	// Name is that of the port, service, volume, variable or setting.
+	// Name is the name of the port, service, volume, variable or setting.
 	Name string `json:"name,omitempty"`
 	// Value is the variable's or setting's value, or the port inside the pod.
 	Value json.RawMessage `json:"value,omitempty"`
-	// HCL is the block that is added.
+	// HCL is the added block.
 	HCL string `json:"hcl,omitempty"`
 }
 
-// Describe puts an edit into words.
+// Describe converts an edit to its description.
 func Describe(e job.Edit) (*EditText, error) {
 	block := func(b *sidecar.Block) string { return b.HCL(sidecar.Style{Heredoc: true, Runtime: true}) }
 	switch e := e.(type) {

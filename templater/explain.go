@@ -11,7 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// OriginDefault is the origin of a value that nothing sets.
+// OriginDefault is the origin of a parameter's default value.
 const OriginDefault = "default"
 
 // States of a sidecar in a group.
@@ -19,11 +19,11 @@ const (
 	StateChosen    = "chosen"
 	StateExcluded  = "excluded"
 	StateNotChosen = "not chosen"
-	// StateWrong is chosen, but not as the definition wants it; diagnostics tell.
+	// StateWrong is a chosen sidecar that its definition does not allow; see the diagnostics.
 	StateWrong = "wrong"
 )
 
-// Explanation says of one sidecar and one group whether it is injected, and why.
+// Explanation reports whether and why a sidecar is injected into a group.
 type Explanation struct {
 	Group   *job.Group
 	Sidecar string
@@ -32,15 +32,15 @@ type Explanation struct {
 	Reason string
 	// Sources are what chose it, the strongest one first.
 	Sources []Source
-	// Definition is the version that was found; nil where there is none.
+	// Definition is the selected version, or nil if there is none.
 	Definition  *sidecar.Definition
 	Constraints []string
-	// Parameters are in the order of the definition; none unless it is chosen.
+	// Parameters are in the order of the definition; empty unless the sidecar is chosen.
 	Parameters []ParameterValue
 }
 
-// Source is something that chose a sidecar, excluded it or gave a value. Range is
-// zero for a flag and a default.
+// Source is something that chose a sidecar, excluded it or set a value. Range is zero for a
+// flag and a default.
 type Source struct {
 	Origin string
 	Range  hcl.Range
@@ -53,8 +53,8 @@ func (s Source) String() string {
 	return fmt.Sprintf("%s (%s)", s.Origin, s.Range)
 }
 
-// ParameterValue is a parameter's value and where it came from. The value of a
-// sensitive parameter is in it: whoever shows it must look at Sensitive.
+// ParameterValue is a parameter's value and its origin. It contains the value of a sensitive
+// parameter too: callers that print it must check Sensitive.
 type ParameterValue struct {
 	Name      string
 	Value     cty.Value
@@ -62,8 +62,8 @@ type ParameterValue struct {
 	Source    Source
 }
 
-// Explain chooses as Choose does and tells about every sidecar of the catalog, in
-// every group: those that are chosen or excluded first, each part by name.
+// Explain chooses as Choose does and describes every sidecar of the catalog in every group:
+// chosen and excluded ones first, each part sorted by name.
 func Explain(j *job.Job, catalog job.Catalog, flags Flags) ([]*Explanation, hcl.Diagnostics) {
 	c := newChooser(j, catalog, flags)
 	c.checkGroups()
@@ -105,7 +105,7 @@ func (c *chooser) whyNot(g *job.Group, name string) string {
 	return "nothing chooses it"
 }
 
-// tell notes what became of a candidate. Choice is nil where it is wrong.
+// tell records the result for a candidate. choice is nil if the candidate is invalid.
 func (c *chooser) tell(g *job.Group, cand *candidate, choice *Choice) {
 	e := &Explanation{Group: g, Sidecar: cand.name, State: StateWrong, Sources: cand.sources()}
 	for _, con := range cand.constraints {
@@ -129,14 +129,14 @@ func (c *chooser) tellExcluded(g *job.Group, cand *candidate, at hcl.Range) {
 	})
 }
 
-// sources are what chose a candidate, the strongest first.
+// sources lists what chose a candidate, the strongest first.
 func (cand *candidate) sources() []Source {
 	out := slices.Clone(cand.by)
 	slices.Reverse(out)
 	return out
 }
 
-// source says where a parameter's value came from.
+// source returns the origin of a parameter's value.
 func (cand *candidate) source(p *sidecar.Parameter) Source {
 	arg, ok := cand.arguments[p.Name]
 	switch {

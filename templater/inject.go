@@ -7,25 +7,25 @@ import (
 
 // Document is a job in one of its forms, such as hcljob.File and jsonjob.File.
 type Document interface {
-	// Job is the job without earlier injections. It is the same one at each call.
+	// Job returns the job without earlier injections. Each call returns the same one.
 	Job() *job.Job
-	// Marks are those of the injected tasks that the document came with.
+	// Marks returns the marks of the injected tasks that the document came with.
 	Marks() []job.Marked
-	// Source is the document as it was read, in the form that Apply writes.
+	// Source returns the original document, in the form that Apply writes.
 	Source() ([]byte, hcl.Diagnostics)
-	// Apply carries out edits on the job without earlier injections.
+	// Apply applies edits to the job without earlier injections.
 	Apply([]job.Edit) ([]byte, hcl.Diagnostics)
 }
 
-// Injection is a document on its way from a job to an injected job. After an error, what
-// could not be computed is empty.
+// Injection is the state of an injection. After an error, the fields that could not be computed
+// are empty.
 type Injection struct {
 	Document Document
 	Catalog  job.Catalog
-	// Flags are those given, without the rules of the policy that were skipped.
+	// Flags are the given ones, without the skipped rules of the policy.
 	Flags   Flags
 	Choices []*Choice
-	// Keep says that nothing is chosen and the document stays as it is.
+	// Keep means that nothing is chosen and the document is not changed.
 	Keep   bool
 	Edits  []job.Edit
 	Output []byte
@@ -33,7 +33,7 @@ type Injection struct {
 	given Flags
 }
 
-// Inject takes a document through all phases: Select, then Carry.
+// Inject runs all phases on a document: Select, then Carry.
 func Inject(doc Document, catalog job.Catalog, flags Flags) (*Injection, hcl.Diagnostics) {
 	in, diags := Select(doc, catalog, flags)
 	if !diags.HasErrors() {
@@ -51,12 +51,12 @@ func Select(doc Document, catalog job.Catalog, flags Flags) (*Injection, hcl.Dia
 	return in, append(diags, more...)
 }
 
-// Opener reads a document and leaves these injected tasks in place.
+// Opener reads a document and leaves the given injected tasks in place.
 type Opener func(keep []job.Marked) (Document, hcl.Diagnostics)
 
-// SelectStored is Select for a job that was injected before and is given without the
-// blocks and flags that chose its sidecars: those stay as they are; see Keepable. The
-// Injection is nil if the document cannot be read.
+// SelectStored is Select for a job that was injected before and comes without the blocks and
+// flags that chose its sidecars: those are kept; see Keepable. The Injection is nil if the
+// document cannot be read.
 func SelectStored(open Opener, catalog job.Catalog, flags Flags) (*Injection, hcl.Diagnostics) {
 	doc, diags := open(nil)
 	if diags.HasErrors() {
@@ -73,12 +73,12 @@ func SelectStored(open Opener, catalog job.Catalog, flags Flags) (*Injection, hc
 	return in, append(diags, more...)
 }
 
-// Keepable are the tasks of the document that should stay as they are.
+// Keepable returns the tasks of the document to keep.
 func (in *Injection) Keepable() []job.Marked {
 	return Keepable(in.Document.Marks(), in.Choices, in.Catalog, in.Flags.Policy)
 }
 
-// Carry compares the choices with earlier injections and carries them out.
+// Carry compares the choices with earlier injections and applies them.
 func (in *Injection) Carry() hcl.Diagnostics {
 	keep, diags := Reconcile(in.Document.Marks(), in.Choices, in.Catalog, in.Flags.Policy)
 	if diags.HasErrors() {
@@ -92,7 +92,7 @@ func (in *Injection) Carry() hcl.Diagnostics {
 	return append(diags, more...)
 }
 
-// Make carries out the choices on the document without earlier injections.
+// Make applies the choices to the document without earlier injections.
 func (in *Injection) Make() hcl.Diagnostics {
 	diags := in.Plan()
 	if diags.HasErrors() {
@@ -103,23 +103,23 @@ func (in *Injection) Make() hcl.Diagnostics {
 	return append(diags, more...)
 }
 
-// Plan computes the edits that carry out the choices.
+// Plan computes the edits for the choices.
 func (in *Injection) Plan() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	in.Edits, diags = Plan(in.Document.Job(), in.Choices)
 	return diags
 }
 
-// Explain describes for each group and sidecar whether it is chosen, and why.
+// Explain reports for each group and sidecar whether it is chosen, and why.
 func (in *Injection) Explain() []*Explanation {
 	explained, _ := Explain(in.Document.Job(), in.Catalog, in.Flags) // Select has its diagnostics
 	return explained
 }
 
-// Totals are the resources that the edits add.
+// Totals returns the resources that the edits add.
 func (in *Injection) Totals() []Total { return Totals(in.Document.Job(), in.Edits) }
 
-// Secrets are the values of sensitive parameters; see Secrets.
+// Secrets returns the values of sensitive parameters; see Secrets.
 func (in *Injection) Secrets() []string {
 	return Secrets(in.Document.Job(), in.Catalog, in.given, in.Choices)
 }

@@ -15,9 +15,9 @@ import (
 // PodDriver is the task driver whose config the templater may change.
 const PodDriver = "pod"
 
-// Plan computes the edits that carry out the choices, in the order to apply them.
-// Anything that would change what the user wrote, or clash with it, is an error
-// that names both sides; with an error there are no edits.
+// Plan computes the edits for the choices, in the order to apply them. An edit that would change
+// or conflict with the user's own configuration is an error that names both sides; with an
+// error there are no edits.
 func Plan(j *job.Job, choices []*Choice) ([]job.Edit, hcl.Diagnostics) {
 	p := &planner{job: j, last: map[*job.Group]*Choice{}}
 	for _, c := range choices {
@@ -52,8 +52,8 @@ type planner struct {
 
 func (p *planner) add(e job.Edit) { p.edits = append(p.edits, e) }
 
-// conflict is an error about something of the user's, at; it says what the
-// sidecar wants and how to mend it.
+// conflict reports an error about the user's configuration at a range, with what the sidecar
+// needs and how to fix it.
 func (p *planner) conflict(at hcl.Range, summary, format string, args ...any) {
 	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...)}
 	if at != (hcl.Range{}) {
@@ -62,7 +62,7 @@ func (p *planner) conflict(at hcl.Range, summary, format string, args ...any) {
 	p.diags = append(p.diags, d)
 }
 
-// refuse reports what keeps a group from being changed at all.
+// refuse reports obstacles to any change of a group.
 func (p *planner) refuse(c *Choice) bool {
 	before := len(p.diags)
 	for _, o := range c.Group.Opaque {
@@ -81,8 +81,8 @@ func (p *planner) refuse(c *Choice) bool {
 	return len(p.diags) > before
 }
 
-// refuseTwins reports groups and tasks that have one name, since edits go by name.
-// Nomad refuses such a job as well (structs.Job.Validate).
+// refuseTwins reports duplicate names of groups and tasks, since edits go by name. Nomad refuses
+// such a job as well (structs.Job.Validate).
 func (p *planner) refuseTwins(g *job.Group) {
 	const text = "There are two %s called %q%s, the other at %s. Rename one of the two."
 	for _, o := range p.job.Groups {
@@ -129,7 +129,7 @@ func (p *planner) inject(st *groupState, c *Choice) {
 	x.tasks(inst)
 }
 
-// unknown reports something that depends on a value of the job that is not known.
+// unknown reports a dependency on an unknown value of the job.
 func (p *planner) unknown(u *diagnostic.Unknown, format string, args ...any) {
 	p.diags = append(p.diags, u.Error(fmt.Sprintf(format, args...)))
 }
@@ -155,7 +155,7 @@ func (p *planner) scope(g *job.Group) sidecar.Scope {
 	}
 }
 
-// plain is the known part of meta. Note learns the reasons for the rest.
+// plain returns the known part of meta, and passes the reasons for the rest to note.
 func plain(m map[string]job.Text, prefix string, note func(string, *diagnostic.Unknown)) map[string]string {
 	out := make(map[string]string, len(m))
 	for k, v := range m {
@@ -166,7 +166,7 @@ func plain(m map[string]job.Text, prefix string, note func(string, *diagnostic.U
 	return out
 }
 
-// owner says who has something: the user or an earlier sidecar.
+// owner is the owner of a name: the user or an earlier sidecar.
 type owner struct {
 	who string
 	at  hcl.Range
@@ -179,27 +179,27 @@ func (o owner) String() string {
 	return fmt.Sprintf("%s (%s)", o.who, o.at)
 }
 
-// groupState is what a group has, with what was planned for it so far.
+// groupState is the content of a group, with the edits planned so far.
 type groupState struct {
 	group   *job.Group
 	refused bool
-	tasks   map[string]owner // by name as the environment spells it
-	ports   map[string]owner // by label as the environment spells it
+	tasks   map[string]owner // by name as in environment variables
+	ports   map[string]owner // by label as in environment variables
 	inside  map[int]owner    // ports inside the pod
 	env     map[string]map[string]envValue
 	config  map[string]map[string]cty.Value
 	volumes map[string]owner
 	places  map[string]map[string]owner // of templates and mounts, by task and destination
 	service map[string]owner            // name and port
-	// provider of the group's services, "" if there are none yet.
+	// provider of the group's services, "" if it has none yet.
 	provider   string
 	providerOf owner
 	unknown    unknowns
-	// filled are the containers that something was put into, as "task/field".
+	// filled are the containers with an added item, as "task/field".
 	filled map[string]bool
 }
 
-// unknowns are the reasons why parts of a group are not known, nil for a part that is.
+// unknowns are the reasons why parts of a group are unknown; nil for a known part.
 type unknowns struct {
 	inside, services *diagnostic.Unknown
 	env              map[string]*diagnostic.Unknown // by task: other variables

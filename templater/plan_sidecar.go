@@ -11,8 +11,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// envSpelling is how a task name or port label appears in NOMAD_ADDR_<task>_<port>
-// and the like: names that differ only in it overwrite each other's variables
+// envSpelling returns a task name or port label as it appears in variables such as
+// NOMAD_ADDR_<task>_<port>. Names with the same spelling overwrite each other's variables
 // (nomad#5301).
 func envSpelling(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
@@ -29,8 +29,8 @@ func (x *sidecarPlan) me() owner {
 	return owner{fmt.Sprintf("sidecar %q %s", x.def.Name, x.def.Version), x.def.Range}
 }
 
-// fill notes how a container was spelt, if this is the first thing put into it. It
-// is one of task t, or of the group where t is nil.
+// fill records the original spelling of a container before its first item is added. The
+// container belongs to task t, or to the group if t is nil.
 func (x *sidecarPlan) fill(t *job.Task, field string) {
 	name, bare := "", x.state.group.Bare
 	if t != nil {
@@ -44,8 +44,8 @@ func (x *sidecarPlan) fill(t *job.Task, field string) {
 	}
 }
 
-// network checks the group's network mode. The mode is never changed, because
-// that would move the app's addresses.
+// network checks the group's network mode. The mode is never changed, because that would change
+// the app's addresses.
 func (x *sidecarPlan) network(inst *sidecar.Instance) bool {
 	g, modes := x.state.group, x.def.Requires.Network
 	mode, at := "host", g.Range
@@ -130,8 +130,8 @@ func (x *sidecarPlan) services(inst *sidecar.Instance) {
 	}
 }
 
-// checkService holds Nomad's rules for services of a group: one provider, and no
-// two services with the same name and port (structs.TaskGroup.validateServices).
+// checkService applies Nomad's rules for services of a group: one provider, and no two services
+// with the same name and port (structs.TaskGroup.validateServices).
 func (x *sidecarPlan) checkService(s *sidecar.Block) {
 	st := x.state
 	if st.unknown.services != nil {
@@ -241,7 +241,7 @@ func (x *sidecarPlan) tasks(inst *sidecar.Instance) {
 	}
 }
 
-// disk holds Nomad's rule that the logs of each task fit on the group's disk
+// disk applies Nomad's rule that the logs of each task fit on the group's disk
 // (structs.Task.Validate).
 func (x *sidecarPlan) disk(t *sidecar.Block) {
 	disk, logs := x.state.group.Disk, logsMB(t)
@@ -256,7 +256,7 @@ func (x *sidecarPlan) disk(t *sidecar.Block) {
 		t.Label(), x.def.Name, t.Range, logs, x.state.group.Name, disk.SizeMB, disk.SizeMB+logs)
 }
 
-// warnInherited tells what Nomad's parser gives to any task of the group.
+// warnInherited warns about blocks that Nomad's parser copies into every task of the group.
 func (x *sidecarPlan) warnInherited(t *sidecar.Block) {
 	for _, b := range slices.Concat(x.state.group.Inherited, x.job.Inherited) {
 		if b.Type == "vault" && len(t.Body.Blocks("vault")) > 0 {
@@ -268,9 +268,9 @@ func (x *sidecarPlan) warnInherited(t *sidecar.Block) {
 	}
 }
 
-// withRestart gives a sidecar task that sets no restart policy one of its own:
-// it would else take the group's, and a group that allows no restarts would be
-// ended by its sidecar (nomad#12250). Mode delay keeps the app alive.
+// withRestart adds a restart block to a sidecar task without one. Otherwise the group's block
+// would apply, and in a group without restarts a failing sidecar would end the group
+// (nomad#12250). Mode delay keeps the app alive.
 func withRestart(t *sidecar.Block) *sidecar.Block {
 	_, stays := lifecycleOf(t)
 	if !stays || len(t.Body.Blocks("restart")) > 0 {

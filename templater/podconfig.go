@@ -12,8 +12,7 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// defaultShare is what a pod task shares without a share of its own: the pod
-// driver's default.
+// defaultShare is the pod driver's default for a task without its own share.
 func defaultShare() []string { return []string{"ipc", "uts"} }
 
 // share adds the namespaces that the sidecar requires to those of the app tasks.
@@ -68,7 +67,7 @@ func (x *sidecarPlan) mergeShare(t *job.Task, want []string) {
 	x.extendConfig(t, "share", have, stringTuple(want))
 }
 
-// extendConfig adds to a list in a task's config the items that it lacks.
+// extendConfig adds missing items to a list in a task's config.
 func (x *sidecarPlan) extendConfig(t *job.Task, name string, have, more cty.Value) {
 	items := have.AsValueSlice()
 	before := len(items)
@@ -86,8 +85,8 @@ func (x *sidecarPlan) extendConfig(t *job.Task, name string, have, more cty.Valu
 	x.setConfig(t, name, cty.TupleVal(items), items[before:])
 }
 
-// config merges the sidecar's app config: a list gets the items that it lacks, an
-// absent attribute is set, and an equal one left alone.
+// config merges the sidecar's app config: missing items are added to a list, an absent attribute
+// is set, and an equal one is not changed.
 func (x *sidecarPlan) config(inst *sidecar.Instance) {
 	if len(inst.Config) == 0 {
 		return
@@ -129,8 +128,8 @@ func (x *sidecarPlan) mergeConfig(t *job.Task, a *sidecar.Attr) {
 		x.def.Name, a.Name, x.state.group.Name, a.Range, t.Name)
 }
 
-// setConfig sets an attribute of a task's config. Items are those of a list that are
-// the sidecar's: others may be added to it before it is taken out again.
+// setConfig sets an attribute of a task's config. items are the sidecar's items of a list, to
+// which others may be added before eject.
 func (x *sidecarPlan) setConfig(t *job.Task, name string, v cty.Value, items []cty.Value) {
 	if t.MoreConfig != nil {
 		x.unknown(t.MoreConfig, "The %s that injection sets in the config of task %q of group %q", name, t.Name, x.state.group.Name)
@@ -165,7 +164,7 @@ func (x *sidecarPlan) isPod(t *job.Task, at hcl.Range, what string) bool {
 	return false
 }
 
-// same compares settings. Past Nomad's parser an object is the only item of a list.
+// same compares settings. Nomad's parser turns an object into a list with one item.
 func same(x, y cty.Value) bool {
 	unwrap := func(v cty.Value) cty.Value {
 		if isList(v) && v.LengthInt() == 1 && v.AsValueSlice()[0].Type().IsObjectType() {

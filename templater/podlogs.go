@@ -6,13 +6,13 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// defaultLogs is both how many files and how many MB each, for Nomad
-// (api.DefaultLogConfig) and for the pod driver.
+// defaultLogs is the default number of files and their size in MB, in Nomad
+// (api.DefaultLogConfig) and in the pod driver.
 const defaultLogs = 10
 
-// driverLogs is what the driver is told, ok only where that is not what it does anyway.
-// A job that was read from Nomad has the defaults written out for every task, and
-// must come out as the one it was made from. Numbers that Nomad refuses are left to it.
+// driverLogs returns the logs setting for the driver; ok is false if it equals the default. A job
+// read from Nomad has the defaults written out for every task, and must produce the same result
+// as its source. Numbers that Nomad refuses are passed through.
 func driverLogs(l job.Logs) (v cty.Value, ok bool) {
 	files, size := l.Files, l.SizeMB
 	if files == 0 {
@@ -30,8 +30,8 @@ func driverLogs(l job.Logs) (v cty.Value, ok bool) {
 	}), true
 }
 
-// logs tells the driver of app tasks what their logs blocks say, unless their config
-// does. It comes last in a group, since a sidecar may set it on purpose.
+// logs repeats the logs blocks of app tasks in their config, unless the config has logs. It runs
+// last in a group, since a sidecar may set logs itself.
 func (x *sidecarPlan) logs() {
 	for _, t := range x.state.group.Tasks {
 		_, set := x.state.config[t.Name][job.LogsSetting]

@@ -10,24 +10,24 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-// Policy is what those who run a cluster say about its jobs.
+// Policy is the rules of the cluster's operators for its jobs.
 type Policy interface {
-	// Orders are the sidecars that rules choose for a group, from the first rule to
-	// the last, whose values win.
+	// Orders returns the sidecars that rules choose for a group, from the first rule to the
+	// last, whose values win.
 	Orders(*job.Job, *job.Group) ([]*Order, hcl.Diagnostics)
-	// MaySkip says whether there are orders that may be skipped, for whatever job.
+	// MaySkip reports whether any job could have orders that may be skipped.
 	MaySkip() bool
-	// Check reports what is not allowed of the job as its author wrote it, with the
-	// sidecars that its groups are to have.
+	// Check reports violations of the job as its author wrote it, with the sidecars that its
+	// groups will have.
 	Check(*job.Job, map[*job.Group]Sidecars) hcl.Diagnostics
 }
 
-// Sidecars are the names of those that a group is to have, sorted.
+// Sidecars are the names of a group's sidecars, sorted.
 type Sidecars struct {
-	// Chosen are those that are injected now, by whoever's choice.
+	// Chosen are injected now, whoever chose them.
 	Chosen []string
-	// Kept are those whose tasks the job came with and that stay as they are. Who
-	// wrote the job may have written such a task, too: see Keepable.
+	// Kept are sidecars whose tasks came with the job and are not changed. The job's author may
+	// have written such a task too: see Keepable.
 	Kept []string
 }
 
@@ -35,13 +35,13 @@ type Sidecars struct {
 type Order struct {
 	job.Request
 	Rule string
-	// Required sidecars cannot be refused by meta "sidecar.exclude".
+	// Required sidecars ignore meta "sidecar.exclude".
 	Required bool
-	// Skip says to do without the sidecar where it cannot be injected.
+	// Skip allows omitting the sidecar if it cannot be injected.
 	Skip bool
 }
 
-// ByRule is the Extra of a diagnostic that comes of a rule: the rule's name.
+// ByRule is the Extra of a diagnostic caused by a rule: the rule's name.
 type ByRule string
 
 func (c *chooser) checkPolicy() {
@@ -69,8 +69,8 @@ func (c *chooser) fromPolicy(found map[string]*candidate, g *job.Group) {
 	}
 }
 
-// leaveKept drops the sidecars whose tasks stay as they are, and returns their names.
-// One that a rule requires is chosen nonetheless: what stays is only said to be it.
+// leaveKept drops the sidecars whose tasks are kept, and returns their names. A required one is
+// chosen nonetheless, because the kept task only claims to be that sidecar.
 func (c *chooser) leaveKept(found map[string]*candidate, g *job.Group) []string {
 	kept := map[string]bool{}
 	for _, m := range c.flags.Kept {
@@ -82,9 +82,8 @@ func (c *chooser) leaveKept(found map[string]*candidate, g *job.Group) []string 
 	return slices.Sorted(maps.Keys(kept))
 }
 
-// settle finds the rules that may be skipped and must be, because the document cannot
-// carry the sidecars that they choose, and returns the flags without these rules. A
-// warning gives the reason.
+// settle finds the skippable rules whose sidecars cannot be injected into the document, and
+// returns the flags without these rules. A warning gives the reason.
 func settle(doc Document, catalog job.Catalog, flags Flags) (Flags, hcl.Diagnostics) {
 	if flags.Policy == nil || !flags.Policy.MaySkip() {
 		return flags, nil
@@ -105,11 +104,11 @@ func settle(doc Document, catalog job.Catalog, flags Flags) (Flags, hcl.Diagnost
 	}
 	var warnings hcl.Diagnostics
 	skipped := slices.Clone(rules)
-	if !try(skipped).HasErrors() { // else the errors are not those of skippable rules
+	if !try(skipped).HasErrors() { // otherwise the errors are not those of skippable rules
 		for _, rule := range rules {
 			without := slices.DeleteFunc(slices.Clone(skipped), func(s string) bool { return s == rule })
 			diags := try(without)
-			if !diags.HasErrors() || diagnostic.HasUnknown(diags) { // an unknown value skips no rule
+			if !diags.HasErrors() || diagnostic.HasUnknown(diags) { // an unknown value does not cause a skip
 				skipped = without
 				continue
 			}
@@ -121,7 +120,7 @@ func settle(doc Document, catalog job.Catalog, flags Flags) (Flags, hcl.Diagnost
 	return flags, warnings
 }
 
-// skippable are the rules that choose something for the job and may be skipped.
+// skippable returns the rules that choose something for the job and may be skipped.
 func skippable(j *job.Job, policy Policy) []string {
 	var names []string
 	for _, g := range j.Groups {
@@ -162,11 +161,11 @@ func (p partial) Orders(j *job.Job, g *job.Group) ([]*Order, hcl.Diagnostics) {
 	return slices.DeleteFunc(orders, func(o *Order) bool { return slices.Contains(p.without, o.Rule) }), diags
 }
 
-// Keepable are the injected tasks that should stay as they are when a job is
-// submitted again without the flags and blocks that chose them, which a job in JSON does
-// not hold. It excludes what the policy chooses now, requires, or wants in another
-// version. Without a policy, tasks that a policy chose stay as well: their parameters
-// are not known. Since anybody can write a mark, a policy must check these tasks too.
+// Keepable returns the injected tasks to keep when a job is submitted again without the flags
+// and blocks that chose them, which a JSON job does not contain. It excludes sidecars that the
+// policy chooses now, requires, or needs in another version. Without a policy, tasks that a
+// policy chose are kept too: their parameters are not known. Since anybody can write a mark, a
+// policy must check these tasks too.
 func Keepable(marks []job.Marked, choices []*Choice, catalog job.Catalog, policy Policy) []job.Marked {
 	var out []job.Marked
 	for _, m := range marks {
@@ -189,7 +188,7 @@ func Keepable(marks []job.Marked, choices []*Choice, catalog job.Catalog, policy
 	return out
 }
 
-// leaves says whether a choice is content with what was injected before.
+// leaves reports whether an earlier injection satisfies a choice.
 func (c *Choice) leaves(m *job.Mark, catalog job.Catalog) bool {
 	if c.Required || c.Origin != OriginPolicy {
 		return false

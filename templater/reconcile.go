@@ -7,11 +7,11 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-// Reconcile compares the injected tasks that a job came with to what is chosen
-// for it now. With keep the job stays as it is: nothing is chosen. Else the
-// choices replace what was injected before, and it is an error if they would lose
-// a sidecar or anything that is not as injection wrote it, since only the one who chose it by a flag can choose it again. One that
-// a policy chose is not lost where the policy is asked again and no longer does.
+// Reconcile compares the injected tasks that a job came with to the current choices. If keep is
+// true, nothing is chosen and the job is not changed. Otherwise the choices replace the earlier
+// injection. Losing a sidecar is an error, since only the user who chose it by a flag can
+// choose it again, and so is losing anything that injection did not write. A sidecar that a
+// policy chose is not lost if the policy is consulted again and no longer chooses it.
 func Reconcile(marks []job.Marked, choices []*Choice, catalog job.Catalog, policy Policy) (keep bool, diags hcl.Diagnostics) {
 	if len(marks) == 0 {
 		return false, nil
@@ -51,7 +51,7 @@ func Reconcile(marks []job.Marked, choices []*Choice, catalog job.Catalog, polic
 	return keep, diags
 }
 
-// Doubts are warnings about marks that cannot be true.
+// Doubts returns warnings about marks that cannot be true.
 func Doubts(marks []job.Marked, catalog job.Catalog) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, m := range marks {
@@ -63,9 +63,9 @@ func Doubts(marks []job.Marked, catalog job.Catalog) hcl.Diagnostics {
 	return diags
 }
 
-// Reveal completes the view of a job file with that of the same job after
-// evaluation: groups that the text could not show, and those that it could not
-// change, are taken from evaluated; choices and ranges of the rest stay.
+// Reveal completes the view of a job file with that of the evaluated job: groups that the text
+// does not show or that cannot be changed as text are taken from evaluated; choices and ranges
+// of the rest stay.
 func Reveal(text, evaluated *job.Job) *job.Job {
 	out := *evaluated
 	out.Requests, out.Inherited, out.Range = text.Requests, text.Inherited, text.Range

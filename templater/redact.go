@@ -11,30 +11,30 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Hidden is what stands for the value of a sensitive parameter.
+// Hidden replaces the value of a sensitive parameter.
 const Hidden = "(sensitive)"
 
-// leastSecret is how long a text must be to be looked for: what is shorter stands
-// everywhere, and nobody would have to read it to know it.
+// leastSecret is the length of the shortest redacted text. Shorter texts occur everywhere and
+// are easily guessed.
 const leastSecret = 3
 
-// Redactor leaves texts out of what people are shown. The zero value leaves out none.
+// Redactor removes texts from output. The zero value removes none.
 type Redactor struct{ replace *strings.Replacer }
 
-// NewRedactor makes one for texts such as Secrets finds, in all the ways in which they
-// may be spelt. Texts of less than three characters it does not look for.
+// NewRedactor returns a Redactor for texts such as those from Secrets, in all their spellings.
+// It ignores texts shorter than leastSecret.
 func NewRedactor(secrets []string) Redactor {
 	var forms []string
 	for _, secret := range secrets {
 		forms = append(forms, spellings(secret)...)
 		if lines := strings.Split(secret, "\n"); len(lines) > 1 {
-			for _, line := range lines { // a diff shows them one by one
+			for _, line := range lines { // a diff shows lines one by one
 				forms = append(forms, spellings(strings.TrimSpace(line))...)
 			}
 		}
 	}
 	forms = slices.DeleteFunc(forms, func(f string) bool { return len(f) < leastSecret })
-	// The longest first, since one may be a part of another.
+	// Longest first, since a text may contain another.
 	slices.SortFunc(forms, func(x, y string) int {
 		if len(x) != len(y) {
 			return len(y) - len(x)
@@ -48,7 +48,7 @@ func NewRedactor(secrets []string) Redactor {
 	return Redactor{strings.NewReplacer(pairs...)}
 }
 
-// Text is a text without what is to be left out.
+// Text returns text with the secrets replaced.
 func (r Redactor) Text(text string) string {
 	if r.replace == nil {
 		return text
@@ -56,8 +56,8 @@ func (r Redactor) Text(text string) string {
 	return r.replace.Replace(text)
 }
 
-// Diagnostics are diagnostics without it. Those given are not changed. The lines of
-// source that they are about are not looked at: that is up to whoever shows them.
+// Diagnostics returns redacted copies of diagnostics. It does not redact their source lines:
+// the caller that prints them must.
 func (r Redactor) Diagnostics(diags hcl.Diagnostics) hcl.Diagnostics {
 	out := make(hcl.Diagnostics, 0, len(diags))
 	for _, d := range diags {
@@ -68,8 +68,8 @@ func (r Redactor) Diagnostics(diags hcl.Diagnostics) hcl.Diagnostics {
 	return out
 }
 
-// spellings are the ways in which a text stands in HCL, in JSON, in Go's quotes and,
-// as an edit's, in HCL that stands in JSON.
+// spellings returns the spellings of a text in HCL, in JSON, in Go's quotes and, for an edit,
+// in HCL inside JSON.
 func spellings(text string) []string {
 	inner := func(quoted string) string { return quoted[1 : len(quoted)-1] }
 	inJSON := func(s string) string {

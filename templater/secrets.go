@@ -10,10 +10,10 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// Secrets are the texts that sensitive parameters hold, as far as somebody gave them:
-// whoever shows a job, or an error about it, must leave them out. What is wrong with a
-// value does not matter, as errors about it are shown as well. An expression of a
-// definition may make something else of a value, such as a hash, which is not found.
+// Secrets returns the known texts of sensitive parameters, which callers must remove from
+// everything they print about a job. Invalid values are included, as errors about them are
+// printed as well. A result computed from a value by an expression, such as a hash, is not
+// found.
 func Secrets(j *job.Job, catalog job.Catalog, flags Flags, choices []*Choice) []string {
 	s := secrets{catalog: catalog}
 	for _, name := range catalog.Names() {
@@ -87,12 +87,12 @@ func (s *secrets) argument(name, parameter string, v cty.Value) {
 	}
 }
 
-// add finds the texts in a value. True and false are no secrets.
+// add collects the texts in a value. True and false are not secrets.
 func (s *secrets) add(v cty.Value) {
 	if v == cty.NilVal || !v.IsWhollyKnown() {
 		return
 	}
-	// It always walks to the end, as the function gives no error.
+	// The callback returns no error, so the walk always completes.
 	_ = cty.Walk(v, func(_ cty.Path, v cty.Value) (bool, error) {
 		if !v.IsNull() && (v.Type() == cty.String || v.Type() == cty.Number) {
 			text, _ := convert.Convert(v, cty.String) // numbers always convert

@@ -6,7 +6,7 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// suggestion is " Did you mean …?" where a known name is close to the given one.
+// suggestion returns " Did you mean …?" if a known name is close to the given one, else "".
 func suggestion(given string, known []string) string {
 	for _, k := range known {
 		if levenshtein.Distance(given, k, nil) < 3 {

@@ -7,10 +7,10 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// Resources is what tasks ask of a client. A field is 0 where nothing asks.
+// Resources are the resources that tasks reserve. A field is 0 if no task reserves any.
 type Resources struct {
 	CPUMHz, Cores, MemoryMB, MemoryMaxMB, Ports int
-	// DiskMB is what logs may take of the group's ephemeral disk, which is shared.
+	// DiskMB is the space for logs on the group's shared ephemeral disk.
 	DiskMB int
 }
 
@@ -30,13 +30,13 @@ func (r *Resources) max(o Resources) {
 	r.MemoryMaxMB = max(r.MemoryMaxMB, o.MemoryMaxMB)
 }
 
-// Times is what n allocations ask for.
+// Times multiplies the resources by n allocations.
 func (r Resources) Times(n int) Resources {
 	return Resources{r.CPUMHz * n, r.Cores * n, r.MemoryMB * n, r.MemoryMaxMB * n, r.Ports * n, r.DiskMB * n}
 }
 
-// Total is what the sidecars of one group add to each of its allocations. Count is
-// how many of these there are, -1 where it depends on a variable without a value.
+// Total is what the sidecars of one group add to each of its allocations. Count is the number
+// of allocations, or -1 if it depends on a variable without a value.
 type Total struct {
 	Group string
 	Count int
@@ -44,9 +44,9 @@ type Total struct {
 	Resources
 }
 
-// Totals sums up what edits add, group by group. Tasks that do not run at the same
-// time are not added up, by Nomad's own rule: the most of what runs beside the app,
-// what runs before it, and what runs after it (structs.AllocatedResources).
+// Totals sums the resources that edits add, per group. As in Nomad
+// (structs.AllocatedResources), tasks that do not run at the same time are not added up: the
+// maximum counts of the tasks that run beside the app, before it, and after it.
 func Totals(j *job.Job, edits []job.Edit) []Total {
 	var out []Total
 	for _, g := range j.Groups {
@@ -56,7 +56,7 @@ func Totals(j *job.Job, edits []job.Edit) []Total {
 			t.Count = int(n)
 		}
 		var beside, before, after Resources
-		disk := 0 // logs stay until the allocation is gone
+		disk := 0 // logs stay until the allocation is removed
 		for _, e := range edits {
 			switch e := e.(type) {
 			case *job.AddTask:
@@ -95,8 +95,7 @@ func Totals(j *job.Job, edits []job.Edit) []Total {
 	return out
 }
 
-// Sum is what all allocations of all groups ask for together; a group whose count
-// is not known counts once.
+// Sum adds up all allocations of all groups; a group whose count is unknown counts once.
 func Sum(totals []Total) Resources {
 	var out Resources
 	for _, t := range totals {
@@ -109,8 +108,8 @@ func Sum(totals []Total) Resources {
 	return out
 }
 
-// TaskResources reads a task's resources. What it does not say is what Nomad gives
-// it (api.DefaultResources).
+// TaskResources returns a task's resources, with Nomad's defaults for missing values
+// (api.DefaultResources).
 func TaskResources(t *sidecar.Block) Resources {
 	r := Resources{CPUMHz: 100, MemoryMB: 300}
 	for _, b := range t.Body.Blocks("resources") {
@@ -128,8 +127,8 @@ func TaskResources(t *sidecar.Block) Resources {
 	return r
 }
 
-// logsMB is what a task's logs may take, by Nomad's defaults of ten files of 10 MB
-// for what is not said (api.DefaultLogConfig).
+// logsMB returns the space for a task's logs. Nomad's defaults are ten files of 10 MB
+// (api.DefaultLogConfig).
 func logsMB(t *sidecar.Block) int {
 	l := logsOf(t)
 	if l.Disabled {
@@ -153,7 +152,7 @@ func lifecycleOf(t *sidecar.Block) (hook string, stays bool) {
 	return "", false
 }
 
-// whole is the value of a whole number, 0 for anything else.
+// whole returns a whole number, or 0 for any other value.
 func whole(a *sidecar.Attr) int {
 	if a == nil {
 		return 0

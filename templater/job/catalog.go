@@ -5,7 +5,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// Catalog is where definitions are looked up.
+// Catalog looks up definitions.
 type Catalog interface {
 	Find(name string, constraints ...version.Constraints) *sidecar.Definition
 	Versions(name string) []*sidecar.Definition

@@ -13,12 +13,12 @@ type Edit interface{ edit() }
 type AddTask struct {
 	Group string
 	Task  *sidecar.Block
-	// JobInherited and GroupInherited are the blocks that Nomad's HCL parser
-	// would copy into the task. A backend past that parser adds them itself.
+	// JobInherited and GroupInherited are the blocks that Nomad's HCL parser copies into the
+	// task. A backend that works after that parser must add them itself.
 	JobInherited, GroupInherited []*sidecar.Block
 }
 
-// AddPort appends a dynamic port to the group's network. To is 0 where unset.
+// AddPort appends a dynamic port to the group's network. To is 0 if unset.
 type AddPort struct {
 	Group, Label string
 	To           int
@@ -36,33 +36,33 @@ type AddVolume struct {
 	Volume *sidecar.Block
 }
 
-// SetEnv adds a variable, which the task does not have yet, to its environment.
+// SetEnv adds a new variable to a task's environment.
 type SetEnv struct {
 	Group, Task, Name, Value string
 }
 
-// SetConfig sets an attribute of a task's driver config, replacing one of the
-// same name. A list that only gets more items has the new ones in Items as well.
+// SetConfig sets an attribute of a task's driver config, replacing one of the same name. For a
+// list that is only extended, Items holds the new items.
 type SetConfig struct {
 	Group, Task, Name string
 	Value             cty.Value
 	Items             []cty.Value
-	// Block says that the driver's documentation writes it as a block. In Nomad's
+	// Block reports that the driver's documentation writes the attribute as a block. In Nomad's
 	// API that is the same as an object.
 	Block bool
 }
 
-// LogsSetting is the block of a pod task's config that repeats its logs block: the
-// driver collects output itself, and Nomad does not pass the logs block to a driver.
+// LogsSetting is the block of a pod task's config that repeats its logs block: the driver
+// collects output itself, and Nomad does not pass the logs block to a driver.
 const LogsSetting = "logs"
 
-// AddAppBlock appends a volume_mount or template to a task of the user's.
+// AddAppBlock appends a volume_mount or template to a user's task.
 type AddAppBlock struct {
 	Group, Task string
 	Block       *sidecar.Block
 }
 
-// FieldOf is the field of a task in Nomad's API that holds an app block.
+// FieldOf returns the field of a task in Nomad's API that holds an app block.
 func FieldOf(blockType string) string {
 	if blockType == "template" {
 		return "Templates"

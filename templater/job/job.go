@@ -7,8 +7,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Job is what injection sees of a job: without injected parts, with variables,
-// locals and functions evaluated. A range is zero where there is no source.
+// Job is the view of a job for injection: without injected parts, with variables, locals and
+// functions evaluated. Ranges are zero if there is no source.
 type Job struct {
 	ID, Name, Namespace, Type, Region, NodePool Text
 	// Datacenters may hold patterns, such as "*".
@@ -18,13 +18,13 @@ type Job struct {
 	Meta     map[string]Text
 	MoreMeta *diagnostic.Unknown // there may be other keys
 	Groups   []*Group
-	// Requests are the sidecar blocks that stand in the job itself.
+	// Requests are the sidecar blocks of the job itself.
 	Requests []*Request
-	// Inherited are blocks that Nomad's parser copies into every task of the
-	// job: vault and secret. JSON has none, as it is past the parser.
+	// Inherited are blocks that Nomad's parser copies into every task of the job: vault and
+	// secret. A JSON job has none, since the parser has already copied them.
 	Inherited []*sidecar.Block
-	// Opaque are parts that only evaluation could show, such as a dynamic group.
-	// A choice that concerns all groups cannot be carried out with them.
+	// Opaque are parts that only evaluation can show, such as a dynamic group. With them, a
+	// choice that concerns all groups cannot be applied.
 	Opaque []Obstacle
 	Range  hcl.Range
 }
@@ -38,44 +38,42 @@ type Group struct {
 	MoreMeta     *diagnostic.Unknown // there may be other keys
 	Networks     []*Network
 	Tasks        []*Task
-	// Kept are injected tasks that stay as they are: no app tasks, but in the way of
-	// what would have their names.
+	// Kept are injected tasks that are not changed. They are not app tasks, but their names
+	// are in use.
 	Kept      []*Task
 	Services  []Service
 	Volumes   map[string]hcl.Range
 	Disk      Disk
 	Requests  []*Request
 	Inherited []*sidecar.Block
-	// Bare are the group's containers that hold nothing and are not null; those of
-	// its first network are among them.
+	// Bare are the group's empty containers that are not null, including those of its first
+	// network.
 	Bare Bare
-	// Opaque are the reasons why this group cannot be changed in this form.
+	// Opaque are the reasons why this group cannot be edited in this form.
 	Opaque []Obstacle
-	// Dynamic says that dynamic blocks make a part of it, which only evaluation shows.
+	// Dynamic reports that dynamic blocks, which need evaluation, generate a part of the group.
 	Dynamic bool
 	Range   hcl.Range
 }
 
-// Disk is the ephemeral disk of a group. SizeMB is 300 where none is set, as Nomad
-// has it.
+// Disk is the ephemeral disk of a group. SizeMB is 300 if unset, as in Nomad.
 type Disk struct {
 	SizeMB  int
 	Unknown *diagnostic.Unknown
 	Range   hcl.Range
 }
 
-// DefaultDiskMB is the size of an ephemeral disk that the job says nothing of
-// (api.DefaultEphemeralDisk).
+// DefaultDiskMB is the default size of an ephemeral disk (api.DefaultEphemeralDisk).
 const DefaultDiskMB = 300
 
-// Network is a network block of a group. Mode is "host" where none is set.
+// Network is a network block of a group. Mode is "host" if unset.
 type Network struct {
 	Mode  Text
 	Ports []Port
 	Range hcl.Range
 }
 
-// Port is a port of a group or task network. To and Static are 0 where not set.
+// Port is a port of a group or task network. To and Static are 0 if unset.
 type Port struct {
 	Label      string
 	To, Static int
@@ -83,14 +81,14 @@ type Port struct {
 	Range      hcl.Range
 }
 
-// Service is a service of the group or of one of its tasks. Provider is "consul"
-// where none is set, as Nomad has it.
+// Service is a service of the group or of one of its tasks. Provider is "consul" if unset, as in
+// Nomad.
 type Service struct {
 	Name, Port, Provider Text
 	Range                hcl.Range
 }
 
-// Task is a task of the user's.
+// Task is a task of the user.
 type Task struct {
 	Name    string
 	Driver  Text
@@ -99,11 +97,11 @@ type Task struct {
 	// Config holds the attributes of the driver config.
 	Config     map[string]Setting
 	MoreConfig *diagnostic.Unknown // there may be other attributes
-	// Logs is its logs block, nil where it has none.
+	// Logs is its logs block, or nil.
 	Logs *Logs
-	// Ports are those of the task's own resources.network.
+	// Ports are the ports of the task's own resources.network.
 	Ports []Port
-	// Places are where its templates and volume mounts are, as far as that is known.
+	// Places are the known destinations of its templates and volume mounts.
 	Places   []Place
 	Meta     map[string]Text
 	MoreMeta *diagnostic.Unknown // there may be other keys
@@ -111,11 +109,11 @@ type Task struct {
 	Range    hcl.Range
 }
 
-// Logs is what a task's logs block says. A number is 0 where nothing is said.
+// Logs is a task's logs block. A number is 0 if unset.
 type Logs struct {
 	Files, SizeMB int
 	Disabled      bool
-	Unknown       *diagnostic.Unknown // some of it
+	Unknown       *diagnostic.Unknown // of some field
 	Range         hcl.Range
 }
 
@@ -126,26 +124,25 @@ type Place struct {
 	Range       hcl.Range
 }
 
-// Bare tells how the containers of an object that hold nothing are spelt, by the
-// name of their field in Nomad's API, such as "Services". What is not listed holds
-// something or is null, which is how Nomad's parser spells most empty containers.
-// Taking an injection out again needs it.
+// Bare records the spelling of an object's empty containers, by the name of their field in
+// Nomad's API, such as "Services". Containers that are not listed are filled or null, which is
+// how Nomad's parser spells most empty ones. Eject needs it.
 type Bare map[string]string
 
-// How a container without content may be spelt, besides null.
+// Spellings of an empty container, besides null.
 const (
 	BareAbsent = "absent"
 	BareEmpty  = "empty"
 )
 
-// Text is a string and where it stands.
+// Text is a string and its position.
 type Text struct {
 	Value   string
 	Unknown *diagnostic.Unknown // nil if Value is known
 	Range   hcl.Range
 }
 
-// String is the value, or the expression that is not known.
+// String returns the value, or the expression of an unknown one.
 func (t Text) String() string {
 	if t.Unknown != nil {
 		return t.Unknown.Expr
@@ -153,15 +150,15 @@ func (t Text) String() string {
 	return t.Value
 }
 
-// Setting is a value of a driver config and where it stands. An unknown one may hold
-// elements that are known.
+// Setting is a value of a driver config and its position. An unknown one may contain known
+// elements.
 type Setting struct {
 	Value   cty.Value
-	Unknown *diagnostic.Unknown // nil if Value is known as a whole
+	Unknown *diagnostic.Unknown // nil if Value is wholly known
 	Range   hcl.Range
 }
 
-// Obstacle is a part of a job that cannot be edited in the form it is given in.
+// Obstacle is a part of a job that cannot be edited in the given form.
 type Obstacle struct {
 	What   string // such as `dynamic "group"`
 	WayOut string // one sentence
@@ -186,7 +183,7 @@ func (j *Job) Group(name string) *Group {
 	return nil
 }
 
-// TaskNames are the names of the app tasks.
+// TaskNames returns the names of the app tasks.
 func (g *Group) TaskNames() []string {
 	names := make([]string, 0, len(g.Tasks))
 	for _, t := range g.Tasks {

@@ -16,44 +16,44 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Keys of the meta of injected tasks. They stand in no other place, because meta
-// of a group or a job restarts the app when it changes.
+// Keys of the meta of injected tasks. They are not set in the meta of a group or job, since
+// changing it restarts the app.
 const (
 	MarkName    = "sidecar.name"
 	MarkVersion = "sidecar.version"
 	MarkDigest  = "sidecar.digest"
 	MarkOrigin  = "sidecar.origin"
-	// MarkAdded holds, in the first task of a sidecar, what was changed outside
-	// of its own tasks, as the JSON of Added.
+	// MarkAdded holds, in the first task of a sidecar, the changes outside of the sidecar's own
+	// tasks, as the JSON of Added.
 	MarkAdded = "sidecar.added"
 )
 
-// Mark is what the meta of a task says about its injection. Anyone can write
-// meta, so a mark is only a claim: see Mark.Doubt.
+// Mark is the record of an injection in a task's meta. Anyone can write meta, so a mark is only
+// a claim: see Mark.Doubt.
 type Mark struct {
 	Name, Version, Digest, Origin string
 	Added                         *Added
-	// Altered says which of the things that Added names is not as an injection wrote
-	// it; "" for none. Whoever reads the job finds it out: see Seal.
+	// Altered names a part of Added that differs from what injection wrote, or is "". The reader
+	// of the job sets it: see Seal.
 	Altered string
 }
 
-// Added is all that an injection changed outside the sidecar's own tasks: what
-// taking it out again needs.
+// Added lists all changes of an injection outside of the sidecar's own tasks, which eject
+// undoes.
 type Added struct {
 	Tasks    []string            `json:"tasks,omitempty"`
 	Ports    []string            `json:"ports,omitempty"`
 	Services []string            `json:"services,omitempty"` // names
 	Volumes  []string            `json:"volumes,omitempty"`
 	Env      map[string][]string `json:"env,omitempty"` // task → names
-	// Config is task → name → JSON of the items that a list got, or null for a
-	// setting that is new as a whole.
+	// Config is task → name → JSON of the items added to a list, or null for a setting that is
+	// wholly new.
 	Config map[string]map[string]json.RawMessage `json:"config,omitempty"`
 	Blocks map[string][]AddedBlock               `json:"blocks,omitempty"` // task → in order
-	// Bare is task, "" for the group → how containers were spelt. A list of the
-	// config called name is "Config.name".
+	// Bare is task, "" for the group → spelling of containers. A list of the config called name
+	// is "Config.name".
 	Bare map[string]Bare `json:"bare,omitempty"`
-	// Seals are those of all of it, by SealKey. What has none was not injected.
+	// Seals are the seals of all changes, by SealKey. A change without a seal was not injected.
 	Seals map[string]string `json:"seals,omitempty"`
 }
 
@@ -75,8 +75,8 @@ func (a *Added) AddService(s *sidecar.Block) {
 	a.Services = append(a.Services, s.Body.String("name"))
 }
 
-// AddedBlock is a template or volume_mount that an app task got. Destinations tell
-// those of one task apart.
+// AddedBlock is a template or volume_mount added to an app task. Destinations are unique within
+// a task.
 type AddedBlock struct {
 	Type        string `json:"type"`
 	Destination string `json:"destination,omitempty"`
@@ -91,8 +91,8 @@ func (a *Added) SetEnv(task, name, value string) {
 	a.Env[task] = append(a.Env[task], name)
 }
 
-// SetConfig records a setting of an app task's config. Items are those added to a list,
-// nil for a new setting.
+// SetConfig records a setting of an app task's config. Items are those added to a list, nil for
+// a new setting.
 func (a *Added) SetConfig(task, name string, value cty.Value, items json.RawMessage) {
 	sealed := sealedValue(value)
 	if items != nil {
@@ -108,7 +108,7 @@ func (a *Added) SetConfig(task, name string, value cty.Value, items json.RawMess
 	a.Config[task][name] = items
 }
 
-// SetBare records how an empty container was spelt.
+// SetBare records the spelling of an empty container.
 func (a *Added) SetBare(task, field, spelt string) {
 	if a.Bare == nil {
 		a.Bare = map[string]Bare{}
@@ -133,20 +133,19 @@ func (a *Added) AddBlock(task string, b *sidecar.Block) {
 	}
 }
 
-// Meta is the meta of an injected task. Added is nil but for the first task.
+// Meta returns the meta of an injected task. Added is nil except for the first task.
 func (m *Mark) Meta() map[string]string {
 	out := map[string]string{MarkName: m.Name, MarkVersion: m.Version, MarkDigest: m.Digest, MarkOrigin: m.Origin}
 	if m.Added != nil {
-		// A struct of strings, numbers and maps of them always marshals, and
-		// maps are written in the order of their keys.
+		// A struct of strings, numbers and maps of them always marshals, with sorted map keys.
 		text, _ := json.Marshal(m.Added)
 		out[MarkAdded] = ascii(text)
 	}
 	return out
 }
 
-// ascii escapes all other characters in JSON: names would not come back as they were
-// from an HCL string, which is brought into a normal form of Unicode.
+// ascii escapes all non-ASCII characters in JSON: HCL strings are normalized to a Unicode normal
+// form, which could change names.
 func ascii(text []byte) string {
 	var out strings.Builder
 	for _, r := range string(text) {
@@ -165,7 +164,7 @@ func ascii(text []byte) string {
 
 var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
-// ReadMark returns the mark in a task's meta, or nil if it holds none.
+// ReadMark returns the mark in a task's meta, or nil if there is none.
 func ReadMark(meta map[string]string) *Mark {
 	name, ok := meta[MarkName]
 	if !ok {
@@ -183,9 +182,8 @@ func ReadMark(meta map[string]string) *Mark {
 	return m
 }
 
-// Doubt says why a mark on a task cannot be true, judged by the catalog; "" if
-// nothing speaks against it. A mark from another version of the definition is
-// stale, not doubtful.
+// Doubt returns the reason why the mark of a task cannot be true according to the catalog, or
+// "". A mark from another version of the definition is stale, not doubtful.
 func (m *Mark) Doubt(catalog Catalog, task string) string {
 	if !digestForm.MatchString(m.Digest) {
 		return "its " + MarkDigest + " is no digest"
@@ -203,7 +201,7 @@ func (m *Mark) Doubt(catalog Catalog, task string) string {
 	return m.Altered
 }
 
-// within says whether a definition could have made these changes.
+// within reports whether a definition could have made these changes.
 func (a *Added) within(d *sidecar.Definition) bool {
 	r := d.Reach()
 	ok := subset(a.Tasks, d.TaskNames()) && subset(a.Ports, r.Ports) && subset(a.Volumes, r.Volumes) && len(a.Services) <= r.Services
@@ -211,7 +209,7 @@ func (a *Added) within(d *sidecar.Definition) bool {
 		ok = ok && subset(names, r.Env)
 	}
 	for _, settings := range a.Config {
-		// Any of them may be the last of its group, which repeats logs blocks.
+		// Any sidecar may be the last of its group, which repeats logs blocks.
 		ok = ok && subset(slices.Sorted(maps.Keys(settings)), append([]string{LogsSetting}, r.Config...))
 	}
 	for _, blocks := range a.Blocks {
@@ -238,7 +236,7 @@ type Marked struct {
 	Range       hcl.Range // of the task; zero where there is no source
 }
 
-// Same says whether two are the same task of the same sidecar.
+// Same reports whether both are the same task of the same sidecar.
 func (m Marked) Same(o Marked) bool {
 	return m.Group == o.Group && m.Task == o.Task && m.Mark.Name == o.Mark.Name
 }

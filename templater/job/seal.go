@@ -14,29 +14,29 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// Seal is a short hash of what an injection wrote outside of its own tasks. By it that
-// is told from what somebody wrote there since, or only said to have been injected.
+// Seal returns a short hash of a change that injection made outside of its own tasks. It
+// distinguishes the change from later edits and from values that are only claimed to be injected.
 func Seal(parts ...string) string {
 	text, _ := json.Marshal(parts) // strings always marshal
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }
 
-// SealKey is the key of Added.Seals for one thing: kind is env, config, port, volume,
-// service or the type of a block, task "" for what is the group's.
+// SealKey returns the key of Added.Seals for one change. kind is env, config, port, volume,
+// service or the type of a block; task is "" for the group.
 func SealKey(task, kind, name string) string { return task + "/" + kind + "/" + name }
 
-// ServiceKey is SealKey for a service, of which several may have one name.
+// ServiceKey returns the SealKey of a service; several services may share a name.
 func ServiceKey(place int) string { return SealKey("", "service", strconv.Itoa(place)) }
 
-// SealedJSON is JSON as seals see it, which is the same before and after Nomad's
-// parser: there an object is the only item of a list (jobspec2/hclutil.BlocksAsAttrs).
+// SealedJSON normalizes JSON for seals, so that it is equal before and after Nomad's parser,
+// which turns an object into a list with one item (jobspec2/hclutil.BlocksAsAttrs).
 func SealedJSON(raw []byte) string {
 	var v any
 	if json.Unmarshal(raw, &v) != nil {
 		return ""
 	}
-	out, _ := json.Marshal(unwrapped(v)) // what was unmarshalled always marshals
+	out, _ := json.Marshal(unwrapped(v)) // an unmarshalled value always marshals
 	return string(out)
 }
 
@@ -68,7 +68,7 @@ func (a *Added) seal(key string, parts ...string) {
 	a.Seals[key] = Seal(parts...)
 }
 
-// sealedValue is SealedJSON of a known value.
+// sealedValue returns SealedJSON of a known value.
 func sealedValue(v cty.Value) string {
 	raw, err := ctyjson.Marshal(v, v.Type())
 	if err != nil {
@@ -77,7 +77,7 @@ func sealedValue(v cty.Value) string {
 	return SealedJSON(raw)
 }
 
-// word is an attribute as text, "" where there is none.
+// word returns an attribute as text, or "" if it is missing.
 func word(b *sidecar.Block, name string) string {
 	a := b.Body.Attr(name)
 	if a == nil {
@@ -90,8 +90,8 @@ func word(b *sidecar.Block, name string) string {
 	return s.AsString()
 }
 
-// Altered reports the injected tasks whose marks name something outside of them that is
-// not as an injection wrote it: it is left in the job, and so are they.
+// Altered reports the injected tasks whose marks name a change that differs from what injection
+// wrote: the change and these tasks are left in the job.
 func Altered(marks []Marked) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	told := map[string]bool{}
