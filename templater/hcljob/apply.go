@@ -14,9 +14,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Apply carries out edits and puts the sidecar blocks out of effect, so that the
-// result is what `nomad job run` takes. Every byte of the user's stays: Eject of
-// the result is the file again.
+// Apply applies edits and disables the sidecar blocks, so that `nomad job run` accepts the
+// result. Every byte of the user's text is preserved: Eject of the result returns the file.
 func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 	p := newPatch(f.base, f.name)
 	p.dropSidecars(f.job.Body)
@@ -40,18 +39,18 @@ func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 	return out, nil
 }
 
-// Plain is the file without injected parts and with its sidecar blocks out of
-// effect: the same job, without any sidecar.
+// Plain returns the file without injected parts and with its sidecar blocks disabled: the same
+// job, without any sidecar.
 func (f *File) Plain() ([]byte, hcl.Diagnostics) { return f.Apply(nil) }
 
-// change is what to do to one block.
+// change collects the edits of one block.
 type change struct {
 	blocks []*sidecar.Block // to append
 	env    map[string]string
 	config map[string]*job.SetConfig
 }
 
-// editor finds the block that each edit concerns.
+// editor finds the block for each edit.
 type editor struct {
 	job     *hclsyntax.Block
 	groups  map[string]*hclsyntax.Block
@@ -151,7 +150,7 @@ func (e *editor) task(group, task string) (*hclsyntax.Block, error) {
 	return nil, fmt.Errorf("the job has no task %q in group %q", task, group)
 }
 
-// dropSidecars puts the sidecar blocks of the job and its groups out of effect.
+// dropSidecars disables the sidecar blocks of the job and its groups.
 func (p *patch) dropSidecars(body *hclsyntax.Body) {
 	for _, b := range body.Blocks {
 		switch b.Type {
@@ -163,8 +162,8 @@ func (p *patch) dropSidecars(body *hclsyntax.Body) {
 	}
 }
 
-// change edits one block: env and config go to their own blocks where there are
-// such, all else to its end.
+// change edits one block: env and config are added to their own blocks if present, everything
+// else at the end.
 func (p *patch) change(b *hclsyntax.Block, c *change) {
 	var rest sidecar.Body
 	if len(c.env) > 0 && !p.env(b, c.env) {
@@ -181,7 +180,7 @@ func (p *patch) change(b *hclsyntax.Block, c *change) {
 	}
 }
 
-// env adds variables to the env block or attribute of a task; false if it has none.
+// env adds variables to the env block or attribute of a task. It returns false if there is none.
 func (p *patch) env(task *hclsyntax.Block, env map[string]string) bool {
 	if a := task.Body.Attributes["env"]; a != nil {
 		indent := p.indent(a.SrcRange)
@@ -205,7 +204,7 @@ func (p *patch) env(task *hclsyntax.Block, env map[string]string) bool {
 	return false
 }
 
-// config sets attributes in the config block of a task; false if it has none.
+// config sets attributes in the config block of a task. It returns false if there is none.
 func (p *patch) config(task *hclsyntax.Block, config map[string]*job.SetConfig) bool {
 	for _, b := range task.Body.Blocks {
 		if b.Type != "config" {

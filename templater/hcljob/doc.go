@@ -1,16 +1,16 @@
-// Package hcljob treats a job file in HCL as text: it shows what injection needs
-// to see of it, and carries out edits so that every other byte stays as it was.
+// Package hcljob treats a job file in HCL as text: it builds the view of the job for injection,
+// and applies edits that preserve every other byte.
 //
-// A job is read by a partial schema, with variables, locals and functions
-// evaluated as Nomad does, so that a block or attribute of a newer Nomad is no
-// obstacle. Only JSON needs Nomad's own parser, which knows every field.
+// A job is read with a partial schema, and variables, locals and functions are evaluated as
+// Nomad does, so a block or attribute of a newer Nomad is not an error. Only JSON output needs
+// Nomad's own parser, which knows every field.
 //
-// All that injection writes is kept apart from the user's text by comments, so
-// that Eject gives back the file byte for byte:
+// Comments separate all injected text from the user's text, so that Eject restores the file
+// byte for byte:
 //
-//	#sidecar> …      begins lines that were added
+//	#sidecar> …      begins added lines
 //	#sidecar<        ends them
-//	#sidecar|…       is a line of the user's that was replaced or taken out
+//	#sidecar|…       is a line of the user that was replaced or disabled
 //
 // A File is a templater.Document. The edits to apply come from package templater.
 package hcljob

@@ -10,23 +10,22 @@ import (
 
 const (
 	beginMark = "#sidecar> added by nomad-sidecar, up to #sidecar<"
-	endMark   = "#sidecar<" // and a seal
-	// begin is what a begin mark is recognised by.
+	endMark   = "#sidecar<" // followed by a seal
+	// begin identifies a begin mark.
 	begin = "#sidecar>"
-	// anyMark is what all of them begin with.
+	// anyMark begins every mark.
 	anyMark = "#sidecar"
-	// kept precedes each line of the user's that was taken out of effect.
+	// kept precedes each disabled line of the user.
 	kept = "#sidecar|"
 )
 
-// Eject takes out all that injection added and puts back what it replaced: for
-// every job file j, Eject of the injected j is j. A file without marks comes out
-// as it is. Marks that do not pair up are errors, and so are lines between them that are
-// not those that injection wrote there: somebody has edited them, or has put marks
-// around lines of the job's own.
+// Eject removes everything that injection added and restores what it replaced: for every job
+// file j, Eject of the injected j is j. A file without marks is returned unchanged. Unpaired
+// marks are errors, and so are lines between marks that differ from what injection wrote there:
+// somebody has edited them, or has put marks around lines of the job itself.
 func Eject(src []byte, filename string) ([]byte, hcl.Diagnostics) { return eject(src, filename, true) }
 
-// eject looks at seals only where it is told to.
+// eject checks seals only if sealed is set.
 func eject(src []byte, filename string, sealed bool) ([]byte, hcl.Diagnostics) {
 	if !bytes.Contains(src, []byte(anyMark)) {
 		return src, nil
@@ -59,18 +58,18 @@ func eject(src []byte, filename string, sealed bool) ([]byte, hcl.Diagnostics) {
 	return append(e.out, src[e.last:]...), nil
 }
 
-// ejection is one run through a file.
+// ejection is one pass over a file.
 type ejection struct {
 	src    []byte
 	sealed bool
 	out    []byte
-	last   int              // bytes before it are dealt with
-	open   *hclsyntax.Token // the begin mark that waits for its end
-	body   int              // where the lines after it begin
+	last   int              // offset of the first unprocessed byte
+	open   *hclsyntax.Token // the open begin mark
+	body   int              // offset of the lines after it
 	run    []*hclsyntax.Token
 }
 
-// comment deals with one that stands alone on the line that begins there.
+// comment processes a comment that is alone on its line; line is the offset of that line.
 func (e *ejection) comment(t *hclsyntax.Token, line int) hcl.Diagnostics {
 	end := lineEnd(e.src, t.Range.Start.Byte)
 	switch {
@@ -113,14 +112,13 @@ func unpaired(t *hclsyntax.Token, what string) hcl.Diagnostics {
 	}}
 }
 
-// lineStart returns where the line of a byte begins, and whether only blanks
-// stand before the byte.
+// lineStart returns the start of the line at a byte, and whether only blanks precede the byte.
 func lineStart(src []byte, at int) (int, bool) {
 	start := bytes.LastIndexByte(src[:at], '\n') + 1
 	return start, len(bytes.TrimLeft(src[start:at], " \t")) == 0
 }
 
-// lineEnd returns where the line after that of a byte begins.
+// lineEnd returns the start of the line after the one at a byte.
 func lineEnd(src []byte, at int) int {
 	if i := bytes.IndexByte(src[at:], '\n'); i >= 0 {
 		return at + i + 1

@@ -12,7 +12,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-// File is a job file. It is not changed by use.
+// File is a parsed job file. Its methods do not change it.
 type File struct {
 	name   string
 	source []byte
@@ -27,8 +27,8 @@ type File struct {
 	marks  []job.Marked
 }
 
-// Parse reads a job file in HCL. Name is used in diagnostics.
-// The File is nil if there are errors.
+// Parse reads a job file in HCL. name is used in diagnostics. The File is nil if there are
+// errors.
 func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 	if bad := bounds.HCL(src, name, bounds.HCLBytes); bad != nil {
 		return nil, hcl.Diagnostics{bad}
@@ -37,7 +37,7 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 	whole, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	f.file = whole
 	if diags.HasErrors() {
-		return nil, diags[:1] // what follows is most likely a consequence
+		return nil, diags[:1] // later errors are most likely consequences
 	}
 	if bad := bounds.Meter(whole.Body.(*hclsyntax.Body)); bad.HasErrors() {
 		return nil, bad
@@ -51,7 +51,7 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 		if diags.HasErrors() {
 			return nil, diags
 		}
-		// Lines are no longer those of the file; the name says so.
+		// Line numbers differ from those of the original file, and the name says so.
 		f.name = name + " without its sidecars"
 		if f.file, diags = hclsyntax.ParseConfig(f.base, f.name, hcl.InitialPos); diags.HasErrors() {
 			return nil, diags
@@ -69,7 +69,7 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 	f.view, more = f.readJob()
 	diags = append(diags, more...)
 	if over := f.scope.budget.Exceeded(); over.HasErrors() {
-		return nil, over // and not what follows from it
+		return nil, over // without the errors that it causes
 	}
 	if diags.HasErrors() {
 		return nil, diags
@@ -97,24 +97,24 @@ func jobBlock(file *hcl.File) (*hclsyntax.Block, hcl.Diagnostics) {
 	return found, nil
 }
 
-// Job is the job as injection sees it, without injected parts.
+// Job returns the view of the job for injection, without injected parts.
 func (f *File) Job() *job.Job { return f.view }
 
-// Marks are those of the injected tasks that the file came with.
+// Marks returns the marks of the injected tasks that the file came with.
 func (f *File) Marks() []job.Marked { return f.marks }
 
-// Source is the file as it was read.
+// Source returns the original file.
 func (f *File) Source() ([]byte, hcl.Diagnostics) { return f.source, nil }
 
-// Files are the sources that diagnostics of this file refer to. Ranges are those
-// of the file without injected parts.
+// Files returns the sources that diagnostics of this file refer to. Ranges refer to the file
+// without injected parts.
 func (f *File) Files() map[string]*hcl.File {
 	files := map[string]*hcl.File{f.name: f.file}
 	maps.Copy(files, f.scope.files)
 	return files
 }
 
-// readMarks finds the marks of tasks in a file that was injected before.
+// readMarks returns the marks of tasks in an injected file.
 func readMarks(whole *hcl.File, in Inputs) ([]job.Marked, hcl.Diagnostics) {
 	j, diags := jobBlock(whole)
 	if diags.HasErrors() {

@@ -10,9 +10,9 @@ import (
 	"github.com/hashicorp/nomad/jobspec2"
 )
 
-// JSON is the job without any sidecar, parsed by Nomad's own parser, as
-// `nomad job run -output` prints it. It needs every variable and knows only the
-// fields of the Nomad release that this program was built with.
+// JSON returns the job without any sidecar as JSON from Nomad's own parser, like
+// `nomad job run -output`. It needs every variable and knows only the fields of the Nomad
+// release that this program was built with.
 func (f *File) JSON() ([]byte, hcl.Diagnostics) {
 	plain, diags := f.Plain()
 	if diags.HasErrors() {
@@ -21,7 +21,7 @@ func (f *File) JSON() ([]byte, hcl.Diagnostics) {
 	return f.toJSON(plain)
 }
 
-// SourceJSON is the file as it was read, with what was injected before, as JSON.
+// SourceJSON returns the original file, with earlier injections, as JSON.
 func (f *File) SourceJSON() ([]byte, hcl.Diagnostics) { return f.toJSON(f.source) }
 
 func (f *File) toJSON(text []byte) ([]byte, hcl.Diagnostics) {

@@ -12,19 +12,19 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// patch collects insertions into a text. Nothing of the text itself is removed.
+// patch collects insertions into a text. It removes nothing from the text.
 type patch struct {
 	src   []byte
 	name  string
 	style sidecar.Style
-	crlf  bool // how the lines of src end
+	crlf  bool // whether the lines of src end in CRLF
 	parts []part
 	diags hcl.Diagnostics
 }
 
 func newPatch(src []byte, name string) *patch {
 	crlf := bytes.Contains(src, []byte("\r\n"))
-	// The end of a line in a heredoc is that of the file.
+	// A heredoc would contain the line endings of the file.
 	return &patch{src: src, name: name, crlf: crlf, style: sidecar.Style{Runtime: true, Heredoc: !crlf}}
 }
 
@@ -35,16 +35,16 @@ type part struct {
 	text string
 }
 
-// rank orders parts at the same place.
+// rank orders parts at the same offset.
 type rank int
 
 const (
-	inPlace  rank = iota // lines instead of those that end here
+	inPlace  rank = iota // lines that replace those that end here
 	atTheEnd             // lines at the end of a block
-	asKept               // the prefix of a line that is kept as a comment
+	asKept               // the prefix of a disabled line
 )
 
-// bytes is the text with all parts inserted.
+// bytes returns the text with all parts inserted.
 func (p *patch) bytes() []byte {
 	slices.SortStableFunc(p.parts, func(x, y part) int {
 		return cmp.Or(x.at-y.at, int(x.rank-y.rank))
@@ -63,11 +63,11 @@ func (p *patch) bytes() []byte {
 	return append(out, p.src[last:]...)
 }
 
-// undone says whether Eject of out, the patched text, gives the text back.
+// undone reports whether Eject of out, the patched text, restores the text.
 //
-// A text that holds no marks of its own need not be scanned again: parts are whole
-// lines between whole lines of it, outside of any token, as insert and keep see to
-// it. So Eject finds the marks that it was given, as long as it takes all of each
+// If the text has no marks of its own, it need not be scanned again: parts are whole lines
+// between whole lines, outside of any token, as insert and keep ensure. So Eject finds exactly
+// the inserted marks, if it takes all of each part for the lines between two of them.
 // part for what stands between two of them.
 func (p *patch) undone(out []byte) bool {
 	if bytes.Contains(p.src, []byte(anyMark)) {
@@ -90,13 +90,13 @@ func (p *patch) undone(out []byte) bool {
 	return true
 }
 
-// insert adds lines, between marks, before the line that begins at. The lines end
-// as those of the file do. Replaced are the lines that were kept for them.
+// insert adds lines between marks before the line at an offset, with the line endings of the
+// file. replaced are the disabled lines that they replace.
 func (p *patch) insert(at int, r rank, indent, lines string, replaced []byte) {
 	p.parts = append(p.parts, part{at, r, p.made(indent+beginMark+"\n") + lines + p.made(indent+endMark+" "+sealOf([]byte(lines), replaced)+"\n")})
 }
 
-// replace keeps the lines of a range and adds others in their place.
+// replace disables the lines of a range and inserts others in their place.
 func (p *patch) replace(r hcl.Range, indent, lines string) {
 	p.keep(r)
 	first, _ := lineStart(p.src, r.Start.Byte)
@@ -104,8 +104,8 @@ func (p *patch) replace(r hcl.Range, indent, lines string) {
 	p.insert(end, inPlace, indent, lines, p.src[first:end])
 }
 
-// made gives generated text the line ends of the file. Text that comes from the
-// file must not go through it.
+// made converts generated text to the line endings of the file. Do not pass it text from the
+// file.
 func (p *patch) made(text string) string {
 	if p.crlf {
 		return strings.ReplaceAll(text, "\n", "\r\n")
@@ -113,21 +113,21 @@ func (p *patch) made(text string) string {
 	return text
 }
 
-// keep turns the lines of a range into comments. They must hold nothing else, as
-// it would be lost with them.
+// keep turns the lines of a range into comments. The lines must hold nothing else, which would
+// be disabled too.
 func (p *patch) keep(r hcl.Range) {
 	first, alone := lineStart(p.src, r.Start.Byte)
 	end := lineEnd(p.src, max(r.Start.Byte, r.End.Byte-1))
 	after := strings.TrimSpace(string(p.src[r.End.Byte:end]))
 	if r.End.Byte > end {
-		after = "" // the range took the line's end with it
+		after = "" // the range includes the line ending
 	}
 	if !alone || (after != "" && !strings.HasPrefix(after, "#") && !strings.HasPrefix(after, "//")) {
 		p.diags = append(p.diags, diagnostic.Error(r, "Cannot edit this line",
 			"Injection takes these lines out of effect, but they share a line with something else. Put that on a line of its own."))
 		return
 	}
-	// Indented as `nomad fmt` indents comments; Eject takes the blanks away again.
+	// Indent like comments of `nomad fmt`; Eject removes the blanks.
 	prefix := p.indent(r) + kept
 	for at := first; at < end; at = lineEnd(p.src, at) {
 		p.parts = append(p.parts, part{at, asKept, prefix})
@@ -144,9 +144,8 @@ func (p *patch) oneLine(b *hclsyntax.Block) bool {
 	return b.OpenBraceRange.Start.Line == b.CloseBraceRange.Start.Line
 }
 
-// extend appends a body to a block. A block on one line is written anew on
-// several; of its single attribute, if it has one, the text is kept unless it is
-// the one called replaced.
+// extend appends a body to a block. A block on one line is rewritten on several lines; the text
+// of its single attribute, if any, is preserved unless the attribute is called replaced.
 func (p *patch) extend(b *hclsyntax.Block, body sidecar.Body, replaced string) {
 	outer := p.indent(b.DefRange())
 	s := p.style

@@ -13,18 +13,18 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// locals evaluates the local values of a job, each after those that it refers to.
+// locals evaluates the local values of a job in the order of their references.
 type locals struct {
 	*scope
 	found   map[string]*hclsyntax.Attribute
 	known   map[string]cty.Value
-	pending []string // those whose evaluation has begun, in order
+	pending []string // being evaluated, in order
 	diags   hcl.Diagnostics
 }
 
-// evaluateLocals evaluates local values. What cannot be is unknown: it depends on a
-// variable without a value, or is an error that Nomad reports. One that is defined by
-// way of itself can never be.
+// evaluateLocals evaluates local values. A value that cannot be evaluated is unknown: it depends
+// on a variable without a value, or is an error that Nomad reports. A value that refers to
+// itself is an error.
 func (s *scope) evaluateLocals(body *hclsyntax.Body) hcl.Diagnostics {
 	l := &locals{scope: s, found: map[string]*hclsyntax.Attribute{}, known: map[string]cty.Value{}}
 	for _, b := range body.Blocks {
@@ -71,9 +71,9 @@ func (l *locals) evaluate(name string) {
 	}
 	l.pending = l.pending[:len(l.pending)-1]
 	if _, done := l.known[name]; done {
-		return // it is a part of a circle
+		return // part of a cycle
 	}
-	// Only what it refers to, so that many local values do not cost their square.
+	// Provide only the referenced values; providing all would take quadratic time.
 	l.ctx.Variables["local"] = cty.ObjectVal(needs)
 	v, diags := bounds.Value(a.Expr, l.ctx)
 	if diags.HasErrors() {
@@ -82,8 +82,8 @@ func (l *locals) evaluate(name string) {
 	l.known[name] = v
 }
 
-// needs are the local values that an expression refers to: all but itself where it
-// uses local as a whole.
+// needs returns the local values that an expression refers to: all others if it uses local as a
+// whole.
 func (l *locals) needs(expr hcl.Expression) []string {
 	var out []string
 	for _, t := range expr.Variables() {
@@ -102,8 +102,8 @@ func (l *locals) needs(expr hcl.Expression) []string {
 	return out
 }
 
-// explain says of a reference to a variable or local that there is none, where HCL
-// speaks of an object without an attribute.
+// explain replaces HCL's error about a missing attribute by one about a missing variable or
+// local.
 func (s *scope) explain(expr hcl.Expression, diags hcl.Diagnostics) hcl.Diagnostics {
 	if !diags.HasErrors() {
 		return diags
@@ -126,8 +126,8 @@ func (s *scope) explain(expr hcl.Expression, diags hcl.Diagnostics) hcl.Diagnost
 	return diags
 }
 
-// hintFS tells of -allow-fs where a function failed for want of it; the words are those
-// of jobspec2.guardFS.
+// hintFS mentions -allow-fs if a function failed without it; it matches the text of
+// jobspec2.guardFS.
 func hintFS(diags hcl.Diagnostics) {
 	for _, d := range diags {
 		if strings.Contains(d.Detail, "filesystem function") {

@@ -12,8 +12,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 )
 
-// A seal stands in each end mark. It is over the lines between the marks, and those
-// that were taken out of effect for them, without blanks: "nomad fmt" moves lines.
+// A seal in each end mark covers the lines between the marks and the lines disabled for them,
+// without blanks, since "nomad fmt" moves lines.
 type seal struct{ hash.Hash }
 
 func newSeal(part []byte) seal {
@@ -34,7 +34,7 @@ func (s seal) add(text []byte) {
 
 func (s seal) String() string { return "sha256:" + hex.EncodeToString(s.Sum(nil)[:8]) }
 
-// sealOf is the seal of lines that are added, in the place of lines that are kept.
+// sealOf returns the seal of added lines and the disabled lines that they replace.
 func sealOf(part, replaced []byte) string {
 	s := newSeal(part)
 	lines := bytes.SplitAfter(replaced, []byte("\n"))
@@ -46,8 +46,8 @@ func sealOf(part, replaced []byte) string {
 	return s.String()
 }
 
-// endPart checks the lines between two marks. What is left of the kept lines before
-// them must be sidecar blocks.
+// endPart checks the lines between two marks. The other disabled lines before them must be
+// sidecar blocks.
 func (e *ejection) endPart(end *hclsyntax.Token, part []byte) hcl.Diagnostics {
 	run := e.run
 	if !e.sealed {
@@ -68,15 +68,15 @@ func (e *ejection) endPart(end *hclsyntax.Token, part []byte) hcl.Diagnostics {
 	}
 }
 
-// line is what stands behind a comment that keeps it.
+// line returns the line that a comment disables.
 func (e *ejection) line(t *hclsyntax.Token) []byte {
 	return e.src[t.Range.Start.Byte+len(kept) : lineEnd(e.src, t.Range.Start.Byte)]
 }
 
-// runEnd is where the line after the last kept one begins.
+// runEnd returns the offset of the line after the last disabled one.
 func (e *ejection) runEnd() int { return lineEnd(e.src, e.run[len(e.run)-1].Range.Start.Byte) }
 
-// endRun checks kept lines that nothing stands in the place of: sidecar blocks.
+// endRun checks disabled lines without a replacement: sidecar blocks.
 func (e *ejection) endRun() hcl.Diagnostics {
 	run := e.run
 	e.run = nil

@@ -14,8 +14,8 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// fileFunctions are the functions of Nomad that read the file system, and the types of
-// their results.
+// fileFunctions returns Nomad's functions that read the file system, with the types of their
+// results.
 func fileFunctions() map[string]cty.Type {
 	return map[string]cty.Type{
 		"abspath": cty.String, "basename": cty.String, "dirname": cty.String, "file": cty.String, "filebase64": cty.String,
@@ -23,10 +23,9 @@ func fileFunctions() map[string]cty.Type {
 	}
 }
 
-// careful returns functions that do not take an unknown value for a known one: without
-// the file system, the result of a function that needs it is unknown, and not an error
-// that try() would replace by something else. The same holds for functions of a newer
-// Nomad.
+// careful returns functions that keep unknown values unknown: without the file system, the
+// result of a function that needs it is unknown instead of an error, which try() would replace
+// by another value. The same holds for functions of a newer Nomad.
 func careful(functions map[string]function.Function, noFS bool) map[string]function.Function {
 	if noFS {
 		for name, result := range fileFunctions() {
@@ -50,8 +49,8 @@ func unknownResult(f function.Function, result cty.Type) function.Function {
 	})
 }
 
-// withKnownCalls wraps try or can: the result is unknown if an expression calls a function
-// that this program does not have.
+// withKnownCalls wraps try or can: the result is unknown if an expression calls a function that
+// this program does not have.
 func withKnownCalls(f function.Function, functions map[string]function.Function) function.Function {
 	unknown := func(args []cty.Value) bool {
 		return slices.ContainsFunc(args, func(v cty.Value) bool {
@@ -75,14 +74,14 @@ func withKnownCalls(f function.Function, functions map[string]function.Function)
 	})
 }
 
-// calls are the names of the functions that an expression calls.
+// calls returns the names of the functions that an expression calls.
 func calls(expr hcl.Expression) []string {
 	node, ok := expr.(hclsyntax.Node)
 	if !ok {
 		return nil
 	}
 	var names []string
-	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics { // the function gives no diagnostics
+	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics { // the callback returns no diagnostics
 		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok && !slices.Contains(names, call.Name) {
 			names = append(names, call.Name)
 		}
@@ -95,8 +94,8 @@ func unknownCalls(expr hcl.Expression, functions map[string]function.Function) [
 	return slices.DeleteFunc(calls(expr), func(name string) bool { _, ok := functions[name]; return ok })
 }
 
-// read evaluates an expression. The reason is nil if its value is wholly known.
-// Invalid expressions are unknown: Nomad reports their errors.
+// read evaluates an expression. The reason is nil if its value is wholly known. Invalid
+// expressions are unknown: Nomad reports their errors.
 func (s *scope) read(expr hcl.Expression) (cty.Value, *diagnostic.Unknown) {
 	v, diags := bounds.Value(expr, s.ctx)
 	if diags.HasErrors() {
@@ -108,7 +107,7 @@ func (s *scope) read(expr hcl.Expression) (cty.Value, *diagnostic.Unknown) {
 	return v, nil
 }
 
-// reason says why the value of an expression is not known.
+// reason returns the reason why the value of an expression is unknown.
 func (s *scope) reason(expr hcl.Expression, diags hcl.Diagnostics) *diagnostic.Unknown {
 	f := &finding{scope: s, seen: map[string]bool{}}
 	f.look(expr)
@@ -138,17 +137,17 @@ func (s *scope) reason(expr hcl.Expression, diags hcl.Diagnostics) *diagnostic.U
 	return u
 }
 
-// mostLocals limits how many local values a reason is followed through: long chains of
-// local values would otherwise take quadratic time.
+// mostLocals bounds the number of local values that a reason follows, since long chains would
+// take quadratic time.
 const mostLocals = 100
 
-// finding collects the names that an expression uses and the scope lacks.
+// finding collects the names that an expression uses and that the scope lacks.
 type finding struct {
 	*scope
 	seen  map[string]bool // local values
 	vars  []string
 	files []string // such as "file()"
-	// unknown are functions that there are not.
+	// unknown are functions that do not exist.
 	unknown []string
 }
 
@@ -184,7 +183,7 @@ func (f *finding) look(expr hcl.Expression) {
 	}
 }
 
-// stepName is the name that a step of a traversal gives, "" if there is none.
+// stepName returns the name in a step of a traversal, or "".
 func stepName(step hcl.Traverser) string {
 	switch step := step.(type) {
 	case hcl.TraverseAttr:

@@ -14,7 +14,7 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// text reads a string attribute; if it is absent or null, into keeps its default.
+// text reads a string attribute. If it is absent or null, into keeps its default.
 func (r *reader) text(body *hclsyntax.Body, name string, into *job.Text) {
 	a := body.Attributes[name]
 	if a == nil {
@@ -27,7 +27,7 @@ func (r *reader) text(body *hclsyntax.Body, name string, into *job.Text) {
 	*into = textOf(v, u, a.SrcRange)
 }
 
-// number reads a whole number, 0 if it is absent or null.
+// number reads a whole number, or 0 if it is absent or null.
 func (r *reader) number(body *hclsyntax.Body, name string) (int, *diagnostic.Unknown) {
 	a := body.Attributes[name]
 	if a == nil {
@@ -45,8 +45,8 @@ func (r *reader) number(body *hclsyntax.Body, name string) (int, *diagnostic.Unk
 	return int(n), nil
 }
 
-// texts reads a map of strings that may be an attribute or a block, as Nomad has
-// it for env and meta (jobspec2.decodeAsAttribute). More says that there may be others.
+// texts reads a map of strings that may be an attribute or a block, as Nomad does for env and
+// meta (jobspec2.decodeAsAttribute). more is set if there may be other items.
 func (r *reader) texts(body *hclsyntax.Body, name string) (out map[string]job.Text, more *diagnostic.Unknown) {
 	out = map[string]job.Text{}
 	if a := body.Attributes[name]; a != nil {
@@ -70,18 +70,18 @@ func (r *reader) texts(body *hclsyntax.Body, name string) (out map[string]job.Te
 	return out, more
 }
 
-// madeDynamically is the reason why something that a dynamic block makes is not known.
+// madeDynamically returns the reason why a part that a dynamic block generates is unknown.
 func madeDynamically(b *hclsyntax.Block) *diagnostic.Unknown {
 	return &diagnostic.Unknown{Expr: fmt.Sprintf("dynamic %q", madeBy(b)), WayOut: outJSON, Range: b.DefRange()}
 }
 
 // items is a map of strings, as far as it is known.
 type items struct {
-	known map[string]job.Text // of which values may be unknown
+	known map[string]job.Text // values may be unknown
 	more  *diagnostic.Unknown // there may be others
 }
 
-// put adds the items of another map, which win.
+// put adds the items of another map, which take precedence.
 func (m *items) put(o items) {
 	if o.more != nil {
 		for k := range m.known {
@@ -92,8 +92,7 @@ func (m *items) put(o items) {
 	maps.Copy(m.known, o.known)
 }
 
-// items reads an expression as a map of strings, item by item if it is not known as a
-// whole.
+// items reads an expression as a map of strings, item by item if it is not known as a whole.
 func (r *reader) items(expr hclsyntax.Expression, at hcl.Range) items {
 	v, u := r.scope.read(expr)
 	out := items{known: map[string]job.Text{}}
@@ -156,7 +155,7 @@ func (r *reader) item(it hclsyntax.ObjectConsItem) items {
 	return items{known: map[string]job.Text{k.AsString(): textOf(v, u, at)}}
 }
 
-// isEmpty says whether a block or attribute is there that holds nothing.
+// isEmpty reports whether a block or attribute exists and is empty.
 func (r *reader) isEmpty(body *hclsyntax.Body, name string) bool {
 	if a := body.Attributes[name]; a != nil {
 		v, _ := r.scope.read(a.Expr)
@@ -170,7 +169,7 @@ func (r *reader) isEmpty(body *hclsyntax.Body, name string) bool {
 	return false
 }
 
-// itemsOf are the items of an object expression with constant keys.
+// itemsOf returns the items of an object expression with constant keys.
 func itemsOf(expr hcl.Expression) map[string]hclsyntax.ObjectConsItem {
 	out := map[string]hclsyntax.ObjectConsItem{}
 	obj, ok := expr.(*hclsyntax.ObjectConsExpr)
@@ -185,7 +184,7 @@ func itemsOf(expr hcl.Expression) map[string]hclsyntax.ObjectConsItem {
 	return out
 }
 
-// textOf is a value as text; u is the reason why it is not known, if it is not.
+// textOf converts a value to text; u is the reason if it is unknown, else nil.
 func textOf(v cty.Value, u *diagnostic.Unknown, at hcl.Range) job.Text {
 	s, err := convert.Convert(v, cty.String)
 	if err == nil && s.IsKnown() && !s.IsNull() {
@@ -197,7 +196,7 @@ func textOf(v cty.Value, u *diagnostic.Unknown, at hcl.Range) job.Text {
 	return job.Text{Unknown: u, Range: at}
 }
 
-// block evaluates a whole block; attributes that are not known are left out.
+// block evaluates a whole block, without attributes of unknown value.
 func (r *reader) block(b *hclsyntax.Block) *sidecar.Block {
 	out := &sidecar.Block{Type: b.Type, Labels: slices.Clone(b.Labels), Range: b.DefRange()}
 	names := make([]string, 0, len(b.Body.Attributes))

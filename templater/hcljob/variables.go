@@ -13,19 +13,19 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// Inputs are values for the job's variables, as `nomad job run` takes them.
+// Inputs are values for the job's variables, as in `nomad job run`.
 type Inputs struct {
 	Vars     []string // "name=value", from -var
 	VarFiles []string // paths, from -var-file
 	Env      []string // the environment: NOMAD_VAR_name=value
-	// AllowFS lets functions such as file() read what this process can, relative to
-	// BaseDir. Without it they fail, as they do in Nomad's own API.
+	// AllowFS lets functions such as file() read what this process can read, relative to
+	// BaseDir. Without it they fail, as in Nomad's own API.
 	AllowFS bool
 	BaseDir string
 }
 
-// variable is a declared variable. A variable without a value is unknown: the
-// file can be edited without it, as long as no choice depends on it.
+// variable is a declared variable. A variable without a value is unknown: the file can be edited
+// as long as no choice depends on it.
 type variable struct {
 	typ   cty.Type
 	value cty.Value
@@ -39,13 +39,12 @@ type scope struct {
 	// unset are the variables without a value.
 	unset  map[string]bool
 	locals map[string]*hclsyntax.Attribute
-	// budget is for all expressions of the file.
+	// budget is shared by all expressions of the file.
 	budget *bounds.Budget
 }
 
-// newScope evaluates variables and locals. Values win as they do in Nomad: -var
-// over -var-file over NOMAD_VAR_ over the default
-// (jobspec2.collectInputVariableValues).
+// newScope evaluates variables and locals. As in Nomad, -var overrides -var-file, which
+// overrides NOMAD_VAR_, which overrides the default (jobspec2.collectInputVariableValues).
 func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
 	s := &scope{files: map[string]*hcl.File{}, noFS: !in.AllowFS, unset: map[string]bool{}}
 	body := file.Body.(*hclsyntax.Body)
@@ -81,7 +80,7 @@ func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
 	s.ctx = s.budget.In(&hcl.EvalContext{
 		Functions: careful(bounds.Functions(jobspec2.Functions(in.BaseDir, in.AllowFS)), !in.AllowFS),
 		Variables: map[string]cty.Value{"var": cty.ObjectVal(values), "local": cty.EmptyObjectVal},
-		// Every other root stays for Nomad's runtime, as jobspec2 has it.
+		// Leave every other root to Nomad's runtime, as jobspec2 does.
 		UndefinedVariable: func(t hcl.Traversal) (cty.Value, hcl.Diagnostics) {
 			r := t.SourceRange()
 			return cty.StringVal("${" + string(src[r.Start.Byte:r.End.Byte]) + "}"), nil
@@ -140,8 +139,8 @@ func declaration(b *hclsyntax.Block) (*variable, hcl.Diagnostics) {
 	return v, diags
 }
 
-// set gives a variable a value written as text: the text itself for strings and
-// numbers, an expression for other types (jobspec2.expressionFromVariableDefinition).
+// set parses the text of a variable's value: the text itself for strings and numbers, an
+// expression for other types (jobspec2.expressionFromVariableDefinition).
 func (v *variable) set(name, text, from string) hcl.Diagnostics {
 	value := cty.StringVal(text)
 	if v.typ != cty.NilType && v.typ != cty.String && v.typ != cty.Number {

@@ -15,7 +15,7 @@ import (
 
 const outJSON = "Use -out json, which works on the evaluated job."
 
-// readJob reads what injection needs to see, and leaves the rest alone.
+// readJob reads the parts that injection needs, and ignores the rest.
 func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
 	r := &reader{scope: f.scope}
 	body := f.job.Body
@@ -141,7 +141,7 @@ func (r *reader) group(b *hclsyntax.Block) *job.Group {
 	return g
 }
 
-// count reads how many allocations a group has, 1 if that is not set.
+// count reads the number of allocations of a group; the default is 1.
 func (r *reader) count(g *job.Group, b *hclsyntax.Block) {
 	a := b.Body.Attributes["count"]
 	if a == nil {
@@ -157,7 +157,7 @@ func (r *reader) count(g *job.Group, b *hclsyntax.Block) {
 	}
 }
 
-// dynamic notes a dynamic block that makes something injection must see.
+// dynamic records a dynamic block that generates something injection needs.
 func (r *reader) dynamic(to []job.Obstacle, b *hclsyntax.Block, kinds ...string) []job.Obstacle {
 	for _, kind := range kinds {
 		if len(b.Labels) == 1 && b.Labels[0] == kind {
@@ -167,7 +167,7 @@ func (r *reader) dynamic(to []job.Obstacle, b *hclsyntax.Block, kinds ...string)
 	return to
 }
 
-// loneTask is a task directly below job, which Nomad puts in a group of its own.
+// loneTask returns the group of a task directly below job, which Nomad creates.
 func (r *reader) loneTask(b *hclsyntax.Block) *job.Group {
 	g := &job.Group{
 		Name: b.Labels[0], Count: cty.NumberIntVal(1), Volumes: map[string]hcl.Range{}, Range: b.DefRange(),
@@ -219,7 +219,7 @@ func (r *reader) service(b *hclsyntax.Block) job.Service {
 	return s
 }
 
-// noDynamicSidecar refuses sidecar blocks that a dynamic block makes.
+// noDynamicSidecar refuses sidecar blocks that a dynamic block generates.
 func (r *reader) noDynamicSidecar(b *hclsyntax.Block) {
 	if madeBy(b) == "sidecar" {
 		r.diags = append(r.diags, diagnostic.Error(b.DefRange(), "Misplaced sidecar block",
@@ -240,7 +240,7 @@ func (r *reader) noSidecars(body *hclsyntax.Body) {
 	}
 }
 
-// request reads a sidecar block: version, and else one value for each parameter.
+// request reads a sidecar block: version, and one value for each parameter.
 func (r *reader) request(to []*job.Request, b *hclsyntax.Block) []*job.Request {
 	if !r.labelled(b) {
 		return to

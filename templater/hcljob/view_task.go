@@ -16,7 +16,7 @@ func (r *reader) task(g *job.Group, b *hclsyntax.Block) *job.Task {
 	}
 	t.Env, t.MoreEnv = r.texts(b.Body, "env")
 	t.Meta, t.MoreMeta = r.texts(b.Body, "meta")
-	// These two stay empty in Nomad's parser; all else that is empty becomes null.
+	// Nomad's parser keeps these two empty; all other empty containers become null.
 	for field, name := range map[string]string{"Env": "env", "Config": "config"} {
 		if r.isEmpty(b.Body, name) {
 			t.Bare[field] = job.BareEmpty
@@ -31,7 +31,7 @@ func (r *reader) task(g *job.Group, b *hclsyntax.Block) *job.Task {
 	return t
 }
 
-// taskBlock reads a block of a task, or a dynamic block that makes one.
+// taskBlock reads a block of a task, or a dynamic block that generates one.
 func (r *reader) taskBlock(g *job.Group, t *job.Task, b *hclsyntax.Block) {
 	switch madeBy(b) {
 	case "config":
@@ -62,7 +62,7 @@ func (r *reader) taskBlock(g *job.Group, t *job.Task, b *hclsyntax.Block) {
 	}
 }
 
-// place is the destination of a template or volume_mount, if it has one.
+// place returns the destination of a template or volume_mount, if any.
 func (r *reader) place(b *hclsyntax.Block) []job.Place {
 	at := job.Place{Block: madeBy(b), Range: b.DefRange()}
 	if b.Type == "dynamic" {
@@ -75,7 +75,7 @@ func (r *reader) place(b *hclsyntax.Block) []job.Place {
 	return []job.Place{at}
 }
 
-// madeBy is the type of a block, or of what a dynamic block makes.
+// madeBy returns the type of a block, or of the blocks that a dynamic block generates.
 func madeBy(b *hclsyntax.Block) string {
 	if b.Type == "dynamic" && len(b.Labels) == 1 {
 		return b.Labels[0]

@@ -9,8 +9,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// weigh evaluates all of a text that Nomad's own parser is about to evaluate, within
-// bounds, since that parser has none. Other errors are the parser's to tell.
+// weigh evaluates all of a text within bounds before Nomad's own parser, which has none,
+// evaluates it. It leaves other errors to the parser.
 func (f *File) weigh(text []byte) hcl.Diagnostics {
 	file, diags := hclsyntax.ParseConfig(text, f.name, hcl.InitialPos)
 	if diags.HasErrors() {
@@ -27,7 +27,7 @@ func (f *File) weigh(text []byte) hcl.Diagnostics {
 
 func (s *scope) weigh(body *hclsyntax.Body, ctx *hcl.EvalContext) {
 	for _, a := range body.Attributes {
-		_, _ = bounds.Value(a.Expr, ctx) // what is over stays in the budget
+		_, _ = bounds.Value(a.Expr, ctx) // an excess is recorded in the budget
 	}
 	for _, b := range body.Blocks {
 		switch {
@@ -40,7 +40,7 @@ func (s *scope) weigh(body *hclsyntax.Body, ctx *hcl.EvalContext) {
 	}
 }
 
-// weighDynamic is weigh for each block that a dynamic block makes.
+// weighDynamic is weigh for each block that a dynamic block generates.
 func (s *scope) weighDynamic(b *hclsyntax.Block, ctx *hcl.EvalContext) {
 	each, name := b.Body.Attributes["for_each"], b.Labels[0]
 	if a := b.Body.Attributes["iterator"]; a != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-// depths of containers below the job object, for layout.
+// Depths of containers below the job object, for layout.
 const (
 	inTaskGroups = 1
 	inGroup      = 2
@@ -18,7 +18,7 @@ const (
 	inTaskField  = 5 // also DynamicPorts
 )
 
-// Apply carries out edits and returns the job.
+// Apply applies edits and returns the job.
 func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 	if len(edits) == 0 {
 		return f.bytes(f.root), nil
@@ -75,7 +75,7 @@ func (e *editor) edit(edit job.Edit) error {
 	return fmt.Errorf("unknown edit %T", edit)
 }
 
-// named finds the element of a list whose Name is name.
+// named returns the element of a list whose Name is name.
 func named(list *node, name string) *node {
 	for _, n := range list.elements() {
 		if n.get("Name").str() == name {
@@ -171,7 +171,7 @@ func (e *editor) setInTask(group, task, field, name string, n *node, err error) 
 	return err
 }
 
-// setConfig leaves the items of a list that stay as they are spelt.
+// setConfig preserves the spelling of the existing items of a list.
 func (e *editor) setConfig(edit *job.SetConfig) error {
 	l := e.layout(inTaskField).deeper()
 	n, err := e.made.setting(edit, l)

@@ -9,15 +9,15 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-// injected is a task that carries a mark.
+// injected is a task with a mark.
 type injected struct {
-	place int // in the group's list
+	place int // index in the group's list
 	job.Marked
 }
 
-// eject takes out what was injected, as far as the marks say and the catalog
-// confirms: the tasks themselves and all that their marks list. Where something of it is
-// not as it was written, all of that sidecar stays.
+// eject removes the injected parts that marks list and the catalog confirms: the tasks themselves
+// and all other changes. If one change differs from what was written, that sidecar is not
+// removed at all.
 func (f *File) eject(catalog job.Catalog, keep []job.Marked) {
 	marked := func(g *node) bool { return len(f.injected(g)) > 0 }
 	if !slices.ContainsFunc(f.job.get("TaskGroups").elements(), marked) {
@@ -46,7 +46,7 @@ func (f *File) eject(catalog job.Catalog, keep []job.Marked) {
 	}
 }
 
-// injected are the tasks of a group that carry marks, from the last to the first.
+// injected returns the tasks of a group with marks, from the last to the first.
 func (f *File) injected(g *node) []injected {
 	var found []injected
 	for i, t := range slices.Backward(g.get("Tasks").elements()) {
@@ -67,8 +67,7 @@ func (f *File) injected(g *node) []injected {
 	return found
 }
 
-// revert undoes what an injection changed outside its own tasks. What somebody added
-// there since then stays.
+// revert undoes the changes outside of an injection's own tasks, and keeps later additions.
 func (f *File) revert(g *node, a *job.Added) {
 	tasks, group, field := g.get("Tasks"), f.layout(inTasks), f.layout(inTaskField)
 	if tasks != nil && len(tasks.items) == 0 {
@@ -104,9 +103,9 @@ func (f *File) revert(g *node, a *job.Added) {
 	}
 }
 
-// serviceOf recognises a service of the group by its name, which Nomad completes
-// when it registers the job (structs.Service.Canonicalize). Of several with that name
-// it is the one on a port that came with it.
+// serviceOf matches a service of the group by its name, which Nomad completes when it registers
+// the job (structs.Service.Canonicalize). Of several with that name it matches the one on a
+// port that was injected with it.
 func (f *File) serviceOf(g *node, name string, ports []string) func(*node) bool {
 	j, group := f.job.get("Name").str(), g.get("Name").str()
 	if j == "" {
@@ -129,7 +128,7 @@ func (f *File) serviceOf(g *node, name string, ports []string) func(*node) bool 
 	return isNamed
 }
 
-// destination is that of a template or volume_mount.
+// destination returns the destination of a template or volume_mount.
 func destination(n *node) string {
 	if d := n.get("DestPath"); d != nil {
 		return d.str()
@@ -137,15 +136,14 @@ func destination(n *node) string {
 	return n.get("Destination").str()
 }
 
-// restore takes out of a driver config a setting that was injected, or of a list the
-// items that were.
+// restore removes an injected setting, or the injected items of a list, from a driver config.
 func (f *File) restore(task *node, name string, items json.RawMessage, bare job.Bare) {
 	l := f.layout(inTaskField)
 	list := task.get("Config").key(name)
 	switch ours, isList := decoded(items).([]any); {
 	case len(items) == 0 || string(items) == "null":
 		task.dropKey("Config", bare, l, name)
-	case isList && list != nil && list.kind == '[': // else somebody has put something else there
+	case isList && list != nil && list.kind == '[': // otherwise somebody has changed it
 		for _, v := range slices.Backward(ours) {
 			list.removeLast(l.deeper(), func(n *node) bool { return reflect.DeepEqual(decoded(n.write(nil)), v) })
 		}
@@ -157,12 +155,11 @@ func (f *File) restore(task *node, name string, items json.RawMessage, bare job.
 
 func decoded(raw []byte) any {
 	var v any
-	_ = json.Unmarshal(raw, &v) // nil for what is no JSON
+	_ = json.Unmarshal(raw, &v) // nil if raw is not JSON
 	return v
 }
 
-// drop removes the last element that matches from a list. When nothing is left in
-// it, it is spelt as it was before.
+// drop removes the last matching element from a list. An empty list gets its original spelling.
 func (n *node) drop(field string, bare job.Bare, l layout, match func(*node) bool) {
 	c := n.get(field)
 	if c.removeLast(l, match) && len(c.items) == 0 {
@@ -176,7 +173,7 @@ func (n *node) dropKey(field string, bare job.Bare, l layout, key string) {
 	n.drop(field, bare, l, func(v *node) bool { return v == c.key(key) })
 }
 
-// respell writes a container that is empty now as spelt says; see job.Bare.
+// respell writes an empty container with its original spelling; see job.Bare.
 func (n *node) respell(field, spelt string) {
 	switch spelt {
 	case job.BareEmpty:

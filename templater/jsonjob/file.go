@@ -15,25 +15,25 @@ import (
 type File struct {
 	name   string
 	source []byte
-	lines  []int // where the lines of source begin
+	lines  []int // offsets of the lines of source
 	*document
 	job   *node
 	depth int // of the job object
 	step  string
 	marks []job.Marked
-	kept  map[*node]bool // injected tasks that stay
+	kept  map[*node]bool // injected tasks to keep
 	view  *job.Job
 }
 
-// Parse reads a job. Name is used in diagnostics. Injected parts whose marks the
-// catalog confirms are taken out; tasks with other marks are left as they are, and
-// Plan refuses to touch their group. The File is nil if there are errors.
+// Parse reads a job. name is used in diagnostics. Injected parts whose marks the catalog confirms
+// are removed; tasks with other marks are kept, and Plan refuses to change their group. The
+// File is nil if there are errors.
 func Parse(src []byte, name string, catalog job.Catalog) (*File, hcl.Diagnostics) {
 	return ParseKeeping(src, name, catalog, nil)
 }
 
-// ParseKeeping is Parse that leaves those injected parts in place which keep names:
-// a mark's equal by group, task and sidecar.
+// ParseKeeping is Parse that leaves the injected parts of the marks in keep in place. Marks are
+// compared by group, task and sidecar.
 func ParseKeeping(src []byte, name string, catalog job.Catalog, keep []job.Marked) (*File, hcl.Diagnostics) {
 	if bad := bounds.Size(src, name, bounds.JSONBytes); bad != nil {
 		return nil, hcl.Diagnostics{bad}
@@ -51,12 +51,12 @@ func ParseKeeping(src []byte, name string, catalog job.Catalog, keep []job.Marke
 	return newFile(src, name, doc).read(catalog, keep)
 }
 
-// newFile is the file of a document, which it does not change.
+// newFile returns the file of a document, which it does not change.
 func newFile(src []byte, name string, doc *document) *File {
 	return &File{name: name, source: src, lines: lineStarts(src), document: doc, kept: map[*node]bool{}}
 }
 
-// read looks for the job in the document, and takes out of it what was injected.
+// read finds the job in the document, and removes the injected parts.
 func (f *File) read(catalog job.Catalog, keep []job.Marked) (*File, hcl.Diagnostics) {
 	f.step = step(f.root)
 	f.findJob()
@@ -75,27 +75,27 @@ func (f *File) findJob() {
 	}
 }
 
-// Job is the job as injection sees it, without injected parts.
+// Job returns the view of the job for injection, without injected parts.
 func (f *File) Job() *job.Job { return f.view }
 
-// Marks are those of the injected tasks that the job came with.
+// Marks returns the marks of the injected tasks that the job came with.
 func (f *File) Marks() []job.Marked { return f.marks }
 
-// Source is the job as it was read.
+// Source returns the original job.
 func (f *File) Source() ([]byte, hcl.Diagnostics) { return f.source, nil }
 
-// Files are the sources that diagnostics of this file refer to.
+// Files returns the sources that diagnostics of this file refer to.
 func (f *File) Files() map[string]*hcl.File {
 	return map[string]*hcl.File{f.name: {Bytes: f.source}}
 }
 
-// bytes is the text with root for its value.
+// bytes returns the text with root as its value.
 func (f *File) bytes(root *node) []byte {
 	out := append(make([]byte, 0, len(f.lead)+root.length()+len(f.rest)), f.lead...)
 	return append(root.write(out), f.rest...)
 }
 
-// layout is that of a container at a depth below the job.
+// layout returns the layout of a container at a depth below the job.
 func (f *File) layout(depth int) layout {
 	l := layout{step: f.step}
 	for range f.depth + depth {
@@ -104,10 +104,10 @@ func (f *File) layout(depth int) layout {
 	return l
 }
 
-// at is the place of a byte of the source.
+// at returns the position of a byte of the source.
 func (f *File) at(offset int) hcl.Range {
 	offset = min(max(offset, 0), len(f.source))
-	line := sort.SearchInts(f.lines, offset+1) // lines that begin at or before it
+	line := sort.SearchInts(f.lines, offset+1) // number of lines that begin at or before offset
 	begin := f.lines[line-1]
 	pos := hcl.Pos{Line: line, Column: offset - begin + 1, Byte: offset}
 	end := pos
@@ -117,7 +117,7 @@ func (f *File) at(offset int) hcl.Range {
 	return hcl.Range{Filename: f.name, Start: pos, End: end}
 }
 
-// lineStarts are the offsets at which the lines of a text begin.
+// lineStarts returns the offsets of the lines of a text.
 func lineStarts(src []byte) []int {
 	starts := []int{0}
 	for i, c := range src {

@@ -12,10 +12,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// fragments makes JSON of the blocks of a definition by way of Nomad's own parser,
-// so that they are what the same blocks in a job file are. Only what is injected
-// goes through Nomad's types; the user's job never does. Many groups get the same
-// blocks, so what was made is kept, by its text; it is shared and must not be edited.
+// fragments converts the blocks of a definition to JSON with Nomad's own parser, so that they
+// equal the same blocks in a job file. Only injected blocks go through Nomad's types; the
+// user's job never does. Results are cached by text, since many groups get the same blocks;
+// they are shared and must not be edited.
 type fragments map[string]*node
 
 func (fr fragments) task(e *job.AddTask, l layout) (*node, error) {
@@ -43,7 +43,7 @@ func (fr fragments) volume(b *sidecar.Block, l layout) (*node, error) {
 	return n, nil
 }
 
-// appBlock is an element for the list of a task that templater.FieldOf names.
+// appBlock returns an element for the list of a task that job.FieldOf names.
 func (fr fragments) appBlock(b *sidecar.Block, l layout) (*node, error) {
 	n, err := fr.make("", inTaskBlock(b), l, func(g *api.TaskGroup) any {
 		if b.Type == "template" {
@@ -57,8 +57,8 @@ func (fr fragments) appBlock(b *sidecar.Block, l layout) (*node, error) {
 	return n, nil
 }
 
-// setting is an attribute of a driver config. Nomad's parser puts an object in a
-// list of its own (jobspec2/hclutil.BlocksAsAttrs).
+// setting returns an attribute of a driver config. Nomad's parser wraps an object in a list
+// (jobspec2/hclutil.BlocksAsAttrs).
 func (fr fragments) setting(e *job.SetConfig, l layout) (*node, error) {
 	config := &sidecar.Block{Type: "config", Body: sidecar.Body{&sidecar.Attr{Name: e.Name, Value: e.Value}}}
 	n, err := fr.make("", inTaskBlock(config), l, func(g *api.TaskGroup) any { return g.Tasks[0].Config[e.Name] })
@@ -68,7 +68,7 @@ func (fr fragments) setting(e *job.SetConfig, l layout) (*node, error) {
 	return n, nil
 }
 
-// shaped is make for a block of which most differs between groups in its texts only.
+// shaped is make for a block that differs between groups mostly in its texts.
 func (fr fragments) shaped(inJob, inGroup string, b *sidecar.Block, l layout, pick func(*api.TaskGroup) any) (*node, error) {
 	var s shape
 	text := groupOf(inJob, inGroup+hclOf([]*sidecar.Block{s.block(b, false)}))
@@ -81,15 +81,15 @@ func (fr fragments) shaped(inJob, inGroup string, b *sidecar.Block, l layout, pi
 			moulds.Add(text, m)
 		}
 	}
-	if m == nil { // then it says what is wrong with it, if anything is
+	if m == nil { // let make report the error, if there is one
 		return fr.make(inJob, inGroup+hclOf([]*sidecar.Block{b}), l, pick)
 	}
 	return parseValue(m.fill(s.texts), l), nil
 }
 
-// moulds are those of the shapes that were met last, nil for what has none. Nomad's parser
-// takes longer than all else of a small job, and the jobs that a proxy sees get much the
-// same sidecars. They hold none of the texts.
+// moulds caches recently used shapes, nil for a shape without a mould. Nomad's parser takes
+// most of the time of a small job, and a proxy's jobs get much the same sidecars. Moulds
+// contain none of the texts.
 var moulds = func() *lru.Cache[string, *mould] {
 	c, err := lru.New[string, *mould](256)
 	if err != nil {
@@ -98,10 +98,10 @@ var moulds = func() *lru.Cache[string, *mould] {
 	return c
 }()
 
-// maxMould bounds what one of them and its text hold, in bytes.
+// maxMould bounds the size of a mould and its key, in bytes.
 const maxMould = 32 << 10
 
-// make parses a group of a job and lays out what is picked of it.
+// make parses the block in a group of a job and lays out the picked part.
 func (fr fragments) make(inJob, inGroup string, l layout, pick func(*api.TaskGroup) any) (*node, error) {
 	text := groupOf(inJob, inGroup)
 	if n := fr[text]; n != nil {
@@ -119,7 +119,7 @@ func groupOf(inJob, inGroup string) string {
 	return "job \"j\" {\n" + inJob + "group \"g\" {\n" + inGroup + "}\n}\n"
 }
 
-// parsed is the JSON of what is picked of a job's only group.
+// parsed returns the JSON of the picked part of a job's only group.
 func parsed(text string, pick func(*api.TaskGroup) any) ([]byte, error) {
 	j, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "definition", Body: []byte(text), Strict: true})
 	if err != nil {
@@ -128,7 +128,7 @@ func parsed(text string, pick func(*api.TaskGroup) any) ([]byte, error) {
 	return json.Marshal(pick(j.TaskGroups[0]))
 }
 
-// made is a value as JSON, laid out to stand at l.
+// made returns a value as JSON with layout l.
 func made(v any, l layout) (*node, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// set gives a field a value, replacing the member that Nomad would read.
+// set sets a field, replacing the member that Nomad would read.
 func (n *node) set(name string, v *node, l layout) {
 	if it := n.member(name); it != nil {
 		it.value = v
@@ -16,8 +16,7 @@ func (n *node) set(name string, v *node, l layout) {
 	n.add(name, v, l)
 }
 
-// put gives a key of a map a value. Unlike the names of fields, such keys differ
-// by case.
+// put sets a key of a map. Unlike field names, map keys are case-sensitive.
 func (n *node) put(key string, v *node, l layout) {
 	for i := len(n.items) - 1; i >= 0; i-- {
 		if n.items[i].name == key {
@@ -37,7 +36,7 @@ func (n *node) add(name string, v *node, l layout) {
 	n.append(&item{key: string(key), name: name, colon: colon, value: v}, l)
 }
 
-// append adds an item at the end, laid out as the items before it.
+// append adds an item at the end, laid out like the items before it.
 func (n *node) append(it *item, l layout) {
 	if len(n.items) > 0 {
 		it.lead = n.items[len(n.items)-1].lead
@@ -50,8 +49,8 @@ func (n *node) append(it *item, l layout) {
 	n.items = append(n.items, it)
 }
 
-// remove takes an item out. What append did to an empty container is undone with
-// the last item.
+// remove removes an item. Removing the last one undoes the changes of append to an empty
+// container.
 func (n *node) remove(i int, l layout) {
 	if i == len(n.items)-1 && i > 0 {
 		n.items[i-1].trail = ""
@@ -62,8 +61,7 @@ func (n *node) remove(i int, l layout) {
 	}
 }
 
-// removeLast takes out the last item whose value matches, and says whether there is
-// one.
+// removeLast removes the last item whose value matches, and reports whether there was one.
 func (n *node) removeLast(l layout, match func(*node) bool) bool {
 	if n == nil {
 		return false
@@ -77,8 +75,8 @@ func (n *node) removeLast(l layout, match func(*node) bool) bool {
 	return false
 }
 
-// container returns the array or object in a field, making it where it is absent
-// or null. A value of another kind is an error.
+// container returns the array or object in a field, creating it if it is absent or null. A value
+// of another kind is an error.
 func (n *node) container(name string, kind byte, l layout) (*node, error) {
 	v := n.get(name)
 	switch {
@@ -95,8 +93,8 @@ func (n *node) container(name string, kind byte, l layout) (*node, error) {
 	return v, nil
 }
 
-// layout is how the lines of a container are indented: prefix for its closing
-// bracket, one more step for its items. Without a step all is on one line.
+// layout is the indentation of a container: prefix for its closing bracket, and one more step
+// for its items. Without a step everything is on one line.
 type layout struct{ prefix, step string }
 
 func (l layout) pretty() bool { return l.step != "" }
@@ -110,7 +108,7 @@ func (l layout) line(depth int) string {
 	return "\n" + l.prefix
 }
 
-// step finds the indentation of a document from its outermost object.
+// step returns the indentation of a document, from its outermost object.
 func step(root *node) string {
 	if len(root.items) == 0 {
 		return ""
@@ -123,7 +121,7 @@ func step(root *node) string {
 	return lead[i+1:]
 }
 
-// parseValue makes a node of valid JSON, laid out to stand at l.
+// parseValue returns a node of valid JSON with layout l.
 func parseValue(raw []byte, l layout) *node {
 	var out bytes.Buffer
 	// Both fail on invalid JSON only, and raw comes from json.Marshal.

@@ -13,8 +13,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
-// node is a JSON value that can be written back byte for byte. Of a value that
-// is neither object nor array only the text is kept.
+// node is a JSON value that is written back byte for byte. A value other than an object or array
+// is only its text.
 type node struct {
 	kind  byte // '{', '[', or 0 for everything else
 	text  string
@@ -28,26 +28,26 @@ type node struct {
 type item struct {
 	lead  string // white space before the key or element
 	key   string // the key as written, with quotes; empty in an array
-	name  string // the key's meaning; clone it where it may outlive the document
+	name  string // the decoded key; clone it if it may outlive the document
 	colon string // the colon with white space around it
 	value *node
 	trail string // white space before the comma or bracket
 }
 
-// document is one JSON value with what stands around it.
+// document is one JSON value with the text around it.
 type document struct {
 	root       *node
 	lead, rest string
 }
 
-// parseJSON reads one JSON value. Nomad ignores what follows it, and so does this,
-// but keeps it: rest is everything after the value.
+// parseJSON reads one JSON value. Like Nomad it ignores the rest, but it preserves it: rest is
+// everything after the value.
 func parseJSON(src []byte) (*document, error) {
 	if at := bounds.JSON(src); at >= 0 {
 		return nil, &syntaxError{at, fmt.Sprintf("it nests more than %d levels deep", bounds.Levels)}
 	}
 	end := len(src)
-	if !json.Valid(src) { // or something follows it, which the decoder copies all to find
+	if !json.Valid(src) { // or something follows it, which the decoder copies completely to find
 		dec := json.NewDecoder(bytes.NewReader(src))
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); err != nil {
@@ -82,7 +82,7 @@ func locate(src []byte, err error) error {
 	return &syntaxError{0, err.Error()}
 }
 
-// slab allocates many values with few allocations. They are freed together.
+// slab allocates many values in a few allocations. They are freed together.
 type slab[T any] struct{ free []T }
 
 func (s *slab[T]) next() *T {
@@ -94,13 +94,13 @@ func (s *slab[T]) next() *T {
 	return v
 }
 
-// scanner splits JSON that is known to be valid.
+// scanner splits valid JSON.
 type scanner struct {
 	src   string
 	at    int
 	nodes slab[node]
 	items slab[item]
-	open  []*item // those of the containers that are not yet closed
+	open  []*item // items of the open containers
 }
 
 func (s *scanner) space() string {
@@ -200,7 +200,7 @@ func (n *node) write(out []byte) []byte {
 	return append(out, ']')
 }
 
-// length is that of what write appends.
+// length returns the length of the text that write appends.
 func (n *node) length() int {
 	if n.kind == 0 {
 		return len(n.text)
@@ -212,8 +212,8 @@ func (n *node) length() int {
 	return sum
 }
 
-// clone is a copy whose containers can be edited. What they hold is not copied but
-// for other containers, as it is never written to.
+// clone returns a copy whose containers can be edited. Scalars are shared, as they are never
+// modified.
 func (n *node) clone() *node { return new(cloner).clone(n) }
 
 type cloner struct {
@@ -236,8 +236,8 @@ func (c *cloner) clone(n *node) *node {
 	return out
 }
 
-// get returns the member that Nomad's decoder would use for a field, or nil;
-// a null counts as absent.
+// get returns the member that Nomad's decoder would use for a field, or nil; a null counts as
+// absent.
 func (n *node) get(name string) *node {
 	if it := n.member(name); it != nil && !it.value.isNull() {
 		return it.value
@@ -245,7 +245,7 @@ func (n *node) get(name string) *node {
 	return nil
 }
 
-// member is the last member whose name equals name without regard to case.
+// member returns the last member with a name, without regard to case.
 func (n *node) member(name string) *item {
 	if n == nil || n.kind != '{' {
 		return nil
@@ -258,8 +258,8 @@ func (n *node) member(name string) *item {
 	return nil
 }
 
-// key is the value of a key of a map, or nil. Unlike the names of fields, such keys
-// differ by case.
+// key returns the value of a key of a map, or nil. Unlike field names, map keys are
+// case-sensitive.
 func (n *node) key(name string) *node {
 	if n == nil || n.kind != '{' {
 		return nil
@@ -276,7 +276,7 @@ func (n *node) isNull() bool { return n.kind == 0 && n.text == "null" }
 
 func (n *node) isTrue() bool { return n != nil && n.kind == 0 && n.text == "true" }
 
-// elements are the values of an array; none for anything else.
+// elements returns the values of an array, or none for any other value.
 func (n *node) elements() []*node {
 	if n == nil || n.kind != '[' {
 		return nil
@@ -288,8 +288,8 @@ func (n *node) elements() []*node {
 	return out
 }
 
-// str is the value of a string; "" for anything else. It may outlive the document, so
-// it is no part of its text.
+// str returns the value of a string, or "" for any other value. It is a copy, so it may outlive
+// the document.
 func (n *node) str() string {
 	if n == nil || n.kind != 0 {
 		return ""
@@ -297,8 +297,8 @@ func (n *node) str() string {
 	return strings.Clone(unquote(n.text))
 }
 
-// unquote is the value of a string, as a part of text where it can be; "" for anything
-// else.
+// unquote returns the value of a string, as a substring of text if possible, or "" for any other
+// value.
 func unquote(text string) string {
 	if len(text) < 2 || text[0] != '"' {
 		return ""
@@ -307,11 +307,11 @@ func unquote(text string) string {
 		return inner
 	}
 	var s string
-	_ = json.Unmarshal([]byte(text), &s) // valid JSON: it always decodes
+	_ = json.Unmarshal([]byte(text), &s) // valid JSON always decodes
 	return s
 }
 
-// isPlain says whether a string means what is written.
+// isPlain reports whether a string has no escapes.
 func isPlain(text string) bool {
 	for i := range len(text) {
 		if c := text[i]; c == '\\' || c >= utf8.RuneSelf {
@@ -321,7 +321,7 @@ func isPlain(text string) bool {
 	return true
 }
 
-// number is the value of a whole number; 0 for anything else.
+// number returns the value of a whole number, or 0 for any other value.
 func (n *node) number() int {
 	var i int
 	if n != nil && n.kind == 0 {

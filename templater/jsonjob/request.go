@@ -13,20 +13,20 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-// Request is what the body of a request to Nomad's API says beside the job itself.
+// Request is the body of a request to Nomad's API.
 type Request struct {
-	// HasJob is false where Nomad would find no job in it.
+	// HasJob is false if Nomad would find no job in it.
 	HasJob bool
-	// ID, JobNamespace and JobRegion stand in the job, Namespace and Region beside it.
+	// ID, JobNamespace and JobRegion are in the job, Namespace and Region beside it.
 	ID, JobNamespace, JobRegion, Namespace, Region string
 
 	source []byte
 	doc    *document
 }
 
-// ReadRequest reads a body as Nomad's decoder does. A field that is there more than
-// once, be it in other letters, is an error: of such fields the decoder merges objects
-// and lists, so that a job could be put together that nobody else sees.
+// ReadRequest reads a body as Nomad's decoder does. A duplicate field, also in other letter
+// case, is an error: the decoder merges the objects and lists of such fields, so the request
+// could contain a job that no other reader sees.
 func ReadRequest(src []byte) (*Request, error) {
 	doc, err := parseJSON(src)
 	if err != nil {
@@ -45,7 +45,7 @@ func ReadRequest(src []byte) (*Request, error) {
 	}, nil
 }
 
-// File is the job of the request, as ParseKeeping reads it.
+// File returns the job of the request, as read by ParseKeeping.
 func (r *Request) File(name string, catalog job.Catalog, keep []job.Marked) (*File, hcl.Diagnostics) {
 	if bad := bounds.Size(r.source, name, bounds.JSONBytes); bad != nil {
 		return nil, hcl.Diagnostics{bad}
@@ -53,7 +53,7 @@ func (r *Request) File(name string, catalog job.Catalog, keep []job.Marked) (*Fi
 	return newFile(r.source, name, r.doc).read(catalog, keep)
 }
 
-// duplicate is a field that is there twice.
+// duplicate is a field that occurs twice.
 type duplicate struct {
 	path          string
 	first, second string // as they are spelt
@@ -63,16 +63,14 @@ func (d *duplicate) Error() string {
 	return fmt.Sprintf("the request has the field %s twice, as %q and %q: Nomad would merge the two. Send it once", strings.TrimPrefix(d.path, "."), d.first, d.second)
 }
 
-// under puts the name of what holds d before its path, which need not be put together
-// unless there is one.
+// under prepends the name of the container to the path of d; it formats only if d is not nil.
 func (d *duplicate) under(format string, name any) *duplicate {
 	d.path = fmt.Sprintf(format, name) + d.path
 	return d
 }
 
-// findDuplicate finds two members of an object that the decoder would put into one
-// field of a struct. Keys of maps are compared by it letter by letter, and the last
-// one wins, as it does here.
+// findDuplicate finds two members of an object that the decoder would store in one field of a
+// struct. The decoder compares map keys exactly, and the last one wins, as here.
 func findDuplicate(n *node, t reflect.Type) *duplicate {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -116,20 +114,19 @@ func duplicateField(n *node, of *fields) *duplicate {
 	return nil
 }
 
-// fields are those of a struct.
+// fields are the fields of a struct.
 type fields struct {
 	list   []field
-	places map[string]int // in list
+	places map[string]int // index in list
 }
 
-// field is one that the decoder fills, with the name that it has in JSON.
+// field is a field that the decoder sets, with its name in JSON.
 type field struct {
 	name string
 	of   reflect.Type
 }
 
-// index is the place of the field that the decoder would fill from a member, -1 for
-// none.
+// index returns the index of the field that the decoder would set from a member, or -1.
 func (f *fields) index(name string) int {
 	if i, ok := f.places[name]; ok {
 		return i
@@ -137,7 +134,7 @@ func (f *fields) index(name string) int {
 	return slices.IndexFunc(f.list, func(f field) bool { return strings.EqualFold(f.name, name) })
 }
 
-// knownFields are a *fields for each reflect.Type that was asked for.
+// knownFields caches a *fields for each reflect.Type.
 var knownFields sync.Map
 
 func fieldsOf(t reflect.Type) *fields {

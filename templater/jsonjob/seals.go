@@ -10,8 +10,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-// checkSeals finds the marks that name something which is not as an injection wrote it,
-// and notes it in all marks of that sidecar.
+// checkSeals finds marks that name a change that differs from what injection wrote, and records
+// it in all marks of that sidecar.
 func (f *File) checkSeals(g *node, found []injected) {
 	for _, i := range found {
 		if i.Mark.Added == nil {
@@ -29,8 +29,7 @@ func (f *File) checkSeals(g *node, found []injected) {
 	}
 }
 
-// seals compares what a mark names with what is there. What is there no more is not
-// missed.
+// seals compares the changes that a mark names with the job. Removed changes are ignored.
 type seals struct {
 	*File
 	group  *node
@@ -59,7 +58,7 @@ func (s *seals) check() {
 		}
 	}
 	for i, name := range a.Services {
-		// Of several that match it is the last one that goes.
+		// Of several matches the last one is removed.
 		list := slices.DeleteFunc(slices.Clone(s.group.get("Services").elements()), func(n *node) bool { return !s.serviceOf(s.group, name, a.Ports)(n) })
 		if len(list) > 0 {
 			s.compare(job.ServiceKey(i), fmt.Sprintf("service %q", name), list[len(list)-1].get("PortLabel").str())
@@ -94,7 +93,7 @@ func (s *seals) config(task string, settings map[string]json.RawMessage) {
 		}
 		text := v.write(nil)
 		if items := settings[name]; len(items) > 0 && string(items) != "null" {
-			text = items // of which only those go that are there
+			text = items // of which only the present ones are removed
 		}
 		s.compare(job.SealKey(task, "config", name), fmt.Sprintf("config %s of task %q", name, task), job.SealedJSON(text))
 	}
@@ -112,7 +111,7 @@ func (s *seals) blocks(task string, blocks []job.AddedBlock) {
 				parts = []string{n.get("EmbeddedTmpl").str(), n.get("SourcePath").str()}
 			}
 			s.compare(job.SealKey(task, b.Type, b.Destination), fmt.Sprintf("the %s at %q of task %q", b.Type, b.Destination, task), parts...)
-			break // the last one is what goes
+			break // the last one is removed
 		}
 	}
 }

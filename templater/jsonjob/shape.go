@@ -12,18 +12,18 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// shape is a task or service without its free text: strings that Nomad's parser carries
-// over as they are, such as the values of variables, and in which the tasks that one
-// definition makes for many groups mostly differ. In their place are tokens.
+// shape is a task or service without its free text: strings that Nomad's parser passes through
+// unchanged, such as the values of variables, and in which the tasks of one definition mostly
+// differ between groups. Tokens replace them.
 type shape struct{ texts []string }
 
-// token begins the text that stands for a string. Nobody else can know it, or they
-// could have one string of a sidecar stand where they have a say.
+// token begins the replacement of a string. It must not be guessable: otherwise a string of one
+// sidecar could be moved to a text that somebody else controls.
 var token = "text-" + rand.Text() + "-"
 
 var quotedToken = regexp.MustCompile(`"` + token + `[0-9]+"`)
 
-// block is a copy with tokens. Free says that all strings in it are free text.
+// block returns a copy with tokens. free means that all strings in it are free text.
 func (s *shape) block(b *sidecar.Block, free bool) *sidecar.Block {
 	free = free || isFree(b.Type)
 	out := &sidecar.Block{Type: b.Type, Labels: b.Labels, Range: b.Range, Body: make(sidecar.Body, 0, len(b.Body))}
@@ -55,7 +55,7 @@ func (s *shape) value(v cty.Value) cty.Value {
 		return cty.ListVal(s.values(v))
 	case (t.IsObjectType() || t.IsMapType()) && v.LengthInt() > 0:
 		out := map[string]cty.Value{}
-		for it := v.ElementIterator(); it.Next(); { // by name
+		for it := v.ElementIterator(); it.Next(); { // sorted by name
 			k, e := it.Element()
 			out[k.AsString()] = s.value(e)
 		}
@@ -73,13 +73,13 @@ func (s *shape) values(v cty.Value) []cty.Value {
 	return out
 }
 
-// mould is the JSON of a shape: between two parts is the text with that number.
+// mould is the JSON of a shape: text n is inserted between two parts.
 type mould struct {
 	parts []string
 	texts []int
 }
 
-// newMould is nil if the parser did not carry over each of the texts once and whole.
+// newMould returns nil if the parser did not pass each of the texts through once and unchanged.
 func newMould(raw []byte, texts int) *mould {
 	m, from := &mould{}, 0
 	for _, at := range quotedToken.FindAllIndex(raw, -1) {
@@ -97,7 +97,7 @@ func newMould(raw []byte, texts int) *mould {
 	return m
 }
 
-// size is that of its text, in bytes; 0 for none.
+// size returns the size of its text in bytes; 0 for nil.
 func (m *mould) size() int {
 	if m == nil {
 		return 0
@@ -109,7 +109,7 @@ func (m *mould) size() int {
 	return n
 }
 
-// fill is the JSON with these texts.
+// fill returns the JSON with these texts.
 func (m *mould) fill(texts []string) []byte {
 	out := []byte(m.parts[0])
 	for i, n := range m.texts {

@@ -11,8 +11,7 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// readJob reads what injection needs to see. Absent fields get the defaults that
-// Nomad gives them.
+// readJob reads the parts that injection needs. Absent fields get Nomad's defaults.
 func (f *File) readJob() *job.Job {
 	j := &job.Job{
 		ID:        fieldText(f.job, "ID", ""),
@@ -38,7 +37,7 @@ func (f *File) readJob() *job.Job {
 	return j
 }
 
-// fieldText is a string field of an object, or what Nomad makes of it if it is empty.
+// fieldText returns a string field of an object, or Nomad's default if it is empty.
 func fieldText(n *node, name, otherwise string) job.Text {
 	return job.Text{Value: cmp.Or(n.get(name).str(), otherwise)}
 }
@@ -134,7 +133,7 @@ func (f *File) task(n *node) *job.Task {
 	return t
 }
 
-// bare finds containers that hold nothing and are not null.
+// bare finds empty containers that are not null.
 func bare(n *node, fields ...string) job.Bare {
 	out := job.Bare{}
 	for _, field := range fields {
@@ -159,9 +158,8 @@ func (f *File) texts(n *node) map[string]job.Text {
 	return out
 }
 
-// toCty is the value that cty's own decoder makes of it, which takes several times as
-// long for the strings, numbers and lists that most settings are. What it cannot read
-// is unknown.
+// toCty returns the value that cty's own decoder would return, which is several times slower for
+// the strings, numbers and lists that most settings are. A value that it cannot read is unknown.
 func toCty(n *node) cty.Value {
 	switch {
 	case n.kind == 0 && n.text[0] == '"':
