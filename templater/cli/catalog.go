@@ -13,23 +13,23 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// builtin names the catalog in the program itself, in diagnostics.
+// builtin names the built-in catalog in diagnostics.
 const builtin = "<built-in>"
 
-// catalogs are the folders and addresses to use; none means the built-in definitions.
+// catalogs returns the folders and addresses to use; none means the built-in definitions.
 func (p *Program) catalogs(flags []string) []string {
 	if len(flags) > 0 {
 		return flags
 	}
 	list := getenv(p.Environ, "NOMAD_SIDECAR_CATALOG")
 	if catalog.IsAddress(list) {
-		return strings.Fields(list) // addresses have colons
+		return strings.Fields(list) // addresses contain colons
 	}
 	return filepath.SplitList(list)
 }
 
-// loadCatalog reads all catalogs; a definition in an earlier one wins over the same
-// version of it in a later one. The reporter learns the sources.
+// loadCatalog reads all catalogs. If two contain the same version of a definition, the earlier
+// catalog wins. The sources are added to the reporter.
 func (p *Program) loadCatalog(flags []string, r *reporter) (*sidecar.Catalog, hcl.Diagnostics) {
 	c := &sidecar.Catalog{}
 	defer func() { r.know(c.Files()) }()
@@ -77,7 +77,7 @@ func readLock(r *reporter) (*catalog.Lock, hcl.Diagnostics) {
 	return lock, diags
 }
 
-// cache is the one that NOMAD_SIDECAR_CACHE names, or the user's.
+// cache returns the cache in NOMAD_SIDECAR_CACHE, or the user's.
 func (p *Program) cache() (catalog.Cache, hcl.Diagnostics) {
 	dir := getenv(p.Environ, "NOMAD_SIDECAR_CACHE")
 	if dir == "" {

@@ -11,7 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// injectOptions is what the command line of a verb that injects says.
+// injectOptions are the flags of a command that injects.
 type injectOptions struct {
 	with, params, groups texts
 
@@ -25,8 +25,7 @@ type injectOptions struct {
 	path     string
 }
 
-// declare gives the flags of every verb that injects to a flag set, and forgets earlier
-// values.
+// declare adds the flags of every command that injects to a flag set, and resets them.
 func (o *injectOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	*o = injectOptions{}
 	fs.Var(&o.with, "with", "`NAME[@CONSTRAINT]` Choose a sidecar, such as topz@~>1.0; may be repeated.")
@@ -40,7 +39,7 @@ func (o *injectOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	return fs
 }
 
-// parse reads the command line of a verb that takes one job.
+// parse reads the command line of a command with one job.
 func (o *injectOptions) parse(fs *flag.FlagSet, args []string) error {
 	rest, err := parse(fs, args)
 	if err != nil {

@@ -12,37 +12,37 @@ import (
 	"github.com/posener/complete"
 )
 
-// Exit codes of every verb, but for those that follow `nomad job plan`.
+// Exit codes of every command, except those that follow `nomad job plan`.
 const (
 	exitDone  = 0
 	exitError = 1 // an error in the input
 	exitUsage = 2 // wrong usage
 )
 
-// Exit codes of the verbs that follow `nomad job plan`.
+// Exit codes of the commands that follow `nomad job plan`.
 const (
 	exitSame    = 0
 	exitChanged = 1
-	exitFailed  = 255 // wrong usage as well
+	exitFailed  = 255 // wrong usage too
 )
 
 // Program is the environment that the commands run in.
 type Program struct {
 	Version string
 	Args    []string // without the program's name
-	Environ []string // as os.Environ has it
+	Environ []string // like os.Environ
 	Stdin   io.Reader
 	Stdout  io.Writer
 	Stderr  io.Writer
 
-	// data is Stdout for jobs and files, which stay what they are. All else is escaped.
+	// data is Stdout for jobs and files, which are written unchanged. Everything else is escaped.
 	data io.Writer
-	// terminal of progress, nil if Stderr is none.
+	// screen shows progress; nil if Stderr is not a terminal.
 	screen io.Writer
 }
 
-// shield has whatever is written for people, and for programs in JSON, escaped: names,
-// values and answers may hold what a terminal obeys.
+// shield escapes all output for people, and for programs in JSON: names, values and answers may
+// contain control characters.
 func (p *Program) shield() {
 	if p.data != nil {
 		return
@@ -71,7 +71,7 @@ func (p *Program) Run() int {
 		return p.usage(fmt.Errorf("there is no command %q; see nomad-sidecar -help", name))
 	}
 	if !c.IsHelp() && !c.IsVersion() {
-		c.HelpWriter = p.Stderr // help that nobody asked for
+		c.HelpWriter = p.Stderr // the help was not requested
 	}
 	code, err := c.Run()
 	if err != nil {
@@ -83,7 +83,7 @@ func (p *Program) Run() int {
 	return code
 }
 
-// commands are the verbs, each with what a shell may propose after it.
+// commands returns the commands, with their shell completions.
 func (p *Program) commands() map[string]cli.CommandFactory {
 	definitions := complete.PredictOr(complete.PredictFiles("*.hcl"), complete.PredictDirs("*"))
 	out := map[string]cli.CommandFactory{}
@@ -137,7 +137,7 @@ func parse(fs *flag.FlagSet, args []string) ([]string, error) {
 	return rest, nil
 }
 
-// texts is a flag that may be given several times.
+// texts is a flag that may be repeated.
 type texts []string
 
 func (t *texts) String() string     { return strings.Join(*t, ", ") }

@@ -10,7 +10,7 @@ import (
 	"github.com/posener/complete"
 )
 
-// completed is a verb with proposals for its flags and arguments.
+// completed is a command with completions for its flags and arguments.
 type completed struct {
 	verb
 	p    *Program
@@ -54,15 +54,15 @@ func (p *Program) predictValue(flag string) complete.Predictor {
 	return complete.PredictAnything
 }
 
-// sidecars proposes the names in the catalog.
+// sidecars completes the names in the catalog.
 func (p *Program) sidecars() complete.Predictor {
 	return complete.PredictFunc(func(complete.Args) []string {
-		catalog, _ := p.loadCatalog(nil, p.reporter()) // what is wrong in it proposes nothing
+		catalog, _ := p.loadCatalog(nil, p.reporter()) // completion ignores errors in the catalog
 		return catalog.Names()
 	})
 }
 
-// parameters proposes NAME.KEY= for the newest definitions.
+// parameters completes NAME.KEY= for the newest definitions.
 func (p *Program) parameters() complete.Predictor {
 	return complete.PredictFunc(func(complete.Args) []string {
 		catalog, _ := p.loadCatalog(nil, p.reporter())
@@ -76,10 +76,10 @@ func (p *Program) parameters() complete.Predictor {
 	})
 }
 
-// lockedAddresses proposes the catalogs that are pinned in the working folder.
+// lockedAddresses completes the catalogs pinned in the working directory.
 func lockedAddresses() complete.Predictor {
 	return complete.PredictFunc(func(complete.Args) []string {
-		lock, _ := catalog.ReadLock(catalog.LockName) // what is wrong in it proposes nothing
+		lock, _ := catalog.ReadLock(catalog.LockName) // completion ignores errors in the lock file
 		return slices.Sorted(maps.Keys(lock.Entries))
 	})
 }

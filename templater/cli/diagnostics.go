@@ -14,13 +14,13 @@ import (
 	"golang.org/x/term"
 )
 
-// reporter writes diagnostics, each with the lines of source it is about.
+// reporter writes diagnostics, each with its source lines.
 type reporter struct {
 	out   io.Writer
 	files map[string]*hcl.File
-	// withoutSource leaves the lines of source out: a log is read by others than the file.
+	// withoutSource omits the source lines: a log has other readers than the file.
 	withoutSource bool
-	// secrets takes out what sensitive parameters hold.
+	// secrets redacts the values of sensitive parameters.
 	secrets templater.Redactor
 }
 
@@ -28,16 +28,16 @@ func (p *Program) reporter() *reporter {
 	return &reporter{out: p.Stderr, files: map[string]*hcl.File{}}
 }
 
-// hide has the reporter leave texts out of all that goes through it.
+// hide makes the reporter redact texts in all its output.
 func (r *reporter) hide(secrets []string) { r.secrets = templater.NewRedactor(secrets) }
 
-// redact is a text without what is hidden.
+// redact returns text with the secrets replaced.
 func (r *reporter) redact(text []byte) []byte { return []byte(r.secrets.Text(string(text))) }
 
 // know adds sources that diagnostics may refer to.
 func (r *reporter) know(files map[string]*hcl.File) { maps.Copy(r.files, files) }
 
-// report writes the diagnostics and says whether there is an error among them.
+// report writes the diagnostics and reports whether one of them is an error.
 func (r *reporter) report(diags hcl.Diagnostics) (failed bool) {
 	width, colour := r.layout()
 	for _, d := range diags {
@@ -50,20 +50,20 @@ func (r *reporter) report(diags hcl.Diagnostics) (failed bool) {
 			files = harmless(files, d.Subject.Filename)
 		}
 		w := hcl.NewDiagnosticTextWriter(&text, files, width, colour)
-		// Without its context a diagnostic does not print values, which may be
-		// those of sensitive parameters.
+		// The context contains values, which may be those of sensitive parameters. Without it
+		// they are not printed.
 		shown := *d
 		shown.Expression, shown.EvalContext = nil, nil
 		shown.Summary, shown.Detail = display.Line(d.Summary), indented(display.Text(d.Detail))
 		if err := w.WriteDiagnostic(&shown); err != nil {
 			fmt.Fprintf(&text, "Error: %s\n", d)
 		}
-		_, _ = r.out.Write(r.redact(text.Bytes())) // there is nobody to tell
+		_, _ = r.out.Write(r.redact(text.Bytes())) // stderr is the last resort
 	}
 	return diags.HasErrors()
 }
 
-// layout returns the width of the terminal, 0 if there is none, and whether it has colours.
+// layout returns the width of the terminal, 0 if there is none, and whether it supports colours.
 func (r *reporter) layout() (width uint, colours bool) {
 	w, ok := r.out.(*display.Writer)
 	if !ok {
@@ -77,7 +77,7 @@ func (r *reporter) layout() (width uint, colours bool) {
 	return width, w.Colours
 }
 
-// harmless returns files with one of them made fit for a terminal.
+// harmless returns files with one of them escaped for a terminal.
 func harmless(files map[string]*hcl.File, name string) map[string]*hcl.File {
 	file := files[name]
 	if file == nil {
@@ -88,8 +88,8 @@ func harmless(files map[string]*hcl.File, name string) map[string]*hcl.File {
 	return map[string]*hcl.File{name: &shown}
 }
 
-// showable says whether the lines that a diagnostic is about are of a length that
-// somebody reads. What generated a file may have put megabytes on one.
+// showable reports whether the source lines of a diagnostic are short enough to read. A generated
+// file may have megabytes on one line.
 func showable(file *hcl.File, at *hcl.Range) bool {
 	const most = 1000
 	if file == nil {
@@ -108,11 +108,11 @@ func failure(summary, detail string) hcl.Diagnostics {
 	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: detail}}
 }
 
-// failureOf is failure with an error for its detail.
+// failureOf is failure with an error as its detail.
 func failureOf(summary string, err error) hcl.Diagnostics { return failure(summary, sentence(err)) }
 
-// indented indents all lines but the first: a text may quote a name with line breaks,
-// which must not look like lines of ours.
+// indented indents all lines but the first: a name with line breaks must not look like output of
+// this program.
 func indented(text string) string {
 	lines := strings.Split(text, "\n")
 	for i := 1; i < len(lines); i++ {
@@ -123,7 +123,7 @@ func indented(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// sentence ends the text of an error, unless it is a question or ends already.
+// sentence adds a full stop to the text of an error, unless it has an end mark.
 func sentence(err error) string {
 	text := err.Error()
 	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "?") {

@@ -76,7 +76,7 @@ func (c *diffCommand) Run(args []string) int {
 	return exitSame
 }
 
-// editsJSON lists the edits that inject makes to the job without sidecars.
+// editsJSON lists the edits that inject applies to the job without sidecars.
 func (in *injection) editsJSON(changed bool) ([]byte, hcl.Diagnostics) {
 	list := make([]*templater.EditText, 0, len(in.Edits))
 	for _, e := range in.Edits {
@@ -92,7 +92,7 @@ func (in *injection) editsJSON(changed bool) ([]byte, hcl.Diagnostics) {
 	}{changed, list})
 }
 
-// marshal writes JSON for programs.
+// marshal returns JSON for programs.
 func marshal(v any) ([]byte, hcl.Diagnostics) {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
@@ -104,7 +104,7 @@ func marshal(v any) ([]byte, hcl.Diagnostics) {
 	return out.Bytes(), nil
 }
 
-// colourful says whether stdout is a terminal that wants colours.
+// colourful reports whether stdout is a terminal and colours are enabled.
 func (p *Program) colourful() bool {
 	w, ok := p.Stdout.(*display.Writer)
 	return ok && w.Colours

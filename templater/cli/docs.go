@@ -69,7 +69,7 @@ func (c *docs) Run(args []string) int {
 	return c.p.write(r, out)
 }
 
-// pagesOf documents the definitions named, or the newest of each.
+// pagesOf documents the named definitions, or the newest version of each.
 func pagesOf(catalog *sidecar.Catalog, names []string) ([]*manual.Page, hcl.Diagnostics) {
 	if len(names) == 0 {
 		names = catalog.Names()

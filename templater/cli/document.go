@@ -11,10 +11,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
-// document is a job in one form, to be written in the same or another one.
+// document is a job in HCL or JSON, to be written in the same or the other form.
 type document interface {
 	templater.Document
-	// Files are the sources that diagnostics refer to.
+	// Files returns the sources that diagnostics refer to.
 	Files() map[string]*hcl.File
 }
 
@@ -22,7 +22,7 @@ func sourceOf(name string, src []byte) map[string]*hcl.File {
 	return map[string]*hcl.File{name: {Bytes: src}}
 }
 
-// openJob reads a job, in JSON if it begins with a brace, for the output asked for.
+// openJob reads a job for the requested output. A job that begins with a brace is JSON.
 func openJob(src []byte, name string, o *injectOptions, catalog job.Catalog, environ []string) (document, hcl.Diagnostics) {
 	if isJSON(src) {
 		if o.out == "hcl" {
@@ -56,8 +56,8 @@ func openJob(src []byte, name string, o *injectOptions, catalog job.Catalog, env
 	return &mixedDocument{text: f, json: j, view: templater.Reveal(f.Job(), j.Job())}, append(diags, more...)
 }
 
-// mixedDocument is HCL that comes out as JSON: it is seen as text, so that
-// diagnostics point into the file, and edited as JSON.
+// mixedDocument is an HCL job with JSON output: its view comes from the text, so that
+// diagnostics point into the file, and edits apply to the JSON.
 type mixedDocument struct {
 	text *hcljob.File
 	json *jsonjob.File

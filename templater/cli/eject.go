@@ -90,5 +90,5 @@ func (c *eject) eject(path string, dirs []string, r *reporter) ([]byte, hcl.Diag
 	return out, append(diags, more...)
 }
 
-// isJSON tells a job in JSON from one in HCL.
+// isJSON reports whether a job is JSON instead of HCL.
 func isJSON(src []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(src), []byte("{")) }

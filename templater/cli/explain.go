@@ -112,7 +112,7 @@ func explainOne(out *bytes.Buffer, e *templater.Explanation) {
 		}
 		display.Fprintf(w, "    %s\t= %s\t  %s%s\n", p.Name, value, p.Source.Origin, in(p.Source.Range))
 	}
-	_ = w.Flush() // a buffer takes everything
+	_ = w.Flush() // a buffer accepts everything
 }
 
 func by(e *templater.Explanation) string {

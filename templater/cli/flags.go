@@ -8,12 +8,12 @@ import (
 	"github.com/mitchellh/cli"
 )
 
-// verb is a command whose flags are declared once, in a flag set that is read by the
-// command line, by -help and by completion. The usage of a flag is its description, with
-// the kind of value that it takes in back quotes, if it takes one.
+// verb is a command whose flags are declared once, in a flag set for the command line, -help and
+// completion. The usage of a flag is its description, with the kind of its value, if any, in
+// back quotes.
 type verb interface {
 	cli.Command
-	// flags is the flag set of the next run.
+	// flags returns the flag set of the next run.
 	flags() *flag.FlagSet
 }
 
@@ -56,13 +56,13 @@ func flagHelp(v verb) string {
 	return strings.TrimSuffix(out.String(), "\n")
 }
 
-// isSwitch says whether a flag takes no value.
+// isSwitch reports whether a flag has no value.
 func isSwitch(f *flag.Flag) bool {
 	b, ok := f.Value.(interface{ IsBoolFlag() bool })
 	return ok && b.IsBoolFlag()
 }
 
-// What several verbs say of a flag.
+// Descriptions of flags that several commands share.
 const (
 	catalogUsage = "`DIR` Folder of definitions, or an address that get has fetched; may be repeated. " +
 		"Default is NOMAD_SIDECAR_CATALOG, then the built-in catalog."

@@ -16,7 +16,7 @@ const fleetNomadHelp = `
   The Nomad is the one that NOMAD_ADDR, NOMAD_TOKEN, NOMAD_REGION, NOMAD_CACERT and
   the like name, as for the nomad command; NOMAD_NAMESPACE is not used.`
 
-// fleetOptions is what the command line of a verb about many jobs says.
+// fleetOptions are the flags of a command for many jobs.
 type fleetOptions struct {
 	catalogs, policies, sidecars, states texts
 	namespace                            string
@@ -25,8 +25,7 @@ type fleetOptions struct {
 	rest                                 []string
 }
 
-// declare gives the flags of every verb about many jobs to a flag set, and forgets
-// earlier values.
+// declare adds the flags of every command for many jobs to a flag set, and resets them.
 func (o *fleetOptions) declare(fs *flag.FlagSet, jsonUsage string) *flag.FlagSet {
 	*o = fleetOptions{}
 	fs.Var(&o.catalogs, "catalog", catalogUsage)
@@ -89,7 +88,7 @@ func (p *Program) fleetScan(o *fleetOptions, rules *fleet.Rules) (*fleet.Scan, e
 	}, nil
 }
 
-// scan runs it, and shows on a terminal how far it is.
+// scan runs the scan, and shows its progress on a terminal.
 func (p *Program) scan(ctx context.Context, s *fleet.Scan) ([]*fleet.Job, error) {
 	if p.screen == nil {
 		return s.Run(ctx)

@@ -10,11 +10,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
-// pageSize is how many jobs of the list are asked for at once. What Nomad says of one in
-// it is about a kilobyte.
+// pageSize is the number of jobs per list request. Nomad returns about a kilobyte per job.
 const pageSize = 200
 
-// fleetNomad gives package fleet what it needs of a cluster.
+// fleetNomad connects package fleet to a cluster.
 type fleetNomad struct {
 	*cluster.Cluster
 	paused map[[2]string]bool // jobs, by namespace and ID
@@ -79,7 +78,7 @@ func (n *fleetNomad) Apply(ctx context.Context, c fleet.Change) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	// Without one, Nomad would show that of the first version.
+	// Without a submission, Nomad would show that of the first version.
 	job.Submission, err = n.Submission(ctx, c.Namespace, c.ID, c.From)
 	if err != nil {
 		return "", err
@@ -92,8 +91,8 @@ func (n *fleetNomad) Wait(ctx context.Context, of fleet.Ref, evaluation string, 
 	return n.Follow(ctx, &cluster.Job{ID: of.ID, Namespace: of.Namespace}, evaluation, report)
 }
 
-// stored prepares a job that Nomad gave to be registered again: a tag belongs to one
-// version only.
+// stored prepares a job read from Nomad to be registered again: a tag belongs to one version
+// only.
 func stored(of fleet.Ref, raw []byte) (*cluster.Job, error) {
 	job, err := cluster.ReadJob(raw)
 	if err != nil {

@@ -72,7 +72,7 @@ func (c *format) Run(args []string) int {
 	return exitDone
 }
 
-// ourFiles are the definitions, policies and tests below a folder, or the file itself.
+// ourFiles returns the definitions, policies and tests below a folder, or the file itself.
 func ourFiles(path string) ([]string, error) {
 	var files []string
 	err := filepath.WalkDir(path, func(p string, entry fs.DirEntry, err error) error {
@@ -126,7 +126,7 @@ func (c *format) stdin(r *reporter, check bool) int {
 	return exitDone
 }
 
-// layOut formats HCL that can be parsed.
+// layOut formats HCL without syntax errors.
 func layOut(src []byte, name string, r *reporter) ([]byte, hcl.Diagnostics) {
 	if bad := bounds.HCL(src, name, bounds.DefinitionBytes); bad != nil {
 		r.know(sourceOf(name, src))

@@ -93,7 +93,7 @@ func (c *get) Run(args []string) int {
 	return c.get(ctx, r, getter, addresses, lock, c.upgrade)
 }
 
-// addresses are those to fetch, each once.
+// addresses returns the addresses to fetch, without duplicates.
 func (c *get) addresses(flagged []string, lock *catalog.Lock) ([]catalog.Address, hcl.Diagnostics) {
 	sources := c.p.catalogs(flagged)
 	if len(sources) == 0 {
@@ -124,7 +124,7 @@ func (c *get) addresses(flagged []string, lock *catalog.Lock) ([]catalog.Address
 	return out, diags
 }
 
-// get fetches all, and pins them if that worked for each.
+// get fetches all addresses, and pins them if every fetch succeeded.
 func (c *get) get(ctx context.Context, r *reporter, getter *catalog.Getter, addresses []catalog.Address, lock *catalog.Lock, upgrade bool) int {
 	var entries []*catalog.Entry
 	var out strings.Builder
@@ -154,7 +154,7 @@ func (c *get) get(ctx context.Context, r *reporter, getter *catalog.Getter, addr
 	return c.p.write(r, []byte(out.String()))
 }
 
-// progress tells of every few megabytes, so that a log stays short.
+// progress reports every few megabytes, to keep a log short.
 func (c *get) progress() func(read, total int64) {
 	const step = 8 << 20
 	next := int64(step)
@@ -171,7 +171,7 @@ func (c *get) progress() func(read, total int64) {
 	}
 }
 
-// resultText tells what was got, and how it differs from what was locked.
+// resultText describes a fetched catalog and its differences from the lock.
 func resultText(result *catalog.Result, locked *catalog.Entry) string {
 	var out strings.Builder
 	state := "new"

@@ -70,7 +70,7 @@ func (c *initCommand) create(dir, name string) ([]string, hcl.Diagnostics) {
 	file := name + sidecar.Suffix
 	def, diags := sidecar.Parse([]byte(definition), file)
 	if diags.HasErrors() {
-		// The scaffold is right, so it is the name that is not.
+		// The scaffold is valid, so the name is not.
 		return nil, failure(diags[0].Summary, diags[0].Detail)
 	}
 	test, err := fromScaffold("test.hcl", name)

@@ -9,7 +9,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// injection is the injection of a verb's job.
+// injection is the injection of a command's job.
 type injection struct {
 	*templater.Injection        // nil if the job cannot be read
 	name                 string // of the job file, in messages
@@ -18,8 +18,8 @@ type injection struct {
 	doc                  document
 }
 
-// injection reads the job, chooses sidecars and injects them. The reporter learns
-// the sources read.
+// injection reads the job, chooses sidecars and injects them. The sources are added to the
+// reporter.
 func (p *Program) injection(o *injectOptions, r *reporter) (*injection, hcl.Diagnostics) {
 	in, diags := p.choose(o, r)
 	if diags.HasErrors() {
@@ -86,7 +86,7 @@ func (p *Program) write(r *reporter, out []byte) int {
 	return p.writeTo(p.Stdout, r, out)
 }
 
-// writeData is write for a job or a file, of which no byte may change.
+// writeData is write for a job or a file, which must not be escaped.
 func (p *Program) writeData(r *reporter, out []byte) int { return p.writeTo(p.data, r, out) }
 
 func (p *Program) writeTo(w io.Writer, r *reporter, out []byte) int {

@@ -90,7 +90,7 @@ func loadPaths(paths []string) (*sidecar.Catalog, hcl.Diagnostics) {
 	return catalog, diags
 }
 
-// oneFile is a folder in which only one file is seen.
+// oneFile is a folder reduced to one file.
 type oneFile struct {
 	fs.FS
 	name string

@@ -6,8 +6,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// lintReport is what lint -json writes: the form of `terraform validate -json`,
-// format version 1, which editors and checks of changes know how to read.
+// lintReport is the output of lint -json, in the form of `terraform validate -json`, format
+// version 1, which editors and CI tools can read.
 type lintReport struct {
 	FormatVersion string           `json:"format_version"`
 	Valid         bool             `json:"valid"`
@@ -20,10 +20,10 @@ type lintDiagnostic struct {
 	Severity string     `json:"severity"` // error or warning
 	Summary  string     `json:"summary"`
 	Detail   string     `json:"detail"`
-	Range    *lintRange `json:"range,omitempty"` // none where it is about no place
+	Range    *lintRange `json:"range,omitempty"` // nil if it has no position
 }
 
-// lintRange ends before its end.
+// lintRange is half-open: End is not part of it.
 type lintRange struct {
 	Filename string  `json:"filename"`
 	Start    lintPos `json:"start"`
@@ -55,7 +55,7 @@ func newLintReport(diags hcl.Diagnostics) lintReport {
 	return r
 }
 
-// writeLint writes the report, also where there are errors: it is the answer.
+// writeLint writes the report even if there are errors.
 func (p *Program) writeLint(diags hcl.Diagnostics) int {
 	encoder := json.NewEncoder(p.Stdout)
 	encoder.SetEscapeHTML(false)

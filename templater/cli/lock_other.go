@@ -4,5 +4,5 @@ package cli
 
 import "os"
 
-// lockFile does nothing: there are no such locks here.
+// lockFile does nothing on systems without file locks.
 func lockFile(*os.File) error { return nil }

@@ -14,7 +14,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
-// clusterHelp is what the verbs that speak to a Nomad have in common.
+// clusterHelp is the help that the commands for a cluster share.
 const clusterHelp = `
   The Nomad is the one that NOMAD_ADDR, NOMAD_TOKEN, NOMAD_NAMESPACE, NOMAD_REGION,
   NOMAD_CACERT and the like name, as for the nomad command. Region and namespace of
@@ -111,7 +111,7 @@ func (c *planCommand) text(in *injection, plan *api.JobPlanResponse) string {
 	return out.String()
 }
 
-// effectText says what happens to a task, and whether by its own change.
+// effectText describes what happens to a task, and whether its own change causes it.
 func effectText(t cluster.TaskEffect) string {
 	switch {
 	case t.Effect == cluster.Destructive && t.Own == cluster.Destructive:
@@ -126,7 +126,7 @@ func effectText(t cluster.TaskEffect) string {
 	return string(t.Effect)
 }
 
-// warned is a warning of Nomad's, of which only the first line is not indented.
+// warned formats a warning of Nomad, indenting all lines but the first.
 func warned(text string) string {
 	return "Nomad warns: " + indented(display.Text(strings.TrimSpace(text))) + "\n"
 }

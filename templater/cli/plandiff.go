@@ -10,8 +10,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
-// diffWriter writes Nomad's diff of a job, one line for each thing that changes.
-// What is added or removed as a whole is shown by its name alone.
+// diffWriter writes Nomad's diff of a job, one line per change. An object that is added or
+// removed as a whole is shown by its name only.
 type diffWriter struct {
 	out    strings.Builder
 	colour bool

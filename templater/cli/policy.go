@@ -10,8 +10,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// loadPolicy reads policies from files and folders, in the order given, and checks
-// them against the catalog. The reporter learns the sources.
+// loadPolicy reads policies from files and folders, in the given order, and checks them against
+// the catalog. The sources are added to the reporter.
 func loadPolicy(paths []string, catalog *sidecar.Catalog, r *reporter) (*policy.Policy, hcl.Diagnostics) {
 	rules := &policy.Policy{}
 	defer func() { r.know(rules.Files()) }()

@@ -59,7 +59,7 @@ type serveOptions struct {
 	policies, catalogs, nomads, trusted texts
 }
 
-// declare gives the flags to a flag set.
+// declare adds the flags to a flag set.
 func (o *serveOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	fs.Var(&o.policies, "policy", "`FILE|DIR` Rules; of a folder all *.policy.hcl; may be repeated.")
 	fs.Var(&o.catalogs, "catalog", "`DIR` Folder of definitions, or an address that get has fetched; may be repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in catalog.")
@@ -155,7 +155,7 @@ func (c *serveCommand) Run(args []string) int {
 	return exitDone
 }
 
-// connect gives the server what it needs of this program.
+// connect sets the callbacks of the server.
 func (c *serveCommand) connect(o *serveOptions) {
 	r := c.p.reporter()
 	r.withoutSource = true
@@ -205,8 +205,8 @@ func (c *serveCommand) files(o *serveOptions) []string {
 	return paths
 }
 
-// upgradeFlags name the policy and the catalog of this server. Credentials in an address
-// are left out: readers of the page need not know them.
+// upgradeFlags returns the flags for the policy and the catalog of this server, for the commands
+// on the admin page. Credentials in an address are removed.
 func (c *serveCommand) upgradeFlags(o *serveOptions) []string {
 	var flags []string
 	for _, p := range o.policies {

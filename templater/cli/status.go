@@ -94,7 +94,7 @@ func (c *status) show(r *reporter, o *fleetOptions, jobs []*fleet.Job) int {
 	return exitSame
 }
 
-// unreadable reports the jobs that Nomad did not give, and says whether there are some.
+// unreadable reports the jobs that Nomad did not return, and whether there are any.
 func (p *Program) unreadable(r *reporter, jobs []*fleet.Job) (some bool) {
 	for _, j := range jobs {
 		if j.Unreadable {
@@ -105,7 +105,7 @@ func (p *Program) unreadable(r *reporter, jobs []*fleet.Job) (some bool) {
 	return some
 }
 
-// statusText is a table of all sidecars, and below it what else there is to say.
+// statusText formats a table of all sidecars, followed by remarks.
 func statusText(jobs []*fleet.Job) []byte {
 	var out, notes bytes.Buffer
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
@@ -129,7 +129,7 @@ func statusText(jobs []*fleet.Job) []byte {
 	if rows == 0 {
 		out.Reset()
 	} else {
-		_ = w.Flush() // a buffer takes everything
+		_ = w.Flush() // a buffer accepts everything
 		out.WriteString("\n")
 	}
 	if notes.Len() > 0 {

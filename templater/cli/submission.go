@@ -13,8 +13,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-// job is the injected job, ready for Nomad. Its submission is the user's own file:
-// what Nomad shows as the job's definition is what the user wrote.
+// job returns the injected job, ready for Nomad. Its submission is the user's own file, which
+// Nomad shows as the job's definition.
 func (in *injection) job(o *injectOptions, environ []string) (*cluster.Job, hcl.Diagnostics) {
 	j, err := cluster.ReadJob(in.Output)
 	if err != nil {
@@ -27,8 +27,8 @@ func (in *injection) job(o *injectOptions, environ []string) (*cluster.Job, hcl.
 	return j, nil
 }
 
-// submission is what `nomad job run` sends beside the job, with variables as they
-// were given: files one after the other, and -var over NOMAD_VAR_.
+// submission returns what `nomad job run` sends with the job, with variables as given:
+// variable files concatenated, and -var overriding NOMAD_VAR_.
 func (in *injection) submission(o *injectOptions, environ []string) (*api.JobSubmission, error) {
 	if isJSON(in.source) {
 		return &api.JobSubmission{Source: string(in.source), Format: "json"}, nil
@@ -51,7 +51,7 @@ func (in *injection) submission(o *injectOptions, environ []string) (*api.JobSub
 	return out, nil
 }
 
-// prefixed are the entries of an environment that begin with a prefix, without it.
+// prefixed returns the entries of an environment with a prefix, without it.
 func prefixed(environ []string, prefix string) []string {
 	var out []string
 	for _, e := range environ {
@@ -62,7 +62,7 @@ func prefixed(environ []string, prefix string) []string {
 	return out
 }
 
-// taskNames are the tasks of each group after injection.
+// taskNames returns the tasks of each group after injection.
 func (in *injection) taskNames() map[string][]string {
 	names := map[string][]string{}
 	for _, g := range in.doc.Job().Groups {

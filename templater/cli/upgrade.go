@@ -18,7 +18,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
-// upgrade is also what eject does with -fleet.
+// upgrade is also used by eject -fleet.
 type upgrade struct {
 	p     *Program
 	eject bool
@@ -59,10 +59,10 @@ type upgradeOptions struct {
 	state                          string
 	batch                          int
 	yes, owned, skipFailed, revert bool
-	fleet                          bool // of eject
+	fleet                          bool // set for eject
 }
 
-// declare gives the flags to a flag set of upgrade or eject, and forgets earlier values.
+// declare adds the flags to a flag set of upgrade or eject, and resets them.
 func (o *upgradeOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	*o = upgradeOptions{}
 	o.fleetOptions.declare(fs, "Print what is, or was, done as JSON; lines go to stderr.")
@@ -95,13 +95,13 @@ func (o *upgradeOptions) parse(fs *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// upgrading is one run of the verb.
+// upgrading is one run of the command.
 type upgrading struct {
 	p     *Program
 	verb  string
 	o     *upgradeOptions
 	r     *reporter
-	lines io.Writer // for people
+	lines io.Writer // output for people
 	run   *fleet.Upgrade
 	steps []*fleet.Step
 }
@@ -149,7 +149,7 @@ func (c *upgrade) Run(args []string) int {
 	return code
 }
 
-// syncing has each line on disk before the next thing happens.
+// syncing writes each line to disk before it returns.
 type syncing struct{ *os.File }
 
 func (s syncing) Write(line []byte) (int, error) {
@@ -166,7 +166,7 @@ func (u *upgrading) journal() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Two runs at once would each miss what the other one does.
+	// Two concurrent runs would each miss the changes of the other.
 	if err = lockFile(file); err == nil {
 		u.run.Journal, err = fleet.OpenJournal(u.verb, file, syncing{file})
 	}
@@ -176,7 +176,7 @@ func (u *upgrading) journal() (*os.File, error) {
 	return file, nil
 }
 
-// do plans, asks, and carries out.
+// do plans, asks for confirmation, and carries out the plan.
 func (u *upgrading) do(ctx context.Context) int {
 	if failed := u.plan(ctx); failed {
 		return exitError
@@ -233,7 +233,7 @@ func (u *upgrading) plan(ctx context.Context) (failed bool) {
 	return err != nil && u.r.report(failureOf("Cannot plan what to do", err))
 }
 
-// absent reports the jobs that were named and are not there, which a filter would hide.
+// absent reports named jobs that do not exist, which a filter would hide.
 func (u *upgrading) absent(jobs []*fleet.Job) (some bool) {
 	for _, id := range u.o.rest {
 		there := slices.ContainsFunc(jobs, func(j *fleet.Job) bool { return j.ID == id })
@@ -276,11 +276,11 @@ func after(sign, text string) string {
 
 func (u *upgrading) confirmed() bool {
 	fmt.Fprint(u.p.Stderr, `Proceed? Only "yes" is accepted: `)
-	line, _ := bufio.NewReader(u.p.Stdin).ReadString('\n') // what there is without an end is an answer too
+	line, _ := bufio.NewReader(u.p.Stdin).ReadString('\n') // an answer without a line end counts too
 	return strings.TrimSpace(line) == "yes"
 }
 
-// code reports what stopped the run, and what was left out.
+// code reports the error that stopped the run, and skipped jobs.
 func (u *upgrading) code(err error) int {
 	if err != nil {
 		how := "Run the command again to continue, or with -revert to undo."

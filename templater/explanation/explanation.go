@@ -1,9 +1,9 @@
-// Package explanation is the form in which programs and pages are told which sidecars
-// a job has, and why: that of explain -json.
+// Package explanation defines the JSON of explain -json, which reports to programs and pages
+// which sidecars a job has, and why.
 //
-// It chooses nothing itself: see templater.Explain. Values of sensitive parameters are
-// not in it, but the value of another parameter may hold one: whoever shows an
-// explanation takes out what templater.Secrets names.
+// It chooses nothing itself: see templater.Explain. It omits the values of sensitive
+// parameters, but the value of another parameter may contain one: callers that print an
+// explanation must redact the texts of templater.Secrets.
 package explanation
 
 import (
@@ -15,13 +15,13 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// Job is what there is to tell of a job.
+// Job is the explanation of a job.
 type Job struct {
 	ID     string   `json:"job"`
 	Groups []*Group `json:"groups"`
 }
 
-// Group is a task group. File and Line are where it begins; "" and 0 if not known.
+// Group is a task group. File and Line are its position; "" and 0 if not known.
 type Group struct {
 	Name     string     `json:"name"`
 	File     string     `json:"file,omitempty"`
@@ -30,7 +30,7 @@ type Group struct {
 	Adds     *Total     `json:"adds,omitempty"`
 }
 
-// Sidecar is one of the catalog, or one that is chosen and not in it.
+// Sidecar is a sidecar of the catalog, or a chosen one that the catalog does not have.
 type Sidecar struct {
 	Name        string       `json:"name"`
 	Version     string       `json:"version,omitempty"`
@@ -41,7 +41,7 @@ type Sidecar struct {
 	Parameters  []*Parameter `json:"parameters,omitempty"`
 }
 
-// Parameter is a parameter with its value in JSON, none if it is sensitive.
+// Parameter is a parameter with its value as JSON, omitted if it is sensitive.
 type Parameter struct {
 	Name      string          `json:"name"`
 	Value     json.RawMessage `json:"value,omitempty"`
@@ -49,7 +49,7 @@ type Parameter struct {
 	From      *Source         `json:"from"`
 }
 
-// Source is what chose a sidecar or gave a value, and where it stands.
+// Source is what chose a sidecar or set a value, with its position.
 type Source struct {
 	Origin string `json:"origin"`
 	File   string `json:"file,omitempty"`
@@ -68,8 +68,8 @@ type Total struct {
 	Disk      int `json:"disk_mb"`
 }
 
-// Of puts into form what templater.Explain and templater.Totals tell of a job. An error
-// is that of a value which has no form in JSON.
+// Of converts the results of templater.Explain and templater.Totals. It returns an error if a
+// value cannot be written as JSON.
 func Of(j *job.Job, told []*templater.Explanation, totals []templater.Total) (*Job, error) {
 	out := &Job{ID: j.ID.Value, Groups: []*Group{}}
 	for _, g := range j.Groups {
