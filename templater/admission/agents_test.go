@@ -70,6 +70,7 @@ func TestUpstream_SeveralAgents(t *testing.T) {
 	first.Close()
 	must.Eq(t, "second", asked())
 	must.Eq(t, second.URL, up.Address())
+	must.Eq(t, []string{"http://127.0.0.1:1", first.URL, second.URL}, up.Names())
 	_, err = OpenUpstream("http://a:1,https://b:2", nil)
 	must.ErrorContains(t, err, "both be http:// or both https://")
 }

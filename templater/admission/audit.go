@@ -32,7 +32,7 @@ func (v *verdict) decision() string {
 // request nor values of parameters are in it.
 type Decision struct {
 	At        time.Time `json:"at"`
-	Client    string    `json:"client"`             // host and port
+	Client    string    `json:"client"`             // host and port, or the address that a trusted proxy names
 	Accessor  string    `json:"accessor,omitempty"` // of the token in the request's header
 	Method    string    `json:"method"`
 	Path      string    `json:"path"`
@@ -62,12 +62,20 @@ type Decision struct {
 // Denied says whether the request was refused.
 func (d *Decision) Denied() bool { return d.Decision == decisionDenied }
 
+// sender is who sent a request, for the log and the page.
+func (p *Proxy) sender(r *http.Request) string {
+	if addr, named := p.Limits.Proxies.Sender(r); named {
+		return addr.Unmap().WithZone("").String()
+	}
+	return r.RemoteAddr
+}
+
 // audit writes one line about a request with a job: who, what, and what became of it.
 func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration) {
 	p.Metrics.count(to, v.decision())
 	p.Metrics.took.WithLabelValues(string(to)).Observe(took.Seconds())
 	d := Decision{
-		At: time.Now(), Client: r.RemoteAddr, Method: r.Method, Path: r.URL.Path, Route: string(to), Decision: v.decision(),
+		At: time.Now(), Client: p.sender(r), Method: r.Method, Path: r.URL.Path, Route: string(to), Decision: v.decision(),
 		Job: v.job.ID.Value, Namespace: v.job.Namespace.Value, Region: v.job.Region.Value,
 		Sidecars: v.injected, Rules: v.rules, Warnings: len(v.warnings), Before: v.before, Took: took,
 	}

@@ -236,7 +236,8 @@ func TestNomadBehindASocket(t *testing.T) {
 	must.NoError(t, err)
 	defer up.Transport.CloseIdleConnections()
 	must.NoError(t, up.Answers(t.Context()))
-	for _, wrong := range []string{"ftp://x", "nomad:4646", "http://x/path", "http://"} {
+	must.Eq(t, []string{"unix://" + socket}, up.Names())
+	for _, wrong := range []string{"ftp://x", "nomad:4646", "http://x/path", "http://", "http://x?y=z", "unix://", "unix://run/nomad.sock"} {
 		_, err := OpenUpstream(wrong, nil)
 		must.ErrorContains(t, err, "address of Nomad")
 	}

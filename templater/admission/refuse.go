@@ -80,17 +80,17 @@ func (r *refusal) text() string {
 	if r.what == slowBody {
 		return "the request's body arrives too slowly: at least 64 KiB in 30 s are expected, and a job within a minute"
 	}
-	who := "this client has"
+	who, flag := "this client has", "-per-client"
 	if r.scope() == "total" {
-		who = "all clients together have"
+		who, flag = "all clients together have", ""
 	}
 	switch r.what {
 	case requests:
-		return who + " too many requests open; see -max-connections of nomad-sidecar serve"
+		return who + " too many requests open; see -max-connections" + flag + " of nomad-sidecar serve"
 	case buffers:
 		return who + " too many bytes of requests under way; see -max-buffer of nomad-sidecar serve"
 	}
-	return who + " too many requests at Nomad; blocking queries and streams count too; see -max-upstream of nomad-sidecar serve"
+	return who + " too many requests at Nomad; blocking queries and streams count too; see -max-upstream" + flag + " of nomad-sidecar serve"
 }
 
 // refuse answers a request that is not worked on, and reads little more of it.

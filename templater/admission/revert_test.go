@@ -11,6 +11,8 @@ import (
 	"unicode"
 
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
 )
 
 // reverts answers as Nomad does: by the routes of a ServeMux, which cleans paths, and by
@@ -111,6 +113,28 @@ func TestAudit_TextsAreBounded(t *testing.T) {
 		must.False(t, strings.ContainsFunc(line, func(r rune) bool {
 			return r != '\n' && unicode.In(r, unicode.Cc, unicode.Bidi_Control)
 		}), must.Sprintf("%q", line))
+	}
+}
+
+func TestAudit_ClientBehindTrustedProxy(t *testing.T) {
+	f := start(t, everyJob)
+	for network, want := range map[string]string{"127.0.0.0/8": "198.51.100.1", "192.0.2.1/32": "127.0.0.1:"} {
+		proxies, err := limit.ParseProxies([]string{network})
+		must.NoError(t, err)
+		f.proxy.Limits.Proxies = proxies
+		var told Decision
+		f.proxy.Decided = func(d Decision) { told = d }
+		f.audit.Reset()
+		f.send(http.MethodPut, "/v1/jobs", jobNamed("web"), "X-Forwarded-For", "8.8.8.8, 198.51.100.1:4711")
+		must.StrHasPrefix(t, want, told.Client)
+		must.StrContains(t, f.audit.String(), `"client":"`+want)
+	}
+}
+
+func TestRefusal_NamesTheFlag(t *testing.T) {
+	for what, flag := range map[string]string{requests: "-max-connections", upstream: "-max-upstream"} {
+		must.StrContains(t, (&refusal{what, limit.ErrTotal}).text(), "see "+flag+" of")
+		must.StrContains(t, (&refusal{what, limit.ErrClient}).text(), "see "+flag+"-per-client of")
 	}
 }
 

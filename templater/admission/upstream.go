@@ -74,16 +74,32 @@ func parseAddress(address string) (at *url.URL, socket string, err error) {
 	switch u.Scheme {
 	case "http", "https":
 	case "unix":
+		if u.Host != "" || u.Path == "" {
+			return nil, "", fmt.Errorf("address of Nomad: %q has no absolute path; write unix:///PATH", address)
+		}
 		socket = u.Path
 		u = &url.URL{Scheme: "http", Host: "localhost"}
 	default:
 		return nil, "", fmt.Errorf("address of Nomad: %q is not http://, https:// or unix://", address)
 	}
-	if (u.Path != "" && u.Path != "/") || u.Host == "" {
+	if (u.Path != "" && u.Path != "/") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, "", fmt.Errorf("address of Nomad: %q is not a scheme, a host and a port only", address)
 	}
 	u.Path = ""
 	return u, socket, nil
+}
+
+// Names are the addresses of all agents, without passwords.
+func (u *Upstream) Names() []string {
+	var out []string
+	for _, a := range u.agents.all {
+		name := a.url.Redacted()
+		if a.socket != "" {
+			name = "unix://" + a.socket
+		}
+		out = append(out, name)
+	}
+	return out
 }
 
 // Address returns the agent that was reached last, as it was given.

@@ -12,7 +12,10 @@ import (
 // which one host may use every address. The zero value is a client without an address.
 type Client = netip.Prefix
 
-const bitsOfIPv6 = 64
+const (
+	bitsOfIPv6 = 64
+	bitsOf4In6 = 96 // before the IPv4 address in ::ffff:192.0.2.1
+)
 
 // At returns the client at an address.
 func At(addr netip.Addr) Client {
@@ -59,6 +62,12 @@ func ParseProxies(texts []string) (Proxies, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q is neither an IP address nor a network such as 10.0.0.0/8", text)
 		}
+		if network.Addr().Is4In6() { // addresses are compared as IPv4
+			if network.Bits() < bitsOf4In6 {
+				return nil, fmt.Errorf("%q holds more than IPv4 addresses; write it as IPv4 networks and IPv6 networks", text)
+			}
+			network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-bitsOf4In6)
+		}
 		out = append(out, network.Masked())
 	}
 	return out, nil
@@ -74,28 +83,42 @@ func (p Proxies) Include(addr netip.Addr) bool {
 	return false
 }
 
-// Client returns the client that sent a request: the last address, from the right, that
-// is not a proxy's.
+// Client returns the client that sent a request.
 func (p Proxies) Client(r *http.Request) Client {
+	addr, _ := p.Sender(r)
+	return At(addr)
+}
+
+// Sender returns the address that a request came from: the first one, from the right, that
+// is not a proxy's. It reports whether a proxy named it.
+func (p Proxies) Sender(r *http.Request) (addr netip.Addr, named bool) {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		return Client{}
+		return netip.Addr{}, false
 	}
-	addr := at.Addr()
+	addr = at.Addr()
 	if len(p) == 0 || !p.Include(addr) {
-		return At(addr)
+		return addr, false
 	}
 	for _, hop := range hops(r.Header["X-Forwarded-For"]) {
-		named, err := netip.ParseAddr(hop)
+		next, err := parseHop(hop)
 		if err != nil {
 			break
 		}
-		addr = named
+		addr, named = next, true
 		if !p.Include(addr) {
 			break
 		}
 	}
-	return At(addr)
+	return addr, named
+}
+
+// parseHop reads an address, to which some balancers add the port.
+func parseHop(hop string) (netip.Addr, error) {
+	if at, err := netip.ParseAddrPort(hop); err == nil {
+		return at.Addr(), nil
+	}
+	return netip.ParseAddr(hop)
 }
 
 // hops returns the last addresses of X-Forwarded-For, the nearest first.

@@ -21,7 +21,7 @@ func TestAt_OneClientPerAddressOrNetwork(t *testing.T) {
 }
 
 func TestProxies_Client(t *testing.T) {
-	proxies, err := ParseProxies([]string{"10.0.0.0/8", "2001:db8::1", "127.0.0.1"})
+	proxies, err := ParseProxies([]string{"10.0.0.0/8", "2001:db8::1", "127.0.0.1", "::ffff:172.16.0.0/108"})
 	must.NoError(t, err)
 	for _, c := range []struct{ remote, forwarded, want string }{
 		{"192.0.2.1:1", "198.51.100.1", "192.0.2.1/32"},                      // not a proxy
@@ -29,6 +29,10 @@ func TestProxies_Client(t *testing.T) {
 		{"10.0.0.1:1", "198.51.100.1", "198.51.100.1/32"},                    // what it saw
 		{"10.0.0.1:1", "8.8.8.8, 198.51.100.1", "198.51.100.1/32"},           // what the client claims
 		{"10.0.0.1:1", "8.8.8.8, 198.51.100.1, 10.2.3.4", "198.51.100.1/32"}, // two proxies
+		{"10.0.0.1:1", "198.51.100.1:4711", "198.51.100.1/32"},
+		{"10.0.0.1:1", "[2001:db8:7::1]:4711", "2001:db8:7::/64"},
+		{"172.16.0.1:1", "198.51.100.1", "198.51.100.1/32"},
+		{"[::ffff:172.16.0.1]:1", "198.51.100.1", "198.51.100.1/32"},
 		{"10.0.0.1:1", "nonsense", "10.0.0.1/32"},
 		{"10.0.0.1:1", "198.51.100.1, nonsense", "10.0.0.1/32"},
 		{"[2001:db8::1]:1", "2001:db8:7::1", "2001:db8:7::/64"},
@@ -44,6 +48,8 @@ func TestProxies_Client(t *testing.T) {
 	}
 	_, err = ParseProxies([]string{"balancer"})
 	must.ErrorContains(t, err, `"balancer" is neither an IP address nor a network`)
+	_, err = ParseProxies([]string{"::ffff:0.0.0.0/64"})
+	must.ErrorContains(t, err, "write it as IPv4 networks and IPv6 networks")
 }
 
 func FuzzProxies_Client(f *testing.F) {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,7 +118,7 @@ func (s *Server) listen(proxies limit.Proxies) error {
 		return fmt.Errorf("listen for Nomad's API: %w", err)
 	}
 	s.listeners[s.front] = s.limited(l, config, proxies)
-	attrs := []any{slog.String("address", l.Addr().String()), slog.Bool("tls", config != nil), slog.String("nomad", s.upstream.URL.Redacted())}
+	attrs := []any{slog.String("address", l.Addr().String()), slog.Bool("tls", config != nil), slog.String("nomad", strings.Join(s.upstream.Names(), ", "))}
 	if s.AdminAddress != "" {
 		admin, err := net.Listen("tcp", s.AdminAddress)
 		if err != nil {
