@@ -57,7 +57,7 @@ func (a appArmor) prepare() (profile, lacking string, err error) {
 		return "", "tasks run without an AppArmor profile, since apparmor_parser is not installed: install the package \"apparmor\"", nil
 	}
 	if err := a.load(defaultProfile); err != nil {
-		return "", "", fmt.Errorf("AppArmor is enabled and the profile %s was not loaded: %w", defaultProfile, err)
+		return "", "", fmt.Errorf("AppArmor is enabled and profile %s was not loaded: %w", defaultProfile, err)
 	}
 	return defaultProfile, "", nil
 }

@@ -44,7 +44,7 @@ func TestAppArmor_Prepare(t *testing.T) {
 		"replaces":          {fakeAppArmor{enabled: true, loaded: true}, defaultProfile, "", ""},
 		"no parser":         {fakeAppArmor{enabled: true, parser: none}, "", "install the package \"apparmor\"", ""},
 		"loaded, no parser": {fakeAppArmor{enabled: true, loaded: true, parser: none}, defaultProfile, "", ""},
-		"fails":             {fakeAppArmor{enabled: true, load: none}, "", "", "the profile nomad-driver-pod was not loaded: none"},
+		"fails":             {fakeAppArmor{enabled: true, load: none}, "", "", "profile nomad-driver-pod was not loaded: none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			profile, lacking, err := tc.fake.host().prepare()

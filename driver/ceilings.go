@@ -78,14 +78,14 @@ func (c ceilings) checkUlimit(t *pod.Task, name string, resource int, hard uint6
 			return fmt.Errorf("above the operator's limit of %d: the operator can raise ulimit_max { %s = … } in the plugin's config", most, name)
 		}
 	} else if own, err := ownRlimit(resource); unscheduled(t, name) && err == nil && hard > own {
-		return fmt.Errorf("above the limit of %d that the Nomad client has itself: the operator can set ulimit_max { %s = … } in the plugin's config", own, name)
+		return fmt.Errorf("above the Nomad client's own limit of %d: the operator can set ulimit_max { %s = … } in the plugin's config", own, name)
 	}
 	if own, err := ownRlimit(resource); err == nil && hard > own && !canRaiseLimits() {
-		return fmt.Errorf("above the limit of %d that the Nomad client has itself: raise that one (LimitNOFILE and the like of its unit), or ask for less", own)
+		return fmt.Errorf("above the Nomad client's own limit of %d: raise it (LimitNOFILE in its unit), or request less", own)
 	}
 	if name == "nofile" {
 		if most, err := maxOpenFiles(); err == nil && hard > most {
-			return fmt.Errorf("above the host's fs.nr_open of %d: ask for less, or raise that one", most)
+			return fmt.Errorf("above the host's fs.nr_open of %d: request less, or raise fs.nr_open", most)
 		}
 	}
 	return nil
@@ -126,7 +126,7 @@ func (c ceilings) checkSwap(t *pod.Task, config TaskConfig) error {
 	if most == math.MaxInt64 || total >= 0 && total-t.Limits.MemoryBytes <= most {
 		return nil
 	}
-	return fmt.Errorf("memory_swap = %q is more than %d MiB of swap beside the task's memory: the operator can raise swap_max in the plugin's config",
+	return fmt.Errorf("memory_swap = %q is more than %d MiB of swap in addition to the task's memory: the operator can raise swap_max in the plugin's config",
 		config.MemorySwap, most/bytesPerMiB)
 }
 
@@ -134,7 +134,7 @@ func (c ceilings) checkSwap(t *pod.Task, config TaskConfig) error {
 func (c ceilings) checkLogs(l LogsConfig) error {
 	most := c.logBytes / bytesPerMiB
 	if int64(l.MaxFileSizeMB) > most || int64(l.MaxFiles) > most/int64(l.MaxFileSizeMB) {
-		return fmt.Errorf("logs: max_files = %d of max_file_size = %d MiB are more than %d MiB for an output: the operator can raise logs_max in the plugin's config",
+		return fmt.Errorf("logs: max_files = %d of max_file_size = %d MiB exceed %d MiB per output: the operator can raise logs_max in the plugin's config",
 			l.MaxFiles, l.MaxFileSizeMB, most)
 	}
 	return nil

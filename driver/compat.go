@@ -136,5 +136,5 @@ func checkServerAddress(address, registry string) error {
 	if address == "" || host == registry {
 		return nil
 	}
-	return fmt.Errorf("auth.server_address = %q: the image is in registry %q, which the credentials are for; leave server_address out", address, registry)
+	return fmt.Errorf("auth.server_address = %q: the credentials are used only for the image's registry %q; omit server_address", address, registry)
 }

@@ -48,7 +48,7 @@ func (s settings) checkDevice(d DeviceConfig) error {
 		return err
 	}
 	if info.Mode()&os.ModeDevice == 0 {
-		return errors.New("it is not a device: name each device in a block of its own")
+		return errors.New("not a device: use a separate block for each device")
 	}
 	if d.ContainerPath != "" && !filepath.IsAbs(d.ContainerPath) {
 		return fmt.Errorf("container_path = %q: want an absolute path", d.ContainerPath)

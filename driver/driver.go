@@ -127,7 +127,7 @@ func (d *Driver) able(ctx context.Context) (*host, error) {
 func (d *Driver) manager() (*pod.Manager, *host, error) {
 	h, err := d.able(d.ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("this host can not run pods: %w", err)
+		return nil, nil, fmt.Errorf("this host cannot run pods: %w", err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

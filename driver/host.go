@@ -175,7 +175,7 @@ func (h *host) try(ctx context.Context, s settings, path string) error {
 		return err
 	}
 	if err := r.Probe(ctx, filepath.Base(dir), dir); err != nil {
-		return fmt.Errorf("%s (version %s) can not make a container here: %w", path, version, err)
+		return fmt.Errorf("%s (version %s) cannot create a container here: %w", path, version, err)
 	}
 	h.runtime, h.runtimeVersion = r, version
 	return nil
@@ -229,7 +229,7 @@ func (h *host) present() bool {
 func find(given, name string) (string, error) {
 	if given != "" {
 		if _, err := exec.LookPath(given); err != nil {
-			return "", fmt.Errorf("%s, which the plugin's config names, can not be run: %w", given, err)
+			return "", fmt.Errorf("%s from the plugin's config cannot be executed: %w", given, err)
 		}
 		return given, nil
 	}

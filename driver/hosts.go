@@ -33,7 +33,7 @@ func setHosts(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
 		err = errors.Join(err, errors.New("extra_hosts and a mount at /etc/hosts contradict each other: leave one of them out"))
 	}
 	if len(c.Ports) > 0 && (cfg.NetworkIsolation == nil || cfg.NetworkIsolation.Path == "") {
-		err = errors.Join(err, fmt.Errorf("ports: the task's network is the host's, where nothing is mapped: set mode = \"bridge\" in the group's network block, or leave ports out and listen on ${NOMAD_PORT_%s}", c.Ports[0]))
+		err = errors.Join(err, fmt.Errorf("ports: the task's network is the host's, which has no port mapping: set mode = \"bridge\" in the group's network block, or leave ports out and listen on ${NOMAD_PORT_%s}", c.Ports[0]))
 	}
 	return errors.Join(err, checkPorts(c, cfg))
 }
@@ -176,7 +176,7 @@ func readHosts(path string) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
 	if err == nil && len(b) > maxBytes {
-		err = fmt.Errorf("%s has more than %d bytes; a task of the allocation has written to it", path, maxBytes)
+		err = fmt.Errorf("%s exceeds %d bytes; a task of the allocation wrote to it", path, maxBytes)
 	}
 	return b, err
 }

@@ -28,9 +28,9 @@ func TestWrongTaskConfigsWhereMuchIsAllowed(t *testing.T) {
 	profile := filepath.Join(t.TempDir(), "profile.json")
 	must.NoError(t, os.WriteFile(profile, []byte(`{"defaultAction": 1}`), 0o600))
 	for name, tc := range map[string]struct{ hcl, want string }{
-		"no source":    {`volumes = ["/no/such:/a"]`, `volumes: "/no/such:/a": /no/such is not there: make it on the host first`},
+		"no source":    {`volumes = ["/no/such:/a"]`, `volumes: "/no/such:/a": /no/such does not exist: create it on the host first`},
 		"no device":    {"devices {\n host_path = \"/dev/no-such\"\n}", `devices: host_path = "/dev/no-such": the host has no such device`},
-		"no device it": {"devices {\n host_path = \"/dev/pts\"\n}", `it is not a device: name each device in a block of its own`},
+		"no device it": {"devices {\n host_path = \"/dev/pts\"\n}", `not a device: use a separate block for each device`},
 		"no profile":   {`security_opt = ["seccomp=/no/such"]`, `security_opt: "seccomp=/no/such": seccomp profile: open /no/such`},
 		"relative":     {`security_opt = ["seccomp=local/x.json"]`, `want seccomp=unconfined, or the absolute path`},
 		"bad profile":  {`security_opt = ["seccomp=` + profile + `"]`, profile + ": "},
@@ -52,7 +52,7 @@ func TestWhatTheClientItselfDoesNotHave(t *testing.T) {
 		t.Skip("this process has CAP_SYS_RESOURCE and may raise limits")
 	}
 	for hcl, want := range map[string]string{
-		`ulimit = { nofile = "-1" }`:   `ulimit: nofile = "-1" is above the limit of`,
+		`ulimit = { nofile = "-1" }`:   `ulimit: nofile = "-1" is above the Nomad client's own limit of`,
 		`cap_add = ["sys_resource"]`:   `cap_add: the Nomad client does not have CAP_SYS_RESOURCE itself`,
 		`ulimit = { core = "0:9999" }`: ``,
 	} {
@@ -128,7 +128,7 @@ func TestHardLimitsAndSwap(t *testing.T) {
 
 	cfg.Resources.NomadResources.Memory.MemoryMaxMB = -1
 	_, err = defaults(t).taskFrom(cfg, cgroup.V1)
-	must.ErrorContains(t, err, `memory_swap = "1g": the task has no memory limit`)
+	must.ErrorContains(t, err, `memory_swap = "1g": without a memory limit`)
 }
 
 func TestSysctlsOfANetworkOfTheGroup(t *testing.T) {

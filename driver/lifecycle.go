@@ -79,7 +79,7 @@ func (d *Driver) RecoverTask(handle *drivers.TaskHandle) (err error) {
 		return errors.New("recover task: the handle has no task")
 	}
 	if handle.Version != handleVersion {
-		return fmt.Errorf("recover task %s: the handle has version %d, which this driver does not know", handle.Config.ID, handle.Version)
+		return fmt.Errorf("recover task %s: the handle has unsupported version %d", handle.Config.ID, handle.Version)
 	}
 	m, _, err := d.manager()
 	if err != nil {

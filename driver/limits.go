@@ -30,7 +30,7 @@ func (s settings) setLimits(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, 
 		errs = append(errs, fmt.Errorf("pids_limit = %d is above the operator's limit of %d", c.PidsLimit, s.PidsLimit))
 	}
 	if c.OOMScoreAdj < 0 || c.OOMScoreAdj > 1000 {
-		errs = append(errs, fmt.Errorf("oom_score_adj = %d: want 0 to 1000; a task can not be killed later than others", c.OOMScoreAdj))
+		errs = append(errs, fmt.Errorf("oom_score_adj = %d: want 0 to 1000; a task cannot be protected from the OOM killer", c.OOMScoreAdj))
 	}
 	t.OOMScoreAdj = c.OOMScoreAdj
 	return errors.Join(append(errs, s.setSwap(t, c), setCPU(t, c, cfg, v), s.setUlimits(t, c), setSysctl(t, c, cfg))...)
@@ -61,7 +61,7 @@ func (s settings) setSwap(t *pod.Task, c TaskConfig) error {
 		return nil
 	}
 	if t.Limits.MemoryBytes == 0 {
-		return fmt.Errorf("memory_swap = %q: the task has no memory limit, so that swap has none either: leave memory_swap out", c.MemorySwap)
+		return fmt.Errorf("memory_swap = %q: without a memory limit swap is not limited either: omit memory_swap", c.MemorySwap)
 	}
 	if c.MemorySwap == "-1" {
 		t.Limits.MemorySwapBytes = -1

@@ -118,7 +118,7 @@ func (s settings) setCaps(t *pod.Task, c TaskConfig) error {
 	t.Ambient = capabilities.New(c.CapAdd).Slice(true)
 	for _, name := range t.Ambient {
 		if !slices.Contains(t.Capabilities, name) {
-			return fmt.Errorf("cap_add: the Nomad client does not have %s itself and can not give it: leave it out, or run the client with it", name)
+			return fmt.Errorf("cap_add: the Nomad client does not have %s itself and cannot grant it: omit it, or run the client with it", name)
 		}
 	}
 	return nil

@@ -92,7 +92,7 @@ func checkTask(c TaskConfig) error {
 		bad("hostname = %q: want at most 64 letters, digits, dots and dashes", c.Hostname)
 	}
 	if c.Hostname != "" && c.UTSMode == hostMode {
-		bad("hostname and uts_mode = \"host\" contradict each other: the host's name can not be changed")
+		bad("hostname and uts_mode = \"host\" contradict each other: the host's name cannot be changed")
 	}
 	if c.ForcePull && c.ImagePullPolicy != "" && c.ImagePullPolicy != string(image.PullAlways) {
 		bad("force_pull and image_pull_policy = %q contradict each other: leave one of them out", c.ImagePullPolicy)
@@ -102,7 +102,7 @@ func checkTask(c TaskConfig) error {
 	}
 	for k := range c.Labels {
 		if k == "" {
-			bad("labels: there is one without a name")
+			bad("labels: one has no name")
 		}
 	}
 	if c.PidsLimit < 0 {

@@ -139,7 +139,7 @@ func (s settings) addBind(t *pod.Task, cfg *drivers.TaskConfig, v volume) error 
 	}
 	b, err := bindFrom(&drivers.MountConfig{HostPath: source, TaskPath: v.target, Readonly: v.readonly})
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s is not there: make it on the host first", source)
+		return fmt.Errorf("%s does not exist: create it on the host first", source)
 	}
 	if err != nil {
 		return err
@@ -217,7 +217,7 @@ func (s settings) addMount(t *pod.Task, cfg *drivers.TaskConfig, m MountConfig) 
 		}
 		return addTmpfs(t, m.Target, tmpfsOptions(m))
 	case "", "volume":
-		return fmt.Errorf("type = %q: there are no named volumes here, as there is no daemon to keep them: want \"bind\" or \"tmpfs\"; for what outlives the task use a volume of the group and volume_mount", m.Type)
+		return fmt.Errorf("type = %q: named volumes are not supported: want \"bind\" or \"tmpfs\"; for persistent data use a volume of the group and volume_mount", m.Type)
 	}
 	return fmt.Errorf("type = %q: want \"bind\" or \"tmpfs\"", m.Type)
 }
@@ -262,7 +262,7 @@ func addTmpfs(t *pod.Task, target string, given []string) error {
 		case name == "uid", name == "gid":
 			_, err = strconv.ParseUint(value, 10, 31)
 		default:
-			err = errors.New("it is not known")
+			err = errors.New("unknown option")
 		}
 		if err != nil {
 			return fmt.Errorf("option %q: %w: want size=64m, mode=1777, uid=0, gid=0, or one of %s", o, err, strings.Join(flags, ", "))

@@ -73,7 +73,7 @@ func (c *Client) Start(ctx context.Context) error {
 	return err
 }
 
-// Attach starts collecting the output of a task, whose SpecFile and FIFOs are in dir.
+// Attach starts collecting the output of the task with its SpecFile and FIFOs in dir.
 // The Holder must be closed after Drain.
 func (c *Client) Attach(ctx context.Context, dir string) (*Holder, error) {
 	h, err := hold(dir)
@@ -166,7 +166,7 @@ func (c *Client) connect(ctx context.Context) (*peer, error) {
 	case c.turn <- struct{}{}:
 		defer func() { <-c.turn }()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("another start of it took longer than %s: %w", startTimeout, ctx.Err())
+		return nil, fmt.Errorf("another start of the log collector took longer than %s: %w", startTimeout, ctx.Err())
 	}
 	if p, err := c.current(); p != nil || err != nil {
 		return p, err
@@ -254,7 +254,7 @@ func (c *Client) spawn(ctx context.Context) error {
 	defer stop()
 	if _, err := started.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		// It holds the lock, which keeps others from starting.
-		return errors.Join(fmt.Errorf("no start within %s: %w", startTimeout, err), cmd.Process.Kill())
+		return errors.Join(fmt.Errorf("log collector did not start within %s: %w", startTimeout, err), cmd.Process.Kill())
 	}
 	select {
 	case <-ctx.Done():

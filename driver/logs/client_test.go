@@ -253,7 +253,7 @@ func TestWrongSpecs(t *testing.T) {
 	must.NoError(t, WriteSpec(dir, good))
 	must.NoError(t, os.WriteFile(filepath.Join(dir, SpecFile), []byte(`{"version": 99}`), 0o600))
 	_, err := readSpec(filepath.Join(dir, SpecFile))
-	must.ErrorContains(t, err, "version 99 is not known here")
+	must.ErrorContains(t, err, "unsupported version 99")
 }
 
 // A directory that became a link is not written to, wherever it leads, and

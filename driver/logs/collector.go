@@ -166,7 +166,7 @@ func (c *collector) drain(specPath string) error {
 		case <-late:
 		}
 		// Only a process outside of the task can still hold it open.
-		errs = append(errs, fmt.Errorf("the output for %s did not end within %s", s.files.base, drainTimeout), s.fifo.Close())
+		errs = append(errs, fmt.Errorf("output for %s did not end within %s", s.files.base, drainTimeout), s.fifo.Close())
 		<-s.done
 	}
 	c.mu.Lock()

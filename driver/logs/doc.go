@@ -23,7 +23,7 @@
 // The collector is this executable, started again, so main, and TestMain of a test
 // that creates a Client, must begin with
 //
-// 	if logs.Reexec(leave) {
-// 		return
-// 	}
+//	if logs.Reexec(leave) {
+//		return
+//	}
 package logs

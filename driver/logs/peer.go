@@ -62,7 +62,7 @@ func (p *peer) shakeHands(conn *net.UnixConn) error {
 		return fmt.Errorf("handshake: %w", err)
 	}
 	if version != protocolVersion {
-		return errors.Join(fmt.Errorf("a collector of version %d", version), p.Call(serviceName+".Quit", Nothing(false), new(Nothing)))
+		return errors.Join(fmt.Errorf("log collector has protocol version %d", version), p.Call(serviceName+".Quit", Nothing(false), new(Nothing)))
 	}
 	return conn.SetReadDeadline(time.Time{})
 }
@@ -84,7 +84,7 @@ func listenerOf(conn *net.UnixConn) (process *os.Process, err error) {
 		}
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 		if n, perr := unix.Poll(poll, 0); perr != nil || n > 0 {
-			err = errors.Join(errors.New("the collector has ended"), perr, process.Release())
+			err = errors.Join(errors.New("log collector has exited"), perr, process.Release())
 		}
 	})
 	return process, errors.Join(err, cerr)
@@ -149,7 +149,7 @@ func (p *peer) frozen() bool {
 }
 
 func (p *peer) kill() error {
-	err := fmt.Errorf("process %d did not answer within %s and was killed", p.process.Pid, p.timeout)
+	err := fmt.Errorf("process %d did not respond within %s and was killed", p.process.Pid, p.timeout)
 	if kerr := p.process.Kill(); kerr != nil && !errors.Is(kerr, os.ErrProcessDone) {
 		return errors.Join(err, kerr)
 	}

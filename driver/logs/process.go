@@ -31,7 +31,7 @@ func Reexec(leave func() error) bool {
 		log.Fatalf("%s: want a directory and a pattern", processName)
 	}
 	log.SetPrefix(processName + ": ")
-	_ = os.WriteFile("/proc/self/comm", []byte(comm), 0o644) // it would be "exe"
+	_ = os.WriteFile("/proc/self/comm", []byte(comm), 0o644) // instead of "exe"
 	if err := errors.Join(collect(os.Args[1], os.Args[2]), leave()); err != nil {
 		log.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func readSpec(file string) (Spec, error) {
 		return Spec{}, fmt.Errorf("%s: %w", file, err)
 	}
 	if s.Version < 1 || s.Version > specVersion {
-		return Spec{}, fmt.Errorf("%s: version %d is not known here (this is %d)", file, s.Version, specVersion)
+		return Spec{}, fmt.Errorf("%s: unsupported version %d; the highest supported version is %d", file, s.Version, specVersion)
 	}
 	return s, s.check()
 }

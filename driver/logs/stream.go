@@ -179,12 +179,12 @@ func (s *stream) judge(err error) (drop bool) {
 	case err == nil && s.failing.IsZero():
 		return false
 	case err == nil:
-		s.tell(fmt.Sprintf("%s can be written to again; %d bytes of output were dropped", s.files.base, s.dropped))
+		s.tell(fmt.Sprintf("%s is writable again; %d bytes of output were dropped", s.files.base, s.dropped))
 		s.failing, s.dropped = time.Time{}, 0
 		return false
 	case s.failing.IsZero():
 		s.failing = time.Now()
-		s.tell(fmt.Sprintf("output for %s waits: %v", s.files.base, err))
+		s.tell(fmt.Sprintf("output for %s is blocked: %v", s.files.base, err))
 	}
 	return time.Since(s.failing) > patience
 }

@@ -79,7 +79,7 @@ func (m Monitor) create(ctx context.Context, r Runtime, o CreateOptions, log log
 	// Not bound to ctx: it detaches itself and outlives this process.
 	cmd := command(context.WithoutCancel(ctx), m.Path, m.args(r, o, log)...)
 	cmd.Env = []string{"_OCI_SYNCPIPE=3", "_OCI_STARTPIPE=4"}
-	cmd.Dir = o.Bundle // conmon makes its "oom" file where it is
+	cmd.Dir = o.Bundle // conmon writes its "oom" file to the working directory
 	cmd.ExtraFiles = []*os.File{syncW, startR}
 	cmd.Stdout, cmd.Stderr = o.Stdout, o.Stderr
 	// Conmon treats the end of the start pipe as its start signal. The process started
@@ -134,7 +134,7 @@ func awaitCreate(ctx context.Context, sync *os.File, bundle string) (Pair, error
 		return Pair{}, fmt.Errorf("waiting for conmon: %w", ctx.Err())
 	}
 	if err != nil && len(line) == 0 {
-		return Pair{}, fmt.Errorf("conmon ended without a report: %w", err)
+		return Pair{}, fmt.Errorf("conmon exited without a report: %w", err)
 	}
 	init, err := parseReport(line)
 	return Pair{InitPID: init, MonitorPID: monitor}, err

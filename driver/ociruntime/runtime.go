@@ -165,7 +165,7 @@ func (r Runtime) Probe(ctx context.Context, id, bundle string) error {
 	if err == nil {
 		var s State
 		if s, err = r.State(ctx, id); err == nil && s.Status != Created {
-			err = fmt.Errorf("%s create %s: the container is %q afterwards, not %q", r.Name(), id, s.Status, Created)
+			err = fmt.Errorf("%s create %s: container status is %q instead of %q", r.Name(), id, s.Status, Created)
 		}
 	}
 	// A failed create may leave state too.

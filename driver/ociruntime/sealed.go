@@ -179,7 +179,7 @@ func copyProgram(to, from *os.File) error {
 		return err
 	}
 	if !bytes.Equal(magic, []byte("\x7fELF")) {
-		return errors.New("not a program in ELF")
+		return errors.New("not an ELF program")
 	}
 	if _, err := to.Write(magic); err != nil {
 		return err

@@ -26,7 +26,7 @@ func openBeneath(dir, name string) (*os.File, error) {
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS, // magic links included
 	})
 	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("%w: it is, or is behind, a symbolic link, which is not followed", err)
+		return nil, fmt.Errorf("%w: the path contains a symbolic link, which is not followed", err)
 	}
 	return f, err
 }
@@ -50,7 +50,7 @@ func openInRoot(dir, name string) (io.ReadCloser, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && (!info.Mode().IsRegular() || info.Size() > maxRootFileBytes) {
-		err = fmt.Errorf("%w: /%s of its root is not a file of at most %d bytes", ErrInvalid, name, maxRootFileBytes)
+		err = fmt.Errorf("%w: /%s in the task's root is not a regular file of at most %d bytes", ErrInvalid, name, maxRootFileBytes)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -155,7 +155,7 @@ func (c *Container) Kill(ctx context.Context) error {
 	case <-c.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("task %s did not end after SIGKILL: %w", c.state.TaskID, ctx.Err())
+		return fmt.Errorf("task %s did not exit after SIGKILL: %w", c.state.TaskID, ctx.Err())
 	}
 }
 
@@ -281,7 +281,7 @@ func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*C
 		return nil, err
 	}
 	if err := c.attachLogs(ctx); err != nil {
-		m.cfg.Log.Error("the output of a task is not collected", "task_id", taskID, "error", err)
+		m.cfg.Log.Error("task output is not collected", "task_id", taskID, "error", err)
 	}
 	c.sibling.after, c.sibling.ready = c.state.After, true
 	p.enlist(c.sibling)
@@ -312,7 +312,7 @@ func (c *Container) reload() error {
 		return errors.Join(fmt.Errorf("task %s was never started: %w", state.TaskID, ErrNotFound), c.remove())
 	}
 	if err := c.removeDebug(); err != nil {
-		c.m.cfg.Log.Error("a container beside the task was not removed; it goes with the task", "task_id", state.TaskID, "error", err)
+		c.m.cfg.Log.Error("debug container was not removed; it will be removed with the task", "task_id", state.TaskID, "error", err)
 	}
 	return c.m.step("hold recovered processes", c.hold)
 }

@@ -90,8 +90,8 @@ func (p *pod) repair(t Task, damage error) (podState, error) {
 		}
 	}
 	if errors.Is(damage, errDamaged) {
-		p.m.cfg.Log.Error("the state of a pod is made anew", "alloc_id", p.allocID, "error", damage)
-		p.m.cfg.Event(t.ID, t.AllocID, t.Name, fmt.Sprintf("The state of the pod was made anew: %v", damage))
+		p.m.cfg.Log.Error("pod state was recreated", "alloc_id", p.allocID, "error", damage)
+		p.m.cfg.Event(t.ID, t.AllocID, t.Name, fmt.Sprintf("The state of the pod was recreated: %v", damage))
 		if err := os.RemoveAll(p.stateFile()); err != nil {
 			return state, err
 		}

@@ -88,9 +88,9 @@ func (c *Container) takeDebugSlot() (leave func(), err error) {
 	defer c.m.mu.Unlock()
 	switch {
 	case c.debugs >= maxDebugOfTask:
-		return nil, fmt.Errorf("it has %d debug containers, the most for a task; end one of them", maxDebugOfTask)
+		return nil, fmt.Errorf("the task has the maximum of %d debug containers; end one of them", maxDebugOfTask)
 	case c.m.debugs >= maxDebugOfNode:
-		return nil, fmt.Errorf("this node has %d debug containers, the most there can be; end one of them", maxDebugOfNode)
+		return nil, fmt.Errorf("this node has the maximum of %d debug containers; end one of them", maxDebugOfNode)
 	}
 	c.debugs, c.m.debugs = c.debugs+1, c.m.debugs+1
 	return func() {
@@ -221,7 +221,7 @@ func (b *debugContainer) namespaces(task *specs.Spec) ([]ocispec.Namespace, erro
 		return slices.ContainsFunc(out, func(n ocispec.Namespace) bool { return n.Kind == kind })
 	}
 	if !has(specs.PIDNamespace) {
-		return nil, errors.New("its PID namespace is the host's, which a debug container does not join; use nomad alloc exec, or leave pid_mode out of the task")
+		return nil, errors.New("debug containers do not join the host's PID namespace; use nomad alloc exec, or leave pid_mode out of the task")
 	}
 	for _, kind := range []specs.LinuxNamespaceType{specs.IPCNamespace, specs.UTSNamespace} {
 		if !has(kind) {
@@ -245,7 +245,7 @@ func innerPID(pid int) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("process %d: its status has no NSpid", pid)
+	return "", fmt.Errorf("process %d: no NSpid in its status", pid)
 }
 
 func (b *debugContainer) cgroup() cgroup.Group { return b.task.pod.cgroup().Child(b.id) }

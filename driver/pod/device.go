@@ -55,7 +55,7 @@ func hostDevices(dir string) ([]Device, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("devices of the host: %w", err)
+		return nil, fmt.Errorf("list host devices: %w", err)
 	}
 	return out, nil
 }

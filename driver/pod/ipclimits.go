@@ -92,10 +92,10 @@ func readIPCLimits() (ipcLimits, error) {
 	for name := range l {
 		text, err := os.ReadFile(sysctlFile(name))
 		if err != nil {
-			return nil, fmt.Errorf("limits of shared memory: %w", err)
+			return nil, fmt.Errorf("read shared memory limits: %w", err)
 		}
 		if l[name], err = numbers(string(text)); err != nil {
-			return nil, fmt.Errorf("limits of shared memory: %s: %w", name, err)
+			return nil, fmt.Errorf("read shared memory limits: %s: %w", name, err)
 		}
 	}
 	return l, nil

@@ -18,11 +18,11 @@ func (c *Container) checkLanded(t Task) error {
 	}
 	mounts, err := mountinfo.PidMountInfo(c.state.Init.PID)
 	if err != nil {
-		return fmt.Errorf("mounts of the container: %w", err)
+		return fmt.Errorf("read mounts of the container: %w", err)
 	}
 	for _, m := range mounts {
 		if isRuntimePath(m.Mountpoint) && !ofRuntime(m) {
-			return fmt.Errorf("%w: a mount of the task is at %s, which is the runtime's; a symbolic link below another mount leads there", ErrInvalid, m.Mountpoint)
+			return fmt.Errorf("%w: a mount of the task covers the runtime's %s; a symbolic link below another mount leads there", ErrInvalid, m.Mountpoint)
 		}
 	}
 	return nil

@@ -33,7 +33,7 @@ func (c *Container) makeRoot(ctx context.Context, t Task, img image.Image) (root
 	}
 	err = c.mountLayer(lower)
 	if errors.Is(err, errNoOverlay) {
-		c.m.cfg.Log.Info("tasks without an image have roots of their own, which take longer to make", "reason", err)
+		c.m.cfg.Log.Info("tasks without an image get separate roots, which take longer to create", "reason", err)
 		c.m.layers.giveUp()
 		if err := c.m.removeRoot(c.id, false); err != nil {
 			return rootfs{}, err
@@ -52,7 +52,7 @@ func (c *Container) mountLayer(lower string) error {
 	own := filepath.Join(c.m.rootsDir(), c.id)
 	upper, work := filepath.Join(own, "upper"), filepath.Join(own, "work")
 	if strings.ContainsAny(lower+own, `,:\`) { // separators of overlay options
-		return fmt.Errorf("%w: %s and %s are to be in its options", errNoOverlay, lower, own)
+		return fmt.Errorf("%w: mount options cannot contain %s and %s", errNoOverlay, lower, own)
 	}
 	err := c.m.step("make overlay", func() error {
 		return errors.Join(os.MkdirAll(own, 0o700), os.MkdirAll(upper, 0o755), os.Chmod(upper, 0o755), os.MkdirAll(work, 0o700), makePoint(c.rootPoint(), true))

@@ -57,7 +57,7 @@ func (m *Manager) newLogs() *logs.Client {
 			return m.step("place log collector", func() error { return logGroup(m.cfg.Cgroups).Add(pid) })
 		},
 		Notice: m.logNotice,
-		Broken: func(err error) { m.cfg.Log.Error("the output of tasks is not collected", "error", err) },
+		Broken: func(err error) { m.cfg.Log.Error("task output is not collected", "error", err) },
 	})
 }
 

@@ -258,7 +258,7 @@ func (m *Manager) expire(p *pod) {
 		ctx, cancel := context.WithTimeout(context.Background(), m.cfg.TeardownTimeout)
 		defer cancel()
 		if err := p.remove(ctx); err != nil {
-			m.cfg.Log.Error("pod was not removed; the next start of the driver tries again", "error", err)
+			m.cfg.Log.Error("pod was not removed; the driver retries at its next start", "error", err)
 		}
 	}
 	m.mu.Lock()

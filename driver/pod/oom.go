@@ -27,9 +27,9 @@ func (c *Container) noteOOM(kills uint64, now time.Time) {
 	}
 	c.state.OOMKills = kills
 	if err := writeState(c.stateFile(), c.state); err != nil {
-		c.m.cfg.Log.Error("note that a process was out of memory", "task_id", c.state.TaskID, "error", err)
+		c.m.cfg.Log.Error("record OOM kill", "task_id", c.state.TaskID, "error", err)
 	}
-	c.event("Out of memory: the kernel killed a process of the task, which goes on")
+	c.event("Out of memory: the kernel killed a process of the task; the task continues")
 }
 
 // oomKilled reports whether there is a kill that noteOOM has not reported. It must

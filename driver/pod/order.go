@@ -152,7 +152,7 @@ func (c *Container) awaitTurn(ctx context.Context) error {
 	})
 	defer c.pod.change(func(*order) { s.waiting = false })
 	if len(missing) > 0 && circle == nil {
-		c.event(fmt.Sprintf("Waiting for %s, as after says", strings.Join(missing, ", ")))
+		c.event(fmt.Sprintf("Waiting for %s (after)", strings.Join(missing, ", ")))
 	}
 	ctx, cancel := context.WithTimeout(ctx, afterTimeout)
 	defer cancel()

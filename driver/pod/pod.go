@@ -101,7 +101,7 @@ func (p *pod) load(t Task) (podState, error) {
 	}
 	state, err := readPodState(p.stateFile())
 	if err == nil && state.AllocID != p.allocID {
-		err = fmt.Errorf("%w: %s is about another pod", errDamaged, p.stateFile())
+		err = fmt.Errorf("%w: %s belongs to another pod", errDamaged, p.stateFile())
 	}
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, errDamaged) {
 		return p.repair(t, err)

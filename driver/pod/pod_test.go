@@ -194,7 +194,7 @@ func TestUsersThatAreNoFile(t *testing.T) {
 			}()
 			select {
 			case err := <-done:
-				must.ErrorContains(t, err, "/etc/passwd of its root is not a file of at most")
+				must.ErrorContains(t, err, "/etc/passwd in the task's root is not a regular file of at most")
 			case <-time.After(patience.For(10 * time.Second)):
 				t.Fatal("it waits for the pipe")
 			}
@@ -226,7 +226,7 @@ func TestOutputPipe_Replaced(t *testing.T) {
 			must.NoError(t, tc.replace(path, other))
 			fd, err := pipe{pipeState: *state}.open()
 			if tc.refused {
-				must.ErrorContains(t, err, "is another file by now")
+				must.ErrorContains(t, err, "was replaced")
 				return
 			}
 			must.NoError(t, err)

@@ -44,7 +44,7 @@ func (r Ready) String() string {
 
 var (
 	errEnded    = errors.New("the task ended before it was ready")
-	errNotTried = errors.New("no check came to its end")
+	errNotTried = errors.New("no check completed")
 )
 
 // awaitReady blocks until the task is ready. It returns an error if the task ends,
@@ -68,7 +68,7 @@ func (c *Container) awaitReady(ctx context.Context, r Ready) error {
 		}
 		select {
 		case <-c.done:
-			return fmt.Errorf("ready: %w: %s; the last check, %s, said: %w", errEnded, c.exit, r, last)
+			return fmt.Errorf("ready: %w: %s; last check, %s: %w", errEnded, c.exit, r, last)
 		case <-ctx.Done():
 			return fmt.Errorf("ready: %s did not pass within %s: %w", r, r.Timeout, last)
 		case <-tick.C:

@@ -83,7 +83,7 @@ func (c *Container) removeDir() error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.m.cfg.TeardownTimeout)
 	defer cancel()
 	if err := c.drainLogs(ctx); err != nil {
-		c.m.cfg.Log.Error("not all that a task printed is in its log", "error", err)
+		c.m.cfg.Log.Error("log is missing some of the task's output", "error", err)
 	}
 	if err := c.output.Close(); err != nil {
 		return err

@@ -116,7 +116,7 @@ func (s shared) check(most int64) error {
 	if sum <= most {
 		return nil
 	}
-	return fmt.Errorf("%w: shared memory of the pod: %s; with %d bytes for each file that a tmpfs can have they are %d bytes, above the operator's shared_memory_max = %d: ask for less, or raise shared_memory_max in the plugin's config",
+	return fmt.Errorf("%w: shared memory of the pod: %s; with %d bytes per tmpfs inode the total is %d bytes, above the operator's shared_memory_max = %d; request less, or raise shared_memory_max in the plugin's config",
 		ErrInvalid, strings.Join(parts, " + "), inodeBytes, sum, most)
 }
 

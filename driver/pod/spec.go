@@ -212,10 +212,10 @@ func checkExec(args, env []string) error {
 			name, _, _ := strings.Cut(s, "=")
 			what = fmt.Sprintf("variable %.64q", name)
 		}
-		return fmt.Errorf("%w: %s has %d bytes; the kernel takes at most %d (execve(2)), so pass it in a file", ErrInvalid, what, len(s), maxArgBytes-1)
+		return fmt.Errorf("%w: %s has %d bytes; the kernel accepts at most %d (execve(2)); pass it in a file", ErrInvalid, what, len(s), maxArgBytes-1)
 	}
 	if total > maxExecBytes {
-		return fmt.Errorf("%w: arguments and environment take %d bytes; the kernel takes at most %d (execve(2)), so pass some in files", ErrInvalid, total, maxExecBytes)
+		return fmt.Errorf("%w: arguments and environment take %d bytes; the kernel accepts at most %d (execve(2)); pass some in files", ErrInvalid, total, maxExecBytes)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 		return nil, err
 	}
 	if _, err := m.Get(t.ID); err == nil {
-		return nil, fmt.Errorf("task %s was started already", t.ID)
+		return nil, fmt.Errorf("task %s is already started", t.ID)
 	}
 	m.sweepOnce()
 	if t.Logs != nil {
@@ -36,12 +36,12 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 	c.took = newStopwatch()
 	if err := errors.Join(c.purge(), m.purgeOthers(c)); err != nil {
 		m.leave(p)
-		return nil, fmt.Errorf("remove what an interrupted start left: %w", err)
+		return nil, fmt.Errorf("remove an interrupted start: %w", err)
 	}
 	var u undo
 	u.push("pod membership", func() error { m.leave(p); return nil })
 	p.enlist(c.sibling)
-	u.push("place in the order", func() error { p.strike(c.sibling); return nil })
+	u.push("start order", func() error { p.strike(c.sibling); return nil })
 	if err := c.start(ctx, t, &u); err != nil {
 		return nil, errors.Join(err, u.run())
 	}
@@ -105,7 +105,7 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 	u.push("container", c.remove)
 	err := c.m.step("make task directory", func() error { return os.MkdirAll(c.dir, 0o700) })
 	if err != nil {
-		return fmt.Errorf("make task directory: %w", err)
+		return fmt.Errorf("create task directory: %w", err)
 	}
 	if t.Image != nil {
 		if _, err := c.m.images(); err != nil {

@@ -66,7 +66,7 @@ type taskState struct {
 func writeState(path string, v any) error {
 	b, err := json.Marshal(v)
 	if err == nil && len(b) > maxStateBytes {
-		err = fmt.Errorf("%w: its state has more than %d bytes; shorten pre_stop.args or after", ErrInvalid, maxStateBytes)
+		err = fmt.Errorf("%w: task state exceeds %d bytes; shorten pre_stop.args or after", ErrInvalid, maxStateBytes)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -97,10 +97,10 @@ func (p *pod) taskState(id string) (taskState, error) {
 	path := filepath.Join(p.taskDir(id), "task.json")
 	s, err := readTaskState(path)
 	if err == nil && (s.AllocID != p.allocID || containerID(s.AllocID, s.Name, s.TaskID) != id) {
-		err = fmt.Errorf("%w: %s is about another task", errDamaged, path)
+		err = fmt.Errorf("%w: %s belongs to another task", errDamaged, path)
 	}
 	if err == nil && !ownCgroup(s.AllocID, s.CgroupPath) {
-		err = fmt.Errorf("%w: %s names a cgroup of others", errDamaged, path)
+		err = fmt.Errorf("%w: %s names a cgroup that is not the task's", errDamaged, path)
 	}
 	return s, err
 }
@@ -128,7 +128,7 @@ func readState(path string, into any, version func() int) error {
 	}
 	switch v := version(); {
 	case v > stateVersion:
-		return fmt.Errorf("%s: version %d of the state is not known here (this driver knows %d); use the newer driver", path, v, stateVersion)
+		return fmt.Errorf("%s: unsupported state version %d, the highest supported is %d; use the newer driver", path, v, stateVersion)
 	case v < 1:
 		return fmt.Errorf("%w: %s: version %d", errDamaged, path, v)
 	}

@@ -28,7 +28,7 @@ func (m *Manager) Sweep() {
 func (m *Manager) sweepOnce() {
 	m.sweep.Do(func() {
 		if err := m.sweepAll(); err != nil {
-			m.cfg.Log.Error("not all that an earlier run left could be removed", "error", err)
+			m.cfg.Log.Error("remove leftovers of an earlier run", "error", err)
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -47,7 +47,7 @@ func (m *Manager) sweepOnce() {
 func (m *Manager) removeDangling() {
 	pods, err := os.ReadDir(m.podsDir())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		m.cfg.Log.Error("look for forgotten tasks", "error", err)
+		m.cfg.Log.Error("find unrecovered tasks", "error", err)
 	}
 	for _, entry := range pods {
 		if !uuid.MatchString(entry.Name()) {
@@ -55,7 +55,7 @@ func (m *Manager) removeDangling() {
 		}
 		p := m.enter(entry.Name())
 		if err := m.removeUnknown(p); err != nil {
-			m.cfg.Log.Error("a forgotten task was not removed", "alloc_id", p.allocID, "error", err)
+			m.cfg.Log.Error("unrecovered task was not removed", "alloc_id", p.allocID, "error", err)
 		}
 		m.leave(p)
 	}
@@ -70,7 +70,7 @@ func (m *Manager) removeUnknown(p *pod) error {
 	for _, task := range tasks {
 		c, err := m.unknown(p, task.Name())
 		if err == nil && c != nil && !c.starting() {
-			m.cfg.Log.Warn("removing a task that was not recovered", "task_id", c.state.TaskID, "container", c.id, "error", c.damage)
+			m.cfg.Log.Warn("removing unrecovered task", "task_id", c.state.TaskID, "container", c.id, "error", c.damage)
 			err = m.step("remove forgotten task", c.discard)
 		}
 		errs = append(errs, err)

@@ -183,21 +183,21 @@ func containerID(allocID, name, taskID string) string {
 // Check rejects an invalid task before anything is created. Start calls it too.
 func (t Task) Check() error {
 	if t.ID == "" || t.Name == "" {
-		return fmt.Errorf("%w: it has no id or no name", ErrInvalid)
+		return fmt.Errorf("%w: task has no id or no name", ErrInvalid)
 	}
 	// Names become path elements. Nomad already refuses such a job.
 	if t.Name == "." || t.Name == ".." || strings.ContainsAny(t.Name, "/\x00") {
-		return fmt.Errorf("%w: task name %q: want one that can be the name of a file", ErrInvalid, t.Name)
+		return fmt.Errorf("%w: task name %q: want a valid file name", ErrInvalid, t.Name)
 	}
 	// So does the allocation ID: CVE-2026-14891 is about the ID "..".
 	if !uuid.MatchString(t.AllocID) {
 		return fmt.Errorf("%w: allocation id %q is not a UUID", ErrInvalid, t.AllocID)
 	}
 	if t.Image == nil && len(t.Process.Entrypoint)+len(t.Process.Command) == 0 {
-		return fmt.Errorf("%w: there is no command: set \"command\", or an \"image\" that has one", ErrInvalid)
+		return fmt.Errorf("%w: no command: set \"command\", or an \"image\" that has one", ErrInvalid)
 	}
 	if filepath.Clean("/"+t.CgroupPath) == "/" {
-		return fmt.Errorf("%w: it has no cgroup", ErrInvalid)
+		return fmt.Errorf("%w: task has no cgroup", ErrInvalid)
 	}
 	for _, v := range t.Volumes {
 		if !volumeName.MatchString(v.Name) {
@@ -205,7 +205,7 @@ func (t Task) Check() error {
 		}
 	}
 	if slices.Contains(t.After, t.Name) {
-		return fmt.Errorf("%w: after = [%q]: a task can not come after itself", ErrInvalid, t.Name)
+		return fmt.Errorf("%w: after = [%q]: a task cannot come after itself", ErrInvalid, t.Name)
 	}
 	for _, m := range t.Mounts {
 		if !filepath.IsAbs(m.Target) {

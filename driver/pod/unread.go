@@ -59,7 +59,7 @@ func (p pipe) watch() {
 	for full := 0; p.goesOn(tick.C); {
 		fd, err := p.open()
 		if err != nil {
-			p.c.m.cfg.Log.Warn("nobody sees to it that a task's output is read", "task_id", p.c.state.TaskID, "error", err)
+			p.c.m.cfg.Log.Warn("task output is no longer watched", "task_id", p.c.state.TaskID, "error", err)
 			return
 		}
 		if full++; !isFull(fd) {
@@ -95,7 +95,7 @@ func (p pipe) open() (fd int, err error) {
 	defer unix.Close(place)
 	var stat unix.Stat_t
 	if err := unix.Fstat(place, &stat); err != nil || stat.Dev != p.Device || stat.Ino != p.Inode {
-		return -1, errors.Join(fmt.Errorf("%s is another file by now", p.HostPath), err)
+		return -1, errors.Join(fmt.Errorf("%s was replaced", p.HostPath), err)
 	}
 	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", place), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }
@@ -112,14 +112,14 @@ func isFull(fd int) bool {
 func (p pipe) unread(fd int) bool {
 	read, err := process.HasReader(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
-		p.c.m.cfg.Log.Error("looking for who reads a task's output", "task_id", p.c.state.TaskID, "error", err)
+		p.c.m.cfg.Log.Error("find reader of task output", "task_id", p.c.state.TaskID, "error", err)
 	}
 	return err == nil && !read
 }
 
 // drop discards output until the pipe has a reader, and reports the number of bytes.
 func (p pipe) drop(fd int) {
-	p.c.event(fmt.Sprintf("Nomad's log collector of this task has ended and %s is full: what the task prints there is dropped until the agent starts a new one", p.name))
+	p.c.event(fmt.Sprintf("Nomad's log collector of this task has ended and %s is full; output is dropped until the agent starts a new collector", p.name))
 	dropped := 0
 	defer func() { p.c.event(fmt.Sprintf("%d bytes of %s were dropped", dropped, p.name)) }()
 	look := time.NewTicker(time.Second)

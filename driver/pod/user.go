@@ -32,7 +32,7 @@ func lookupUser(root, name string, groups ...string) (out ocispec.User, home str
 	}
 	for _, id := range append([]int{u.Uid, u.Gid}, u.Sgids...) {
 		if id < 0 || id > maxID {
-			return out, "", fmt.Errorf("%w: user %q has the id %d: want 0 to %d", ErrInvalid, name, id, maxID)
+			return out, "", fmt.Errorf("%w: user %q has id %d: want 0 to %d", ErrInvalid, name, id, maxID)
 		}
 	}
 	out = ocispec.User{UID: uint32(u.Uid), GID: uint32(u.Gid)}
@@ -67,7 +67,7 @@ func lookupGroups(root string, names []string) ([]uint32, error) {
 	var out []uint32
 	for _, g := range gids {
 		if g < 0 || g > maxID {
-			return nil, fmt.Errorf("%w: group_add: the id %d is not from 0 to %d", ErrInvalid, g, maxID)
+			return nil, fmt.Errorf("%w: group_add: id %d: want 0 to %d", ErrInvalid, g, maxID)
 		}
 		out = append(out, uint32(g))
 	}

@@ -43,7 +43,7 @@ func (p *pod) makeVolume(v Volume) error {
 	}
 	if mounted {
 		if v.SizeBytes != 0 && roundUp(v.SizeBytes) != have {
-			return fmt.Errorf("%w: size = %d bytes, but the pod's other tasks gave it %d: give it the same size everywhere, or in one task only",
+			return fmt.Errorf("%w: size = %d bytes, but another task of the pod set %d; set the same size in all tasks, or in one task only",
 				ErrInvalid, v.SizeBytes, have)
 		}
 		return nil
@@ -97,7 +97,7 @@ func mountTmpfs(dir string, sizeBytes int64, flags uintptr) error {
 		return err
 	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, "mode=1777,"+tmpfsLimits(sizeBytes)); err != nil {
-		return fmt.Errorf("mount memory at %s: %w", dir, err)
+		return fmt.Errorf("mount tmpfs at %s: %w", dir, err)
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func tmpfsSize(dir string) (int64, bool, error) {
 		return 0, false, nil
 	}
 	if err != nil {
-		return 0, false, fmt.Errorf("look at %s: %w", dir, err)
+		return 0, false, fmt.Errorf("statfs %s: %w", dir, err)
 	}
 	mounted, err := isMountpoint(dir)
 	return int64(st.Blocks) * st.Bsize, mounted && st.Type == unix.TMPFS_MAGIC, err

@@ -30,7 +30,7 @@ func (c *Container) watch() {
 				return // the manager closes; the task keeps running
 			}
 			if err != nil {
-				c.m.cfg.Log.Error("waiting for a task's monitor", "task_id", c.state.TaskID, "error", err)
+				c.m.cfg.Log.Error("wait for task monitor", "task_id", c.state.TaskID, "error", err)
 			}
 		}
 		c.exit = c.end()
@@ -75,10 +75,10 @@ func (c *Container) end() Exit {
 	// and would hold the log open.
 	kills, kerr := c.cgroup().OOMKills()
 	if err := c.m.step("kill what outlived the task", func() error { return c.cgroup().Kill(ctx) }); err != nil {
-		c.m.cfg.Log.Error("processes of an ended task are left", "task_id", c.state.TaskID, "error", err)
+		c.m.cfg.Log.Error("processes of an ended task are still running", "task_id", c.state.TaskID, "error", err)
 	}
 	if err := c.drainLogs(ctx); err != nil {
-		c.m.cfg.Log.Error("not all that a task printed is in its log", "error", err)
+		c.m.cfg.Log.Error("log is missing some of the task's output", "error", err)
 	}
 	if lost {
 		return c.lostExit(err)
@@ -87,7 +87,7 @@ func (c *Container) end() Exit {
 	outOfMemory := kerr == nil && c.oomKilled(kills)
 	switch {
 	case exit.Signal != int(unix.SIGKILL) && outOfMemory:
-		c.event("Out of memory: the kernel killed a process of the task, which ended then")
+		c.event("Out of memory: the kernel killed a process of the task, which then ended")
 	case exit.Signal == int(unix.SIGKILL) && outOfMemory:
 		exit.OOMKilled = true
 	case exit.Signal == int(unix.SIGKILL):
@@ -169,5 +169,5 @@ func (c *Container) holderLoss() error {
 	if err != nil || !holder.Ending() {
 		return nil
 	}
-	return fmt.Errorf("the pod's first process (catatonit, process %d) ended and took every task that shares its PID namespace along", holder.PID)
+	return fmt.Errorf("the pod's infra process (catatonit, process %d) ended, which killed every task in the shared PID namespace", holder.PID)
 }

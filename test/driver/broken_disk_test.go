@@ -152,7 +152,7 @@ func TestUsersWithoutEnd(t *testing.T) {
 			n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 			other := n.bystand()
 			err := n.refuses(n.newTask("", "endless", driver.TaskConfig{Image: reference}, quiet))
-			must.ErrorContains(t, err, "/etc/"+name+" of its root is not a file of at most")
+			must.ErrorContains(t, err, "/etc/"+name+" in the task's root is not a regular file of at most")
 			other.unharmed()
 		})
 	}

@@ -33,9 +33,9 @@ func TestProgramsThatAreTakenAway(t *testing.T) {
 		harm   func(path string) error
 		want   string
 	}{
-		"runtime removed":  {harm: os.Remove, want: "which the plugin's config names, can not be run"},
-		"conmon removed":   {conmon: true, harm: os.Remove, want: "which the plugin's config names, can not be run"},
-		"runtime replaced": {harm: fails, want: "conmon ended without a report"},
+		"runtime removed":  {harm: os.Remove, want: "from the plugin's config cannot be executed"},
+		"conmon removed":   {conmon: true, harm: os.Remove, want: "from the plugin's config cannot be executed"},
+		"runtime replaced": {harm: fails, want: "conmon exited without a report"},
 		"conmon replaced":  {conmon: true, harm: fails, want: "exit status 42"},
 		"runtime garbage":  {harm: garbage, want: "create"},
 		"conmon garbage":   {conmon: true, harm: garbage, want: "conmon"},

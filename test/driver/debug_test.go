@@ -210,7 +210,7 @@ func TestDebug_Bounds(t *testing.T) {
 		open(second, 4)
 		tk.n.waitFor("the commands to run", func() bool { return hostProcesses(t, "434344\x00") == 8 })
 		_, err := tk.beside("/bin/true")
-		must.ErrorContains(t, err, "it has 4 debug containers, the most for a task")
+		must.ErrorContains(t, err, "the task has the maximum of 4 debug containers")
 		_, err = third.beside("/bin/true")
 		must.ErrorContains(t, err, "this node has 8 debug containers")
 		group := filepath.Join(cgroup.Root, "pids/nomad-driver-pod", tk.AllocID, "*.debug-*/pids.max")

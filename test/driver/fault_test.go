@@ -134,7 +134,7 @@ func TestTheFingerprintPicksAWorkingRuntime(t *testing.T) {
 		fp = chosen.fingerprint()
 		must.Eq(t, "healthy", string(fp.Health), must.Sprint(fp.HealthDescription))
 		if strings.Contains(fp.HealthDescription, "crun") {
-			must.StrContains(t, fp.HealthDescription, "can not make a container here: ")
+			must.StrContains(t, fp.HealthDescription, "cannot create a container here: ")
 		}
 	})
 }

@@ -147,7 +147,7 @@ func TestTasksThatWaitForEachOtherAreTold(t *testing.T) {
 			must.ErrorContains(t, <-errs, "tasks wait for each other")
 		}
 		_, _, err := n.StartTask(n.newTask("", "self", after("self"), nil).TaskConfig)
-		must.ErrorContains(t, err, "can not come after itself")
+		must.ErrorContains(t, err, "cannot come after itself")
 	})
 }
 

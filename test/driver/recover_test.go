@@ -99,7 +99,7 @@ func TestPod_InfraProcessKilled(t *testing.T) {
 		must.NoError(t, err)
 		must.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 		res := tk.wait()
-		must.ErrorContains(t, res.Err, "the pod's first process")
+		must.ErrorContains(t, res.Err, "the pod's infra process")
 		must.Eq(t, int(syscall.SIGKILL), res.Signal)
 	})
 }

@@ -68,7 +68,7 @@ func TestExit_OutOfMemory(t *testing.T) {
 				must.Eq(t, tc.want, got)
 				if tc.late {
 					n.waitFor("the event", func() bool {
-						return strings.Contains(events(), "Out of memory: the kernel killed a process of the task, which ended then")
+						return strings.Contains(events(), "Out of memory: the kernel killed a process of the task, which then ended")
 					})
 				}
 			})
