@@ -15,7 +15,7 @@ import (
 // makeHolder starts the infra process: PID 1 of the shared PID namespace, which
 // reaps the pod's orphans. It runs in a container of its own, see infraSpec.
 func (p *pod) makeHolder(ctx context.Context, state *podState) error {
-	leave, err := p.m.places.take(ctx)
+	leave, err := p.m.limiter.acquire(ctx)
 	if err != nil {
 		return err
 	}

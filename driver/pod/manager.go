@@ -92,7 +92,7 @@ type Manager struct {
 
 	logs    *logs.Client
 	filters *filters
-	places  *places
+	limiter *limiter
 	layers  layers
 	moves   cgroup.Moves
 
@@ -120,7 +120,7 @@ func New(cfg Config) *Manager {
 	cfg.Runtime.Sealed = ociruntime.NewSealed(cfg.Runtime.Path, filepath.Join(cfg.RunDir, "sealed"))
 	m := &Manager{
 		cfg: cfg, pods: map[string]*pod{}, tasks: map[string]*Container{}, closing: make(chan struct{}),
-		filters: newFilters(cfg.Runtime), places: newPlaces(cfg.CreateTimeout),
+		filters: newFilters(cfg.Runtime), limiter: newLimiter(cfg.CreateTimeout),
 	}
 	m.logs = m.newLogs()
 	m.layers = layers{m: m, dir: filepath.Join(cfg.RunDir, "skeletons")}

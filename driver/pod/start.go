@@ -133,7 +133,7 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 		return err
 	})
 	if t.Image != nil {
-		// A pull may lock the store. Waiting for the lock must not occupy a place or use
+		// A pull may lock the store. Waiting for the lock must not occupy a slot or use
 		// up the create timeout.
 		if err := bundle(); err != nil {
 			return err
@@ -234,7 +234,7 @@ func (c *Container) pulled(ctx context.Context, t Task) (image.Image, error) {
 // While the bundle is written, the monitor already starts and waits to be moved to
 // its cgroup.
 func (c *Container) run(ctx context.Context, t Task, bundle func() error) error {
-	leave, err := c.m.places.take(ctx)
+	leave, err := c.m.limiter.acquire(ctx)
 	if err != nil {
 		return err
 	}
