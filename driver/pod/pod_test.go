@@ -21,9 +21,9 @@ const alloc = "01234567-89ab-cdef-0123-456789abcdef"
 
 func TestUndoRunsBackwardsAndToTheEnd(t *testing.T) {
 	var order []string
-	var u undo
+	var r rollback
 	for _, name := range []string{"a", "b", "c"} {
-		u.push(name, func() error {
+		r.push(name, func() error {
 			order = append(order, name)
 			if name == "b" {
 				return errors.New("broken")
@@ -31,9 +31,9 @@ func TestUndoRunsBackwardsAndToTheEnd(t *testing.T) {
 			return nil
 		})
 	}
-	must.EqError(t, u.run(), "undo b: broken")
+	must.EqError(t, r.run(), "undo b: broken")
 	must.Eq(t, []string{"c", "b", "a"}, order)
-	must.NoError(t, u.run(), must.Sprint("what was undone is not undone again"))
+	must.NoError(t, r.run(), must.Sprint("what was undone is not undone again"))
 }
 
 func TestContainerIDs(t *testing.T) {

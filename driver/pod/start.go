@@ -38,12 +38,12 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 		m.leave(p)
 		return nil, fmt.Errorf("remove an interrupted start: %w", err)
 	}
-	var u undo
-	u.push("pod membership", func() error { m.leave(p); return nil })
+	var r rollback
+	r.push("pod membership", func() error { m.leave(p); return nil })
 	p.enlist(c.sibling)
-	u.push("start order", func() error { p.strike(c.sibling); return nil })
-	if err := c.start(ctx, t, &u); err != nil {
-		return nil, errors.Join(err, u.run())
+	r.push("start order", func() error { p.strike(c.sibling); return nil })
+	if err := c.start(ctx, t, &r); err != nil {
+		return nil, errors.Join(err, r.run())
 	}
 	m.adopt(c)
 	if err := c.becomeReady(ctx, t.Ready); err != nil {
@@ -92,7 +92,7 @@ func (m *Manager) newContainer(p *pod, t Task) *Container {
 }
 
 // start runs the phases of a start and pushes the rollback of each.
-func (c *Container) start(ctx context.Context, t Task, u *undo) error {
+func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 	c.took.lap("purge")
 	if err := c.awaitTurn(ctx); err != nil {
 		return err
@@ -102,7 +102,7 @@ func (c *Container) start(ctx context.Context, t Task, u *undo) error {
 		return err
 	}
 	c.took.lap("join")
-	u.push("container", c.remove)
+	r.push("container", c.remove)
 	err := c.m.step("make task directory", func() error { return os.MkdirAll(c.dir, 0o700) })
 	if err != nil {
 		return fmt.Errorf("create task directory: %w", err)
