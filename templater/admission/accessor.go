@@ -13,14 +13,14 @@ import (
 const (
 	accessorTimeout  = 2 * time.Second
 	accessorLifetime = 5 * time.Minute
-	unknownLifetime  = 10 * time.Second // it may only be that Nomad did not answer
+	unknownLifetime  = 10 * time.Second // short, since Nomad may only have been unavailable
 	mostAccessors    = 1024
 	mostAccessorText = 64 // an accessor is a UUID
 )
 
-// Accessors finds out whose token a request has: the accessor of a token names it and
-// gives no right. It asks Nomad with the token itself, and remembers the answer by a
-// hash for some minutes. The zero value is ready for use.
+// Accessors looks up the accessor of a request's token: it identifies the token without granting
+// access. It queries Nomad with the token itself and caches the result under a hash for some
+// minutes. The zero value is ready for use.
 type Accessors struct {
 	mu    sync.Mutex
 	known map[[sha256.Size]byte]accessor
@@ -31,8 +31,8 @@ type accessor struct {
 	until time.Time
 }
 
-// of is the accessor of a request's token; "" where it has none in its header, where
-// Nomad does not say, as without ACLs, and for the identity of a workload.
+// of returns the accessor of a request's token. It returns "" if the header has no token, if Nomad
+// returns no accessor, for example without ACLs, and for workload identities.
 func (a *Accessors) of(r *http.Request, u *Upstream) string {
 	header := http.Header{}
 	for _, name := range []string{"X-Nomad-Token", "Authorization"} {
@@ -76,7 +76,7 @@ func (a *Accessors) remember(key [sha256.Size]byte, id string) {
 	a.known[key] = accessor{id, time.Now().Add(lifetime)}
 }
 
-// accessor asks Nomad whose token it is; whatever goes wrong, it is nobody's.
+// accessor queries Nomad for the accessor. It returns "" on any error.
 func (u *Upstream) accessor(ctx context.Context, header http.Header) string {
 	ctx, span := u.call(ctx, http.MethodGet, "/v1/acl/token/self")
 	defer span.End()
@@ -87,7 +87,7 @@ func (u *Upstream) accessor(ctx context.Context, header http.Header) string {
 	req.Header = header
 	propagate(ctx, req.Header)
 	client := &http.Client{Transport: u.Transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse // the token is for this Nomad
+		return http.ErrUseLastResponse // the token is only for this Nomad
 	}}
 	resp, err := client.Do(req)
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// asked answers who a token is of, and counts the questions.
+// asked makes Nomad return a token's accessor and counts the requests.
 func asked(f *fixture) *int {
 	count := new(int)
 	f.proxy.Accessors = &Accessors{}
 	f.answer = func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/acl/token/self" {
-			_, _ = io.WriteString(w, `{}`) // a registration's
+			_, _ = io.WriteString(w, `{}`) // a registration's response
 			return
 		}
 		f.Lock()
@@ -35,7 +35,7 @@ func asked(f *fixture) *int {
 	return count
 }
 
-func TestWhoSentAJobIsNamedByAccessor(t *testing.T) {
+func TestAccessors_JobSubmitter(t *testing.T) {
 	f := start(t, noBatch)
 	questions := asked(f)
 	var told []string
@@ -58,7 +58,7 @@ func TestWhoSentAJobIsNamedByAccessor(t *testing.T) {
 	must.Eq(t, 3, *questions, must.Sprint("nobody asks about requests without a job"))
 }
 
-func TestAccessorsThatAreKeptAreBounded(t *testing.T) {
+func TestAccessors_CacheLimit(t *testing.T) {
 	a := &Accessors{}
 	for i := range mostAccessors + 10 {
 		key := sha256.Sum256(fmt.Append(nil, i))
@@ -70,8 +70,8 @@ func TestAccessorsThatAreKeptAreBounded(t *testing.T) {
 	}
 }
 
-// A token goes to Nomad alone, wherever that may point.
-func TestATokenIsNotSentElsewhere(t *testing.T) {
+// A token is sent only to Nomad, even if Nomad redirects.
+func TestAccessors_Redirect(t *testing.T) {
 	f := start(t, noBatch)
 	elsewhere := &nomad{}
 	other := httptest.NewServer(elsewhere)

@@ -11,22 +11,22 @@ import (
 	"sync/atomic"
 )
 
-// agents are those of one cluster, of which one is used until it cannot be connected to.
+// agents are the agents of a cluster. One is used until a connection to it fails.
 type agents struct {
 	all  []agent
-	last atomic.Int64 // index of the one reached last
+	last atomic.Int64 // index of the last agent reached
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 type agent struct {
-	address string // as it was given
+	address string // as configured
 	url     *url.URL
 	socket  string // "" for TCP
 }
 
 func (a *agents) current() agent { return a.all[a.last.Load()] }
 
-// connect dials the agents in turn, beginning with the last good one.
+// connect dials the agents in turn, starting with the last one reached.
 func (a *agents) connect(ctx context.Context, _, _ string) (net.Conn, error) {
 	conn, _, err := a.reach(ctx)
 	if err != nil {
@@ -35,7 +35,7 @@ func (a *agents) connect(ctx context.Context, _, _ string) (net.Conn, error) {
 	return newPatientConn(conn), nil
 }
 
-// connectTLS is connect for https. A handshake that fails is not tried elsewhere.
+// connectTLS is connect with TLS. A failed handshake is not retried with another agent.
 func (a *agents) connectTLS(ctx context.Context, config *tls.Config) (net.Conn, error) {
 	raw, to, err := a.reach(ctx)
 	if err != nil {
@@ -49,7 +49,7 @@ func (a *agents) connectTLS(ctx context.Context, config *tls.Config) (net.Conn, 
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("TLS with Nomad at %s: %w", to.url.Host, err), raw.Close())
+		return nil, errors.Join(fmt.Errorf("TLS handshake with Nomad at %s: %w", to.url.Host, err), raw.Close())
 	}
 	return newPatientConn(conn), nil
 }
@@ -80,20 +80,20 @@ func (a *agents) one(ctx context.Context, to agent) (net.Conn, error) {
 	return a.dial(ctx, "tcp", net.JoinHostPort(to.url.Hostname(), port))
 }
 
-// patientConn shows nothing of an answer before the first request is written. A Nomad
-// with too many connections answers 429 as soon as one is made, and resets it: read by
-// the transport at once, that would be an answer to no request, and read later it would
-// be gone. So the first bytes are read when they arrive, and kept.
+// patientConn returns no input before the first request was written. A Nomad with too many
+// connections sends a 429 immediately and resets the connection. If the transport read it before
+// the request, it would be unsolicited; if it read it later, the data would be lost. patientConn
+// therefore reads the first bytes when they arrive and buffers them.
 type patientConn struct {
 	net.Conn
-	begun chan struct{} // closed by the first write, and by Close
+	begun chan struct{} // closed by the first Write and by Close
 	begin func()
 	first chan struct{}
-	bytes []byte // what was read first, once first is closed
+	bytes []byte // the first bytes read; valid after first is closed
 	err   error
 }
 
-// firstBytes holds Nomad's 429.
+// firstBytes is enough for Nomad's 429.
 const firstBytes = 1 << 10
 
 func newPatientConn(conn net.Conn) *patientConn {
@@ -122,7 +122,7 @@ func (c *patientConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// Write reports no error of the other side: the answer, or the error, is read next.
+// Write ignores errors caused by the peer: the next Read returns the response or the error.
 func (c *patientConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.begin()

@@ -10,8 +10,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// tooMany answers as Nomad does above its limit of connections: at once, before a
-// request is read.
+// tooMany behaves like a Nomad above its connection limit: it responds before it reads a request.
 func tooMany(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -30,7 +29,7 @@ func tooMany(t *testing.T) string {
 	return "http://" + l.Addr().String()
 }
 
-// A Nomad with too many connections is not one that does not answer.
+// A Nomad with too many connections is not reported as unreachable.
 func TestUpstream_TooManyConnections(t *testing.T) {
 	up, err := OpenUpstream(tooMany(t), nil)
 	must.NoError(t, err)
@@ -47,7 +46,7 @@ func TestUpstream_TooManyConnections(t *testing.T) {
 	}
 }
 
-// Of several agents the first that can be connected to is used, until it cannot be.
+// The first of several agents that accepts a connection is used until a connection fails.
 func TestUpstream_SeveralAgents(t *testing.T) {
 	named := func(name string) *httptest.Server {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) }))

@@ -12,15 +12,15 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// answerDenial says why a request is refused, as the nomad command shows it, and gives
-// the answer's status.
+// answerDenial writes the reason of a denial in the form that the nomad command shows, and returns
+// the response's status.
 func answerDenial(w http.ResponseWriter, to route, v *verdict) int {
 	text := "denied by nomad-sidecar: " + v.denial.text
 	if to != validate {
 		http.Error(w, text, v.denial.status)
 		return v.denial.status
 	}
-	// With any other status the command would validate by itself, and find nothing.
+	// On any other status the command would validate locally and find nothing.
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(api.JobValidateResponse{ // the client may be gone
 		DriverConfigValidated: true, ValidationErrors: []string{text}, Error: text, Warnings: joined("", v.warnings),
@@ -28,7 +28,7 @@ func answerDenial(w http.ResponseWriter, to route, v *verdict) int {
 	return http.StatusOK
 }
 
-// answer takes note of Nomad's answer, and adds our warnings to its own.
+// answer records Nomad's response and adds our warnings to Nomad's.
 func (p *Proxy) answer(resp *http.Response) error {
 	if resp.StatusCode == http.StatusTooManyRequests {
 		readRefusal(resp)
@@ -55,17 +55,17 @@ func (p *Proxy) answer(resp *http.Response) error {
 	return nil
 }
 
-// readRefusal reads why Nomad refuses a connection, which it resets after that: what has
-// arrived is the answer.
+// readRefusal reads the reason with which Nomad refuses a connection. Nomad then resets the
+// connection, so a partial read counts as the response.
 func readRefusal(resp *http.Response) {
 	const most = 4 << 10
 	raw, _ := io.ReadAll(io.LimitReader(resp.Body, most))
-	_ = resp.Body.Close() // it was reset
+	_ = resp.Body.Close() // the connection was reset
 	resp.Body, resp.ContentLength, resp.TransferEncoding = io.NopCloser(bytes.NewReader(raw)), int64(len(raw)), nil
 	resp.Header.Set("Content-Length", strconv.Itoa(len(raw)))
 }
 
-// withWarnings leaves an answer as it is that is no JSON object.
+// withWarnings adds warnings to a JSON object. It returns any other response unchanged.
 func withWarnings(raw []byte, warnings []string) []byte {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(raw, &fields) != nil || fields == nil {
@@ -84,7 +84,7 @@ func withWarnings(raw []byte, warnings []string) []byte {
 	return raw
 }
 
-// joined are warnings as Nomad lays them out.
+// joined formats warnings as Nomad does.
 func joined(has string, warnings []string) string {
 	lines := make([]string, 0, len(warnings)+1)
 	if has != "" {
@@ -96,7 +96,7 @@ func joined(has string, warnings []string) string {
 	return strings.Join(lines, "\n")
 }
 
-// size is a number of bytes for people.
+// size formats a number of bytes.
 func size(n int64) string {
 	if n >= 1<<20 && n%(1<<20) == 0 {
 		return fmt.Sprintf("%d MiB", n>>20)

@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// What became of a request.
+// The results of a request.
 const (
 	decisionPass     = "passed" // unchanged
 	decisionInjected = "injected"
@@ -28,8 +28,8 @@ func (v *verdict) decision() string {
 	return decisionPass
 }
 
-// Decision is what became of a request with a job. Neither header nor body of the
-// request nor values of parameters are in it.
+// Decision is the result of a request with a job. It contains neither headers nor body of the
+// request, nor values of parameters.
 type Decision struct {
 	At        time.Time `json:"at"`
 	Client    string    `json:"client"`             // host and port, or the address that a trusted proxy names
@@ -41,28 +41,28 @@ type Decision struct {
 	Job       string    `json:"job"`      // its ID; "" where it could not be read
 	Namespace string    `json:"namespace"`
 	Region    string    `json:"region"`
-	// Sidecars are those that are chosen, Rules those of the policy that choose one or
-	// deny the job.
+	// Sidecars are the chosen ones, Rules those of the policy that choose a sidecar or deny the
+	// job.
 	Sidecars []Injected `json:"sidecars"`
 	Rules    []string   `json:"rules"`
-	Warnings int        `json:"warnings"` // how many
-	// Before and After are digests, "sha256:" and hex, of the body that came, unless it
-	// was too large, and of the one that went to Nomad, which for a denial is none.
+	Warnings int        `json:"warnings"` // number of warnings
+	// Before and After are digests, "sha256:" and hex, of the received body, unless it was too
+	// large, and of the body sent to Nomad, empty for a denial.
 	Before string        `json:"before,omitempty"`
 	After  string        `json:"after,omitempty"`
 	Took   time.Duration `json:"took"` // nanoseconds
-	// Status and Reasons are those of a denial: the answer's status, and summaries
-	// that quote nothing of the job.
+	// Status and Reasons describe a denial: the response's status, and summaries that quote nothing
+	// of the job.
 	Status  int      `json:"status,omitempty"`
 	Reasons []string `json:"reasons,omitempty"`
-	// Trace is the ID of the trace that the request is a part of, if it is recorded.
+	// Trace is the ID of the request's trace, if it is recorded.
 	Trace string `json:"trace,omitempty"`
 }
 
-// Denied says whether the request was refused.
+// Denied reports whether the request was denied.
 func (d *Decision) Denied() bool { return d.Decision == decisionDenied }
 
-// sender is who sent a request, for the log and the page.
+// sender returns the client of a request for the log and the page.
 func (p *Proxy) sender(r *http.Request) string {
 	if addr, named := p.Limits.Proxies.Sender(r); named {
 		return addr.Unmap().WithZone("").String()
@@ -70,7 +70,7 @@ func (p *Proxy) sender(r *http.Request) string {
 	return r.RemoteAddr
 }
 
-// audit writes one line about a request with a job: who, what, and what became of it.
+// audit writes one line about a request with a job.
 func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration) {
 	p.Metrics.count(to, v.decision())
 	p.Metrics.took.WithLabelValues(string(to)).Observe(took.Seconds())
@@ -101,7 +101,7 @@ func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration)
 
 func digest(body []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(body)) }
 
-// attrs are the decision's for a log, which has the time by itself.
+// attrs returns the decision's log attributes without the time, which the log adds.
 func (d *Decision) attrs() []slog.Attr {
 	attrs := []slog.Attr{
 		slog.String("client", d.Client), slog.String("accessor", d.Accessor), slog.String("method", d.Method), slog.String("path", d.Path),
@@ -119,12 +119,12 @@ func (d *Decision) attrs() []slog.Attr {
 	return attrs
 }
 
-// Metrics are a proxy's, for Prometheus.
+// Metrics are a proxy's Prometheus metrics.
 type Metrics struct {
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec
 	errors   prometheus.Counter
-	refusals *prometheus.CounterVec // by what and scope
+	refusals *prometheus.CounterVec // by reason and scope
 	reloads  *prometheus.CounterVec // by result, "ok" or "error"
 	reloaded prometheus.Gauge
 }
@@ -158,7 +158,7 @@ func (m *Metrics) count(to route, decision string) {
 	m.requests.WithLabelValues(string(to), decision).Inc()
 }
 
-// RefusedConnection counts a connection that is refused.
+// RefusedConnection counts a refused connection.
 func (m *Metrics) RefusedConnection(why error) {
 	m.refused("connections", (&refusal{err: why}).scope())
 }

@@ -12,18 +12,18 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
 )
 
-// blockBytes is how much of a body is read at once. Of a body without a job, the first
-// block must be complete before a connection to Nomad is used for it.
+// blockBytes is the size of one read from a body. The first block of a body without a job must be
+// complete before the request takes a connection to Nomad.
 const blockBytes = 64 << 10
 
-// incoming reads the body of a request block by block, each within a time and within the
-// client's share of the memory for bodies.
+// incoming reads a request's body in blocks, each within a time limit and the client's share of the
+// memory for bodies.
 type incoming struct {
 	body     io.Reader
 	length   int64 // -1 if unknown
 	deadline *http.ResponseController
-	stall    time.Duration // for one block
-	until    time.Time     // for all, if not zero
+	stall    time.Duration // per block
+	until    time.Time     // for the whole body, unless zero
 	client   limit.Client
 	buffers  *limit.Shares
 	held     int64
@@ -37,14 +37,14 @@ func (p *Proxy) incoming(w http.ResponseWriter, r *http.Request) *incoming {
 	}
 }
 
-// block fills buf, or a part of it and returns io.EOF. After another error the deadline
-// stays: else the server would wait for the rest before it answers.
+// block fills buf, or a part of it and returns io.EOF. After any other error the deadline stays
+// set: otherwise the server would wait for the rest of the body before it responds.
 func (b *incoming) block(buf []byte) (n int, err error) {
 	at := time.Now().Add(b.stall)
 	if !b.until.IsZero() && b.until.Before(at) {
 		at = b.until
 	}
-	_ = b.deadline.SetReadDeadline(at) // not every ResponseWriter has one
+	_ = b.deadline.SetReadDeadline(at) // not every ResponseWriter supports deadlines
 	for n < len(buf) && err == nil {
 		var m int
 		m, err = b.body.Read(buf[n:])
@@ -57,11 +57,11 @@ func (b *incoming) block(buf []byte) (n int, err error) {
 	return n, err
 }
 
-// take takes memory for the next block, or as much as is left of the body.
+// take reserves memory for the next block, or for the rest of the body if it is smaller.
 func (b *incoming) take() (int, error) {
 	n := int64(blockBytes)
 	if b.length >= 0 {
-		n = max(1, min(n, b.length-b.read)) // one byte to find the end
+		n = max(1, min(n, b.length-b.read)) // one byte to detect the end
 	}
 	if err := b.buffers.Take(b.client, n); err != nil {
 		return 0, &refusal{buffers, err}
@@ -72,7 +72,7 @@ func (b *incoming) take() (int, error) {
 
 func (b *incoming) release() { b.buffers.Give(b.client, b.held) }
 
-// all reads the whole body. What is held of the memory stays so until release.
+// all reads the whole body. The memory stays reserved until release.
 func (b *incoming) all(most int64) ([]byte, error) {
 	if b.length > most {
 		return nil, &http.MaxBytesError{Limit: most}
@@ -98,13 +98,13 @@ func (b *incoming) all(most int64) ([]byte, error) {
 	}
 }
 
-// first reads the first block, and makes the request's body what was read and the rest.
+// first reads the first block and sets the request's body to this block and the rest.
 func (b *incoming) first(r *http.Request) error {
 	size, err := b.take()
 	if err != nil {
 		return err
 	}
-	if int64(size) == b.length { // complete after it, which is known without another read
+	if int64(size) == b.length { // complete, known without another read
 		size++
 	}
 	buf := make([]byte, size)
@@ -120,8 +120,8 @@ func (b *incoming) first(r *http.Request) error {
 	return nil
 }
 
-// stream is a body of which only whole blocks are passed on, so that a client cannot
-// make Nomad wait byte by byte.
+// stream passes on whole blocks of a body only, so that a client cannot make Nomad wait for single
+// bytes.
 type stream struct {
 	*incoming
 	closer io.Closer
@@ -154,7 +154,7 @@ func (s *stream) Read(b []byte) (int, error) {
 
 func (s *stream) Close() error { return s.closer.Close() }
 
-// slow makes a refusal of a deadline that has passed.
+// slow converts an expired deadline to a refusal.
 func slow(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return &refusal{slowBody, err}

@@ -9,8 +9,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Whoever is told of decisions learns what the audit log says, and no secret.
-func TestDecisionsAreTold(t *testing.T) {
+// Decided receives the same data as the audit log, and no secrets.
+func TestDecided_JobRequests(t *testing.T) {
 	f := start(t, notePolicy+noBatch)
 	var told []Decision
 	f.proxy.Decided = func(d Decision) { told = append(told, d) }
@@ -50,8 +50,8 @@ func TestDecisionsAreTold(t *testing.T) {
 	must.StrContains(t, f.audit.String(), `"before":"`+told[0].Before+`","after":"`+told[0].After+`"`)
 }
 
-// A rule whose sidecar cannot be injected denies the job, and is named.
-func TestTheRuleOfASidecarThatDoesNotFitIsTold(t *testing.T) {
+// A rule whose sidecar cannot be injected denies the job, and the denial names the rule.
+func TestDecided_RuleOfUnfitSidecar(t *testing.T) {
 	f := start(t, "rule \"bridged\" {\n  match {\n    job = [\"web\"]\n  }\n  inject \"other\" {}\n}\n")
 	var told []Decision
 	f.proxy.Decided = func(d Decision) { told = append(told, d) }

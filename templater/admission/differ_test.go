@@ -19,13 +19,13 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// reader reads requests as Nomad's agent does: its patterns, suffixes, order of
-// namespaces and decoder (command/agent/http.go, registerHandlers and decodeBody;
-// job_endpoint.go, JobSpecificRequest, jobUpdate, jobPlan, ValidateJobRequest). It
-// answers 200 to whatever Nomad would work on.
+// reader reads requests as Nomad's agent does: its patterns, suffixes, order of namespaces and
+// decoder (command/agent/http.go, registerHandlers and decodeBody; job_endpoint.go,
+// JobSpecificRequest, jobUpdate, jobPlan, ValidateJobRequest). It responds 200 to all requests that
+// Nomad would process.
 type reader struct {
 	mux   *http.ServeMux
-	heard *heardJob // the last job; nil for none
+	heard *heardJob // the last job, or nil
 }
 
 type heardJob struct {
@@ -59,7 +59,7 @@ func newReader() *reader {
 
 func (n *reader) take(w http.ResponseWriter, r *http.Request, to route, id string) {
 	if r.Method != http.MethodPut && r.Method != http.MethodPost {
-		return // a list, a deregistration, or a mistake
+		return // a list, a deregistration, or an error
 	}
 	job, namespace, err := decodeRequest(r, to)
 	if err == nil && to != validate && (job.ID == nil || (id != "" && *job.ID != id)) {
@@ -70,7 +70,7 @@ func (n *reader) take(w http.ResponseWriter, r *http.Request, to route, id strin
 		return
 	}
 	n.heard = &heardJob{to, namespace, job}
-	_, _ = w.Write([]byte("{}")) // to a recorder
+	_, _ = w.Write([]byte("{}")) // a recorder never fails
 }
 
 func decodeRequest(r *http.Request, to route) (*api.Job, string, error) {
@@ -95,7 +95,7 @@ func decodeRequest(r *http.Request, to route) (*api.Job, string, error) {
 	return args.Job, cmp.Or(r.URL.Query().Get("namespace"), args.Namespace, inJob, "default"), nil
 }
 
-// RoundTrip is the way from the proxy, by the bytes of the request.
+// RoundTrip forwards the proxy's request as bytes.
 func (n *reader) RoundTrip(r *http.Request) (*http.Response, error) {
 	var wire bytes.Buffer
 	if err := r.Write(&wire); err != nil {
@@ -115,16 +115,15 @@ func (n *reader) RoundTrip(r *http.Request) (*http.Response, error) {
 func readRequest(wire string) *http.Request {
 	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(wire)))
 	if err != nil {
-		return nil // no server gives such a thing to a handler
+		return nil // no server passes such a request to a handler
 	}
 	return r
 }
 
-// FuzzNomadAndTheProxyHearTheSameJob shows that however a request is spelt, a job that
-// Nomad hears by way of the proxy is one that the proxy has judged, in the namespace that
-// Nomad puts it into; and that the proxy neither makes a job of what is none to Nomad nor
-// swallows one without saying so.
-func FuzzNomadAndTheProxyHearTheSameJob(f *testing.F) {
+// FuzzProxy_SameJobAsNomad checks that, however a request is spelled, the proxy has judged every job
+// that Nomad receives through it, in the namespace that Nomad uses. It also checks that the proxy
+// neither finds a job where Nomad finds none nor drops one silently.
+func FuzzProxy_SameJobAsNomad(f *testing.F) {
 	for _, s := range spellings() {
 		f.Add(s.method, s.target, s.headers, []byte(s.body))
 	}
@@ -175,7 +174,7 @@ func compare(t *testing.T, alone, behind *heardJob, w *httptest.ResponseRecorder
 
 type spelling struct{ method, target, headers, body string }
 
-// spellings are ways to say the same thing, or nearly.
+// spellings returns equivalent and nearly equivalent requests.
 func spellings() []spelling {
 	job := jobNamed("web")
 	inside := strings.Replace(job, `"ID"`, `"Namespace":"prod","ID"`, 1)
@@ -192,7 +191,7 @@ func spellings() []spelling {
 			all = append(all, spelling{method, target, "", inside})
 		}
 	}
-	// Jobs whose ID is what Nomad takes from the path.
+	// Jobs whose ID Nomad takes from the path.
 	for path, id := range map[string]string{"plan": "plan", "plan/plan": "plan", "team%2Fapi": "team/api", "web/unknown": "web/unknown", "x/periodic-1": "x/periodic-1", "dispatch": "dispatch", "web/": "web/", "revert": "revert"} {
 		all = append(all, spelling{"PUT", "/v1/job/" + path, "", strings.Replace(inside, `"web"`, `"`+id+`"`, 1)})
 	}

@@ -1,9 +1,8 @@
-// Package admission stands in front of Nomad's HTTP API and injects into the jobs that
-// are registered, planned and validated there what their meta and a policy choose, or
-// denies them. All other requests pass through untouched.
+// Package admission is a reverse proxy for Nomad's HTTP API. It injects the sidecars chosen by a
+// job's meta and by a policy into jobs that are registered, planned or validated, or denies the
+// request. It passes all other requests through unchanged.
 //
-// It keeps no state but whose tokens it has seen, adds no token of its own to any
-// request, and writes none to its log and its spans. It does not listen, nor send spans
-// anywhere; who uses it serves the Handler and brings a Tracer. It cannot see what does
-// not come by: jobs registered at another address of the cluster.
+// The package keeps no state except a cache of accessors. It adds no token of its own to requests,
+// and writes no tokens to logs or spans. It does not listen or export spans; the caller serves the
+// Handler and provides a Tracer. It cannot check jobs registered at another address of the cluster.
 package admission

@@ -90,16 +90,16 @@ func rulesFrom(t must.T, catalog fs.FS, text string) *Rules {
 	return &Rules{Catalog: c, Policy: p, Region: "global"}
 }
 
-// nomad is a server that takes down what comes to it, and compresses as Nomad does.
+// nomad is a server that records requests and compresses responses as Nomad does.
 type nomad struct {
 	sync.Mutex
 	requests []*http.Request
 	bodies   [][]byte
-	answer   func(w http.ResponseWriter, r *http.Request) // nil for a registration's
+	answer   func(w http.ResponseWriter, r *http.Request) // nil: the response to a registration
 }
 
 func (n *nomad) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body) // an error shows in the test as a body too short
+	body, _ := io.ReadAll(r.Body) // a read error shows as a short body
 	n.Lock()
 	n.requests, n.bodies = append(n.requests, r), append(n.bodies, body)
 	answer := n.answer
@@ -138,7 +138,7 @@ func (n *nomad) count() int {
 	return len(n.requests)
 }
 
-// fixture is a proxy before a server that plays Nomad.
+// fixture is a proxy in front of a fake Nomad.
 type fixture struct {
 	*nomad
 	t     *testing.T
@@ -149,7 +149,7 @@ type fixture struct {
 	connected atomic.Int64
 }
 
-// connections is how many Nomad has accepted.
+// connections returns the number of connections that Nomad has accepted.
 func (f *fixture) connections() int { return int(f.connected.Load()) }
 
 func start(t *testing.T, policyText string) *fixture {
@@ -182,7 +182,7 @@ func startWith(t *testing.T, rules *Rules) *fixture {
 	return f
 }
 
-// send sends a request whose path is escaped already.
+// send sends a request with an escaped path.
 func (f *fixture) send(method, path, body string, headers ...string) (*http.Response, string) {
 	f.t.Helper()
 	req, err := http.NewRequestWithContext(f.t.Context(), method, f.front.URL+path, strings.NewReader(body))
@@ -203,7 +203,7 @@ func jobNamed(id string) string {
 	return `{"Job":{"ID":"` + id + `","TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"raw_exec","Config":{"command":"app"}}]}]}}`
 }
 
-// tasksOf are the names of the tasks of a request's job.
+// tasksOf returns the names of the tasks of a request's job.
 func tasksOf(t *testing.T, body []byte) []string {
 	t.Helper()
 	var req api.JobRegisterRequest

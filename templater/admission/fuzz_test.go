@@ -10,9 +10,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// FuzzTreat shows, trap I12, that no request panics, and that whatever Nomad would run
-// has what a rule requires, or is denied; and that this does not change when it is sent
-// again.
+// FuzzTreat checks trap I12: no request panics, and every job that Nomad would run has the sidecars
+// that a rule requires, or is denied. Sending the result again does not change it.
 func FuzzTreat(f *testing.F) {
 	bridged := strings.Replace(jobNamed("web"), `"Tasks"`, `"Networks":[{"Mode":"bridge"}],"Tasks"`, 1)
 	marked := string(rulesOf(f, notePolicy).treat(f.Context(), []byte(jobNamed("web")), anywhere).body)

@@ -21,7 +21,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// raw sends bytes and gives the first answer, nil if the connection is closed without one.
+// raw sends bytes and returns the first response, or nil if the connection is closed without one.
 func (f *fixture) raw(text string) *http.Response {
 	f.t.Helper()
 	conn, err := net.Dial("tcp", f.front.Listener.Addr().String())
@@ -38,7 +38,7 @@ func (f *fixture) raw(text string) *http.Response {
 	return resp
 }
 
-// judged says that each job that Nomad heard has what the rule requires.
+// judged checks that each job Nomad received has the sidecar that the rule requires.
 func (f *fixture) judged() {
 	f.t.Helper()
 	f.Lock()
@@ -50,7 +50,7 @@ func (f *fixture) judged() {
 	}
 }
 
-// A body that stops arriving ends the request, without a connection to Nomad.
+// A body that stops arriving ends the request; it never gets a connection to Nomad.
 func TestBody_Stalled(t *testing.T) {
 	for _, request := range []string{
 		"PUT /v1/jobs HTTP/1.1\r\nHost: nomad\r\nContent-Length: 1000\r\n\r\n{\"Job\":",
@@ -71,8 +71,8 @@ func TestBody_Stalled(t *testing.T) {
 	}
 }
 
-// A compressed body is not one that Nomad reads, and is not unpacked.
-func TestABombIsNotUnpacked(t *testing.T) {
+// A compressed body, which Nomad does not read either, is not decompressed.
+func TestBody_Compressed(t *testing.T) {
 	f := start(t, notePolicy)
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
@@ -90,14 +90,14 @@ func TestABombIsNotUnpacked(t *testing.T) {
 	must.Zero(t, f.count())
 }
 
-// A body without a length is counted as it comes.
-func TestABodyWithoutEndIsCutOff(t *testing.T) {
+// A body without a length is limited while it is read.
+func TestBody_Endless(t *testing.T) {
 	f := start(t, notePolicy)
 	endless := io.MultiReader(strings.NewReader(`{"Job":{"ID":"`), forever{})
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, f.front.URL+"/v1/jobs", endless)
 	must.NoError(t, err)
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
-	if err == nil { // the answer may come while the client still writes, or not be seen by it
+	if err == nil { // the response may arrive while the client still writes, or be lost
 		must.Eq(t, http.StatusRequestEntityTooLarge, resp.StatusCode)
 		must.NoError(t, resp.Body.Close())
 	}
@@ -113,8 +113,8 @@ func (forever) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// More clients than there are places wait, and all are served.
-func TestManyAtOnceAreAllServed(t *testing.T) {
+// More clients than places wait, and all are served.
+func TestProxy_ManyConcurrentJobs(t *testing.T) {
 	f := start(t, notePolicy)
 	f.proxy.places = make(chan struct{}, 1)
 	var wait sync.WaitGroup
@@ -135,11 +135,11 @@ func TestManyAtOnceAreAllServed(t *testing.T) {
 	f.judged()
 }
 
-// Who waits for a place and goes away takes none, and nothing of theirs is sent.
-func TestWhoGoesAwayWaitingIsForgotten(t *testing.T) {
+// A client that leaves while it waits for a place frees it, and its job is not sent.
+func TestProxy_ClientLeavesQueue(t *testing.T) {
 	f := start(t, notePolicy)
 	f.proxy.places = make(chan struct{}, 1)
-	f.proxy.places <- struct{}{} // somebody works
+	f.proxy.places <- struct{}{} // occupied
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, f.front.URL+"/v1/jobs", strings.NewReader(jobNamed("web")))
 	must.NoError(t, err)
@@ -147,7 +147,7 @@ func TestWhoGoesAwayWaitingIsForgotten(t *testing.T) {
 	go func() {
 		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 		if err == nil {
-			_ = resp.Body.Close() // there should be none
+			_ = resp.Body.Close() // no response is expected
 		}
 		sent <- err
 	}()
@@ -159,8 +159,8 @@ func TestWhoGoesAwayWaitingIsForgotten(t *testing.T) {
 	must.Eq(t, 0, len(f.proxy.places))
 }
 
-// No spelling of a request's length hides a second request in it.
-func TestNoRequestIsSmuggled(t *testing.T) {
+// No spelling of the body's length hides a second request in it.
+func TestProxy_RequestSmuggling(t *testing.T) {
 	hidden := jobNamed("web")
 	second := fmt.Sprintf("PUT /v1/search HTTP/1.1\r\nHost: nomad\r\nContent-Length: %d\r\n\r\n%s", len(hidden), hidden)
 	chunk := func(body string) string { return fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body) }
@@ -195,8 +195,8 @@ func TestNoRequestIsSmuggled(t *testing.T) {
 	}
 }
 
-// HTTP/2 is not spoken without TLS, so that there are no streams to open and reset.
-func TestThereAreNoStreamsOfHTTP2(t *testing.T) {
+// HTTP/2 is not available without TLS, so that no streams can be opened and reset.
+func TestProxy_NoCleartextHTTP2(t *testing.T) {
 	f := start(t, notePolicy)
 	resp := f.raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
 	must.True(t, resp == nil || resp.StatusCode >= 400)
@@ -206,8 +206,8 @@ func TestThereAreNoStreamsOfHTTP2(t *testing.T) {
 	must.Eq(t, 1, resp.ProtoMajor)
 }
 
-// What a job says cannot become a header or a line of the log by way of a rule's message.
-func TestAMessageIsNeitherHeaderNorLineOfTheLog(t *testing.T) {
+// A job's text in a rule's message cannot become a header or a line of the log.
+func TestDenial_ControlCharacters(t *testing.T) {
 	f := start(t, "rule \"r\" {\n  validation {\n    condition     = job.id == \"\"\n    error_message = \"Not ${job.id}.\"\n  }\n}\n")
 	id := "a\\r\\nX-Evil: 1\\r\\n\\r\\n{\\\"msg\\\":\\\"forged\\\"}"
 	for _, path := range []string{"/v1/jobs", "/v1/validate/job"} {
@@ -221,9 +221,9 @@ func TestAMessageIsNeitherHeaderNorLineOfTheLog(t *testing.T) {
 	}
 }
 
-// Headers for one hop end there, and those that a client calls so; what makes up the
-// request to Nomad is made anew.
-func TestHeadersOfOneHopDoNotGoOn(t *testing.T) {
+// Hop-by-hop headers are not forwarded, including those the client declares as such, and the proxy
+// sets the headers that frame the request to Nomad.
+func TestProxy_HopByHopHeaders(t *testing.T) {
 	f := start(t, notePolicy)
 	resp := f.raw(fmt.Sprintf("PUT /v1/jobs HTTP/1.1\r\nHost: nomad\r\nContent-Length: %d\r\nConnection: keep-alive, X-Secret, Content-Length, X-Forwarded-For\r\n"+
 		"X-Secret: s\r\nKeep-Alive: timeout=5\r\nProxy-Authorization: Basic eA==\r\nProxy-Connection: keep-alive\r\nTE: gzip\r\nX-Nomad-Token: t\r\n\r\n%s", len(jobNamed("web")), jobNamed("web")))

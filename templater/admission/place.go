@@ -7,7 +7,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
-// placeOf finds the namespace and region that Nomad would take, in its own order
+// placeOf returns the namespace and region that Nomad would use, in its order of precedence
 // (command/agent/job_endpoint.go, namespaceForJob, regionForJob, ValidateJobRequest).
 func (r *Rules) placeOf(to route, req *http.Request) func(*jsonjob.Request) place {
 	query := req.URL.Query()

@@ -27,29 +27,29 @@ const (
 	tooLarge   = http.StatusRequestEntityTooLarge
 )
 
-// Options are what a Proxy is made of.
+// Options configures a Proxy.
 type Options struct {
 	Upstream *Upstream
 	Rules    *Rules
-	// MaxBodyBytes is the most that a request with a job may hold.
+	// MaxBodyBytes limits the body of a request with a job.
 	MaxBodyBytes int64
-	// BodyTimeout is how long the client may take to send one, BlockTimeout how long for
-	// each 64 KiB of any body; 0 for 30 s.
+	// BodyTimeout limits the time to read the body of a request with a job, BlockTimeout the time
+	// for each 64 KiB of any body; 0 means 30 s.
 	BodyTimeout, BlockTimeout time.Duration
 	Limits                    Limits
 	Audit                     *slog.Logger
 	Metrics                   *Metrics
-	// Accessors finds out who sent a request with a job; nil to leave it open.
+	// Accessors looks up the accessors of requests with a job; nil disables the lookup.
 	Accessors *Accessors
-	// Tracer makes spans of requests with a job, which name their traces to Nomad; nil
-	// for none, and for leaving to the client what it says of a trace.
+	// Tracer creates spans for requests with a job and propagates their traces to Nomad. If it is
+	// nil, the client's trace headers are passed through.
 	Tracer trace.Tracer
-	// Decided learns what Audit does; nil for nobody. It is called for several
-	// requests at once, and they wait for it.
+	// Decided, if set, receives the same decisions as Audit. It is called concurrently and blocks
+	// the request.
 	Decided func(Decision)
 }
 
-// Proxy is an http.Handler in front of a Nomad.
+// Proxy is an http.Handler in front of Nomad.
 type Proxy struct {
 	Options
 	rules      atomic.Pointer[Rules]
@@ -57,23 +57,23 @@ type Proxy struct {
 	transport  http.RoundTripper
 	mux        *http.ServeMux
 	forward    *httputil.ReverseProxy
-	askTimeout time.Duration // of our own questions to Nomad
-	// places are for jobs that are worked on. A job takes many times its length while it
-	// is; more of them at once than there are processors are done no sooner.
+	askTimeout time.Duration // for the proxy's own requests to Nomad
+	// places limits the jobs being processed. A job needs many times its size meanwhile, and more
+	// concurrent jobs than processors finish no sooner.
 	places chan struct{}
 }
 
-// New makes a proxy. It does not connect yet.
+// New returns a proxy. It does not connect yet.
 func New(o Options) *Proxy {
 	p := &Proxy{Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second, places: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
 	p.rules.Store(o.Rules)
 	p.Limits, p.BlockTimeout = o.Limits.complete(), cmp.Or(o.BlockTimeout, blockTimeout)
 	p.forward = &httputil.ReverseProxy{
-		Rewrite: p.rewrite, Transport: p.transport, FlushInterval: -1, // streams go out as they come
+		Rewrite: p.rewrite, Transport: p.transport, FlushInterval: -1, // flush streams immediately
 		ModifyResponse: p.answer, ErrorHandler: p.unreachable,
-		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // told by ErrorHandler
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // ErrorHandler reports errors
 	}
-	// The patterns are Nomad's own, so that what they match is what Nomad matches
+	// The patterns are Nomad's own, so they match the same requests
 	// (command/agent/http.go, registerHandlers).
 	p.mux.HandleFunc("/v1/jobs", p.fixed(register))
 	p.mux.HandleFunc("/v1/validate/job", p.fixed(validate))
@@ -85,13 +85,13 @@ func New(o Options) *Proxy {
 	return p
 }
 
-// Use changes the rules for requests that come from now on.
+// Use sets the rules for new requests.
 func (p *Proxy) Use(rules *Rules) { p.rules.Store(rules) }
 
-// InUse are the rules for requests that come now.
+// InUse returns the rules for new requests.
 func (p *Proxy) InUse() *Rules { return p.rules.Load() }
 
-// ServeHTTP passes a request on to Nomad, with the job that it should have.
+// ServeHTTP forwards a request to Nomad, after injecting into its job if it has one.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	client := p.Limits.Proxies.Client(r)
 	if err := p.Limits.Requests.Take(client, 1); err != nil {
@@ -137,8 +137,8 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, to route) {
 	p.send(w, r, to, v)
 }
 
-// pass sends a request on that has no job. Its body, or the first block of it, is read
-// before a connection to Nomad is used.
+// pass forwards a request without a job. It reads the body, or its first block, before it takes a
+// connection to Nomad.
 func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, body *incoming) {
 	if r.Body != nil && r.Body != http.NoBody {
 		if err := body.first(r); err != nil {
@@ -168,7 +168,7 @@ func (p *Proxy) slot(r *http.Request, to route) (release func(), err error) {
 	return release, err
 }
 
-// giveUp answers a request that is not sent on, and returns the status.
+// giveUp responds to a request that is not forwarded, and returns the status.
 func (p *Proxy) giveUp(w http.ResponseWriter, r *http.Request, to route, err error) int {
 	var why *refusal
 	switch {
@@ -176,15 +176,15 @@ func (p *Proxy) giveUp(w http.ResponseWriter, r *http.Request, to route, err err
 		p.refuse(w, r, to, why)
 		return why.status()
 	case r.Context().Err() == nil:
-		http.Error(w, "nomad-sidecar: the request did not arrive as a whole", badRequest)
+		http.Error(w, "nomad-sidecar: the request's body is incomplete", badRequest)
 	}
 	return badRequest
 }
 
-// send sends a request on to Nomad, with the body that it shall have.
+// send forwards a request to Nomad with the verdict's body.
 func (p *Proxy) send(w http.ResponseWriter, r *http.Request, to route, v *verdict) {
 	ctx, span := p.Upstream.call(r.Context(), r.Method, to.template(r))
-	defer func() { // even if the client goes away, at which the forwarder panics
+	defer func() { // also if the client disconnects, which makes the forwarder panic
 		answered(span, v.answered, wrongOfClient)
 		answered(trace.SpanFromContext(r.Context()), v.answered, wrongOfServer)
 		span.End()
@@ -194,11 +194,11 @@ func (p *Proxy) send(w http.ResponseWriter, r *http.Request, to route, v *verdic
 	p.forward.ServeHTTP(w, r.WithContext(context.WithValue(ctx, admitted{}, v)))
 }
 
-// admitted is the key of the verdict in the context of a request that is sent on.
+// admitted is the context key of a forwarded request's verdict.
 type admitted struct{}
 
-// decide reads the body of a request, treats it, and waits for a connection to Nomad,
-// which the caller releases, also after an error.
+// decide reads and judges the body of a request and waits for a connection to Nomad, which the
+// caller releases, also after an error.
 func (p *Proxy) decide(r *http.Request, in *incoming, to route) (v *verdict, release func(), err error) {
 	release = func() {}
 	body, err := p.read(r, in)
@@ -209,7 +209,7 @@ func (p *Proxy) decide(r *http.Request, in *incoming, to route) (v *verdict, rel
 	if err != nil {
 		return nil, release, err
 	}
-	if to != revert { // which asks Nomad first
+	if to != revert { // a revert queries Nomad first
 		if v, err = p.judge(r, body, to); err != nil {
 			return nil, release, err
 		}
@@ -225,7 +225,7 @@ func (p *Proxy) decide(r *http.Request, in *incoming, to route) (v *verdict, rel
 	return v, free, nil
 }
 
-// judge treats the body of a request.
+// judge applies the rules to the body of a request.
 func (p *Proxy) judge(r *http.Request, body []byte, to route) (*verdict, error) {
 	rules := p.rules.Load()
 	select {
@@ -237,7 +237,7 @@ func (p *Proxy) judge(r *http.Request, body []byte, to route) (*verdict, error) 
 	}
 }
 
-// read reads the body of a request, as long as it is neither too large nor too slow.
+// read reads the body of a request, unless it is too large or too slow.
 func (p *Proxy) read(r *http.Request, in *incoming) ([]byte, error) {
 	_, span := step(r.Context(), "read")
 	defer span.End()
@@ -247,25 +247,25 @@ func (p *Proxy) read(r *http.Request, in *incoming) ([]byte, error) {
 	return body, err
 }
 
-// rewrite directs a request to Nomad and leaves everything else of it as it is.
+// rewrite directs a request to Nomad and leaves the rest of it unchanged.
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.Scheme, r.Out.URL.Host = p.upstream.Scheme, p.upstream.Host
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
-	r.Out.Host = r.In.Host // WebSockets: Nomad wants Origin and Host to be equal
+	r.Out.Host = r.In.Host // Nomad requires equal Origin and Host for WebSockets
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if values, ok := r.In.Header[name]; ok {
 			r.Out.Header[name] = values
 		}
 	}
 	r.SetXForwarded()
-	r.Out.Header.Del("Expect") // the client was told already to go on
+	r.Out.Header.Del("Expect") // the client has already received 100 Continue
 	if r.In.Context().Value(admitted{}) != nil {
-		r.Out.Header.Del("Accept-Encoding") // the answer may get warnings
+		r.Out.Header.Del("Accept-Encoding") // warnings may be added to the response
 		propagate(r.Out.Context(), r.Out.Header)
 	}
 }
 
-// unreachable answers for a Nomad that does not.
+// unreachable responds if Nomad does not.
 func (p *Proxy) unreachable(w http.ResponseWriter, r *http.Request, err error) {
 	var why *refusal
 	if errors.As(err, &why) {
@@ -273,7 +273,7 @@ func (p *Proxy) unreachable(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	if r.Context().Err() != nil {
-		return // the client went away
+		return // the client has gone
 	}
 	if v, ok := r.Context().Value(admitted{}).(*verdict); ok {
 		v.answered = http.StatusBadGateway

@@ -19,7 +19,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Trap I1: an ID with a slash, in both spellings, an empty one, and a job named plan.
+// Trap I1: an ID with a slash, in both spellings, an empty ID, and a job named plan.
 func TestProxy_PathSpellings(t *testing.T) {
 	f := start(t, notePolicy)
 	for path, id := range map[string]string{
@@ -53,8 +53,8 @@ func TestProxy_RoutesByDecodedPath(t *testing.T) {
 	}
 }
 
-// What holds no job goes through as it is, whatever is in it.
-func TestOtherRequestsPassUntouched(t *testing.T) {
+// Requests without a job are forwarded unchanged, regardless of their content.
+func TestProxy_OtherRequests(t *testing.T) {
 	f := start(t, notePolicy)
 	body := jobNamed("web") + "\n trailing"
 	for _, path := range []string{
@@ -74,7 +74,7 @@ func TestOtherRequestsPassUntouched(t *testing.T) {
 	must.Eq(t, body, string(sent))
 }
 
-// Trap I5, and what belongs to a request beside its job.
+// Trap I5: the parts of a request next to its job.
 func TestProxy_KeepsRestOfRequest(t *testing.T) {
 	f := start(t, notePolicy)
 	body := `{"New":{"a":[1.50]},"Submission":{"Source":"job {}","Format":"hcl2"},"EnforceIndex":true,"JobModifyIndex":18446744073709551615,` +
@@ -114,7 +114,7 @@ func TestProxy_ContentEncodings(t *testing.T) {
 	}
 }
 
-// Trap I8: the three places of a token, and the effective namespace.
+// Trap I8: the three positions of a token, and the effective namespace.
 func TestProxy_TokensAndNamespace(t *testing.T) {
 	f := start(t, notePolicy)
 	body := strings.Replace(jobNamed("web"), "{", `{"SecretID":"s3cret","Namespace":"dev",`, 1)
@@ -126,7 +126,7 @@ func TestProxy_TokensAndNamespace(t *testing.T) {
 		must.Eq(t, "Bearer b3arer", got.Header.Get("Authorization"))
 		must.StrContains(t, string(sent), `"SecretID":"s3cret"`)
 	}
-	// Only the job's own namespace counts when it is validated.
+	// For validation only the job's own namespace counts.
 	inJob := strings.Replace(jobNamed("web"), `"ID"`, `"Namespace":"dev","ID"`, 1)
 	f.send(http.MethodPut, "/v1/validate/job?namespace=prod", inJob)
 	_, sent := f.last(t)
@@ -146,7 +146,7 @@ const noBatch = `rule "no-batch" {
 }
 `
 
-// Trap I9: a violation is an answer 200 to validate, and else 403; Nomad is not asked.
+// Trap I9: a violation is a 200 for validate and otherwise a 403; Nomad receives no request.
 func TestProxy_ViolationAtValidate(t *testing.T) {
 	f := start(t, noBatch)
 	body := strings.Replace(jobNamed("web"), `"ID"`, `"Type":"batch","ID"`, 1)
@@ -166,7 +166,7 @@ func TestProxy_ViolationAtValidate(t *testing.T) {
 	must.Zero(t, f.count())
 }
 
-func TestABodyThatIsTooLargeIsDenied(t *testing.T) {
+func TestBody_TooLarge(t *testing.T) {
 	f := start(t, notePolicy)
 	resp, text := f.send(http.MethodPut, "/v1/jobs", jobNamed(strings.Repeat("x", 1<<20)))
 	must.Eq(t, http.StatusRequestEntityTooLarge, resp.StatusCode)
@@ -174,9 +174,9 @@ func TestABodyThatIsTooLargeIsDenied(t *testing.T) {
 	must.Zero(t, f.count())
 }
 
-// Of two fields with one name Nomad merges the values, so that the last one alone is
-// not the job that it would run.
-func TestNoJobIsHiddenInARepeatedField(t *testing.T) {
+// If a field is repeated, Nomad merges the values, so the last value alone is not the job that Nomad
+// would run.
+func TestBody_RepeatedField(t *testing.T) {
 	f := start(t, notePolicy)
 	for _, body := range []string{
 		`{"Job":{"ID":"web","TaskGroups":[]},"job":{"Name":"n"}}`,
@@ -195,13 +195,13 @@ func TestNoJobIsHiddenInARepeatedField(t *testing.T) {
 	must.Len(t, 2, req.Job.TaskGroups[0].Tasks)
 }
 
-// Trap I24: nothing cuts a stream, and each part comes when it is sent.
+// Trap I24: streams are not cut, and each part is forwarded immediately.
 func TestProxy_FlushesStreams(t *testing.T) {
 	f := start(t, notePolicy)
 	next := make(chan string)
 	f.answer = func(w http.ResponseWriter, r *http.Request) {
 		for part := range next {
-			_, _ = io.WriteString(w, part+"\n") // the test sees what is missing
+			_, _ = io.WriteString(w, part+"\n") // a missing response fails the test
 			w.(http.Flusher).Flush()
 		}
 	}
@@ -224,7 +224,7 @@ func TestProxy_FlushesStreams(t *testing.T) {
 	must.Zero(t, f.proxy.Upstream.Transport.ResponseHeaderTimeout)
 }
 
-func TestNomadBehindASocket(t *testing.T) {
+func TestUpstream_UnixSocket(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "n.sock")
 	l, err := net.Listen("unix", socket)
 	must.NoError(t, err)
@@ -243,11 +243,11 @@ func TestNomadBehindASocket(t *testing.T) {
 	}
 }
 
-func TestNomadBehindTLS(t *testing.T) {
+func TestUpstream_TLS(t *testing.T) {
 	f := start(t, notePolicy)
 	back := httptest.NewTLSServer(f.nomad)
 	defer back.Close()
-	back.Config.ErrorLog = log.New(io.Discard, "", 0) // of the one that does not know the authority
+	back.Config.ErrorLog = log.New(io.Discard, "", 0) // errors of the agent that does not know the CA
 	up, err := OpenUpstream(back.URL, &api.TLSConfig{CACertPEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: back.Certificate().Raw})})
 	must.NoError(t, err)
 	defer up.Transport.CloseIdleConnections()
@@ -257,7 +257,7 @@ func TestNomadBehindTLS(t *testing.T) {
 	must.ErrorContains(t, stranger.Answers(t.Context()), "unknown authority")
 }
 
-func TestANomadThatDoesNotAnswer(t *testing.T) {
+func TestUpstream_Unreachable(t *testing.T) {
 	f := start(t, notePolicy)
 	f.proxy.upstream.Host = "127.0.0.1:1"
 	resp, text := f.send(http.MethodPut, "/v1/jobs", jobNamed("web"))

@@ -8,13 +8,13 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
 )
 
-// Limits divide what the proxy has among its clients. The zero value has no bounds.
+// Limits divide the proxy's resources among its clients. The zero value has no limits.
 type Limits struct {
-	// Proxies may name their clients in X-Forwarded-For.
+	// Proxies may identify their clients in X-Forwarded-For.
 	Proxies limit.Proxies
-	// Requests bounds requests that are worked on, Buffers the bytes of their bodies.
+	// Requests limits active requests, Buffers the bytes of their bodies.
 	Requests, Buffers *limit.Shares
-	// Upstream bounds connections to Nomad.
+	// Upstream limits connections to Nomad.
 	Upstream *limit.Slots
 }
 
@@ -32,15 +32,15 @@ func (l Limits) complete() Limits {
 }
 
 const (
-	// jobWait and requestWait are how long requests wait for a connection to Nomad.
+	// jobWait and requestWait limit the wait for a connection to Nomad.
 	jobWait     = 30 * time.Second
 	requestWait = 5 * time.Second
-	// lateTime is for the rest of a body that nobody reads.
+	// lateTime limits reading the rest of an unused body.
 	lateTime   = time.Second
 	retryAfter = "5" // seconds
 )
 
-// What a request can be refused for.
+// Resources that a request can be refused for.
 const (
 	requests = "requests"
 	buffers  = "buffers"
@@ -48,7 +48,7 @@ const (
 	slowBody = "slow_body"
 )
 
-// refusal is why a request is not worked on.
+// refusal is the error of a request that is not processed.
 type refusal struct {
 	what string
 	err  error // limit.ErrClient, limit.ErrTotal, or a deadline
@@ -65,7 +65,7 @@ func (r *refusal) scope() string {
 	return "client"
 }
 
-// status and text are for the client.
+// status returns the response's status.
 func (r *refusal) status() int {
 	switch {
 	case r.what == slowBody:
@@ -78,7 +78,7 @@ func (r *refusal) status() int {
 
 func (r *refusal) text() string {
 	if r.what == slowBody {
-		return "the request's body arrives too slowly: at least 64 KiB in 30 s are expected, and a job within a minute"
+		return "the request's body arrives too slowly; send at least 64 KiB per 30 s, and a job within a minute"
 	}
 	who, flag := "this client has", "-per-client"
 	if r.scope() == "total" {
@@ -88,29 +88,29 @@ func (r *refusal) text() string {
 	case requests:
 		return who + " too many requests open; see -max-connections" + flag + " of nomad-sidecar serve"
 	case buffers:
-		return who + " too many bytes of requests under way; see -max-buffer of nomad-sidecar serve"
+		return who + " too many bytes of request bodies in memory; see -max-buffer of nomad-sidecar serve"
 	}
 	return who + " too many requests at Nomad; blocking queries and streams count too; see -max-upstream" + flag + " of nomad-sidecar serve"
 }
 
-// refuse answers a request that is not worked on, and reads little more of it.
+// refuse responds to a request that is not processed, and reads little more of it.
 func (p *Proxy) refuse(w http.ResponseWriter, r *http.Request, to route, why *refusal) {
 	p.Metrics.refused(why.what, why.scope())
 	if r.ContentLength != 0 {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lateTime)) // not every ResponseWriter has one
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lateTime)) // not every ResponseWriter supports deadlines
 		w.Header().Set("Connection", "close")
 	}
 	if why.what != slowBody {
 		w.Header().Set("Retry-After", retryAfter)
 	}
-	if to == validate { // for another status the command validates by itself
+	if to == validate { // on another status the command validates locally
 		answerDenial(w, to, (&verdict{}).deny(why.status(), "Busy", why.text()+"."))
 		return
 	}
 	http.Error(w, "nomad-sidecar: "+why.text(), why.status())
 }
 
-// useOf says what a request needs a connection to Nomad for.
+// useOf returns the purpose of a request's connection to Nomad.
 func useOf(to route, r *http.Request) limit.Use {
 	if to != pass {
 		return limit.Job
@@ -125,7 +125,7 @@ func useOf(to route, r *http.Request) limit.Use {
 	return limit.Request
 }
 
-// streams says whether Nomad answers at a path for as long as the client listens.
+// streams reports whether Nomad responds at a path for as long as the client listens.
 func streams(path string) bool {
 	return path == "/v1/event/stream" || path == "/v1/agent/monitor"
 }

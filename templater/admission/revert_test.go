@@ -15,8 +15,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
 )
 
-// reverts answers as Nomad does: by the routes of a ServeMux, which cleans paths, and by
-// the ends of what it decodes.
+// reverts behaves like Nomad: a ServeMux, which cleans paths, and the suffix of the decoded path.
 func (f *fixture) reverts(t *testing.T, stored string) (reverted *[]string) {
 	reverted = &[]string{}
 	mux := http.NewServeMux()
@@ -33,7 +32,7 @@ func (f *fixture) reverts(t *testing.T, stored string) (reverted *[]string) {
 		var ask reverting
 		if id, ok := strings.CutSuffix(path, "/revert"); ok && json.NewDecoder(r.Body).Decode(&ask) == nil && ask.JobID == id {
 			*reverted = append(*reverted, id)
-			_, _ = io.WriteString(w, `{}`) // the test sees what is missing
+			_, _ = io.WriteString(w, `{}`) // a missing response fails the test
 			return
 		}
 		http.Error(w, "Job ID does not match", http.StatusBadRequest)
@@ -47,7 +46,7 @@ func (f *fixture) reverts(t *testing.T, stored string) (reverted *[]string) {
 
 const everyJob = "rule \"all\" {\n  inject \"note\" {}\n  required = true\n}\n"
 
-// No ID of a job makes the proxy ask for another job, or for none, and let it pass.
+// No job ID makes the proxy check another job, or none, and allow the revert.
 func TestRevert_UnaddressableIDs(t *testing.T) {
 	for _, id := range []string{
 		".", "..", "/", "a/", "/a", "a//b", "a/../b", "a/./b", "../jobs", "a/..", "..%2f", "%2e%2e", "a;b", "a?b", "a#b", "a%2Fb", "a%00b",
@@ -65,8 +64,8 @@ func TestRevert_UnaddressableIDs(t *testing.T) {
 	}
 }
 
-// An answer about another job, or one from another path, decides about none.
-func TestRevert_AnswersThatAreNotAboutTheJob(t *testing.T) {
+// A response about another job, or from another path, is not used for a decision.
+func TestRevert_ResponseOfOtherJob(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"another job": func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(w, `{"Versions":[%s]}`, numbered(t, []byte(jobNamed("other")), 0))
@@ -93,7 +92,7 @@ func TestRevert_AnswersThatAreNotAboutTheJob(t *testing.T) {
 	must.Zero(t, f.count())
 }
 
-// What a client says is cut in the log, and moves no cursor there.
+// Text from a client is truncated in the log and contains no control characters.
 func TestAudit_TextsAreBounded(t *testing.T) {
 	f := start(t, everyJob)
 	hostile := strings.Repeat("x", 100_000) + "\x1b[2J\u202e\u009b"

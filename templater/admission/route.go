@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// route is what a request to Nomad's API is about, as far as it matters here.
+// route is the kind of a request to Nomad's API.
 type route string
 
 const (
@@ -16,8 +16,8 @@ const (
 	revert   route = "revert"
 )
 
-// jobRoute finds the route of a request below /v1/job/, by Nomad's own rules: it looks
-// at the decoded path, and at its end, since the ID of a job may hold slashes
+// jobRoute returns the route of a request below /v1/job/. It follows Nomad's rules: it checks the
+// end of the decoded path, since a job ID may contain slashes
 // (command/agent/job_endpoint.go, JobSpecificRequest).
 func jobRoute(r *http.Request) (to route, jobID string) {
 	if !writes(r) {
@@ -38,8 +38,8 @@ func jobRoute(r *http.Request) (to route, jobID string) {
 	return register, path
 }
 
-// otherSuffixes are those of requests without a job. What is not among them, such as
-// one of a newer Nomad, is treated as a registration.
+// otherSuffixes returns the suffixes of requests without a job. A request with any other suffix, for
+// example one of a newer Nomad, is treated as a registration.
 func otherSuffixes() []string {
 	return []string{
 		"/evaluate", "/allocations", "/evaluations", "/periodic/force", "/summary", "/dispatch", "/dispatch/payload",

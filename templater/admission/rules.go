@@ -13,32 +13,32 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
-// Rules are what jobs are treated by. They are not changed by use.
+// Rules are the catalog and policy that apply to jobs. They are immutable.
 type Rules struct {
 	Catalog job.Catalog
-	Policy  templater.Policy // nil for none
-	// Region is that of the agent, for jobs that name none.
+	Policy  templater.Policy // nil for no policy
+	// Region is the agent's region, for jobs without one.
 	Region string
 }
 
-// requestName stands for the file in diagnostics about a job.
+// requestName is the file name in diagnostics about a job.
 const requestName = "request"
 
-// verdict is what became of a job.
+// verdict is the result for a job.
 type verdict struct {
-	body     []byte // to send on
+	body     []byte // the body to send
 	job      job.Job
 	changed  bool
 	injected []Injected
 	rules    []string
 	warnings []string
 	denial   *denial
-	before   string // the digest of the body that came
-	answered int    // the status of Nomad's answer, 0 before there is one
+	before   string // digest of the received body
+	answered int    // status of Nomad's response, 0 before it arrives
 }
 
-// denial is why a request is refused. Text is for the user; summaries hold nothing
-// that a parameter or the job contains.
+// denial is the reason of a denied request. text is for the user; summaries contain no values from
+// parameters or the job.
 type denial struct {
 	status    int
 	text      string
@@ -53,7 +53,7 @@ type Injected struct {
 	Origin  string `json:"origin"`
 }
 
-// place is where Nomad would put a job.
+// place is the namespace and region that Nomad would use for a job.
 type place struct{ namespace, region string }
 
 // treat injects into the job of a request body, or denies it.
@@ -70,18 +70,18 @@ func (r *Rules) treat(ctx context.Context, body []byte, where func(*jsonjob.Requ
 	return r.denied(v, in, diags)
 }
 
-// pick reads the job of a request body and chooses its sidecars. The Injection is nil if
-// the verdict is final.
+// pick reads the job of a request body and chooses its sidecars. The Injection is nil if the
+// verdict is final.
 func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Request) place) (*verdict, *templater.Injection, hcl.Diagnostics) {
 	_, span := step(ctx, "choose")
 	defer span.End()
 	v := &verdict{body: body}
 	req, err := jsonjob.ReadRequest(body)
 	if err != nil {
-		return v.deny(badRequest, "The request cannot be read", err.Error()+"."), nil, nil
+		return v.deny(badRequest, "Cannot read the request", err.Error()+"."), nil, nil
 	}
 	if !req.HasJob {
-		return v, nil, nil // Nomad says what is wrong with it
+		return v, nil, nil // Nomad reports the error
 	}
 	in, diags := r.choose(req.File, where(req))
 	if in != nil {
@@ -94,12 +94,12 @@ func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Reque
 	return v, in, diags
 }
 
-// jobReader reads a job and leaves these injected tasks in place.
+// jobReader reads a job and leaves the given injected tasks in place.
 type jobReader func(name string, catalog job.Catalog, keep []job.Marked) (*jsonjob.File, hcl.Diagnostics)
 
-// choose finds the sidecars of a job. Those that its author injected before sending it,
-// with blocks or flags that the request does not show, stay as they are. It is nil for
-// what is no job.
+// choose returns the sidecars of a job. Sidecars that the author injected before submitting it, by
+// blocks or flags that the request does not show, stay unchanged. The Injection is nil if the
+// input is not a job.
 func (r *Rules) choose(read jobReader, at place) (*templater.Injection, hcl.Diagnostics) {
 	open := func(keep []job.Marked) (templater.Document, hcl.Diagnostics) {
 		file, diags := read(requestName, r.Catalog, keep)
@@ -127,9 +127,9 @@ func (v *verdict) noteRule(name string) {
 	}
 }
 
-// denied turns diagnostics into warnings and, where there are errors, a denial. The
-// Injection is nil if the job could not be read. Values of sensitive parameters are left out: who submits a
-// job need not be who wrote the policy.
+// denied converts diagnostics to warnings and, if there are errors, to a denial. The Injection is
+// nil if the job could not be read. Values of sensitive parameters are redacted: the job's
+// submitter may not be allowed to see the policy's values.
 func (r *Rules) denied(v *verdict, in *templater.Injection, diags hcl.Diagnostics) *verdict {
 	if in != nil {
 		diags = in.Redact(diags)
@@ -168,14 +168,14 @@ func (r *Rules) denied(v *verdict, in *templater.Injection, diags hcl.Diagnostic
 	return v
 }
 
-// concerning are the orders that choose sidecars for a job, each place once.
+// concerning returns the orders that choose sidecars for a job, one per position in the policy.
 func (r *Rules) concerning(j *job.Job) []*templater.Order {
 	var out []*templater.Order
 	if r.Policy == nil {
 		return nil
 	}
 	for _, g := range j.Groups {
-		orders, _ := r.Policy.Orders(j, g) // told already
+		orders, _ := r.Policy.Orders(j, g) // diagnostics were reported before
 		for _, o := range orders {
 			if !slices.ContainsFunc(out, func(had *templater.Order) bool { return had.Rule == o.Rule && had.Range == o.Range }) {
 				out = append(out, o)

@@ -17,7 +17,7 @@ import (
 
 func anywhere(*jsonjob.Request) place { return place{"default", "global"} }
 
-// stored is the job of a request as Nomad gives it back.
+// stored returns the job of a request as Nomad returns it.
 func stored(t *testing.T, body []byte) string {
 	t.Helper()
 	var req api.JobRegisterRequest
@@ -30,8 +30,8 @@ func stored(t *testing.T, body []byte) string {
 
 func canonical(t *testing.T, body []byte) string { return stored(t, []byte(stored(t, body))) }
 
-// Trap I15: what the command sends, what a page sends back, and what job start takes
-// from Nomad all converge, without a Submission.
+// Trap I15: jobs sent by the command, by a page, and by job start from Nomad's state all converge,
+// without a Submission.
 func TestRules_EveryFormOfJob(t *testing.T) {
 	rules := rulesOf(t, notePolicy)
 	once := rules.treat(t.Context(), []byte(jobNamed("web")), anywhere)
@@ -47,7 +47,7 @@ func TestRules_EveryFormOfJob(t *testing.T) {
 	must.Eq(t, canonical(t, once.body), canonical(t, plainCanonical.body))
 }
 
-// Trap I19: a forged task is replaced by the true one; marks that cannot be true deny.
+// Trap I19: a forged task is replaced by the real one; impossible marks are denied.
 func TestRules_ForgedMarks(t *testing.T) {
 	rules := rulesOf(t, notePolicy)
 	digest := rules.Catalog.Versions("note")[0].Digest
@@ -65,7 +65,7 @@ func TestRules_ForgedMarks(t *testing.T) {
 	must.StrContains(t, v.denial.text, `carries the marks of sidecar "note"`)
 }
 
-// What a mark says to have been added, and is the app's own, is not taken out on the way.
+// A mark cannot make the proxy remove the app's own parts.
 // Trap I19.
 func TestRules_MarkOnAppTask(t *testing.T) {
 	rules := rulesOf(t, notePolicy)
@@ -77,7 +77,7 @@ func TestRules_MarkOnAppTask(t *testing.T) {
 	must.Eq(t, []string{"Edited or forged injection"}, v.denial.summaries)
 }
 
-// A task that is only said to be a sidecar does not hide from a rule.
+// A task that only claims to be a sidecar is still subject to rules.
 // Trap I21.
 func TestRules_LookalikeTask(t *testing.T) {
 	rules := rulesOf(t, `rule "no-docker" {
@@ -91,7 +91,7 @@ func TestRules_LookalikeTask(t *testing.T) {
 	for _, origin := range []string{"flag", "block", "meta", "policy", "else", ""} {
 		body := strings.Replace(jobNamed("web"), `"Tasks":[`, fmt.Sprintf(`"Tasks":[{"Name":"note","Driver":"docker","Meta":{"sidecar.name":"note","sidecar.version":"1.0.0","sidecar.digest":%q,"sidecar.origin":%q}},`, digest, origin), 1)
 		v := rules.treat(t.Context(), []byte(body), anywhere)
-		if v.denial == nil { // then it is not there any more
+		if v.denial == nil { // otherwise the task was removed
 			must.Eq(t, "policy", origin)
 			must.Eq(t, []string{"app"}, tasksOf(t, v.body))
 			continue
@@ -109,7 +109,7 @@ rule "notes" {
 }
 `
 
-// Trap I20: going on without a sidecar is only where its rule says so, and told.
+// Trap I20: a job continues without a sidecar only if the rule allows it, and with a warning.
 func TestRules_FailOpen(t *testing.T) {
 	v := rulesOf(t, skipOther).treat(t.Context(), []byte(jobNamed("web")), anywhere)
 	must.Nil(t, v.denial)
@@ -125,9 +125,9 @@ func TestRules_FailOpen(t *testing.T) {
 	must.StrContains(t, v.denial.text, `"maybe" (p.hcl:2)`)
 }
 
-// What an author injected by flags or blocks is not in the request; the policy neither
-// loses it nor sets it anew, unless it is required.
-func TestSidecarsInjectedBeforeStay(t *testing.T) {
+// Sidecars that an author injected by flags or blocks are not in the request; the policy neither
+// removes nor changes them, unless they are required.
+func TestRules_KeepsInjectedSidecars(t *testing.T) {
 	rules := rulesOf(t, `rule "others" {
   inject "other" {}
 }
@@ -157,9 +157,9 @@ func TestSidecarsInjectedBeforeStay(t *testing.T) {
 	must.StrContains(t, string(strict.body), "top secret")
 }
 
-// A condition on sidecars is about those that the job chooses or the policy does, and
-// not about those that it is only said to have.
-func TestAConditionOnSidecarsIsAboutChosenOnes(t *testing.T) {
+// A condition on sidecars applies to those that the job or the policy chooses, not to those that
+// tasks of the job claim to be.
+func TestRules_ConditionOnSidecars(t *testing.T) {
 	const policy = `rule "noted" {
   validation {
     condition     = contains(group.sidecars, "note")
@@ -185,10 +185,10 @@ func TestAConditionOnSidecarsIsAboutChosenOnes(t *testing.T) {
 	mark := fmt.Sprintf(`"Tasks":[{"Name":"note","Driver":"raw_exec","Meta":{"sidecar.name":"note","sidecar.version":"1.0.0","sidecar.digest":%q,"sidecar.origin":"flag"}},`, rules.Catalog.Versions("note")[0].Digest)
 	forged := rules.treat(t.Context(), []byte(strings.Replace(jobNamed("web"), `"Tasks":[`, mark, 1)), anywhere)
 	must.NotNil(t, forged.denial)
-	must.StrContains(t, forged.denial.text, `Group "g" came with tasks marked as note, which do not count`)
+	must.StrContains(t, forged.denial.text, `Group "g" contains tasks marked as note, which do not count`)
 }
 
-func TestRevertGoesOnlyToVersionsWithWhatThePolicyChooses(t *testing.T) {
+func TestRevert_VersionLacksSidecar(t *testing.T) {
 	f := start(t, notePolicy)
 	with := f.proxy.rules.Load().treat(t.Context(), []byte(jobNamed("team/api")), anywhere)
 	versions := fmt.Sprintf(`{"Versions":[%s,%s]}`, numbered(t, []byte(jobNamed("team/api")), 0), numbered(t, with.body, 1))
@@ -197,7 +197,7 @@ func TestRevertGoesOnlyToVersionsWithWhatThePolicyChooses(t *testing.T) {
 		case r.Header.Get("X-Nomad-Token") != "t":
 			w.WriteHeader(http.StatusForbidden)
 		case r.URL.EscapedPath() == "/v1/job/team%2Fapi/versions" && r.URL.Query().Get("namespace") == "prod":
-			_, _ = io.WriteString(w, versions) // the test sees what is missing
+			_, _ = io.WriteString(w, versions) // a missing response fails the test
 		default:
 			_, _ = io.WriteString(w, `{"EvalID":"reverted"}`)
 		}
@@ -218,7 +218,7 @@ func TestRevertGoesOnlyToVersionsWithWhatThePolicyChooses(t *testing.T) {
 	must.Eq(t, http.StatusOK, resp.StatusCode)
 }
 
-// numbered is the job of a request as one of its versions.
+// numbered returns the job of a request as one of its versions.
 func numbered(t *testing.T, body []byte, version int) string {
 	t.Helper()
 	var outer struct{ Job map[string]any }

@@ -17,11 +17,11 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// planted is what nobody may read in an answer, a log or a metric. Its quotes and
-// brackets are spelt in other ways in other places.
+// planted must not appear in any response, log or metric. Its quotes and brackets are escaped
+// differently by different encoders.
 const planted = `pl4nted "s3cret" ${x} <&>`
 
-// vaultDefinition has a sensitive parameter in all that may go wrong.
+// vaultDefinition has a sensitive parameter in every part that may fail.
 const vaultDefinition = `sidecar "vault" {
   version = "1.0.0"
   parameter "secret" {
@@ -82,13 +82,13 @@ const vaultDefinition = `sidecar "vault" {
 }
 `
 
-// quoted is a text in the quotes of JSON that are those of HCL here too.
+// quoted returns text as a JSON string that is also valid HCL.
 func quoted(text string) string {
 	out, _ := json.Marshal(text) // a string always marshals
 	return strings.ReplaceAll(string(out), "${", "$${")
 }
 
-// secretRules are a catalog with that sidecar, and a policy.
+// secretRules returns a catalog with that sidecar, and a policy.
 func secretRules(t *testing.T, text string) *Rules {
 	t.Helper()
 	c, p := &sidecar.Catalog{}, &policy.Policy{}
@@ -103,14 +103,14 @@ func injecting(values, rest string) string {
 	return "rule \"v\" {\n  inject \"vault\" {\n" + values + "\n  }\n" + rest + "\n}\n"
 }
 
-// withMeta is a job that says something in its group's meta.
+// withMeta returns a job with this group meta.
 func withMeta(meta map[string]string) string {
 	raw, _ := json.Marshal(meta) // strings always marshal
 	return strings.Replace(jobNamed("web"), `"Tasks"`, `"Meta":`+string(raw)+`,"Tasks"`, 1)
 }
 
-// leaks finds parts of the secret in a text, however it is spelt. None is of digits
-// alone, as the log is full of.
+// leaks finds parts of the secret in a text, in any escaping. No part consists of digits only,
+// because the log contains many numbers.
 func leaks(text string) bool {
 	for _, part := range []string{"pl4nted", "s3cret", "f0rty"} {
 		if strings.Contains(text, part) {
@@ -120,7 +120,7 @@ func leaks(text string) bool {
 	return false
 }
 
-func TestNoAnswerLogOrMetricHoldsASecret(t *testing.T) {
+func TestSecrets_Outputs(t *testing.T) {
 	secret := quoted(planted)
 	byPolicy := func(way string) string { return injecting("secret = "+secret+"\nway = \""+way+"\"", "") }
 	byMeta := func(way string) string {
@@ -179,11 +179,11 @@ func TestNoAnswerLogOrMetricHoldsASecret(t *testing.T) {
 	}
 }
 
-func TestNoDeniedRevertHoldsASecret(t *testing.T) {
+func TestSecrets_DeniedRevert(t *testing.T) {
 	f := start(t, notePolicy)
 	f.proxy.Use(secretRules(t, injecting("secret = "+quoted(planted)+"\nway = \"call\"", "")))
 	f.answer = func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, fmt.Sprintf(`{"Versions":[%s]}`, numbered(t, []byte(jobNamed("web")), 0))) // the test sees what is missing
+		_, _ = io.WriteString(w, fmt.Sprintf(`{"Versions":[%s]}`, numbered(t, []byte(jobNamed("web")), 0))) // a missing response fails the test
 	}
 	resp, text := f.send(http.MethodPut, "/v1/job/web/revert", `{"JobID":"web","JobVersion":0}`)
 	must.Eq(t, http.StatusForbidden, resp.StatusCode)

@@ -12,8 +12,8 @@ const (
 	mostItems     = 512
 )
 
-// Shortened returns a decision with texts and lists cut to a length, and without
-// characters that a terminal obeys. Slices are copies.
+// Shortened returns a decision with truncated texts and lists and without terminal control
+// characters. Slices are copies.
 func (d Decision) Shortened(bytes, items int) Decision {
 	short := func(text string) string { return Shorten(text, bytes) }
 	for _, text := range []*string{&d.Client, &d.Accessor, &d.Method, &d.Path, &d.Job, &d.Namespace, &d.Region} {
@@ -37,8 +37,8 @@ func few[T any](all []T, items int, each func(T) T) []T {
 	return out
 }
 
-// Shorten returns a text of at most that many bytes, without characters that a terminal
-// obeys. It is a clone, so that the rest can be garbage collected.
+// Shorten returns a text truncated to a number of bytes, without terminal control characters. The
+// result is a clone, so the original can be garbage collected.
 func Shorten(text string, bytes int) string {
 	return strings.Clone(cut(display.Line(cut(text, bytes)), bytes))
 }

@@ -14,23 +14,23 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Statuses of an answer from which on it is an error, to who answered and to who asked.
+// Response statuses that count as errors, for the server and for the client.
 const (
 	wrongOfServer = 500
 	wrongOfClient = 400
 )
 
-// mostListed is the most texts in one attribute; the log has all of them.
+// mostListed limits the texts in one attribute; the log has all of them.
 const mostListed = 64
 
-// SpanScope names the spans' origin to who collects them.
+// SpanScope is the instrumentation scope of the spans.
 const SpanScope = "github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 
-// open begins the span of a request with a job. It belongs to the client's trace, if the
-// request names one. The path, which holds the ID of a job, is not in it, nor is the
-// query, in which anything may stand.
+// open starts the span of a request with a job, in the client's trace if the request names one. The
+// span contains neither the path, which includes the job's ID, nor the query, which may contain
+// anything.
 func (p *Proxy) open(r *http.Request, to route) (*http.Request, trace.Span) {
-	if p.Tracer == nil { // what the client says of its trace goes on as it is
+	if p.Tracer == nil { // the client's trace headers are passed through
 		return r, trace.SpanFromContext(r.Context())
 	}
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
@@ -40,7 +40,7 @@ func (p *Proxy) open(r *http.Request, to route) (*http.Request, trace.Span) {
 	return r.WithContext(ctx), span
 }
 
-// template is the path of a route with a name for what differs from job to job.
+// template returns the path of a route with a placeholder for the job's ID.
 func (to route) template(r *http.Request) string {
 	switch {
 	case to == validate:
@@ -53,12 +53,12 @@ func (to route) template(r *http.Request) string {
 	return "/v1/job/{job_id}"
 }
 
-// step begins a span below the one of the context, if there is one.
+// step starts a child of the context's span, if there is one.
 func step(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
 	return trace.SpanFromContext(ctx).TracerProvider().Tracer(SpanScope).Start(ctx, name, options...)
 }
 
-// call begins the span of a request to Nomad.
+// call starts the span of a request to Nomad.
 func (u *Upstream) call(ctx context.Context, method, template string) (context.Context, trace.Span) {
 	attrs := []attribute.KeyValue{
 		semconv.HTTPRequestMethodKey.String(method), semconv.URLTemplate(template), semconv.ServerAddress(u.URL.Hostname()),
@@ -76,8 +76,8 @@ func portOf(u *url.URL) string {
 	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
 }
 
-// propagate names the trace to Nomad, where there is one. What a client said of a trace
-// that could not be read must not go with it.
+// propagate replaces the client's trace headers by those of the current trace, if there is one. The
+// client's tracestate may be invalid and is dropped.
 func propagate(ctx context.Context, header http.Header) {
 	if trace.SpanContextFromContext(ctx).IsValid() {
 		header.Del("Tracestate")
@@ -85,7 +85,7 @@ func propagate(ctx context.Context, header http.Header) {
 	}
 }
 
-// answered notes the status of an answer, 0 for none, and whether it is an error.
+// answered records the status of a response, 0 for none, and whether it is an error.
 func answered(span trace.Span, status, wrongFrom int) {
 	if status == 0 {
 		span.SetStatus(codes.Error, "no answer")
@@ -97,7 +97,7 @@ func answered(span trace.Span, status, wrongFrom int) {
 	}
 }
 
-// describe tells in a span what the log tells of a decision.
+// describe adds the attributes of a decision to a span, as in the log.
 func (d *Decision) describe(span trace.Span) {
 	if !span.IsRecording() {
 		return
@@ -115,8 +115,8 @@ func (d *Decision) describe(span trace.Span) {
 	}
 }
 
-// text is an attribute of text from a request. One that is not UTF-8 would be the end of
-// all spans that go with it.
+// text returns an attribute with text from a request. Invalid UTF-8 would make the exporter lose the
+// whole batch of spans.
 func text(key, value string) attribute.KeyValue {
 	return attribute.String(key, strings.ToValidUTF8(value, "\ufffd"))
 }

@@ -27,7 +27,7 @@ const (
 	sampled     = "00-" + clientTrace + "-" + clientSpan + "-01"
 )
 
-// traced makes the fixture's proxy trace, and gives the spans.
+// traced enables tracing in the fixture's proxy and returns the spans.
 func (f *fixture) traced(options ...sdk.TracerProviderOption) *tracetest.SpanRecorder {
 	spans := tracetest.NewSpanRecorder()
 	provider := sdk.NewTracerProvider(append(options, sdk.WithSpanProcessor(spans))...)
@@ -35,7 +35,7 @@ func (f *fixture) traced(options ...sdk.TracerProviderOption) *tracetest.SpanRec
 	return spans
 }
 
-// ended is the span of a name, which must be one. It may end after its answer came.
+// ended returns the only span of a name. The span may end after its response arrived.
 func ended(t *testing.T, spans *tracetest.SpanRecorder, name string) sdk.ReadOnlySpan {
 	t.Helper()
 	var found []sdk.ReadOnlySpan
@@ -60,7 +60,7 @@ func attributesOf(s sdk.ReadOnlySpan) map[string]string {
 	return out
 }
 
-func TestEveryRouteHasASpanWithoutTheJobsName(t *testing.T) {
+func TestSpans_Routes(t *testing.T) {
 	f := start(t, notePolicy)
 	for path, want := range map[string]string{
 		"/v1/jobs?a=s3cret": "PUT /v1/jobs", "/v1/job/web": "PUT /v1/job/{job_id}", "/v1/job/team%2Fapi/plan": "PUT /v1/job/{job_id}/plan",
@@ -78,7 +78,7 @@ func TestEveryRouteHasASpanWithoutTheJobsName(t *testing.T) {
 	}
 }
 
-func TestTheDecisionIsInTheSpan(t *testing.T) {
+func TestSpans_Decision(t *testing.T) {
 	f := start(t, notePolicy+noBatch)
 	spans := f.traced()
 	f.send(http.MethodPut, "/v1/jobs?namespace=prod", jobNamed("web"))
@@ -100,7 +100,7 @@ func TestTheDecisionIsInTheSpan(t *testing.T) {
 	must.Eq(t, codes.Unset, denied.Status().Code) // the proxy did what it should
 }
 
-func TestTheClientsTraceGoesOn(t *testing.T) {
+func TestSpans_ClientTrace(t *testing.T) {
 	f := start(t, notePolicy)
 	spans := f.traced()
 	f.send(http.MethodPut, "/v1/jobs", jobNamed("web"), "traceparent", sampled, "tracestate", "vendor=x")
@@ -110,15 +110,15 @@ func TestTheClientsTraceGoesOn(t *testing.T) {
 	must.Eq(t, "00-"+clientTrace+"-"+upstream.SpanContext().SpanID().String()+"-01", got.Header.Get("traceparent"))
 	must.Eq(t, "vendor=x", got.Header.Get("tracestate"))
 
-	// What cannot be read is no trace, and none of it goes to Nomad.
+	// An unparsable trace starts a new one, and is not forwarded to Nomad.
 	f.send(http.MethodPut, "/v1/jobs", jobNamed("web"), "traceparent", "00-nonsense", "tracestate", "vendor=x")
 	got, _ = f.last(t)
 	must.StrNotContains(t, got.Header.Get("traceparent"), "nonsense")
 	must.Eq(t, "", got.Header.Get("tracestate"))
 }
 
-// Who does not want a request recorded is heeded, and Nomad is told the same.
-func TestARequestThatIsNotSampled(t *testing.T) {
+// If the client does not want a request sampled, neither the proxy nor Nomad records it.
+func TestSpans_NotSampled(t *testing.T) {
 	f := start(t, notePolicy)
 	spans := f.traced()
 	f.send(http.MethodPut, "/v1/jobs", jobNamed("web"), "traceparent", strings.TrimSuffix(sampled, "1")+"0")
@@ -129,7 +129,7 @@ func TestARequestThatIsNotSampled(t *testing.T) {
 	must.StrNotContains(t, f.audit.String(), clientTrace)
 }
 
-func TestWithoutATracerAClientsTracePassesUntouched(t *testing.T) {
+func TestSpans_NoTracer(t *testing.T) {
 	f := start(t, notePolicy)
 	for _, path := range []string{"/v1/jobs", "/v1/search"} {
 		f.send(http.MethodPut, path, jobNamed("web"), "traceparent", "ff-as-it-is", "tracestate", "x=1,,y")
@@ -138,7 +138,7 @@ func TestWithoutATracerAClientsTracePassesUntouched(t *testing.T) {
 	}
 }
 
-func TestQuestionsToNomadAreInTheTrace(t *testing.T) {
+func TestSpans_NomadRequests(t *testing.T) {
 	f := start(t, notePolicy)
 	f.proxy.Accessors = &Accessors{}
 	spans := f.traced()
@@ -148,7 +148,7 @@ func TestQuestionsToNomadAreInTheTrace(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
-		_, _ = io.WriteString(w, `{}`) // the test sees what is missing
+		_, _ = io.WriteString(w, `{}`) // a missing response fails the test
 	}
 	f.send(http.MethodPut, "/v1/job/web/revert", `{"JobID":"web","JobVersion":0}`, "X-Nomad-Token", "s3cret", "traceparent", sampled)
 	versions := ended(t, spans, "nomad GET /v1/job/{job_id}/versions")
@@ -158,7 +158,7 @@ func TestQuestionsToNomadAreInTheTrace(t *testing.T) {
 	must.Eq(t, "denied", attributesOf(ended(t, spans, "PUT /v1/job/{job_id}/revert"))["nomad_sidecar.decision"])
 }
 
-func TestANomadThatDoesNotAnswerIsAnErrorInTheSpan(t *testing.T) {
+func TestSpans_NomadUnreachable(t *testing.T) {
 	f := start(t, notePolicy)
 	f.proxy.upstream.Host = "127.0.0.1:1"
 	spans := f.traced()
@@ -169,13 +169,13 @@ func TestANomadThatDoesNotAnswerIsAnErrorInTheSpan(t *testing.T) {
 	}
 }
 
-// The forwarder panics when the answer breaks off; the spans are told all the same.
-func TestSpansEndWhenAnAnswerBreaksOff(t *testing.T) {
+// The forwarder panics if the response is aborted; the spans are exported nevertheless.
+func TestSpans_ResponseAborted(t *testing.T) {
 	f := start(t, notePolicy)
 	spans := f.traced()
 	f.answer = func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
-		_, _ = io.WriteString(w, "{") // what follows never comes
+		_, _ = io.WriteString(w, "{") // the rest never comes
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
 	}
@@ -192,9 +192,9 @@ func TestSpansEndWhenAnAnswerBreaksOff(t *testing.T) {
 	ended(t, spans, "PUT /v1/jobs")
 }
 
-// A text that is no UTF-8 cannot be sent, and would take the spans beside it with it; one
-// without end would be held in memory.
-func TestNoRequestSpoilsTheSpansOfOthers(t *testing.T) {
+// Invalid UTF-8 could not be exported and would take the other spans of the batch with it; unbounded
+// text would stay in memory.
+func TestSpans_InvalidText(t *testing.T) {
 	f := start(t, strings.Replace(notePolicy, "[\"default\", \"prod\"]", `["*"]`, 1))
 	spans := f.traced()
 	groups := make([]string, 200)
@@ -214,15 +214,15 @@ func TestNoRequestSpoilsTheSpansOfOthers(t *testing.T) {
 	}
 }
 
-// Streams and WebSockets are no requests with a job: they have no spans, which would last
-// as long, and pass as they would without a tracer.
-func TestTracingLeavesStreamsAndWebSocketsAlone(t *testing.T) {
+// Streams and WebSockets have no spans, which would be as long-lived, and pass as they would
+// without a tracer.
+func TestSpans_StreamsAndWebSockets(t *testing.T) {
 	f := start(t, notePolicy)
 	spans := f.traced()
 	f.answer = func(w http.ResponseWriter, r *http.Request) {
 		must.Eq(t, sampled, r.Header.Get("traceparent"))
 		if r.Header.Get("Upgrade") == "" {
-			_, _ = io.WriteString(w, "one\n") // the test sees what is missing
+			_, _ = io.WriteString(w, "one\n") // a missing response fails the test
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 			return
@@ -258,12 +258,12 @@ func TestTracingLeavesStreamsAndWebSocketsAlone(t *testing.T) {
 	must.SliceEmpty(t, spans.Started())
 }
 
-// echo switches protocols, and sends back one line.
+// echo switches protocols and returns one line.
 func echo(t *testing.T, w http.ResponseWriter) {
 	conn, buffer, err := w.(http.Hijacker).Hijack()
 	must.NoError(t, err)
 	defer conn.Close()
-	_, _ = buffer.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n") // the test sees what is missing
+	_, _ = buffer.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n") // a missing response fails the test
 	must.NoError(t, buffer.Flush())
 	line, err := buffer.ReadString('\n')
 	must.NoError(t, err)

@@ -16,9 +16,9 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// The traps of package templater once more, as a client of the proxy falls into
-// them: each by requests that go through it, with the templater's own catalog of
-// what is hard to inject. Those of the protocol are beside what they are about.
+// The traps of package templater, from the view of a client of the proxy: each sends requests
+// through it, with the templater's catalog of definitions that are hard to inject. Traps of the
+// protocol are tested next to the code they concern.
 
 const trapPolicy = `rule "all" {
   inject "awkward" {}
@@ -27,7 +27,7 @@ const trapPolicy = `rule "all" {
 }
 `
 
-// trapJob is the job file that the templater's own tests of traps have.
+// trapJob returns the job file of the templater's trap tests.
 func trapJob(t must.T) string {
 	t.Helper()
 	text, err := os.ReadFile("../testdata/full.nomad.hcl")
@@ -40,7 +40,7 @@ func trapped(t *testing.T, policy string) *fixture {
 	return startWith(t, rulesFrom(t, os.DirFS("../testdata/catalog"), policy))
 }
 
-// requestOf is what "nomad job run" sends for a job file.
+// requestOf returns the request that "nomad job run" sends for a job file.
 func requestOf(t must.T, source string) string {
 	t.Helper()
 	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "job.hcl", Body: []byte(source), Strict: true})
@@ -50,7 +50,7 @@ func requestOf(t must.T, source string) string {
 	return string(raw)
 }
 
-// register sends a job to be registered and returns what of it comes to Nomad.
+// register registers a job and returns the body that Nomad receives.
 func (f *fixture) register(body string) string {
 	f.t.Helper()
 	return f.arrives("/v1/jobs", body)
@@ -115,9 +115,9 @@ func TestProxy_InjectTwice(t *testing.T) {
 	f := trapped(t, trapPolicy)
 	once := f.register(requestOf(t, trapJob(t)))
 	must.Eq(t, once, f.register(once))
-	// As a page or a script does: GET, then PUT.
+	// as a page or a script does: GET, then PUT
 	f.answer = func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintf(w, "%s", stored(t, []byte(once))) // the test sees what is missing
+		_, _ = fmt.Fprintf(w, "%s", stored(t, []byte(once))) // a missing response fails the test
 	}
 	_, got := f.send(http.MethodGet, "/v1/job/j", "")
 	f.answer = nil
@@ -142,7 +142,7 @@ func TestProxy_NullAbsentAndEmptyLists(t *testing.T) {
 	}
 }
 
-// Jobs that go through at once do not see each other's values.
+// Concurrent jobs do not affect each other's values.
 // Trap I10.
 func TestProxy_DoesNotChangeDefinition(t *testing.T) {
 	f := trapped(t, trapPolicy)
@@ -194,8 +194,8 @@ func TestProxy_PartialOverrideInRule(t *testing.T) {
 	must.Eq(t, 64, *resources.MemoryMB)
 }
 
-// Whatever is missing in a request, the answer is Nomad's or a denial; the fuzzers go
-// on from here.
+// If parts of a request are missing, the response is Nomad's or a denial. The fuzz tests cover more
+// cases.
 // Trap I12.
 func TestProxy_MissingParts(t *testing.T) {
 	f := trapped(t, trapPolicy)
@@ -215,9 +215,9 @@ func TestProxy_MissingParts(t *testing.T) {
 	}
 }
 
-// What Nomad plans and validates is what it is sent to register, so that what it
-// says of a change, in place or not, holds: for a job as it is written, for one that
-// was injected, and after each kind of edit.
+// The job that Nomad plans and validates is the one it receives on registration, so the plan's
+// in-place or destructive result holds: for a job as written, for an injected job, and after each
+// kind of edit.
 // Trap I13.
 func TestProxy_PlanOfRegisteredJob(t *testing.T) {
 	f := trapped(t, trapPolicy)
@@ -264,7 +264,7 @@ func TestProxy_KeepsRuntimeReferences(t *testing.T) {
 	must.Eq(t, "{{ range service \"x\" }}%i[[ z ]]${}%{}\n${NOMAD_PORT_http} plain\n", *ours.Templates[0].EmbeddedTmpl)
 }
 
-// The second time the sidecars are in the job that the first took as its input.
+// The second request contains the sidecars that the first one injected.
 // Trap I17.
 func TestProxy_InputsOfJobWithoutSidecars(t *testing.T) {
 	f := trapped(t, trapPolicy)
@@ -287,8 +287,8 @@ func TestProxy_TaskNameTaken(t *testing.T) {
 	}
 }
 
-// What went through the proxy can be taken out again to the last byte, and what
-// Nomad made of it to the same job.
+// A job injected by the proxy can be ejected byte for byte, and Nomad's form of it becomes the same
+// job.
 // Trap I22.
 func TestProxy_InjectedJobCanBeEjected(t *testing.T) {
 	f := trapped(t, trapPolicy)
@@ -316,6 +316,6 @@ func TestProxy_DashesAndGroupRestart(t *testing.T) {
 	ours := taskOf(t, g, "viewer").RestartPolicy
 	must.Eq(t, 3, *ours.Attempts)
 	must.Eq(t, "delay", *ours.Mode)
-	must.Eq(t, "fail", *taskOf(t, g, "ports").RestartPolicy.Mode) // its definition says so
+	must.Eq(t, "fail", *taskOf(t, g, "ports").RestartPolicy.Mode) // set by its definition
 	must.Nil(t, taskOf(t, g, "ports-init").RestartPolicy)
 }

@@ -15,22 +15,22 @@ import (
 
 const (
 	dialTimeout = 10 * time.Second
-	// Idle connections count against Nomad's limit per client, which direct clients of
-	// the same host share, so few are kept, and not for long.
+	// Idle connections count against Nomad's limit per client, which direct clients on the same
+	// host share. The proxy therefore keeps few, and briefly.
 	mostIdle    = 16
 	idleTimeout = 10 * time.Second
 )
 
-// Upstream is the Nomad that requests go to.
+// Upstream is the Nomad cluster that requests are forwarded to.
 type Upstream struct {
-	URL       *url.URL // http or https, for a unix socket too; of several the first
+	URL       *url.URL // http or https, also for a unix socket; the first of several
 	Transport *http.Transport
 	agents    *agents
 }
 
-// OpenUpstream reads an address, which is http://, https:// or unix://, and the
-// certificates to reach it by. Several, between commas, are agents of one cluster: when
-// one cannot be connected to, the next one is. OpenUpstream does not connect yet.
+// OpenUpstream parses an http://, https:// or unix:// address and loads the certificates for it.
+// Several addresses, separated by commas, are agents of one cluster: if a connection to one fails,
+// the next is used. OpenUpstream does not connect yet.
 func OpenUpstream(addresses string, certificates *api.TLSConfig) (*Upstream, error) {
 	u := &Upstream{agents: &agents{}}
 	for address := range strings.SplitSeq(addresses, ",") {
@@ -45,8 +45,8 @@ func OpenUpstream(addresses string, certificates *api.TLSConfig) (*Upstream, err
 		}
 		u.agents.all = append(u.agents.all, agent{strings.TrimSpace(address), at, socket})
 	}
-	// No time limit for an answer: blocking queries and streams take theirs. No
-	// compression of our own: what the client asked for is what it gets.
+	// No response timeout: blocking queries and streams are long-lived. No compression by the
+	// proxy: the client gets the encoding it asked for.
 	u.Transport = &http.Transport{
 		DisableCompression: true, MaxIdleConnsPerHost: mostIdle, IdleConnTimeout: idleTimeout,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
@@ -65,7 +65,7 @@ func OpenUpstream(addresses string, certificates *api.TLSConfig) (*Upstream, err
 	return u, nil
 }
 
-// parseAddress reads one address; socket is "" unless it is that of a unix socket.
+// parseAddress parses one address; socket is "" unless the address is a unix socket.
 func parseAddress(address string) (at *url.URL, socket string, err error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -80,16 +80,16 @@ func parseAddress(address string) (at *url.URL, socket string, err error) {
 		socket = u.Path
 		u = &url.URL{Scheme: "http", Host: "localhost"}
 	default:
-		return nil, "", fmt.Errorf("address of Nomad: %q is not http://, https:// or unix://", address)
+		return nil, "", fmt.Errorf("address of Nomad: %q must start with http://, https:// or unix://", address)
 	}
 	if (u.Path != "" && u.Path != "/") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, "", fmt.Errorf("address of Nomad: %q is not a scheme, a host and a port only", address)
+		return nil, "", fmt.Errorf("address of Nomad: %q must consist of a scheme, a host and an optional port", address)
 	}
 	u.Path = ""
 	return u, socket, nil
 }
 
-// Names are the addresses of all agents, without passwords.
+// Names returns the addresses of all agents, without passwords.
 func (u *Upstream) Names() []string {
 	var out []string
 	for _, a := range u.agents.all {
@@ -102,23 +102,23 @@ func (u *Upstream) Names() []string {
 	return out
 }
 
-// Address returns the agent that was reached last, as it was given.
+// Address returns the address of the last agent reached, as configured.
 func (u *Upstream) Address() string { return u.agents.current().address }
 
-// Answers says whether Nomad can be reached and has a leader. An agent that refuses a
-// connection too many answers: it serves the others.
+// Answers returns an error if Nomad is unreachable or has no leader. An agent that refuses a
+// connection because it has too many counts as reachable: it serves others.
 func (u *Upstream) Answers(ctx context.Context) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL.JoinPath("v1/status/leader").String(), nil)
 	if err != nil {
-		return fmt.Errorf("ask Nomad: %w", err)
+		return fmt.Errorf("query Nomad: %w", err)
 	}
 	resp, err := (&http.Client{Transport: u.Transport}).Do(req)
 	if err != nil {
-		return fmt.Errorf("ask Nomad: %w", err)
+		return fmt.Errorf("query Nomad: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusTooManyRequests {
-		return fmt.Errorf("ask Nomad: %s", resp.Status)
+		return fmt.Errorf("query Nomad: %s", resp.Status)
 	}
 	return nil
 }

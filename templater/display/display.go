@@ -1,7 +1,7 @@
-// Package display makes text safe to show on a terminal or in a log.
+// Package display escapes text for terminals and logs.
 //
-// Control characters can move the cursor, rewrite lines or change what a terminal does;
-// characters that set the direction of text can show it in another order.
+// Control characters can move the cursor, rewrite lines or change the terminal's state; characters
+// that set the direction of text can reorder it.
 package display
 
 import (
@@ -15,7 +15,7 @@ import (
 // Text escapes control characters, except for line breaks and tabs, as \u001b.
 func Text(s string) string { return escape(s, "\n\t") }
 
-// Line escapes line breaks and tabs as well, so that a name stays in its line and column.
+// Line also escapes line breaks and tabs, so that a name stays in its line and column.
 func Line(s string) string { return escape(s, "") }
 
 func escape(s, allowed string) string {
@@ -40,8 +40,8 @@ func hidden(r rune, allowed string) bool {
 	return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) && !strings.ContainsRune(allowed, r)
 }
 
-// Source replaces control characters with visible ones of the same length, so that
-// positions in a source stay what they are.
+// Source replaces control characters with visible ones of the same length, so that positions in the
+// source stay valid.
 func Source(src []byte) []byte {
 	text := string(src)
 	if Text(text) == text {
@@ -67,17 +67,17 @@ func Source(src []byte) []byte {
 	return out
 }
 
-// Writer escapes whatever is written through it, as Text does.
+// Writer escapes all text written to it, as Text does.
 type Writer struct {
 	To io.Writer
-	// Colours lets the colours of our own diagnostics and diffs pass. Nothing else that
-	// a terminal obeys does.
+	// Colours passes the colour sequences of our own diagnostics and diffs. All other escape
+	// sequences are still escaped.
 	Colours bool
 
-	rest []byte // the beginning of a character
+	rest []byte // the beginning of an incomplete character
 }
 
-// Write returns len(b) if all of it was written, escaped.
+// Write returns len(b) if all of b was escaped and written.
 func (w *Writer) Write(b []byte) (int, error) {
 	text := append(w.rest, b...)
 	whole := len(text)
@@ -120,7 +120,7 @@ func (w *Writer) escape(text string) string {
 	}
 }
 
-// colour returns the length of a sequence that sets a colour, bold, underlined or plain:
+// colour returns the length of a sequence that sets a colour, bold, underline or plain:
 // ESC [ digits m with digits of 0, 1, 4, 30 to 37 or 90 to 97. It returns 0 for others.
 func colour(text string) int {
 	end := strings.IndexByte(text, 'm')
@@ -136,8 +136,7 @@ func colour(text string) int {
 	return end + 1
 }
 
-// Fprintf is fmt.Fprintf with every text of the arguments as Line has it: what is
-// formatted keeps the layout of the format.
+// Fprintf is fmt.Fprintf with Line applied to every text argument; the format itself is not escaped.
 func Fprintf(w io.Writer, format string, args ...any) {
 	for i, arg := range args {
 		switch arg.(type) {
@@ -145,12 +144,12 @@ func Fprintf(w io.Writer, format string, args ...any) {
 			args[i] = line{arg}
 		}
 	}
-	_, _ = fmt.Fprintf(w, format, args...) // a reader of ours that is gone needs no word
+	_, _ = fmt.Fprintf(w, format, args...) // write errors of the program's own output are ignored
 }
 
 type line struct{ arg any }
 
 func (l line) Format(f fmt.State, verb rune) {
 	text := fmt.Sprintf(fmt.FormatString(f, verb), l.arg)
-	_, _ = io.WriteString(f, Line(text)) // a buffer of fmt takes everything
+	_, _ = io.WriteString(f, Line(text)) // a buffer of fmt never fails
 }

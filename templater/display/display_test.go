@@ -46,8 +46,8 @@ func TestWriter_Colours(t *testing.T) {
 	}
 }
 
-// However a text is cut into writes, the same comes out, without a character that a
-// terminal obeys; JSON means the same.
+// The output does not depend on how a text is split into writes, contains no terminal control
+// characters, and keeps the meaning of JSON.
 func FuzzWriter(f *testing.F) {
 	f.Add("a\x1b[31mü\u202e\x9b\xe2\x80", 3)
 	f.Fuzz(func(t *testing.T, text string, cut int) {

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Client identifies a client: an IPv4 address, or the /64 network of an IPv6 address, of
-// which one host may use every address. The zero value is a client without an address.
+// Client identifies a client: an IPv4 address, or the /64 network of an IPv6 address, since one
+// host may use all addresses of it. The zero value is a client without an address.
 type Client = netip.Prefix
 
 const (
 	bitsOfIPv6 = 64
-	bitsOf4In6 = 96 // before the IPv4 address in ::ffff:192.0.2.1
+	bitsOf4In6 = 96 // prefix of the IPv4 address in ::ffff:192.0.2.1
 )
 
-// At returns the client at an address.
+// At returns the client of an address.
 func At(addr netip.Addr) Client {
 	addr = addr.Unmap().WithZone("")
 	bits := addr.BitLen()
@@ -26,12 +26,12 @@ func At(addr netip.Addr) Client {
 	}
 	client, err := addr.Prefix(bits)
 	if err != nil {
-		return Client{} // the zero Addr
+		return Client{} // zero Addr
 	}
 	return client
 }
 
-// Of returns the client at the other end of a connection.
+// Of returns the client at the remote end of a connection.
 func Of(addr net.Addr) Client {
 	if addr == nil {
 		return Client{}
@@ -43,14 +43,14 @@ func Of(addr net.Addr) Client {
 	return At(at.Addr())
 }
 
-// Proxies are networks whose hosts name their own clients in X-Forwarded-For. Nobody
-// else's header counts.
+// Proxies lists networks whose hosts may name clients in X-Forwarded-For. The header is ignored in
+// requests from other addresses.
 type Proxies []netip.Prefix
 
-// mostHops bounds how many addresses of X-Forwarded-For are read.
+// mostHops limits the number of addresses read from X-Forwarded-For.
 const mostHops = 16
 
-// ParseProxies reads addresses and networks.
+// ParseProxies parses addresses and networks.
 func ParseProxies(texts []string) (Proxies, error) {
 	var out Proxies
 	for _, text := range texts {
@@ -73,7 +73,7 @@ func ParseProxies(texts []string) (Proxies, error) {
 	return out, nil
 }
 
-// Include reports whether a proxy is at an address.
+// Include reports whether addr belongs to a proxy.
 func (p Proxies) Include(addr netip.Addr) bool {
 	for _, network := range p {
 		if network.Contains(addr.Unmap().WithZone("")) {
@@ -89,8 +89,8 @@ func (p Proxies) Client(r *http.Request) Client {
 	return At(addr)
 }
 
-// Sender returns the address that a request came from: the first one, from the right, that
-// is not a proxy's. It reports whether a proxy named it.
+// Sender returns the client address of a request, the rightmost one that is not a proxy's, and
+// whether a proxy named it.
 func (p Proxies) Sender(r *http.Request) (addr netip.Addr, named bool) {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -113,7 +113,7 @@ func (p Proxies) Sender(r *http.Request) (addr netip.Addr, named bool) {
 	return addr, named
 }
 
-// parseHop reads an address, to which some balancers add the port.
+// parseHop parses an address, to which some load balancers append a port.
 func parseHop(hop string) (netip.Addr, error) {
 	if at, err := netip.ParseAddrPort(hop); err == nil {
 		return at.Addr(), nil
@@ -121,7 +121,7 @@ func parseHop(hop string) (netip.Addr, error) {
 	return netip.ParseAddr(hop)
 }
 
-// hops returns the last addresses of X-Forwarded-For, the nearest first.
+// hops returns the last addresses of X-Forwarded-For, nearest first.
 func hops(values []string) []string {
 	var out []string
 	for i := len(values) - 1; i >= 0; i-- {

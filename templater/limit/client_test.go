@@ -9,7 +9,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-func TestAt_OneClientPerAddressOrNetwork(t *testing.T) {
+func TestAt_AddressOrNetwork(t *testing.T) {
 	for addr, want := range map[string]string{
 		"192.0.2.1": "192.0.2.1/32", "::ffff:192.0.2.1": "192.0.2.1/32",
 		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "2001:db8:1:2::9": "2001:db8:1:2::/64",
@@ -26,8 +26,8 @@ func TestProxies_Client(t *testing.T) {
 	for _, c := range []struct{ remote, forwarded, want string }{
 		{"192.0.2.1:1", "198.51.100.1", "192.0.2.1/32"},                      // not a proxy
 		{"10.0.0.1:1", "", "10.0.0.1/32"},                                    // a proxy's own request
-		{"10.0.0.1:1", "198.51.100.1", "198.51.100.1/32"},                    // what it saw
-		{"10.0.0.1:1", "8.8.8.8, 198.51.100.1", "198.51.100.1/32"},           // what the client claims
+		{"10.0.0.1:1", "198.51.100.1", "198.51.100.1/32"},                    // the address that the proxy saw
+		{"10.0.0.1:1", "8.8.8.8, 198.51.100.1", "198.51.100.1/32"},           // the address that the client claims is ignored
 		{"10.0.0.1:1", "8.8.8.8, 198.51.100.1, 10.2.3.4", "198.51.100.1/32"}, // two proxies
 		{"10.0.0.1:1", "198.51.100.1:4711", "198.51.100.1/32"},
 		{"10.0.0.1:1", "[2001:db8:7::1]:4711", "2001:db8:7::/64"},

@@ -1,5 +1,5 @@
-// Package limit divides connections, requests, memory and upstream connections among the
-// clients of a server, so that no client can use up what the others need.
+// Package limit divides a server's connections, requests, memory and upstream connections among
+// its clients, so that no client can exhaust them.
 //
-// It knows nothing of Nomad and of jobs.
+// The package knows nothing about Nomad or jobs.
 package limit

@@ -9,17 +9,16 @@ import (
 	"time"
 )
 
-// Listener accepts connections within limits, and tells those above them why they are
-// closed. A write to a connection must go on within a time, so that a client that reads
-// nothing is dropped.
+// Listener accepts connections within limits. It answers connections above a limit with the reason
+// before it closes them. It drops a client whose connection blocks a write for too long.
 type Listener struct {
 	net.Listener
 	Connections *Shares
-	// Exempt hosts are bounded by the total alone.
+	// Exempt hosts are limited by the total only.
 	Exempt Proxies
-	// WriteStall is how long one write may make no progress.
+	// WriteStall limits how long a write may make no progress.
 	WriteStall time.Duration
-	// Refuse returns what to send before closing, nil for nothing.
+	// Refuse returns the bytes to send before closing, or nil.
 	Refuse func(error) []byte
 
 	telling sync.WaitGroup
@@ -28,7 +27,7 @@ type Listener struct {
 }
 
 const (
-	mostTellers = 64 // connections that are told at once why they are closed
+	mostTellers = 64 // connections that receive a reason concurrently
 	tellTime    = 200 * time.Millisecond
 	writePiece  = 64 << 10
 )
@@ -53,7 +52,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// refuse closes a connection, after a word if there is time for one.
+// refuse sends the reason, if the client reads it in time, and closes the connection.
 func (l *Listener) refuse(conn net.Conn, why error) {
 	text := l.Refuse(why)
 	select {
@@ -73,7 +72,7 @@ func (l *Listener) refuse(conn net.Conn, why error) {
 			return
 		}
 		if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-			// Unread bytes at a close would destroy the answer on its way.
+			// Closing with unread input would reset the connection and lose the response.
 			_, _ = io.CopyN(io.Discard, conn, writePiece)
 		}
 	})
@@ -89,7 +88,7 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// limitedConn gives its share back once, when it is closed.
+// limitedConn releases its share once, on Close.
 type limitedConn struct {
 	net.Conn
 	stall time.Duration
@@ -101,13 +100,13 @@ func (c *limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Write writes pieces, each within the time for one.
+// Write writes in pieces and limits the time for each.
 func (c *limitedConn) Write(b []byte) (int, error) {
 	n := 0
 	for {
 		piece := b[n:min(len(b), n+writePiece)]
 		if c.stall > 0 {
-			_ = c.SetWriteDeadline(time.Now().Add(c.stall)) // a failure shows when writing
+			_ = c.SetWriteDeadline(time.Now().Add(c.stall)) // an error shows on writing
 		}
 		m, err := c.Conn.Write(piece)
 		n += m
@@ -117,7 +116,7 @@ func (c *limitedConn) Write(b []byte) (int, error) {
 	}
 }
 
-// CloseWrite is for TLS, which ends a connection by half.
+// CloseWrite supports TLS, which closes one direction of a connection.
 func (c *limitedConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

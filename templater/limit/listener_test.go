@@ -30,7 +30,7 @@ func listening(t *testing.T, l *Listener) string {
 		must.NoError(t, l.Close())
 		for conn := range accepted {
 			_ = conn.Close()
-			_ = conn.Close() // gives its share back once
+			_ = conn.Close() // releases its share once
 		}
 		must.Zero(t, l.Connections.Used())
 	})
@@ -47,12 +47,12 @@ func dial(t *testing.T, address, from string) net.Conn {
 	return conn
 }
 
-func TestListener_ConnectionsPerClientAndInTotal(t *testing.T) {
+func TestListener_Limits(t *testing.T) {
 	address := listening(t, &Listener{Connections: &Shares{Total: 3, PerClient: 2}, Refuse: func(why error) []byte { return []byte(why.Error()) }})
 	dial(t, address, "127.0.0.1")
 	dial(t, address, "127.0.0.1")
 	third := dial(t, address, "127.0.0.1")
-	_, err := io.WriteString(third, "GET / HTTP/1.1\r\n\r\n") // unread bytes destroy no answer
+	_, err := io.WriteString(third, "GET / HTTP/1.1\r\n\r\n") // unread input does not destroy the response
 	must.NoError(t, err)
 	text, err := io.ReadAll(third)
 	must.NoError(t, err)
@@ -63,7 +63,7 @@ func TestListener_ConnectionsPerClientAndInTotal(t *testing.T) {
 	must.Eq(t, ErrTotal.Error(), string(text))
 }
 
-func TestListener_ProxiesHaveTheTotalAlone(t *testing.T) {
+func TestListener_Proxies(t *testing.T) {
 	proxies, err := ParseProxies([]string{"127.0.0.1"})
 	must.NoError(t, err)
 	address := listening(t, &Listener{Connections: &Shares{Total: 3, PerClient: 1}, Exempt: proxies, Refuse: func(error) []byte { return nil }})
@@ -71,7 +71,7 @@ func TestListener_ProxiesHaveTheTotalAlone(t *testing.T) {
 		dial(t, address, "127.0.0.1")
 	}
 	_, err = io.ReadAll(dial(t, address, "127.0.0.2"))
-	must.NoError(t, err) // closed without a word
+	must.NoError(t, err) // closed without a response
 }
 
 // A client that reads nothing is dropped when a write makes no progress.

@@ -5,23 +5,23 @@ import (
 	"sync"
 )
 
-// Errors of a limit that is reached.
+// Errors for a limit that is reached.
 var (
 	ErrClient = errors.New("the limit for one client is reached")
 	ErrTotal  = errors.New("the limit for all clients together is reached")
 )
 
-// Shares bounds an amount, in total and for each client; the zero Client is bounded by
-// the total alone. The zero value has no bounds.
+// Shares limits an amount, in total and per client; the zero Client is limited by the total only.
+// The zero value has no limits.
 type Shares struct {
-	Total, PerClient int64 // 0 for no bound
+	Total, PerClient int64 // 0 means unlimited
 
 	mu   sync.Mutex
 	used int64
 	by   map[Client]int64
 }
 
-// Take adds n to the amount of a client, or returns ErrClient or ErrTotal.
+// Take adds n to a client's amount, or returns ErrClient or ErrTotal.
 func (s *Shares) Take(c Client, n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,7 +35,7 @@ func (s *Shares) Take(c Client, n int64) error {
 	return nil
 }
 
-// Give subtracts n from the amount of a client.
+// Give subtracts n from a client's amount.
 func (s *Shares) Give(c Client, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,7 +52,7 @@ func (s *Shares) add(c Client, n int64) {
 	}
 }
 
-// Used returns the amount of all clients.
+// Used returns the total amount of all clients.
 func (s *Shares) Used() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

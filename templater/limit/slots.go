@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// Use is what a slot is for.
+// Use is the purpose of a slot.
 type Use int
 
-// Uses of slots.
+// Purposes of slots.
 const (
 	Job     Use = iota // may take any slot
-	Request            // must leave the reserved slots
-	Watch              // held for long: must leave a quarter of what requests may take
+	Request            // may not use reserved slots
+	Watch              // long-lived: leaves a quarter of the slots for requests
 	uses
 )
 
-// Slots bounds connections to an upstream server. A part is reserved for jobs, and no
-// client gets more than its share. The zero value has no bounds.
+// Slots limits connections to an upstream server. Some are reserved for jobs, and each client has
+// a limit. The zero value has no limits.
 type Slots struct {
-	Total, Reserved, PerClient int // Total 0 for no bound
+	Total, Reserved, PerClient int // Total 0 means unlimited
 
 	mu      sync.Mutex
 	used    [uses]int
 	by      map[Client]*[uses]int
-	waiting []*waiter // the longest first
+	waiting []*waiter // longest first
 }
 
 type waiter struct {
@@ -35,8 +35,8 @@ type waiter struct {
 	granted chan struct{}
 }
 
-// Acquire waits for a slot until ctx ends or for the given time, after which it returns
-// ErrClient or ErrTotal. The caller calls release once.
+// Acquire waits for a slot until ctx ends, or for at most wait, and then returns ErrClient or
+// ErrTotal. The caller must call release once.
 func (s *Slots) Acquire(ctx context.Context, c Client, use Use, wait time.Duration) (release func(), err error) {
 	s.mu.Lock()
 	err = s.missing(c, use)
@@ -60,14 +60,14 @@ func (s *Slots) Acquire(ctx context.Context, c Client, use Use, wait time.Durati
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slices.Index(s.waiting, w)
-	if i < 0 { // granted meanwhile
+	if i < 0 { // granted in the meantime
 		return func() { s.release(c, use) }, nil
 	}
 	s.waiting = slices.Delete(s.waiting, i, i+1)
 	if ctx.Err() == nil {
 		err = s.missing(c, use)
 	}
-	if err == nil { // free again, but others are ahead
+	if err == nil { // a slot is free, but others were first
 		err = ErrTotal
 	}
 	return nil, err
@@ -103,7 +103,7 @@ func (s *Slots) add(c Client, use Use, n int) {
 	}
 }
 
-// missing says which limit keeps a client from a slot, nil if none does.
+// missing returns the error of the limit that keeps a client from a slot, or nil.
 func (s *Slots) missing(c Client, use Use) error {
 	if s.Total == 0 {
 		return nil
@@ -126,7 +126,7 @@ func (s *Slots) missing(c Client, use Use) error {
 	return over(client, total)
 }
 
-// mostWatches leaves a quarter for requests that end soon.
+// mostWatches leaves a quarter for short requests.
 func mostWatches(of int) int { return of - of/4 }
 
 func over(client, total bool) error {
@@ -139,7 +139,7 @@ func over(client, total bool) error {
 	return nil
 }
 
-// Used returns how many slots are in use, by Use.
+// Used returns the number of slots in use, by Use.
 func (s *Slots) Used() [uses]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

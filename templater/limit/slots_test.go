@@ -12,7 +12,7 @@ import (
 
 func client(n byte) Client { return At(netip.AddrFrom4([4]byte{192, 0, 2, n})) }
 
-// acquired takes as many slots as there are for a client, without waiting.
+// acquired takes all slots available to a client, without waiting.
 func acquired(s *Slots, c Client, use Use) (all []func(), err error) {
 	for {
 		release, err := s.Acquire(context.Background(), c, use, 0)
@@ -23,7 +23,7 @@ func acquired(s *Slots, c Client, use Use) (all []func(), err error) {
 	}
 }
 
-func TestSlots_NoClientTakesWhatOthersNeed(t *testing.T) {
+func TestSlots_PerClient(t *testing.T) {
 	s := &Slots{Total: 90, Reserved: 10, PerClient: 40}
 	watches, err := acquired(s, client(1), Watch)
 	must.ErrorIs(t, err, ErrClient)
@@ -45,7 +45,7 @@ func TestSlots_NoClientTakesWhatOthersNeed(t *testing.T) {
 	last, err := acquired(s, client(3), Request)
 	must.ErrorIs(t, err, ErrTotal)
 	must.Len(t, 10, last)
-	// What is reserved is left for jobs.
+	// The reserved slots remain for jobs.
 	jobs, err = acquired(s, client(4), Job)
 	must.ErrorIs(t, err, ErrTotal)
 	must.Len(t, 10, jobs)
@@ -93,7 +93,7 @@ func TestShares(t *testing.T) {
 	must.ErrorIs(t, s.Take(client(2), 5), ErrTotal)
 	must.NoError(t, s.Take(client(2), 4))
 	s.Give(client(1), 6)
-	must.NoError(t, s.Take(Client{}, 6)) // without an address the total counts alone
+	must.NoError(t, s.Take(Client{}, 6)) // without an address only the total counts
 	must.ErrorIs(t, s.Take(Client{}, 1), ErrTotal)
 	s.Give(Client{}, 6)
 	s.Give(client(2), 4)

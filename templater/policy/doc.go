@@ -1,7 +1,6 @@
-// Package policy reads what those who run a cluster say about its jobs: rules, in
-// HCL, that choose sidecars for groups and say what is not allowed.
+// Package policy reads the rules of a cluster's operators for jobs. Rules are written in HCL; they
+// choose sidecars for groups and reject jobs that fail their validations.
 //
-// It is pure: it reads what it is given, asks no server, and a Policy is not changed
-// by use, so that one may serve many goroutines. It neither injects nor denies
-// anything; package templater and who uses it do that.
+// The package only evaluates its input and contacts no server. A Policy is immutable and safe for
+// concurrent use. The package neither injects nor denies; package templater and its callers do.
 package policy

@@ -6,7 +6,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// FuzzPolicy: no policy file crashes the parser, and each error has a place.
+// FuzzPolicy checks that no policy file crashes the parser and that each error has a position.
 func FuzzPolicy(f *testing.F) {
 	for _, seed := range []string{
 		"rule \"a\" {\n match {\n namespace = [\"prod-*\"]\n meta = { x = \"y\" }\n }\n inject \"s\" {\n x = 1\n }\n}\n",

@@ -14,14 +14,14 @@ import (
 	"github.com/ryanuber/go-glob"
 )
 
-// match is a list of conditions, all of which must hold; none holds for every group.
+// match is a list of conditions that must all hold; an empty list matches every group.
 type match []condition
 
-// condition says whether something holds for a group. It is undecided if that depends on
-// a value that is not known.
+// condition reports whether a group meets a condition. The result is undecided if it depends on an
+// unknown value.
 type condition func(*job.Job, *job.Group) (holds bool, undecided *diagnostic.Unknown)
 
-// matches is undecided only if all conditions hold but for those that are undecided.
+// matches is undecided if some conditions are undecided and all others hold.
 func (m match) matches(j *job.Job, g *job.Group) (bool, *diagnostic.Unknown) {
 	var open *diagnostic.Unknown
 	for _, holds := range m {
@@ -34,8 +34,8 @@ func (m match) matches(j *job.Job, g *job.Group) (bool, *diagnostic.Unknown) {
 	return open == nil, open
 }
 
-// values is a property of a group, which the patterns of a match are compared to. More
-// means that other values are possible.
+// values lists a property of a group that the patterns of a match are compared with. If more is set,
+// other values are possible.
 type values struct {
 	known []job.Text
 	more  *diagnostic.Unknown
@@ -59,8 +59,8 @@ func properties() map[string]func(*job.Job, *job.Group) values {
 	}
 }
 
-// modes are the kinds of a group's networks, as requires.network of a definition has
-// them: "cni" for any cni/ network.
+// modes returns the modes of a group's networks, in the notation of a definition's
+// requires.network: "cni" for any cni/ network.
 func modes(g *job.Group) []job.Text {
 	if len(g.Networks) == 0 {
 		return []job.Text{{Value: "host"}}
@@ -74,8 +74,8 @@ func modes(g *job.Group) []job.Text {
 	return out
 }
 
-// drivers are those of the app tasks, and of tasks that stay because they are said to
-// be injected, which anybody can say of a task.
+// drivers returns the drivers of the app tasks, and of kept tasks that are marked as injected,
+// since anyone can mark a task.
 func drivers(g *job.Group) []job.Text {
 	var out []job.Text
 	for _, t := range slices.Concat(g.Tasks, g.Kept) {
@@ -132,7 +132,7 @@ func anyOf(name string, of func(*job.Job, *job.Group) values, patterns []string)
 	}
 }
 
-// metaMatch compares the meta of the group, and what it does not set that of the job.
+// metaMatch compares the group's meta, with the job's meta as fallback.
 func metaMatch(want map[string]string) condition {
 	return func(j *job.Job, g *job.Group) (bool, *diagnostic.Unknown) {
 		var open *diagnostic.Unknown

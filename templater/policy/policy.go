@@ -25,12 +25,12 @@ type Policy struct {
 	files map[string]*hcl.File
 }
 
-// Files are the sources that were read, for showing diagnostics.
+// Files returns the sources that were read, for printing diagnostics.
 func (p *Policy) Files() map[string]*hcl.File { return p.files }
 
-// Load adds the rules of every *.policy.hcl below the root of fsys, in the order of
-// their names. Prefix is put before file names in diagnostics. A folder without any
-// is an error, as it is hardly meant.
+// Load adds the rules of all *.policy.hcl files below the root of fsys, in lexical order. Prefix
+// is prepended to file names in diagnostics. A folder without policy files is an error, because it
+// is probably a mistake.
 func (p *Policy) Load(fsys fs.FS, prefix string) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	found := false
@@ -50,7 +50,7 @@ func (p *Policy) Load(fsys fs.FS, prefix string) hcl.Diagnostics {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Cannot read the policy", Detail: fmt.Sprintf("%s: %s.", prefix, err)})
 	case !found:
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "No policy",
-			Detail: fmt.Sprintf("There is no *%s in %s. Name the files so, or give one file.", Suffix, prefix)})
+			Detail: fmt.Sprintf("%s contains no *%s file. Rename the policy files, or name one file.", prefix, Suffix)})
 	}
 	return diags
 }
@@ -66,7 +66,7 @@ func (p *Policy) Add(src []byte, filename string) hcl.Diagnostics {
 	}
 	file, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos)
 	if diags.HasErrors() {
-		return diags[:1] // what follows is most likely a consequence
+		return diags[:1] // later errors are most likely consequences of the first
 	}
 	if bad := bounds.Meter(file.Body.(*hclsyntax.Body)); bad.HasErrors() {
 		return bad
@@ -76,7 +76,7 @@ func (p *Policy) Add(src []byte, filename string) hcl.Diagnostics {
 		rule, more := decodeRule(b)
 		diags = append(diags, more...)
 		if first := p.rule(rule.Name); first != nil {
-			diags = append(diags, diagnostic.Error(b.DefRange, "Duplicate rule", fmt.Sprintf("There is a rule %q already at %s. Rename one of the two.", rule.Name, first.Range)))
+			diags = append(diags, diagnostic.Error(b.DefRange, "Duplicate rule", fmt.Sprintf("Rule %q is already defined at %s. Rename one of them.", rule.Name, first.Range)))
 		}
 		p.Rules = append(p.Rules, rule)
 	}
@@ -92,8 +92,8 @@ func (p *Policy) rule(name string) *Rule {
 	return nil
 }
 
-// CheckCatalog finds sidecars, versions and parameters that the catalog does not
-// have. Before it nobody knows which values are sensitive.
+// CheckCatalog reports sidecars, versions and parameters that are missing from the catalog. It
+// also records which values are sensitive; before it runs, none are known to be.
 func (p *Policy) CheckCatalog(catalog job.Catalog) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, r := range p.Rules {
@@ -104,12 +104,12 @@ func (p *Policy) CheckCatalog(catalog job.Catalog) hcl.Diagnostics {
 	return diags
 }
 
-// MaySkip says whether a rule has on_error = "skip".
+// MaySkip reports whether a rule has on_error = "skip".
 func (p *Policy) MaySkip() bool {
 	return slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Skip })
 }
 
-// Orders are the sidecars that the rules choose for a group.
+// Orders returns the sidecars that the rules choose for a group.
 func (p *Policy) Orders(j *job.Job, g *job.Group) ([]*templater.Order, hcl.Diagnostics) {
 	var orders []*templater.Order
 	var diags hcl.Diagnostics
@@ -143,17 +143,17 @@ func (p *Policy) Orders(j *job.Job, g *job.Group) ([]*templater.Order, hcl.Diagn
 	return orders, diags
 }
 
-// discreet says of an expression whose value is sensitive only that it is wrong: what
-// HCL says of it may hold a part of the value.
+// discreet hides the details of errors in sensitive expressions: HCL's message may contain part of
+// the value.
 func (in *inject) discreet(r *Rule, parameter string, diags hcl.Diagnostics) hcl.Diagnostics {
 	if !diags.HasErrors() || !in.sensitive[parameter] {
 		return diags
 	}
-	return hcl.Diagnostics{diagnostic.Error(in.at, diags[0].Summary, fmt.Sprintf("Rule %q gives to parameter %q of sidecar %q, which is sensitive, a value that cannot be evaluated for this job. Look at its expression.", r.Name, parameter, in.sidecar))}
+	return hcl.Diagnostics{diagnostic.Error(in.at, diags[0].Summary, fmt.Sprintf("Rule %q sets parameter %q of sidecar %q, which is sensitive, to an expression that cannot be evaluated for this job. Check the expression.", r.Name, parameter, in.sidecar))}
 }
 
-// Check reports the validations of matching rules that a job does not pass, each
-// once with the same words.
+// Check returns a diagnostic for each failed validation of a matching rule. Equal messages are
+// reported once.
 func (p *Policy) Check(j *job.Job, sidecars map[*job.Group]templater.Sidecars) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	told := map[string]bool{}

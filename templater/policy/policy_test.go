@@ -57,8 +57,8 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// A job that may run anywhere may run where a rule says something.
-func TestAPatternOfTheJobIsInThePlaceOfARule(t *testing.T) {
+// A job that may run anywhere matches a rule about a place.
+func TestMatch_JobPattern(t *testing.T) {
 	j, g := aJob()
 	j.Datacenters, j.NodePool = []job.Text{known("dc*")}, known("all")
 	p := parse(t, `rule "r" {
@@ -72,7 +72,7 @@ func TestAPatternOfTheJobIsInThePlaceOfARule(t *testing.T) {
 	must.Len(t, 1, orders)
 }
 
-func TestValidationThatCannotBeEvaluatedIsNotPassed(t *testing.T) {
+func TestCheck_NotEvaluable(t *testing.T) {
 	p := parse(t, `rule "r" {
   validation {
     condition     = parseint(job.meta.team, 10) > 1
@@ -86,9 +86,9 @@ func TestValidationThatCannotBeEvaluatedIsNotPassed(t *testing.T) {
 	must.Eq(t, 2, diags[0].Subject.Start.Line)
 }
 
-// A condition sees which images a group runs, also those of tasks that are said to be
-// injected. Without knowing one of them it is not met.
-func TestAConditionSeesImages(t *testing.T) {
+// Conditions get the images that a group runs, including those of tasks marked as injected. If an
+// image is unknown, the condition fails.
+func TestCheck_Images(t *testing.T) {
 	p := parse(t, `rule "no-latest" {
   validation {
     condition     = length([for i in group.images : i if length(split(":", element(split("/", i), length(split("/", i)) - 1))) == 1 || trimsuffix(i, ":latest") != i]) == 0
@@ -120,9 +120,9 @@ func TestAConditionSeesImages(t *testing.T) {
 	}
 }
 
-// A condition sees which sidecars a group is to have; those that it came with are told
-// apart, as anybody can write their marks.
-func TestAConditionSeesSidecars(t *testing.T) {
+// Conditions get the chosen sidecars of a group. Sidecars already in the job are listed separately,
+// since anyone can write their marks.
+func TestCheck_Sidecars(t *testing.T) {
 	p := parse(t, `rule "logs" {
   validation {
     condition     = contains(group.sidecars, "log-shipper")
@@ -135,11 +135,11 @@ func TestAConditionSeesSidecars(t *testing.T) {
 	}
 	must.SliceEmpty(t, check(templater.Sidecars{Chosen: []string{"log-shipper", "topz"}}))
 	must.Eq(t, `Rule "logs": Group web has 1 sidecars, and none ships its logs.`, check(templater.Sidecars{Chosen: []string{"topz"}})[0].Detail)
-	must.StrContains(t, check(templater.Sidecars{Kept: []string{"log-shipper"}})[0].Detail, `came with tasks marked as log-shipper, which do not count`)
+	must.StrContains(t, check(templater.Sidecars{Kept: []string{"log-shipper"}})[0].Detail, `contains tasks marked as log-shipper, which do not count`)
 	must.Len(t, 1, p.Check(j, nil))
 }
 
-// Trap I6: an unknown field in a policy is a load error with its place.
+// Trap I6: an unknown field in a policy is a load error with its position.
 func TestLoad_UnknownPolicyField(t *testing.T) {
 	for src, line := range map[string]int{
 		"rule \"r\" {\n inject \"x\" {}\n requird = true\n}":                   3,

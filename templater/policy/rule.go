@@ -14,21 +14,20 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// Rule is one rule of a policy. It concerns the groups that its match describes.
+// Rule is a rule of a policy. It applies to the groups that its match block selects.
 type Rule struct {
 	Name, Description string
-	// Required sidecars cannot be refused by the job.
+	// Required sidecars cannot be disabled by the job.
 	Required bool
-	// Skip says to go on without the sidecars where they cannot be injected; else
-	// the job is denied.
+	// Skip continues without the sidecars if they cannot be injected; otherwise the job is denied.
 	Skip  bool
 	Range hcl.Range
 
 	match       match
 	injects     []*inject
 	validations []*validation
-	// functions are those of its expressions. Made anew for each group they would be a
-	// quarter of what a decision allocates.
+	// functions are the functions available to the rule's expressions. Creating them for each
+	// group would cause a quarter of a decision's allocations.
 	functions map[string]function.Function
 }
 
@@ -36,7 +35,7 @@ type Rule struct {
 type inject struct {
 	sidecar, constraint string
 	values              hcl.Attributes
-	// sensitive are the values that the catalog's definition says so of; see CheckCatalog.
+	// sensitive lists the values that the catalog's definition marks as sensitive; see CheckCatalog.
 	sensitive map[string]bool
 	at        hcl.Range
 }
@@ -63,7 +62,7 @@ func decodeRule(b *hcl.Block) (*Rule, hcl.Diagnostics) {
 		}
 	}
 	if a := content.Attributes["on_error"]; a != nil && onError != "deny" && onError != "skip" {
-		diags = append(diags, diagnostic.Error(a.Expr.Range(), "Invalid on_error", `on_error is "deny", which is the default, or "skip".`))
+		diags = append(diags, diagnostic.Error(a.Expr.Range(), "Invalid on_error", `on_error must be "deny", the default, or "skip".`))
 	}
 	r.Skip = onError == "skip"
 	for _, blk := range content.Blocks {
@@ -77,14 +76,14 @@ func (r *Rule) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 	switch b.Type {
 	case "match":
 		if r.match != nil {
-			return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Duplicate match block", "A rule has one match block, whose attributes must all match. Write another rule, or give an attribute several values.")}
+			return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Duplicate match block", "A rule may have only one match block, whose attributes must all match. Add another rule, or list several values in an attribute.")}
 		}
 		r.match, diags = decodeMatch(b)
 	case "inject":
 		in, more := decodeInject(b)
 		diags = more
 		if slices.ContainsFunc(r.injects, func(o *inject) bool { return o.sidecar == in.sidecar }) {
-			diags = append(diags, diagnostic.Error(b.DefRange, "Duplicate inject block", fmt.Sprintf("This rule injects sidecar %q already. Merge the two blocks.", in.sidecar)))
+			diags = append(diags, diagnostic.Error(b.DefRange, "Duplicate inject block", fmt.Sprintf("This rule already injects sidecar %q. Merge the two blocks.", in.sidecar)))
 		}
 		r.injects = append(r.injects, in)
 	case "validation":
@@ -95,7 +94,7 @@ func (r *Rule) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 	return diags
 }
 
-// check finds settings that have no meaning together.
+// check reports settings that contradict each other or have no effect.
 func (r *Rule) check(b *hcl.Block, content *hcl.BodyContent) hcl.Diagnostics {
 	if len(r.injects) > 0 {
 		return nil
@@ -106,7 +105,7 @@ func (r *Rule) check(b *hcl.Block, content *hcl.BodyContent) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, name := range []string{"required", "on_error"} {
 		if a := content.Attributes[name]; a != nil {
-			diags = append(diags, diagnostic.Error(a.NameRange, "Setting without effect", fmt.Sprintf("%s concerns sidecars, and rule %q injects none: what its validation refuses is always denied.", name, r.Name)))
+			diags = append(diags, diagnostic.Error(a.NameRange, "Setting without effect", fmt.Sprintf("%s applies to injected sidecars, but rule %q injects none: a job that fails its validation is always denied.", name, r.Name)))
 		}
 	}
 	return diags
@@ -130,17 +129,17 @@ func decodeInject(b *hcl.Block) (*inject, hcl.Diagnostics) {
 	return in, diags
 }
 
-// check finds what the catalog does not have of it, and learns what is sensitive.
+// check reports names that are missing from the catalog, and records sensitive parameters.
 func (in *inject) check(catalog job.Catalog) hcl.Diagnostics {
 	versions := catalog.Versions(in.sidecar)
 	if len(versions) == 0 {
-		return hcl.Diagnostics{diagnostic.Error(in.at, "Unknown sidecar", fmt.Sprintf("There is no sidecar %q in the catalog. It has: %s. Correct the name, or name its catalog with -catalog.", in.sidecar, strings.Join(catalog.Names(), ", ")))}
+		return hcl.Diagnostics{diagnostic.Error(in.at, "Unknown sidecar", fmt.Sprintf("The catalog has no sidecar %q. It has: %s. Correct the name, or pass its catalog with -catalog.", in.sidecar, strings.Join(catalog.Names(), ", ")))}
 	}
 	def := catalog.Find(in.sidecar)
 	if in.constraint != "" {
 		con, err := version.NewConstraint(in.constraint)
 		if err != nil {
-			return nil // told when it was read
+			return nil // reported when the rule was read
 		}
 		if def = catalog.Find(in.sidecar, con); def == nil {
 			return hcl.Diagnostics{diagnostic.Error(in.at, "No such version", fmt.Sprintf("No version of sidecar %q in the catalog meets %q. The newest one is %s.", in.sidecar, in.constraint, versions[0].Version))}

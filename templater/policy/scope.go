@@ -18,7 +18,7 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// validation is a condition that jobs must meet.
+// validation is a condition that a job must fulfil.
 type validation struct {
 	condition, message hcl.Expression
 	at                 hcl.Range
@@ -34,12 +34,12 @@ func decodeValidation(b *hcl.Block) (*validation, hcl.Diagnostics) {
 		}
 	}
 	if v.condition != nil && len(v.condition.Variables()) == 0 && !diags.HasErrors() {
-		diags = append(diags, diagnostic.Error(v.condition.Range(), "Condition without a reference", "The condition says the same of every job. Refer to job, group or app."))
+		diags = append(diags, diagnostic.Error(v.condition.Range(), "Condition without a reference", "The condition is the same for every job. Refer to job, group or app."))
 	}
 	return v, diags
 }
 
-// check is nil if the group passes. A condition that cannot be evaluated is not met.
+// check returns nil if the group passes. A condition that cannot be evaluated fails.
 func (v *validation) check(r *Rule, j *job.Job, g *job.Group, sidecars templater.Sidecars) *hcl.Diagnostic {
 	ctx := r.scope(j, g, &sidecars)
 	result, diags := bounds.Value(v.condition, ctx)
@@ -66,7 +66,7 @@ func (v *validation) check(r *Rule, j *job.Job, g *job.Group, sidecars templater
 	return d
 }
 
-// unproven says why sidecars that the job came with are none to the condition.
+// unproven explains why the condition ignores sidecars that the job already contained.
 func (v *validation) unproven(g *job.Group, kept []string) string {
 	asks := slices.ContainsFunc(v.condition.Variables(), func(t hcl.Traversal) bool {
 		return t.RootName() == "group" && len(t) > 1 && attribute(t[1]) == chosenSidecars
@@ -74,20 +74,20 @@ func (v *validation) unproven(g *job.Group, kept []string) string {
 	if len(kept) == 0 || !asks {
 		return ""
 	}
-	return fmt.Sprintf(" Group %q came with tasks marked as %s, which do not count, as anybody can write a mark. Choose by meta %q instead.", g.Name, strings.Join(kept, ", "), "sidecar.inject")
+	return fmt.Sprintf(" Group %q contains tasks marked as %s, which do not count, because anyone can write a mark. Choose the sidecars with meta %q instead.", g.Name, strings.Join(kept, ", "), "sidecar.inject")
 }
 
-// attribute is empty for a step that is none.
+// attribute returns the attribute name of a step, or "" for other steps.
 func attribute(step hcl.Traverser) string {
 	a, _ := step.(hcl.TraverseAttr)
 	return a.Name
 }
 
-// chosenSidecars is the field of a group that only conditions see: what a rule injects
-// cannot depend on what is injected.
+// chosenSidecars is a field of group available to conditions only: the sidecars that a rule
+// injects cannot depend on the injected sidecars.
 const chosenSidecars = "sidecars"
 
-// names are the references that expressions of a policy may hold.
+// names returns the references that expressions of a policy may use.
 func names(condition bool) map[string][]string {
 	out := map[string][]string{
 		"job":   {"id", "name", "namespace", "type", "region", "node_pool", "datacenters", "meta"},
@@ -100,8 +100,8 @@ func names(condition bool) map[string][]string {
 	return out
 }
 
-// scope is what expressions see of a group, as it is without injected parts. Sidecars is
-// nil where they are not known yet.
+// scope returns the evaluation context for a group without its injected parts. sidecars is nil
+// before the sidecars are chosen.
 func (r *Rule) scope(j *job.Job, g *job.Group, sidecars *templater.Sidecars) *hcl.EvalContext {
 	count := g.Count
 	if count == cty.NilVal {
@@ -125,8 +125,8 @@ func (r *Rule) scope(j *job.Job, g *job.Group, sidecars *templater.Sidecars) *hc
 	}})
 }
 
-// unknownDriver is the reason why it is not known how many drivers a group has: two that
-// are not known may be one.
+// unknownDriver returns the reason why the number of a group's drivers is unknown: two unknown
+// drivers may be the same.
 func unknownDriver(g *job.Group) *diagnostic.Unknown {
 	for _, d := range drivers(g) {
 		if d.Unknown != nil {
@@ -136,7 +136,7 @@ func unknownDriver(g *job.Group) *diagnostic.Unknown {
 	return nil
 }
 
-// unknowns are the reasons why values of the scope are not known, by reference.
+// unknowns returns, by reference, the reasons why values of the scope are unknown.
 func unknowns(j *job.Job, g *job.Group) map[string]*diagnostic.Unknown {
 	out := map[string]*diagnostic.Unknown{}
 	note := func(name string, more *diagnostic.Unknown, texts ...job.Text) {
@@ -168,8 +168,8 @@ func unknowns(j *job.Job, g *job.Group) map[string]*diagnostic.Unknown {
 	return out
 }
 
-// images are those that the tasks of the group run from, by whichever driver. One that
-// cannot be told, such as one by a variable without a value, is unknown.
+// images returns the images of the group's tasks, regardless of their driver. An image is unknown
+// if, for example, it uses a variable without a value.
 func images(g *job.Group) cty.Value {
 	out := []cty.Value{}
 	for _, t := range slices.Concat(g.Tasks, g.Kept) {
@@ -235,8 +235,8 @@ func texts(in map[string]job.Text, more *diagnostic.Unknown) cty.Value {
 	return cty.MapVal(out)
 }
 
-// checkReferences finds references and functions that no evaluation could resolve,
-// so that they are known when a policy is read. Condition says that it is part of one.
+// checkReferences reports references and functions that can never be resolved, so that such errors
+// show up when the policy is loaded. condition is true for expressions of a validation.
 func checkReferences(expr hcl.Expression, condition bool) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	known := names(condition)
@@ -244,14 +244,14 @@ func checkReferences(expr hcl.Expression, condition bool) hcl.Diagnostics {
 		at := t.SourceRange()
 		fields, ok := known[t.RootName()]
 		if !ok {
-			diags = append(diags, diagnostic.Error(at, "Unknown reference", fmt.Sprintf("There is no %q in a policy. There is: job, group, app.", t.RootName())))
+			diags = append(diags, diagnostic.Error(at, "Unknown reference", fmt.Sprintf("A policy has no %q. It has: job, group, app.", t.RootName())))
 			continue
 		}
 		if len(t) > 1 {
 			if name := attribute(t[1]); name != "" && !slices.Contains(fields, name) {
-				text := fmt.Sprintf("There is no %s.%s. There is: %s.", t.RootName(), name, strings.Join(fields, ", "))
+				text := fmt.Sprintf("There is no %s.%s. Use one of: %s.", t.RootName(), name, strings.Join(fields, ", "))
 				if t.RootName() == "group" && name == chosenSidecars {
-					text = "Only conditions see group.sidecars: what a rule injects cannot depend on what is injected."
+					text = "Only conditions may use group.sidecars: the sidecars of a rule cannot depend on the injected sidecars."
 				}
 				diags = append(diags, diagnostic.Error(at, "Unknown reference", text))
 			}
@@ -262,7 +262,7 @@ func checkReferences(expr hcl.Expression, condition bool) hcl.Diagnostics {
 		diags = append(diags, hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics {
 			if call, ok := n.(*hclsyntax.FunctionCallExpr); ok {
 				if _, ok := functions[call.Name]; !ok {
-					return hcl.Diagnostics{diagnostic.Error(call.NameRange, "Unknown function", fmt.Sprintf("There is no function %q. A policy has those that definitions have.", call.Name))}
+					return hcl.Diagnostics{diagnostic.Error(call.NameRange, "Unknown function", fmt.Sprintf("There is no function %q. A policy has the same functions as a definition.", call.Name))}
 				}
 			}
 			return nil

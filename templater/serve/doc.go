@@ -1,6 +1,6 @@
-// Package serve runs the admission proxy: it listens, reloads catalog, policy and
-// certificate when their files change, serves the admin page, and drains at the end.
+// Package serve runs the admission proxy. It listens, reloads catalog, policy and certificate when
+// their files change, serves the admin page, and drains on shutdown.
 //
-// What happens to a request is up to package admission. The caller reads flags,
-// catalogs and policies, and passes them in as Options.
+// Package admission handles the requests. The caller parses flags, reads catalogs and policies and
+// passes them in Options.
 package serve

@@ -21,13 +21,13 @@ import (
 )
 
 const (
-	stranger = "127.0.0.2" // the address of hostile clients
+	stranger = "127.0.0.2" // address of hostile clients
 	floods   = 300
-	// One client gets 40 of the 90 connections to Nomad, of these 30 for watches.
+	// One client gets 40 of the 90 connections to Nomad, 30 of them for watches.
 	clientShare, watchShare = 40, 30
 )
 
-// countingNomad counts connections, and answers some requests for as long as it is let.
+// countingNomad counts connections and blocks some requests until released.
 type countingNomad struct {
 	*httptest.Server
 	open, most atomic.Int64
@@ -44,11 +44,11 @@ func startCounting(t *testing.T) *countingNomad {
 		case r.Header.Get("Upgrade") == "websocket":
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
-				return // the test sees what is missing
+				return // a missing response fails the test
 			}
 			defer conn.Close()
 			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-			_, _ = io.Copy(conn, conn) // an echo
+			_, _ = io.Copy(conn, conn) // echo
 		case r.URL.Query().Get("index") != "":
 			<-r.Context().Done()
 		case r.URL.Path == "/v1/large":
@@ -92,7 +92,7 @@ func (s *serving) flood(from, text string) []net.Conn {
 	return all
 }
 
-// answers counts the statuses of what has come back on connections by now, 0 for nothing.
+// answers counts the statuses received on connections so far, 0 for none.
 func answers(all []net.Conn, wait time.Duration) map[int]int {
 	statuses := make([]int, len(all))
 	var reading sync.WaitGroup
@@ -112,7 +112,7 @@ func answers(all []net.Conn, wait time.Duration) map[int]int {
 	return out
 }
 
-// served is how long another client waits for a registration, a plan and a list.
+// served returns the time another client needs for a registration, a plan and a list.
 func (s *serving) served() time.Duration {
 	s.t.Helper()
 	begin := time.Now()
@@ -131,17 +131,17 @@ func (s *serving) served() time.Duration {
 	return time.Since(begin)
 }
 
-// quit ends it without looking at what it logged meanwhile.
+// quit ends the process and ignores its log.
 func (s *serving) quit() {
 	s.t.Helper()
 	s.client.CloseIdleConnections()
 	must.NoError(s.t, s.cmd.Process.Signal(syscall.SIGTERM))
-	s.skip(`"msg":"ending"`)
+	s.skip(`"msg":"shutting down"`)
 	must.NoError(s.t, s.cmd.Wait())
 }
 
-// What 300 connections of one client do harms no other, and holds at most its share of the
-// connections to Nomad.
+// 300 connections of one client do not affect other clients, and hold at most that client's share
+// of the connections to Nomad.
 func TestFlood_OthersAreServed(t *testing.T) {
 	request := func(head, body string) string { return head + "\r\nHost: nomad\r\n" + body }
 	for name, c := range map[string]struct {
@@ -172,7 +172,7 @@ func TestFlood_OthersAreServed(t *testing.T) {
 			for range 3 {
 				must.Less(t, patience.For(5*time.Second), s.served())
 			}
-			// One is that of the served client.
+			// One belongs to the other client.
 			must.LessEq(t, c.holds+2, nomad.most.Load())
 			code, text := s.get(s.admin + "/readyz")
 			must.Eq(t, http.StatusOK, code, must.Sprint(text))
@@ -181,26 +181,26 @@ func TestFlood_OthersAreServed(t *testing.T) {
 	}
 }
 
-// Above its share a client is told so, and what to do.
-func TestFlood_ClientIsToldItsLimit(t *testing.T) {
+// A client above its share receives an error with the setting to change.
+func TestFlood_LimitInResponse(t *testing.T) {
 	nomad := startCounting(t)
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad.URL, "-drain", "0s", "-max-connections-per-client", "200", "-max-upstream-per-client", "8", "-max-buffer", "20")
 	all := s.flood(stranger, "GET /v1/jobs?index=7 HTTP/1.1\r\nHost: nomad\r\n\r\n")
 	got := answers(all, patience.For(8*time.Second))                                    // requests wait for 5 s
-	must.Between(t, 200-6, got[http.StatusTooManyRequests], floods-6, must.Sprint(got)) // some are closed without a word
+	must.Between(t, 200-6, got[http.StatusTooManyRequests], floods-6, must.Sprint(got)) // some are closed without a response
 	_, text := s.get(s.admin + "/metrics")
 	must.StrContains(t, text, `nomad_sidecar_refused_total{limit="connections",scope="client"} 100`)
 	must.StrContains(t, text, `nomad_sidecar_refused_total{limit="upstream",scope="client"} 194`)
 	s.served()
 
-	// Bytes of bodies: half of 20 MiB for one client.
+	// Memory for bodies: half of 20 MiB per client.
 	large := "PUT /v1/jobs HTTP/1.1\r\nHost: nomad\r\nContent-Length: 9000000\r\n\r\n" + strings.Repeat(" ", 6<<20)
 	statuses := map[int]int{}
 	for range 3 {
 		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP("127.0.0.3")}}).DialContext(t.Context(), "tcp", s.address)
 		must.NoError(t, err)
 		defer conn.Close()
-		go func() { _, _ = io.WriteString(conn, large) }() // it may be closed meanwhile
+		go func() { _, _ = io.WriteString(conn, large) }() // may be closed meanwhile
 		for status := range answers([]net.Conn{conn}, patience.For(time.Second)) {
 			statuses[status]++
 		}
@@ -210,7 +210,7 @@ func TestFlood_ClientIsToldItsLimit(t *testing.T) {
 	s.quit()
 }
 
-// Before a request is passed on it is read as Nomad reads it, or refused.
+// A request is read exactly as Nomad reads it, or refused, before it is forwarded.
 func TestHostile_Requests(t *testing.T) {
 	nomad := startCounting(t)
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad.URL, "-drain", "0s")
@@ -218,7 +218,7 @@ func TestHostile_Requests(t *testing.T) {
 	for name, c := range map[string]struct {
 		sends  string
 		status int   // 0: any, or none
-		heard  int64 // requests at Nomad
+		heard  int64 // requests received by Nomad
 	}{
 		"a large header":       {"GET /v1/jobs HTTP/1.1\r\nHost: n\r\nX-Large: " + strings.Repeat("x", 1<<20) + "\r\n\r\n", http.StatusRequestHeaderFieldsTooLarge, 0},
 		"many headers":         {"GET /v1/jobs HTTP/1.1\r\nHost: n\r\n" + strings.Repeat("X-Many: x\r\n", 20_000) + "\r\n", http.StatusRequestHeaderFieldsTooLarge, 0},
@@ -240,7 +240,7 @@ func TestHostile_Requests(t *testing.T) {
 			conn, err := net.Dial("tcp", s.address)
 			must.NoError(t, err)
 			defer conn.Close()
-			go func() { _, _ = io.WriteString(conn, c.sends) }() // it may be closed meanwhile
+			go func() { _, _ = io.WriteString(conn, c.sends) }() // may be closed meanwhile
 			got := answers([]net.Conn{conn}, patience.For(5*time.Second))
 			if c.status != 0 {
 				must.Eq(t, map[int]int{c.status: 1}, got)
@@ -252,13 +252,13 @@ func TestHostile_Requests(t *testing.T) {
 	s.quit()
 }
 
-// One request gets one 100 Continue.
+// A request receives exactly one 100 Continue.
 func TestExpect_OneContinue(t *testing.T) {
 	var expects atomic.Value
 	nomad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		expects.Store(r.Header.Get("Expect"))
 		_, _ = io.Copy(io.Discard, r.Body)
-		_, _ = io.WriteString(w, `{}`) // the test sees what is missing
+		_, _ = io.WriteString(w, `{}`) // a missing response fails the test
 	}))
 	defer nomad.Close()
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad.URL, "-drain", "0s")
@@ -282,7 +282,7 @@ func TestExpect_OneContinue(t *testing.T) {
 	s.quit()
 }
 
-// The end waits for a terminal that is open, and cuts it off in time.
+// Shutdown waits for an open terminal and closes it after the drain time.
 func TestDrain_WaitsForUpgradedConnections(t *testing.T) {
 	for name, c := range map[string]struct {
 		drain time.Duration
@@ -302,7 +302,7 @@ func TestDrain_WaitsForUpgradedConnections(t *testing.T) {
 			must.Eq(t, http.StatusSwitchingProtocols, resp.StatusCode)
 			begin := time.Now()
 			must.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
-			s.next("ending")
+			s.next("shutting down")
 			_, err = io.WriteString(conn, "still here\n")
 			must.NoError(t, err)
 			line, err := lines.ReadString('\n')

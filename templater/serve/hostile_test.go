@@ -18,8 +18,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Who sends a header by bits, or half of one, is cut off; others are served meanwhile.
-func TestServeCutsOffAHeaderThatDoesNotEnd(t *testing.T) {
+// A client that sends a header slowly or incompletely is cut off; others are served meanwhile.
+func TestServe_SlowHeader(t *testing.T) {
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", fakeNomad(t).URL)
 	for _, address := range []string{s.address, s.admin[len("http://"):]} {
 		conn, err := net.Dial("tcp", address)
@@ -29,15 +29,15 @@ func TestServeCutsOffAHeaderThatDoesNotEnd(t *testing.T) {
 		must.NoError(t, err)
 		must.Eq(t, "passed", s.decision("http"))
 		must.NoError(t, conn.SetReadDeadline(time.Now().Add(patience.For(time.Minute))))
-		_, err = io.ReadAll(conn) // ends when the connection does
+		_, err = io.ReadAll(conn) // ends with the connection
 		must.NoError(t, err)
 	}
 	s.end()
 }
 
-// Streams of HTTP/2 that are opened and reset at once harm neither the proxy nor others,
+// HTTP/2 streams that are opened and reset immediately affect neither the proxy nor other clients,
 // and leave nothing at Nomad.
-func TestServeOutlivesStreamsThatAreReset(t *testing.T) {
+func TestServe_StreamsReset(t *testing.T) {
 	var open atomic.Int64
 	nomad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
@@ -50,7 +50,7 @@ func TestServeOutlivesStreamsThatAreReset(t *testing.T) {
 	defer nomad.Close()
 	client, flags := overTLS(t)
 	s := startServing(t, client, append(flags, "-nomad-addr", nomad.URL)...)
-	must.Eq(t, "passed", s.decision("https")) // there is a connection for all of them
+	must.Eq(t, "passed", s.decision("https")) // there is a connection to Nomad for each
 	var requests sync.WaitGroup
 	for range 40 {
 		requests.Go(func() {
@@ -67,14 +67,14 @@ func TestServeOutlivesStreamsThatAreReset(t *testing.T) {
 	for deadline := time.Now().Add(patience.For(30 * time.Second)); open.Load() > 0; time.Sleep(time.Millisecond) {
 		must.True(t, time.Now().Before(deadline), must.Sprintf("%d requests are left at Nomad", open.Load()))
 	}
-	s.skip(`"msg":"job"`) // and what there is to say of connections that broke
+	s.skip(`"msg":"job"`) // and the errors of broken connections
 	client.CloseIdleConnections()
 	must.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
-	s.skip(`"msg":"ending"`)
+	s.skip(`"msg":"shutting down"`)
 	must.NoError(t, s.cmd.Wait())
 }
 
-// skip reads the log up to a line with a text.
+// skip reads the log until a line contains text.
 func (s *serving) skip(text string) {
 	s.t.Helper()
 	for s.lines.Scan() {
@@ -85,7 +85,7 @@ func (s *serving) skip(text string) {
 	s.t.Fatalf("the log has no %s", text)
 }
 
-// resetOne gives a request up soon after it is sent.
+// resetOne cancels a request soon after sending it.
 func resetOne(t *testing.T, client *http.Client, url string) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer time.AfterFunc(time.Millisecond, cancel).Stop()
@@ -98,10 +98,10 @@ func resetOne(t *testing.T, client *http.Client, url string) {
 	}
 }
 
-// overTLS is a client that speaks HTTP/2, and what serve needs to be trusted by it.
+// overTLS returns an HTTP/2 client and the flags with which serve is trusted by it.
 func overTLS(t *testing.T) (*http.Client, []string) {
 	t.Helper()
-	server := httptest.NewTLSServer(nil) // for its certificate
+	server := httptest.NewTLSServer(nil) // provides the certificate
 	t.Cleanup(server.Close)
 	client := server.Client()
 	client.Transport.(*http.Transport).ForceAttemptHTTP2 = true

@@ -17,21 +17,21 @@ const (
 	idleTimeout    = 2 * time.Minute
 	bodyTimeout    = time.Minute
 	mostHeader     = 64 << 10
-	mostStreams    = 100       // of one HTTP/2 connection at once: the least that RFC 9113 6.5.2 recommends
-	streamBuffer   = 64 << 10  // of the body of one HTTP/2 stream
-	connBuffer     = 128 << 10 // of all of an HTTP/2 connection
+	mostStreams    = 100       // per HTTP/2 connection: the minimum that RFC 9113 6.5.2 recommends
+	streamBuffer   = 64 << 10  // per HTTP/2 stream
+	connBuffer     = 128 << 10 // per HTTP/2 connection
 	pingAfter      = time.Minute
 	pingTimeout    = 15 * time.Second
-	writeStall     = 10 * time.Minute // of a client that reads nothing; a pager may pause a log
+	writeStall     = 10 * time.Minute // for a client that reads nothing; a pager may pause a log
 	mostAdminConns = 256
 	adminTimeout   = time.Minute
-	// reservedShare of the connections to Nomad are for jobs alone.
+	// reservedShare: one in this many connections to Nomad is reserved for jobs.
 	reservedShare = 8
-	// ownQuestions are connections to Nomad beside those of requests: readyz asks.
+	// ownQuestions are connections to Nomad in addition to those of requests, for readyz.
 	ownQuestions = 2
 )
 
-// admissionLimits are those of the proxy; the listener has its own.
+// admissionLimits returns the limits of the proxy; the listener has its own.
 func (s *Server) admissionLimits() (admission.Limits, error) {
 	l := s.Limits
 	proxies, err := limit.ParseProxies(l.TrustedProxies)
@@ -43,15 +43,15 @@ func (s *Server) admissionLimits() (admission.Limits, error) {
 	}
 	return admission.Limits{
 		Proxies: proxies,
-		// A connection of HTTP/1 has one request at a time; HTTP/2 gets as many in all.
+		// HTTP/1 has one request at a time per connection; HTTP/2 gets the same number in total.
 		Requests: &limit.Shares{Total: l.Connections, PerClient: l.ConnectionsPerClient},
 		Buffers:  &limit.Shares{Total: l.BufferMiB << 20, PerClient: l.BufferMiB << 20 / 2},
 		Upstream: &limit.Slots{Total: l.Upstream, Reserved: l.Upstream / reservedShare, PerClient: l.UpstreamPerClient},
 	}, nil
 }
 
-// limited is a listener for Nomad's API. Over TLS nothing can be said to a client before
-// a handshake, so that its connection is closed without a word.
+// limited returns a listener for Nomad's API. Before a TLS handshake the server cannot send an
+// error, so it closes such connections without one.
 func (s *Server) limited(l net.Listener, config *tls.Config, proxies limit.Proxies) net.Listener {
 	out := &limit.Listener{
 		Listener: l, Exempt: proxies, WriteStall: writeStall,
@@ -79,7 +79,7 @@ func refusalOf(why error) []byte {
 		status, http.StatusText(status), len(text), text)
 }
 
-// limitedAdmin is a listener for the admin page.
+// limitedAdmin returns a listener for the admin page.
 func (s *Server) limitedAdmin(l net.Listener) net.Listener {
 	return &limit.Listener{Listener: l, Connections: &limit.Shares{Total: mostAdminConns}, WriteStall: adminTimeout, Refuse: func(why error) []byte {
 		s.metrics.RefusedConnection(why)
@@ -87,8 +87,8 @@ func (s *Server) limitedAdmin(l net.Listener) net.Listener {
 	}}
 }
 
-// newFront is the server for Nomad's API. Answers have no time limit: blocking queries,
-// streams and exec take theirs.
+// newFront returns the server for Nomad's API. It has no write timeout, because blocking queries,
+// streams and exec are long-lived.
 func (s *Server) newFront() *http.Server {
 	return &http.Server{
 		Handler: s.tracked(s.proxy), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: mostHeader,

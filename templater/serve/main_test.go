@@ -8,7 +8,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// The tests run nomad-sidecar serve as a process of its own.
+// The tests run nomad-sidecar serve in a process of its own.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"nomad-sidecar": func() {

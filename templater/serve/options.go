@@ -11,7 +11,7 @@ import (
 // Options configures a Server.
 type Options struct {
 	Version string
-	Log     io.Writer // gets one line of JSON per event
+	Log     io.Writer // receives one line of JSON per event
 
 	Address                     string
 	AdminAddress                string // "" for no admin listener
@@ -19,31 +19,31 @@ type Options struct {
 	CertFile, KeyFile, ClientCA string // "" for no TLS, or for no client certificates
 	MaxBodyMiB                  int64
 	Drain                       time.Duration
-	ReloadEvery                 time.Duration // 0 to reload on request only
+	ReloadEvery                 time.Duration // 0 means reload on request only
 
 	Limits Limits
 
-	// Rules reads catalog and policy. It is called at the start and for each reload.
+	// Rules reads catalog and policy. It is called at the start and on each reload.
 	Rules func() (*admission.Rules, error)
-	// Files lists what Rules reads, files and folders.
+	// Files returns the files and folders that Rules reads.
 	Files func() []string
-	// Report shows an error of a reload.
+	// Report prints the error of a failed reload.
 	Report func(error)
 
 	Fleet FleetOptions
 }
 
-// Limits bound what clients can use, together and each. 0 is no bound.
+// Limits bound what clients may use, in total and each. 0 means no limit.
 type Limits struct {
 	Connections, ConnectionsPerClient int64
-	BufferMiB                         int64 // for bodies of requests
-	// Upstream bounds requests at Nomad at once, UpstreamPerClient those of one client.
+	BufferMiB                         int64 // for request bodies
+	// Upstream limits concurrent requests to Nomad, UpstreamPerClient those of one client.
 	Upstream, UpstreamPerClient int
-	// TrustedProxies are addresses and networks whose X-Forwarded-For names clients.
+	// TrustedProxies lists addresses and networks whose X-Forwarded-For identifies clients.
 	TrustedProxies []string
 }
 
-// DefaultLimits fit Nomad's default of 100 connections per client address.
+// DefaultLimits returns limits that fit Nomad's default of 100 connections per client address.
 func DefaultLimits() Limits {
 	return Limits{Connections: 2048, ConnectionsPerClient: 512, BufferMiB: 64, Upstream: 90, UpstreamPerClient: 40}
 }
@@ -53,13 +53,13 @@ type FleetOptions struct {
 	TokenFile string // "" to use Token
 	Token     string // "" and no TokenFile: the page reads no jobs
 	Every     time.Duration
-	// Open returns the Nomad at an address, for a token.
+	// Open connects to the Nomad at an address with a token.
 	Open func(address, token string) (Nomad, error)
-	// UpgradeFlags are those that make upgrade use the same policy and catalog.
+	// UpgradeFlags make the upgrade command use the same policy and catalog.
 	UpgradeFlags []string
 }
 
-// Nomad is a cluster that the admin page reads.
+// Nomad is the cluster shown on the admin page.
 type Nomad interface {
 	fleet.Nomad
 	Close()

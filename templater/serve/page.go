@@ -17,11 +17,11 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
-// pageParallel is how many jobs are read at once for the page. It is less than what the
-// verb status uses, since nobody waits for the result.
+// pageParallel limits the concurrent reads of jobs for the page. It is lower than that of the
+// status command, because no user waits for the result.
 const pageParallel = 4
 
-// page is the one on the admin listener.
+// page returns the handler of the admin page.
 func (s *Server) page(at net.Addr) http.Handler {
 	tcp, ok := at.(*net.TCPAddr)
 	return adminpage.New(adminpage.Options{
@@ -41,21 +41,21 @@ func (s *Server) openFleet() (*adminpage.Fleet, error) {
 	return adminpage.NewFleet(f, s.Fleet.Every, s.log), nil
 }
 
-// pageFleet reads the jobs for the page, by the rules that are in use.
+// pageFleet reads the jobs for the page with the current rules.
 type pageFleet struct{ *Server }
 
-// token is read each time, so that what renews it only has to write the file.
+// token reads the file on every call, so that a renewed token only needs to be written there.
 func (f *pageFleet) token() (string, error) {
 	if f.Fleet.TokenFile == "" {
 		return f.Fleet.Token, nil
 	}
 	raw, err := os.ReadFile(f.Fleet.TokenFile)
 	if err != nil {
-		return "", fmt.Errorf("read the token for the fleet: %w", err)
+		return "", fmt.Errorf("read fleet token: %w", err)
 	}
 	token := string(bytes.TrimSpace(raw))
 	if strings.ContainsAny(token, "\r\n") {
-		return "", errors.New("the file of the token for the fleet has several lines")
+		return "", errors.New("the fleet token file has several lines")
 	}
 	return token, nil
 }
@@ -73,7 +73,7 @@ func (f *pageFleet) open() (Nomad, *fleet.Rules, error) {
 	return c, &fleet.Rules{Catalog: rules.Catalog, Policy: rules.Policy}, nil
 }
 
-// Scan judges all jobs that the token sees.
+// Scan checks all jobs that the token can read.
 func (f *pageFleet) Scan(ctx context.Context) ([]*fleet.Job, error) {
 	nomad, rules, err := f.open()
 	if err != nil {
@@ -84,7 +84,7 @@ func (f *pageFleet) Scan(ctx context.Context) ([]*fleet.Job, error) {
 	return scan.Run(ctx)
 }
 
-// Explain tells of one job what the verb explain does.
+// Explain returns what the explain command shows about a job.
 func (f *pageFleet) Explain(ctx context.Context, of fleet.Ref) (*explanation.Job, error) {
 	nomad, rules, err := f.open()
 	if err != nil {
@@ -106,7 +106,7 @@ func (f *pageFleet) Explain(ctx context.Context, of fleet.Ref) (*explanation.Job
 	return redacted(out, e.Secrets)
 }
 
-// redacted returns an explanation without what sensitive parameters hold.
+// redacted returns a copy of an explanation without the values of sensitive parameters.
 func redacted(j *explanation.Job, secrets []string) (*explanation.Job, error) {
 	raw, err := json.Marshal(j)
 	if err != nil {

@@ -51,7 +51,7 @@ const pagedPolicy = `rule "notes" {
 }
 `
 
-// guarded is a Nomad with one job, for those who have one of the tokens.
+// guarded is a Nomad with one job, readable with one of the tokens.
 func guarded(t *testing.T, tokens ...string) *httptest.Server {
 	t.Helper()
 	answers := map[string]string{
@@ -68,7 +68,7 @@ func guarded(t *testing.T, tokens ...string) *httptest.Server {
 		w.Header().Set("X-Nomad-LastContact", "0")
 		w.Header().Set("X-Nomad-KnownLeader", "true")
 		if r.Method == http.MethodGet {
-			_, _ = io.WriteString(w, answers[r.URL.Path]) // the test sees what is missing
+			_, _ = io.WriteString(w, answers[r.URL.Path]) // a missing response fails the test
 			return
 		}
 		_, _ = io.WriteString(w, `{}`)
@@ -77,7 +77,7 @@ func guarded(t *testing.T, tokens ...string) *httptest.Server {
 	return n
 }
 
-// pagedJob is what the page tells of a job.
+// pagedJob is a job in the page's API.
 type pagedJob struct {
 	Job struct {
 		Groups []struct {
@@ -108,7 +108,7 @@ func (s *serving) pageOf(path string, holds func(code int, text string) bool) st
 
 func isOK(code int, _ string) bool { return code == http.StatusOK }
 
-func TestServeShowsTheFleet(t *testing.T) {
+func TestServe_FleetPage(t *testing.T) {
 	dir := t.TempDir()
 	token := filepath.Join(dir, "token")
 	writeFile(t, filepath.Join(dir, "note.sidecar.hcl"), pagedDefinition)
@@ -142,7 +142,7 @@ func TestServeShowsTheFleet(t *testing.T) {
 	s.end()
 }
 
-// explainedHere is what the verb explain says of the same job.
+// explainedHere returns the explain command's output for the same job.
 func explainedHere(t *testing.T, dir string) *explanation.Job {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "nomad-sidecar", "explain", "-json", "-policy", dir, "-catalog", dir, "-")
@@ -153,7 +153,7 @@ func explainedHere(t *testing.T, dir string) *explanation.Job {
 	return explained(t, out)
 }
 
-// explained leaves out where the group stands: the page has no file.
+// explained removes the group's position: the page has no file.
 func explained(t *testing.T, raw []byte) *explanation.Job {
 	t.Helper()
 	out := &explanation.Job{}
@@ -172,8 +172,8 @@ func explained(t *testing.T, raw []byte) *explanation.Job {
 	return out
 }
 
-// NOMAD_TOKEN is nobody's to show: it is not taken for the page.
-func TestServeReadsNoJobsWithoutATokenForIt(t *testing.T) {
+// NOMAD_TOKEN is not used for the page.
+func TestServe_NoFleetToken(t *testing.T) {
 	t.Setenv("NOMAD_TOKEN", "own")
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", guarded(t, "own").URL)
 	code, text := s.get(s.admin + "/api/fleet")
@@ -198,8 +198,8 @@ func TestServeReadsNoJobsWithoutATokenForIt(t *testing.T) {
 	s.end()
 }
 
-// A token that no longer counts is told, and the one that comes in its place is taken.
-func TestServeTakesARenewedToken(t *testing.T) {
+// An expired token is logged, and the renewed one is used.
+func TestServe_FleetTokenRenewed(t *testing.T) {
 	token := filepath.Join(t.TempDir(), "token")
 	writeFile(t, token, "old")
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", guarded(t, "new").URL, "-fleet-token", token, "-fleet-every", "1s")
@@ -212,7 +212,7 @@ func TestServeTakesARenewedToken(t *testing.T) {
 	must.NoError(t, s.cmd.Process.Kill())
 }
 
-func TestServeRefusesAFleetTokenThatIsNone(t *testing.T) {
+func TestServe_FleetTokenInvalid(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "two"), "a\nb\n")
 	for args, want := range map[string]string{

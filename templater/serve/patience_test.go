@@ -18,7 +18,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// pipes is a listener and its dialer without a network, so that clocks may be set.
+// pipes is an in-memory listener and dialer, for tests with a fake clock.
 type pipes struct {
 	conns chan net.Conn
 	ended context.Context
@@ -56,17 +56,16 @@ func (p *pipes) Close() error { p.end(); return nil }
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4747} }
 
-// The longest that Nomad lets a blocking query last: ten minutes and a sixteenth of that,
-// by which it spreads them.
+// The longest blocking query of Nomad: ten minutes plus jitter of a sixteenth.
 const longestQuery = 10*time.Minute + 10*time.Minute/16
 
-// slowNomad takes as long for everything as Nomad may, and longer where it has no bound.
+// slowNomad responds as slowly as Nomad may, and more slowly if Nomad has no limit.
 func slowNomad(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/exec"):
 		conn, buffered, err := http.NewResponseController(w).Hijack()
 		if err != nil {
-			return // the test sees what is missing
+			return // a missing response fails the test
 		}
 		defer conn.Close()
 		fmt.Fprint(buffered, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
@@ -83,20 +82,20 @@ func slowNomad(w http.ResponseWriter, r *http.Request) {
 	default:
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			return // the test sees what is missing
+			return // a missing response fails the test
 		}
 		time.Sleep(longestQuery)
 		fmt.Fprintf(w, `{"EvalID":"%d"}`, len(body))
 	}
 }
 
-// patient runs a test with the proxy as the command makes it, before a slow Nomad, in a
-// bubble where hours take no time.
+// patient runs a test with the proxy as configured by the command, in front of a slow Nomad, in a
+// synctest bubble with a fake clock.
 func patient(t *testing.T, test func(t *testing.T, client *http.Client, dial func() net.Conn)) {
 	synctest.Test(t, func(t *testing.T) {
 		front, back := newPipes(), newPipes()
 		nomad := &http.Server{Handler: http.HandlerFunc(slowNomad)}
-		go func() { _ = nomad.Serve(back) }() // until it is closed
+		go func() { _ = nomad.Serve(back) }() // until closed
 		defer nomad.Close()
 		s, err := Open(Options{
 			Log: io.Discard, Address: "127.0.0.1:0", Nomad: "http://nomad:4646", MaxBodyMiB: 10, Drain: 30 * time.Second,
@@ -124,8 +123,8 @@ func patient(t *testing.T, test func(t *testing.T, client *http.Client, dial fun
 	})
 }
 
-// Trap I24: nothing of the proxy ends an answer that Nomad is allowed to take its time for,
-// neither one of a route that it only passes on nor one that it looks into.
+// Trap I24: the proxy has no timeout shorter than Nomad's longest responses, neither on routes that
+// it only forwards nor on routes that it inspects.
 func TestServe_LongestBlockingQuery(t *testing.T) {
 	for name, ask := range map[string][2]string{
 		"a blocking query":      {http.MethodGet, "/v1/jobs?index=7&wait=10m"},
@@ -152,7 +151,7 @@ func TestServe_LongestBlockingQuery(t *testing.T) {
 	}
 }
 
-// slowJob is what nothing is injected into, so that it arrives as it was sent.
+// slowJob gets no sidecars, so it arrives unchanged.
 const slowJob = `{"Job":{"ID":"web","TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"raw_exec"}]}]}}`
 
 // Trap I24.
@@ -169,7 +168,7 @@ func TestServe_SilentStream(t *testing.T) {
 	})
 }
 
-// A terminal at which nobody types for a night is still there in the morning.
+// A terminal without input for a whole night stays connected.
 // Trap I24.
 func TestServe_SilentTerminal(t *testing.T) {
 	patient(t, func(t *testing.T, _ *http.Client, dial func() net.Conn) {
@@ -188,8 +187,8 @@ func TestServe_SilentTerminal(t *testing.T) {
 	})
 }
 
-// A client that stops sending is cut off, and holds no connection to Nomad until its
-// first 64 KiB are there.
+// A client that stops sending is cut off, and holds no connection to Nomad before its first 64 KiB
+// have arrived.
 func TestBody_StalledIsCutOff(t *testing.T) {
 	for _, path := range []string{"/v1/jobs", "/v1/operator/snapshot", "/v1/jobs/parse"} {
 		patient(t, func(t *testing.T, client *http.Client, _ func() net.Conn) {
@@ -198,7 +197,7 @@ func TestBody_StalledIsCutOff(t *testing.T) {
 			var sending sync.WaitGroup
 			defer sending.Wait()
 			defer sender.Close()
-			sending.Go(func() { // one byte each second
+			sending.Go(func() { // one byte per second
 				for range 60 {
 					if _, err := sender.Write([]byte("x")); err != nil {
 						return
@@ -217,13 +216,13 @@ func TestBody_StalledIsCutOff(t *testing.T) {
 	}
 }
 
-// A large body that comes slowly, but comes, arrives.
+// A large body that arrives slowly but steadily is accepted.
 func TestBody_SlowUploadArrives(t *testing.T) {
 	patient(t, func(t *testing.T, client *http.Client, _ func() net.Conn) {
 		body, sender := io.Pipe()
 		go func() {
 			defer sender.Close()
-			for range 1000 { // 4 KiB each second, for 17 minutes
+			for range 1000 { // 4 KiB per second, for 17 minutes
 				if _, err := sender.Write(make([]byte, 4<<10)); err != nil {
 					return
 				}
@@ -241,7 +240,7 @@ func TestBody_SlowUploadArrives(t *testing.T) {
 	})
 }
 
-// A large body that stops within is cut off too, at Nomad as well.
+// A large body that stops in the middle is cut off, also at Nomad.
 func TestBody_UploadThatStops(t *testing.T) {
 	patient(t, func(t *testing.T, client *http.Client, _ func() net.Conn) {
 		began := time.Now()

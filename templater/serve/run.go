@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Run serves until ctx ends, and then drains. It reloads upon each value of reload.
+// Run serves until ctx ends and then drains. It reloads on each value from reload.
 func (s *Server) Run(ctx context.Context, reload <-chan os.Signal) error {
 	defer s.flush()
 	var wait sync.WaitGroup
@@ -53,7 +53,7 @@ func (s *Server) Run(ctx context.Context, reload <-chan os.Signal) error {
 	}
 }
 
-// ticks come every so often, or with 0 never.
+// ticks returns a ticker's channel, or one that never receives if every is 0.
 func ticks(every time.Duration) (ticks <-chan time.Time, stop func()) {
 	if every == 0 {
 		return nil, func() {}
@@ -62,14 +62,14 @@ func ticks(every time.Duration) (ticks <-chan time.Time, stop func()) {
 	return t.C, t.Stop
 }
 
-// flush sends what spans are left, when no more come.
+// flush sends the remaining spans after the last request.
 func (s *Server) flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), FlushTimeout)
 	defer cancel()
 	s.tracing.Close(ctx)
 }
 
-// reload switches to the new rules and certificate, or keeps both if either has an error.
+// reload activates the new rules and certificate. If either has an error, it keeps both old ones.
 func (s *Server) reload() {
 	rules, certificate, err := s.load()
 	s.metrics.Reloaded(err == nil)
@@ -77,7 +77,7 @@ func (s *Server) reload() {
 		s.Report(err)
 		now := time.Now()
 		s.notReloaded.Store(&now)
-		s.log.Error("not reloaded: what was there before stays in use")
+		s.log.Error("reload failed; the previous configuration stays in use")
 		return
 	}
 	s.certificate.Store(certificate)
@@ -86,8 +86,8 @@ func (s *Server) reload() {
 	s.log.Info("reloaded")
 }
 
-// tracked lets drain wait for requests, and cut them off. http.Server does neither for a
-// connection that was upgraded, such as that of exec.
+// tracked lets drain wait for requests and close them. http.Server does neither for upgraded
+// connections, such as those of exec.
 func (s *Server) tracked(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.working.Add(1)
@@ -99,11 +99,11 @@ func (s *Server) tracked(next http.Handler) http.Handler {
 	})
 }
 
-// drain waits for requests under way, and cuts off those that take too long, such as
-// streams and terminals.
+// drain waits for active requests and closes those that outlast the drain time, such as streams
+// and terminals.
 func (s *Server) drain() error {
 	s.draining.Store(true)
-	s.log.Info("ending", "drain", s.Drain.String())
+	s.log.Info("shutting down", "drain", s.Drain.String())
 	ctx, cancel := context.WithTimeout(context.Background(), s.Drain)
 	defer cancel()
 	defer context.AfterFunc(ctx, s.cutAll)()
@@ -111,7 +111,7 @@ func (s *Server) drain() error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.front.Close()
 	}
-	s.working.Wait() // for upgraded connections, until they are cut off
+	s.working.Wait() // for upgraded connections, until they end or are closed
 	s.cutAll()
 	s.upstream.Transport.CloseIdleConnections()
 	return errors.Join(err, s.admin.Close())

@@ -40,14 +40,14 @@ const servedPolicy = `rule "notes" {
 
 const servedJob = `{"Job":{"ID":"web","TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Driver":"raw_exec"}]}]}}`
 
-// serving is nomad-sidecar serve, which tells what it does in lines of JSON.
+// serving is a nomad-sidecar serve process that logs JSON lines.
 type serving struct {
 	t       *testing.T
 	cmd     *exec.Cmd
 	lines   *bufio.Scanner
 	address string
 	admin   string
-	stderr  bytes.Buffer // to be read after end
+	stderr  bytes.Buffer // valid after end
 	client  *http.Client
 }
 
@@ -60,13 +60,13 @@ func startServing(t *testing.T, client *http.Client, args ...string) *serving {
 	s.cmd.Stderr = io.MultiWriter(os.Stderr, &s.stderr)
 	must.NoError(t, s.cmd.Start())
 	s.lines = bufio.NewScanner(stdout)
-	t.Cleanup(func() { _ = s.cmd.Process.Kill() }) // it has ended, if all went well
+	t.Cleanup(func() { _ = s.cmd.Process.Kill() }) // usually it has already ended
 	line := s.next("listening")
 	s.address, s.admin = line["address"].(string), "http://"+line["admin"].(string)
 	return s
 }
 
-// next is the next line, which must say something.
+// next returns the next log line, which must have this message.
 func (s *serving) next(msg string) map[string]any {
 	s.t.Helper()
 	line := map[string]any{}
@@ -74,7 +74,7 @@ func (s *serving) next(msg string) map[string]any {
 	return line
 }
 
-// nextLine is the text of that line.
+// nextLine returns the text of that line.
 func (s *serving) nextLine(msg string) string {
 	s.t.Helper()
 	must.True(s.t, s.lines.Scan())
@@ -94,7 +94,7 @@ func (s *serving) get(url string) (int, string) {
 	return resp.StatusCode, string(raw)
 }
 
-// decision registers a job and gives what the log says became of it.
+// decision registers a job and returns the decision from the log.
 func (s *serving) decision(scheme string) string {
 	s.t.Helper()
 	resp, err := s.client.Post(scheme+"://"+s.address+"/v1/jobs", "application/json", strings.NewReader(servedJob))
@@ -107,7 +107,7 @@ func (s *serving) end() {
 	s.t.Helper()
 	s.client.CloseIdleConnections()
 	must.NoError(s.t, s.cmd.Process.Signal(syscall.SIGTERM))
-	s.next("ending")
+	s.next("shutting down")
 	must.False(s.t, s.lines.Scan())
 	must.NoError(s.t, s.cmd.Wait())
 }
@@ -115,7 +115,7 @@ func (s *serving) end() {
 func fakeNomad(t *testing.T) *httptest.Server {
 	t.Helper()
 	n := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, `{}`) // the test sees what is missing
+		_, _ = io.WriteString(w, `{}`) // a missing response fails the test
 	}))
 	t.Cleanup(n.Close)
 	return n
@@ -126,7 +126,7 @@ func writeFile(t *testing.T, path, text string) {
 	must.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 }
 
-func TestServeReloadsAllOrNothing(t *testing.T) {
+func TestReload_AllOrNothing(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "note.sidecar.hcl"), servedDefinition)
 	rules := filepath.Join(dir, "notes.policy.hcl")
@@ -134,15 +134,15 @@ func TestServeReloadsAllOrNothing(t *testing.T) {
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-policy", dir, "-catalog", dir, "-nomad-addr", fakeNomad(t).URL)
 	must.Eq(t, "injected", s.decision("http"))
 
-	// A definition that is new and a policy that is wrong: neither is taken.
+	// A new definition and an invalid policy: neither is loaded.
 	writeFile(t, filepath.Join(dir, "more.sidecar.hcl"), strings.ReplaceAll(servedDefinition, "note", "more"))
 	writeFile(t, rules, `rule "notes" { inject "none" {} }`)
 	must.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
-	s.next("not reloaded: what was there before stays in use")
+	s.next("reload failed; the previous configuration stays in use")
 	must.Eq(t, "injected", s.decision("http"))
 	code, text := s.get(s.admin + "/healthz")
 	must.Eq(t, http.StatusOK, code)
-	must.StrContains(t, text, "are those from before ")
+	must.StrContains(t, text, "are from before ")
 	_, text = s.get(s.admin + "/metrics")
 	must.StrContains(t, text, "nomad_sidecar_last_reload_successful 0")
 
@@ -161,8 +161,8 @@ func TestServeReloadsAllOrNothing(t *testing.T) {
 	s.end()
 }
 
-// Files that change are read anew without a signal, once for each change.
-func TestServeReloadsWhatChanges(t *testing.T) {
+// Changed files are reloaded without a signal, once per change.
+func TestReload_FileChanged(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "note.sidecar.hcl"), servedDefinition)
 	rules := filepath.Join(dir, "notes.policy.hcl")
@@ -170,7 +170,7 @@ func TestServeReloadsWhatChanges(t *testing.T) {
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-policy", dir, "-catalog", dir, "-nomad-addr", fakeNomad(t).URL, "-reload-every", "100ms")
 	must.Eq(t, "injected", s.decision("http"))
 	writeFile(t, rules, `rule "notes" { inject "none" {} }`)
-	s.next("not reloaded: what was there before stays in use")
+	s.next("reload failed; the previous configuration stays in use")
 	must.Eq(t, "injected", s.decision("http"))
 	writeFile(t, rules, "rule \"nobody\" {\n  match {\n    job = [\"other\"]\n  }\n  inject \"note\" {}\n}\n")
 	s.next("reloaded")
@@ -178,9 +178,8 @@ func TestServeReloadsWhatChanges(t *testing.T) {
 	s.end()
 }
 
-// What serve says of a policy with an error goes to a log, where the lines of the policy
-// may not be.
-func TestServeLogsNoLineOfAPolicy(t *testing.T) {
+// Errors of a policy are logged without the policy's source lines, which may be confidential.
+func TestReload_LogsNoPolicySource(t *testing.T) {
 	dir := t.TempDir()
 	definition := strings.Replace(servedDefinition, "  task", "  parameter \"secret\" {\n    sensitive = true\n    default   = \"\"\n  }\n  task", 1)
 	writeFile(t, filepath.Join(dir, "note.sidecar.hcl"), definition)
@@ -190,7 +189,7 @@ func TestServeLogsNoLineOfAPolicy(t *testing.T) {
 	for _, line := range []string{`secert = "pl4nted"`, `secret = "pl4nted`, `secret = pl4nted("s3cret")`, `secret = "pl4nted" "s3cret"`} {
 		writeFile(t, rules, "rule \"notes\" {\n  inject \"note\" {\n    "+line+"\n  }\n}\n")
 		must.NoError(t, s.cmd.Process.Signal(syscall.SIGHUP))
-		text := s.nextLine("not reloaded: what was there before stays in use")
+		text := s.nextLine("reload failed; the previous configuration stays in use")
 		must.StrNotContains(t, text, "pl4nted")
 	}
 	s.end()
@@ -201,7 +200,7 @@ func TestServeLogsNoLineOfAPolicy(t *testing.T) {
 	must.StrNotContains(t, said, "s3cret")
 }
 
-func TestServeIsNotReadyWithoutNomad(t *testing.T) {
+func TestReady_NomadDown(t *testing.T) {
 	nomad := fakeNomad(t)
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad.URL)
 	nomad.Close()
@@ -212,7 +211,7 @@ func TestServeIsNotReadyWithoutNomad(t *testing.T) {
 	s.end()
 }
 
-// writeCertificate writes that of a server into a folder, and gives the flags to use it.
+// writeCertificate writes a server's certificate into a folder and returns the flags to use it.
 func writeCertificate(t *testing.T, dir string, server *httptest.Server) []string {
 	t.Helper()
 	certificate := server.TLS.Certificates[0]
@@ -223,9 +222,9 @@ func writeCertificate(t *testing.T, dir string, server *httptest.Server) []strin
 	return []string{"-tls-cert", filepath.Join(dir, "cert.pem"), "-tls-key", filepath.Join(dir, "key.pem")}
 }
 
-// Over TLS a client may speak HTTP/2, streams included. One that wants a WebSocket speaks
-// HTTP/1.1 at the same address.
-func TestServeSpeaksHTTP2(t *testing.T) {
+// Over TLS a client may use HTTP/2, including streams. A client that needs a WebSocket uses HTTP/1.1
+// at the same address.
+func TestServe_HTTP2(t *testing.T) {
 	more := make(chan struct{})
 	nomad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -236,7 +235,7 @@ func TestServeSpeaksHTTP2(t *testing.T) {
 				return
 			}
 			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
-			_ = conn.Close() // the test sees what is missing
+			_ = conn.Close() // a missing response fails the test
 		case r.URL.Path == "/v1/event/stream":
 			_, _ = io.WriteString(w, "1\n")
 			_ = http.NewResponseController(w).Flush()
@@ -278,8 +277,8 @@ func TestServeSpeaksHTTP2(t *testing.T) {
 	s.end()
 }
 
-func TestServeWithTLS(t *testing.T) {
-	server := httptest.NewTLSServer(nil) // for its certificate
+func TestServe_TLS(t *testing.T) {
+	server := httptest.NewTLSServer(nil) // provides the certificate
 	defer server.Close()
 	dir := t.TempDir()
 	flags := append(writeCertificate(t, dir, server), "-nomad-addr", fakeNomad(t).URL)
@@ -288,7 +287,7 @@ func TestServeWithTLS(t *testing.T) {
 	must.Eq(t, "passed", s.decision("https"))
 	s.end()
 
-	// With authorities for clients, one without a certificate is refused.
+	// With a client CA, a client without a certificate is rejected.
 	s = startServing(t, client, append(flags, "-tls-client-ca", filepath.Join(dir, "cert.pem"))...)
 	resp, err := client.Get("https://" + s.address + "/v1/jobs")
 	if err == nil {

@@ -27,11 +27,11 @@ import (
 )
 
 const (
-	askTimeout    = 5 * time.Second // of readyz
-	mostDecisions = 500             // that the page shows, and as many denials
+	askTimeout    = 5 * time.Second // for readyz
+	mostDecisions = 500             // shown on the page, with as many denials
 )
 
-// FlushTimeout bounds how long the last spans are sent for, after draining.
+// FlushTimeout limits sending the last spans after draining.
 const FlushTimeout = 5 * time.Second
 
 // Server is the proxy with its listeners.
@@ -43,10 +43,10 @@ type Server struct {
 	metrics     *admission.Metrics
 	registry    *prometheus.Registry
 	certificate atomic.Pointer[tls.Certificate] // nil without TLS
-	watch       *watch                          // of the files that load reads
-	notReloaded atomic.Pointer[time.Time]       // when the last reload failed; nil if it succeeded
+	watch       *watch                          // watches the files that load reads
+	notReloaded atomic.Pointer[time.Time]       // time of the last reload if it failed, otherwise nil
 	draining    atomic.Bool
-	working     sync.WaitGroup // requests, those of upgraded connections too
+	working     sync.WaitGroup // requests, including those on upgraded connections
 	cut         context.Context
 	cutAll      context.CancelFunc
 	decisions   *adminpage.Decisions
@@ -57,7 +57,7 @@ type Server struct {
 	listeners   map[*http.Server]net.Listener
 }
 
-// Open reads all files and listens.
+// Open reads all files and opens the listeners.
 func Open(o Options) (*Server, error) {
 	s := &Server{Options: o, log: slog.New(slog.NewJSONHandler(o.Log, nil)), registry: prometheus.NewRegistry(), listeners: map[*http.Server]net.Listener{}}
 	s.cut, s.cutAll = context.WithCancel(context.Background())
@@ -67,7 +67,7 @@ func Open(o Options) (*Server, error) {
 	if s.upstream, err = admission.OpenUpstream(o.Nomad, api.DefaultConfig().TLSConfig); err != nil {
 		return nil, err
 	}
-	s.watch = newWatch(s.files()) // before they are read
+	s.watch = newWatch(s.files()) // created before the files are read
 	rules, certificate, err := s.load()
 	if err != nil {
 		return nil, err
@@ -91,7 +91,7 @@ func Open(o Options) (*Server, error) {
 	return s, s.listen(limits.Proxies)
 }
 
-// load reads everything that a reload reads.
+// load reads all files that a reload reads.
 func (s *Server) load() (*admission.Rules, *tls.Certificate, error) {
 	rules, err := s.Rules()
 	if err != nil || s.CertFile == "" {
@@ -104,7 +104,7 @@ func (s *Server) load() (*admission.Rules, *tls.Certificate, error) {
 	return rules, &certificate, nil
 }
 
-// listen opens the listeners; with an error none is left open.
+// listen opens the listeners. On error it leaves none open.
 func (s *Server) listen(proxies limit.Proxies) error {
 	s.front, s.admin = s.newFront(), newAdmin()
 	s.front.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)
@@ -122,7 +122,7 @@ func (s *Server) listen(proxies limit.Proxies) error {
 	if s.AdminAddress != "" {
 		admin, err := net.Listen("tcp", s.AdminAddress)
 		if err != nil {
-			return errors.Join(fmt.Errorf("listen for administration: %w", err), l.Close())
+			return errors.Join(fmt.Errorf("listen on admin address: %w", err), l.Close())
 		}
 		s.listeners[s.admin] = s.limitedAdmin(admin)
 		s.admin.Handler = s.adminHandler(admin.Addr())
@@ -132,13 +132,13 @@ func (s *Server) listen(proxies limit.Proxies) error {
 	return nil
 }
 
-// tls is nil without a certificate.
+// tls returns nil if no certificate is configured.
 func (s *Server) tls() (*tls.Config, error) {
 	if s.certificate.Load() == nil {
 		return nil, nil
 	}
-	// A page that follows many things needs HTTP/2, since browsers open few connections.
-	// For the WebSocket of exec they open one of HTTP/1.1, as the nomad command does.
+	// A page that follows many streams needs HTTP/2, since browsers limit connections per host.
+	// For the WebSocket of exec they open an HTTP/1.1 connection, as the nomad command does.
 	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return s.certificate.Load(), nil
 	}}
@@ -147,11 +147,11 @@ func (s *Server) tls() (*tls.Config, error) {
 	}
 	pem, err := os.ReadFile(s.ClientCA)
 	if err != nil {
-		return nil, fmt.Errorf("read the authorities of clients: %w", err)
+		return nil, fmt.Errorf("read client CA: %w", err)
 	}
 	config.ClientCAs, config.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
 	if !config.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM", s.ClientCA)
+		return nil, fmt.Errorf("%s contains no PEM certificate", s.ClientCA)
 	}
 	return config, nil
 }
@@ -164,7 +164,7 @@ func (s *Server) adminHandler(at net.Addr) http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 		defer cancel()
 		if s.draining.Load() {
-			http.Error(w, "ending", http.StatusServiceUnavailable)
+			http.Error(w, "shutting down", http.StatusServiceUnavailable)
 		} else if err := s.upstream.Answers(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		} else {
@@ -175,12 +175,11 @@ func (s *Server) adminHandler(at net.Addr) http.Handler {
 	return mux
 }
 
-// health is good also with rules that could not be reloaded: those from before are as
-// good as ever.
+// health reports success even if the last reload failed, because the previous rules still work.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	text := "ok\n"
 	if at := s.notReloaded.Load(); at != nil {
-		text += "policy, catalog and certificate are those from before " + at.UTC().Format(time.RFC3339) + ": the ones of then have errors, which stderr tells\n"
+		text += "policy, catalog and certificate are from before " + at.UTC().Format(time.RFC3339) + ", when a reload failed; see stderr\n"
 	}
-	_, _ = io.WriteString(w, text) // who asked may be gone
+	_, _ = io.WriteString(w, text) // the client may be gone
 }

@@ -22,7 +22,7 @@ const (
 	clientTraceparent = "00-" + clientTrace + "-b7ad6b7169203331-01"
 )
 
-// tracedTo gives the program a collector, and no other variables of OpenTelemetry.
+// tracedTo configures a collector and no other OpenTelemetry variables.
 func tracedTo(t *testing.T, url string, pairs ...string) {
 	t.Helper()
 	for _, pair := range os.Environ() {
@@ -36,7 +36,7 @@ func tracedTo(t *testing.T, url string, pairs ...string) {
 	}
 }
 
-// listeningNomad remembers the headers of registrations.
+// listeningNomad records the headers of registrations.
 func listeningNomad(t *testing.T) (url string, headers func() []http.Header) {
 	var mu sync.Mutex
 	var all []http.Header
@@ -46,7 +46,7 @@ func listeningNomad(t *testing.T) (url string, headers func() []http.Header) {
 			all = append(all, r.Header.Clone())
 			mu.Unlock()
 		}
-		_, _ = io.WriteString(w, `{"AccessorID":"acc3ss0r"}`) // the test sees what is missing
+		_, _ = io.WriteString(w, `{"AccessorID":"acc3ss0r"}`) // a missing response fails the test
 	}))
 	t.Cleanup(n.Close)
 	return n.URL, func() []http.Header {
@@ -56,7 +56,7 @@ func listeningNomad(t *testing.T) (url string, headers func() []http.Header) {
 	}
 }
 
-// register sends a job with all that must not be told to anybody.
+// register sends a job that contains several secrets.
 func (s *serving) register(query string) {
 	s.t.Helper()
 	body := strings.Replace(servedJob, `{"Job":{`, `{"SecretID":"s3cret-in-body","Job":{"Meta":{"sidecar.note.key":"s3cret-in-meta","other":"s3cret-in-job"},`, 1)
@@ -71,9 +71,9 @@ func (s *serving) register(query string) {
 	must.Eq(s.t, http.StatusOK, resp.StatusCode)
 }
 
-// A request with a job is a trace at the collector, which gets the last spans when the
-// program ends, and no secret at any time.
-func TestServeTracesRequestsWithAJob(t *testing.T) {
+// The collector receives a trace for each request with a job, the last spans at shutdown, and no
+// secrets.
+func TestTracing_JobRequests(t *testing.T) {
 	c := collector.Start(t)
 	tracedTo(t, c.URL, "OTEL_SERVICE_NAME", "the-proxy", "OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test", "OTEL_BSP_SCHEDULE_DELAY", "3600000")
 	nomad, headers := listeningNomad(t)
@@ -108,9 +108,9 @@ func TestServeTracesRequestsWithAJob(t *testing.T) {
 	must.StrNotContains(t, c.Text(), "s3cret")
 }
 
-// A collector that takes connections and never answers costs the requests nothing, and
-// neither do spans that there is no room for.
-func TestServeDoesNotWaitForACollector(t *testing.T) {
+// A collector that accepts connections but never responds does not delay requests, nor do spans that
+// exceed the queue.
+func TestTracing_CollectorHangs(t *testing.T) {
 	hangs := make(chan struct{})
 	asked := make(chan struct{}, 100)
 	dead := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -125,7 +125,7 @@ func TestServeDoesNotWaitForACollector(t *testing.T) {
 	s.register("")
 	s.next("job")
 	select {
-	case <-asked: // and it is not answered as long as the test runs
+	case <-asked: // not answered until the test ends
 	case <-time.After(patience.For(30 * time.Second)):
 		t.Fatal("the collector was not asked")
 	}
@@ -136,13 +136,13 @@ func TestServeDoesNotWaitForACollector(t *testing.T) {
 	must.Len(t, 21, headers())
 	s.client.CloseIdleConnections()
 	must.NoError(t, s.cmd.Process.Signal(os.Interrupt))
-	s.next("ending")
+	s.next("shutting down")
 	s.next("the last spans were not sent")
 	must.NoError(t, s.cmd.Wait())
 }
 
-// Without a collector at the address requests go on, and the log has it once.
-func TestServeWithoutACollectorAtTheAddress(t *testing.T) {
+// If no collector listens at the address, requests succeed and the log reports it once.
+func TestTracing_CollectorUnreachable(t *testing.T) {
 	tracedTo(t, "http://127.0.0.1:1", "OTEL_BSP_SCHEDULE_DELAY", "1", "OTEL_BSP_EXPORT_TIMEOUT", "50")
 	nomad, headers := listeningNomad(t)
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad)
@@ -157,6 +157,6 @@ func TestServeWithoutACollectorAtTheAddress(t *testing.T) {
 	}
 	must.NoError(t, s.cmd.Wait())
 	must.Eq(t, 10, strings.Count(said, `"msg":"job"`))
-	must.Eq(t, 1, strings.Count(said, `"msg":"spans are not sent"`), must.Sprint(said))
+	must.Eq(t, 1, strings.Count(said, `"msg":"cannot send spans"`), must.Sprint(said))
 	must.StrNotContains(t, said+s.stderr.String(), "s3cret")
 }

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// A watch notices that files have changed, by looking at them from time to time: that
-// also works where no file system tells of changes, such as over a network. It reads
-// none. Where a change is under way, it waits until two looks see the same.
+// A watch detects changed files by polling their metadata, which also works on file systems
+// without change notifications, such as network mounts. It does not read the files. It reports a
+// change after two polls with the same result.
 type watch struct {
 	paths            []string // files and folders
 	loaded, lastSeen string
@@ -23,7 +23,7 @@ func newWatch(paths []string) *watch {
 	return &watch{paths: paths, loaded: now, lastSeen: now}
 }
 
-// changed says once of each change that it has come to rest.
+// changed reports each change once, when it is complete.
 func (w *watch) changed() bool {
 	now := look(w.paths)
 	calm := now == w.lastSeen
@@ -35,14 +35,14 @@ func (w *watch) changed() bool {
 	return true
 }
 
-// look is a text that is another one when a file below the paths is.
+// look returns a string that changes whenever a file below the paths does.
 func look(paths []string) string {
 	sum := sha256.New()
 	for _, path := range paths {
 		if real, err := filepath.EvalSymlinks(path); err == nil {
 			path = real
 		}
-		// What cannot be looked at is told when it is loaded.
+		// load reports unreadable files.
 		_ = filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return nil
@@ -63,7 +63,7 @@ func note(to io.Writer, path string) {
 	}
 }
 
-// files lists what load reads.
+// files returns the files that load reads.
 func (s *Server) files() []string {
 	paths := s.Files()
 	for _, file := range []string{s.CertFile, s.KeyFile} {

@@ -9,8 +9,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// A change is told once, when it has come to rest, whatever kind it is of.
-func TestAWatchTellsOfAChangeOnce(t *testing.T) {
+// Every kind of change is reported once, when it is complete.
+func TestWatch_ReportsChangeOnce(t *testing.T) {
 	dir := t.TempDir()
 	one, other := filepath.Join(dir, "one"), filepath.Join(dir, "other")
 	for _, path := range []string{one, other} {

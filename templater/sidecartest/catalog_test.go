@@ -9,8 +9,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// TestTheCatalog runs the tests beside the built-in definitions.
-func TestTheCatalog(t *testing.T) {
+// TestRun_Catalog runs the tests of the built-in definitions.
+func TestRun_Catalog(t *testing.T) {
 	const dir = "../../jobs/sidecars"
 	c := &sidecar.Catalog{}
 	diags := c.Load(os.DirFS(dir), dir)

@@ -22,9 +22,9 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// Run runs the test and returns why it failed, nothing if it passed. Other sidecars
-// that the job chooses come from others. With update a golden file that differs is
-// written anew instead.
+// Run runs the test and returns the reasons why it failed, or nothing if it passed. Other sidecars
+// that the job chooses are taken from others. If update is set, Run rewrites a golden file that
+// differs.
 func (t *Test) Run(others job.Catalog, update bool) (failures []string) {
 	out, diags := t.inject(others)
 	if t.wantError != "" {
@@ -43,7 +43,7 @@ func (t *Test) Run(others job.Catalog, update bool) (failures []string) {
 	return append(failures, t.checkAsserts(j)...)
 }
 
-// inject injects as the inject command does, into HCL.
+// inject injects into HCL, like the inject command.
 func (t *Test) inject(others job.Catalog) ([]byte, hcl.Diagnostics) {
 	f, diags := hcljob.Parse([]byte(t.job), t.jobName, hcljob.Inputs{Vars: t.variables, BaseDir: t.dir})
 	if f == nil || diags.HasErrors() {
@@ -79,10 +79,10 @@ func (t *Test) checkError(diags hcl.Diagnostics) []string {
 			return nil
 		}
 	}
-	return append([]string{fmt.Sprintf("other errors than the expected %q:", t.wantError)}, texts(diags)...)
+	return append([]string{fmt.Sprintf("expected error %q:", t.wantError)}, texts(diags)...)
 }
 
-// texts are the errors among diagnostics, each with its place.
+// texts returns the errors among diagnostics, each with its position.
 func texts(diags hcl.Diagnostics) []string {
 	var out []string
 	for _, d := range diags {
@@ -100,14 +100,14 @@ func texts(diags hcl.Diagnostics) []string {
 
 var digests = regexp.MustCompile(`sha256:(?:[0-9a-f]{64}|[0-9a-f]{16})`)
 
-// checkGolden compares the result to a file, with all digests written as one: they
-// change whenever the definition does.
+// checkGolden compares the result with a file. It replaces all digests by a constant, because they
+// change with the definition.
 func (t *Test) checkGolden(out []byte, update bool) []string {
 	out = digests.ReplaceAll(out, []byte("sha256:…"))
 	path := filepath.Join(t.dir, t.golden)
 	want, err := os.ReadFile(path)
 	if err != nil && !update {
-		return []string{fmt.Sprintf("read golden file: %s; -update writes it", err)}
+		return []string{fmt.Sprintf("read golden file: %s; use -update to write it", err)}
 	}
 	if string(want) == string(out) {
 		return nil
@@ -121,7 +121,7 @@ func (t *Test) checkGolden(out []byte, update bool) []string {
 	return []string{"the result is not that of the golden file:\n" + string(diff.Diff(path, want, "result", out))}
 }
 
-// parse gives the result to Nomad's own parser.
+// parse parses the result with Nomad's parser.
 func (t *Test) parse(out []byte) (cty.Value, error) {
 	j, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
 		Path: t.jobName, BaseDir: t.dir, Body: out, ArgVars: t.variables, Strict: true,
@@ -166,7 +166,7 @@ func (t *Test) checkAsserts(j cty.Value) []string {
 	return failures
 }
 
-// byName makes an object of a list of objects that have a Name.
+// byName converts a list of objects to an object keyed by their Name.
 func byName(list cty.Value, complete func(map[string]cty.Value)) cty.Value {
 	out := map[string]cty.Value{}
 	if list.IsNull() || !list.CanIterateElements() {
@@ -185,7 +185,7 @@ func byName(list cty.Value, complete func(map[string]cty.Value)) cty.Value {
 	return cty.ObjectVal(out)
 }
 
-// catalog is the definition under test in front of other ones.
+// catalog adds the definition under test to other catalogs, with precedence.
 type catalog struct {
 	own    *sidecar.Definition
 	others job.Catalog

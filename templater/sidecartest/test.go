@@ -19,25 +19,24 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// Suffix ends the name of every file of tests of a definition, PolicySuffix that of a
-// policy.
+// Suffix ends the file names of a definition's tests, PolicySuffix those of a policy's tests.
 const (
 	Suffix       = ".sidecartest.hcl"
 	PolicySuffix = ".policytest.hcl"
 )
 
-// Test is one test block.
+// Test is a test block.
 type Test struct {
 	Name string
-	// Of is what is tested: the name of a sidecar, or the folder of a policy.
+	// Of is the tested sidecar's name, or the policy's folder.
 	Of    string
 	Range hcl.Range
 
 	subject
-	dir        string // of the file
-	job        string // text
+	dir        string // of the test file
+	job        string // the job's text
 	jobName    string
-	chosen     bool // by the test itself
+	chosen     bool // chosen by the test's parameters
 	parameters map[string]cty.Value
 	variables  []string // name=value
 	golden     string   // path, "" for none
@@ -45,7 +44,7 @@ type Test struct {
 	asserts    []assertion
 }
 
-// subject is what is in the folder above: a definition, or a policy.
+// subject is the definition or policy in the parent folder.
 type subject struct {
 	sidecar *sidecar.Definition
 	policy  *policy.Policy
@@ -56,7 +55,7 @@ type assertion struct {
 	message   string
 }
 
-// Find returns the files of tests below a path, or the path itself.
+// Find returns the test files below a path, or the path itself.
 func Find(path string) ([]string, error) {
 	var files []string
 	err := filepath.WalkDir(path, func(p string, entry os.DirEntry, err error) error {
@@ -71,14 +70,14 @@ func Find(path string) ([]string, error) {
 	return files, nil
 }
 
-// IsTests says whether a path is that of a file of tests.
+// IsTests reports whether a path names a test file.
 func IsTests(path string) bool {
 	return strings.HasSuffix(path, Suffix) || strings.HasSuffix(path, PolicySuffix)
 }
 
-// Load reads a file of tests and what they are about, in the folder above that of the
-// file: the policy, or the definition, which must be the only one; of several versions
-// it is the newest. Files are the sources read, for showing diagnostics.
+// Load reads a test file and its subject from the parent folder: the policy, or the newest version
+// of the definition. The folder must contain no other definition. files contains the sources read,
+// for printing diagnostics.
 func Load(file string) (tests []*Test, files map[string]*hcl.File, diags hcl.Diagnostics) {
 	files = map[string]*hcl.File{}
 	src, err := os.ReadFile(file)
@@ -129,9 +128,9 @@ func readSubject(file string, files map[string]*hcl.File) (about subject, of str
 	return subject{policy: rules}, "policy " + filepath.ToSlash(dir), diags
 }
 
-// definition reads the only sidecar of a folder, without those below it.
+// definition reads the only sidecar in a folder. It ignores subfolders.
 func definition(dir string, files map[string]*hcl.File) (*sidecar.Definition, hcl.Diagnostics) {
-	paths, _ := filepath.Glob(filepath.Join(dir, "*"+sidecar.Suffix)) // the pattern is well-formed
+	paths, _ := filepath.Glob(filepath.Join(dir, "*"+sidecar.Suffix)) // the pattern is valid
 	var newest *sidecar.Definition
 	var diags hcl.Diagnostics
 	for _, p := range paths {
@@ -147,7 +146,7 @@ func definition(dir string, files map[string]*hcl.File) (*sidecar.Definition, hc
 		}
 		if newest != nil && newest.Name != d.Name {
 			return nil, append(diags, diagnostic.Error(d.Range, "Several sidecars", fmt.Sprintf(
-				"The folder %s holds %q as well, so its tests could be about either. Put each into a folder of its own.", dir, newest.Name)))
+				"Folder %s also contains %q, so the tested definition is ambiguous. Put each into a folder of its own.", dir, newest.Name)))
 		}
 		if newest == nil || d.Version.GreaterThan(newest.Version) {
 			newest = d
@@ -155,7 +154,7 @@ func definition(dir string, files map[string]*hcl.File) (*sidecar.Definition, hc
 	}
 	if newest == nil && !diags.HasErrors() {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "No sidecar to test",
-			Detail: fmt.Sprintf("There is no file ending in %s in %s, the folder above that of the tests.", sidecar.Suffix, dir)})
+			Detail: fmt.Sprintf("No file ends in %s in %s, the parent folder of the tests.", sidecar.Suffix, dir)})
 	}
 	return newest, diags
 }
@@ -176,7 +175,7 @@ func (t *Test) decode(b *hcl.Block) hcl.Diagnostics {
 		}
 	}
 	if a := content.Attributes["parameters"]; a != nil && t.policy != nil {
-		return hcl.Diagnostics{diagnostic.Error(a.NameRange, "Parameters in a test of a policy", "It is the policy that chooses sidecars and their values. Leave parameters out.")}
+		return hcl.Diagnostics{diagnostic.Error(a.NameRange, "Parameters in a policy test", "The policy chooses sidecars and their values. Remove parameters.")}
 	} else if a != nil {
 		t.chosen = true
 		var more hcl.Diagnostics
@@ -193,15 +192,15 @@ func (t *Test) decode(b *hcl.Block) hcl.Diagnostics {
 		return diags
 	}
 	if t.golden == "" && t.wantError == "" && len(t.asserts) == 0 {
-		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Nothing is expected", "A test says what it expects: golden, error or assert.")}
+		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Nothing expected", "A test must set golden, error or assert.")}
 	}
 	if t.wantError != "" && (t.golden != "" || len(t.asserts) > 0) {
-		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Error and result", "A test expects either an error or a result, golden or assert. Make two tests of it.")}
+		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Error and result", "A test expects either an error or a result, golden or assert. Split it into two tests.")}
 	}
 	return t.readJob(content.Attributes["job"])
 }
 
-// readJob reads the job from a file, if it is the name of one.
+// readJob reads the job from a file if the attribute is a file name.
 func (t *Test) readJob(a *hcl.Attribute) hcl.Diagnostics {
 	t.jobName = fmt.Sprintf("job of test %q", t.Name)
 	if strings.Contains(t.job, "\n") {
@@ -210,7 +209,7 @@ func (t *Test) readJob(a *hcl.Attribute) hcl.Diagnostics {
 	path := filepath.Join(t.dir, t.job)
 	src, err := os.ReadFile(path)
 	if err != nil {
-		return hcl.Diagnostics{diagnostic.Error(a.Expr.Range(), "Cannot read the job", err.Error()+". Give a file beside the test, or the text of a job on several lines.")}
+		return hcl.Diagnostics{diagnostic.Error(a.Expr.Range(), "Cannot read the job", err.Error()+". Set a file in the test's folder, or the text of a job on several lines.")}
 	}
 	t.job, t.jobName = string(src), path
 	return nil
@@ -248,7 +247,7 @@ func object(a *hcl.Attribute) (map[string]cty.Value, hcl.Diagnostics) {
 		return nil, diags
 	}
 	if v.IsNull() || !(v.Type().IsObjectType() || v.Type().IsMapType()) {
-		return nil, hcl.Diagnostics{diagnostic.Error(a.Expr.Range(), "Invalid "+a.Name, a.Name+" is an object, such as { name = \"value\" }.")}
+		return nil, hcl.Diagnostics{diagnostic.Error(a.Expr.Range(), "Invalid "+a.Name, a.Name+" must be an object, such as { name = \"value\" }.")}
 	}
 	return v.AsValueMap(), nil
 }

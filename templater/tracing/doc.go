@@ -1,8 +1,7 @@
-// Package tracing sends spans to a collector of OpenTelemetry, as the environment says in
-// OpenTelemetry's own variables.
+// Package tracing exports spans to an OpenTelemetry collector, configured by OpenTelemetry's
+// environment variables.
 //
-// It makes no spans; whoever has something to tell makes them with the Tracer. It knows
-// OTLP alone, over HTTP and gRPC, and no metrics and logs. It reads the environment of
-// the process, since the SDK does as well, and sets the SDK's handlers of errors and logs
-// for the whole process.
+// The package creates no spans; callers do, with the Tracer. It supports OTLP over HTTP and gRPC,
+// and neither metrics nor logs. It reads the process's environment, as the SDK does, and sets the
+// SDK's global handlers for errors and logs.
 package tracing

@@ -9,15 +9,15 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 )
 
-const mostErrorText = 300 // a collector's answer is part of an error
+const mostErrorText = 300 // an error includes the collector's response
 
-// exporter tells of spans that could not be sent, and is then done with them.
+// exporter logs spans that could not be sent, and drops them.
 type exporter struct {
 	sdk.SpanExporter
 	says *complaints
 }
 
-// ExportSpans never fails: the SDK would tell of each batch.
+// ExportSpans never returns an error, because the SDK would log each one.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
 	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
 		e.says.about(err, len(spans))
@@ -25,7 +25,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) er
 	return nil
 }
 
-// complaints is a log that says the same thing only once in a while.
+// complaints is a log that repeats a message at most once per interval.
 type complaints struct {
 	log   *slog.Logger
 	every time.Duration
@@ -33,7 +33,7 @@ type complaints struct {
 
 	mu   sync.Mutex
 	last time.Time
-	lost int // spans since then
+	lost int // spans lost since the last message
 }
 
 func (c *complaints) about(err error, lost int) {
@@ -41,7 +41,7 @@ func (c *complaints) about(err error, lost int) {
 	defer c.mu.Unlock()
 	c.lost += lost
 	if now := c.now(); c.last.IsZero() || now.Sub(c.last) >= c.every {
-		c.log.Warn("spans are not sent", "error", cut(err.Error()), "lost", c.lost)
+		c.log.Warn("cannot send spans", "error", cut(err.Error()), "lost", c.lost)
 		c.last, c.lost = now, 0
 	}
 }

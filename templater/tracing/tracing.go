@@ -18,27 +18,27 @@ import (
 
 const (
 	complainEvery = time.Minute
-	// mostAttributeText is the most bytes of a text in a span, where the environment
-	// says nothing else: names of jobs are up to who submits them.
+	// mostAttributeText limits the bytes of a text in a span if the environment sets no other
+	// limit: a job's submitter chooses the names in it.
 	mostAttributeText = 1024
 )
 
-// Tracing is a way for spans to a collector. That it is nil means that there is none.
+// Tracing exports spans to a collector. A nil Tracing exports none.
 type Tracing struct {
 	provider *sdk.TracerProvider
 	log      *slog.Logger
 }
 
-// Open prepares to send spans, if the environment names a collector for them; otherwise
-// it is nil, and nothing runs. It does not connect: a collector may come later, and while
-// there is none spans are thrown away, with a line in the log once a minute. Service and
-// version are what the spans say they are from, unless the environment says something else.
+// Open prepares the export of spans if the environment names a collector; otherwise it returns nil
+// and starts nothing. It does not connect: the collector may start later. Until then spans are
+// dropped, with one log line a minute. service and version identify the spans' source unless the
+// environment overrides them.
 func Open(ctx context.Context, service, version string, log *slog.Logger) (*Tracing, error) {
 	set, err := readSettings()
 	if err != nil || set.off {
 		return nil, err
 	}
-	// The SDK's own lines quote what they complain about, headers with keys too.
+	// The SDK's own log lines quote rejected values, including headers with keys.
 	otel.SetLogger(logr.Discard())
 	says := &complaints{log: log, every: complainEvery, now: time.Now}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { says.about(err, 0) }))
@@ -51,7 +51,7 @@ func Open(ctx context.Context, service, version string, log *slog.Logger) (*Trac
 	if err != nil {
 		return nil, fmt.Errorf("export spans: %w", err)
 	}
-	limits := sdk.NewSpanLimits() // of the environment
+	limits := sdk.NewSpanLimits() // from the environment
 	if limits.AttributeValueLengthLimit < 0 {
 		limits.AttributeValueLengthLimit = mostAttributeText
 	}
@@ -66,7 +66,7 @@ func open(ctx context.Context, set settings) (sdk.SpanExporter, error) {
 	return otlptracehttp.New(ctx)
 }
 
-// Tracer makes spans that are sent; nil where none are.
+// Tracer returns a tracer for exported spans, or nil if none are exported.
 func (t *Tracing) Tracer(name string) trace.Tracer {
 	if t == nil {
 		return nil
@@ -74,7 +74,7 @@ func (t *Tracing) Tracer(name string) trace.Tracer {
 	return t.provider.Tracer(name)
 }
 
-// Close sends what is left, for as long as the context lasts.
+// Close sends the remaining spans until ctx ends.
 func (t *Tracing) Close(ctx context.Context) {
 	if t == nil {
 		return

@@ -22,7 +22,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// environ has no variables of OpenTelemetry but these.
+// environ sets these OpenTelemetry variables and no others.
 func environ(t *testing.T, pairs ...string) {
 	t.Helper()
 	for _, pair := range os.Environ() {
@@ -43,7 +43,7 @@ func opened(t *testing.T) (*Tracing, *bytes.Buffer) {
 	return tr, log
 }
 
-func TestNothingRunsWithoutACollectorsAddress(t *testing.T) {
+func TestOpen_NoEndpoint(t *testing.T) {
 	for _, pairs := range [][]string{
 		{},
 		{"OTEL_SERVICE_NAME", "x", "OTEL_TRACES_EXPORTER", "otlp"},
@@ -59,7 +59,7 @@ func TestNothingRunsWithoutACollectorsAddress(t *testing.T) {
 	}
 }
 
-func TestSpansComeWithWhatTheEnvironmentSays(t *testing.T) {
+func TestOpen_Environment(t *testing.T) {
 	c := collector.Start(t)
 	environ(t, "OTEL_EXPORTER_OTLP_ENDPOINT", c.URL, "OTEL_EXPORTER_OTLP_HEADERS", "api-key=k%20y", "OTEL_EXPORTER_OTLP_COMPRESSION", "gzip",
 		"OTEL_RESOURCE_ATTRIBUTES", "service.name=other,deployment.environment.name=test", "OTEL_SERVICE_NAME", "proxy")
@@ -75,7 +75,7 @@ func TestSpansComeWithWhatTheEnvironmentSays(t *testing.T) {
 	must.Eq(t, "", log.String())
 }
 
-func TestTheServiceHasANameAndASampler(t *testing.T) {
+func TestOpen_ServiceAndSampler(t *testing.T) {
 	c := collector.Start(t)
 	environ(t, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", c.URL+"/v1/traces", "OTEL_TRACES_SAMPLER", "parentbased_always_off")
 	tr, _ := opened(t)
@@ -100,7 +100,7 @@ func (c *grpcCollector) Export(_ context.Context, r *coltrace.ExportTraceService
 	return &coltrace.ExportTraceServiceResponse{}, nil
 }
 
-func TestSpansComeByGRPC(t *testing.T) {
+func TestOpen_GRPC(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must.NoError(t, err)
 	c := &grpcCollector{names: make(chan string, 1)}
@@ -119,17 +119,17 @@ func TestSpansComeByGRPC(t *testing.T) {
 	must.NoError(t, <-ended)
 }
 
-// What is wrong is said at the start, and what may be a key is not quoted.
-func TestAWrongEnvironmentIsAnError(t *testing.T) {
+// Invalid values are reported at startup, and possible keys are not quoted.
+func TestOpen_InvalidEnvironment(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none.pem")
 	for _, c := range []struct{ name, value, says string }{
 		{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", `OTEL_EXPORTER_OTLP_PROTOCOL is "http/json"`},
 		{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "carrier", `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL is "carrier"`},
 		{"OTEL_TRACES_EXPORTER", "zipkin", `OTEL_TRACES_EXPORTER is "zipkin"`},
-		{"OTEL_EXPORTER_OTLP_ENDPOINT", "s3cret:4318", "OTEL_EXPORTER_OTLP_ENDPOINT is not http:// or https://"},
-		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:s3cret@%zz", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is not"},
-		{"OTEL_EXPORTER_OTLP_HEADERS", "a=b,s3cret", "OTEL_EXPORTER_OTLP_HEADERS is a list of name=value with commas between, which its part 2 is not"},
-		{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=s3cret%zz", "its part 1 is not"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "s3cret:4318", "OTEL_EXPORTER_OTLP_ENDPOINT must be an http:// or https:// URL"},
+		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:s3cret@%zz", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT must be"},
+		{"OTEL_EXPORTER_OTLP_HEADERS", "a=b,s3cret", "OTEL_EXPORTER_OTLP_HEADERS must be name=value pairs separated by commas; part 2 is not one"},
+		{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=s3cret%zz", "part 1 is not one"},
 		{"OTEL_EXPORTER_OTLP_CERTIFICATE", missing, "OTEL_EXPORTER_OTLP_CERTIFICATE: open " + missing},
 		{"OTEL_RESOURCE_ATTRIBUTES", "no-value", "OTEL_RESOURCE_ATTRIBUTES: "},
 	} {
@@ -142,8 +142,8 @@ func TestAWrongEnvironmentIsAnError(t *testing.T) {
 	}
 }
 
-// A collector that refuses spans is told of once, with how many were lost.
-func TestACollectorThatFailsIsToldOfOnceInAWhile(t *testing.T) {
+// A collector that rejects spans is reported once, with the number of lost spans.
+func TestExporter_LogsFailuresOnce(t *testing.T) {
 	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, strings.Repeat("no ", 1000), http.StatusUnauthorized)
 	}))
@@ -155,12 +155,12 @@ func TestACollectorThatFailsIsToldOfOnceInAWhile(t *testing.T) {
 		span.End()
 	}
 	tr.Close(t.Context())
-	must.Eq(t, 1, strings.Count(log.String(), "spans are not sent"), must.Sprint(log))
+	must.Eq(t, 1, strings.Count(log.String(), "cannot send spans"), must.Sprint(log))
 	must.StrContains(t, log.String(), "401")
 	must.Less(t, 1000, log.Len())
 }
 
-func TestComplaintsAddUp(t *testing.T) {
+func TestComplaints_Sum(t *testing.T) {
 	now, log := time.Now(), &bytes.Buffer{}
 	c := &complaints{log: slog.New(slog.NewTextHandler(log, nil)), every: time.Minute, now: func() time.Time { return now }}
 	for range 3 {
@@ -174,7 +174,7 @@ func TestComplaintsAddUp(t *testing.T) {
 	must.Eq(t, 1, strings.Count(log.String(), "\n"))
 }
 
-func TestWhatIsLeftAtTheEndIsTold(t *testing.T) {
+func TestClose_LogsUnsentSpans(t *testing.T) {
 	hangs := make(chan struct{})
 	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hangs }))
 	defer silent.Close()
