@@ -170,7 +170,7 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 		return nil, err
 	}
 	t.Hostname = c.pod.hostnameOf(t)
-	own, err := c.fill(t, root)
+	own, err := c.makeFiles(t, root)
 	if err != nil {
 		return nil, err
 	}

@@ -16,9 +16,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// fill creates files that are written for the task and the volumes of its image,
+// makeFiles creates files that are written for the task and the volumes of its image,
 // and returns their mounts. They are removed with the task's directory and root.
-func (c *Container) fill(t Task, root rootfs) ([]ocispec.Mount, error) {
+func (c *Container) makeFiles(t Task, root rootfs) ([]ocispec.Mount, error) {
 	if !t.HostNamespaces.UTS && !t.mountsAt(hostnameFile) {
 		t.Files = append(slices.Clone(t.Files), File{Target: hostnameFile, Content: []byte(t.Hostname + "\n"), Readonly: true})
 	}

@@ -53,10 +53,10 @@ func (c *Container) watchPipes() {
 }
 
 func (p pipe) watch() {
-	const looks = 4
-	tick := time.NewTicker(p.c.m.cfg.UnreadFor / looks)
+	const checks = 4
+	tick := time.NewTicker(p.c.m.cfg.UnreadFor / checks)
 	defer tick.Stop()
-	for full := 0; p.goesOn(tick.C); {
+	for full := 0; p.wait(tick.C); {
 		fd, err := p.open()
 		if err != nil {
 			p.c.m.cfg.Log.Warn("task output is no longer watched", "task_id", p.c.state.TaskID, "error", err)
@@ -65,7 +65,7 @@ func (p pipe) watch() {
 		if full++; !isFull(fd) {
 			full = 0
 		}
-		if full > looks && p.unread(fd) {
+		if full > checks && p.hasNoReader(fd) {
 			p.drop(fd)
 			full = 0
 		}
@@ -73,8 +73,8 @@ func (p pipe) watch() {
 	}
 }
 
-// goesOn waits for the next tick. It returns false when the task has ended or the manager closes.
-func (p pipe) goesOn(tick <-chan time.Time) bool {
+// wait waits for the next tick. It returns false when the task has ended or the manager closes.
+func (p pipe) wait(tick <-chan time.Time) bool {
 	select {
 	case <-p.c.done:
 		return false
@@ -88,16 +88,16 @@ func (p pipe) goesOn(tick <-chan time.Time) bool {
 // open opens the pipe again for non-blocking reads. It returns no os.File, which
 // would wait for data.
 func (p pipe) open() (fd int, err error) {
-	place, err := unix.Open(p.HostPath, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	path, err := unix.Open(p.HostPath, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, &os.PathError{Op: "open", Path: p.HostPath, Err: err}
 	}
-	defer unix.Close(place)
+	defer unix.Close(path)
 	var stat unix.Stat_t
-	if err := unix.Fstat(place, &stat); err != nil || stat.Dev != p.Device || stat.Ino != p.Inode {
+	if err := unix.Fstat(path, &stat); err != nil || stat.Dev != p.Device || stat.Ino != p.Inode {
 		return -1, errors.Join(fmt.Errorf("%s was replaced", p.HostPath), err)
 	}
-	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", place), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", path), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }
 
 // isFull reports whether a write to the pipe would block.
@@ -107,9 +107,9 @@ func isFull(fd int) bool {
 	return err == nil && poll[0].Revents&unix.POLLOUT == 0
 }
 
-// unread reports whether no process has the pipe open for reading. A slow reader,
+// hasNoReader reports whether no process has the pipe open for reading. A slow reader,
 // for example with a slow disk, counts as a reader.
-func (p pipe) unread(fd int) bool {
+func (p pipe) hasNoReader(fd int) bool {
 	read, err := process.HasReader(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
 		p.c.m.cfg.Log.Error("find reader of task output", "task_id", p.c.state.TaskID, "error", err)
@@ -122,8 +122,8 @@ func (p pipe) drop(fd int) {
 	p.c.event(fmt.Sprintf("Nomad's log collector of this task has ended and %s is full; output is dropped until the agent starts a new collector", p.name))
 	dropped := 0
 	defer func() { p.c.event(fmt.Sprintf("%d bytes of %s were dropped", dropped, p.name)) }()
-	look := time.NewTicker(time.Second)
-	defer look.Stop()
+	check := time.NewTicker(time.Second)
+	defer check.Stop()
 	for {
 		dropped += empty(fd)
 		select {
@@ -131,8 +131,8 @@ func (p pipe) drop(fd int) {
 			return
 		case <-p.c.m.closing:
 			return
-		case <-look.C:
-			if !p.unread(fd) {
+		case <-check.C:
+			if !p.hasNoReader(fd) {
 				return
 			}
 		default:
