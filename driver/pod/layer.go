@@ -23,7 +23,7 @@ func (c *Container) makeRoot(ctx context.Context, t Task, img image.Image) (root
 	if img.ID != "" || c.m.layers.useless() {
 		return c.m.makeRoot(ctx, c.id, img)
 	}
-	s, err := newSkeleton(c.m.cfg.HostPaths)
+	s, err := newHostRoot(c.m.cfg.HostPaths)
 	if err != nil {
 		return rootfs{}, err
 	}
@@ -116,14 +116,14 @@ func (l *layers) giveUp() {
 
 // lower returns the directory of a host root and creates it atomically if it does
 // not exist.
-func (l *layers) lower(s skeleton) (string, error) {
+func (l *layers) lower(s hostRoot) (string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at := filepath.Join(l.dir, s.name())
 	if _, err := os.Stat(at); err == nil {
 		return at, nil
 	}
-	err := l.m.step("make skeleton", func() error {
+	err := l.m.step("make host root", func() error {
 		part := at + ".part"
 		err := errors.Join(os.MkdirAll(l.dir, 0o700), os.RemoveAll(part))
 		if err == nil {
@@ -139,5 +139,5 @@ func (l *layers) lower(s skeleton) (string, error) {
 
 // sweep removes all host roots. No task may be left.
 func (l *layers) sweep() error {
-	return l.m.step("remove skeletons", func() error { return os.RemoveAll(l.dir) })
+	return l.m.step("remove host roots", func() error { return os.RemoveAll(l.dir) })
 }

@@ -96,7 +96,7 @@ func TestHostRootCopiesLinks(t *testing.T) {
 	must.NoError(t, os.Symlink("far", filepath.Join(host, "out")))
 	path := func(p string) HostPath { return HostPath{filepath.Join(host, p), filepath.Join(host, p)} }
 
-	s, err := newSkeleton([]HostPath{path("usr"), path("bin"), path("out")})
+	s, err := newHostRoot([]HostPath{path("usr"), path("bin"), path("out")})
 	must.NoError(t, err)
 	must.NoError(t, s.make(root))
 	must.Eq(t, []ocispec.Mount{
@@ -110,7 +110,7 @@ func TestHostRootCopiesLinks(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, os.ModeDir|os.ModeSticky|0o777, info.Mode())
 
-	_, err = newSkeleton([]HostPath{path("lost")})
+	_, err = newHostRoot([]HostPath{path("lost")})
 	must.ErrorIs(t, err, os.ErrNotExist)
 }
 

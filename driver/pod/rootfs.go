@@ -35,7 +35,7 @@ func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (roo
 	if img.ID == "" {
 		root := rootfs{hostPath: filepath.Join(m.rootsDir(), id), userDir: "/"}
 		err := m.step("make root", func() error {
-			s, err := newSkeleton(m.cfg.HostPaths)
+			s, err := newHostRoot(m.cfg.HostPaths)
 			if err != nil {
 				return err
 			}

@@ -123,7 +123,7 @@ func TestARootCanBeWrittenTo(t *testing.T) {
 }
 
 // What a root lies over stays while a task has it, whichever driver made it.
-func TestASkeletonStaysWithItsTasks(t *testing.T) {
+func TestHostRoot_StaysWithItsTasks(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "app", sh("exec sleep 600"), quietRoot)

@@ -94,7 +94,7 @@ func crashScenarios() []crashScenario {
 		{name: "one without an overlay", joins: true, noOverlay: true, acts: []act{start, stop, destroy}, from: "make root", until: "write spec"},
 		{name: "one with more shared memory", joins: true, enlarges: true, acts: []act{start, destroy}, from: "enlarge shared memory", until: "start monitor"},
 		{name: "first of a pod", acts: []act{start, stop, destroy, gone}},
-		{name: "first of a node", prepare: withoutSkeletons, alone: true, plain: true, acts: []act{start, destroy, gone}, from: "make skeleton", until: "make overlay"},
+		{name: "first of a node", prepare: withoutHostRoots, alone: true, plain: true, acts: []act{start, destroy, gone}, from: "make host root", until: "make overlay"},
 		{name: "recovered", prepare: started, acts: []act{recovers, stop, destroy, gone}, until: "run pre_stop"},
 		{name: "started again", prepare: halfStarted, acts: []act{start, destroy, gone}, until: "make task directory"},
 		{name: "started again without a layer", prepare: withoutLayer, acts: []act{start, destroy, gone}, from: "unmount layer", until: "make task directory"},
@@ -132,8 +132,8 @@ func halfStarted(t *testing.T, w *world) {
 	w.killAt(t, crashScenarioOf("first of a pod"), "start program")
 }
 
-// withoutSkeletons has nothing that roots could have in common.
-func withoutSkeletons(t *testing.T, w *world) {
+// withoutHostRoots removes the host roots that tasks share.
+func withoutHostRoots(t *testing.T, w *world) {
 	t.Helper()
 	must.NoError(t, os.RemoveAll(w.path("run/skeletons")))
 }

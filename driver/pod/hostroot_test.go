@@ -11,10 +11,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// Tasks that differ in nothing that is in a skeleton have it in common, and a
-// skeleton has the targets of those mounts only that its tasks have.
-func TestSkeletonsHaveTheUsualTargets(t *testing.T) {
-	s, err := newSkeleton([]HostPath{{"/etc/passwd", "/etc/passwd"}, {"/usr", "/usr"}})
+// Tasks with the same entries share a host root, and a
+// host root has mount points only for mounts that its tasks have.
+func TestHostRoot_UsualTargets(t *testing.T) {
+	s, err := newHostRoot([]HostPath{{"/etc/passwd", "/etc/passwd"}, {"/usr", "/usr"}})
 	must.NoError(t, err)
 	plain := s.withTargets(Task{})
 	alike := s.withTargets(Task{Name: "other", Mounts: []ocispec.Mount{ocispec.Bind("/srv", "/data", false)}})
@@ -38,8 +38,8 @@ func TestSkeletonsHaveTheUsualTargets(t *testing.T) {
 	}
 }
 
-// What is made by way of a link is made in the skeleton, not on the host.
-func TestLinksOfASkeletonDoNotLeadToTheHost(t *testing.T) {
+// Entries below a symbolic link are created in the host root, not on the host.
+func TestHostRoot_LinksStayInside(t *testing.T) {
 	host, root := t.TempDir(), filepath.Join(t.TempDir(), "root")
 	real, link := filepath.Join(host, "real"), filepath.Join(host, "link")
 	must.NoError(t, os.MkdirAll(filepath.Join(real, "dir"), 0o755))
@@ -50,7 +50,7 @@ func TestLinksOfASkeletonDoNotLeadToTheHost(t *testing.T) {
 	for _, p := range []string{real, link, filepath.Join(host, "hosts"), filepath.Join(link, "file"), filepath.Join(link, "dir")} {
 		paths = append(paths, HostPath{p, p})
 	}
-	s, err := newSkeleton(paths)
+	s, err := newHostRoot(paths)
 	must.NoError(t, err)
 	s = s.withTargets(Task{})
 	s.entries = append(s.entries, entry{filepath.Join(host, "hosts"), 0o644, ""}, entry{filepath.Join(link, "new"), 0o644, ""})
@@ -64,10 +64,10 @@ func TestLinksOfASkeletonDoNotLeadToTheHost(t *testing.T) {
 	must.NoError(t, err)
 }
 
-// A skeleton is there as a whole or not at all, and again where it was removed.
-func TestASkeletonIsMadeOnce(t *testing.T) {
+// A host root is created atomically, and again if it was removed.
+func TestLayers_LowerIsCreatedOnce(t *testing.T) {
 	m := New(Config{RunDir: t.TempDir(), DataDir: t.TempDir()})
-	s, err := newSkeleton(nil)
+	s, err := newHostRoot(nil)
 	must.NoError(t, err)
 	part := filepath.Join(m.layers.dir, s.name()+".part")
 	must.NoError(t, os.MkdirAll(filepath.Join(part, "half"), 0o755))

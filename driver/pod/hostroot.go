@@ -15,9 +15,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// skeleton describes the root of a task without an image before mounting, and the
+// hostRoot describes the root of a task without an image before mounting, and the
 // mounts of the host paths.
-type skeleton struct {
+type hostRoot struct {
 	entries []entry // parents before children
 	mounts  []ocispec.Mount
 	targets []entry // mount points of mounts
@@ -30,10 +30,10 @@ type entry struct {
 	link string
 }
 
-// newSkeleton inspects the host paths, which must exist.
-func newSkeleton(paths []HostPath) (skeleton, error) {
+// newHostRoot inspects the host paths, which must exist.
+func newHostRoot(paths []HostPath) (hostRoot, error) {
 	sticky := fs.ModeDir | fs.ModeSticky | 0o777
-	s := skeleton{entries: []entry{
+	s := hostRoot{entries: []entry{
 		{"/", fs.ModeDir | 0o755, ""}, {"/etc", fs.ModeDir | 0o755, ""}, {"/run", fs.ModeDir | 0o755, ""},
 		{"/root", fs.ModeDir | 0o700, ""}, {"/var", fs.ModeDir | 0o755, ""},
 		{"/tmp", sticky, ""}, {"/var/tmp", sticky, ""},
@@ -46,7 +46,7 @@ func newSkeleton(paths []HostPath) (skeleton, error) {
 		}
 		info, err := os.Stat(p.HostPath)
 		if err != nil {
-			return skeleton{}, fmt.Errorf("host path: %w", err)
+			return hostRoot{}, fmt.Errorf("host path: %w", err)
 		}
 		bind, target := ocispec.BindFile, entry{p.TaskPath, 0o644, ""}
 		if info.IsDir() {
@@ -83,7 +83,7 @@ func copiedLink(p HostPath, paths []HostPath) string {
 
 // make creates the entries in a new directory. Symbolic links, which may be
 // absolute, resolve within root, as they do in the task.
-func (s skeleton) make(root string) error {
+func (s hostRoot) make(root string) error {
 	for _, e := range s.entries {
 		if err := e.make(root); err != nil {
 			return fmt.Errorf("make root: %w", err)
@@ -118,7 +118,7 @@ var usualTargets = []entry{
 
 // withTargets adds the mount points of the host paths, and the task's usual mount
 // points, which other tasks have too.
-func (s skeleton) withTargets(t Task) skeleton {
+func (s hostRoot) withTargets(t Task) hostRoot {
 	s.entries = slices.Concat(s.entries, s.targets)
 	for _, e := range usualTargets {
 		file := func(f File) bool { return filepath.Clean(f.Target) == e.path }
@@ -130,7 +130,7 @@ func (s skeleton) withTargets(t Task) skeleton {
 }
 
 // name returns a hash of the entries.
-func (s skeleton) name() string {
+func (s hostRoot) name() string {
 	sum := sha256.Sum256(fmt.Append(nil, s.entries))
 	return fmt.Sprintf("%x", sum[:16])
 }
