@@ -17,9 +17,9 @@ import (
 // stops when the container ends or the manager closes.
 func (c *Container) watch() {
 	c.m.background.Add(1)
-	monitor := c.monitor // only this goroutine closes it
-	if monitor != nil && c.init != nil {
-		c.m.background.Go(func() { c.watchMonitor(c.init, monitor) })
+	init, monitor := c.init, c.monitor // release sets the fields to nil
+	if monitor != nil && init != nil {
+		c.m.background.Go(func() { c.watchMonitor(init, monitor) })
 	}
 	go func() {
 		defer c.m.background.Done()

@@ -10,7 +10,7 @@ import (
 )
 
 // Handle holds one process by a pidfd. It must be closed. Its methods are safe for
-// concurrent use, but not after Close.
+// concurrent use, and return an error after Close.
 type Handle struct {
 	id Identity
 	fd *os.File

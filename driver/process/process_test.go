@@ -57,6 +57,18 @@ func TestInterruptEndsWait(t *testing.T) {
 	must.True(t, id.Alive())
 }
 
+func TestHandle_AfterClose(t *testing.T) {
+	cmd, id := start(t, "exec sleep 60")
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	h, err := Open(id)
+	must.NoError(t, err)
+	must.NoError(t, h.Close())
+	must.Error(t, h.Wait())
+	must.Error(t, h.Signal(unix.SIGKILL))
+	must.Error(t, h.Interrupt())
+	must.True(t, id.Alive())
+}
+
 // nomad#17960: a process id that was given to somebody else is not
 // the process that was meant.
 // Trap D13.
