@@ -1,7 +1,9 @@
 package pod
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/moby/sys/mountinfo"
@@ -16,9 +18,13 @@ func (c *Container) checkLanded(t Task) error {
 	if t.Privileged {
 		return nil
 	}
-	mounts, err := mountinfo.PidMountInfo(c.state.Init.PID)
+	file, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", c.state.Init.PID))
 	if err != nil {
 		return fmt.Errorf("read mounts of the container: %w", err)
+	}
+	mounts, err := mountinfo.GetMountsFromReader(file, nil)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("mounts of the container: %w", err)
 	}
 	for _, m := range mounts {
 		if isRuntimePath(m.Mountpoint) && !ofRuntime(m) {
