@@ -170,7 +170,7 @@ func addBeneath(t *pod.Task, cfg *drivers.TaskConfig, source string, v volume) e
 		return errors.New("the source is outside of the task's directory: want a path below it such as \"local/conf\", or below \"../alloc\"")
 	}
 	if strings.HasPrefix(name, logsDir+"/") {
-		return errors.New("log files of Nomad cannot be mounted one by one: want \"../alloc/logs\", which is read-only")
+		return errors.New("log files cannot be mounted one by one: want \"../alloc/logs\", which is read-only")
 	}
 	b.DirHostPath, b.Name = dir.SharedAllocDir, name
 	// Nomad writes log files as root: CVE-2026-6959.
