@@ -83,7 +83,7 @@ func (p *pod) repair(t Task, damage error) (podState, error) {
 	if namespace.Pinned(p.namespaceDir(), namespace.PID) {
 		pids, err := p.cgroup().Child("holder").Procs()
 		if err == nil && len(pids) == 1 {
-			state.Holder, err = process.Identify(pids[0])
+			state.Infra, err = process.Identify(pids[0])
 		}
 		if err != nil {
 			return state, err

@@ -39,10 +39,10 @@ func (p *pod) stateFile() string        { return filepath.Join(p.dir, "pod.json"
 func (p *pod) namespaceDir() string     { return filepath.Join(p.dir, "ns") }
 func (p *pod) ipcFile() string          { return filepath.Join(p.namespaceDir(), string(namespace.IPC)) }
 func (p *pod) shmDir() string           { return filepath.Join(p.dir, "shm") }
-func (p *pod) holderDir() string        { return filepath.Join(p.dir, "holder") }
+func (p *pod) infraDir() string         { return filepath.Join(p.dir, "holder") }
 func (p *pod) tasksDir() string         { return filepath.Join(p.dir, "tasks") }
 func (p *pod) taskDir(id string) string { return filepath.Join(p.tasksDir(), id) }
-func (p *pod) holderID() string         { return p.allocID + ".pod" }
+func (p *pod) infraContainerID() string { return p.allocID + ".pod" }
 
 // cgroup is the parent of the cgroups of the pod's own processes, which belong to
 // no task.
@@ -83,8 +83,8 @@ func (p *pod) join(ctx context.Context, t Task) error {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
 	}
-	if t.Share.PID && !(state.Holder.Alive() && namespace.Pinned(p.namespaceDir(), namespace.PID)) {
-		if err := p.makeHolder(ctx, &state); err != nil {
+	if t.Share.PID && !(state.Infra.Alive() && namespace.Pinned(p.namespaceDir(), namespace.PID)) {
+		if err := p.startInfra(ctx, &state); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
 	}
@@ -171,7 +171,7 @@ func (p *pod) remove(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err := errors.Join(
-		p.removeHolder(ctx),
+		p.removeInfra(ctx),
 		// Even after errors no process of the pod may be left running, and a cgroup
 		// that is not empty must not prevent that.
 		p.m.step("kill pod", func() error { return p.cgroup().Kill(ctx) }),

@@ -29,7 +29,7 @@ type podState struct {
 	Version  int              `json:"version"`
 	AllocID  string           `json:"alloc_id"`
 	Hostname string           `json:"hostname,omitempty"`
-	Holder   process.Identity `json:"holder,omitzero"` // of the shared PID namespace
+	Infra    process.Identity `json:"holder,omitzero"` // of the shared PID namespace
 	// NetworkSet is true once the defaults of the network namespace are applied.
 	NetworkSet bool `json:"network_set,omitempty"`
 }

@@ -28,7 +28,7 @@ func TestStatesOfOlderVersionsAreRead(t *testing.T) {
 	}, task)
 	pod, err := readPodState("testdata/state-1/pod.json")
 	must.NoError(t, err)
-	must.Eq(t, podState{Version: 1, AllocID: alloc, Hostname: "web", Holder: process.Identity{PID: 40, StartTicks: 998}}, pod)
+	must.Eq(t, podState{Version: 1, AllocID: alloc, Hostname: "web", Infra: process.Identity{PID: 40, StartTicks: 998}}, pod)
 }
 
 // A task of a newer driver is refused, and left to that one.

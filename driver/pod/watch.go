@@ -91,7 +91,7 @@ func (c *Container) end() Exit {
 	case exit.Signal == int(unix.SIGKILL) && outOfMemory:
 		exit.OOMKilled = true
 	case exit.Signal == int(unix.SIGKILL):
-		exit.Err = c.holderLoss()
+		exit.Err = c.infraLoss()
 	case code != 0 && exit.Signal == 0 && at.Sub(c.state.StartedAt) < execGrace:
 		exit.Err = c.mistake
 	}
@@ -159,15 +159,15 @@ func (c *Container) lostExit(err error) Exit {
 	return Exit{Code: signalBase + int(unix.SIGKILL), Signal: int(unix.SIGKILL), Err: err, At: time.Now()}
 }
 
-// holderLoss returns an error if the infra process has died, which kills all other
+// infraLoss returns an error if the infra process has died, which kills all other
 // processes of its PID namespace (pid_namespaces(7)).
-func (c *Container) holderLoss() error {
+func (c *Container) infraLoss() error {
 	if !c.state.Share.PID {
 		return nil
 	}
-	holder, err := c.pod.holder()
-	if err != nil || !holder.Ending() {
+	infra, err := c.pod.infraProcess()
+	if err != nil || !infra.Ending() {
 		return nil
 	}
-	return fmt.Errorf("the pod's infra process (catatonit, process %d) ended, which killed every task in the shared PID namespace", holder.PID)
+	return fmt.Errorf("the pod's infra process (catatonit, process %d) ended, which killed every task in the shared PID namespace", infra.PID)
 }

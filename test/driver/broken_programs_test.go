@@ -102,7 +102,7 @@ func TestProgramsThatHang(t *testing.T) {
 				task.Share.PID = verb == "run"
 				_, err := m.Start(t.Context(), task)
 				must.ErrorContains(t, err, map[string]string{
-					"create": "waiting for conmon: context deadline exceeded", "start": "start", "run": "make holder",
+					"create": "waiting for conmon: context deadline exceeded", "start": "start", "run": "start infra process",
 					"conmon": "waiting for conmon: context deadline exceeded",
 				}[verb])
 				must.NoError(t, w.untouched(t.Context(), m))

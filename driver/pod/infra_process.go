@@ -1,0 +1,106 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/namespace"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
+)
+
+// startInfra starts the infra process: PID 1 of the shared PID namespace, which
+// reaps the pod's orphans. It runs in a container of its own, see infraSpec.
+func (p *pod) startInfra(ctx context.Context, state *podState) error {
+	leave, err := p.m.limiter.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, p.m.cfg.CreateTimeout)
+	defer cancel()
+	if err := p.removeInfra(ctx); err != nil { // a dead one
+		return err
+	}
+	root := filepath.Join(p.infraDir(), "root")
+	if err := p.m.step("make infra root", func() error { return os.MkdirAll(root, 0o755) }); err != nil {
+		return fmt.Errorf("start infra process: %w", err)
+	}
+	var program string
+	err = p.m.step("copy infra program", func() (err error) {
+		p.m.infra.Lock()
+		defer p.m.infra.Unlock()
+		program, err = infraProgram(p.m.cfg.Init, filepath.Join(p.m.cfg.DataDir, "infra"))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("start infra process: %w", err)
+	}
+	infra := infraContainer(root, program, p.cgroup().Child("holder").Path())
+	infra.Security.AppArmor = p.m.cfg.AppArmor
+	spec, err := ocispec.Build(infra)
+	if err != nil {
+		return fmt.Errorf("start infra process: %w", err)
+	}
+	p.m.filters.apply(spec)
+	if err := p.m.step("write infra spec", func() error { return p.m.writeBundle(p.infraDir(), spec) }); err != nil {
+		return fmt.Errorf("start infra process: %w", err)
+	}
+	if err := p.runInfra(ctx, state); err != nil {
+		return errors.Join(fmt.Errorf("start infra process: %w", err), p.removeInfra(context.WithoutCancel(ctx)))
+	}
+	p.m.filters.learn(spec, p.infraContainerID())
+	return nil
+}
+
+func (p *pod) runInfra(ctx context.Context, state *podState) error {
+	var pid int
+	err := p.m.step("run infra process", func() (err error) {
+		pid, err = p.m.cfg.Runtime.RunDetached(ctx, p.infraContainerID(), p.infraDir())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if state.Infra, err = process.Identify(pid); err != nil {
+		return err
+	}
+	if err := p.m.step("pin pid", func() error { return namespace.PinPID(p.namespaceDir(), pid) }); err != nil {
+		return err
+	}
+	if !state.Infra.Alive() {
+		return process.ErrGone
+	}
+	return p.m.step("write infra state", func() error { return writeState(p.stateFile(), *state) })
+}
+
+func (p *pod) removeInfra(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.m.cfg.TeardownTimeout)
+	defer cancel()
+	err := p.m.step("unpin pid", func() error { return namespace.Unpin(p.namespaceDir(), namespace.PID) })
+	if err != nil {
+		return err
+	}
+	// A runtime that was killed while it created the container may leave processes
+	// that it does not know of.
+	group := p.cgroup().Child("holder")
+	if err := p.m.step("kill infra process", func() error { return group.Kill(ctx) }); err != nil {
+		return err
+	}
+	if maker := p.m.maker(p.infraDir()); maker.Known(p.infraContainerID()) {
+		err := p.m.step("delete infra container", func() error { return maker.Delete(ctx, p.infraContainerID()) })
+		if err != nil {
+			return err
+		}
+	}
+	return p.m.step("remove infra cgroup", group.Remove)
+}
+
+// infraProcess returns the infra process.
+func (p *pod) infraProcess() (process.Identity, error) {
+	state, err := readPodState(p.stateFile())
+	return state.Infra, err
+}
