@@ -195,9 +195,9 @@ func (d *Driver) emit(taskID, allocID, name, message string) {
 
 // trace logs one line with the phases of a start. A plus marks phases that ran in
 // parallel to others.
-func (d *Driver) trace(taskID string, steps []pod.Step) {
+func (d *Driver) trace(taskID string, phases []pod.Phase) {
 	var text []string
-	for _, s := range steps {
+	for _, s := range phases {
 		name := s.Name
 		if s.Beside {
 			name = "+" + name

@@ -19,7 +19,7 @@ func TestTheLogTellsTheStepsOfAStart(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		d := New(hclog.New(&hclog.LoggerOptions{Level: level, Output: &out, DisableTime: true}))
-		d.trace("a", []pod.Step{
+		d.trace("a", []pod.Phase{
 			{Name: "join", Took: 1500 * time.Microsecond}, {Name: "create", Took: 20 * time.Millisecond},
 			{Name: "root", Took: 3 * time.Millisecond, Beside: true},
 		})

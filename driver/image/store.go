@@ -65,14 +65,14 @@ type Config struct {
 
 	// Before, if set, is called at each checkpoint that changes the store. If it returns an error,
 	// the operation fails.
-	Before func(step string) error `json:"-"`
+	Before func(checkpoint string) error `json:"-"`
 }
 
-func (s *Store) before(step string) error {
+func (s *Store) before(checkpoint string) error {
 	if s.cfg.Before == nil {
 		return nil
 	}
-	return s.cfg.Before(step)
+	return s.cfg.Before(checkpoint)
 }
 
 // Store is an open image store. Its methods may be called concurrently.

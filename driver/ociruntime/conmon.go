@@ -24,14 +24,14 @@ type Monitor struct {
 	Path string
 	// Before is called before each checkpoint of Create. An error fails it. It may be
 	// nil.
-	Before func(step string) error
+	Before func(checkpoint string) error
 }
 
-func (m Monitor) before(step string) error {
+func (m Monitor) before(checkpoint string) error {
 	if m.Before == nil {
 		return nil
 	}
-	return m.Before(step)
+	return m.Before(checkpoint)
 }
 
 // Version returns the version that the command prints.

@@ -92,7 +92,7 @@ func (c *Container) stage(list []Beneath) ([]ocispec.Mount, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
-	if err := c.m.step("make stage", c.bindStage); err != nil {
+	if err := c.m.checkpoint("make stage", c.bindStage); err != nil {
 		return nil, err
 	}
 	for i, b := range list {
@@ -142,11 +142,11 @@ func (c *Container) stageOne(b Beneath, at string) (ocispec.Mount, error) {
 	} else if fixed {
 		return bind(f.Name(), b.Target, b.Readonly), nil
 	}
-	if err := c.m.step("make stage", func() error { return makePoint(at, info.IsDir()) }); err != nil {
+	if err := c.m.checkpoint("make stage", func() error { return makePoint(at, info.IsDir()) }); err != nil {
 		return ocispec.Mount{}, err
 	}
 	source := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
-	if err := c.m.step("mount on stage", func() error { return unix.Mount(source, at, "", unix.MS_BIND|unix.MS_REC, "") }); err != nil {
+	if err := c.m.checkpoint("mount on stage", func() error { return unix.Mount(source, at, "", unix.MS_BIND|unix.MS_REC, "") }); err != nil {
 		return ocispec.Mount{}, fmt.Errorf("bind %s: %w", f.Name(), err)
 	}
 	return bind(at, b.Target, b.Readonly), nil
@@ -209,7 +209,7 @@ func (c *Container) stageRoot(t Task, root string) (string, error) {
 	}
 	err := makePoint(at, true)
 	if err == nil {
-		err = c.m.step("mount root on itself", func() error { return unix.Mount(root, at, "", unix.MS_BIND, "") })
+		err = c.m.checkpoint("mount root on itself", func() error { return unix.Mount(root, at, "", unix.MS_BIND, "") })
 	}
 	if err != nil {
 		return "", fmt.Errorf("bind %s: %w", root, err)
@@ -220,7 +220,7 @@ func (c *Container) stageRoot(t Task, root string) (string, error) {
 // unstage undoes stage, stageRoot and mountLayer, for this and any earlier
 // process.
 func (c *Container) unstage() error {
-	return c.m.step("take stage down", func() error {
+	return c.m.checkpoint("take stage down", func() error {
 		return errors.Join(unmount(c.stageDir()), takeDown(c.stageDir()), unmount(c.rootPoint()))
 	})
 }

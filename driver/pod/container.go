@@ -112,7 +112,7 @@ func (c *Container) Stop(ctx context.Context, sig unix.Signal, timeout time.Dura
 	grace, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	c.prepareStop(grace, timeout)
-	if err := c.m.step("signal task", func() error { return c.Signal(sig) }); err != nil {
+	if err := c.m.checkpoint("signal task", func() error { return c.Signal(sig) }); err != nil {
 		return err
 	}
 	select {
@@ -138,7 +138,7 @@ func (c *Container) prepareStop(ctx context.Context, timeout time.Duration) {
 	if p := c.state.PreStop; p != nil {
 		ctx, cancel := context.WithTimeout(ctx, min(p.Timeout, timeout/2))
 		defer cancel()
-		if err := c.m.step("run pre_stop", func() error { return c.tryExec(ctx, p.Args) }); err != nil {
+		if err := c.m.checkpoint("run pre_stop", func() error { return c.tryExec(ctx, p.Args) }); err != nil {
 			c.event(fmt.Sprintf("pre_stop: %v", err))
 		}
 	}
@@ -148,7 +148,7 @@ func (c *Container) prepareStop(ctx context.Context, timeout time.Duration) {
 func (c *Container) Kill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.m.cfg.TeardownTimeout)
 	defer cancel()
-	if err := c.m.step("kill running task", func() error { return c.cgroup().Kill(ctx) }); err != nil {
+	if err := c.m.checkpoint("kill running task", func() error { return c.cgroup().Kill(ctx) }); err != nil {
 		return err
 	}
 	select {
@@ -292,7 +292,7 @@ func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*C
 // reload reads the state of an earlier manager and opens handles to running processes.
 func (c *Container) reload() error {
 	var state taskState
-	err := c.m.step("read task state", func() (err error) {
+	err := c.m.checkpoint("read task state", func() (err error) {
 		state, err = c.pod.taskState(c.id)
 		return err
 	})
@@ -314,5 +314,5 @@ func (c *Container) reload() error {
 	if err := c.removeDebug(); err != nil {
 		c.m.cfg.Log.Error("debug container was not removed; it will be removed with the task", "task_id", state.TaskID, "error", err)
 	}
-	return c.m.step("hold recovered processes", c.hold)
+	return c.m.checkpoint("hold recovered processes", c.hold)
 }

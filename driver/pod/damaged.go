@@ -96,5 +96,5 @@ func (p *pod) repair(t Task, damage error) (podState, error) {
 			return state, err
 		}
 	}
-	return state, p.m.step("write pod state", func() error { return writeState(p.stateFile(), state) })
+	return state, p.m.checkpoint("write pod state", func() error { return writeState(p.stateFile(), state) })
 }

@@ -59,13 +59,13 @@ func linkMounts(root string) error {
 
 func (c *Container) writeFiles(list []File) ([]ocispec.Mount, error) {
 	dir := filepath.Join(c.dir, "files")
-	if err := c.m.step("make directory of files", func() error { return os.MkdirAll(dir, 0o700) }); err != nil {
+	if err := c.m.checkpoint("make directory of files", func() error { return os.MkdirAll(dir, 0o700) }); err != nil {
 		return nil, fmt.Errorf("write files: %w", err)
 	}
 	var mounts []ocispec.Mount
 	for i, f := range list {
 		path := filepath.Join(dir, strconv.Itoa(i))
-		if err := c.m.step("write file", func() error { return os.WriteFile(path, f.Content, 0o644) }); err != nil {
+		if err := c.m.checkpoint("write file", func() error { return os.WriteFile(path, f.Content, 0o644) }); err != nil {
 			return nil, fmt.Errorf("write %s: %w", f.Target, err)
 		}
 		if err := os.Chmod(path, 0o644); err != nil { // override the umask

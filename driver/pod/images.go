@@ -60,7 +60,7 @@ func (m *Manager) collectNow() {
 	ctx, cancel := context.WithTimeout(context.Background(), m.cfg.TeardownTimeout)
 	defer cancel()
 	var removed []string
-	err = m.step("collect images", func() (err error) {
+	err = m.checkpoint("collect images", func() (err error) {
 		removed, err = store.GC(ctx, m.cfg.ImageGCDelay)
 		return err
 	})

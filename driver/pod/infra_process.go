@@ -26,11 +26,11 @@ func (p *pod) startInfra(ctx context.Context, state *podState) error {
 		return err
 	}
 	root := filepath.Join(p.infraDir(), "root")
-	if err := p.m.step("make infra root", func() error { return os.MkdirAll(root, 0o755) }); err != nil {
+	if err := p.m.checkpoint("make infra root", func() error { return os.MkdirAll(root, 0o755) }); err != nil {
 		return fmt.Errorf("start infra process: %w", err)
 	}
 	var program string
-	err = p.m.step("copy infra program", func() (err error) {
+	err = p.m.checkpoint("copy infra program", func() (err error) {
 		p.m.infra.Lock()
 		defer p.m.infra.Unlock()
 		program, err = infraProgram(p.m.cfg.Init, filepath.Join(p.m.cfg.DataDir, "infra"))
@@ -46,7 +46,7 @@ func (p *pod) startInfra(ctx context.Context, state *podState) error {
 		return fmt.Errorf("start infra process: %w", err)
 	}
 	p.m.filters.apply(spec)
-	if err := p.m.step("write infra spec", func() error { return p.m.writeBundle(p.infraDir(), spec) }); err != nil {
+	if err := p.m.checkpoint("write infra spec", func() error { return p.m.writeBundle(p.infraDir(), spec) }); err != nil {
 		return fmt.Errorf("start infra process: %w", err)
 	}
 	if err := p.runInfra(ctx, state); err != nil {
@@ -58,7 +58,7 @@ func (p *pod) startInfra(ctx context.Context, state *podState) error {
 
 func (p *pod) runInfra(ctx context.Context, state *podState) error {
 	var pid int
-	err := p.m.step("run infra process", func() (err error) {
+	err := p.m.checkpoint("run infra process", func() (err error) {
 		pid, err = p.m.cfg.Runtime.RunDetached(ctx, p.infraContainerID(), p.infraDir())
 		return err
 	})
@@ -68,35 +68,35 @@ func (p *pod) runInfra(ctx context.Context, state *podState) error {
 	if state.Infra, err = process.Identify(pid); err != nil {
 		return err
 	}
-	if err := p.m.step("pin pid", func() error { return namespace.PinPID(p.namespaceDir(), pid) }); err != nil {
+	if err := p.m.checkpoint("pin pid", func() error { return namespace.PinPID(p.namespaceDir(), pid) }); err != nil {
 		return err
 	}
 	if !state.Infra.Alive() {
 		return process.ErrGone
 	}
-	return p.m.step("write infra state", func() error { return writeState(p.stateFile(), *state) })
+	return p.m.checkpoint("write infra state", func() error { return writeState(p.stateFile(), *state) })
 }
 
 func (p *pod) removeInfra(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, p.m.cfg.TeardownTimeout)
 	defer cancel()
-	err := p.m.step("unpin pid", func() error { return namespace.Unpin(p.namespaceDir(), namespace.PID) })
+	err := p.m.checkpoint("unpin pid", func() error { return namespace.Unpin(p.namespaceDir(), namespace.PID) })
 	if err != nil {
 		return err
 	}
 	// A runtime that was killed while it created the container may leave processes
 	// that it does not know of.
 	group := p.cgroup().Child("holder")
-	if err := p.m.step("kill infra process", func() error { return group.Kill(ctx) }); err != nil {
+	if err := p.m.checkpoint("kill infra process", func() error { return group.Kill(ctx) }); err != nil {
 		return err
 	}
 	if maker := p.m.maker(p.infraDir()); maker.Known(p.infraContainerID()) {
-		err := p.m.step("delete infra container", func() error { return maker.Delete(ctx, p.infraContainerID()) })
+		err := p.m.checkpoint("delete infra container", func() error { return maker.Delete(ctx, p.infraContainerID()) })
 		if err != nil {
 			return err
 		}
 	}
-	return p.m.step("remove infra cgroup", group.Remove)
+	return p.m.checkpoint("remove infra cgroup", group.Remove)
 }
 
 // infraProcess returns the infra process.

@@ -54,14 +54,14 @@ func (c *Container) mountLayer(lower string) error {
 	if strings.ContainsAny(lower+own, `,:\`) { // separators of overlay options
 		return fmt.Errorf("%w: mount options cannot contain %s and %s", errNoOverlay, lower, own)
 	}
-	err := c.m.step("make overlay", func() error {
+	err := c.m.checkpoint("make overlay", func() error {
 		return errors.Join(os.MkdirAll(own, 0o700), os.MkdirAll(upper, 0o755), os.Chmod(upper, 0o755), os.MkdirAll(work, 0o700), makePoint(c.rootPoint(), true))
 	})
 	if err != nil {
 		return fmt.Errorf("make root: %w", err)
 	}
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,volatile", lower, upper, work)
-	err = c.m.step("mount overlay", func() error { return unix.Mount("overlay", c.rootPoint(), "overlay", 0, options) })
+	err = c.m.checkpoint("mount overlay", func() error { return unix.Mount("overlay", c.rootPoint(), "overlay", 0, options) })
 	for _, unable := range []error{unix.EINVAL, unix.ENODEV, unix.EPERM, unix.EOPNOTSUPP} {
 		if errors.Is(err, unable) {
 			return fmt.Errorf("%w over %s: %w", errNoOverlay, own, err)
@@ -123,7 +123,7 @@ func (l *layers) lower(s hostRoot) (string, error) {
 	if _, err := os.Stat(at); err == nil {
 		return at, nil
 	}
-	err := l.m.step("make host root", func() error {
+	err := l.m.checkpoint("make host root", func() error {
 		part := at + ".part"
 		err := errors.Join(os.MkdirAll(l.dir, 0o700), os.RemoveAll(part))
 		if err == nil {
@@ -139,5 +139,5 @@ func (l *layers) lower(s hostRoot) (string, error) {
 
 // sweep removes all host roots. No task may be left.
 func (l *layers) sweep() error {
-	return l.m.step("remove host roots", func() error { return os.RemoveAll(l.dir) })
+	return l.m.checkpoint("remove host roots", func() error { return os.RemoveAll(l.dir) })
 }

@@ -54,7 +54,7 @@ func (m *Manager) newLogs() *logs.Client {
 		Dir:   filepath.Join(m.cfg.RunDir, "logs"),
 		Tasks: filepath.Join(literal(m.podsDir()), "*", "tasks", "*"),
 		Place: func(pid int) error {
-			return m.step("place log collector", func() error { return logGroup(m.cfg.Cgroups).Add(pid) })
+			return m.checkpoint("place log collector", func() error { return logGroup(m.cfg.Cgroups).Add(pid) })
 		},
 		Notice: m.logNotice,
 		Broken: func(err error) { m.cfg.Log.Error("task output is not collected", "error", err) },
@@ -92,7 +92,7 @@ func (c *Container) makeLogs(t *Task) error {
 	}
 	t.StdoutHostPath, t.StderrHostPath = filepath.Join(c.dir, stdoutFIFO), filepath.Join(c.dir, stderrFIFO)
 	for _, path := range []string{t.StdoutHostPath, t.StderrHostPath} {
-		if err := c.m.step("make log pipe", func() error { return unix.Mkfifo(path, 0o600) }); err != nil {
+		if err := c.m.checkpoint("make log pipe", func() error { return unix.Mkfifo(path, 0o600) }); err != nil {
 			return &os.PathError{Op: "mkfifo", Path: path, Err: err}
 		}
 	}
@@ -154,7 +154,7 @@ func (c *Container) announceLogs(t Task) error {
 		AllocDir: t.Logs.AllocDirHostPath, Dir: t.Logs.Dir, MaxFiles: t.Logs.MaxFiles, MaxBytes: t.Logs.MaxFileBytes,
 		Streams: []logs.Stream{{FIFO: stdoutFIFO, Base: t.Name + ".stdout"}, {FIFO: stderrFIFO, Base: t.Name + ".stderr"}},
 	}
-	return c.m.step("write log spec", func() error { return logs.WriteSpec(c.dir, spec) })
+	return c.m.checkpoint("write log spec", func() error { return logs.WriteSpec(c.dir, spec) })
 }
 
 // collected reports whether the log collector handles this task.
@@ -169,7 +169,7 @@ func (c *Container) attachLogs(ctx context.Context) (err error) {
 		return nil
 	}
 	c.drained = false // set by an interrupted start of the task
-	return c.m.step("attach logs", func() error {
+	return c.m.checkpoint("attach logs", func() error {
 		c.output, err = c.m.logs.Attach(ctx, c.dir)
 		return err
 	})
@@ -181,7 +181,7 @@ func (c *Container) drainLogs(ctx context.Context) error {
 	if c.drained || !c.collected() {
 		return nil
 	}
-	if err := c.m.step("drain logs", func() error { return c.m.logs.Drain(ctx, c.dir) }); err != nil {
+	if err := c.m.checkpoint("drain logs", func() error { return c.m.logs.Drain(ctx, c.dir) }); err != nil {
 		return fmt.Errorf("task %s: %w", c.state.TaskID, err)
 	}
 	c.drained = true

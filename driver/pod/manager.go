@@ -64,12 +64,12 @@ type Config struct {
 	Event func(taskID, allocID, name, message string)
 	// Trace reports the phases of a successful start. It must not block. It may be
 	// nil.
-	Trace func(taskID string, steps []Step)
+	Trace func(taskID string, phases []Phase)
 	Log   hclog.Logger
 	// Before is called before each checkpoint of a start, stop, removal, recovery and
 	// sweep. An error fails the checkpoint. It is used by tests, which fail or crash
 	// at each checkpoint, and may be nil.
-	Before func(step string) error
+	Before func(checkpoint string) error
 }
 
 // Manager manages the pods of one state directory. A directory must have only one
@@ -111,7 +111,7 @@ func New(cfg Config) *Manager {
 		cfg.Event = func(_, _, _, _ string) {}
 	}
 	if cfg.Trace == nil {
-		cfg.Trace = func(string, []Step) {}
+		cfg.Trace = func(string, []Phase) {}
 	}
 	cfg.SharedMemoryMax = cmp.Or(cfg.SharedMemoryMax, DefaultSharedMemoryMax)
 	cfg.CreateTimeout = cmp.Or(cfg.CreateTimeout, time.Minute)

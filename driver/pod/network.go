@@ -37,5 +37,5 @@ func (p *pod) setNetworkDefaults(t Task, state *podState) error {
 		return fmt.Errorf("set defaults of the network namespace: %w", err)
 	}
 	state.NetworkSet = true
-	return p.m.step("write pod state", func() error { return writeState(p.stateFile(), *state) })
+	return p.m.checkpoint("write pod state", func() error { return writeState(p.stateFile(), *state) })
 }

@@ -95,7 +95,7 @@ func (p *pod) join(ctx context.Context, t Task) error {
 func (p *pod) load(t Task) (podState, error) {
 	for _, dir := range []string{p.dir, p.namespaceDir(), p.tasksDir()} {
 		// An interrupted removal may have removed some of them.
-		if err := p.m.step("make pod directory", func() error { return os.MkdirAll(dir, 0o700) }); err != nil {
+		if err := p.m.checkpoint("make pod directory", func() error { return os.MkdirAll(dir, 0o700) }); err != nil {
 			return podState{}, fmt.Errorf("make pod: %w", err)
 		}
 	}
@@ -121,7 +121,7 @@ func (p *pod) hostnameOf(t Task) string {
 
 // pin creates and pins a namespace of the pod.
 func (p *pod) pin(kind namespace.Kind, setup func() error) error {
-	return p.m.step("pin "+string(kind), func() error { return namespace.Pin(p.namespaceDir(), setup, kind) })
+	return p.m.checkpoint("pin "+string(kind), func() error { return namespace.Pin(p.namespaceDir(), setup, kind) })
 }
 
 const shmFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
@@ -140,7 +140,7 @@ func (p *pod) joinIPC(has, then shared) error {
 	if then.shm <= has.shm {
 		return nil
 	}
-	err := p.m.step("enlarge shared memory", func() error {
+	err := p.m.checkpoint("enlarge shared memory", func() error {
 		return unix.Mount("", p.shmDir(), "", unix.MS_REMOUNT|shmFlags, tmpfsLimits(then.shm))
 	})
 	if err != nil {
@@ -155,7 +155,7 @@ func (p *pod) makeIPC(then shared) error {
 	if err := unmount(p.shmDir()); err != nil { // left by a crash in between
 		return err
 	}
-	err := p.m.step("mount shared memory", func() error { return mountTmpfs(p.shmDir(), then.shm, shmFlags) })
+	err := p.m.checkpoint("mount shared memory", func() error { return mountTmpfs(p.shmDir(), then.shm, shmFlags) })
 	if err != nil {
 		return err
 	}
@@ -174,20 +174,20 @@ func (p *pod) remove(ctx context.Context) error {
 		p.removeInfra(ctx),
 		// Even after errors no process of the pod may be left running, and a cgroup
 		// that is not empty must not prevent that.
-		p.m.step("kill pod", func() error { return p.cgroup().Kill(ctx) }),
-		p.m.step("remove pod's cgroup", p.cgroup().Remove),
-		p.m.step("prune cgroup", cgroup.At(p.m.cfg.Cgroups, cgroupParent).Prune),
-		p.m.step("unpin namespaces", func() error {
+		p.m.checkpoint("kill pod", func() error { return p.cgroup().Kill(ctx) }),
+		p.m.checkpoint("remove pod's cgroup", p.cgroup().Remove),
+		p.m.checkpoint("prune cgroup", cgroup.At(p.m.cfg.Cgroups, cgroupParent).Prune),
+		p.m.checkpoint("unpin namespaces", func() error {
 			return namespace.Unpin(p.namespaceDir(), namespace.IPC, namespace.UTS, namespace.Net)
 		}),
-		p.m.step("unmount shared memory", func() error { return unmount(p.shmDir()) }),
+		p.m.checkpoint("unmount shared memory", func() error { return unmount(p.shmDir()) }),
 		p.removeVolumes(),
 	)
 	if err != nil {
 		// The state stays, so that the next sweep finds the pod.
 		return fmt.Errorf("remove pod %s: %w", p.allocID, err)
 	}
-	if err := p.m.step("remove pod directory", func() error { return os.RemoveAll(p.dir) }); err != nil {
+	if err := p.m.checkpoint("remove pod directory", func() error { return os.RemoveAll(p.dir) }); err != nil {
 		return fmt.Errorf("remove pod %s: %w", p.allocID, err)
 	}
 	return nil

@@ -88,7 +88,7 @@ func (c *Container) removeDir() error {
 	if err := c.output.Close(); err != nil {
 		return err
 	}
-	return c.m.step("remove task directory", func() error { return removeLast(c.dir, c.stateFile()) })
+	return c.m.checkpoint("remove task directory", func() error { return removeLast(c.dir, c.stateFile()) })
 }
 
 // removeLast removes a directory and its content, file last: as long as file exists,
@@ -122,10 +122,10 @@ func (c *Container) removeContainer() error {
 	}
 	return errors.Join(
 		// First, so that a monitor stops creating the container.
-		c.m.step("kill monitor", func() error { return monitor.Kill(ctx) }),
-		c.m.step("kill task", killOwn),
-		c.m.step("delete container", func() error { return c.m.maker(c.dir).Delete(ctx, c.id) }),
-		c.m.step("remove task's cgroup", removeOwn),
-		c.m.step("remove monitor's cgroup", monitor.Remove),
+		c.m.checkpoint("kill monitor", func() error { return monitor.Kill(ctx) }),
+		c.m.checkpoint("kill task", killOwn),
+		c.m.checkpoint("delete container", func() error { return c.m.maker(c.dir).Delete(ctx, c.id) }),
+		c.m.checkpoint("remove task's cgroup", removeOwn),
+		c.m.checkpoint("remove monitor's cgroup", monitor.Remove),
 	)
 }

@@ -34,7 +34,7 @@ func ParseHostPath(s string) (HostPath, error) {
 func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (rootfs, error) {
 	if img.ID == "" {
 		root := rootfs{hostPath: filepath.Join(m.rootsDir(), id), userDir: "/"}
-		err := m.step("make root", func() error {
+		err := m.checkpoint("make root", func() error {
 			s, err := newHostRoot(m.cfg.HostPaths)
 			if err != nil {
 				return err
@@ -59,7 +59,7 @@ func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (roo
 // open the image store, which fails on a full disk.
 func (m *Manager) removeRoot(id string, withImage bool) error {
 	root := filepath.Join(m.rootsDir(), id)
-	err := m.step("remove root", func() error {
+	err := m.checkpoint("remove root", func() error {
 		if _, err := os.Lstat(root); errors.Is(err, os.ErrNotExist) {
 			return nil // a read-only file system would fail even if nothing exists
 		}

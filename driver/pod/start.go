@@ -50,7 +50,7 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 		return nil, errors.Join(err, c.Destroy(context.WithoutCancel(ctx), true))
 	}
 	c.took.lap("ready")
-	m.cfg.Trace(t.ID, c.took.steps)
+	m.cfg.Trace(t.ID, c.took.phases)
 	return c, nil
 }
 
@@ -72,7 +72,7 @@ func (c *Container) becomeReady(ctx context.Context, r *Ready) error {
 		}
 	}
 	c.state.ReadyAt = time.Now()
-	if err := c.m.step("write state of a ready task", c.writeState); err != nil {
+	if err := c.m.checkpoint("write state of a ready task", c.writeState); err != nil {
 		return err
 	}
 	c.pod.change(func(*order) { c.sibling.ready = true })
@@ -103,7 +103,7 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 	}
 	c.took.lap("join")
 	r.push("container", c.remove)
-	err := c.m.step("make task directory", func() error { return os.MkdirAll(c.dir, 0o700) })
+	err := c.m.checkpoint("make task directory", func() error { return os.MkdirAll(c.dir, 0o700) })
 	if err != nil {
 		return fmt.Errorf("create task directory: %w", err)
 	}
@@ -113,7 +113,7 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 		}
 	}
 	c.state.WithImage = t.Image != nil
-	if err := c.m.step("write task state", c.writeState); err != nil {
+	if err := c.m.checkpoint("write task state", c.writeState); err != nil {
 		return err
 	}
 	if err := c.makeLogs(&t); err != nil {
@@ -196,7 +196,7 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 	}
 	c.mistake = mistake(spec, t.Process.args(root.config))
 	c.m.filters.apply(spec)
-	if err := c.m.step("write spec", func() error { return c.m.writeBundle(c.dir, spec) }); err != nil {
+	if err := c.m.checkpoint("write spec", func() error { return c.m.writeBundle(c.dir, spec) }); err != nil {
 		return nil, err
 	}
 	c.state.StopSignal = root.config.StopSignal
@@ -286,20 +286,20 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 		return err
 	}
 	c.took.lap("logs")
-	if err := c.m.step("hold processes", c.hold); err != nil {
+	if err := c.m.checkpoint("hold processes", c.hold); err != nil {
 		return err
 	}
-	err = c.m.step("write state of a created task", c.writeState)
+	err = c.m.checkpoint("write state of a created task", c.writeState)
 	if err == nil {
-		err = c.m.step("place task on its processors", func() error { return c.cpuset().Add(c.state.Init.PID) })
+		err = c.m.checkpoint("place task on its processors", func() error { return c.cpuset().Add(c.state.Init.PID) })
 	}
 	if err == nil {
-		err = c.m.step("start program", func() error { return c.m.cfg.Runtime.Start(ctx, c.id) })
+		err = c.m.checkpoint("start program", func() error { return c.m.cfg.Runtime.Start(ctx, c.id) })
 	}
 	c.took.lap("start")
 	c.state.StartedAt = time.Now()
 	if err == nil {
-		err = c.m.step("write state of a started task", c.writeState)
+		err = c.m.checkpoint("write state of a started task", c.writeState)
 	}
 	if err != nil {
 		return errors.Join(err, c.release())
@@ -322,7 +322,7 @@ func (c *Container) monitorCgroup() cgroup.Group { return c.pod.cgroup().Child("
 // placeMonitor moves the monitor to its cgroup before it does anything else.
 func (c *Container) placeMonitor(pid int) error {
 	c.took.lap("conmon")
-	err := c.m.step("place monitor", func() error { return c.monitorCgroup().Add(pid) })
+	err := c.m.checkpoint("place monitor", func() error { return c.monitorCgroup().Add(pid) })
 	c.took.lap("cgroup")
 	return err
 }

@@ -71,7 +71,7 @@ func (m *Manager) removeUnknown(p *pod) error {
 		c, err := m.unknown(p, task.Name())
 		if err == nil && c != nil && !c.starting() {
 			m.cfg.Log.Warn("removing unrecovered task", "task_id", c.state.TaskID, "container", c.id, "error", c.damage)
-			err = m.step("remove forgotten task", c.discard)
+			err = m.checkpoint("remove forgotten task", c.discard)
 		}
 		errs = append(errs, err)
 	}
@@ -136,7 +136,7 @@ func (m *Manager) sweepTasks(p *pod) (live []string, err error) {
 		}
 		err := c.unstage()
 		if err == nil {
-			err = m.step("remove directory without state", func() error { return os.RemoveAll(c.dir) })
+			err = m.checkpoint("remove directory without state", func() error { return os.RemoveAll(c.dir) })
 		}
 		errs = append(errs, err)
 	}
@@ -152,7 +152,7 @@ func (m *Manager) sweepRoots(live map[string]bool) error {
 	for _, e := range entries {
 		if !live[e.Name()] {
 			root := filepath.Join(m.rootsDir(), e.Name())
-			errs = append(errs, m.step("remove forgotten root", func() error { return os.RemoveAll(root) }))
+			errs = append(errs, m.checkpoint("remove forgotten root", func() error { return os.RemoveAll(root) }))
 		}
 	}
 	return errors.Join(errs...)
@@ -176,7 +176,7 @@ func (m *Manager) sweepLayers(live map[string]bool) error {
 	var errs []error
 	for _, id := range ids {
 		if !live[id] {
-			errs = append(errs, m.step("remove forgotten layer", func() error { return store.Release(ctx, id) }))
+			errs = append(errs, m.checkpoint("remove forgotten layer", func() error { return store.Release(ctx, id) }))
 		}
 	}
 	return errors.Join(errs...)

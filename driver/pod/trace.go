@@ -5,35 +5,35 @@ import (
 	"time"
 )
 
-// Step is a timed part of a task's start.
-type Step struct {
+// Phase is a timed part of a task's start.
+type Phase struct {
 	Name string
 	Took time.Duration
 	// Beside is true if it ran in parallel to others and does not add to the total.
 	Beside bool
 }
 
-// stopwatch measures consecutive parts of a start. It is cheap enough to run
+// stopwatch measures consecutive phases of a start. It is cheap enough to run
 // always.
 type stopwatch struct {
-	last  time.Time
-	steps []Step
+	last   time.Time
+	phases []Phase
 }
 
 func newStopwatch() stopwatch { return stopwatch{last: time.Now()} }
 
-// lap ends the current part and starts the next.
+// lap ends the current phase and starts the next.
 func (s *stopwatch) lap(name string) {
 	now := time.Now()
-	s.steps = append(s.steps, Step{Name: name, Took: now.Sub(s.last)})
+	s.phases = append(s.phases, Phase{Name: name, Took: now.Sub(s.last)})
 	s.last = now
 }
 
-// beside adds parts that ran in parallel.
+// beside adds phases that ran in parallel.
 func (s *stopwatch) beside(other stopwatch) {
-	for _, step := range other.steps {
-		step.Beside = true
-		s.steps = append(s.steps, step)
+	for _, phase := range other.phases {
+		phase.Beside = true
+		s.phases = append(s.phases, phase)
 	}
 }
 

@@ -52,7 +52,7 @@ func (p *pod) makeVolume(v Volume) error {
 	if size == 0 {
 		size = defaultTmpfsBytes(p.m.cfg.SharedMemoryMax)
 	}
-	return p.m.step("mount pod volume", func() error { return mountTmpfs(dir, size, unix.MS_NOSUID|unix.MS_NODEV) })
+	return p.m.checkpoint("mount pod volume", func() error { return mountTmpfs(dir, size, unix.MS_NOSUID|unix.MS_NODEV) })
 }
 
 // volumeMounts returns the mounts of the task's volumes.
@@ -65,7 +65,7 @@ func (p *pod) volumeMounts(t Task) []ocispec.Mount {
 }
 
 func (p *pod) removeVolumes() error {
-	return p.m.step("take pod volumes down", func() error { return takeDown(p.volumesDir()) })
+	return p.m.checkpoint("take pod volumes down", func() error { return takeDown(p.volumesDir()) })
 }
 
 // takeDown removes a directory of mount points, but nothing that is mounted there.

@@ -74,7 +74,7 @@ func (c *Container) end() Exit {
 	// In a shared PID namespace other processes survive the end of the first one,
 	// and would hold the log open.
 	kills, kerr := c.cgroup().OOMKills()
-	if err := c.m.step("kill what outlived the task", func() error { return c.cgroup().Kill(ctx) }); err != nil {
+	if err := c.m.checkpoint("kill what outlived the task", func() error { return c.cgroup().Kill(ctx) }); err != nil {
 		c.m.cfg.Log.Error("processes of an ended task are still running", "task_id", c.state.TaskID, "error", err)
 	}
 	if err := c.drainLogs(ctx); err != nil {

@@ -27,7 +27,7 @@ func table(seen map[string]*tally) string {
 	return fmt.Sprintf("%d steps, %d runs:%s", len(seen), runs, out.String())
 }
 
-// missing lists the steps that are in the source and were not come to.
+// missing lists the checkpoints in the source that no test reached.
 func missing(t *testing.T, seen map[string]*tally) []string {
 	t.Helper()
 	var out []string
@@ -51,14 +51,14 @@ func missing(t *testing.T, seen map[string]*tally) []string {
 	return out
 }
 
-// stepName is the name in a call that takes or announces a step, or "".
+// stepName returns the name of a checkpoint call, or "".
 func stepName(n ast.Node) string {
 	call, ok := n.(*ast.CallExpr)
 	if !ok || len(call.Args) == 0 {
 		return ""
 	}
 	method, ok := call.Fun.(*ast.SelectorExpr)
-	if !ok || method.Sel.Name != "step" && method.Sel.Name != "before" {
+	if !ok || method.Sel.Name != "checkpoint" && method.Sel.Name != "before" {
 		return ""
 	}
 	literal, ok := call.Args[0].(*ast.BasicLit)
