@@ -10,12 +10,14 @@ import (
 	"strings"
 
 	"github.com/hashicorp/nomad/api"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
 // answerDenial writes the reason of a denial in the form that the nomad command shows, and returns
 // the response's status.
 func answerDenial(w http.ResponseWriter, to route, v *verdict) int {
-	text := "denied by nomad-sidecar: " + v.denial.text
+	text := display.Text("denied by nomad-sidecar: " + v.denial.text) // the job's names are in it, and the command prints it raw
 	if to != validate {
 		http.Error(w, text, v.denial.status)
 		return v.denial.status
@@ -91,7 +93,7 @@ func joined(has string, warnings []string) string {
 		lines = append(lines, has)
 	}
 	for _, w := range warnings {
-		lines = append(lines, "* nomad-sidecar: "+w)
+		lines = append(lines, "* nomad-sidecar: "+display.Text(w))
 	}
 	return strings.Join(lines, "\n")
 }

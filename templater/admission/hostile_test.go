@@ -16,7 +16,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
+	"github.com/hashicorp/nomad/api"
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/shoenig/test/must"
 )
@@ -218,6 +220,25 @@ func TestDenial_ControlCharacters(t *testing.T) {
 		must.Eq(t, "nosniff", cmp.Or(resp.Header.Get("X-Content-Type-Options"), map[bool]string{true: "nosniff"}[path == "/v1/validate/job"]))
 		must.Eq(t, 1, strings.Count(f.audit.String(), "\n"))
 		must.True(t, json.Valid(f.audit.Bytes()))
+	}
+}
+
+func TestAnswers_NoControlCharacters(t *testing.T) {
+	denying := "rule \"r\" {\n  validation {\n    condition     = job.id == \"\"\n    error_message = \"Not ${job.id}.\"\n  }\n}\n"
+	for _, policy := range []string{denying, everyJob} {
+		f := start(t, policy)
+		job := strings.Replace(jobNamed("web"), `"ID":"web"`, `"ID":"web\u001b[2J\u009b\u202e","Meta":{"sidecar.exclude":"note","sidecar.\u001b[2Jnote.x":"1"}`, 1)
+		job = strings.Replace(job, `"Name":"g"`, `"Name":"g\u001b[2J"`, 1)
+		for _, path := range []string{"/v1/jobs", "/v1/validate/job"} {
+			resp, text := f.send(http.MethodPut, path, job)
+			if resp.Header.Get("Content-Type") == "application/json" || strings.HasPrefix(text, "{") {
+				var answer api.JobValidateResponse
+				must.NoError(t, json.Unmarshal([]byte(text), &answer))
+				text = answer.Error + strings.Join(answer.ValidationErrors, "") + answer.Warnings
+			}
+			must.StrContains(t, text, `1b[2J`)
+			must.False(t, strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && unicode.In(r, unicode.Cc, unicode.Bidi_Control) }), must.Sprintf("%q", text))
+		}
 	}
 }
 
