@@ -56,7 +56,7 @@ func TestATaskCanNotRaiseItsLimits(t *testing.T) {
 			"mount -t tmpfs none /tmp", "unshare -m true", "unshare -Ur true", "unshare -C true", "nsenter -t 1 -n -m true",
 			"echo -500 > /proc/self/oom_score_adj", "echo h > /proc/sysrq-trigger", setsAsItIs("/proc/sys/kernel/panic"),
 			setsAsItIs("/proc/sys/kernel/core_pattern"), "mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem", "chroot /proc/1/root/.. true && mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg",
-			"dmesg", "hwclock -w", "date -s now", "nice -n -5 false; [ $(nice -n -5 nice) -lt 0 ]", "hostname stolen",
+			"dmesg", "hwclock -w", "date -s now", "nice -n -5 false; [ $(nice -n -5 nice) -lt $(nice) ]", "hostname stolen",
 		)
 		must.Eq(t, before, tk.limits())
 		must.Eq(t, "67108864", tk.limits()[0])
