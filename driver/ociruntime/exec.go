@@ -27,7 +27,7 @@ type ExecOptions struct {
 	// Process is the program, with its environment, user and limits.
 	// Process.Terminal gives it a terminal.
 	Process *specs.Process
-	Stdin   io.Reader
+	Stdin   io.Reader // nil is no input
 	Stdout  io.Writer
 	Stderr  io.Writer // unused with a terminal, which has one stream only
 	// Resize receives the terminal's size whenever it changes. It may be nil.
@@ -225,9 +225,12 @@ func runOnPipes(cmd *exec.Cmd, o ExecOptions) error {
 	return err
 }
 
+// startWithInput starts cmd with stdin, or with an empty pipe if stdin is nil. os/exec would open the
+// host's /dev/null instead. Root in the task could change its mode and owner through the
+// descriptor, and crun gives it to the task's user.
 func startWithInput(cmd *exec.Cmd, stdin io.Reader) error {
 	if stdin == nil {
-		return cmd.Start()
+		stdin = strings.NewReader("")
 	}
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -43,6 +43,17 @@ func TestExec_Conformance(t *testing.T) {
 	})
 }
 
+// A descriptor of the host's /dev/null would let a command change the mode and owner of that file.
+func TestExec_NoDeviceOfHost(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n, tk := idle(t, runtime)
+		result, err := n.ExecTask(tk.ID, []string{"/bin/sh", "-c",
+			"for i in 0 1 2; do stat -L -c %F /proc/self/fd/$i; done; read -r line || echo end"}, time.Minute)
+		must.NoError(t, err)
+		must.Eq(t, "fifo\nfifo\nfifo\nend\n", string(result.Stdout), must.Sprintf("%s", result.Stderr))
+	})
+}
+
 // client is the other end of "nomad alloc exec".
 type client struct {
 	ctx    context.Context
