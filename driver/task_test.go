@@ -109,7 +109,7 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"tmpfs mode":       {"command = \"a\"\nmount {\n type = \"tmpfs\"\n target = \"/a\"\n tmpfs_options {\n mode = 7777\n }\n}", `a mode in decimal`},
 	"propagation":      {"command = \"a\"\nmount {\n type = \"bind\"\n source = \"/etc\"\n target = \"/a\"\n bind_options {\n propagation = \"up\"\n }\n}", `propagation = "up": want one of private`},
 	"tmpfs":            {"command = \"a\"\ntmpfs = [\"run\"]", `tmpfs: "run": target "run": want an absolute path`},
-	"tmpfs size":       {"command = \"a\"\ntmpfs = [\"/run:size=big\"]", `tmpfs: "/run:size=big": option`},
+	"tmpfs size":       {"command = \"a\"\ntmpfs = [\"/run:size=big\"]", `tmpfs: "/run:size=big": option "size=big": `},
 	"tmpfs option":     {"command = \"a\"\ntmpfs = [\"/run:fast\"]", `option "fast": unknown option: want size=64m`},
 	"devices":          {"command = \"a\"\ndevices {\n host_path = \"/dev/fuse\"\n}", `devices: host_path = "/dev/fuse": this device is not allowed here: the operator can add it to allow_devices`},
 	"device path":      {"command = \"a\"\ndevices {\n host_path = \"null\"\n}", `devices: host_path = "null": want the absolute path`},

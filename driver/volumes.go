@@ -255,8 +255,9 @@ func addTmpfs(t *pod.Task, target string, given []string) error {
 		case o == "", slices.Contains(flags, o):
 		case name == "size":
 			var n int64
-			n, err = parseSize(value)
-			o = fmt.Sprintf("size=%d", n) // mount(8) knows fewer units
+			if n, err = parseSize(value); err == nil {
+				o = fmt.Sprintf("size=%d", n) // mount(8) knows fewer units
+			}
 		case name == "mode":
 			_, err = strconv.ParseUint(value, 8, 12)
 		case name == "uid", name == "gid":

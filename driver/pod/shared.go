@@ -120,11 +120,17 @@ func (s shared) check(most int64) error {
 		ErrInvalid, strings.Join(parts, " + "), inodeBytes, sum, most)
 }
 
-// CheckShared returns an error if the task alone exceeds the maximum.
+// CheckShared returns an error if the task alone exceeds the maximum. A volume without a
+// size is not counted: another task may set it. checkShared counts it when the task joins the pod.
 func CheckShared(t Task, most int64) error {
 	w, err := t.wants(most)
 	if err != nil {
 		return err
+	}
+	for _, v := range t.Volumes {
+		if v.SizeBytes == 0 {
+			delete(w.volumes, v.Name)
+		}
 	}
 	return w.check(most)
 }

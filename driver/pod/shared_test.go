@@ -15,10 +15,19 @@ func TestCheckShared_DefaultsFit(t *testing.T) {
 		must.NoError(t, CheckShared(task, most), must.Sprint(most))
 		w, err := task.wants(most)
 		must.NoError(t, err)
+		must.NoError(t, w.check(most), must.Sprint(most))
 		for name, values := range w.ipc {
 			must.Positive(t, values[0], must.Sprint(name, most))
 		}
 	}
+}
+
+// Another task of the pod may give the volume less than the default size.
+func TestCheckShared_VolumeOfAnotherTask(t *testing.T) {
+	task := Task{Share: Share{IPC: true}, ShmSizeBytes: 140 << 20, Volumes: []Volume{{Name: "a"}}}
+	must.NoError(t, CheckShared(task, 256<<20))
+	task.Volumes[0].SizeBytes = 64 << 20
+	must.ErrorIs(t, CheckShared(task, 256<<20), ErrInvalid)
 }
 
 func TestCheckShared_CountsEveryPart(t *testing.T) {

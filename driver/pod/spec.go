@@ -43,10 +43,7 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 		args = append([]string{initPath, "--"}, args...)
 		mounts = append(mounts, ocispec.BindFile(p.m.cfg.Init, initPath, true))
 	}
-	if shm := p.shmSource(t); shm != "" {
-		mounts = append(mounts, ocispec.Mount{Target: "/dev/shm", Source: shm, Type: "bind",
-			Options: []string{"bind", "rw", "nosuid", "nodev", "noexec", "rprivate"}})
-	}
+	mounts = append(mounts, p.shmMounts(t)...)
 	c := ocispec.Container{
 		RootHostPath: root.hostPath,
 		ReadonlyRoot: t.ReadonlyRoot,
@@ -159,16 +156,22 @@ func annotations(t Task, image map[string]string) map[string]string {
 	return out
 }
 
-// shmSource returns the source of /dev/shm that belongs to the task's IPC
-// namespace, or "" for a new one.
-func (p *pod) shmSource(t Task) string {
+// shmMounts returns the mount at /dev/shm that belongs to the task's IPC namespace.
+// Without one the container has the runtime-spec's default.
+func (p *pod) shmMounts(t Task) []ocispec.Mount {
+	source := "/dev/shm"
 	switch {
 	case t.Share.IPC:
-		return p.shmDir()
+		source = p.shmDir()
 	case t.HostNamespaces.IPC:
-		return "/dev/shm"
+	case t.ShmSizeBytes > 0: // of the task alone, and charged to it
+		return []ocispec.Mount{{Target: "/dev/shm", Source: "shm", Type: "tmpfs",
+			Options: []string{"nosuid", "nodev", "noexec", "mode=1777", fmt.Sprintf("size=%d", t.ShmSizeBytes)}}}
+	default:
+		return nil
 	}
-	return ""
+	return []ocispec.Mount{{Target: "/dev/shm", Source: source, Type: "bind",
+		Options: []string{"bind", "rw", "nosuid", "nodev", "noexec", "rprivate"}}}
 }
 
 // environment merges NAME=value lists; a later list wins. The result is in order of

@@ -202,9 +202,12 @@ func TestSharedMemoryIsAsLargeAsAsked(t *testing.T) {
 		a := n.newTask(alloc, "a", config, nil)
 		config.ShmSize = 100 << 20
 		b := n.newTask(alloc, "b", config, nil)
+		config.Share = []string{}
+		own := n.newTask(alloc, "own", config, nil)
 		a.start()
 		b.start()
-		for _, tk := range []*task{a, b} {
+		own.start()
+		for _, tk := range []*task{a, b, own} {
 			must.Eq(t, "102400\n", tk.exec("df -k --output=size /dev/shm | tail -n 1 | tr -d ' '"))
 		}
 	})
