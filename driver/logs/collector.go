@@ -245,7 +245,7 @@ func (c *collector) converse(conn net.Conn) {
 	c.rest()
 }
 
-// find attaches the tasks of an earlier collector, whose SpecFiles match pattern.
+// find attaches tasks of an earlier collector by their SpecFiles, which match pattern.
 func (c *collector) find(pattern string) error {
 	paths, err := filepath.Glob(filepath.Join(pattern, SpecFile))
 	if err != nil {

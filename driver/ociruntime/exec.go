@@ -103,7 +103,7 @@ func exitCode(ctx context.Context, cmd *exec.Cmd, log logFile, id string, err er
 	return cmd.ProcessState.ExitCode(), nil
 }
 
-// execFailure classifies what a runtime logged about a command that did not start.
+// execFailure classifies a runtime's log message about a command that did not start.
 func execFailure(msg string) error {
 	text := strings.ToLower(msg)
 	for _, c := range []struct {
