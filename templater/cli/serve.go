@@ -75,7 +75,7 @@ func (o *serveOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	fs.Int64Var(&o.Limits.ConnectionsPerClient, "max-connections-per-client", o.Limits.ConnectionsPerClient, "`N` Most connections of one client, which is an IPv4 address or an IPv6 /64 network. Default is 512.")
 	fs.Int64Var(&o.Limits.BufferMiB, "max-buffer", o.Limits.BufferMiB, "`MIB` Most bytes of request bodies in memory; half of it for one client. At least twice -max-body. Default is 64.")
 	fs.IntVar(&o.Limits.Upstream, "max-upstream", o.Limits.Upstream, "`N` Most requests at Nomad at once, of which an eighth is reserved for jobs. Default is 90, below Nomad's limit of 100 connections per client (http_max_conns_per_client).")
-	fs.IntVar(&o.Limits.UpstreamPerClient, "max-upstream-per-client", o.Limits.UpstreamPerClient, "`N` Most of these of one client. Default is 40.")
+	fs.IntVar(&o.Limits.UpstreamPerClient, "max-upstream-per-client", o.Limits.UpstreamPerClient, "`N` Most of these of one client. Default is 26.")
 	fs.Var(&o.trusted, "trusted-proxy", "`IP|CIDR` A balancer in front, whose X-Forwarded-For names clients; may be repeated. Default is none.")
 	fs.DurationVar(&o.ReloadEvery, "reload-every", 5*time.Second, "`DURATION` How often to look whether policy, catalog or certificate have changed. Default is 5s; 0 for SIGHUP alone.")
 	fs.DurationVar(&o.Drain, "drain", 30*time.Second, "`DURATION` At the end, time for requests under way. Default is 30s.")

@@ -23,8 +23,8 @@ import (
 const (
 	stranger = "127.0.0.2" // address of hostile clients
 	floods   = 300
-	// One client gets 40 of the 90 connections to Nomad, 30 of them for watches.
-	clientShare, watchShare = 40, 30
+	// One client gets 26 of the 90 connections to Nomad, 19 of them for watches.
+	clientShare, watchShare = 26, 19
 )
 
 // countingNomad counts connections and blocks some requests until released.

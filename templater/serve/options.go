@@ -45,7 +45,7 @@ type Limits struct {
 
 // DefaultLimits returns limits that fit Nomad's default of 100 connections per client address.
 func DefaultLimits() Limits {
-	return Limits{Connections: 2048, ConnectionsPerClient: 512, BufferMiB: 64, Upstream: 90, UpstreamPerClient: 40}
+	return Limits{Connections: 2048, ConnectionsPerClient: 512, BufferMiB: 64, Upstream: 90, UpstreamPerClient: 26}
 }
 
 // FleetOptions configures how the admin page reads jobs.
