@@ -78,7 +78,7 @@ func (c *chooser) fromBlocks(found map[string]*candidate, requests []*job.Reques
 	seen := map[string]hcl.Range{}
 	for _, r := range requests {
 		if first, dup := seen[r.Sidecar]; dup {
-			c.fail(r.Range, "Duplicate sidecar block", fmt.Sprintf("Sidecar %q was already chosen here at %s. Merge the two blocks.", r.Sidecar, first))
+			c.fail(r.Range, "Duplicate sidecar block", fmt.Sprintf("Sidecar %q is already chosen at %s. Merge the two blocks.", r.Sidecar, first))
 			continue
 		}
 		seen[r.Sidecar] = r.Range
@@ -150,10 +150,10 @@ func (c *chooser) exclude(found map[string]*candidate, g *job.Group) {
 			if slices.Contains(names, name) || slices.Contains(names, "*") {
 				c.used[name] = true
 				if rule := found[name].required; rule != "" {
-					c.warn(text.Range, "Sidecar not excluded", fmt.Sprintf("%q refuses sidecar %q in group %q, but rule %q of the policy requires it.", metaExclude, name, g.Name, rule))
+					c.warn(text.Range, "Sidecar not excluded", fmt.Sprintf("%q excludes sidecar %q in group %q, but rule %q of the policy requires it.", metaExclude, name, g.Name, rule))
 					continue
 				}
-				c.warn(text.Range, "Sidecar excluded", fmt.Sprintf("Sidecar %q was chosen for group %q by %s, but %q refuses it.", name, g.Name, found[name].origin, metaExclude))
+				c.warn(text.Range, "Sidecar excluded", fmt.Sprintf("Sidecar %q was chosen for group %q by %s, but %q excludes it.", name, g.Name, found[name].origin, metaExclude))
 				c.tellExcluded(g, found[name], text.Range)
 				delete(found, name)
 			}

@@ -138,7 +138,7 @@ func (c *chooser) conflicts(choices []*Choice) {
 	for _, one := range choices {
 		for _, other := range choices {
 			if one != other && slices.Contains(one.Definition.Requires.Conflicts, other.Definition.Name) {
-				c.fail(one.Range, "Sidecars in conflict", fmt.Sprintf("Sidecar %q cannot be in one group with sidecar %q (%s), but both are chosen for group %q: %q by %s. Choose one of them, or put them into different groups.",
+				c.fail(one.Range, "Conflicting sidecars", fmt.Sprintf("Sidecar %q cannot be in one group with sidecar %q (%s), but both are chosen for group %q: %q by %s. Choose one of them, or put them into different groups.",
 					one.Definition.Name, other.Definition.Name, one.Definition.Requires.Range, one.Group.Name, other.Definition.Name, Source{other.Origin, other.Range}))
 			}
 		}
@@ -161,7 +161,7 @@ func (c *chooser) resolve(g *job.Group, cand *candidate) *Choice {
 		for _, con := range cand.constraints {
 			want = append(want, con.String())
 		}
-		c.fail(cand.at, "No such version", fmt.Sprintf("No version of sidecar %q meets %q, asked for in group %q. The catalog has %s.", cand.name, strings.Join(want, ", "), g.Name, strings.Join(have, ", ")))
+		c.fail(cand.at, "No such version", fmt.Sprintf("No version of sidecar %q meets %q, required in group %q. The catalog has %s.", cand.name, strings.Join(want, ", "), g.Name, strings.Join(have, ", ")))
 		return nil
 	}
 	site := cand.at
@@ -194,7 +194,7 @@ func (c *chooser) order(in []*Choice) []*Choice {
 				names = append(names, x.Definition.Name)
 			}
 			d := in[0].Definition
-			c.fail(d.Requires.Range, "Circular order", fmt.Sprintf("In group %q the sidecars %s each want to come after another by their requires.after. Choose fewer of them, or mend the definitions.", in[0].Group.Name, strings.Join(names, ", ")))
+			c.fail(d.Requires.Range, "Circular order", fmt.Sprintf("In group %q the sidecars %s must each come after another according to requires.after. Choose fewer of them, or fix the definitions.", in[0].Group.Name, strings.Join(names, ", ")))
 			return nil
 		}
 		placed[in[i].Definition.Name] = true
@@ -225,7 +225,7 @@ func (c *chooser) checkOpaque() {
 		return
 	}
 	for _, o := range c.job.Opaque {
-		c.fail(o.Range, "Cannot inject here", fmt.Sprintf("The sidecars chosen concern %s, which is not known as text. %s", o.What, o.WayOut))
+		c.fail(o.Range, "Cannot inject here", fmt.Sprintf("The chosen sidecars concern %s, which cannot be read as text. %s", o.What, o.WayOut))
 	}
 }
 

@@ -160,8 +160,8 @@ func TestCorpusAsPodsKeepsThePromises(t *testing.T) {
 // more, and what keeps the others from it.
 func corpusOutcomes() map[string]map[string]int {
 	return map[string]map[string]int{
-		"[viewer]":                        {"kept": 387, "Namespace not shared": 2, "Task not of the pod driver": 46, notForNomad: 4},
-		"[awkward]":                       {"kept": 298, "Config taken": 1, "Two service providers": 92, "Task not of the pod driver": 44, notForNomad: 4},
+		"[viewer]":                        {"kept": 387, "Namespace not shared": 2, "Task without the pod driver": 46, notForNomad: 4},
+		"[awkward]":                       {"kept": 298, "Config conflict": 1, "Two service providers": 92, "Task without the pod driver": 44, notForNomad: 4},
 		"[ports]":                         {"kept": 48, "Two service providers": 35, "Unusable network mode": 355, notForNomad: 1},
 		"[anywhere awkward ports viewer]": {"kept": 48, "Two service providers": 35, "Unusable network mode": 355, notForNomad: 1},
 	}

@@ -95,7 +95,7 @@ func (c *chooser) whyNot(g *job.Group, name string) string {
 	for _, other := range c.job.Groups {
 		for _, r := range other.Requests {
 			if r.Sidecar == name {
-				return fmt.Sprintf("its sidecar block is that of group %q", other.Name)
+				return fmt.Sprintf("its sidecar block is in group %q", other.Name)
 			}
 		}
 	}
@@ -125,7 +125,7 @@ func (c *chooser) tell(g *job.Group, cand *candidate, choice *Choice) {
 func (c *chooser) tellExcluded(g *job.Group, cand *candidate, at hcl.Range) {
 	c.told = append(c.told, &Explanation{
 		Group: g, Sidecar: cand.name, State: StateExcluded, Sources: cand.sources(), Definition: c.catalog.Find(cand.name),
-		Reason: fmt.Sprintf("%q refuses it (%s)", metaExclude, at),
+		Reason: fmt.Sprintf("%q excludes it (%s)", metaExclude, at),
 	})
 }
 

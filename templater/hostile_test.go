@@ -151,7 +151,7 @@ func TestHostileCircles(t *testing.T) {
 		{"by index", "locals {\n a = local[\"a\"]\n}", "Circular local value", 2},
 		{"by others", "locals {\n a = \"${local.b}\"\n}\nlocals {\n b = [local.c]\n c = upper(local.a)\n}", "Circular local value", 2},
 		{"beside good ones", "locals {\n a = 1\n b = local.a\n c = local.d\n d = local.c\n}", "Circular local value", 4},
-		{"long", chain + "}", "Local values too far from each other", 501},
+		{"long", chain + "}", "Chain of local values too long", 501},
 		{"variables", "variable \"a\" {\n default = var.b\n}\nvariable \"b\" {\n default = var.a\n}", "Variables not allowed", 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {

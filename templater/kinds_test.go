@@ -154,7 +154,7 @@ func TestAJobWithTwoOfOneNameIsRefused(t *testing.T) {
 		f, diags := jsonjob.Parse([]byte(src), "job.json", c)
 		must.False(t, diags.HasErrors())
 		_, err := editsOf(f.Job(), c, with("anywhere"))
-		must.ErrorContains(t, err, "Two of one name")
+		must.ErrorContains(t, err, "Duplicate name")
 		must.Eq(t, 1, strings.Count(err.Error(), "Rename"))
 		must.ErrorContains(t, err, "Rename one of the two")
 	}

@@ -43,7 +43,7 @@ func TestInject_ForgedMark(t *testing.T) {
 		must.Eq(t, "Doubtful marks", diags[0].Summary)
 		choices, _ := templater.Choose(f.Job(), c, with("ports"))
 		_, diags = templater.Plan(f.Job(), choices)
-		must.Eq(t, "Task with marks of a sidecar", diags[0].Summary)
+		must.Eq(t, "Task with sidecar marks", diags[0].Summary)
 	}
 }
 

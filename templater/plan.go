@@ -75,7 +75,7 @@ func (p *planner) refuse(c *Choice) bool {
 			continue
 		}
 		if m := job.ReadMark(plain(t.Meta, "", func(string, *diagnostic.Unknown) {})); m != nil {
-			p.conflict(t.Range, "Task with marks of a sidecar", "Task %q of group %q carries the marks of sidecar %q, but it is not as the injection left it, so it can be neither replaced nor taken for an app task. Remove the task, or the sidecar.* keys from its meta.", t.Name, c.Group.Name, m.Name)
+			p.conflict(t.Range, "Task with sidecar marks", "Task %q of group %q has the marks of sidecar %q, but differs from the injected task, so it can be neither replaced nor treated as an app task. Remove the task, or the sidecar.* keys from its meta.", t.Name, c.Group.Name, m.Name)
 		}
 	}
 	return len(p.diags) > before
@@ -87,14 +87,14 @@ func (p *planner) refuseTwins(g *job.Group) {
 	const text = "There are two %s called %q%s, the other at %s. Rename one of the two."
 	for _, o := range p.job.Groups {
 		if o != g && o.Name == g.Name {
-			p.conflict(g.Range, "Two of one name", text, "groups", g.Name, "", o.Range)
+			p.conflict(g.Range, "Duplicate name", text, "groups", g.Name, "", o.Range)
 			return
 		}
 	}
 	seen := map[string]*job.Task{}
 	for _, t := range g.Tasks {
 		if first := seen[t.Name]; first != nil {
-			p.conflict(t.Range, "Two of one name", text, "tasks", t.Name, fmt.Sprintf(" in group %q", g.Name), first.Range)
+			p.conflict(t.Range, "Duplicate name", text, "tasks", t.Name, fmt.Sprintf(" in group %q", g.Name), first.Range)
 			return
 		}
 		seen[t.Name] = t
@@ -108,7 +108,7 @@ func (p *planner) inject(st *groupState, c *Choice) {
 		return
 	}
 	if len(inst.Tasks) == 0 {
-		p.conflict(c.Range, "No task to inject", "With these parameters sidecar %q (%s) brings no task into group %q, so nothing could tell what it changed there. Enable one of its tasks, or do not choose it.",
+		p.conflict(c.Range, "No task to inject", "With these parameters sidecar %q (%s) adds no task to group %q, so its changes there could not be recorded. Enable one of its tasks, or do not choose it.",
 			c.Definition.Name, c.Definition.Range, c.Group.Name)
 		return
 	}

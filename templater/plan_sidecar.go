@@ -62,7 +62,7 @@ func (x *sidecarPlan) network(inst *sidecar.Instance) bool {
 		if len(g.Networks) == 0 {
 			has = `has no network block, which means network mode "host"`
 		}
-		x.conflict(at, "Unusable network mode", "Sidecar %q needs network mode %s (%s), but group %q %s. Set network { mode = %q } in the group if its tasks can live with addresses of their own; injection does not change it for you.",
+		x.conflict(at, "Unusable network mode", "Sidecar %q needs network mode %s (%s), but group %q %s. Set network { mode = %q } in the group if its tasks can have their own addresses; injection does not change the mode.",
 			x.def.Name, quotedOr(modes), x.def.Requires.Range, g.Name, has, modes[0])
 		return false
 	}
@@ -78,12 +78,12 @@ func (x *sidecarPlan) ports(inst *sidecar.Instance) {
 	st := x.state
 	for _, p := range inst.Ports {
 		if of, taken := st.ports[envSpelling(p.Label)]; taken {
-			x.conflict(of.at, "Port label taken", "Sidecar %q adds a port labelled %q to group %q (%s), but %s has that label already, or one that differs only in dashes. Rename one of the two.",
+			x.conflict(of.at, "Port label taken", "Sidecar %q adds a port labelled %q to group %q (%s), but %s already has that label, or one that differs only in dashes. Rename one of the two.",
 				x.def.Name, p.Label, st.group.Name, p.Range, of)
 			continue
 		}
 		if of, taken := st.inside[p.To]; taken && p.To > 0 {
-			x.conflict(of.at, "Port taken inside the pod", "Port %q of sidecar %q leads to %d inside the pod of group %q (%s), but %s does too, and only one process can listen there. Choose another port in the sidecar's parameters or in the job.",
+			x.conflict(of.at, "Port taken inside the pod", "Port %q of sidecar %q maps to %d inside the pod of group %q (%s), but %s does too, and only one process can listen there. Choose another port in the sidecar's parameters or in the job.",
 				p.Label, x.def.Name, p.To, st.group.Name, p.Range, of)
 			continue
 		}
@@ -143,14 +143,14 @@ func (x *sidecarPlan) checkService(s *sidecar.Block) {
 		provider = "consul"
 	}
 	if st.provider != "" && st.provider != provider {
-		x.conflict(st.providerOf.at, "Two service providers", "Sidecar %q brings a service with provider %q (%s), but %s of group %q has provider %q, and Nomad allows one provider in a group. Use the same provider for both.",
+		x.conflict(st.providerOf.at, "Two service providers", "Sidecar %q adds a service with provider %q (%s), but %s of group %q has provider %q, and Nomad allows one provider in a group. Use the same provider for both.",
 			x.def.Name, provider, s.Range, st.providerOf, st.group.Name, st.provider)
 		return
 	}
 	st.provider, st.providerOf = provider, x.me()
 	key := s.Body.String("name") + "\x00" + s.Body.String("port")
 	if of, taken := st.service[key]; taken {
-		x.conflict(of.at, "Service taken", "Sidecar %q brings service %q on port %q (%s), but %s of group %q is the same. Rename one of the two.",
+		x.conflict(of.at, "Service taken", "Sidecar %q adds service %q on port %q (%s), but %s of group %q is the same. Rename one of the two.",
 			x.def.Name, s.Body.String("name"), s.Body.String("port"), s.Range, of, st.group.Name)
 		return
 	}
@@ -179,7 +179,7 @@ func (x *sidecarPlan) setEnv(t *job.Task, v *sidecar.Attr) {
 		if have.of.who != fmt.Sprintf("task %q", t.Name) {
 			where = fmt.Sprintf(" in task %q", t.Name)
 		}
-		x.conflict(have.of.at, "Environment variable taken", "Sidecar %q sets %s in the app tasks of group %q (%s), but %s sets it%s to something else. Remove it there, or set it to the same value.",
+		x.conflict(have.of.at, "Environment variable taken", "Sidecar %q sets %s in the app tasks of group %q (%s), but %s sets it%s to another value. Remove it there, or set the same value.",
 			x.def.Name, v.Name, x.state.group.Name, v.Range, have.of, where)
 		return
 	}
@@ -219,7 +219,7 @@ func (x *sidecarPlan) tasks(inst *sidecar.Instance) {
 	for _, t := range inst.Tasks {
 		name := t.Label()
 		if of, taken := x.state.tasks[envSpelling(name)]; taken {
-			x.conflict(of.at, "Task name taken", "Sidecar %q brings a task %q into group %q (%s), but %s of the job has that name already, or one that differs only in dashes. Rename the job's task.",
+			x.conflict(of.at, "Task name taken", "Sidecar %q adds a task %q to group %q (%s), but %s of the job already has that name, or one that differs only in dashes. Rename the job's task.",
 				x.def.Name, name, g.Name, t.Range, of)
 			return
 		}
@@ -252,7 +252,7 @@ func (x *sidecarPlan) disk(t *sidecar.Block) {
 	if disk.SizeMB > logs || disk.SizeMB == 0 {
 		return
 	}
-	x.conflict(disk.Range, "Too little disk", "The logs of task %q of sidecar %q (%s) may take %d MB, which does not fit on the ephemeral disk of group %q, of %d MB. Set ephemeral_disk { size = %d } or more in the group.",
+	x.conflict(disk.Range, "Too little disk", "The logs of task %q of sidecar %q (%s) may need %d MB, but the ephemeral disk of group %q has %d MB. Set ephemeral_disk { size = %d } or more in the group.",
 		t.Label(), x.def.Name, t.Range, logs, x.state.group.Name, disk.SizeMB, disk.SizeMB+logs)
 }
 

@@ -55,12 +55,12 @@ func (x *sidecarPlan) mergeShare(t *job.Task, want []string) {
 		return
 	}
 	if !ok {
-		x.conflict(t.Config["share"].Range, "Share not known", "Sidecar %q adds to the share of task %q of group %q, but its value here is no list of strings that is known now. Write it out, or give its variables with -var.",
+		x.conflict(t.Config["share"].Range, "Unknown share", "Sidecar %q adds to the share of task %q of group %q, but its value here is not a known list of strings. Write it out, or pass its variables with -var.",
 			x.def.Name, t.Name, x.state.group.Name)
 		return
 	}
 	if len(names) == 0 {
-		x.conflict(t.Config["share"].Range, "Namespace not shared", "Sidecar %q needs task %q of group %q to share %s with its pod (%s), but the task says share = []. Remove that line, or do not choose the sidecar.",
+		x.conflict(t.Config["share"].Range, "Namespace not shared", "Sidecar %q needs task %q of group %q to share %s with its pod (%s), but the task sets share = []. Remove that line, or do not choose the sidecar.",
 			x.def.Name, t.Name, x.state.group.Name, quotedAnd(want), x.def.Requires.Range)
 		return
 	}
@@ -124,7 +124,7 @@ func (x *sidecarPlan) mergeConfig(t *job.Task, a *sidecar.Attr) {
 		x.unknown(u, "Whether sidecar %q may set %s in the config of task %q of group %q", x.def.Name, a.Name, t.Name, x.state.group.Name)
 		return
 	}
-	x.conflict(t.Config[a.Name].Range, "Config taken", "Sidecar %q sets %s in the config of the app tasks of group %q (%s), but task %q sets it to something else. Remove it there, or set it to the same value.",
+	x.conflict(t.Config[a.Name].Range, "Config conflict", "Sidecar %q sets %s in the config of the app tasks of group %q (%s), but task %q sets it to another value. Remove it there, or set the same value.",
 		x.def.Name, a.Name, x.state.group.Name, a.Range, t.Name)
 }
 
@@ -159,7 +159,7 @@ func (x *sidecarPlan) isPod(t *job.Task, at hcl.Range, what string) bool {
 	if t.Driver.Value == PodDriver {
 		return true
 	}
-	x.conflict(t.Range, "Task not of the pod driver", "Sidecar %q %s (%s), but task %q of group %q has driver %q. Use driver = %q for the task, or do not choose the sidecar.",
+	x.conflict(t.Range, "Task without the pod driver", "Sidecar %q %s (%s), but task %q of group %q has driver %q. Use driver = %q for the task, or do not choose the sidecar.",
 		x.def.Name, what, at, t.Name, x.state.group.Name, t.Driver.Value, PodDriver)
 	return false
 }

@@ -87,7 +87,7 @@ func TestPlan_LogsNotKnown(t *testing.T) {
 		must.False(t, diags.HasErrors())
 		_, diags = templater.Plan(f.Job(), choices)
 		must.Len(t, 1, diags)
-		must.Eq(t, "Value not known", diags[0].Summary)
+		must.Eq(t, "Unknown value", diags[0].Summary)
 		must.StrContains(t, diags[0].Detail, "The logs block of task")
 	}
 }

@@ -113,7 +113,7 @@ func settle(doc Document, catalog job.Catalog, flags Flags) (Flags, hcl.Diagnost
 				continue
 			}
 			warnings = append(warnings, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Rule skipped",
-				Detail: fmt.Sprintf("Rule %q of the policy could not be carried out, and says to go on without: %s", rule, firstError(diags))})
+				Detail: fmt.Sprintf("Rule %q of the policy cannot be applied and is skipped: %s", rule, firstError(diags))})
 		}
 	}
 	flags.Policy = withoutRules(flags.Policy, skipped)

@@ -41,12 +41,12 @@ func Reconcile(marks []job.Marked, choices []*Choice, catalog job.Catalog, polic
 		}
 		told[key] = true
 		if m.Mark.Origin == OriginPolicy && policy != nil {
-			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Sidecar taken out",
-				Detail: fmt.Sprintf("Sidecar %q in group %q came by a policy that no longer chooses it.", m.Mark.Name, m.Group)})
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Sidecar removed",
+				Detail: fmt.Sprintf("Sidecar %q in group %q was injected by a policy that no longer chooses it.", m.Mark.Name, m.Group)})
 			continue
 		}
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Sidecar would be lost",
-			Detail: fmt.Sprintf("The job already holds sidecar %q in group %q (chosen by %s), which nothing chooses now. Choose it again, for instance with -with %s, or start from the job as it was before.", m.Mark.Name, m.Group, m.Mark.Origin, m.Mark.Name)})
+			Detail: fmt.Sprintf("The job contains sidecar %q in group %q (chosen by %s), which nothing chooses now. Choose it again, for example with -with %s, or start from the original job.", m.Mark.Name, m.Group, m.Mark.Origin, m.Mark.Name)})
 	}
 	return keep, diags
 }
@@ -57,7 +57,7 @@ func Doubts(marks []job.Marked, catalog job.Catalog) hcl.Diagnostics {
 	for _, m := range marks {
 		if doubt := m.Mark.Doubt(catalog, m.Task); doubt != "" {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Doubtful marks",
-				Detail: fmt.Sprintf("Task %q of group %q carries the marks of sidecar %q, but %s.", m.Task, m.Group, m.Mark.Name, doubt)})
+				Detail: fmt.Sprintf("Task %q of group %q has the marks of sidecar %q, but %s.", m.Task, m.Group, m.Mark.Name, doubt)})
 		}
 	}
 	return diags

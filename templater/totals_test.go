@@ -73,7 +73,7 @@ func TestTotalsOfGroupsAndOfTheJob(t *testing.T) {
 func TestLogsMustFitOnTheDisk(t *testing.T) {
 	c := loadCatalog(t)
 	const tooLittle = `Too little disk: The logs of task "anywhere" of sidecar "anywhere"`
-	for size, want := range map[string]string{"100": tooLittle, "101": "", "var.size": "Value not known: Whether the logs of task"} {
+	for size, want := range map[string]string{"100": tooLittle, "101": "", "var.size": "Unknown value: Whether the logs of task"} {
 		src := "variable \"size\" { type = number }\n" + jobOf("", "ephemeral_disk {\n size = "+size+"\n}", "")
 		f, diags := hcljob.Parse([]byte(src), "job.hcl", hcljob.Inputs{})
 		must.False(t, diags.HasErrors())
@@ -90,5 +90,5 @@ func TestLogsMustFitOnTheDisk(t *testing.T) {
 	f, diags := jsonjob.Parse([]byte(`{"ID":"j","TaskGroups":[{"Name":"g","EphemeralDisk":{"SizeMB":50},"Tasks":[{"Name":"app","Driver":"pod"}]}]}`), "job.json", c)
 	must.False(t, diags.HasErrors())
 	_, err := editsOf(f.Job(), c, with("anywhere"))
-	must.ErrorContains(t, err, "of 50 MB")
+	must.ErrorContains(t, err, "has 50 MB")
 }

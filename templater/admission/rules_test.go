@@ -62,7 +62,7 @@ func TestRules_ForgedMarks(t *testing.T) {
 	}
 	v := rules.treat(t.Context(), []byte(forged("sha256:none", "policy")), anywhere)
 	must.NotNil(t, v.denial)
-	must.StrContains(t, v.denial.text, `carries the marks of sidecar "note"`)
+	must.StrContains(t, v.denial.text, `has the marks of sidecar "note"`)
 }
 
 // A mark cannot make the proxy remove the app's own parts.
@@ -115,7 +115,7 @@ func TestRules_FailOpen(t *testing.T) {
 	must.Nil(t, v.denial)
 	must.Eq(t, []string{"app", "note"}, tasksOf(t, v.body))
 	must.Len(t, 1, v.warnings)
-	must.StrContains(t, v.warnings[0], `Rule "maybe" of the policy could not be carried out`)
+	must.StrContains(t, v.warnings[0], `Rule "maybe" of the policy cannot be applied and is skipped`)
 	must.Eq(t, []string{"notes"}, v.rules)
 
 	v = rulesOf(t, strings.Replace(skipOther, "skip", "deny", 1)).treat(t.Context(), []byte(jobNamed("web")), anywhere)

@@ -169,7 +169,7 @@ func splits(args []cty.Value) error {
 func decodesJSON(args []cty.Value) error {
 	in := text(args, 0)
 	if JSON([]byte(in)) >= 0 {
-		return fmt.Errorf("it nests more than %d levels deep", Levels)
+		return fmt.Errorf("it is nested more than %d levels deep", Levels)
 	}
 	return tooLarge(times(strings.Count(in, ",")+strings.Count(in, "[")+strings.Count(in, "{"), itemBytes))
 }
@@ -183,7 +183,7 @@ func decodesYAML(args []cty.Value) error {
 	in := text(args, 0)
 	for line := range strings.Lines(in) {
 		if strings.Count(line, "- ")+strings.Count(line, "? ")+strings.Count(line, ": ") > Levels {
-			return fmt.Errorf("it nests more than %d levels deep", Levels)
+			return fmt.Errorf("it is nested more than %d levels deep", Levels)
 		}
 	}
 	if len(alias.FindAllString(in, mostAliases+1)) > mostAliases {

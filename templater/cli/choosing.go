@@ -30,7 +30,7 @@ func (o *injectOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	*o = injectOptions{}
 	fs.Var(&o.with, "with", "`NAME[@CONSTRAINT]` Choose a sidecar, such as topz@~>1.0; may be repeated.")
 	fs.Var(&o.params, "param", "`NAME.KEY=VALUE` Value of a sidecar's parameter; may be repeated.")
-	fs.Var(&o.groups, "group", "`GROUP` Let -with and -param concern this group only; may be repeated.")
+	fs.Var(&o.groups, "group", "`GROUP` Limit -with and -param to this group; may be repeated.")
 	fs.Var(&o.vars, "var", "`KEY=VALUE` Value of a variable of the job; may be repeated.")
 	fs.Var(&o.varFiles, "var-file", "`FILE` File with values of variables; may be repeated.")
 	fs.BoolVar(&o.allowFS, "allow-fs", false, "Let functions of the job such as file() read files, as \"nomad job run\" does. Off by default.")

@@ -33,7 +33,7 @@ func (c *diffCommand) flags() *flag.FlagSet {
 func (c *diffCommand) Help() string {
 	return `Usage: nomad-sidecar diff [options] JOB|-
 
-  Shows what inject would change in the job file, as a unified diff.
+  Prints the changes that inject would make to the job file, as a unified diff.
 
 ` + flagHelp(c) + `
 

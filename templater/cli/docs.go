@@ -23,7 +23,7 @@ func (c *docs) flags() *flag.FlagSet {
 	fs := newFlags("docs")
 	c.catalogs = nil
 	fs.Var(&c.catalogs, "catalog", catalogUsage)
-	fs.StringVar(&c.format, "format", "text", "`text|markdown|html` Form of the output. Default is text. The HTML is one page that needs no other file.")
+	fs.StringVar(&c.format, "format", "text", "`text|markdown|html` Form of the output. Default is text. The HTML is one self-contained page.")
 	return fs
 }
 

@@ -23,23 +23,23 @@ func (c *eject) Help() string {
 	return `Usage: nomad-sidecar eject [options] JOB|-
        nomad-sidecar eject -fleet [options] [JOB]…
 
-  Reads a job that sidecars were injected into, in HCL or JSON, and writes it to
-  stdout as it was before. A job without any comes out as it is. What was injected
-  is known by the comments that begin with #sidecar in HCL, and in JSON by the meta
-  of the injected tasks, which is checked against the catalog.
+  Reads an injected job, in HCL or JSON, and writes the original job to stdout. A
+  job without sidecars is not changed. The injected parts are identified in HCL by
+  the comments that begin with #sidecar, and in JSON by the meta of the injected
+  tasks, which is checked against the catalog.
 
-  With -fleet it takes the sidecars out of jobs that a cluster runs: of all that are
-  named, or that the filters choose, each with all of its sidecars. As upgrade does, it
-  first shows which jobs change and what restarts, and which sidecars meta or policy
-  would bring back; then it asks, and registers them batch by batch, each after the one
-  before is healthy. It stops at the first job that is not. Run the command again to continue.
-  Without -state it only shows what it would do.
+  With -fleet it removes all sidecars from running jobs of a cluster: those named, or
+  those that the filters select. Like upgrade, it first prints the jobs that change,
+  the tasks that restart, and the sidecars that meta or policy would inject again.
+  Then it asks for confirmation and registers the jobs in batches, each when the
+  previous one is healthy. It stops at the first unhealthy job. Run the command again
+  to continue. Without -state it is a dry run.
 
 ` + flagHelp(c) + `
 ` + fleetNomadHelp + `
 
-  Exit codes: 0 done, 1 an error in the input or, with -fleet, not all is done, 2 wrong
-  usage.`
+  Exit codes: 0 success, 1 an error in the input or, with -fleet, unfinished jobs,
+  2 wrong usage.`
 }
 
 func (c *eject) Run(args []string) int {

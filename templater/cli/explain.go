@@ -31,13 +31,13 @@ func (c *explain) flags() *flag.FlagSet {
 func (c *explain) Help() string {
 	return `Usage: nomad-sidecar explain [options] JOB|-
 
-  Tells for each group of the job and each sidecar of the catalog whether it is
-  injected, what chose or excluded it and where, and the value of each parameter
-  with the place it came from. Values of sensitive parameters are not shown.
+  Prints for each group of the job and each sidecar of the catalog whether it is
+  injected, what chose or excluded it and where, and each parameter with its value
+  and origin. Values of sensitive parameters are not shown.
 
 ` + flagHelp(c) + `
 
-  Exit codes: 0 done, 1 an error in the input, 2 wrong usage.`
+  Exit codes: 0 success, 1 an error in the input, 2 wrong usage.`
 }
 
 func (c *explain) Run(args []string) int {

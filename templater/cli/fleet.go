@@ -13,8 +13,8 @@ import (
 )
 
 const fleetNomadHelp = `
-  The Nomad is the one that NOMAD_ADDR, NOMAD_TOKEN, NOMAD_REGION, NOMAD_CACERT and
-  the like name, as for the nomad command; NOMAD_NAMESPACE is not used.`
+  NOMAD_ADDR, NOMAD_TOKEN, NOMAD_REGION, NOMAD_CACERT and similar variables select the
+  Nomad, as for the nomad command; NOMAD_NAMESPACE is not used.`
 
 // fleetOptions are the flags of a command for many jobs.
 type fleetOptions struct {

@@ -34,9 +34,9 @@ func (c *format) flags() *flag.FlagSet {
 func (c *format) Help() string {
 	return `Usage: nomad-sidecar fmt [-check] [PATH|-]...
 
-  Lays out definitions and their tests as nomad fmt does jobs: files, or all that
-  are found below folders, by default the working folder. The names of those that
-  change are printed. With - stdin is laid out to stdout.
+  Formats definitions, policies and their tests like nomad fmt: files, or all files
+  below folders, by default the working directory. The names of changed files are
+  printed. With - stdin is formatted to stdout.
 
 ` + flagHelp(c)
 }

@@ -30,9 +30,9 @@ func (*get) Synopsis() string { return "Fetch catalogs from their addresses" }
 func (c *get) flags() *flag.FlagSet {
 	fs := newFlags("get")
 	c.addressed = nil
-	fs.Var(&c.addressed, "catalog", "`ADDRESS` Where the catalog is; may be repeated. Default is NOMAD_SIDECAR_CATALOG, then all that are pinned. Folders need not be fetched, and are left out.")
-	fs.BoolVar(&c.upgrade, "upgrade", false, "Pin what the addresses name now, and tell what changed.")
-	fs.DurationVar(&c.timeout, "timeout", 5*time.Minute, "`DURATION` How long one catalog may take. Default is 5m.")
+	fs.Var(&c.addressed, "catalog", "`ADDRESS` Address of a catalog; may be repeated. Default is NOMAD_SIDECAR_CATALOG, then all pinned catalogs. Folders are not fetched.")
+	fs.BoolVar(&c.upgrade, "upgrade", false, "Pin what the addresses name now, and print the changes.")
+	fs.DurationVar(&c.timeout, "timeout", 5*time.Minute, "`DURATION` Time limit for one catalog. Default is 5m.")
 	return fs
 }
 
@@ -40,8 +40,8 @@ func (c *get) Help() string {
 	return `Usage: nomad-sidecar get [options]
 
   Fetches catalogs into the cache, and pins what it got in ` + catalog.LockName + ` in the
-  working folder. What is pinned there already is not fetched again, or fetched just
-  as it is pinned. The other commands then use the copy, without the network.
+  working directory. A pinned catalog is not fetched again, or fetched exactly as
+  pinned. The other commands then use the copy, without the network.
 
 ` + flagHelp(c) + `
 
@@ -53,15 +53,15 @@ func (c *get) Help() string {
     https://HOST/FILE.tar.gz//FOLDER?checksum=sha256:…
     oci://REGISTRY/REPO:TAG//FOLDER
 
-  //FOLDER and what follows ? may be left out. Archives are
-  .tar.gz, .tgz, .tar and .zip.
+  //FOLDER and everything after ? are optional. Archives are .tar.gz, .tgz,
+  .tar and .zip.
 
   The cache is NOMAD_SIDECAR_CACHE, by default nomad-sidecar in XDG_CACHE_HOME.
   Credentials come from git's credential helpers, ssh-agent, ~/.netrc, and docker
   login; SSL_CERT_FILE names certificate authorities for archives and registries,
   GIT_SSL_CAINFO for git.
 
-  Exit codes: 0 done, 1 an error, and nothing is pinned; 2 wrong usage.`
+  Exit codes: 0 success, 1 an error (nothing is pinned), 2 wrong usage.`
 }
 
 func (c *get) Run(args []string) int {

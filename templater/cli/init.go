@@ -29,7 +29,7 @@ func (*initCommand) Synopsis() string { return "Begin a new definition, with a t
 
 func (c *initCommand) flags() *flag.FlagSet {
 	fs := newFlags("init")
-	fs.StringVar(&c.dir, "dir", ".", "`DIR` Folder to put it in, that is the catalog. Default is the working folder.")
+	fs.StringVar(&c.dir, "dir", ".", "`DIR` Catalog folder to create it in. Default is the working directory.")
 	return fs
 }
 

@@ -11,7 +11,7 @@ func (*inject) Synopsis() string { return "Inject sidecars into a job file" }
 
 func (c *inject) flags() *flag.FlagSet {
 	fs := c.o.declare(newFlags("inject"))
-	fs.StringVar(&c.o.out, "out", "", "`hcl|json` Form of the output. Default is that of the input.")
+	fs.StringVar(&c.o.out, "out", "", "`hcl|json` Form of the output. Default is the form of the input.")
 	return fs
 }
 
@@ -24,7 +24,7 @@ func (c *inject) Help() string {
 
 ` + flagHelp(c) + `
 
-  Exit codes: 0 done, 1 an error in the input, 2 wrong usage.`
+  Exit codes: 0 success, 1 an error in the input, 2 wrong usage.`
 }
 
 func (c *inject) Run(args []string) int {

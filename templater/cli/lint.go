@@ -31,8 +31,8 @@ func (c *lint) flags() *flag.FlagSet {
 func (c *lint) Help() string {
 	return `Usage: nomad-sidecar lint [-json] [-catalog DIR]... [PATH]...
 
-  Checks definitions: files, or all that are found below folders. Without a PATH
-  those of the catalog. Errors make the exit code 1, warnings do not.
+  Checks definitions: files, or all definitions below folders; without a PATH those of
+  the catalog. The exit code is 1 on errors, but not on warnings.
 
 ` + flagHelp(c)
 }

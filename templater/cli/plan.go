@@ -16,9 +16,9 @@ import (
 
 // clusterHelp is the help that the commands for a cluster share.
 const clusterHelp = `
-  The Nomad is the one that NOMAD_ADDR, NOMAD_TOKEN, NOMAD_NAMESPACE, NOMAD_REGION,
-  NOMAD_CACERT and the like name, as for the nomad command. Region and namespace of
-  the job win over these.`
+  NOMAD_ADDR, NOMAD_TOKEN, NOMAD_NAMESPACE, NOMAD_REGION, NOMAD_CACERT and similar
+  variables select the Nomad, as for the nomad command. Region and namespace of the
+  job override these.`
 
 type planCommand struct {
 	p *Program
@@ -36,7 +36,7 @@ func (c *planCommand) Help() string {
 	return `Usage: nomad-sidecar plan [options] JOB|-
 
   Injects sidecars and asks Nomad what registering the job would change: the diff,
-  which tasks restart, what the sidecars add, and what could not be placed.
+  the tasks that restart, what the sidecars add, and what could not be placed.
 
 ` + flagHelp(c) + `
 ` + clusterHelp + `

@@ -26,7 +26,7 @@ func (c *run) flags() *flag.FlagSet {
 	fs := c.o.declare(newFlags("run"))
 	c.check = checkIndex{}
 	fs.Var(&c.check, "check-index", "`INDEX` Register only if the job's modify index is still this one, as plan printed it; 0 if the job must not exist.")
-	fs.BoolVar(&c.detach, "detach", false, "Return when the job is registered, and print the ID of its evaluation.")
+	fs.BoolVar(&c.detach, "detach", false, "Return after registering the job, and print the ID of its evaluation.")
 	return fs
 }
 
@@ -40,7 +40,7 @@ func (c *run) Help() string {
 ` + flagHelp(c) + `
 ` + clusterHelp + `
 
-  Exit codes: 0 done, 1 an error or a job that did not become healthy, 2 wrong usage.`
+  Exit codes: 0 success, 1 an error or a job that did not become healthy, 2 wrong usage.`
 }
 
 func (c *run) Run(args []string) int {

@@ -30,22 +30,22 @@ func (*serveCommand) flags() *flag.FlagSet { return new(serveOptions).declare(ne
 func (c *serveCommand) Help() string {
 	return `Usage: nomad-sidecar serve [options]
 
-  Stands in front of Nomad's API: who registers, plans or validates a job there has
-  the sidecars injected that the policy and the job's meta choose, or is told why the
-  job is denied. All other requests pass untouched. Let NOMAD_ADDR of its users name
-  this address instead of Nomad's.
+  A proxy in front of Nomad's API. Into every job that is registered, planned or
+  validated through it, it injects the sidecars that the policy and the job's meta
+  choose, or it denies the job with a reason. All other requests pass unchanged. Set
+  NOMAD_ADDR of its users to this address instead of Nomad's.
 
 ` + flagHelp(c) + `
 
   NOMAD_TOKEN is not used: requests keep their own tokens. NOMAD_REGION is the region
-  that jobs without one are in, for rules; default is global.
+  of jobs without one, for rules; default is global.
 
   With OTEL_EXPORTER_OTLP_ENDPOINT in the environment, requests with a job are traced
-  to that collector. Other variables of OpenTelemetry hold too.
+  to that collector. Other OpenTelemetry variables apply too.
 
-  Policy, catalog and certificate are read anew when they have changed, and at SIGHUP;
-  with an error in one of them all stay as they were. SIGINT and SIGTERM end it after the requests under way. Each
-  request with a job is a line of JSON on stdout.
+  Policy, catalog and certificate are reloaded when they change, and on SIGHUP; if one
+  has an error, all stay as they were. On SIGINT and SIGTERM it finishes open requests
+  and exits. Each request with a job is logged as a line of JSON on stdout.
 
   Exit codes: 0 ended by a signal, 1 an error, 2 wrong usage.`
 }
@@ -61,25 +61,25 @@ type serveOptions struct {
 
 // declare adds the flags to a flag set.
 func (o *serveOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
-	fs.Var(&o.policies, "policy", "`FILE|DIR` Rules; of a folder all *.policy.hcl; may be repeated.")
+	fs.Var(&o.policies, "policy", "`FILE|DIR` File with rules, or folder with *.policy.hcl files; may be repeated.")
 	fs.Var(&o.catalogs, "catalog", "`DIR` Folder of definitions, or an address that get has fetched; may be repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in catalog.")
-	fs.StringVar(&o.Address, "address", "127.0.0.1:4747", "`HOST:PORT` Where to listen. Default is 127.0.0.1:4747.")
-	fs.StringVar(&o.AdminAddress, "admin-address", "127.0.0.1:4748", "`HOST:PORT` Where the page is that shows the fleet and what was admitted and denied, and /healthz, /readyz and /metrics. Default is 127.0.0.1:4748; empty for none.")
-	fs.Var(&o.nomads, "nomad-addr", "`URL` The Nomad: http://, https:// or unix://. Default is NOMAD_ADDR, then http://127.0.0.1:4646. Certificates are those of NOMAD_CACERT, NOMAD_CLIENT_CERT and the like. May be repeated for agents of one cluster: if one cannot be connected to, the next one is used.")
-	fs.StringVar(&o.CertFile, "tls-cert", "", "`FILE` Certificate to listen with TLS, in PEM.")
+	fs.StringVar(&o.Address, "address", "127.0.0.1:4747", "`HOST:PORT` Address to listen on. Default is 127.0.0.1:4747.")
+	fs.StringVar(&o.AdminAddress, "admin-address", "127.0.0.1:4748", "`HOST:PORT` Address of the page with the fleet and the admitted and denied jobs, and of /healthz, /readyz and /metrics. Default is 127.0.0.1:4748; empty for none.")
+	fs.Var(&o.nomads, "nomad-addr", "`URL` Address of Nomad: http://, https:// or unix://. Default is NOMAD_ADDR, then http://127.0.0.1:4646. Certificates come from NOMAD_CACERT, NOMAD_CLIENT_CERT and related variables. May be repeated for agents of one cluster: if a connection to one fails, the next one is used.")
+	fs.StringVar(&o.CertFile, "tls-cert", "", "`FILE` Server certificate, in PEM.")
 	fs.StringVar(&o.KeyFile, "tls-key", "", "`FILE` Its key.")
-	fs.StringVar(&o.ClientCA, "tls-client-ca", "", "`FILE` Authorities, one of which must have signed the client's certificate.")
-	fs.Int64Var(&o.MaxBodyMiB, "max-body", 10, "`MIB` Most that a request with a job may hold. Default is 10.")
+	fs.StringVar(&o.ClientCA, "tls-client-ca", "", "`FILE` Certificate authorities for client certificates, in PEM.")
+	fs.Int64Var(&o.MaxBodyMiB, "max-body", 10, "`MIB` Maximum size of a request with a job. Default is 10.")
 	o.Limits = serve.DefaultLimits()
-	fs.Int64Var(&o.Limits.Connections, "max-connections", o.Limits.Connections, "`N` Most connections of all clients. Default is 2048.")
-	fs.Int64Var(&o.Limits.ConnectionsPerClient, "max-connections-per-client", o.Limits.ConnectionsPerClient, "`N` Most connections of one client, which is an IPv4 address or an IPv6 /64 network. Default is 512.")
-	fs.Int64Var(&o.Limits.BufferMiB, "max-buffer", o.Limits.BufferMiB, "`MIB` Most bytes of request bodies in memory; half of it for one client. At least twice -max-body. Default is 64.")
-	fs.IntVar(&o.Limits.Upstream, "max-upstream", o.Limits.Upstream, "`N` Most requests at Nomad at once, of which an eighth is reserved for jobs. Default is 90, below Nomad's limit of 100 connections per client (http_max_conns_per_client).")
-	fs.IntVar(&o.Limits.UpstreamPerClient, "max-upstream-per-client", o.Limits.UpstreamPerClient, "`N` Most of these of one client. Default is 26.")
-	fs.Var(&o.trusted, "trusted-proxy", "`IP|CIDR` A balancer in front, whose X-Forwarded-For names clients; may be repeated. Default is none.")
-	fs.DurationVar(&o.ReloadEvery, "reload-every", 5*time.Second, "`DURATION` How often to look whether policy, catalog or certificate have changed. Default is 5s; 0 for SIGHUP alone.")
-	fs.DurationVar(&o.Drain, "drain", 30*time.Second, "`DURATION` At the end, time for requests under way. Default is 30s.")
-	fs.StringVar(&o.Fleet.TokenFile, "fleet-token", "", "`FILE` Token that the page reads jobs with, which needs list-jobs and read-job. Whoever reaches -admin-address sees what it sees. Without it, or NOMAD_SIDECAR_FLEET_TOKEN that is the token, no jobs are read. Empty, such as /dev/null, for a cluster without ACLs.")
+	fs.Int64Var(&o.Limits.Connections, "max-connections", o.Limits.Connections, "`N` Maximum connections of all clients. Default is 2048.")
+	fs.Int64Var(&o.Limits.ConnectionsPerClient, "max-connections-per-client", o.Limits.ConnectionsPerClient, "`N` Maximum connections of one client, which is an IPv4 address or an IPv6 /64 network. Default is 512.")
+	fs.Int64Var(&o.Limits.BufferMiB, "max-buffer", o.Limits.BufferMiB, "`MIB` Maximum size of all request bodies in memory; half of it for one client. At least twice -max-body. Default is 64.")
+	fs.IntVar(&o.Limits.Upstream, "max-upstream", o.Limits.Upstream, "`N` Maximum concurrent requests to Nomad; an eighth is reserved for jobs. Default is 90, below Nomad's limit of 100 connections per client (http_max_conns_per_client).")
+	fs.IntVar(&o.Limits.UpstreamPerClient, "max-upstream-per-client", o.Limits.UpstreamPerClient, "`N` Maximum concurrent requests of one client to Nomad. Default is 26.")
+	fs.Var(&o.trusted, "trusted-proxy", "`IP|CIDR` Load balancer whose X-Forwarded-For identifies clients; may be repeated. Default is none.")
+	fs.DurationVar(&o.ReloadEvery, "reload-every", 5*time.Second, "`DURATION` Interval of checks for changes of policy, catalog and certificate. Default is 5s; 0 for SIGHUP only.")
+	fs.DurationVar(&o.Drain, "drain", 30*time.Second, "`DURATION` Time for open requests at exit. Default is 30s.")
+	fs.StringVar(&o.Fleet.TokenFile, "fleet-token", "", "`FILE` File with the token for reading jobs for the page, with list-jobs and read-job. Everyone who reaches -admin-address sees these jobs. Without it, and without the token in NOMAD_SIDECAR_FLEET_TOKEN, no jobs are read. Use an empty file, such as /dev/null, for a cluster without ACLs.")
 	fs.DurationVar(&o.Fleet.Every, "fleet-every", time.Minute, "`DURATION` Most often that jobs are read, and only while somebody looks. Default is 1m.")
 	return fs
 }

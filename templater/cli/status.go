@@ -28,14 +28,14 @@ func (c *status) flags() *flag.FlagSet { return c.o.declare(newFlags("status"), 
 func (c *status) Help() string {
 	return `Usage: nomad-sidecar status [options] [JOB-PREFIX]
 
-  Reads the jobs of a cluster and tells for each group which sidecars it has, in which
-  version and state, and which it should have. Nothing is changed.
+  Reads the jobs of a cluster and prints for each group its sidecars, with version and
+  state, and those that it should have. It changes nothing.
 
 ` + flagHelp(c) + `
 ` + fleetNomadHelp + `
 
-  Exit codes: 0 all as it should be, 1 something is not, 255 an error, also if a job
-  could not be read. Jobs that are stopped or have ended do not count.`
+  Exit codes: 0 all sidecars are up to date, 1 some are not, 255 an error, also if a
+  job could not be read. Stopped and finished jobs do not count.`
 }
 
 func (c *status) Run(args []string) int {

@@ -25,7 +25,7 @@ func (c *test) flags() *flag.FlagSet {
 	c.catalogs = nil
 	fs.Var(&c.catalogs, "catalog", catalogUsage)
 	fs.StringVar(&c.pattern, "run", "", "`REGEXP` Only tests whose name matches.")
-	fs.BoolVar(&c.update, "update", false, "Write golden files that differ anew.")
+	fs.BoolVar(&c.update, "update", false, "Rewrite golden files that differ.")
 	return fs
 }
 

@@ -39,18 +39,19 @@ func (c *upgrade) flags() *flag.FlagSet { return c.o.declare(newFlags(c.verb()))
 func (c *upgrade) Help() string {
 	return `Usage: nomad-sidecar upgrade [options] [JOB]…
 
-  Injects anew into jobs, as Nomad has them, what their meta and the policy choose from
-  the catalog as it is now. First it shows which jobs change and what restarts; then it
-  asks, and registers them batch by batch, each after the one before is healthy. It
-  stops at the first job that is not. Run the command again to continue.
+  Injects the sidecars that meta and the policy choose from the current catalog again
+  into jobs that Nomad has. It first prints the jobs that change and the tasks that
+  restart. Then it asks for confirmation and registers the jobs in batches, each when
+  the previous one is healthy. It stops at the first unhealthy job. Run the command
+  again to continue.
 
-  Without -state it only shows what it would do. Filters choose jobs; of these all that
-  meta and policy say is done.
+  Without -state it is a dry run. Filters select jobs; all sidecars of a selected job
+  are upgraded.
 
 ` + flagHelp(c) + `
 ` + fleetNomadHelp + `
 
-  Exit codes: 0 all is done or there is nothing to do, 1 it is not done or an error,
+  Exit codes: 0 everything is done or there is nothing to do, 1 not done or an error,
   2 wrong usage.`
 }
 
@@ -69,12 +70,12 @@ func (o *upgradeOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	if fs.Name() == fleet.VerbEject {
 		fs.BoolVar(&o.fleet, "fleet", false, "Take the sidecars out of jobs that a cluster runs. The other flags but -catalog need it.")
 	}
-	fs.StringVar(&o.state, "state", "", "`FILE` Where to note what is done, to go on or back later: a file of its own for each upgrade.")
-	fs.IntVar(&o.batch, "batch", 1, "`N` How many jobs are registered at once. Default is 1.")
+	fs.StringVar(&o.state, "state", "", "`FILE` Records progress, to resume or revert later; use a separate file for each upgrade.")
+	fs.IntVar(&o.batch, "batch", 1, "`N` Number of jobs per batch. Default is 1.")
 	fs.BoolVar(&o.yes, "yes", false, "Do not ask.")
-	fs.BoolVar(&o.owned, "owned", false, "Change also jobs that something else registers: nomad-pack, or what their meta \"managed_by\" says.")
-	fs.BoolVar(&o.skipFailed, "skip-failed", false, "Go on although a job that failed before is as it was left.")
-	fs.BoolVar(&o.revert, "revert", false, "Go back: each job that -state knows to its version before.")
+	fs.BoolVar(&o.owned, "owned", false, "Also change jobs that something else registers: nomad-pack, or the tool in their meta \"managed_by\".")
+	fs.BoolVar(&o.skipFailed, "skip-failed", false, "Continue even if a job that failed before has not changed.")
+	fs.BoolVar(&o.revert, "revert", false, "Revert each job in -state to its previous version.")
 	return fs
 }
 
@@ -86,7 +87,7 @@ func (o *upgradeOptions) parse(fs *flag.FlagSet, args []string) error {
 	case o.batch < 1:
 		return fmt.Errorf("-batch is a number of jobs, not %d", o.batch)
 	case o.revert && o.state == "":
-		return errors.New("-revert needs -state, the file that the first run has written")
+		return errors.New("-revert needs -state, the file written by the first run")
 	case o.yes && o.state == "":
 		return errors.New("-yes needs -state, the file that records progress")
 	case o.revert && len(o.rest)+len(o.sidecars)+len(o.states) > 0:
@@ -209,7 +210,7 @@ func (u *upgrading) plan(ctx context.Context) (failed bool) {
 	var err error
 	if u.o.revert {
 		u.steps, err = u.run.PlanRevert(ctx)
-		return err != nil && u.r.report(failureOf("Cannot plan the way back", err))
+		return err != nil && u.r.report(failureOf("Cannot plan the revert", err))
 	}
 	scan := &fleet.Scan{
 		Nomad: u.run.Nomad, Rules: u.run.Rules, Ask: fleet.Ask{Namespace: u.o.namespace}, IDs: u.o.rest,
@@ -230,7 +231,7 @@ func (u *upgrading) plan(ctx context.Context) (failed bool) {
 		planner.Only = u.o.sidecars
 	}
 	u.steps, err = planner.Plan(ctx, jobs)
-	return err != nil && u.r.report(failureOf("Cannot plan what to do", err))
+	return err != nil && u.r.report(failureOf("Cannot plan the changes", err))
 }
 
 // absent reports named jobs that do not exist, which a filter would hide.

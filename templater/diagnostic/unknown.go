@@ -26,7 +26,7 @@ func (u *Unknown) String() string {
 // Error returns an error about something that depends on the value. What is the subject of
 // its sentence.
 func (u *Unknown) Error(what string) *hcl.Diagnostic {
-	d := Error(u.Range, "Value not known", fmt.Sprintf("%s depends on %s, which is not known. %s", what, u, u.WayOut))
+	d := Error(u.Range, "Unknown value", fmt.Sprintf("%s depends on %s, which is unknown. %s", what, u, u.WayOut))
 	d.Extra = u
 	return d
 }

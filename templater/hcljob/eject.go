@@ -107,8 +107,8 @@ func (e *ejection) comment(t *hclsyntax.Token, line int) hcl.Diagnostics {
 
 func unpaired(t *hclsyntax.Token, what string) hcl.Diagnostics {
 	return hcl.Diagnostics{{
-		Severity: hcl.DiagError, Summary: "Broken marks of an injection", Subject: t.Range.Ptr(),
-		Detail: what + " Put the comments that begin with #sidecar back as they were, or remove them together with the lines that were added.",
+		Severity: hcl.DiagError, Summary: "Broken injection marks", Subject: t.Range.Ptr(),
+		Detail: what + " Restore the comments that begin with #sidecar, or remove them together with the added lines.",
 	}}
 }
 

@@ -98,7 +98,7 @@ func TestMarksMustPair(t *testing.T) {
 	for _, src := range []string{"#sidecar> x\n", "#sidecar<\n", "#sidecar> x\n#sidecar> x\n#sidecar<\n"} {
 		_, diags := Eject([]byte(src), "job.hcl")
 		must.Len(t, 1, diags)
-		must.Eq(t, "Broken marks of an injection", diags[0].Summary)
+		must.Eq(t, "Broken injection marks", diags[0].Summary)
 	}
 }
 

@@ -52,12 +52,12 @@ func (l *locals) evaluate(name string) {
 		if len(l.pending)-i > 8 {
 			circle = fmt.Sprintf("local.%s → … → local.%s", name, name)
 		}
-		l.diags = append(l.diags, diagnostic.Error(a.SrcRange, "Circular local value", fmt.Sprintf("local.%s is defined by way of itself: %s. Break the circle.", name, circle)))
+		l.diags = append(l.diags, diagnostic.Error(a.SrcRange, "Circular local value", fmt.Sprintf("local.%s refers to itself: %s. Break the cycle.", name, circle)))
 		l.known[name] = cty.DynamicVal
 		return
 	}
 	if len(l.pending) == bounds.Levels {
-		l.diags = append(l.diags, diagnostic.Error(a.SrcRange, "Local values too far from each other", fmt.Sprintf("local.%s is reached by way of %d others. Define it by fewer.", name, bounds.Levels)))
+		l.diags = append(l.diags, diagnostic.Error(a.SrcRange, "Chain of local values too long", fmt.Sprintf("local.%s refers to a chain of %d others. Shorten the chain.", name, bounds.Levels)))
 		l.known[name] = cty.DynamicVal
 		return
 	}

@@ -62,7 +62,7 @@ func (e *ejection) endPart(end *hclsyntax.Token, part []byte) hcl.Diagnostics {
 			return e.endRun()
 		}
 		if left == 0 {
-			return edited(*e.open, "Lines between the comments #sidecar> and #sidecar< are not those that injection wrote, or the lines behind #sidecar| before them are not those that it replaced")
+			return edited(*e.open, "The lines between the comments #sidecar> and #sidecar< differ from those that injection wrote, or the lines behind #sidecar| before them differ from those that it replaced")
 		}
 		s.add(bytes.TrimRight(e.line(run[left-1]), "\n"))
 	}
@@ -97,7 +97,7 @@ func (e *ejection) endRun() hcl.Diagnostics {
 		}
 	}
 	if !ours {
-		return edited(*run[0], "The lines behind #sidecar| are no sidecar block, and injection put nothing in their place")
+		return edited(*run[0], "The lines behind #sidecar| are not a sidecar block, and injection did not replace them")
 	}
 	return nil
 }

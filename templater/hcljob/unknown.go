@@ -121,7 +121,7 @@ func (s *scope) reason(expr hcl.Expression, diags hcl.Diagnostics) *diagnostic.U
 	}
 	if len(f.files) > 0 {
 		names = append(names, f.files...)
-		ways = append(ways, "Functions that read files are off; -allow-fs lets this job read whatever you can read.")
+		ways = append(ways, "Functions that read files are disabled; -allow-fs lets this job read every file that you can read.")
 	}
 	for _, name := range f.unknown {
 		names = append(names, name)

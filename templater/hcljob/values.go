@@ -101,7 +101,7 @@ func (r *reader) items(expr hclsyntax.Expression, at hcl.Range) items {
 	}
 	if v.IsKnown() {
 		if !v.Type().IsObjectType() && !v.Type().IsMapType() {
-			out.more = &diagnostic.Unknown{Expr: "a value that is no map", WayOut: "Write a map of strings.", Range: at}
+			out.more = &diagnostic.Unknown{Expr: "a value that is not a map", WayOut: "Write a map of strings.", Range: at}
 			return out
 		}
 		places := itemsOf(expr)
@@ -191,7 +191,7 @@ func textOf(v cty.Value, u *diagnostic.Unknown, at hcl.Range) job.Text {
 		return job.Text{Value: s.AsString(), Range: at}
 	}
 	if u == nil {
-		u = &diagnostic.Unknown{Expr: "a value that is no string", WayOut: "Write a string.", Range: at}
+		u = &diagnostic.Unknown{Expr: "a value that is not a string", WayOut: "Write a string.", Range: at}
 	}
 	return job.Text{Unknown: u, Range: at}
 }

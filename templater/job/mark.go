@@ -186,17 +186,17 @@ func ReadMark(meta map[string]string) *Mark {
 // "". A mark from another version of the definition is stale, not doubtful.
 func (m *Mark) Doubt(catalog Catalog, task string) string {
 	if !digestForm.MatchString(m.Digest) {
-		return "its " + MarkDigest + " is no digest"
+		return "its " + MarkDigest + " is not a digest"
 	}
 	versions := catalog.Versions(m.Name)
 	if len(versions) == 0 {
 		return "the catalog has no sidecar " + m.Name
 	}
 	if !slices.ContainsFunc(versions, func(d *sidecar.Definition) bool { return d.Brings(task) }) {
-		return "sidecar " + m.Name + " brings no task " + task
+		return "sidecar " + m.Name + " has no task " + task
 	}
 	if m.Added != nil && !slices.ContainsFunc(versions, func(d *sidecar.Definition) bool { return m.Added.within(d) }) {
-		return "its " + MarkAdded + " names things that sidecar " + m.Name + " does not add"
+		return "its " + MarkAdded + " names changes that sidecar " + m.Name + " does not make"
 	}
 	return m.Altered
 }

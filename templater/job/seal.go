@@ -107,8 +107,8 @@ func Altered(marks []Marked) hcl.Diagnostics {
 func (m Marked) altered() *hcl.Diagnostic {
 	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Edited or forged injection"}
 	var detail strings.Builder
-	detail.WriteString("Task " + strconv.Quote(m.Task) + " of group " + strconv.Quote(m.Group) + " carries the marks of sidecar " + strconv.Quote(m.Mark.Name) + ", but " + m.Mark.Altered)
-	detail.WriteString(": somebody has edited it, or has written the marks by hand. It is not taken out, since it may be the job's own. If it is, remove the task, or the " + MarkName + ", " + MarkAdded + " and other sidecar.* keys of its meta; if not, remove it from the job, or write there what the sidecar wrote. Then try again.")
+	detail.WriteString("Task " + strconv.Quote(m.Task) + " of group " + strconv.Quote(m.Group) + " has the marks of sidecar " + strconv.Quote(m.Mark.Name) + ", but " + m.Mark.Altered)
+	detail.WriteString(": it was edited, or the marks were written by hand. It is not removed, since it may belong to the job. If it is, remove the task, or the " + MarkName + ", " + MarkAdded + " and other sidecar.* keys of its meta; if not, remove it from the job, or write there what the sidecar wrote. Then try again.")
 	d.Detail = detail.String()
 	if m.Range != (hcl.Range{}) {
 		d.Subject = m.Range.Ptr()

@@ -184,7 +184,7 @@ func (e *editor) setConfig(edit *job.SetConfig) error {
 	}
 	list := t.get("Config").key(edit.Name)
 	if list == nil || list.kind != '[' {
-		return fmt.Errorf("config %s of task %q is no list", edit.Name, edit.Task)
+		return fmt.Errorf("config %s of task %q is not a list", edit.Name, edit.Task)
 	}
 	for _, it := range n.items[len(n.items)-len(edit.Items):] {
 		list.append(&item{value: it.value}, l)

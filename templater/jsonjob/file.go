@@ -61,7 +61,7 @@ func (f *File) read(catalog job.Catalog, keep []job.Marked) (*File, hcl.Diagnost
 	f.step = step(f.root)
 	f.findJob()
 	if f.job.kind != '{' || (f.job.member("ID") == nil && f.job.member("TaskGroups") == nil) {
-		return nil, hcl.Diagnostics{diagnostic.Error(f.at(f.job.start), "Not a job", `The JSON is neither a job nor {"Job": …}. Give what "nomad job run -output" or "nomad job inspect" print.`)}
+		return nil, hcl.Diagnostics{diagnostic.Error(f.at(f.job.start), "Not a job", `The JSON is neither a job nor {"Job": …}. Pass the output of "nomad job run -output" or "nomad job inspect".`)}
 	}
 	f.eject(catalog, keep)
 	f.view = f.readJob()

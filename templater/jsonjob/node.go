@@ -44,7 +44,7 @@ type document struct {
 // everything after the value.
 func parseJSON(src []byte) (*document, error) {
 	if at := bounds.JSON(src); at >= 0 {
-		return nil, &syntaxError{at, fmt.Sprintf("it nests more than %d levels deep", bounds.Levels)}
+		return nil, &syntaxError{at, fmt.Sprintf("it is nested more than %d levels deep", bounds.Levels)}
 	}
 	end := len(src)
 	if !json.Valid(src) { // or something follows it, which the decoder copies completely to find

@@ -91,7 +91,7 @@ func (d *Definition) bind(args map[string]Argument, site hcl.Range) (map[string]
 					continue
 				}
 				if errors.Is(err, errUnknown) {
-					summary, mend = "Value not known", "Give the job's variables with -var or -var-file."
+					summary, mend = "Unknown value", "Give the job's variables with -var or -var-file."
 				}
 				if !p.Sensitive {
 					detail += ": " + err.Error()

@@ -117,7 +117,7 @@ func TestNullLeavesAnAttributeOut(t *testing.T) {
 func TestEvaluateNeedsKnownValues(t *testing.T) {
 	d := parse(t, "version = \"1.0.0\"\ntask \"x\" {\n config {\n a = group.count\n }\n}")
 	_, diags := d.Evaluate(Scope{}, nil)
-	must.Eq(t, "Value not known", diags[0].Summary)
+	must.Eq(t, "Unknown value", diags[0].Summary)
 	inst, diags := d.Evaluate(Scope{Count: cty.NumberIntVal(3)}, nil)
 	must.False(t, diags.HasErrors())
 	must.StrContains(t, inst.Tasks[0].HCL(Style{}), "a = 3")

@@ -189,7 +189,7 @@ func (e *evaluator) attribute(name string, expr hcl.Expression, at hcl.Range) *A
 		return nil
 	}
 	if !v.IsWhollyKnown() {
-		e.notKnown(expr, "Value not known", fmt.Sprintf(
+		e.notKnown(expr, "Unknown value", fmt.Sprintf(
 			"%s depends on something that is only known once the job is parsed. Give the job's variables with -var or -var-file.", name))
 		return nil
 	}

@@ -84,7 +84,7 @@ func (d *Definition) checkLocals() hcl.Diagnostics {
 			return true
 		}
 		if doing[a.Name] {
-			diags = append(diags, diagnostic.Error(a.SrcRange, "Circular local value", fmt.Sprintf("local.%s is defined by way of itself. Break the circle.", a.Name)))
+			diags = append(diags, diagnostic.Error(a.SrcRange, "Circular local value", fmt.Sprintf("local.%s refers to itself. Break the cycle.", a.Name)))
 			return false
 		}
 		doing[a.Name] = true

@@ -106,7 +106,7 @@ test "cannot signal what other drivers run" {
       }
     }
   EOT
-  error      = "Task not of the pod driver"
+  error      = "Task without the pod driver"
 }
 
 test "leaves nothing of a template to Nomad" {
