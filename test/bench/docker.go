@@ -22,12 +22,12 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
 )
 
-// dockerImage holds the program that tasks run. Nomad does not look for a
-// newer one, as its tag is not "latest".
+// dockerImage contains the program that tasks run. Nomad does not check for a newer image, because
+// the tag is not "latest".
 const dockerImage = "bench:local"
 
-// docker is a Docker daemon of our own, with a containerd of its own. It has
-// no network. What it leaves mounted in /run goes with the sandbox.
+// docker is a private Docker daemon with its own containerd and no network. The sandbox removes the
+// mounts it leaves in /run.
 type docker struct {
 	dir    string
 	daemon *exec.Cmd
@@ -38,7 +38,7 @@ type docker struct {
 func (d *docker) socket() string  { return filepath.Join(d.dir, "socket") }
 func (d *docker) address() string { return "unix://" + d.socket() }
 
-// startDocker starts a daemon and makes the image. On error there is none.
+// startDocker starts a daemon and loads the image. On error no daemon is left.
 func (f *field) startDocker(ctx context.Context) error {
 	path, err := exec.LookPath("dockerd")
 	if err != nil {
@@ -61,24 +61,24 @@ func (f *field) startDocker(ctx context.Context) error {
 		"--pidfile", filepath.Join(d.dir, "pid"), "--bridge", "none", "--iptables=false", "--ip6tables=false",
 		"--exec-opt", "native.cgroupdriver=cgroupfs")
 	d.daemon.Stdout, d.daemon.Stderr = log, log
-	d.daemon.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is for us
+	d.daemon.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // only this process handles an interrupt
 	if err := d.daemon.Start(); err != nil {
 		return err
 	}
 	go func() { // ends with the daemon
-		_ = d.daemon.Wait() // what went wrong is in its log
+		_ = d.daemon.Wait() // the log has the error
 		close(d.exited)
 	}()
 	if err := d.prepare(ctx); err != nil {
-		return errors.Join(fmt.Errorf("the daemon does not work here: %w: %s", err, d.lastWords()), d.stop(context.WithoutCancel(ctx)))
+		return errors.Join(fmt.Errorf("docker daemon does not start here: %w: %s", err, d.lastWords()), d.stop(context.WithoutCancel(ctx)))
 	}
 	f.docker = d
 	return nil
 }
 
-// lastWords is the end of the daemon's log, on one line.
+// lastWords returns the end of the daemon's log on one line.
 func (d *docker) lastWords() string {
-	b, _ := os.ReadFile(filepath.Join(d.dir, "log")) // it is only to explain
+	b, _ := os.ReadFile(filepath.Join(d.dir, "log")) // only used in an error message
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	return lines[len(lines)-1]
 }
@@ -90,7 +90,7 @@ func (d *docker) prepare(ctx context.Context) error {
 		select {
 		case <-d.exited:
 			cancel()
-			return errors.New("it has ended")
+			return errors.New("it has exited")
 		default:
 			return d.call(ctx, http.MethodGet, "/_ping", nil)
 		}
@@ -127,10 +127,10 @@ func (d *docker) call(ctx context.Context, method, path string, body io.Reader) 
 	return err
 }
 
-// library is how ldd names the path of one.
+// library matches the path of a library in ldd's output.
 var library = regexp.MustCompile(`(/\S+) \(0x`)
 
-// programFiles are a program and the libraries it needs.
+// programFiles returns a program and the libraries it needs.
 func programFiles(program string) ([]string, error) {
 	out, err := exec.Command("ldd", program).Output()
 	if err != nil {
@@ -143,7 +143,7 @@ func programFiles(program string) ([]string, error) {
 	return files, nil
 }
 
-// archive is a tar of files, which keep their paths.
+// archive returns a tar of files with their paths.
 func archive(files []string) (io.Reader, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
@@ -163,7 +163,7 @@ func archive(files []string) (io.Reader, error) {
 	return &out, w.Close()
 }
 
-// processes are the daemon and its containerd.
+// processes returns the PIDs of the daemon and its containerd.
 func (d *docker) processes() ([]int, error) {
 	pids := []int{d.daemon.Process.Pid}
 	all, err := procfs.AllProcs()
@@ -191,6 +191,6 @@ func (d *docker) stop(ctx context.Context) error {
 	case <-d.exited:
 		return nil
 	case <-ctx.Done():
-		return errors.Join(errors.New("the Docker daemon did not end"), d.daemon.Process.Kill())
+		return errors.Join(errors.New("the Docker daemon did not exit"), d.daemon.Process.Kill())
 	}
 }

@@ -11,24 +11,23 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
 )
 
-// contestant is a driver on an agent that runs it.
+// contestant is a driver and an agent that runs it.
 type contestant struct {
 	name   string // as in the table
 	driver string // as in a job
 	config string // of a task that sleeps
 	agent  *agent.Agent
-	// standing are the processes that the driver needs even when it has
-	// nothing to do. They count like those that come with tasks.
+	// standing returns the processes that the driver needs even when idle. They are counted like
+	// those of tasks.
 	standing func() ([]int, error)
-	// once says that it takes too long to do anything twice, and mostGroups
-	// what takes it too long altogether.
+	// once is set if the driver is too slow to repeat a run; mostGroups excludes larger jobs.
 	once       bool
 	mostGroups int
 
-	traced int64 // so much of the client's log was read already
+	traced int64 // read offset in the client's log
 }
 
-// field is all that takes part, and what it runs on.
+// field contains all contestants and their environment.
 type field struct {
 	contestants []*contestant
 	leftOut     []string // "who: why"
@@ -39,7 +38,7 @@ type field struct {
 
 const everything = 1 << 10
 
-// The program that tasks run does nothing, and has no libraries of note.
+// Tasks run a program that does nothing and has few libraries.
 const sleepConfig = `
         command = "/bin/sleep"
         args    = ["100000"]`
@@ -90,8 +89,7 @@ func (f *field) startAgent(ctx context.Context, o options, runtime string) error
 	options := agent.Options{
 		Dir: filepath.Join(f.dir, filepath.Base(runtime)), Nomad: f.nomad,
 		Plugin: filepath.Join("bin", "nomad-driver-pod"), Runtime: runtime,
-		// As on a real client: what is in /run is not on a disk. The sandbox
-		// has one of its own.
+		// As on a real client, /run is not on a disk. The sandbox has its own.
 		DriverRunDir: filepath.Join("/run/nomad-driver-pod", filepath.Base(runtime)),
 	}
 	if f.docker != nil {
@@ -116,7 +114,7 @@ func (f *field) startAgent(ctx context.Context, o options, runtime string) error
 	return nil
 }
 
-// addPeers adds the drivers of others, and says why some do less or nothing.
+// addPeers adds other drivers, and records why some are limited or missing.
 func (f *field) addPeers() {
 	none := func() ([]int, error) { return nil, nil }
 	a := f.agents[0]
@@ -139,7 +137,7 @@ func (f *field) addPeers() {
 
 func (f *field) leave(who, why string) { f.leftOut = append(f.leftOut, who+": "+why) }
 
-// close ends and removes all.
+// close stops and removes everything.
 func (f *field) close(ctx context.Context) error {
 	var errs []error
 	for _, a := range f.agents {

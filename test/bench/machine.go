@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// describe says what the figures are of: the command, the versions, and the
-// machine. It has no date, so that it changes only when something has.
+// describe returns the command, the versions and the machine of the figures. It omits the date, so
+// that the output changes only if one of these does.
 func describe(f *field) []string {
 	lines := []string{"`make bench`, in groups of two tasks that sleep; the drivers in turns, in one sandbox"}
 	versions := []string{version(f.nomad, "version")}
@@ -22,7 +22,7 @@ func describe(f *field) []string {
 	return append(lines, strings.Join(versions, "; "), hardware())
 }
 
-// version is the first line of what a program says.
+// version returns the first line of a program's output.
 func version(path string, args ...string) string {
 	out, err := exec.Command(path, args...).Output()
 	if err != nil {

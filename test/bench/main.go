@@ -1,11 +1,10 @@
-// Command bench measures what a task costs under the pod driver and under its
-// peers, as far as this machine can run them: the time to start and to stop,
-// the memory beside the workload, and the time of the processor while nothing
-// happens. It prints a table, and writes it and a picture of it to files.
+// Command bench measures the cost of a task under the pod driver and under its peers, as far as this
+// machine can run them: the time to start and to stop, the memory besides the workload, and the CPU
+// use of idle tasks. It prints a table and writes it and a chart to files.
 //
-// All run in one sandbox and in turns, so that what the machine does besides
-// hits each of them. It compares only what it ran itself: figures of different
-// machines are not comparable, and none of them is a promise.
+// All drivers run in one sandbox and in turns, so that other load on the machine affects each of them.
+// It compares only results of the same run: figures of different machines are not comparable, and
+// none is a guarantee.
 package main
 
 import (
@@ -24,8 +23,8 @@ import (
 )
 
 func main() {
-	// An interrupt at the terminal reaches the process in the sandbox as well,
-	// which takes all down. This one waits for it.
+	// A terminal also sends an interrupt to the process in the sandbox, which cleans up. This process
+	// waits for it.
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
 	os.Exit(sandbox.Run(inside))
@@ -45,12 +44,12 @@ func inside() int {
 	return 0
 }
 
-// options are the flags.
+// options are the command-line flags.
 type options struct {
 	quick bool
 	trace bool
-	out   string        // directory of the files
-	idle  time.Duration // over which the processor's time is measured
+	out   string        // output folder
+	idle  time.Duration // duration of the CPU measurement
 }
 
 func parse(args []string) (options, error) {
@@ -106,7 +105,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	)
 }
 
-// leg is one size of job, and how often everybody runs it.
+// leg is a job size and the number of runs of each contestant.
 type leg struct{ groups, rounds int }
 
 // tasksPerGroup is an application and a sidecar.
@@ -124,7 +123,7 @@ func legs(o options) []leg {
 	return []leg{{1, 10}, {5, 5}, {10, 3}, {50, 2}}
 }
 
-// race has everybody run a leg, in turns.
+// race lets every contestant run a leg, in turns.
 func race(ctx context.Context, f *field, l leg, idle time.Duration, out io.Writer) ([]result, error) {
 	var all []result
 	for round := range l.rounds {

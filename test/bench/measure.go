@@ -10,16 +10,15 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
-// result is what one run of a job has cost.
+// result is the cost of one run of a job.
 type result struct {
 	name        string
 	tasks       int
 	start, stop time.Duration
-	// memory is beside the workload, in bytes per task.
+	// memory excludes the workload, in bytes per task.
 	memory float64
-	// cpu is what the client and everything beside the workload use of one
-	// processor while the tasks are idle, of 1; negative where it was not
-	// measured.
+	// cpu is the use of the client and all other processes except the workload while the tasks are
+	// idle, as a fraction of one processor; negative if not measured.
 	cpu float64
 }
 
@@ -34,8 +33,8 @@ func (r result) String() string {
 
 func mebibytes(bytes float64) float64 { return bytes / (1 << 20) }
 
-// job has so many groups, which are the instances of one. Its tasks end at
-// once when they are told to, so that stopping them measures the driver.
+// job returns a job with that many groups, copies of one. Its tasks exit immediately when signalled,
+// so that stopping them measures the driver.
 func job(id string, c *contestant, groups int) string {
 	var tasks strings.Builder
 	for i := range tasksPerGroup {
@@ -71,11 +70,11 @@ job %q {
 type heat struct {
 	*contestant
 	leg
-	id   string        // of the job
-	idle time.Duration // how long to watch the idle tasks; 0: not at all
+	id   string        // job ID
+	idle time.Duration // how long to measure the idle tasks; 0: not at all
 }
 
-// run runs the job until its end.
+// run runs the job to its end.
 func (h heat) run(ctx context.Context) (r result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
@@ -105,8 +104,8 @@ func (h heat) run(ctx context.Context) (r result, err error) {
 	return r, h.agent.Forget(ctx)
 }
 
-// await waits until every task of the job is in a state. It asks only when
-// something has changed, so as not to measure the asking.
+// await waits until every task of the job is in a state. It uses blocking queries, so that polling
+// does not affect the measurement.
 func (h heat) await(ctx context.Context, state string) ([]*api.AllocationListStub, error) {
 	query := (&api.QueryOptions{WaitTime: time.Minute}).WithContext(ctx)
 	last := "nothing happened yet"
@@ -135,7 +134,7 @@ func (h heat) await(ctx context.Context, state string) ([]*api.AllocationListStu
 	return nil, fmt.Errorf("not all of %d tasks are %s in time; one: %s", h.tasks(), state, last)
 }
 
-// event is the last that happened to a task.
+// event returns the last event of a task.
 func event(s *api.TaskState) string {
 	if len(s.Events) == 0 {
 		return s.State
@@ -144,8 +143,8 @@ func event(s *api.TaskState) string {
 	return last.Type + ": " + last.DisplayMessage
 }
 
-// startTime is from the first task's set-up to the last one's start, as
-// Nomad's events tell.
+// startTime returns the time from the first task's setup to the last one's start, from Nomad's task
+// events.
 func startTime(allocs []*api.AllocationListStub) time.Duration {
 	var from, to int64 // nanoseconds
 	for _, a := range allocs {

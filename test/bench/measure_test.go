@@ -10,7 +10,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-func TestTimesAreOfAllTasks(t *testing.T) {
+func TestStartTime_AllTasks(t *testing.T) {
 	at := time.Unix(1000, 0)
 	task := func(setup, started, finished time.Duration) *api.TaskState {
 		return &api.TaskState{FinishedAt: at.Add(finished), Events: []*api.TaskEvent{
@@ -27,7 +27,7 @@ func TestTimesAreOfAllTasks(t *testing.T) {
 	must.Eq(t, at.Add(95), lastEnd(allocs))
 }
 
-func TestJobHasTheGroupsAndTasks(t *testing.T) {
+func TestJob_GroupsAndTasks(t *testing.T) {
 	c := &contestant{driver: "pod", config: sleepConfig}
 	parsed, err := jobspec2.Parse("", strings.NewReader(job("bench-1", c, 5)))
 	must.NoError(t, err)

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// workload is the program of the tasks.
+// workload is the program that tasks run.
 const workload = "sleep"
 
 func processIDs() ([]int, error) {
@@ -24,8 +24,8 @@ func processIDs() ([]int, error) {
 	return pids, nil
 }
 
-// helpers are the processes that there are beside the workload because of a
-// contestant: those that came with the job, and those that always run.
+// helpers returns the processes of a contestant besides the workload: those started for the job and
+// those that always run.
 func helpers(c *contestant, before []int) ([]procfs.Proc, error) {
 	all, err := procfs.AllProcs()
 	if err != nil {
@@ -41,7 +41,7 @@ func helpers(c *contestant, before []int) ([]procfs.Proc, error) {
 	}), nil
 }
 
-// use fills in what is used while the tasks run.
+// use measures the resources used while the tasks run.
 func (r *result) use(ctx context.Context, h heat, before []int) error {
 	beside, err := helpers(h.contestant, before)
 	if err != nil {
@@ -49,7 +49,7 @@ func (r *result) use(ctx context.Context, h heat, before []int) error {
 	}
 	var bytes uint64
 	for _, p := range beside {
-		// Of one that has just ended there is nothing to count.
+		// skip a process that has just ended
 		if m, err := p.ProcSMapsRollup(); err == nil {
 			bytes += m.Pss
 		}
@@ -62,10 +62,10 @@ func (r *result) use(ctx context.Context, h heat, before []int) error {
 	if err != nil {
 		return err
 	}
-	beside = append(beside, client) // drivers that are part of Nomad run there
+	beside = append(beside, client) // drivers that are part of Nomad run in its process
 	from, began := cpuSeconds(beside), time.Now()
 	select {
-	case <-time.After(h.idle): // the length of the measurement
+	case <-time.After(h.idle): // length of the measurement
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -7,15 +7,14 @@ import (
 	"time"
 )
 
-// report is all that was found out.
+// report contains all results.
 type report struct {
 	results []result
-	left    []string // who did not take part, and why
-	machine []string // what it ran on
+	left    []string // contestants left out, and why
+	machine []string // the machine's description
 }
 
-// median of an odd number is the one in the middle, of an even one the upper
-// of the two.
+// median returns the median; of an even number of values, the upper of the middle two.
 func median[T time.Duration | float64](values []T) T {
 	if len(values) == 0 {
 		return 0
@@ -27,8 +26,8 @@ func median[T time.Duration | float64](values []T) T {
 // metric is a quantity of a result. Less is better.
 type metric struct {
 	title, unit string
-	format      string // of a number
-	// of gives the number, and false where it was not measured.
+	format      string // number format
+	// of returns the value, and false if it was not measured.
 	of func(result) (float64, bool)
 }
 
@@ -45,7 +44,7 @@ func metrics() []metric {
 	}
 }
 
-// value is the median of a metric for a contestant and a number of tasks.
+// value returns the median of a metric for a contestant and a number of tasks.
 func (r report) value(m metric, name string, tasks int) (float64, bool) {
 	var all []float64
 	for _, result := range r.results {
@@ -56,7 +55,7 @@ func (r report) value(m metric, name string, tasks int) (float64, bool) {
 	return median(all), len(all) > 0
 }
 
-// names are the contestants, in the order in which they ran.
+// names returns the contestants in the order of their runs.
 func (r report) names() []string {
 	var names []string
 	for _, result := range r.results {
@@ -67,7 +66,7 @@ func (r report) names() []string {
 	return names
 }
 
-// sizes are the numbers of tasks, ascending.
+// sizes returns the numbers of tasks in ascending order.
 func (r report) sizes() []int {
 	var sizes []int
 	for _, result := range r.results {
@@ -77,7 +76,7 @@ func (r report) sizes() []int {
 	return slices.Compact(sizes)
 }
 
-// runs counts how often a contestant ran so many tasks.
+// runs returns how often a contestant ran that many tasks.
 func (r report) runs(name string, tasks int) int {
 	n := 0
 	for _, result := range r.results {
@@ -88,8 +87,7 @@ func (r report) runs(name string, tasks int) int {
 	return n
 }
 
-// markdown has a table for each metric. In brackets is how often as much it is
-// as that of the first contestant.
+// markdown returns a table for each metric, with the ratio to the first contestant in brackets.
 func (r report) markdown() string {
 	var out strings.Builder
 	names := r.names()
@@ -131,7 +129,7 @@ func (r report) cell(m metric, name string, tasks int) string {
 	return text
 }
 
-// rounds tells how often what was measured.
+// rounds returns the number of runs per job size.
 func (r report) rounds() string {
 	names, sizes := r.names(), r.sizes()
 	var parts []string

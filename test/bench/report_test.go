@@ -27,7 +27,7 @@ func sample() report {
 	}
 }
 
-func TestTableHasMediansAndRatios(t *testing.T) {
+func TestMarkdown_MediansAndRatios(t *testing.T) {
 	text := sample().markdown()
 	for _, line := range []string{
 		"| tasks | pod | slow & large |\n|---:|---:|---:|\n| 2 | 100 | 300 (3.0×) |\n| 10 | 400 | – |\n", // started
@@ -40,7 +40,7 @@ func TestTableHasMediansAndRatios(t *testing.T) {
 	}
 }
 
-func TestPictureIsWellFormed(t *testing.T) {
+func TestSVG_WellFormed(t *testing.T) {
 	text := sample().svg()
 	decoder := xml.NewDecoder(strings.NewReader(text))
 	bars := 0
@@ -59,7 +59,7 @@ func TestPictureIsWellFormed(t *testing.T) {
 }
 
 // One that is far off would leave nothing to see of the others.
-func TestPictureCutsOffWhatIsFarOff(t *testing.T) {
+func TestSVG_Outlier(t *testing.T) {
 	r := sample()
 	must.StrNotContains(t, r.svg(), "cut off")
 	for _, name := range []string{"third", "fourth"} {
@@ -79,7 +79,7 @@ func TestMedian(t *testing.T) {
 	must.Eq(t, 3, median([]float64{4, 1, 3, 2}))
 }
 
-func TestTraceOfALog(t *testing.T) {
+func TestReadTrace_Log(t *testing.T) {
 	got, err := readTrace(strings.NewReader(`2026-01-01T00:00:00.000Z [DEBUG] client: other
 2026-01-01T00:00:00.000Z [TRACE] client.driver_mgr.nomad-driver-pod.pod: started: driver=pod steps_of_start="join:1ms,create:20ms,+root:5ms" task_id=a timestamp=x
 2026-01-01T00:00:00.000Z [TRACE] client.driver_mgr.nomad-driver-pod.pod: started: driver=pod steps_of_start=join:3ms,create:30ms,+root:6ms

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Sizes of the picture, in pixels.
+// Dimensions of the chart in pixels.
 const (
 	pictureWidth = 740
 	labelWidth   = 120
@@ -17,7 +17,7 @@ const (
 	panelGap     = 34
 )
 
-// svgStyle fits light and dark pages alike.
+// svgStyle fits light and dark pages.
 const svgStyle = `
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600 }
@@ -32,13 +32,13 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 }
 `
 
-// drawn are the numbers of tasks that have a panel: few, more and many.
+// drawn returns the numbers of tasks that have a panel: few, more and many.
 func (r report) drawn() []int {
 	sizes := r.sizes()
 	return slices.Compact([]int{sizes[0], sizes[min(1, len(sizes)-1)], sizes[len(sizes)-1]})
 }
 
-// svg draws start and memory, a panel for each.
+// svg draws start time and memory, with a panel for each.
 func (r report) svg() string {
 	var body strings.Builder
 	y := 0
@@ -53,10 +53,10 @@ func (r report) svg() string {
 `, pictureWidth, y, svgStyle, body.String())
 }
 
-// scale is what the longest bar stands for. One of several that would make the
-// others vanish does not count.
+// scale returns the value of the longest bar. A single value that would make the others invisible is
+// ignored.
 func (r report) scale(m metric, tasks int) float64 {
-	const farOff, several = 10, 4 // times as much as the next, of so many
+	const farOff, several = 10, 4 // this many times the next value, if there are this many values
 	bars := 0
 	longest, next := 1e-9, 1e-9
 	for _, name := range r.names() {
@@ -72,7 +72,7 @@ func (r report) scale(m metric, tasks int) float64 {
 	return longest
 }
 
-// panel draws a bar for each contestant, and gives where the next begins.
+// panel draws a bar for each contestant and returns the position of the next panel.
 func (r report) panel(out *strings.Builder, y int, m metric, tasks int) int {
 	scale := r.scale(m, tasks)
 	y += rowHeight

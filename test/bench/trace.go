@@ -12,14 +12,14 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// trace is how long the steps of starts took, in the order of the steps.
+// trace contains the durations of the phases of starts, in order.
 type trace struct {
 	names []string
 	took  map[string][]time.Duration
 	total []time.Duration
 }
 
-// readTrace reads what the driver tells in a client's log.
+// readTrace reads the driver's trace lines in a client's log.
 func readTrace(log io.Reader) (trace, error) {
 	t := trace{took: map[string][]time.Duration{}}
 	lines := bufio.NewScanner(log)
@@ -41,7 +41,7 @@ func readTrace(log io.Reader) (trace, error) {
 				t.names = append(t.names, name)
 			}
 			t.took[name] = append(t.took[name], took)
-			if !strings.HasPrefix(name, "+") { // those went on beside others
+			if !strings.HasPrefix(name, "+") { // phases with "+" ran concurrently
 				total += took
 			}
 		}
@@ -62,8 +62,7 @@ func (t trace) String() string {
 	return out.String()
 }
 
-// reportTrace prints for each runtime where the time of a start went, of the
-// starts since the last time.
+// reportTrace prints for each runtime the phases of the starts since the last call.
 func reportTrace(out io.Writer, f *field) error {
 	for _, c := range f.contestants {
 		log, err := os.Open(c.agent.ClientLog())

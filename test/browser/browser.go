@@ -1,8 +1,8 @@
-// Package browser looks at pages with a headless Chromium, which ends with the
-// test. Where there is none, tests skip and say so.
+// Package browser tests pages with a headless Chromium that ends with the test. Without Chromium the
+// tests are skipped.
 //
-// It knows no page: what to look for, and what is right, tests say in
-// JavaScript. It needs no network but what the page's address asks for.
+// The package knows no particular page: tests express their checks in JavaScript. It needs no network
+// besides the page's address.
 package browser
 
 import (
@@ -26,7 +26,7 @@ import (
 
 const chromium = "/usr/bin/chromium"
 
-// Tab is one page of the browser.
+// Tab is a page of the browser.
 type Tab struct {
 	t   *testing.T
 	ctx context.Context
@@ -35,11 +35,11 @@ type Tab struct {
 	asked []string
 }
 
-// Open starts a browser with one empty page.
+// Open starts a browser with an empty page.
 func Open(t *testing.T) *Tab {
 	t.Helper()
 	if _, err := os.Stat(chromium); err != nil {
-		t.Skipf("no browser to look at the page with (scripts/deps.sh chromium installs one): %v", err)
+		t.Skipf("no browser to test the page (install one with scripts/deps.sh chromium): %v", err)
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()))
@@ -47,7 +47,7 @@ func Open(t *testing.T) *Tab {
 	ctx, stop := chromedp.NewExecAllocator(ctx, options...)
 	ctx, leave := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
-		_ = chromedp.Cancel(ctx) // it closes the browser; the others wait for it
+		_ = chromedp.Cancel(ctx) // closes the browser; the other contexts wait for it
 		leave()
 		stop()
 		cancel()
@@ -60,12 +60,12 @@ func Open(t *testing.T) *Tab {
 			b.asked = append(b.asked, request.Request.URL)
 		}
 	}))
-	// Without it the page never has the focus, and its elements never get it.
+	// Without it the page, and its elements, never get the focus.
 	command(b, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	return b
 }
 
-// Asked is the addresses that the browser has asked for so far, or wanted to.
+// Asked returns the addresses that the browser has requested or tried to.
 func (b *Tab) Asked() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -78,14 +78,14 @@ func (b *Tab) Go(url string) {
 	b.do(chromedp.Navigate(url))
 }
 
-// Resize gives the page so many pixels.
+// Resize sets the page's size in pixels.
 func (b *Tab) Resize(width, height int64) {
 	b.t.Helper()
 	b.do(chromedp.EmulateViewport(width, height))
 }
 
-// Type presses keys wherever the focus is. Unlike chromedp's own, a key that
-// the page takes for itself types no character, as with a keyboard.
+// Type presses keys in the focused element. Unlike chromedp's, a key that the page handles itself types
+// no character, as on a keyboard.
 func (b *Tab) Type(keys string) {
 	b.t.Helper()
 	for _, key := range keys {
@@ -104,7 +104,7 @@ func (b *Tab) do(step chromedp.Action[chromedp.Void]) {
 	must.NoError(b.t, chromedp.Do(b.ctx, step))
 }
 
-// Value evaluates an expression in the page, and waits for a promise.
+// Value evaluates an expression in the page and waits if it is a promise.
 func Value[T any](b *Tab, expression string) T {
 	b.t.Helper()
 	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
@@ -112,15 +112,14 @@ func Value[T any](b *Tab, expression string) T {
 	return got
 }
 
-// Do runs statements in the page. They may do what the page's own policy
-// refuses to its scripts.
+// Do runs statements in the page. They are exempt from the page's content security policy.
 func (b *Tab) Do(statements string) {
 	b.t.Helper()
 	Value[bool](b, "{"+statements+"}; true")
 }
 
-// Sees waits until an expression is true. It does not use chromedp.Poll, which
-// a page's content security policy may refuse.
+// Sees waits until an expression is true. It avoids chromedp.Poll, which a page's content security
+// policy may forbid.
 func (b *Tab) Sees(expression string) {
 	b.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -143,8 +142,7 @@ func (b *Tab) Prefers(feature, value string) {
 	})
 }
 
-// WithoutScripts keeps the next pages from running scripts. What tests
-// evaluate still runs.
+// WithoutScripts disables scripts on subsequent pages. Scripts of tests still run.
 func (b *Tab) WithoutScripts() {
 	b.t.Helper()
 	command(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})

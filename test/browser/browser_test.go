@@ -10,8 +10,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/browser"
 )
 
-// What the checks of other tests rest on: each of them finds what is wrong.
-func TestItSeesWhatIsWrong(t *testing.T) {
+// The checks that other tests rely on find each problem.
+func TestTab_FindsProblems(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = w.Write([]byte(`<body style="background: #fff"><p id=a style="color: #777">grey</p><p>black</p>

@@ -15,12 +15,11 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Pictures names the environment variable that holds a folder for pictures,
-// absolute. Without it none are made.
+// Pictures is the environment variable with the absolute path of a folder for pictures. If it is unset,
+// none are written.
 const Pictures = "TEST_PICTURES"
 
-// Picture keeps what the page looks like as a PNG in the folder that Pictures
-// names, for people to see.
+// Picture writes a screenshot as PNG to the folder in Pictures, for manual review.
 func (b *Tab) Picture(name string) {
 	b.t.Helper()
 	dir := os.Getenv(Pictures)
@@ -37,8 +36,8 @@ func (b *Tab) Picture(name string) {
 	must.NoError(b.t, os.WriteFile(filepath.Join(dir, name+".png"), out.Bytes(), 0o644))
 }
 
-// indexed is a picture with its 256 most frequent colours, the others brought
-// to the nearest of them: a third of the size, and pages have few colours.
+// indexed reduces a picture to its 256 most frequent colours and maps the others to the nearest: a
+// third of the size, and pages have few colours.
 func indexed(picture image.Image) *image.Paletted {
 	bounds := picture.Bounds()
 	count := map[color.RGBA]int{}

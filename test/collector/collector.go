@@ -1,7 +1,7 @@
-// Package collector is a collector of OpenTelemetry's spans for tests, which speaks OTLP
-// over HTTP on a loopback address and keeps what comes.
+// Package collector is an OpenTelemetry collector for tests. It receives spans by OTLP over HTTP on a
+// loopback address and stores them.
 //
-// It takes protobuf alone, and no metrics and logs.
+// It supports protobuf only, and neither metrics nor logs.
 package collector
 
 import (
@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Collector is one that listens until its test ends.
+// Collector listens until its test ends.
 type Collector struct {
 	URL string // for OTEL_EXPORTER_OTLP_ENDPOINT
 
@@ -70,13 +70,13 @@ func read(r *http.Request) (*v1.ExportTraceServiceRequest, error) {
 	return request, proto.Unmarshal(raw, request)
 }
 
-// Span is one that came, with what it says of its origin.
+// Span is a received span and its origin.
 type Span struct {
 	*spans.Span
 	Resource map[string]string
 }
 
-// Attributes are those of the span, as text.
+// Attributes returns the span's attributes as text.
 func (s *Span) Attributes() map[string]string { return texts(s.Span.Attributes) }
 
 func texts(attributes []*common.KeyValue) map[string]string {
@@ -94,7 +94,7 @@ func text(v *common.AnyValue) string {
 	return prototext.MarshalOptions{}.Format(v)
 }
 
-// Spans are those that came so far.
+// Spans returns the spans received so far.
 func (c *Collector) Spans() []Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,14 +111,14 @@ func (c *Collector) Spans() []Span {
 	return out
 }
 
-// Headers are those that the requests came with.
+// Headers returns the headers of the requests.
 func (c *Collector) Headers() []http.Header {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]http.Header(nil), c.headers...)
 }
 
-// Text is all that came, to look for what should not have.
+// Text returns all received data, to check that it contains no secrets.
 func (c *Collector) Text() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,8 +1,8 @@
-// Command csi is a CSI plugin for tests: controller and node in one, whose
-// volumes are directories. It serves on the socket that CSI_ENDPOINT names.
+// Command csi is a CSI plugin for tests: controller and node in one, with directories as volumes. It
+// listens on the socket in CSI_ENDPOINT.
 //
-// It keeps to what Nomad asks of a plugin: no staging, no snapshots, no
-// capacity, and no volumes but those with a file system.
+// It implements only the parts that Nomad requires: no staging, no snapshots, no capacity, and only
+// volumes with a file system.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 )
 
 func main() {
-	dir := flag.String("volumes", "", "directory that holds a directory for each volume")
+	dir := flag.String("volumes", "", "directory with a subdirectory per volume")
 	flag.Parse()
 	if err := serve(*dir); err != nil {
 		fmt.Fprintln(os.Stderr, "csi:", err)
@@ -34,7 +34,7 @@ func main() {
 	}
 }
 
-// serve answers until the process is asked to end.
+// serve handles requests until the process is asked to end.
 func serve(dir string) error {
 	socket, ok := strings.CutPrefix(os.Getenv("CSI_ENDPOINT"), "unix://")
 	if !ok {
@@ -57,10 +57,10 @@ func serve(dir string) error {
 	return server.Serve(listener)
 }
 
-// plugin is what controller and node have in common.
+// plugin is shared by controller and node.
 type plugin struct{ dir string }
 
-// volume is the directory of a volume, whose id is one name of a path.
+// volume returns the directory of a volume; the id must be a single path element.
 func (p plugin) volume(id string) (string, error) {
 	if id == "" || id != filepath.Base(id) || id == ".." || id == "." {
 		return "", status.Errorf(codes.InvalidArgument, "volume id %q is not a name", id)
@@ -107,7 +107,7 @@ func (c controller) CreateVolume(_ context.Context, r *csi.CreateVolumeRequest) 
 		err = os.Mkdir(dir, 0o777)
 	}
 	if err == nil {
-		err = os.Chmod(dir, 0o777) // whatever the umask is
+		err = os.Chmod(dir, 0o777) // regardless of the umask
 	}
 	if err != nil {
 		return nil, err
@@ -142,8 +142,7 @@ func (node) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest
 	return &csi.NodeGetCapabilitiesResponse{}, nil
 }
 
-// NodePublishVolume mounts a volume where Nomad, outside of this task, expects
-// to see it.
+// NodePublishVolume mounts a volume at the path that Nomad, outside this task, expects.
 func (n node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
 	dir, err := n.volume(r.GetVolumeId())
 	if err == nil {
@@ -158,7 +157,7 @@ func (n node) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeReque
 func (node) NodeUnpublishVolume(_ context.Context, r *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
 	err := unix.Unmount(r.GetTargetPath(), 0)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, os.ErrNotExist) {
-		err = nil // done before
+		err = nil // already done
 	}
 	if err == nil {
 		err = os.RemoveAll(r.GetTargetPath())

@@ -1,8 +1,8 @@
-// Command device is a device plugin of Nomad for tests. Its one device is
-// /dev/fuse, which no task has otherwise and which harms nobody: reserving it
-// gives a task the node, to be read only, a mount and a variable.
+// Command device is a Nomad device plugin for tests. Its only device is /dev/fuse, which tasks do not
+// have otherwise and which is harmless: reserving it gives a task the device node, read-only, a
+// mount and a variable.
 //
-// It watches nothing and measures nothing: its device is always healthy.
+// It monitors nothing: its device is always healthy.
 package main
 
 import (
@@ -27,7 +27,7 @@ func main() {
 type plugin struct{ config config }
 
 type config struct {
-	// Dir is a directory of the host that goes with the device.
+	// Dir is a host directory that is mounted with the device.
 	Dir string `codec:"dir"`
 }
 
@@ -46,7 +46,7 @@ func (p *plugin) SetConfig(c *base.Config) error {
 	return base.MsgPackDecode(c.PluginConfig, &p.config)
 }
 
-// Fingerprint tells of the device once, and then waits for the end.
+// Fingerprint reports the device once and then waits for the end.
 func (*plugin) Fingerprint(ctx context.Context) (<-chan *device.FingerprintResponse, error) {
 	ch := make(chan *device.FingerprintResponse, 1)
 	ch <- device.NewFingerprint(&device.DeviceGroup{
@@ -70,7 +70,7 @@ func (p *plugin) Reserve(ids []string) (*device.ContainerReservation, error) {
 	}, nil
 }
 
-// Stats has none to give.
+// Stats reports nothing.
 func (*plugin) Stats(ctx context.Context, _ time.Duration) (<-chan *device.StatsResponse, error) {
 	ch := make(chan *device.StatsResponse)
 	context.AfterFunc(ctx, func() { close(ch) })

@@ -24,22 +24,22 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Options are what a guide is run with.
+// Options configures the environment of a guide.
 type Options struct {
-	// Env is added to the environment; PATH must lead to the programs.
+	// Env is added to the environment; PATH must contain the programs.
 	Env []string
-	// Nomad says whether there is an agent, for "console nomad".
+	// Nomad enables "console nomad".
 	Nomad bool
 }
 
-// block is a fenced block and the line it begins on.
+// block is a fenced block and its first line's number.
 type block struct {
 	info  string
 	lines []string
 	line  int
 }
 
-// command is one line behind "$ " and the lines it prints.
+// command is a line after "$ " and its expected output.
 type command struct {
 	text string
 	want []string
@@ -51,7 +51,7 @@ func NeedsNomad(text string) bool {
 	return slices.ContainsFunc(blocks(text), func(b block) bool { return b.info == "console nomad" })
 }
 
-// Run does what the guide says, in a temporary folder.
+// Run executes the guide in a temporary folder.
 func Run(t *testing.T, path string, o Options) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -73,7 +73,7 @@ func Run(t *testing.T, path string, o Options) {
 	}
 }
 
-// blocks are the fenced blocks of a text.
+// blocks returns the fenced blocks of a text.
 func blocks(text string) []block {
 	var out []block
 	var open *block
@@ -116,8 +116,8 @@ func commands(b block) []command {
 	return out
 }
 
-// shell runs commands one after the other, as one shell would: directory,
-// exported variables and the last exit code carry over.
+// shell runs commands one after the other like a single shell: directory, exported variables and the
+// last exit code carry over.
 type shell struct {
 	t          *testing.T
 	guide      string
@@ -126,8 +126,8 @@ type shell struct {
 	code       int
 }
 
-// script comes before each command; $1 is where to begin, $2 holds what the
-// command before has left, $3 is its exit code.
+// script runs before each command; $1 is the directory, $2 the environment and $3 the exit code of the
+// previous command.
 const script = `cd "$1"
 [ ! -r "$2/env" ] || . "$2/env"
 [ ! -r "$2/dir" ] || cd "$(cat "$2/dir")"
@@ -150,7 +150,7 @@ func (s *shell) session(b block) {
 	}
 }
 
-// run gives what a command prints.
+// run returns the output of a command.
 func (s *shell) run(text string) string {
 	s.t.Helper()
 	cmd := exec.CommandContext(s.t.Context(), "/bin/sh", "-c", script+text+"\n", "sh", s.dir, s.state, strconv.Itoa(s.code))
@@ -160,13 +160,13 @@ func (s *shell) run(text string) string {
 		must.NoError(s.t, err)
 	}
 	s.code = cmd.ProcessState.ExitCode()
-	if text := strings.TrimRight(string(out), "\n"); text != "" { // empty lines at the end are not for a guide
+	if text := strings.TrimRight(string(out), "\n"); text != "" { // trailing empty lines are not part of a guide
 		return text + "\n"
 	}
 	return ""
 }
 
-// pattern matches what lines with "…" stand for.
+// pattern returns a regexp for lines with "…".
 func pattern(lines []string) *regexp.Regexp {
 	var out strings.Builder
 	for _, line := range lines {

@@ -1,8 +1,8 @@
-// Command lines writes numbered lines for tests, all of the same length, some
-// every few milliseconds, and begins and ends when it is told to.
+// Command lines writes numbered lines of equal length for tests, some every few milliseconds. It can
+// start and stop when a file appears.
 //
-// What its reader keeps it from writing in time it writes as soon as it can, in
-// order: so many lines a second are what a reader must take in the end.
+// If its reader blocks it, it writes the delayed lines as soon as possible, in order, so the reader must
+// keep up with the average rate.
 package main
 
 import (
@@ -14,12 +14,12 @@ import (
 )
 
 func main() {
-	lines := flag.Int("lines", 1000, "how `many` in all")
-	width := flag.Int("width", 16, "`bytes` of a line, its end included")
-	burst := flag.Int("burst", 10, "how `many` at a time")
-	every := flag.Duration("every", 10*time.Millisecond, "from one time to the next")
-	when := flag.String("when", "", "begin when there is this `file`")
-	until := flag.String("until", "", "end when there is this `file`, and leave the number of lines in it")
+	lines := flag.Int("lines", 1000, "total `number` of lines")
+	width := flag.Int("width", 16, "`bytes` per line, including the newline")
+	burst := flag.Int("burst", 10, "`number` of lines per write")
+	every := flag.Duration("every", 10*time.Millisecond, "interval between writes")
+	when := flag.String("when", "", "start when this `file` exists")
+	until := flag.String("until", "", "stop when this `file` exists, and write the number of lines to it")
 	flag.Parse()
 	for *when != "" && !exists(*when) {
 		time.Sleep(*every)
@@ -58,8 +58,7 @@ func write(lines, width, burst int, every time.Duration, until string) error {
 	return nil
 }
 
-// increment adds one to a decimal number. A test's pace should not be that of
-// formatting.
+// increment adds one to a decimal number. It avoids formatting, which would limit the rate.
 func increment(number []byte) {
 	for i := len(number) - 1; i >= 0; i-- {
 		if number[i] < '9' {

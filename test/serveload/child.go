@@ -21,12 +21,12 @@ import (
 )
 
 const (
-	// roleEnv makes this program one of the proxies.
+	// roleEnv makes this program run one of the proxies.
 	roleEnv     = "SERVELOAD_ROLE"
 	freeAddress = "127.0.0.1:0"
 )
 
-// asProxy runs one of the proxies, if that is what this process is for.
+// asProxy runs one of the proxies if roleEnv is set.
 func asProxy() (code int, ok bool) {
 	switch os.Getenv(roleEnv) {
 	case "serve":
@@ -42,7 +42,7 @@ func asProxy() (code int, ok bool) {
 	return 0, false
 }
 
-// bareProxy is what Go has, with the same transport as serve.
+// bareProxy is Go's reverse proxy with the same transport as serve.
 func bareProxy(address, upstream string) error {
 	to, err := url.Parse(upstream)
 	if err != nil {
@@ -60,14 +60,14 @@ func bareProxy(address, upstream string) error {
 	})
 }
 
-// child is a process of ours.
+// child is a process started by the benchmark.
 type child struct {
 	name    string
 	cmd     *exec.Cmd
 	address string
 }
 
-// run starts a program, whose output goes to a file named after it.
+// run starts a program; its output is written to a file named after it.
 func (f *field) run(dir, name, program string, args ...string) (*child, error) {
 	log, err := os.Create(filepath.Join(dir, name+".log"))
 	if err != nil {
@@ -88,7 +88,7 @@ func (f *field) run(dir, name, program string, args ...string) (*child, error) {
 	return c, nil
 }
 
-// start starts a proxy and waits until its first line tells where it listens.
+// start starts a proxy and waits for its first line, which contains its address.
 func (f *field) start(ctx context.Context, dir, name, program string, args ...string) (*child, error) {
 	if program == "" {
 		program = "/proc/self/exe"
@@ -105,11 +105,11 @@ func (f *field) start(ctx context.Context, dir, name, program string, args ...st
 		defer file.Close()
 		lines := bufio.NewScanner(file)
 		if !lines.Scan() {
-			return errors.New("it says nothing")
+			return errors.New("no output")
 		}
 		var line struct{ Address string }
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil || line.Address == "" {
-			return fmt.Errorf("it says %s", lines.Text())
+			return fmt.Errorf("unexpected output: %s", lines.Text())
 		}
 		c.address = line.Address
 		return nil
@@ -127,7 +127,7 @@ func (c *child) end() error {
 	return nil
 }
 
-// use is what a process takes.
+// use is the resource use of a process.
 type use struct {
 	residentBytes int
 	cpuSeconds    float64
@@ -136,11 +136,11 @@ type use struct {
 func (c *child) use() (use, error) {
 	p, err := procfs.NewProc(c.cmd.Process.Pid)
 	if err != nil {
-		return use{}, fmt.Errorf("look at %s: %w", c.name, err)
+		return use{}, fmt.Errorf("read process %s: %w", c.name, err)
 	}
 	stat, err := p.Stat()
 	if err != nil {
-		return use{}, fmt.Errorf("look at %s: %w", c.name, err)
+		return use{}, fmt.Errorf("read process %s: %w", c.name, err)
 	}
 	return use{stat.ResidentMemory(), stat.CPUTime()}, nil
 }

@@ -63,15 +63,15 @@ rule "no-batch" {
 }
 `
 
-// way is how requests get to Nomad.
+// way is a path of requests to Nomad.
 type way struct {
 	name     string
 	url      string
 	sends    [][]byte // a request of each size
-	injected bool     // the sidecars are in it already
+	injected bool     // the requests already contain the sidecars
 }
 
-// direct says whether there is no proxy on the way.
+// direct reports whether the way has no proxy.
 func (w *way) direct() bool { return w.name == "direct" }
 
 func (f *field) proxyOf(w *way) *child {
@@ -81,7 +81,7 @@ func (f *field) proxyOf(w *way) *child {
 	return f.serve
 }
 
-// field is all that runs.
+// field contains all processes.
 type field struct {
 	options
 	nomad       string // address
@@ -89,10 +89,10 @@ type field struct {
 	serve, bare *child
 	children    []*child // in the order of their start
 	client      *http.Client
-	last        map[string]string // by the ID of a job, what its last registration said
+	last        map[string]string // the number in a job's last registration, by job ID
 }
 
-// newField starts everything. The field it gives is to be closed, with an error too.
+// newField starts everything. The caller must close the field, also after an error.
 func newField(ctx context.Context, o options, nomad, dir string) (*field, error) {
 	f := &field{options: o, last: map[string]string{}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: o.clients}}}
 	if err := f.startNomad(ctx, nomad, dir); err != nil {
@@ -134,7 +134,7 @@ func (f *field) startServe(ctx context.Context, dir, name, upstream string) (*ch
 	return f.start(ctx, dir, name, f.program, "serve", "-address", freeAddress, "-admin-address", "", "-policy", dir, "-catalog", dir, "-nomad-addr", upstream)
 }
 
-// startCapture gives a function that tells what serve sends Nomad for a request.
+// startCapture returns a function that returns serve's request to Nomad for a given request.
 func (f *field) startCapture(ctx context.Context, dir string) (func([]byte) ([]byte, error), error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -142,7 +142,7 @@ func (f *field) startCapture(ctx context.Context, dir string) (func([]byte) ([]b
 	}
 	bodies := make(chan []byte, 1)
 	server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // one cut off is no job, which shows
+		body, _ := io.ReadAll(r.Body) // a truncated body is no valid job and fails later
 		bodies <- body
 	})}
 	go func() { _ = server.Serve(l) }() // until the process ends
@@ -167,7 +167,7 @@ func (f *field) startNomad(ctx context.Context, nomad, dir string) error {
 	if _, err := f.run(dir, "nomad", nomad, "agent", "-dev", "-bind", "127.0.0.1", "-network-interface", "lo", "-log-level", "WARN", "-config", config); err != nil {
 		return err
 	}
-	f.nomad = "http://127.0.0.1:4646" // the sandbox has a network of its own
+	f.nomad = "http://127.0.0.1:4646" // the sandbox has its own network
 	return poll(ctx, "Nomad has a leader", func() error {
 		return f.send(ctx, f.nomad+"/v1/status/leader", nil, func(body []byte) error {
 			if !strings.Contains(string(body), ":") {
@@ -187,7 +187,7 @@ func (f *field) close() error {
 	return errors.Join(errs...)
 }
 
-// poll waits until something holds.
+// poll waits until holds returns nil.
 func poll(ctx context.Context, what string, holds func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience.For(time.Minute))
 	defer cancel()

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// What differs from request to request: of one width, so that no size does.
+// Values that differ between requests have a fixed width, so that sizes are equal.
 const (
 	idMark     = "id------------------"
 	numberMark = "number--------------"
 )
 
-// requestOf is a registration of a job with some groups, none of which is to run.
+// requestOf returns the registration of a job with some groups and a count of 0.
 func requestOf(groups int) []byte {
 	all := make([]string, groups)
 	for i := range all {
@@ -28,7 +28,7 @@ func requestOf(groups int) []byte {
 	return fmt.Appendf(nil, `{"Job":{"ID":"%s","Name":"%s","Type":"service","Datacenters":["*"],"Meta":{"noted":"yes","number":"%s"},"TaskGroups":[%s]}}`, idMark, idMark, numberMark, strings.Join(all, ","))
 }
 
-// kind is what the times of requests are told by.
+// kind groups the times of requests.
 type kind struct {
 	plan   bool
 	groups int
@@ -47,7 +47,7 @@ func (f *field) kinds() []kind {
 	return out
 }
 
-// measure gives every way its turns.
+// measure runs all ways in turns.
 func (f *field) measure(ctx context.Context) (*report, error) {
 	r := newReport(f)
 	for turn := range f.turns {
@@ -69,8 +69,8 @@ func (f *field) measure(ctx context.Context) (*report, error) {
 	return r, nil
 }
 
-// idle waits, beside slow clients, until a proxy holds no connection to Nomad: the next
-// one is at the same address, for which Nomad has one limit.
+// idle waits, next to slow clients, until a proxy holds no connection to Nomad: the next proxy has the
+// same address, for which Nomad has one limit.
 func (f *field) idle(ctx context.Context, w *way) error {
 	if f.slow == 0 {
 		return nil
@@ -94,7 +94,7 @@ func (f *field) turnOf(ctx context.Context, w *way, turn int, r *report) error {
 	end := time.Now().Add(f.turn)
 	if f.slow > 0 && !w.direct() {
 		slow, err := f.openSlow(ctx, w.url)
-		defer func() { _ = slow.close() }() // the proxy may have been first
+		defer func() { _ = slow.close() }() // the proxy may have closed it first
 		if err != nil {
 			return err
 		}
@@ -106,17 +106,17 @@ func (f *field) turnOf(ctx context.Context, w *way, turn int, r *report) error {
 				if f.turn == 0 && n == len(f.kinds()) || f.turn > 0 && !time.Now().Before(end) || ctx.Err() != nil {
 					return
 				}
-				// Each begins elsewhere, or all would ask for the large ones at once.
+				// Each client starts with another kind, or all would send the large ones at the same time.
 				k := f.kinds()[(i+turn+n)%len(f.kinds())]
 				if errs[i] = f.one(ctx, w, k, i, fmt.Sprintf("%06d-%06d", turn, n), r); errs[i] != nil {
-					cancel() // one is enough
+					cancel() // one error is enough
 					return
 				}
 			}
 		})
 	}
 	wait.Wait()
-	for _, err := range errs { // the others were cut off by the first
+	for _, err := range errs { // the others were cancelled by the first
 		if err != nil && !errors.Is(err, context.Canceled) {
 			return err
 		}
@@ -161,7 +161,7 @@ func indexOf(sizes []int, groups int) int {
 	return -1
 }
 
-// send sends a body, or asks if there is none, and reads the whole answer.
+// send sends a body, or a GET without one, and reads the whole response.
 func (f *field) send(ctx context.Context, url string, body []byte, use func([]byte) error) error {
 	method := http.MethodPut
 	if body == nil {
@@ -179,7 +179,7 @@ func (f *field) send(ctx context.Context, url string, body []byte, use func([]by
 	raw, err := io.ReadAll(resp.Body)
 	switch {
 	case err != nil:
-		return fmt.Errorf("read the answer: %w", err)
+		return fmt.Errorf("read response: %w", err)
 	case resp.StatusCode != http.StatusOK:
 		return fmt.Errorf("%s: %.300s", resp.Status, raw)
 	case use != nil:
@@ -188,12 +188,12 @@ func (f *field) send(ctx context.Context, url string, body []byte, use func([]by
 	return nil
 }
 
-// wholeJobs sees that Nomad has every job as it was registered last, with its sidecars.
+// wholeJobs checks that Nomad stores each job as last registered, with its sidecars.
 func (f *field) wholeJobs(ctx context.Context) error {
 	for id, number := range f.last {
 		err := f.send(ctx, f.nomad+"/v1/job/"+id, nil, func(raw []byte) error { return wholeJob(raw, number) })
 		if err != nil {
-			return fmt.Errorf("job %s as it is stored: %w", id, err)
+			return fmt.Errorf("stored job %s: %w", id, err)
 		}
 	}
 	return nil

@@ -22,9 +22,9 @@ func TestMain(m *testing.M) {
 	os.Exit(sandbox.Main(m))
 }
 
-// Many clients at once, by all ways: no request fails, and every job is stored as it was
-// sent last, with its sidecars. How long that takes is not looked at.
-func TestEveryJobOfManyClientsIsStoredWhole(t *testing.T) {
+// With many concurrent clients on all ways, no request fails, and every job is stored as last sent, with
+// its sidecars. Times are not checked.
+func TestServeload_ManyClients(t *testing.T) {
 	sandbox.Require(t)
 	nomad, err := agent.FindNomad("../..")
 	if errors.Is(err, agent.ErrNoNomad) {
@@ -46,7 +46,7 @@ func TestEveryJobOfManyClientsIsStoredWhole(t *testing.T) {
 	must.StrContains(t, table.String(), "serve: 96 requests")
 }
 
-// Beside slow clients the requests of others by way of serve succeed.
+// Requests through serve succeed next to slow clients.
 func TestServeload_SlowClients(t *testing.T) {
 	sandbox.Require(t)
 	nomad, err := agent.FindNomad("../..")
@@ -59,14 +59,14 @@ func TestServeload_SlowClients(t *testing.T) {
 	f, err := newField(ctx, options{clients: 4, turns: 1, slow: 300, sizes: []int{1}}, nomad, t.TempDir())
 	defer func() { must.NoError(t, f.close()) }()
 	must.NoError(t, err)
-	f.ways = f.ways[2:] // serve alone
+	f.ways = f.ways[2:] // serve only
 	r, err := f.measure(ctx)
 	must.NoError(t, err)
 	must.Zero(t, r.failed["serve"])
 	must.Len(t, 4, r.times["serve"][kind{false, 1}])
 }
 
-func TestAJobThatIsNotWholeIsFound(t *testing.T) {
+func TestServeload_IncompleteJob(t *testing.T) {
 	group := `{"Name":"a","Tasks":[{"Name":"note","Env":{"TEXT":"of x-1, a"}},{"Name":"app","Env":{"NOTE":"of x-1, a","PORT":"8080","NUMBER":"7"}}]}`
 	whole := `{"ID":"x-1","Meta":{"number":"7"},"TaskGroups":[` + group + `]}`
 	must.NoError(t, wholeJob([]byte(whole), "7"))
@@ -80,7 +80,7 @@ func TestAJobThatIsNotWholeIsFound(t *testing.T) {
 	}
 }
 
-func TestMemoryThatGrowsIsAnError(t *testing.T) {
+func TestMemory_Grows(t *testing.T) {
 	const mib = 1 << 20
 	must.NoError(t, memory{40 * mib, 60 * mib, 55 * mib, 61 * mib}.grown())
 	must.NoError(t, memory{40 * mib}.grown())
@@ -97,7 +97,7 @@ func TestShares(t *testing.T) {
 	must.Eq(t, 0, share(nil, 99))
 }
 
-func TestWrongUsage(t *testing.T) {
+func TestOptions_Invalid(t *testing.T) {
 	for _, args := range [][]string{{"job.nomad.hcl"}, {"-clients", "0"}, {"-turns", "0"}, {"-turn", "0s"}, {"-sizes", "1"}} {
 		_, err := parse(args)
 		must.Error(t, err)

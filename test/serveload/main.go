@@ -1,12 +1,11 @@
-// Command serveload measures what nomad-sidecar serve adds to requests with a job. Many
-// clients register and plan jobs of several sizes at a real Nomad, in turns: straight, by
-// way of a bare reverse proxy, and by way of serve. It prints a table of times, what the
-// processes used, and fails if a request does, if a stored job is not whole, or if the
-// memory of serve grows.
+// Command serveload measures the overhead of nomad-sidecar serve for requests with a job. Many clients
+// register and plan jobs of several sizes at a real Nomad, in turns: directly, through a bare
+// reverse proxy, and through serve. It prints a table of times and the processes' resource use. It
+// fails if a request fails, if a stored job is incomplete, or if the memory of serve grows.
 //
-// All ways send Nomad the same jobs, sidecars included, so that only the way differs. The
-// jobs have a count of 0: Nomad stores them, and schedules nothing. Figures are those of
-// this machine in this run, which all share; none of them is a promise.
+// All ways send Nomad the same jobs, including sidecars, so that only the way differs. The jobs have a
+// count of 0: Nomad stores them and schedules nothing. Figures apply to this machine and run only; none
+// is a guarantee.
 package main
 
 import (
@@ -28,7 +27,7 @@ func main() {
 	if code, ok := asProxy(); ok {
 		os.Exit(code)
 	}
-	interrupts := make(chan os.Signal, 1) // it reaches the process in the sandbox as well
+	interrupts := make(chan os.Signal, 1) // the terminal also interrupts the process in the sandbox
 	signal.Notify(interrupts, os.Interrupt)
 	os.Exit(sandbox.Run(inside))
 }
@@ -44,14 +43,14 @@ func inside() int {
 	return 0
 }
 
-// options are the flags.
+// options are the command-line flags.
 type options struct {
 	program string // nomad-sidecar, "" for the one built into this program
 	clients int
 	turns   int
-	turn    time.Duration // of one way; 0 for one request of each kind by each client
-	sizes   []int         // groups of the jobs
-	slow    int           // clients that send or read next to nothing meanwhile
+	turn    time.Duration // per way; 0 for one request of each kind per client
+	sizes   []int         // numbers of groups
+	slow    int           // clients that send or read almost nothing meanwhile
 }
 
 func parse(args []string) (options, error) {
@@ -88,14 +87,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	dir, err := os.MkdirTemp("", "serveload-*")
 	if err != nil {
-		return fmt.Errorf("make a folder: %w", err)
+		return fmt.Errorf("create folder: %w", err)
 	}
 	f, err := newField(ctx, o, nomad, dir)
 	if err != nil {
 		return errors.Join(err, f.close(), os.RemoveAll(dir))
 	}
 	r, err := f.measure(ctx)
-	if err == nil && o.slow == 0 { // above Nomad's limit requests by way of the bare proxy fail
+	if err == nil && o.slow == 0 { // above Nomad's limit requests through the bare proxy fail
 		err = f.wholeJobs(ctx)
 	}
 	r.print(out)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The memory of serve may grow by this in the second half of a run: a collector of garbage
-// gives back what it likes.
+// Allowed growth of serve's memory in the second half of a run: the garbage collector returns memory
+// irregularly.
 const (
 	mayGrowBytes  = 16 << 20
 	mayGrowFactor = 1.2
@@ -19,19 +19,19 @@ const (
 
 const nomadPort = 4646
 
-// report is what was measured.
+// report contains the measurements.
 type report struct {
 	f      *field
 	mu     sync.Mutex
 	times  map[string]map[kind][]time.Duration // by way
 	begin  map[*child]use
 	memory memory
-	// With slow clients: requests that failed, and most connections to Nomad and most
-	// resident bytes of a proxy while they were there.
+	// With slow clients: failed requests, and a proxy's maximum connections to Nomad and resident bytes
+	// meanwhile.
 	failed, held, resident map[string]int
 }
 
-// memory is the resident one of serve, after each round of turns.
+// memory lists the resident memory of serve after each round.
 type memory []int
 
 func newReport(f *field) *report {
@@ -43,7 +43,7 @@ func newReport(f *field) *report {
 		r.times[w.name] = map[kind][]time.Duration{}
 	}
 	for _, c := range []*child{f.bare, f.serve} {
-		r.begin[c], _ = c.use() // 0 is nearly right
+		r.begin[c], _ = c.use() // 0 is close enough
 	}
 	return r
 }
@@ -60,7 +60,7 @@ func (r *report) fail(way string) {
 	r.failed[way]++
 }
 
-// watch samples a proxy until a time.
+// watch samples a proxy until end.
 func (r *report) watch(ctx context.Context, c *child, end time.Time) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -86,7 +86,7 @@ func (r *report) sample() error {
 	return err
 }
 
-// grown is an error if the second half of a run took more memory than the first.
+// grown returns an error if the second half of a run used more memory than the first.
 func (m memory) grown() error {
 	half := len(m) / 2
 	if half == 0 {
@@ -99,7 +99,7 @@ func (m memory) grown() error {
 	return nil
 }
 
-// share is a percentile.
+// share returns a percentile.
 func share(of []time.Duration, percent int) time.Duration {
 	if len(of) == 0 {
 		return 0
@@ -127,7 +127,7 @@ func (r *report) print(out io.Writer) {
 		fmt.Fprintln(t)
 	}
 	_ = t.Flush() // to a terminal
-	fmt.Fprintln(out, "Added is what serve takes more than the bare proxy.")
+	fmt.Fprintln(out, "Added: serve minus the bare proxy.")
 	for _, c := range []*child{r.f.bare, r.f.serve} {
 		now, err := c.use()
 		if err != nil {

@@ -14,10 +14,10 @@ import (
 	"github.com/prometheus/procfs"
 )
 
-// slowAddress is where slow clients connect from: they are one client to serve.
+// slowAddress is the source address of slow clients: serve counts them as one client.
 const slowAddress = "127.0.0.2"
 
-// slowRequests are what slow clients send, and then one byte each second.
+// slowRequests returns the first bytes of slow clients; they then send one byte per second.
 func slowRequests() []string {
 	return []string{
 		"PUT /v1/jobs/parse HTTP/1.1\r\nHost: nomad\r\nContent-Length: 100000\r\n\r\n{",
@@ -27,14 +27,14 @@ func slowRequests() []string {
 	}
 }
 
-// slowClients are open connections to one proxy.
+// slowClients are open connections to a proxy.
 type slowClients struct {
 	conns   []net.Conn
 	stop    context.CancelFunc
 	sending sync.WaitGroup
 }
 
-// openSlow opens connections to a proxy, on which bytes trickle until close.
+// openSlow opens connections to a proxy that send bytes slowly until close.
 func (f *field) openSlow(ctx context.Context, to string) (*slowClients, error) {
 	ctx, stop := context.WithCancel(ctx)
 	s := &slowClients{stop: stop}
@@ -61,7 +61,7 @@ func trickle(ctx context.Context, conn net.Conn, text string) {
 	defer tick.Stop()
 	for {
 		if _, err := io.WriteString(conn, text); err != nil {
-			return // it was cut off
+			return // the proxy closed it
 		}
 		if !strings.HasPrefix(text, "GET") || len(text) == 1 {
 			text = "x"
@@ -72,7 +72,7 @@ func trickle(ctx context.Context, conn net.Conn, text string) {
 		case <-tick.C:
 		}
 		if strings.HasPrefix(text, "GET /v1/jobs?") {
-			<-ctx.Done() // the whole request is sent
+			<-ctx.Done() // the whole request was sent
 			return
 		}
 	}
@@ -88,15 +88,15 @@ func (s *slowClients) close() error {
 	return errors.Join(errs...)
 }
 
-// held counts the established connections of a process to Nomad.
+// held returns the number of a process's established connections to Nomad.
 func (c *child) held(port uint64) (int, error) {
 	p, err := procfs.NewProc(c.cmd.Process.Pid)
 	if err != nil {
-		return 0, fmt.Errorf("look at %s: %w", c.name, err)
+		return 0, fmt.Errorf("read process %s: %w", c.name, err)
 	}
 	links, err := p.FileDescriptorTargets()
 	if err != nil {
-		return 0, fmt.Errorf("look at %s: %w", c.name, err)
+		return 0, fmt.Errorf("read process %s: %w", c.name, err)
 	}
 	own := map[string]bool{}
 	for _, link := range links {
