@@ -92,9 +92,12 @@ func (s *serving) flood(from, text string) []net.Conn {
 	return all
 }
 
-// answers counts the statuses received on connections so far, 0 for none.
-func answers(all []net.Conn, wait time.Duration) map[int]int {
+// answers counts the statuses received on connections, 0 for none. It reads until enough of the
+// connections have a response or are closed and gives the others a short time more, or until
+// wait has passed.
+func answers(all []net.Conn, enough int, wait time.Duration) map[int]int {
 	statuses := make([]int, len(all))
+	ended := make(chan struct{}, len(all))
 	var reading sync.WaitGroup
 	for i, conn := range all {
 		_ = conn.SetReadDeadline(time.Now().Add(wait))
@@ -102,7 +105,14 @@ func answers(all []net.Conn, wait time.Duration) map[int]int {
 			if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
 				statuses[i] = resp.StatusCode
 			}
+			ended <- struct{}{}
 		})
+	}
+	for range enough {
+		<-ended
+	}
+	for _, conn := range all {
+		_ = conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
 	}
 	reading.Wait()
 	out := map[int]int{}
@@ -183,10 +193,11 @@ func TestFlood_OthersAreServed(t *testing.T) {
 
 // A client above its share receives an error with the setting to change.
 func TestFlood_LimitInResponse(t *testing.T) {
+	t.Parallel()
 	nomad := startCounting(t)
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad.URL, "-drain", "0s", "-max-connections-per-client", "200", "-max-upstream-per-client", "8", "-max-buffer", "20")
 	all := s.flood(stranger, "GET /v1/jobs?index=7 HTTP/1.1\r\nHost: nomad\r\n\r\n")
-	got := answers(all, patience.For(8*time.Second))                                    // requests wait for 5 s
+	got := answers(all, floods-6, patience.For(20*time.Second))                         // requests wait for 5 s
 	must.Between(t, 200-6, got[http.StatusTooManyRequests], floods-6, must.Sprint(got)) // some are closed without a response
 	_, text := s.get(s.admin + "/metrics")
 	must.StrContains(t, text, `nomad_sidecar_refused_total{limit="connections",scope="client"} 100`)
@@ -201,7 +212,7 @@ func TestFlood_LimitInResponse(t *testing.T) {
 		must.NoError(t, err)
 		defer conn.Close()
 		go func() { _, _ = io.WriteString(conn, large) }() // may be closed meanwhile
-		for status := range answers([]net.Conn{conn}, patience.For(time.Second)) {
+		for status := range answers([]net.Conn{conn}, 1, patience.For(time.Second)) {
 			statuses[status]++
 		}
 	}
@@ -241,7 +252,7 @@ func TestHostile_Requests(t *testing.T) {
 			must.NoError(t, err)
 			defer conn.Close()
 			go func() { _, _ = io.WriteString(conn, c.sends) }() // may be closed meanwhile
-			got := answers([]net.Conn{conn}, patience.For(5*time.Second))
+			got := answers([]net.Conn{conn}, 1, patience.For(5*time.Second))
 			if c.status != 0 {
 				must.Eq(t, map[int]int{c.status: 1}, got)
 			}
@@ -284,6 +295,7 @@ func TestExpect_OneContinue(t *testing.T) {
 
 // Shutdown waits for an open terminal and closes it after the drain time.
 func TestDrain_WaitsForUpgradedConnections(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		drain time.Duration
 		leave bool

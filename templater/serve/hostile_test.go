@@ -20,16 +20,21 @@ import (
 
 // A client that sends a header slowly or incompletely is cut off; others are served meanwhile.
 func TestServe_SlowHeader(t *testing.T) {
+	t.Parallel()
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", fakeNomad(t).URL)
+	var slow []net.Conn
 	for _, address := range []string{s.address, s.admin[len("http://"):]} {
 		conn, err := net.Dial("tcp", address)
 		must.NoError(t, err)
 		defer conn.Close()
 		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: nomad\r\nX-Slow: ")
 		must.NoError(t, err)
-		must.Eq(t, "passed", s.decision("http"))
+		slow = append(slow, conn)
+	}
+	must.Eq(t, "passed", s.decision("http"))
+	for _, conn := range slow {
 		must.NoError(t, conn.SetReadDeadline(time.Now().Add(patience.For(time.Minute))))
-		_, err = io.ReadAll(conn) // ends with the connection
+		_, err := io.ReadAll(conn) // ends with the connection
 		must.NoError(t, err)
 	}
 	s.end()
@@ -38,6 +43,7 @@ func TestServe_SlowHeader(t *testing.T) {
 // HTTP/2 streams that are opened and reset immediately affect neither the proxy nor other clients,
 // and leave nothing at Nomad.
 func TestServe_StreamsReset(t *testing.T) {
+	t.Parallel()
 	var open atomic.Int64
 	nomad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {

@@ -30,11 +30,11 @@ func TestEjectFromAFleet(t *testing.T) {
 
 	out := c.sidecars(1, "old", "eject", "-fleet", "-batch", "2")
 	for _, id := range ids {
-		must.StrContains(t, out, "default/"+id+"\n  group app: beside 1.0.0 removed\n  left: group app: beside comes back")
+		must.StrContains(t, out, "default/"+id+"\n  group app: beside 1.0.0 removed\n  left: group app: beside returns at the next injection, since ")
 		must.Eq(t, "1.0.0", c.stored(id), must.Sprint("nothing is done yet"))
 	}
 	must.StrNotContains(t, out, "default/own")
-	must.StrContains(t, out, "4 jobs to change, in batches of 2\nNothing was changed.")
+	must.StrContains(t, out, "4 jobs to change, in batches of 2\nDry run.")
 
 	out = c.sidecars(0, "old", "eject", "-fleet", "-batch", "2", "-state", state, "-yes")
 	inBatches(t, out, ids, 2)

@@ -69,7 +69,7 @@ func TestFleet(t *testing.T) {
 	out := c.sidecars(1, "old", "status")
 	must.StrContains(t, out, "4 jobs, 1 of them differ")
 	must.RegexMatch(t, regexp.MustCompile(`default +d +app +beside +- +1\.0\.0 +policy +missing +running`), out)
-	must.StrContains(t, c.sidecars(1, "new", "status", "-outdated"), "3 jobs, of which 3 not")
+	must.StrContains(t, c.sidecars(1, "new", "status", "-outdated"), "3 jobs, 3 of them differ")
 
 	upgrade := []string{"upgrade", "-state", state, "-yes"}
 	out = c.sidecars(1, "new", upgrade...)
@@ -89,7 +89,7 @@ func TestFleet(t *testing.T) {
 	for _, id := range []string{"a", "b", "c", "d"} {
 		must.StrContains(t, out, "default/"+id+": healthy")
 	}
-	must.StrContains(t, c.sidecars(0, "mended", "status"), "4 jobs, of which 0 not")
+	must.StrContains(t, c.sidecars(0, "mended", "status"), "4 jobs, 0 of them differ")
 
 	out = c.sidecars(0, "mended", append(upgrade, "-revert", "-batch", "4")...)
 	for id, want := range map[string]string{"a": "1.0.0", "b": "1.0.0", "c": "1.0.0", "d": ""} {
