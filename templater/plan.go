@@ -271,7 +271,7 @@ func (st *groupState) port(port job.Port, who string) {
 	// Without "to", a port has the same number inside: structs.NetworkResource.
 	st.unknown.inside = cmp.Or(st.unknown.inside, port.Unknown)
 	inside := port.To
-	if inside == 0 {
+	if inside == 0 && port.Unknown == nil {
 		inside = port.Static
 	}
 	if inside > 0 {

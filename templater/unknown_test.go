@@ -201,6 +201,20 @@ func TestInject_NothingUnknownIsAssumed(t *testing.T) {
 	must.Greater(t, rounds/20, refused)
 }
 
+// TestInject_UnknownPortInsideWithStatic: an unknown "to" is not replaced by the static port, which
+// the sidecar's port would conflict with.
+func TestInject_UnknownPortInsideWithStatic(t *testing.T) {
+	set := map[string]string{"inject": `"ports"`, "static": "9001", "to": "var.to"}
+	_, diags := injectOpen(t, loadCatalog(t), fillSlots(func(name string) string {
+		if value, ok := set[name]; ok {
+			return value
+		}
+		return openValues()[name][0]
+	}), nil)
+	must.True(t, diagnostic.HasUnknown(diags), must.Sprint(diags))
+	must.StrNotContains(t, diags.Error(), "Port taken inside the pod")
+}
+
 func fillSlots(value func(name string) string) string {
 	return slotForm.ReplaceAllStringFunc(openJob, func(s string) string {
 		name := slotForm.FindStringSubmatch(s)[1]
