@@ -15,7 +15,7 @@ import (
 
 // runtimePathFile, next to the spec in a bundle, records the runtime that created
 // the container; only that runtime can operate on it.
-const makerFile = "maker"
+const runtimePathFile = "maker"
 
 // maxSpecBytes fits the arguments and environment of a process, at most 2 MiB on
 // Linux, with every byte escaped.
@@ -27,7 +27,7 @@ func (m *Manager) writeBundle(bundle string, s *specs.Spec) error {
 	if err != nil {
 		return fmt.Errorf("write runtime-spec: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(bundle, makerFile), []byte(m.cfg.Runtime.Path), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(bundle, runtimePathFile), []byte(m.cfg.Runtime.Path), 0o600); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(bundle, "config.json"), b, 0o600)
@@ -50,7 +50,7 @@ func readSpec(bundle string) (*specs.Spec, error) {
 // no container was created yet or the driver that created it recorded none.
 func (m *Manager) maker(bundle string) ociruntime.Runtime {
 	r := m.cfg.Runtime
-	if path, err := bounds.ReadFile(filepath.Join(bundle, makerFile), unix.PathMax); err == nil && filepath.IsAbs(string(path)) {
+	if path, err := bounds.ReadFile(filepath.Join(bundle, runtimePathFile), unix.PathMax); err == nil && filepath.IsAbs(string(path)) {
 		r.Path = string(path)
 	}
 	return r
