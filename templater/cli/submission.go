@@ -4,12 +4,11 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/api"
-	"github.com/hashicorp/nomad/jobspec2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
@@ -27,39 +26,23 @@ func (in *injection) job(o *injectOptions, environ []string) (*cluster.Job, hcl.
 	return j, nil
 }
 
-// submission returns what `nomad job run` sends with the job, with variables as given:
-// variable files concatenated, and -var overriding NOMAD_VAR_.
+// submission returns what `nomad job run` sends with the job, so that Nomad's UI can start
+// the job again; see hcljob.Submitted.
 func (in *injection) submission(o *injectOptions, environ []string) (*api.JobSubmission, error) {
 	if isJSON(in.source) {
 		return &api.JobSubmission{Source: string(in.source), Format: "json"}, nil
 	}
-	out := &api.JobSubmission{Source: string(in.source), Format: "hcl2", VariableFlags: map[string]string{}}
-	for _, list := range [][]string{prefixed(environ, jobspec2.VarEnvPrefix), o.vars} {
-		for _, v := range list {
-			if name, value, _ := strings.Cut(v, "="); name != "" {
-				out.VariableFlags[name] = value
-			}
-		}
-	}
-	for _, path := range o.varFiles {
+	out := &api.JobSubmission{Source: string(in.source), Format: "hcl2"}
+	files := make([][]byte, len(o.varFiles))
+	for i, path := range o.varFiles {
 		src, err := os.ReadFile(path)
 		if err != nil {
 			return nil, err
 		}
-		out.Variables += string(src) + "\n"
+		files[i] = src
 	}
+	out.VariableFlags, out.Variables = hcljob.Submitted(in.source, hcljob.Inputs{Vars: o.vars, Env: environ}, files)
 	return out, nil
-}
-
-// prefixed returns the entries of an environment with a prefix, without it.
-func prefixed(environ []string, prefix string) []string {
-	var out []string
-	for _, e := range environ {
-		if rest, ok := strings.CutPrefix(e, prefix); ok {
-			out = append(out, rest)
-		}
-	}
-	return out
 }
 
 // taskNames returns the tasks of each group after injection.
