@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
@@ -69,7 +70,10 @@ func (p *planner) refuse(c *Choice) bool {
 		p.conflict(o.Range, "Cannot inject here", "Sidecar %q was chosen for group %q, but it has %s. %s", c.Definition.Name, c.Group.Name, o.What, o.WayOut)
 	}
 	p.refuseTwins(c.Group)
-	for _, t := range c.Group.Tasks {
+	for _, t := range slices.Concat(c.Group.Tasks, c.Group.Proxies) {
+		if t.Kind.Unknown != nil {
+			p.unknown(t.Kind.Unknown, "Whether task %q of group %q is an app task", t.Name, c.Group.Name)
+		}
 		if u := cmp.Or(t.MoreMeta, t.Meta[job.MarkName].Unknown); u != nil {
 			p.unknown(u, "Whether task %q of group %q carries the marks of a sidecar", t.Name, c.Group.Name)
 			continue
@@ -92,7 +96,7 @@ func (p *planner) refuseTwins(g *job.Group) {
 		}
 	}
 	seen := map[string]*job.Task{}
-	for _, t := range g.Tasks {
+	for _, t := range slices.Concat(g.Tasks, g.Proxies) {
 		if first := seen[t.Name]; first != nil {
 			p.conflict(t.Range, "Duplicate name", text, "tasks", t.Name, fmt.Sprintf(" in group %q", g.Name), first.Range)
 			return
@@ -244,6 +248,12 @@ func newGroupState(g *job.Group) *groupState {
 		}
 		for k, v := range t.Config {
 			st.config[t.Name][k] = v.Value
+		}
+	}
+	for _, t := range g.Proxies {
+		st.tasks[envSpelling(t.Name)] = owner{fmt.Sprintf("task %q", t.Name), t.Range}
+		for _, port := range t.Ports {
+			st.port(port, fmt.Sprintf("task %q", t.Name))
 		}
 	}
 	for _, t := range g.Kept {

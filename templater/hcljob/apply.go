@@ -46,6 +46,7 @@ func (f *File) Plain() ([]byte, hcl.Diagnostics) { return f.Apply(nil) }
 // change collects the edits of one block.
 type change struct {
 	blocks []*sidecar.Block // to append
+	before *hclsyntax.Block // blocks go before this one; nil for the end
 	env    map[string]string
 	config map[string]*job.SetConfig
 }
@@ -53,13 +54,14 @@ type change struct {
 // editor finds the block for each edit.
 type editor struct {
 	job     *hclsyntax.Block
+	view    *job.Job
 	groups  map[string]*hclsyntax.Block
 	changes map[*hclsyntax.Block]*change
 	order   []*hclsyntax.Block
 }
 
 func newEditor(f *File) *editor {
-	e := &editor{job: f.job, groups: map[string]*hclsyntax.Block{}, changes: map[*hclsyntax.Block]*change{}}
+	e := &editor{job: f.job, view: f.view, groups: map[string]*hclsyntax.Block{}, changes: map[*hclsyntax.Block]*change{}}
 	for _, b := range f.job.Body.Blocks {
 		if b.Type == "group" && len(b.Labels) == 1 {
 			e.groups[b.Labels[0]] = b
@@ -117,7 +119,7 @@ func (e *editor) append(group string, b *sidecar.Block) error {
 		return fmt.Errorf("the job has no group %q", group)
 	}
 	c := e.change(g)
-	c.blocks = append(c.blocks, b)
+	c.blocks, c.before = append(c.blocks, b), firstProxy(g, e.view.Group(group))
 	return nil
 }
 
@@ -135,7 +137,7 @@ func (e *editor) port(edit *job.AddPort) error {
 		port.Body = sidecar.Body{&sidecar.Attr{Name: "to", Value: cty.NumberIntVal(int64(edit.To))}}
 	}
 	c := e.change(g.Body.Blocks[i])
-	c.blocks = append(c.blocks, port)
+	c.blocks, c.before = append(c.blocks, port), firstMapped(g.Body.Blocks[i], e.view.Group(edit.Group).Networks[0])
 	return nil
 }
 
@@ -174,6 +176,9 @@ func (p *patch) change(b *hclsyntax.Block, c *change) {
 	}
 	for _, blk := range c.blocks {
 		rest = append(rest, blk)
+	}
+	if c.before != nil && p.precede(c.before, rest) {
+		return
 	}
 	if len(rest) > 0 {
 		p.extend(b, rest, "")

@@ -122,7 +122,7 @@ func (r *reader) group(b *hclsyntax.Block) *job.Group {
 			}
 		case "task":
 			if r.labelled(c) {
-				g.Tasks = append(g.Tasks, r.task(g, c))
+				g.Add(r.task(g, c))
 			}
 		case "ephemeral_disk":
 			if size, u := r.number(c.Body, "size"); size != 0 || u != nil {

@@ -23,6 +23,7 @@ func (r *reader) task(g *job.Group, b *hclsyntax.Block) *job.Task {
 		}
 	}
 	r.text(b.Body, "driver", &t.Driver)
+	r.text(b.Body, "kind", &t.Kind)
 	r.noSidecars(b.Body)
 	for _, c := range b.Body.Blocks {
 		g.Dynamic = g.Dynamic || c.Type == "dynamic"

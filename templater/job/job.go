@@ -40,7 +40,10 @@ type Group struct {
 	Tasks        []*Task
 	// Kept are injected tasks that are not changed. They are not app tasks, but their names
 	// are in use.
-	Kept      []*Task
+	Kept []*Task
+	// Proxies are Consul service mesh proxies and gateways, which Nomad's servers add when
+	// a job is registered. They are no app tasks.
+	Proxies   []*Task
 	Services  []Service
 	Volumes   map[string]hcl.Range
 	Disk      Disk
@@ -91,6 +94,7 @@ type Service struct {
 // Task is a task of the user.
 type Task struct {
 	Name    string
+	Kind    Text // such as "connect-proxy:web"
 	Driver  Text
 	Env     map[string]Text
 	MoreEnv *diagnostic.Unknown // there may be other variables

@@ -112,7 +112,9 @@ func (e *editor) addToGroup(group, field string, n *node, err error) error {
 		return err
 	}
 	list, err := g.container(field, '[', e.layout(inGroup))
-	if err == nil {
+	if err == nil && field == "Tasks" {
+		list.appendBefore(isProxy, &item{value: n}, e.layout(inTasks))
+	} else if err == nil {
 		list.append(&item{value: n}, e.layout(inTasks))
 	}
 	return err
@@ -151,10 +153,16 @@ func (e *editor) addPort(edit *job.AddPort) error {
 	}
 	list, err := networks[0].container("DynamicPorts", '[', e.layout(inTask))
 	if err == nil {
-		list.append(&item{value: n}, l)
+		list.appendBefore(isMapped, &item{value: n}, l)
 	}
 	return err
 }
+
+// isProxy reports whether a task is one that Nomad appends to the tasks of a group.
+func isProxy(task *node) bool { return job.IsProxy(task.get("Kind").str()) }
+
+// isMapped reports whether a port is as one that Nomad appends for a proxy.
+func isMapped(port *node) bool { return port.get("To").number() == job.ProxyPortTo }
 
 func (e *editor) setInTask(group, task, field, name string, n *node, err error) error {
 	if err != nil {

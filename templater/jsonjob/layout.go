@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -47,6 +48,21 @@ func (n *node) append(it *item, l layout) {
 		}
 	}
 	n.items = append(n.items, it)
+}
+
+// appendBefore is append, but before the last items if their values are those that
+// Nomad itself appends later: a job and its stored form get the same order.
+func (n *node) appendBefore(last func(*node) bool, it *item, l layout) {
+	i := len(n.items)
+	for i > 0 && last(n.items[i-1].value) {
+		i--
+	}
+	if i == len(n.items) {
+		n.append(it, l)
+		return
+	}
+	it.lead = n.items[i].lead
+	n.items = slices.Insert(n.items, i, it)
 }
 
 // remove removes an item. Removing the last one undoes the changes of append to an empty

@@ -77,7 +77,7 @@ func (f *File) group(n *node) *job.Group {
 			g.Kept = append(g.Kept, f.task(t))
 			continue
 		}
-		g.Tasks = append(g.Tasks, f.task(t))
+		g.Add(f.task(t))
 	}
 	return g
 }
@@ -106,7 +106,7 @@ func (f *File) ports(network *node) []job.Port {
 
 func (f *File) task(n *node) *job.Task {
 	t := &job.Task{
-		Name: n.get("Name").str(), Driver: fieldText(n, "Driver", ""),
+		Name: n.get("Name").str(), Kind: fieldText(n, "Kind", ""), Driver: fieldText(n, "Driver", ""),
 		Env: f.texts(n.get("Env")), Meta: f.texts(n.get("Meta")),
 		Config: map[string]job.Setting{}, Range: f.at(n.start),
 		Bare: bare(n, "Env", "Config", "Templates", "VolumeMounts"),

@@ -78,7 +78,7 @@ func modes(g *job.Group) []job.Text {
 // since anyone can mark a task.
 func drivers(g *job.Group) []job.Text {
 	var out []job.Text
-	for _, t := range slices.Concat(g.Tasks, g.Kept) {
+	for _, t := range slices.Concat(g.Tasks, g.Kept, g.Proxies) {
 		if t.Driver.Unknown != nil || !slices.ContainsFunc(out, func(o job.Text) bool { return o.Unknown == nil && o.Value == t.Driver.Value }) {
 			out = append(out, t.Driver)
 		}

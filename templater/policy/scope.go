@@ -162,7 +162,7 @@ func unknowns(j *job.Job, g *job.Group) map[string]*diagnostic.Unknown {
 	for key, t := range g.Meta {
 		note("group.meta."+key, nil, t)
 	}
-	for _, t := range slices.Concat(g.Tasks, g.Kept) {
+	for _, t := range slices.Concat(g.Tasks, g.Kept, g.Proxies) {
 		note("group.images", cmp.Or(t.Config["image"].Unknown, t.MoreConfig))
 	}
 	return out
@@ -172,7 +172,7 @@ func unknowns(j *job.Job, g *job.Group) map[string]*diagnostic.Unknown {
 // if, for example, it uses a variable without a value.
 func images(g *job.Group) cty.Value {
 	out := []cty.Value{}
-	for _, t := range slices.Concat(g.Tasks, g.Kept) {
+	for _, t := range slices.Concat(g.Tasks, g.Kept, g.Proxies) {
 		if t.MoreConfig != nil {
 			return cty.UnknownVal(cty.List(cty.String))
 		}
