@@ -15,6 +15,16 @@ if [ -n "$unformatted" ]; then
 	exit 1
 fi
 
+step imports
+ungrouped=$("$GOIMPORTS" -local github.com/nomad-sidecar/nomad-sidecar -l $(find . -name '*.go' -not -path './bin/*'))
+if [ -n "$ungrouped" ]; then
+	echo "goimports -local github.com/nomad-sidecar/nomad-sidecar changes: $ungrouped" >&2
+	exit 1
+fi
+
+step spelling
+"$MISSPELL" -error -i cancelled,cancelling $(find . \( -name '*.go' -o -name '*.md' -o -name '*.sh' -o -name '*.hcl' \) -not -path './bin/*')
+
 step replace
 for mod in go.mod tools/go.mod; do
 	if grep -Eq '^[[:space:]]*replace([[:space:]]|$)' $mod; then

@@ -24,7 +24,7 @@ type Policy interface {
 
 // Sidecars are the names of a group's sidecars, sorted.
 type Sidecars struct {
-	// Chosen are injected now, whoever chose them.
+	// Chosen are injected now, whatever their origin.
 	Chosen []string
 	// Kept are sidecars whose tasks came with the job and are not changed. The job's author may
 	// have written such a task too: see Keepable.

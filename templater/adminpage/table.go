@@ -87,14 +87,14 @@ type shown[T any] struct {
 	Columns       []columnView
 	States        []stateView
 	Pages, Page   int
-	Before, After string // addresses, "" where there is no such page
+	Before, After string // addresses, "" if there is no such page
 	Reset         string
 	Query         query
 }
 
 type columnView struct {
 	Key, Title string
-	URL        string // "" where nobody can sort by it
+	URL        string // "" where the column is not sortable
 	Sorted     string // as in aria-sort
 }
 

@@ -233,7 +233,7 @@ func subset(part, whole []string) bool {
 type Marked struct {
 	Group, Task string
 	Mark        *Mark
-	Range       hcl.Range // of the task; zero where there is no source
+	Range       hcl.Range // of the task; zero without a source
 }
 
 // Same reports whether both are the same task of the same sidecar.

@@ -143,7 +143,7 @@ func (f *File) restore(task *node, name string, items json.RawMessage, bare job.
 	switch ours, isList := decoded(items).([]any); {
 	case len(items) == 0 || string(items) == "null":
 		task.dropKey("Config", bare, l, name)
-	case isList && list != nil && list.kind == '[': // otherwise somebody has changed it
+	case isList && list != nil && list.kind == '[': // otherwise it was changed
 		for _, v := range slices.Backward(ours) {
 			list.removeLast(l.deeper(), func(n *node) bool { return reflect.DeepEqual(decoded(n.write(nil)), v) })
 		}

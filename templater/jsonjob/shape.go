@@ -18,7 +18,7 @@ import (
 type shape struct{ texts []string }
 
 // token begins the replacement of a string. It must not be guessable: otherwise a string of one
-// sidecar could be moved to a text that somebody else controls.
+// sidecar could be moved to a text that another author controls.
 var token = "text-" + rand.Text() + "-"
 
 var quotedToken = regexp.MustCompile(`"` + token + `[0-9]+"`)

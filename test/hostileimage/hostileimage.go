@@ -1,4 +1,4 @@
-// Package hostileimage makes container images that attack whoever reads them:
+// Package hostileimage makes container images that attack their readers:
 // links, devices, endless and sparse files, wrong digests, other addresses,
 // damaged JSON. A seed decides which.
 //
