@@ -13,9 +13,10 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/hashicorp/nomad/jobspec2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // manyGroups is fullJob with its group n times.

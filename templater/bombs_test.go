@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/shoenig/test/must"
+	"github.com/zclconf/go-cty/cty"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/shoenig/test/must"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // bomb is an expression that would build or take very much, and the locals that it needs.

@@ -8,11 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shoenig/test/must"
+	"github.com/zclconf/go-cty/cty"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/shoenig/test/must"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // templates are the parameters of the catalog that are templates of Nomad, and say so.

@@ -4,9 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
 // EditText is an edit for programs to read. Fields that an operation does not use are empty.

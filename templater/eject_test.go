@@ -8,9 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 	"github.com/shoenig/test/must"
 	"pgregory.net/rapid"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
 // containers are the fields of groups, tasks and networks that injection fills.

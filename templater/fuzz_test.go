@@ -8,9 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
-	"github.com/shoenig/test/must"
 )
 
 // drawn are the sidecars that the bits of n stand for.

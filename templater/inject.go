@@ -2,6 +2,7 @@ package templater
 
 import (
 	"github.com/hashicorp/hcl/v2"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 

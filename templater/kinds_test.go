@@ -7,10 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
-	"github.com/shoenig/test/must"
 )
 
 // jobOf is a job with these lines in the job, in its group, and in its task.

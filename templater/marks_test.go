@@ -4,8 +4,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
 )
 
 // Trap I18.

@@ -6,10 +6,11 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // defaultShare is the pod driver's default for a task without its own share.

@@ -1,9 +1,10 @@
 package templater
 
 import (
+	"github.com/zclconf/go-cty/cty"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // defaultLogs is the default number of files and their size in MB, in Nomad

@@ -10,14 +10,15 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/jobspec2"
+	"github.com/shoenig/test/must"
+	"github.com/zclconf/go-cty/cty"
+	"pgregory.net/rapid"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/shoenig/test/must"
-	"github.com/zclconf/go-cty/cty"
-	"pgregory.net/rapid"
 )
 
 // loadCatalog reads the definitions in testdata/catalog.

@@ -8,8 +8,9 @@ import (
 	"testing/fstest"
 
 	"github.com/hashicorp/nomad/api"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // connectJob is a job with a mesh service.

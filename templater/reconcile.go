@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 

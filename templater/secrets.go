@@ -4,10 +4,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // Secrets returns the known texts of sensitive parameters, which callers must remove from

@@ -1,10 +1,11 @@
 package templater
 
 import (
-	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // Resources are the resources that tasks reserve. A field is 0 if no task reserves any.

@@ -7,13 +7,14 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/shoenig/test/must"
+	"github.com/zclconf/go-cty/cty"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/shoenig/test/must"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // test/traps.md lists the traps by number.

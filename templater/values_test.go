@@ -5,12 +5,13 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 	"github.com/zclconf/go-cty/cty"
 	"pgregory.net/rapid"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // everywhere puts one parameter into every kind of place of a job that takes text.

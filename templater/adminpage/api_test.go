@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/explanation"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
-	"github.com/shoenig/test/must"
 )
 
 func TestFleetAsJSON(t *testing.T) {

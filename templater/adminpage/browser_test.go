@@ -8,9 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 	"github.com/nomad-sidecar/nomad-sidecar/test/browser"
-	"github.com/shoenig/test/must"
 )
 
 // What tests ask of the page.

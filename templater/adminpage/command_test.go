@@ -5,8 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
 func TestTheCommandIsOneThatAShellTakes(t *testing.T) {

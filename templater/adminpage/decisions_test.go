@@ -6,8 +6,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 )
 
 func numbers(all []Decided) string {

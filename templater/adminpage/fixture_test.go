@@ -13,13 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoenig/test/must"
+	"go.uber.org/goleak"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/explanation"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
-	"github.com/shoenig/test/must"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
 // However often somebody looks, the cluster is read once in a while only, and not at

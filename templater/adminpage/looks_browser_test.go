@@ -4,8 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/browser"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/browser"
 )
 
 func TestThePageWithoutScripts(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-version"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 

@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
 // rowsOf are the jobs and sidecars that a query shows of a fleet.

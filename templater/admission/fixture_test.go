@@ -19,10 +19,11 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/api"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 const noteDefinition = `sidecar "note" {

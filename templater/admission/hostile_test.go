@@ -19,8 +19,9 @@ import (
 	"unicode"
 
 	"github.com/hashicorp/nomad/api"
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 // raw sends bytes and returns the first response, or nil if the connection is closed without one.

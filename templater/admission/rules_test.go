@@ -9,10 +9,11 @@ import (
 	"testing"
 
 	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
-	"github.com/shoenig/test/must"
 )
 
 func anywhere(*jsonjob.Request) place { return place{"default", "global"} }

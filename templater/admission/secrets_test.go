@@ -10,11 +10,12 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // planted must not appear in any response, log or metric. Its quotes and brackets are escaped

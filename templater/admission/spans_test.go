@@ -12,13 +12,14 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/shoenig/test/must"
 	"github.com/shoenig/test/wait"
 	"go.opentelemetry.io/otel/codes"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 const (

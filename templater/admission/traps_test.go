@@ -12,8 +12,9 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/hashicorp/nomad/jobspec2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
 // The traps of package templater, from the view of a client of the proxy: each sends requests

@@ -8,8 +8,9 @@ import (
 	"path"
 	"strings"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"golang.org/x/mod/sumdb/dirhash"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // Limits of a catalog. Definitions are small texts, so larger content suggests a wrong

@@ -12,9 +12,10 @@ import (
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 	"go.uber.org/goleak"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

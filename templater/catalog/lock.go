@@ -15,8 +15,9 @@ import (
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 // LockName is the name of the lock file in the working directory.

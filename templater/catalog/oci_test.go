@@ -17,7 +17,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
-	"github.com/opencontainers/image-spec/specs-go/v1"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/shoenig/test/must"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/registry/remote"

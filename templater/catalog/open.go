@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/hashicorp/hcl/v2"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 

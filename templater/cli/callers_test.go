@@ -18,13 +18,14 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/hashicorp/nomad/jobspec2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cli"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/shoenig/test/must"
 )
 
 // callersCatalog has a sidecar that fits everywhere, one that needs bridge networking,

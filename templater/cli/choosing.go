@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/zclconf/go-cty/cty"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // injectOptions are the flags of a command that injects.

@@ -8,8 +8,9 @@ import (
 	"strings"
 
 	"github.com/mitchellh/cli"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/posener/complete"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
 // Exit codes of every command, except those that follow `nomad job plan`.

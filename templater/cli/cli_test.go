@@ -9,8 +9,9 @@ import (
 	"os"
 	"testing"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/cli"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cli"
 )
 
 func TestMain(m *testing.M) {

@@ -5,9 +5,10 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/posener/complete"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/catalog"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
-	"github.com/posener/complete"
 )
 
 // completed is a command with completions for its flags and arguments.

@@ -9,9 +9,10 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"golang.org/x/term"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
-	"golang.org/x/term"
 )
 
 // reporter writes diagnostics, each with its source lines.

@@ -10,10 +10,11 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/rogpeppe/go-internal/diff"
 	"golang.org/x/term"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
 type diffCommand struct {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/manual"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )

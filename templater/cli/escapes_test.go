@@ -15,8 +15,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/cli"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cli"
 )
 
 // evil holds what a terminal obeys, and a line that looks like one of ours.

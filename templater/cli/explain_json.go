@@ -2,6 +2,7 @@ package cli
 
 import (
 	"github.com/hashicorp/hcl/v2"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/explanation"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"

@@ -12,10 +12,11 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/shoenig/test/must"
 )
 
 // crowd is a Nomad with very many jobs, made as they are asked for.

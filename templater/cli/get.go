@@ -14,6 +14,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/hashicorp/hcl/v2"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/catalog"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )

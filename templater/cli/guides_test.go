@@ -4,8 +4,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/guide"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/guide"
 )
 
 // What the guides tell to do without a Nomad; test/e2e does the rest as well.

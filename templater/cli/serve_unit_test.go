@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/serve"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/serve"
 )
 
 // The systemd unit starts a valid command line and allows serve the time it takes to end.

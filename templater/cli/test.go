@@ -6,6 +6,7 @@ import (
 	"regexp"
 
 	"github.com/hashicorp/hcl/v2"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"

@@ -10,9 +10,10 @@ import (
 	"encoding/json"
 	"fmt"
 
+	ctyjson "github.com/zclconf/go-cty/cty/json"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
-	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
 // Job is the explanation of a job.

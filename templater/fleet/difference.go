@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/nomad/api"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/go-version"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"

@@ -10,9 +10,10 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/shoenig/test/must"
 )
 
 // cluster is a Nomad that keeps the versions of its jobs.

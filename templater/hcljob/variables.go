@@ -8,9 +8,10 @@ import (
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/nomad/jobspec2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 // Inputs are values for the job's variables, as in `nomad job run`.

@@ -4,10 +4,11 @@ import (
 	"cmp"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 func (r *reader) task(g *job.Group, b *hclsyntax.Block) *job.Task {

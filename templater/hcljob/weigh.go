@@ -5,8 +5,9 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 // weigh evaluates all of a text within bounds before Nomad's own parser, which has none,

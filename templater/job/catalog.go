@@ -2,6 +2,7 @@ package job
 
 import (
 	"github.com/hashicorp/go-version"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 

@@ -1,8 +1,9 @@
 package job
 
 import (
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // Edit is one change of a job, addressed by names: *AddTask, *AddPort,

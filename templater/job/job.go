@@ -2,9 +2,10 @@ package job
 
 import (
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // Job is the view of a job for injection: without injected parts, with variables, locals and

@@ -8,10 +8,11 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // Seal returns a short hash of a change that injection made outside of its own tasks. It

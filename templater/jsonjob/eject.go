@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/nomad/helper/args"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 

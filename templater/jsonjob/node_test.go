@@ -7,11 +7,12 @@ import (
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 	"pgregory.net/rapid"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 func seeds() []string {

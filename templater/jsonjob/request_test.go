@@ -10,9 +10,10 @@ import (
 	"testing/fstest"
 
 	"github.com/hashicorp/nomad/api"
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/shoenig/test/must"
 )
 
 // decodeAsNomad reads a body as Nomad's agent does (command/agent/http.go, decodeBody).

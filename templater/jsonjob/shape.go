@@ -8,8 +8,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // shape is a task or service without its free text: strings that Nomad's parser passes through

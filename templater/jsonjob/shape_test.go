@@ -5,10 +5,11 @@ import (
 	"testing"
 
 	"github.com/hashicorp/nomad/api"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
 	"github.com/zclconf/go-cty/cty"
 	"pgregory.net/rapid"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 func firstTask(g *api.TaskGroup) any { return g.Tasks[0] }

@@ -6,9 +6,10 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // readJob reads the parts that injection needs. Absent fields get Nomad's defaults.

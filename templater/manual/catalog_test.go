@@ -7,8 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 var update = flag.Bool("update", false, "write the tables of the catalog's READMEs anew")

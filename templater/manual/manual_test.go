@@ -6,8 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 const hostile = "<script>alert(1)</script> & \\\"q\\\" `code` | *star* _under_ [a](javascript:x) \\u001b[31mred\\u0007"

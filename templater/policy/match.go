@@ -9,9 +9,10 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/ryanuber/go-glob"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
-	"github.com/ryanuber/go-glob"
 )
 
 // match is a list of conditions that must all hold; an empty list matches every group.

@@ -5,10 +5,11 @@ import (
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/shoenig/test/must"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 func parse(t *testing.T, src string) *Policy {

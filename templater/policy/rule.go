@@ -8,10 +8,11 @@ import (
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
+	"github.com/zclconf/go-cty/cty/function"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/zclconf/go-cty/cty/function"
 )
 
 // Rule is a rule of a policy. It applies to the groups that its match block selects.

@@ -16,8 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 const (

@@ -14,8 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
 // A client that sends a header slowly or incompletely is cut off; others are served meanwhile.

@@ -4,8 +4,9 @@ import (
 	"os"
 	"testing"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/cli"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cli"
 )
 
 // The tests run nomad-sidecar serve in a process of its own.

@@ -13,9 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/explanation"
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
-	"github.com/shoenig/test/must"
 )
 
 const pagedDefinition = `sidecar "note" {

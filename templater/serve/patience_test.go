@@ -13,9 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
-	"github.com/shoenig/test/must"
 )
 
 // pipes is an in-memory listener and dialer, for tests with a fake clock.

@@ -12,9 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shoenig/test/must"
+
 	"github.com/nomad-sidecar/nomad-sidecar/test/collector"
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
-	"github.com/shoenig/test/must"
 )
 
 const (

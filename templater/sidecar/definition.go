@@ -10,9 +10,10 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty/function"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
-	"github.com/zclconf/go-cty/cty/function"
 )
 
 // Definition is a parsed and checked sidecar definition. It is immutable and safe for

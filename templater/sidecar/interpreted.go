@@ -6,8 +6,9 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 // interpretation describes a place where Nomad interprets text after injection.

@@ -9,9 +9,10 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/nomad/jobspec2"
+	"github.com/zclconf/go-cty/cty/function"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
-	"github.com/zclconf/go-cty/cty/function"
 )
 
 // Functions returns the functions that expressions of definitions may call.

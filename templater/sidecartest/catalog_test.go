@@ -5,8 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // TestRun_Catalog runs the tests of the built-in definitions.

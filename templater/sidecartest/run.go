@@ -12,14 +12,15 @@ import (
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/jobspec2"
-	"github.com/nomad-sidecar/nomad-sidecar/templater"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // Run runs the test and returns the reasons why it failed, or nothing if it passed. Other sidecars

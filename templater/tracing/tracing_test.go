@@ -14,12 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/collector"
 	"github.com/shoenig/test/must"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/collector"
 )
 
 // environ sets these OpenTelemetry variables and no others.

@@ -16,8 +16,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/cli"
 	"github.com/prometheus/procfs"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cli"
 )
 
 const (
