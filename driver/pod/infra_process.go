@@ -59,6 +59,8 @@ func (p *pod) startInfra(ctx context.Context, state *podState) error {
 func (p *pod) runInfra(ctx context.Context, state *podState) error {
 	var pid int
 	err := p.m.checkpoint("run infra process", func() (err error) {
+		p.m.parent.RLock()
+		defer p.m.parent.RUnlock()
 		pid, err = p.m.cfg.Runtime.RunDetached(ctx, p.infraContainerID(), p.infraDir())
 		return err
 	})

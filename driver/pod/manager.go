@@ -85,7 +85,8 @@ type Manager struct {
 
 	closing chan struct{} // closed by Close
 
-	infra sync.Mutex // held while the infra program is copied
+	infra  sync.Mutex   // held while the infra program is copied
+	parent sync.RWMutex // read-locked while a runtime creates a group below cgroupParent
 
 	storeMu sync.Mutex
 	store   *image.Store // opened on first use

@@ -176,7 +176,7 @@ func (p *pod) remove(ctx context.Context) error {
 		// that is not empty must not prevent that.
 		p.m.checkpoint("kill pod", func() error { return p.cgroup().Kill(ctx) }),
 		p.m.checkpoint("remove pod's cgroup", p.cgroup().Remove),
-		p.m.checkpoint("prune cgroup", cgroup.At(p.m.cfg.Cgroups, cgroupParent).Prune),
+		p.m.checkpoint("prune cgroup", p.m.pruneParent),
 		p.m.checkpoint("unpin namespaces", func() error {
 			return namespace.Unpin(p.namespaceDir(), namespace.IPC, namespace.UTS, namespace.Net)
 		}),
@@ -191,6 +191,16 @@ func (p *pod) remove(ctx context.Context) error {
 		return fmt.Errorf("remove pod %s: %w", p.allocID, err)
 	}
 	return nil
+}
+
+// pruneParent removes cgroupParent if it is empty. While a runtime creates a group below it, which
+// needs the parent, it is left to the next removal of a pod.
+func (m *Manager) pruneParent() error {
+	if !m.parent.TryLock() {
+		return nil
+	}
+	defer m.parent.Unlock()
+	return cgroup.At(m.cfg.Cgroups, cgroupParent).Prune()
 }
 
 // namespaces lists the task's namespaces that are not the host's: its own or the
