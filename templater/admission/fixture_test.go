@@ -5,6 +5,7 @@ import (
 	"compress/flate"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -193,6 +195,15 @@ func (f *fixture) send(method, path, body string, headers ...string) (*http.Resp
 	}
 	client := &http.Client{Transport: &http.Transport{DisableCompression: true, DisableKeepAlives: true}}
 	resp, err := client.Do(req)
+	for range 5 {
+		// An early refusal can be lost while the client still writes (RFC 9112, section 9.6).
+		if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+			break
+		}
+		req.Body, err = req.GetBody()
+		must.NoError(f.t, err)
+		resp, err = client.Do(req)
+	}
 	must.NoError(f.t, err)
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)

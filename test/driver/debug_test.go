@@ -212,7 +212,7 @@ func TestDebug_Bounds(t *testing.T) {
 		_, err := tk.beside("/bin/true")
 		must.ErrorContains(t, err, "the task has the maximum of 4 debug containers")
 		_, err = third.beside("/bin/true")
-		must.ErrorContains(t, err, "this node has 8 debug containers")
+		must.ErrorContains(t, err, "this node has the maximum of 8 debug containers")
 		group := filepath.Join(cgroup.Root, "pids/nomad-driver-pod", tk.AllocID, "*.debug-*/pids.max")
 		if v, err := cgroup.Detect(); err == nil && v == cgroup.V2 {
 			group = filepath.Join(cgroup.Root, "nomad-driver-pod", tk.AllocID, "*.debug-*/pids.max")

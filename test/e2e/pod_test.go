@@ -35,7 +35,7 @@ func TestOrderOfAGroup(t *testing.T) {
 		started := times(alloc, api.TaskStarted)
 		must.True(c.t, started["config"].Before(started["proxy"]), must.Sprint(started))
 		must.True(c.t, started["proxy"].Before(started["app"]), must.Sprint(started))
-		must.StrContains(c.t, messages(alloc, "proxy"), "Waiting for config, as after says")
+		must.StrContains(c.t, messages(alloc, "proxy"), "Waiting for config (after)")
 		must.StrContains(c.t, messages(alloc, "proxy"), "Ready after")
 
 		_, _, err = c.Client().Jobs().Deregister("ordered", false, nil)
