@@ -85,7 +85,7 @@ func TestLogs_HostileLogDirectory(t *testing.T) {
 				must.NoError(t, os.Rename(trap, trap+".away"))
 				tk.start()
 				must.NoError(t, os.Rename(trap+".away", trap)) // the collector comes to it when the first file is full
-				n.waitFor("the event", func() bool { return strings.Contains(events(), "talker: output for talker.stdout waits: ") })
+				n.waitFor("the event", func() bool { return strings.Contains(events(), "talker: output for talker.stdout is blocked: ") })
 				other.unharmed()
 				must.NoError(t, os.Remove(trap))
 				must.Eq(t, 0, tk.wait().ExitCode)
