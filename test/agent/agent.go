@@ -50,15 +50,8 @@ type Agent struct {
 // Start starts an agent and waits until its node is ready and, with a plugin, the driver is
 // healthy. On error it leaves nothing behind.
 func Start(ctx context.Context, options Options) (*Agent, error) {
-	ports, err := freePorts()
-	if err != nil {
-		return nil, err
-	}
-	a := &Agent{config: configuration{Options: options, Ports: ports}, namespace: api.DefaultNamespace}
-	a.api, err = api.NewClient(&api.Config{Address: a.Address()})
-	if err != nil {
-		return nil, fmt.Errorf("client of the agent: %w", err)
-	}
+	a := &Agent{config: configuration{Options: options}, namespace: api.DefaultNamespace}
+	var err error
 	if a.machine, err = inspect(); err != nil {
 		return nil, err
 	}
@@ -66,7 +59,10 @@ func Start(ctx context.Context, options Options) (*Agent, error) {
 		return nil, err
 	}
 	a.machine.bridge = a.config.Network.Bridge
-	if err = a.config.write(); err == nil {
+	if a.api, err = api.NewClient(&api.Config{Address: a.Address()}); err == nil {
+		err = a.config.write()
+	}
+	if err == nil {
 		err = a.startServer(ctx)
 	}
 	if err == nil {
@@ -79,7 +75,7 @@ func Start(ctx context.Context, options Options) (*Agent, error) {
 }
 
 // Address returns the URL of the server's API, for NOMAD_ADDR.
-func (a *Agent) Address() string { return a.url(a.config.Ports.HTTP) }
+func (a *Agent) Address() string { return a.url(a.config.Network.Ports.HTTP) }
 
 // Token returns a management token, for NOMAD_TOKEN, or "" without ACLs.
 func (a *Agent) Token() string { return a.token }
@@ -203,7 +199,7 @@ func (a *Agent) driverHealth(node *api.Node) error {
 
 // clientAnswers asks the client itself, and checks that it knows a server.
 func (a *Agent) clientAnswers(ctx context.Context) error {
-	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Ports.ClientHTTP), SecretID: a.token})
+	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Network.Ports.ClientHTTP), SecretID: a.token})
 	if err != nil {
 		return err
 	}

@@ -184,7 +184,7 @@ func (a *Agent) Exec(ctx context.Context, alloc *api.Allocation, task string, co
 // Watched requires statistics of running allocations that are newer than since, which shows
 // that the client has its driver and the driver its tasks.
 func (a *Agent) Watched(ctx context.Context, allocs []*api.AllocationListStub, since time.Time) error {
-	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Ports.ClientHTTP), SecretID: a.token})
+	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Network.Ports.ClientHTTP), SecretID: a.token})
 	if err != nil {
 		return err
 	}

@@ -65,19 +65,38 @@ const (
 	client = "client"
 )
 
+// firstPort is below the ports that Nomad allocates, 20000 to 32000, and below those that the
+// kernel gives to connections: nothing else takes one before an agent listens on it.
+const firstPort = 14000
+
 // ports are the loopback ports of the agents.
 type ports struct{ HTTP, RPC, Serf, ClientHTTP int }
 
-// network is the configuration of the agent's bridge mode: names and addresses that no other
+func portsFrom(first int) ports {
+	return ports{HTTP: first, RPC: first + 1, Serf: first + 2, ClientHTTP: first + 3}
+}
+
+// free reports whether nobody listens on the ports.
+func (p ports) free() bool {
+	for _, port := range []int{p.HTTP, p.RPC, p.Serf, p.ClientHTTP} {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil || l.Close() != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// network is the configuration of the agent's network: names, addresses and ports that no other
 // agent on the machine uses.
 type network struct {
 	Bridge string
 	Subnet netip.Prefix
+	Ports  ports
 }
 
 type configuration struct {
 	Options
-	Ports   ports
 	Network network
 }
 
@@ -123,9 +142,9 @@ acl {
 const serverConfig = commonConfig + `
 name = "server"
 ports {
-  http = {{.Ports.HTTP}}
-  rpc  = {{.Ports.RPC}}
-  serf = {{.Ports.Serf}}
+  http = {{.Network.Ports.HTTP}}
+  rpc  = {{.Network.Ports.RPC}}
+  serf = {{.Network.Ports.Serf}}
 }
 server {
   enabled          = true
@@ -138,11 +157,11 @@ const clientConfig = commonConfig + `
 name       = "client"
 plugin_dir = {{quote .PluginDir}}
 ports {
-  http = {{.Ports.ClientHTTP}}
+  http = {{.Network.Ports.ClientHTTP}}
 }
 client {
   enabled               = true
-  servers               = ["127.0.0.1:{{.Ports.RPC}}"]
+  servers               = ["127.0.0.1:{{.Network.Ports.RPC}}"]
   network_interface     = "lo"
   cni_path              = "/usr/lib/cni:/opt/cni/bin"
   bridge_network_name   = {{quote .Network.Bridge}}
@@ -270,24 +289,9 @@ func copyProgram(from, to string) error {
 	return os.WriteFile(to, program, 0o755)
 }
 
-// freePorts asks the kernel for unused ports.
-func freePorts() (ports, error) {
-	var found [4]int
-	for i := range found {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return ports{}, fmt.Errorf("find a free port: %w", err)
-		}
-		// Hold all ports until all are found, to get distinct ones.
-		defer l.Close()
-		found[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports{HTTP: found[0], RPC: found[1], Serf: found[2], ClientHTTP: found[3]}, nil
-}
-
-// reserveNetwork finds a subnet that no interface has, and creates the bridge of the agent's
-// network. The bridge's name reserves the subnet: two agents that start at the same time get
-// different ones.
+// reserveNetwork finds a subnet that no interface has and ports that nobody listens on, and
+// creates the bridge of the agent's network. The bridge's name reserves both: two agents that
+// start at the same time get different ones.
 func reserveNetwork() (network, error) {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
@@ -297,8 +301,9 @@ func reserveNetwork() (network, error) {
 		candidate := network{
 			Bridge: fmt.Sprintf("podtest%d", n),
 			Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 213, byte(n), 0}), 24),
+			Ports:  portsFrom(firstPort + 4*n),
 		}
-		if overlaps(candidate.Subnet, addresses) {
+		if overlaps(candidate.Subnet, addresses) || !candidate.Ports.free() {
 			continue
 		}
 		err := run("ip", "link", "add", candidate.Bridge, "type", "bridge")
