@@ -151,7 +151,7 @@ func TestEnsure_StallRetried(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))
 	stalled := stall(t, hub)
-	h.conf.PullIdleTimeout = 300 * time.Millisecond
+	h.conf.PullIdleTimeout = 2 * time.Second
 	s := h.open(t)
 	result := make(chan error, 1)
 	go func() {

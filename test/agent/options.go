@@ -76,7 +76,7 @@ func portsFrom(first int) ports {
 	return ports{HTTP: first, RPC: first + 1, Serf: first + 2, ClientHTTP: first + 3}
 }
 
-// free reports whether nobody listens on the ports.
+// free reports whether no process listens on the ports.
 func (p ports) free() bool {
 	for _, port := range []int{p.HTTP, p.RPC, p.Serf, p.ClientHTTP} {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
@@ -289,7 +289,7 @@ func copyProgram(from, to string) error {
 	return os.WriteFile(to, program, 0o755)
 }
 
-// reserveNetwork finds a subnet that no interface has and ports that nobody listens on, and
+// reserveNetwork finds a subnet that no interface has and ports that no process listens on, and
 // creates the bridge of the agent's network. The bridge's name reserves both: two agents that
 // start at the same time get different ones.
 func reserveNetwork() (network, error) {
