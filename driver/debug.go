@@ -38,7 +38,7 @@ func (s settings) parseDebug(words []string) (pod.Debug, error) {
 	}
 	ref, err := image.ParseReference(*from)
 	if err == nil {
-		ref, err = image.Places{Paths: s.Image.Paths}.Locate(ref)
+		ref, err = image.AllowedPaths{Paths: s.Image.Paths}.Locate(ref)
 	}
 	if err != nil {
 		return pod.Debug{}, fmt.Errorf("-image: %w; %s", err, debugUsage)

@@ -157,7 +157,7 @@ func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) e
 	if err == nil {
 		// A relative path comes from an artifact or template block.
 		dirs := cfg.TaskDir()
-		ref, err = image.Places{TaskDir: dirs.Dir, SharedDir: dirs.SharedAllocDir, Paths: s.Image.Paths}.Locate(ref)
+		ref, err = image.AllowedPaths{TaskDir: dirs.Dir, SharedDir: dirs.SharedAllocDir, Paths: s.Image.Paths}.Locate(ref)
 	}
 	if err != nil {
 		errs = append(errs, fmt.Errorf("image: %w", err))

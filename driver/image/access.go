@@ -23,12 +23,12 @@ import (
 )
 
 // The store keeps a list of accesses with each image: keyed hashes of the repository and
-// credentials that fetched it. Only callers whose access is listed may use the stored image.
+// credentials that fetched it. A caller may use the stored image only if its access is listed.
 // Without the store's key a hash reveals nothing, and with the key only a guess can be checked.
 
 const (
-	accessData = "pod-access" // big data of a stored image: a list of hashes
-	maxAccess  = 1000         // the oldest are dropped, and their owners checked again
+	accessData = "pod-access" // name of the "big data" item of a stored image: a list of hashes
+	maxAccess  = 1000         // above it the oldest are dropped, and their credentials are checked again
 
 	accessKeyBytes = 32
 )
@@ -153,9 +153,9 @@ func (s *Store) granted(key flightKey, imageID string) error {
 	return err
 }
 
-// prove asks the registry for the manifest of a stored image with the pull's
+// confirmAccess asks the registry for the manifest of a stored image with the pull's
 // credentials.
-func (s *Store) prove(ctx context.Context, key flightKey, img Image) error {
+func (s *Store) confirmAccess(ctx context.Context, key flightKey, img Image) error {
 	named, err := reference.ParseNormalizedNamed(key.ref.name)
 	if err != nil {
 		return err
@@ -177,14 +177,14 @@ func (s *Store) prove(ctx context.Context, key flightKey, img Image) error {
 	return err
 }
 
-// borrow returns an image fetched with other credentials, if the registry confirms that these
-// credentials may pull it. Otherwise it behaves as if the image were not stored, and the pull
-// reports the error.
-func (s *Store) borrow(ctx context.Context, key flightKey, img Image) (Image, error) {
+// withConfirmedAccess returns an image fetched with other credentials, if the registry confirms
+// that these credentials may pull it. Otherwise it behaves as if the image were not stored, and
+// the pull reports the error.
+func (s *Store) withConfirmedAccess(ctx context.Context, key flightKey, img Image) (Image, error) {
 	if key.ref.path != "" {
 		return Image{}, errNotStored
 	}
-	err := s.prove(ctx, key, img)
+	err := s.confirmAccess(ctx, key, img)
 	if err != nil && key.policy == PullNever {
 		return Image{}, explain(key.ref, fmt.Errorf("the stored image was fetched with other credentials, and the registry did not confirm these: %w", err))
 	}

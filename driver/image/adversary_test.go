@@ -79,7 +79,7 @@ func attacked(root, registries string) error {
 func try(s *image.Store, a attempt) error {
 	ref, err := image.ParseReference(a.Reference)
 	if err == nil {
-		ref, err = image.Places{Paths: []string{a.Place}}.Locate(ref)
+		ref, err = image.AllowedPaths{Paths: []string{a.Place}}.Locate(ref)
 	}
 	if err != nil {
 		return err

@@ -75,7 +75,7 @@ func kinds() []error {
 }
 
 func newFailure(ref Reference, err error) *failure {
-	f := &failure{Text: explain(ref, err).Error(), Kind: -1, Again: ref.path == "" && passing(err)}
+	f := &failure{Text: explain(ref, err).Error(), Kind: -1, Again: ref.path == "" && isTransient(err)}
 	for i, kind := range kinds() {
 		if errors.Is(explain(ref, err), kind) {
 			f.Kind = i
@@ -108,7 +108,7 @@ func (s *Store) inChild(ctx context.Context, lock *os.File, key flightKey, tell 
 		return "", fmt.Errorf("start pull: %w", err)
 	}
 	room := s.watchRoom(ctx, cancel)
-	last, rerr := s.converse(in, out, key, tell)
+	last, rerr := s.exchange(in, out, key, tell)
 	_ = in.Close() // closing stdin ends the process
 	if rerr != nil {
 		cancel(rerr)
@@ -129,8 +129,8 @@ func (s *Store) inChild(ctx context.Context, lock *os.File, key flightKey, tell 
 	return last.ID, nil
 }
 
-// converse sends the order and reads answers until the result.
-func (s *Store) converse(in io.Writer, out io.Reader, key flightKey, tell func(Progress)) (last answer, err error) {
+// exchange sends the order and reads answers until the result.
+func (s *Store) exchange(in io.Writer, out io.Reader, key flightKey, tell func(Progress)) (last answer, err error) {
 	o := order{
 		Config: s.cfg, Reference: key.ref.String(), Anchor: key.ref.anchor,
 		Username: key.username, Password: key.password, AccessKey: s.accessKey,

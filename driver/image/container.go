@@ -28,7 +28,7 @@ func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string,
 	if id == "" || img.ID == "" {
 		return "", fmt.Errorf("%w: mount needs a container id and an image, got %q and %q", ErrInvalidConfig, id, img.ID)
 	}
-	container, err := s.whole(id)
+	container, err := s.completeContainer(id)
 	if errors.Is(err, storage.ErrContainerUnknown) {
 		container, err = s.create(ctx, id, img)
 	}
@@ -48,9 +48,9 @@ func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string,
 	return rootfs, nil
 }
 
-// whole returns a container that has its layer. A process killed while deleting a container
-// leaves a record without a layer; whole deletes that record.
-func (s *Store) whole(id string) (*storage.Container, error) {
+// completeContainer returns a container that has its layer. A process killed while deleting a container
+// leaves a record without a layer; completeContainer deletes it.
+func (s *Store) completeContainer(id string) (*storage.Container, error) {
 	container, err := s.store.Container(storageID(id))
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (s *Store) whole(id string) (*storage.Container, error) {
 }
 
 func (s *Store) create(ctx context.Context, id string, img Image) (*storage.Container, error) {
-	done, err := s.making(ctx)
+	done, err := s.sharedLock(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func (s *Store) pull(ctx context.Context, key flightKey, tell func(Progress)) (I
 		// The previous pull may have fetched it.
 		img, err := s.lookup(key)
 		if errors.Is(err, errOtherAccess) {
-			img, err = s.borrow(ctx, key, img)
+			img, err = s.withConfirmedAccess(ctx, key, img)
 		}
 		if !errors.Is(err, errNotStored) {
 			return img, err
@@ -52,7 +52,7 @@ func (s *Store) pull(ctx context.Context, key flightKey, tell func(Progress)) (I
 
 // copyOnce makes one attempt. Complete layers stay in the store for the next attempt.
 func (s *Store) copyOnce(ctx context.Context, key flightKey, tell func(Progress)) (img Image, err error) {
-	lock, err := s.makingLock(ctx)
+	lock, err := s.sharedLockFile(ctx)
 	if err != nil {
 		return Image{}, err
 	}

@@ -30,6 +30,5 @@
 //
 // The package knows nothing about Nomad, tasks or pods, writes no runtime-spec and starts no
 // container. It never pushes, builds or signs images. It does not read the task's volumes or
-// decide who may use which image, and it ignores the host's storage.conf: all options are
-// explicit.
+// authorize the use of images, and it ignores the host's storage.conf: all options are explicit.
 package image

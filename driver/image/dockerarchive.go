@@ -112,7 +112,7 @@ func describeLayer(ctx context.Context, from files, name string) (manifest.Schem
 		return manifest.Schema2Descriptor{}, missingPart(err)
 	}
 	defer s.Close()
-	d, err := digest.FromReader(&steady{ctx: ctx, from: io.NewSectionReader(s, 0, s.size)})
+	d, err := digest.FromReader(&checkedReader{ctx: ctx, from: io.NewSectionReader(s, 0, s.size)})
 	if err != nil {
 		return manifest.Schema2Descriptor{}, shortRead(err)
 	}

@@ -138,7 +138,7 @@ func readSmall(ctx context.Context, from files, name string, limit int64) ([]byt
 		return nil, invalid("a manifest, index or config has %d bytes, more than the %d allowed", s.size, limit)
 	}
 	body := make([]byte, s.size)
-	if _, err := io.ReadFull(&steady{ctx: ctx, from: io.NewSectionReader(s, 0, s.size)}, body); err != nil {
+	if _, err := io.ReadFull(&checkedReader{ctx: ctx, from: io.NewSectionReader(s, 0, s.size)}, body); err != nil {
 		return nil, shortRead(err)
 	}
 	return body, nil
@@ -151,9 +151,9 @@ func shortRead(err error) error {
 	return err
 }
 
-// steady is a reader that ends with ctx. If want is set, reading fails at the end of the data
-// unless the data has this digest.
-type steady struct {
+// checkedReader is a reader that ends with ctx. If want is set, reading fails at the end of the
+// data unless the data has this digest.
+type checkedReader struct {
 	ctx  context.Context
 	from io.Reader
 	want digest.Digest
@@ -161,7 +161,7 @@ type steady struct {
 	io.Closer
 }
 
-func (s *steady) Read(p []byte) (int, error) {
+func (s *checkedReader) Read(p []byte) (int, error) {
 	if err := s.ctx.Err(); err != nil {
 		return 0, context.Cause(s.ctx)
 	}
@@ -176,7 +176,7 @@ func (s *steady) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// openBlob opens a blob whose digest is verified while it is read.
+// openBlob opens a blob. Reading verifies its digest.
 func openBlob(ctx context.Context, from files, name string, want digest.Digest, size int64) (io.ReadCloser, int64, error) {
 	if err := want.Validate(); err != nil {
 		return nil, 0, invalid("a digest is malformed")
@@ -188,5 +188,5 @@ func openBlob(ctx context.Context, from files, name string, want digest.Digest, 
 	if size >= 0 && s.size != size {
 		return nil, 0, errors.Join(invalid("blob %s has %d bytes, not %d", want, s.size, size), s.Close())
 	}
-	return &steady{ctx: ctx, from: io.NewSectionReader(s, 0, s.size), want: want, sum: want.Verifier(), Closer: s}, s.size, nil
+	return &checkedReader{ctx: ctx, from: io.NewSectionReader(s, 0, s.size), want: want, sum: want.Verifier(), Closer: s}, s.size, nil
 }

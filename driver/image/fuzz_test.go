@@ -22,7 +22,7 @@ func FuzzParseReference(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	places := Places{TaskDir: "/a/x/task", SharedDir: "/a/x/alloc", Paths: []string{"/srv/images"}}
+	places := AllowedPaths{TaskDir: "/a/x/task", SharedDir: "/a/x/alloc", Paths: []string{"/srv/images"}}
 	f.Fuzz(func(t *testing.T, text string) {
 		ref, err := ParseReference(text)
 		if err != nil {

@@ -128,7 +128,7 @@ const orphanWait = 2 * time.Second
 // gone. If other pulls are running, the next collection sweeps instead.
 func (s *Store) sweepAfterKill(ctx context.Context) error {
 	for end := time.Now().Add(orphanWait); time.Now().Before(end) && ctx.Err() == nil; {
-		done, err := s.alone()
+		done, err := s.exclusiveLock()
 		if err == nil {
 			done()
 			break
@@ -144,7 +144,7 @@ func (s *Store) sweepAfterKill(ctx context.Context) error {
 // sweep deletes temporary files, layers of aborted pulls, stale mounts and directories without
 // a record. While any process holds the create lock, sweep does nothing; the next sweep will.
 func (s *Store) sweep(ctx context.Context) error {
-	done, err := s.alone()
+	done, err := s.exclusiveLock()
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil
 	}

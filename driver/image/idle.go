@@ -10,7 +10,7 @@ import (
 // errStalled reports that the source stopped sending; a retry may succeed.
 var errStalled = errors.New("no data arrived")
 
-// idleTimer ends a pull attempt whose source sends nothing, for example behind a firewall that
+// idleTimer ends a pull attempt if the source sends nothing, for example behind a firewall that
 // drops packets. Without it such an attempt would last for the pull's entire timeout.
 type idleTimer struct {
 	limit  time.Duration

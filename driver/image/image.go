@@ -20,8 +20,8 @@ type Image struct {
 	Config ImageConfig // defaults for a container's process
 }
 
-// ImageConfig is the image's configuration for its process. The fields are those of the OCI
-// image-spec's config.md.
+// ImageConfig is the image's configuration for its process. The OCI image-spec defines the fields
+// in config.md.
 type ImageConfig struct {
 	Entrypoint, Cmd []string
 	Env             []string // NAME=value

@@ -15,19 +15,20 @@ import (
 // flock(2) cannot be cancelled.
 const lockRetry = 10 * time.Millisecond
 
-// making takes the create lock shared. It prevents sweeps by any process while files without a
+// sharedLock takes the create lock shared. It prevents sweeps by any process while files without a
 // record exist, such as a pull's layers and temporary files or a container's layer. The kernel
 // releases the lock when the process dies.
-func (s *Store) making(ctx context.Context) (done func(), err error) {
-	lock, err := s.makingLock(ctx)
+func (s *Store) sharedLock(ctx context.Context) (done func(), err error) {
+	lock, err := s.sharedLockFile(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return func() { _ = lock.Close() }, nil
 }
 
-// makingLock returns the lock file of making. A process that inherits the file also holds the lock.
-func (s *Store) makingLock(ctx context.Context) (*os.File, error) {
+// sharedLockFile takes the same lock and returns its file. A process that inherits the file also
+// holds the lock.
+func (s *Store) sharedLockFile(ctx context.Context) (*os.File, error) {
 	for {
 		lock, err := s.flock(unix.LOCK_SH)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
@@ -41,9 +42,9 @@ func (s *Store) makingLock(ctx context.Context) (*os.File, error) {
 	}
 }
 
-// alone takes the create lock exclusively. It does not wait: it returns an error that wraps
+// exclusiveLock takes the create lock exclusively. It does not wait: it returns an error that wraps
 // EWOULDBLOCK while any process creates something.
-func (s *Store) alone() (done func(), err error) {
+func (s *Store) exclusiveLock() (done func(), err error) {
 	lock, err := s.flock(unix.LOCK_EX)
 	if err != nil {
 		return nil, err

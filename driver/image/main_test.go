@@ -171,7 +171,7 @@ func parse(t testing.TB, s string) image.Reference {
 	t.Helper()
 	ref, err := image.ParseReference(s)
 	must.NoError(t, err)
-	ref, err = image.Places{Paths: []string{"/"}}.Locate(ref)
+	ref, err = image.AllowedPaths{Paths: []string{"/"}}.Locate(ref)
 	must.NoError(t, err)
 	return ref
 }

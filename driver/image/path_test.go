@@ -54,7 +54,7 @@ func TestEnsure_PathNotRegular(t *testing.T) {
 			must.NoError(t, spoil(target))
 			ref, err := image.ParseReference("oci:img:v")
 			must.NoError(t, err)
-			ref, err = image.Places{TaskDir: task}.Locate(ref)
+			ref, err = image.AllowedPaths{TaskDir: task}.Locate(ref)
 			must.NoError(t, err)
 			refused(t, s, ref, kind+" as "+file)
 		}

@@ -19,7 +19,7 @@ type pathReference struct {
 	tmpDir string // for unpacked archives
 }
 
-// Transport returns the library's transport, whose name the signature policy uses.
+// Transport returns the library's transport. The signature policy refers to it by name.
 func (r pathReference) Transport() types.ImageTransport {
 	switch r.transport {
 	case transportOCI:

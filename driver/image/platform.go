@@ -57,10 +57,10 @@ func (p platform) mismatch(ref Reference, have string) error {
 	if p == (platform{}) {
 		return fmt.Errorf("%w: image %q at %s is built for %s, but this host is %s; use an image built for this host, "+
 			"or set platform if the host can emulate another",
-			ErrPlatform, ref, ref.place(), have, p.wanted())
+			ErrPlatform, ref, ref.location(), have, p.wanted())
 	}
 	return fmt.Errorf("%w: image %q at %s was requested for platform %s, but is built for %s; change platform or the image",
-		ErrPlatform, ref, ref.place(), p, have)
+		ErrPlatform, ref, ref.location(), p, have)
 }
 
 // chooses checks that a list of manifests has an entry for this platform.

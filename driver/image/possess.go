@@ -95,7 +95,7 @@ func readLayer(ctx context.Context, source types.ImageSource, layer types.BlobIn
 	}
 	defer blob.Close()
 	sum := layer.Digest.Verifier()
-	n, err := io.Copy(sum, io.LimitReader(&lively{&steady{ctx: ctx, from: blob}, alive}, max(layer.Size, 0)+1))
+	n, err := io.Copy(sum, io.LimitReader(&lively{&checkedReader{ctx: ctx, from: blob}, alive}, max(layer.Size, 0)+1))
 	switch {
 	case err != nil:
 		return err

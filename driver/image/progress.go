@@ -17,15 +17,15 @@ type Progress struct {
 	BytesDone, BytesTotal   int64 // compressed, as in the source
 }
 
-// audience passes the progress of one pull to all its callers.
-type audience struct {
+// listeners reports the progress of one pull to all its callers.
+type listeners struct {
 	mu    sync.Mutex
 	next  int
 	calls map[int]func(Progress)
 }
 
 // join adds call, which may be nil; call is never called after leave.
-func (a *audience) join(call func(Progress)) (leave func()) {
+func (a *listeners) join(call func(Progress)) (leave func()) {
 	if call == nil {
 		return func() {}
 	}
@@ -44,7 +44,7 @@ func (a *audience) join(call func(Progress)) (leave func()) {
 	}
 }
 
-func (a *audience) tell(p Progress) {
+func (a *listeners) tell(p Progress) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, call := range a.calls {

@@ -54,12 +54,12 @@ type flightKey struct {
 
 // flight is a pull that one or more Ensure calls wait for.
 type flight struct {
-	cancel   context.CancelFunc
-	waiting  int // guarded by Store.mu
-	audience audience
-	done     chan struct{}
-	img      Image // valid after done
-	err      error // valid after done
+	cancel    context.CancelFunc
+	waiting   int // guarded by Store.mu
+	listeners listeners
+	done      chan struct{}
+	img       Image // valid after done
+	err       error // valid after done
 }
 
 // Ensure makes the image available in the store. Concurrent calls for the same image share one
@@ -93,8 +93,8 @@ func (s *Store) Ensure(ctx context.Context, ref Reference, o PullOptions) (Image
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, timeout, fmt.Errorf(
-			"%w: image %q did not arrive from %s within %s; raise the pull timeout, or check that it is reachable",
-			ErrPullTimeout, ref, ref.place(), timeout))
+			"%w: image %q from %s was not complete within %s; raise the pull timeout, or check that the source is reachable",
+			ErrPullTimeout, ref, ref.location(), timeout))
 		defer cancel()
 	}
 	return s.await(ctx, key, o.Progress)
@@ -102,7 +102,7 @@ func (s *Store) Ensure(ctx context.Context, ref Reference, o PullOptions) (Image
 
 func newFlightKey(ref Reference, o PullOptions) (flightKey, error) {
 	if ref == (Reference{}) {
-		return flightKey{}, fmt.Errorf("%w: it is empty; name an image", ErrInvalidReference)
+		return flightKey{}, fmt.Errorf("%w: it is empty; set it to the name of an image", ErrInvalidReference)
 	}
 	if ref.path != "" && ref.anchor == "" {
 		return flightKey{}, fmt.Errorf("%w %q: the path is not bound to an allowed directory", ErrInvalidReference, ref)
@@ -148,7 +148,7 @@ func (s *Store) await(ctx context.Context, key flightKey, progress func(Progress
 	s.mu.Unlock()
 
 	defer s.leave(key, f)
-	defer f.audience.join(progress)()
+	defer f.listeners.join(progress)()
 	select {
 	case <-f.done:
 		return f.img, f.err
@@ -179,7 +179,7 @@ func (s *Store) leave(key flightKey, f *flight) {
 // fly runs a flight to its end.
 func (s *Store) fly(ctx context.Context, key flightKey, f *flight) {
 	defer close(f.done)
-	f.img, f.err = s.pull(ctx, key, f.audience.tell)
+	f.img, f.err = s.pull(ctx, key, f.listeners.tell)
 	if f.err != nil && errors.Is(context.Cause(ctx), ErrClosed) {
 		f.err = fmt.Errorf("pull image %q: %w", key.ref, ErrClosed)
 	}

@@ -29,7 +29,7 @@ type Reference struct {
 	name      string // docker: normalized name with tag or digest
 	domain    string // docker: registry host, with its port
 	path      string // all others
-	anchor    string // the place that path is beneath; "" until Places.Locate
+	anchor    string // the allowed directory above path; "" until AllowedPaths.Locate
 	tag       string // oci, oci-archive, docker-archive; may be empty
 }
 
@@ -125,8 +125,8 @@ func (r Reference) Registry() string { return r.domain }
 // Path returns the image's path on this host; empty for an image in a registry.
 func (r Reference) Path() string { return r.path }
 
-// place returns the words for the image's source in error messages.
-func (r Reference) place() string {
+// location names the source of the image in error messages.
+func (r Reference) location() string {
 	if r.transport == transportDocker {
 		return "registry " + r.domain
 	}

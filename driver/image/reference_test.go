@@ -63,7 +63,7 @@ func TestParseReference_Invalid(t *testing.T) {
 }
 
 func TestLocate(t *testing.T) {
-	places := image.Places{TaskDir: "/a/x/task", SharedDir: "/a/x/alloc", Paths: []string{"/srv/images", "/srv/one.tar"}}
+	places := image.AllowedPaths{TaskDir: "/a/x/task", SharedDir: "/a/x/alloc", Paths: []string{"/srv/images", "/srv/one.tar"}}
 	locate := func(s string) (image.Reference, error) {
 		ref, err := image.ParseReference(s)
 		must.NoError(t, err)
@@ -102,6 +102,6 @@ func TestLocate(t *testing.T) {
 	}
 	ref, err := image.ParseReference("oci:img")
 	must.NoError(t, err)
-	_, err = image.Places{}.Locate(ref)
+	_, err = image.AllowedPaths{}.Locate(ref)
 	must.ErrorContains(t, err, "must be absolute")
 }

@@ -39,9 +39,9 @@ func TestEnsure_Invalid(t *testing.T) {
 		{"oci:" + at("layout") + ":c", image.ErrNotFound, "check the tag"},
 		{"oci:" + at("layout"), image.ErrInvalidReference, ":TAG"},
 		{"oci-archive:" + at("absent"), image.ErrNotFound, "put the image there"},
-		{"oci-archive:" + at("text"), image.ErrInvalidImage, "whole"},
+		{"oci-archive:" + at("text"), image.ErrInvalidImage, "complete"},
 		{"oci-archive:" + at("layout"), image.ErrInvalidImage, "not a regular file"},
-		{"docker-archive:" + at("text"), image.ErrInvalidImage, "whole"},
+		{"docker-archive:" + at("text"), image.ErrInvalidImage, "complete"},
 		{"oci:" + at("pipe"), image.ErrInvalidImage, "not a regular file"},
 	} {
 		_, err := s.Ensure(testContext(t), parse(t, c.ref), image.PullOptions{})

@@ -31,7 +31,7 @@ func retry(ctx context.Context, f func() error) error {
 	wait := firstWait
 	for attempt := 1; ; attempt++ {
 		err := f()
-		if err == nil || attempt == pullAttempts || !passing(err) || ctx.Err() != nil {
+		if err == nil || attempt == pullAttempts || !isTransient(err) || ctx.Err() != nil {
 			return err
 		}
 		timer := time.NewTimer(wait)
@@ -45,9 +45,9 @@ func retry(ctx context.Context, f func() error) error {
 	}
 }
 
-// passing reports whether a retry may succeed: the connection broke, or the registry failed. A
+// isTransient reports whether a retry may succeed: the connection broke, or the registry failed. A
 // refused connection or an unknown host usually means a wrong name and is reported immediately.
-func passing(err error) bool {
+func isTransient(err error) bool {
 	if f := (*failure)(nil); errors.As(err, &f) {
 		return f.Again
 	}
@@ -105,9 +105,9 @@ func explain(ref Reference, err error) error {
 		text += "; " + fix
 	}
 	if kind != nil {
-		return fmt.Errorf("%w: image %q at %s: %s", kind, ref, ref.place(), text)
+		return fmt.Errorf("%w: image %q at %s: %s", kind, ref, ref.location(), text)
 	}
-	return fmt.Errorf("pull image %q from %s: %s%.0w", ref, ref.place(), text, errnoOf(err))
+	return fmt.Errorf("pull image %q from %s: %s%.0w", ref, ref.location(), text, errnoOf(err))
 }
 
 // errnoOf returns err's errno, which a caller may check for, without its text.

@@ -61,7 +61,7 @@ func (r Reference) fingerprint() ([]byte, error) {
 var errNoLayout = &plainError{ErrNotFound, "it is not an OCI layout: oci: names a directory with a file " + imgspecv1.ImageIndexFile}
 
 // openPathSource opens an image at a path. It reads only through descriptors opened below the
-// reference's place.
+// directory that the reference is bound to.
 func openPathSource(ctx context.Context, ref pathReference) (types.ImageSource, error) {
 	f, err := ref.openAnchored()
 	if err != nil {

@@ -62,7 +62,7 @@ func (t *tarFiles) index(ctx context.Context, size int64) error {
 			return nil
 		}
 		if err != nil {
-			return invalid("it is not a whole tar archive")
+			return invalid("it is not a complete tar archive")
 		}
 		if count >= maxArchiveEntries {
 			return invalid("the archive has more than %d entries", maxArchiveEntries)
@@ -91,7 +91,7 @@ func (t *tarFiles) add(h *tar.Header, offset, size int64) error {
 			return invalid("the archive has a sparse file; make it without --sparse")
 		}
 		if h.Size > size-offset {
-			return invalid("it is not a whole tar archive")
+			return invalid("it is not a complete tar archive")
 		}
 	case tar.TypeSymlink: // docker save writes a repeated layer as a symlink
 		e = tarEntry{link: path.Join(path.Dir(name), h.Linkname)}
@@ -141,7 +141,7 @@ func unpacked(ctx context.Context, f *os.File, size int64, tmpDir string) (*os.F
 		return f, size, nil // too short, or not tar; index reports it
 	}
 	defer f.Close()
-	in, err := gzip.NewReader(&steady{ctx: ctx, from: io.NewSectionReader(f, 0, size)})
+	in, err := gzip.NewReader(&checkedReader{ctx: ctx, from: io.NewSectionReader(f, 0, size)})
 	if err != nil {
 		return nil, 0, invalid("its compression is damaged")
 	}

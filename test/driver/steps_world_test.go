@@ -87,7 +87,7 @@ func (w *world) reference() (image.Reference, error) {
 	if err != nil {
 		return ref, err
 	}
-	return image.Places{Paths: []string{w.Dir}}.Locate(ref)
+	return image.AllowedPaths{Paths: []string{w.Dir}}.Locate(ref)
 }
 
 // task is one that has as much as a task can have.

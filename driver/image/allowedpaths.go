@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Places lists the directories that may contain images at a path. The zero value allows none.
-type Places struct {
+// AllowedPaths lists the directories that an image's path may be in. The zero value allows none.
+type AllowedPaths struct {
 	// TaskDir is the base of relative paths; "" allows no relative path. Its parent must be
 	// writable by root only.
 	TaskDir string
@@ -21,21 +21,21 @@ type Places struct {
 	Paths []string
 }
 
-// Locate returns the reference with its path bound to one of the places. The path is opened
-// later, below that place and without following links. A reference to a registry is returned
+// Locate returns the reference with its path bound to one of the directories. The path is opened
+// later, below that directory and without following links. A reference to a registry is returned
 // unchanged. Every key that accepts an image must pass its reference to Locate. Errors wrap
 // ErrInvalidReference.
-func (p Places) Locate(r Reference) (Reference, error) {
+func (a AllowedPaths) Locate(r Reference) (Reference, error) {
 	switch {
 	case r.path == "":
 		return r, nil
 	case filepath.IsAbs(r.path):
-		return p.locateAbsolute(r)
-	case p.TaskDir == "":
+		return a.locateAbsolute(r)
+	case a.TaskDir == "":
 		return Reference{}, fmt.Errorf("%w %q: the path must be absolute", ErrInvalidReference, r)
 	}
-	path := filepath.Join(p.TaskDir, r.path)
-	for _, anchor := range []string{p.TaskDir, p.SharedDir} {
+	path := filepath.Join(a.TaskDir, r.path)
+	for _, anchor := range []string{a.TaskDir, a.SharedDir} {
 		if name, ok := beneath(anchor, path); ok {
 			r.anchor, r.path = filepath.Clean(anchor), filepath.Join(anchor, name)
 			return r, nil
@@ -45,9 +45,9 @@ func (p Places) Locate(r Reference) (Reference, error) {
 		ErrInvalidReference, r)
 }
 
-func (p Places) locateAbsolute(r Reference) (Reference, error) {
-	allowed := slices.Clone(p.Paths)
-	slices.SortFunc(allowed, func(a, b string) int { return len(b) - len(a) }) // innermost first
+func (a AllowedPaths) locateAbsolute(r Reference) (Reference, error) {
+	allowed := slices.Clone(a.Paths)
+	slices.SortFunc(allowed, func(x, y string) int { return len(y) - len(x) }) // innermost first
 	for _, anchor := range allowed {
 		if _, ok := beneath(anchor, r.path); ok {
 			r.anchor = filepath.Clean(anchor)
