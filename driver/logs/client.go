@@ -22,8 +22,8 @@ import (
 // startTimeout bounds how long a collector may take to listen.
 const startTimeout = 10 * time.Second
 
-// respite is the delay between two attempts to find or start a collector.
-const respite = 5 * time.Millisecond
+// startRetryDelay is the delay between attempts to connect to or start a collector.
+const startRetryDelay = 5 * time.Millisecond
 
 // Config configures a Client and its collector.
 type Config struct {
@@ -74,9 +74,9 @@ func (c *Client) Start(ctx context.Context) error {
 }
 
 // Attach starts collecting the output of the task with its SpecFile and FIFOs in dir.
-// The Holder must be closed after Drain.
-func (c *Client) Attach(ctx context.Context, dir string) (*Holder, error) {
-	h, err := hold(dir)
+// The caller must close the HeldFIFOs after Drain.
+func (c *Client) Attach(ctx context.Context, dir string) (*HeldFIFOs, error) {
+	h, err := holdFIFOs(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -177,16 +177,16 @@ func (c *Client) connect(ctx context.Context) (*peer, error) {
 	for {
 		p, err := dial(c.cfg)
 		if err == nil {
-			return c.keep(p)
+			return c.setPeer(p)
 		}
 		if serr := c.spawn(ctx); serr != nil {
-			return nil, errors.Join(serr, err, c.complaints())
+			return nil, errors.Join(serr, err, c.errorLog())
 		}
 	}
 }
 
-// keep makes p the current connection.
-func (c *Client) keep(p *peer) (*peer, error) {
+// setPeer makes p the current connection.
+func (c *Client) setPeer(p *peer) (*peer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -197,16 +197,16 @@ func (c *Client) keep(p *peer) (*peer, error) {
 	return p, nil
 }
 
-// complaints returns the error log of the last collector that was started.
-func (c *Client) complaints() error {
-	b, err := bounds.ReadFile(filepath.Join(c.cfg.Dir, "log"), maxComplaintsBytes)
+// errorLog returns the error log of the last collector that was started.
+func (c *Client) errorLog() error {
+	b, err := bounds.ReadFile(filepath.Join(c.cfg.Dir, "log"), maxErrorLogBytes)
 	if err != nil || len(b) == 0 {
 		return nil
 	}
 	return errors.New(bounds.Text(string(b)))
 }
 
-const maxComplaintsBytes = 1 << 20
+const maxErrorLogBytes = 1 << 20
 
 // watch forwards notices. When the collector dies it immediately starts another,
 // since tasks block once their pipes are full.
@@ -223,11 +223,11 @@ func (c *Client) watch(p *peer) {
 // spawn starts a collector. It returns when the collector listens, or has exited
 // because another one is running.
 func (c *Client) spawn(ctx context.Context) error {
-	complaints, err := os.OpenFile(filepath.Join(c.cfg.Dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	errorLog, err := os.OpenFile(filepath.Join(c.cfg.Dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	defer complaints.Close()
+	defer errorLog.Close()
 	started, startedW, err := os.Pipe()
 	if err != nil {
 		return err
@@ -237,7 +237,7 @@ func (c *Client) spawn(ctx context.Context) error {
 	cmd.Args = []string{processName, c.cfg.Dir, c.cfg.Tasks}
 	cmd.Env = []string{}
 	cmd.Dir = "/"
-	cmd.Stderr = complaints
+	cmd.Stderr = errorLog
 	cmd.ExtraFiles = []*os.File{startedW}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this process
 	err = errors.Join(cmd.Start(), startedW.Close())
@@ -259,20 +259,21 @@ func (c *Client) spawn(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(respite): // an exiting collector may still hold the lock
+	case <-time.After(startRetryDelay): // an exiting collector may still hold the lock
 		return nil
 	}
 }
 
-// Holder keeps a task's FIFOs open, so that their content survives without other openers.
-type Holder struct{ fifos []int }
+// HeldFIFOs are a task's FIFOs, held open so that their content survives if no other process has
+// them open.
+type HeldFIFOs struct{ fifos []int }
 
-func hold(dir string) (*Holder, error) {
+func holdFIFOs(dir string) (*HeldFIFOs, error) {
 	spec, err := readSpec(filepath.Join(dir, SpecFile))
 	if err != nil {
 		return nil, err
 	}
-	h := &Holder{}
+	h := &HeldFIFOs{}
 	for _, st := range spec.Streams {
 		// An os.File would wake this process on every write.
 		path := filepath.Join(dir, st.FIFO)
@@ -286,7 +287,7 @@ func hold(dir string) (*Holder, error) {
 }
 
 // Close closes the FIFOs. It may be called on nil and repeatedly.
-func (h *Holder) Close() error {
+func (h *HeldFIFOs) Close() error {
 	if h == nil {
 		return nil
 	}

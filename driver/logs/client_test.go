@@ -124,7 +124,7 @@ func TestCollector_CrashKeepsEveryLine(t *testing.T) {
 	c := n.client()
 	over := make(chan struct{})
 	var writers sync.WaitGroup
-	holders, printed := make([]*Holder, tasks), make([]int, tasks)
+	holders, printed := make([]*HeldFIFOs, tasks), make([]int, tasks)
 	for i := range tasks {
 		dir, _, w := n.task(fmt.Sprint("t", i))
 		h, err := c.Attach(ctx(t), dir)
@@ -283,7 +283,7 @@ func TestCollector_PipeIsSymlink(t *testing.T) {
 	path := filepath.Join(dir, "stdout")
 	must.NoError(t, os.Rename(path, path+".moved"))
 	must.NoError(t, os.Symlink(path+".moved", path))
-	_, err := hold(dir)
+	_, err := holdFIFOs(dir)
 	must.ErrorIs(t, err, unix.ELOOP)
 	_, err = openFIFO(path)
 	must.ErrorIs(t, err, unix.ELOOP)

@@ -115,7 +115,7 @@ func (c *collector) newStream(specPath string, spec Spec, st Stream) (_ *stream,
 	s := &stream{
 		fifo: fifo, done: make(chan struct{}),
 		files: files{dir: dir, base: st.Base, maxFiles: spec.MaxFiles, maxBytes: spec.MaxBytes},
-		tell:  func(text string) { c.tell(Notice{specPath, text}) },
+		tell:  func(text string) { c.notify(Notice{specPath, text}) },
 	}
 	// Open the files now, so that a wrong directory fails the start of the task, and
 	// readers find a file immediately.
@@ -172,7 +172,7 @@ func (c *collector) drain(specPath string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.tasks, specPath)
-	c.rest()
+	c.exitIfIdle()
 	return errors.Join(errs...)
 }
 
@@ -186,7 +186,7 @@ func (s *Session) Notices(_ Nothing, n *Notice) error {
 	}
 }
 
-func (c *collector) tell(n Notice) {
+func (c *collector) notify(n Notice) {
 	log.Print(n.SpecPath, ": ", n.Text)
 	select {
 	case c.notices <- n:
@@ -199,12 +199,12 @@ func (s *Session) Quit(_ Nothing, _ *Nothing) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	s.c.quit = true
-	s.c.rest()
+	s.c.exitIfIdle()
 	return nil
 }
 
-// rest makes the collector exit when it has no client and no task.
-func (c *collector) rest() {
+// exitIfIdle makes the collector exit when it has no client and no task.
+func (c *collector) exitIfIdle() {
 	if c.quit || c.clients == 0 && len(c.tasks) == 0 {
 		select {
 		case <-c.idle:
@@ -225,14 +225,14 @@ func (c *collector) serve(listener *net.UnixListener) error {
 			c.mu.Lock()
 			c.clients++
 			c.mu.Unlock()
-			go c.converse(conn)
+			go c.serveConn(conn)
 		}
 	}()
 	<-c.idle
 	return listener.Close()
 }
 
-func (c *collector) converse(conn net.Conn) {
+func (c *collector) serveConn(conn net.Conn) {
 	gone := make(chan struct{})
 	server := rpc.NewServer()
 	if err := server.RegisterName(serviceName, &Session{c, gone}); err != nil {
@@ -242,7 +242,7 @@ func (c *collector) converse(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clients--
-	c.rest()
+	c.exitIfIdle()
 }
 
 // find attaches tasks of an earlier collector by their SpecFiles, which match pattern.

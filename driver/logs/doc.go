@@ -9,7 +9,7 @@
 // The pipes are FIFOs on disk. Tasks hold them open for reading as well, so that
 // the death of the collector neither breaks nor empties them. splice(2) moves bytes
 // from the pipe to the file inside the kernel: at any time they are in one or the
-// other, even if the collector is killed. A file beside the FIFOs describes the
+// other, even if the collector is killed. A file next to the FIFOs describes the
 // source and destination, and the next collector continues at the end of the newest
 // file. While a Client has a task attached it holds the FIFO too, so that unread
 // output survives the end of the task.

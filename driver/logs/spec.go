@@ -10,7 +10,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
-// SpecFile is the name of the file, beside a task's FIFOs, that describes where their
+// SpecFile is the name of the file, next to a task's FIFOs, that describes where their
 // content is stored.
 const SpecFile = "logs.json"
 

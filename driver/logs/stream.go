@@ -12,26 +12,26 @@ import (
 )
 
 const (
-	// lineLimit is how far before its end a file may be left for the next one to keep a
-	// line whole: Nomad's lineScanLimit.
+	// lineLimit is how much of a file may stay empty so that a line is not split between
+	// two files: Nomad's lineScanLimit.
 	lineLimit = 32 << 10
 
 	// pipeBytes is the capacity of a pipe (pipe(7)).
 	pipeBytes = 64 << 10
 
-	// patience is how long a file that cannot be written blocks the task. After that
+	// blockTimeout is how long a file that cannot be written blocks the task. After that
 	// its output is dropped until writing works again.
-	patience = 10 * time.Second
+	blockTimeout = 10 * time.Second
 
-	pause = 200 * time.Millisecond // between two attempts
+	retryDelay = 200 * time.Millisecond // between two attempts
 
-	// little is the most that a task that writes line by line has in its pipe when it is
-	// polled. Such a pipe is polled again together with those of other tasks, not for
-	// each line: waking up costs more than moving the bytes. The pipe has room for
-	// what is written meanwhile, and a task that fills it blocks once, since then there
-	// is more than a little.
-	little = pipeBytes / 4
-	every  = 20 * time.Millisecond
+	// After a read of less than smallRead, a FIFO is read again at the next multiple of
+	// pollPeriod, together with the FIFOs of other tasks: for a task that writes line by
+	// line, waking up costs more than moving the bytes. The pipe has room for the output
+	// of one period. A task that fills it blocks at most once, since the next read is then
+	// larger than smallRead.
+	smallRead  = pipeBytes / 4
+	pollPeriod = 20 * time.Millisecond
 )
 
 // stream moves bytes from one FIFO to its files until the last writer has closed it.
@@ -62,7 +62,7 @@ func (s *stream) run() {
 			if ended, err = s.move(int(fd)); errors.Is(err, unix.EAGAIN) {
 				return false // wait for data
 			}
-			if s.judge(err) {
+			if s.shouldDrop(err) {
 				ended = s.drop(int(fd))
 			}
 			return true
@@ -70,17 +70,17 @@ func (s *stream) run() {
 		if err != nil {
 			return
 		}
-		time.Sleep(s.rest(s.moved-before, time.Now()))
+		time.Sleep(s.delay(s.moved-before, time.Now()))
 	}
 }
 
-// rest returns how long to wait before the next read after moving so many bytes.
-func (s *stream) rest(moved int64, now time.Time) time.Duration {
+// delay returns the time until the next read after moving so many bytes.
+func (s *stream) delay(moved int64, now time.Time) time.Duration {
 	switch {
 	case !s.failing.IsZero():
-		return pause
-	case 0 < moved && moved < little:
-		return every - time.Duration(now.UnixNano())%every
+		return retryDelay
+	case 0 < moved && moved < smallRead:
+		return pollPeriod - time.Duration(now.UnixNano())%pollPeriod
 	}
 	return 0
 }
@@ -116,7 +116,7 @@ func (s *stream) moveLines(fifo int, space int64) (ended bool, err error) {
 	if space <= 0 {
 		return false, s.files.rotate()
 	}
-	text, err := s.look(fifo)
+	text, err := s.content(fifo)
 	if err != nil {
 		return false, err
 	}
@@ -145,8 +145,8 @@ func wholeLines(text []byte, space, maxBytes int64) int64 {
 	if end := bytes.LastIndexByte(text, '\n'); end >= 0 {
 		return int64(end + 1)
 	}
-	// The end of the line has not arrived yet. It fits far from the end of the file;
-	// near the end the next file is better, unless this one is new.
+	// The end of the line has not arrived yet. Far from the end of the file the line will
+	// fit; near the end it goes to the next file, unless this one is new.
 	near := space <= min(lineLimit, maxBytes/4)
 	if fits && !near || space == maxBytes || int64(len(text)) >= lineLimit {
 		return int64(len(text))
@@ -154,8 +154,8 @@ func wholeLines(text []byte, space, maxBytes int64) int64 {
 	return 0
 }
 
-// look copies the content of the FIFO without consuming it.
-func (s *stream) look(fifo int) ([]byte, error) {
+// content copies the content of the FIFO without consuming it.
+func (s *stream) content(fifo int) ([]byte, error) {
 	if s.peek[0] == nil {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -172,9 +172,9 @@ func (s *stream) look(fifo int) ([]byte, error) {
 	return text, err
 }
 
-// judge decides after an error whether the content of the FIFO is kept or dropped:
-// it is kept for a while, then dropped, so that a full disk does not stop the task.
-func (s *stream) judge(err error) (drop bool) {
+// shouldDrop reports whether to drop the content of the FIFO after an error of writing to the
+// file. It returns true after blockTimeout, so that a full disk does not stop the task.
+func (s *stream) shouldDrop(err error) (drop bool) {
 	switch {
 	case err == nil && s.failing.IsZero():
 		return false
@@ -186,7 +186,7 @@ func (s *stream) judge(err error) (drop bool) {
 		s.failing = time.Now()
 		s.tell(fmt.Sprintf("output for %s is blocked: %v", s.files.base, err))
 	}
-	return time.Since(s.failing) > patience
+	return time.Since(s.failing) > blockTimeout
 }
 
 // drop discards the content of the FIFO.

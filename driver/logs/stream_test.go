@@ -201,14 +201,14 @@ func TestStream_FollowsNoSymlink(t *testing.T) {
 func TestPipesWithLittleAreLookedAtTogether(t *testing.T) {
 	var s stream
 	now := time.Unix(1, 0)
-	must.Eq(t, every, s.rest(1, now))
-	must.Eq(t, every-3*time.Millisecond, s.rest(little-1, now.Add(3*time.Millisecond)))
-	must.Eq(t, time.Nanosecond, s.rest(100, now.Add(every-1)))
-	must.Eq(t, 0, s.rest(little, now))
-	must.Eq(t, 0, s.rest(pipeBytes, now))
-	must.Eq(t, 0, s.rest(0, now), must.Sprint("a file was changed for the next"))
+	must.Eq(t, pollPeriod, s.delay(1, now))
+	must.Eq(t, pollPeriod-3*time.Millisecond, s.delay(smallRead-1, now.Add(3*time.Millisecond)))
+	must.Eq(t, time.Nanosecond, s.delay(100, now.Add(pollPeriod-1)))
+	must.Eq(t, 0, s.delay(smallRead, now))
+	must.Eq(t, 0, s.delay(pipeBytes, now))
+	must.Eq(t, 0, s.delay(0, now), must.Sprint("a file was changed for the next"))
 	s.failing = now
-	must.Eq(t, pause, s.rest(0, now))
+	must.Eq(t, retryDelay, s.delay(0, now))
 }
 
 func TestWholeLines(t *testing.T) {

@@ -30,7 +30,7 @@ type Container struct {
 	took    stopwatch // of the start
 	mistake error     // a configuration error that explains a failed start, or nil
 
-	output  *logs.Holder // nil if the log collector does not collect this task's output
+	output  *logs.HeldFIFOs // nil if the log collector does not collect this task's output
 	drained bool
 
 	handles       sync.Mutex
