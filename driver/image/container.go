@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 
 	"go.podman.io/storage"
 )
@@ -29,7 +30,8 @@ func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string,
 		return "", fmt.Errorf("%w: mount needs a container id and an image, got %q and %q", ErrInvalidConfig, id, img.ID)
 	}
 	container, err := s.completeContainer(id)
-	if errors.Is(err, storage.ErrContainerUnknown) {
+	created := errors.Is(err, storage.ErrContainerUnknown)
+	if created {
 		container, err = s.create(ctx, id, img)
 	}
 	if err != nil {
@@ -42,10 +44,26 @@ func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string,
 	if err = s.before("mount layer"); err == nil {
 		rootfs, err = s.store.Mount(container.ID, "")
 	}
+	if err == nil && created {
+		err = s.inheritRoot(container.LayerID, rootfs)
+	}
 	if err != nil {
 		return "", fmt.Errorf("mount root of container %q: %w", id, err)
 	}
 	return rootfs, nil
+}
+
+// inheritRoot gives the root directory of a new container the mode and owner that the image's
+// layers give it.
+func (s *Store) inheritRoot(layerID, rootfs string) error {
+	layer, err := s.store.Layer(layerID)
+	if err != nil {
+		return err
+	}
+	if layer.Parent == "" {
+		return os.Chmod(rootfs, rootPerm)
+	}
+	return copyRoot(layerStore{s.store, s.cfg.Root}.diffDir(layer.Parent), rootfs)
 }
 
 // completeContainer returns a container that has its layer. A process killed while deleting a container

@@ -11,7 +11,6 @@ import (
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker/reference"
 	cimage "go.podman.io/image/v5/image"
-	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/signature"
 	cstorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
@@ -101,7 +100,11 @@ func (s *Store) copyHere(ctx context.Context, key flightKey, tell func(Progress)
 		return "", err
 	}
 	defer func() { err = errors.Join(err, src.close()) }()
-	layers, err := inspect(ctx, key, src.source, sys)
+	chosen, err := choose(ctx, key, src.source, sys)
+	if err != nil {
+		return "", err
+	}
+	layers, err := inspect(ctx, key, chosen.image, sys)
 	if err != nil {
 		return "", err
 	}
@@ -111,11 +114,18 @@ func (s *Store) copyHere(ctx context.Context, key flightKey, tell func(Progress)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	id, err = s.copyInto(ctx, name, src, sys, func(events <-chan types.ProgressProperties) {
+	dest, err := chosen.flatten(src, name)
+	if err != nil {
+		return "", err
+	}
+	id, err = s.copyInto(ctx, dest, src, sys, func(events <-chan types.ProgressProperties) {
 		newMeter(layers).follow(events, tell, cancel)
 	})
 	if err != nil && errors.Is(context.Cause(ctx), errTooMuch) {
 		err = context.Cause(ctx)
+	}
+	if err == nil && dest != name {
+		err = s.store.AddNames(id, []string{name})
 	}
 	return id, err
 }
@@ -137,11 +147,7 @@ func (s *Store) openSource(ctx context.Context, ref Reference, sys *types.System
 
 // inspect rejects unusable and forbidden images before a layer is fetched, and returns the
 // image's layers.
-func inspect(ctx context.Context, key flightKey, source types.ImageSource, sys *types.SystemContext) ([]types.BlobInfo, error) {
-	chosen, err := instance(ctx, key, source, sys)
-	if err != nil {
-		return nil, err
-	}
+func inspect(ctx context.Context, key flightKey, chosen *cimage.UnparsedImage, sys *types.SystemContext) ([]types.BlobInfo, error) {
 	img, err := cimage.FromUnparsedImage(ctx, sys, chosen)
 	if err != nil {
 		return nil, err
@@ -159,31 +165,6 @@ func inspect(ctx context.Context, key flightKey, source types.ImageSource, sys *
 	return img.LayerInfos(), nil
 }
 
-// instance returns the image for the platform: the source's only image, or one from its index.
-func instance(ctx context.Context, key flightKey, source types.ImageSource, sys *types.SystemContext) (*cimage.UnparsedImage, error) {
-	top := cimage.UnparsedInstance(source, nil)
-	blob, mime, err := top.Manifest(ctx)
-	if err != nil || !manifest.MIMETypeIsMultiImage(mime) {
-		return top, err
-	}
-	list, err := manifest.ListFromBlob(blob, mime)
-	if err != nil {
-		return nil, invalid("its image index is damaged")
-	}
-	if err := key.platform.chooses(key.ref, list, sys); err != nil {
-		return nil, err
-	}
-	digest, err := list.ChooseInstance(sys)
-	if err != nil {
-		return nil, err
-	}
-	chosen := cimage.UnparsedInstance(source, &digest)
-	if _, mime, err = chosen.Manifest(ctx); err == nil && manifest.MIMETypeIsMultiImage(mime) {
-		err = invalid("its image index names another index")
-	}
-	return chosen, err
-}
-
 // copyInto copies src into the store under name and returns the image's id. follow receives
 // the events of the copy until the channel is closed.
 func (s *Store) copyInto(ctx context.Context, name string, src *openedSource, sys *types.SystemContext,
@@ -193,7 +174,7 @@ func (s *Store) copyInto(ctx context.Context, name string, src *openedSource, sy
 	if err != nil {
 		return "", fmt.Errorf("name image %q in the store: %w", name, err)
 	}
-	dest, err := cstorage.Transport.NewStoreReference(s.store, named, "")
+	dest, err := cstorage.Transport.NewStoreReference(layerStore{s.store, s.cfg.Root}, named, "")
 	if err != nil {
 		return "", fmt.Errorf("name image %q in the store: %w", name, err)
 	}

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// plainError is an error about an image at a path. Its text contains the reference, digests and
-// fixed words, never bytes read from the image.
+// plainError is an error about an image. Its text contains the reference, digests and fixed words,
+// never bytes read from the image, with one exception: it names an entry that cannot be unpacked
+// of a layer whose digest has been verified, escaped and cut to maxReasonBytes.
 type plainError struct {
 	kind error
 	text string

@@ -38,11 +38,11 @@ func newLayout(ctx context.Context, from files, ref pathReference) (*layout, err
 	if err := json.Unmarshal(body, &l.index); err != nil {
 		return nil, invalid("%s is not valid JSON", imgspecv1.ImageIndexFile)
 	}
-	l.top, err = choose(ref.Reference, l.index.Manifests)
+	l.top, err = chooseTag(ref.Reference, l.index.Manifests)
 	return l, err
 }
 
-func choose(ref Reference, list []imgspecv1.Descriptor) (imgspecv1.Descriptor, error) {
+func chooseTag(ref Reference, list []imgspecv1.Descriptor) (imgspecv1.Descriptor, error) {
 	if ref.tag == "" {
 		switch len(list) {
 		case 0:

@@ -1,0 +1,167 @@
+package image
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+
+	"go.podman.io/storage"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// rootPerm is the mode of the root directory of an image whose layers have no entry for it.
+	rootPerm = 0o755
+
+	blockBytes = 512 // of a tar archive
+
+	// maxEntryBytes limits the description of one entry of a layer.
+	maxEntryBytes = 8 << 20
+)
+
+// layerStore is the store that a pull adds layers to. It applies what the library leaves out of
+// a layer, and names the path of an entry that the library cannot unpack.
+type layerStore struct {
+	storage.Store
+	root string // Config.Root
+}
+
+// PutLayer stores a layer. If the library cannot unpack it, PutLayer tries the layer in a form
+// that it can.
+func (s layerStore) PutLayer(id, parent string, names []string, label string, writable bool, o *storage.LayerOptions,
+	diff io.Reader,
+) (*storage.Layer, int64, error) {
+	layer, size, err := s.Store.PutLayer(id, parent, names, label, writable, o, diff)
+	if file, ok := diff.(io.ReadSeeker); ok && unpackText.MatchString(errorText(err)) {
+		if _, serr := file.Seek(0, io.SeekStart); serr != nil {
+			return nil, -1, serr
+		}
+		rewritten := s.rewrite(file, parent)
+		defer rewritten.Close()
+		// Without digests in the options, the layer gets those of what is stored.
+		layer, size, err = s.Store.PutLayer(id, parent, names, label, writable, &storage.LayerOptions{}, rewritten)
+	}
+	if err != nil {
+		return layer, size, explainUnpack(err)
+	}
+	if err := s.applyRoot(layer.ID, parent); err != nil {
+		return nil, -1, fmt.Errorf("set mode of root directory: %w", err)
+	}
+	return layer, size, nil
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func (s layerStore) diffDir(id string) string { return filepath.Join(s.root, driverName, id, "diff") }
+
+// applyRoot sets mode and owner of the root directory as of a layer. The library ignores an
+// entry ".", creates the first layer with 0555, and each other one with its parent's mode less
+// the umask.
+func (s layerStore) applyRoot(id, parent string) error {
+	file, err := os.Open(filepath.Join(s.root, driverName+"-layers", id+".tar-split.gz"))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	unpacked, err := gzip.NewReader(file)
+	if err != nil {
+		return err
+	}
+	entry, err := rootEntry(unpacked)
+	switch dir := s.diffDir(id); {
+	case err != nil:
+		return err
+	case entry != nil:
+		return errors.Join(os.Chown(dir, entry.Uid, entry.Gid), os.Chmod(dir, entry.FileInfo().Mode()))
+	case parent == "":
+		return os.Chmod(dir, rootPerm)
+	default:
+		return copyRoot(s.diffDir(parent), dir)
+	}
+}
+
+// copyRoot gives a directory the mode and owner of another.
+func copyRoot(from, to string) error {
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	return errors.Join(os.Chown(to, int(owner.Uid), int(owner.Gid)), os.Chmod(to, info.Mode()))
+}
+
+// rootEntry returns the last entry for the root directory in a layer, or nil. r is the layer's
+// description by tar-split: for each entry a JSON line with its raw headers, then one with its name.
+func rootEntry(r io.Reader) (root *tar.Header, err error) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxEntryBytes)
+	var before []byte
+	for lines.Scan() {
+		if !namesRoot(lines.Bytes()) {
+			before = append(before[:0], lines.Bytes()...)
+			continue
+		}
+		var segment struct{ Payload []byte }
+		if err := json.Unmarshal(before, &segment); err != nil {
+			return nil, err
+		}
+		padding := len(segment.Payload) % blockBytes // of the entry before
+		h, err := tar.NewReader(bytes.NewReader(segment.Payload[padding:])).Next()
+		if err != nil {
+			return nil, err
+		}
+		if h.Typeflag == tar.TypeDir {
+			root = h
+		}
+	}
+	return root, lines.Err()
+}
+
+// namesRoot reports whether a line of tar-split's description names the root directory.
+func namesRoot(line []byte) bool {
+	rest, ok := bytes.CutPrefix(line, []byte(`{"type":1,"name":"`))
+	if !ok {
+		return false
+	}
+	name, _, _ := bytes.Cut(rest, []byte(`"`))
+	return path.Clean("/"+string(name)) == "/"
+}
+
+// unpackText matches the error of the library's unpacking process. It repeats paths and link
+// targets of a layer whose digest has been verified, so its author knows them.
+var unpackText = regexp.MustCompile(`(?s)unpacking failed \(error: exit status 1; output: (.+?)\)(\nexhausting .*)?$`)
+
+// explainUnpack returns an error that names the path that cannot be unpacked, unless the host is
+// the cause.
+func explainUnpack(err error) error {
+	if plain := (*plainError)(nil); errors.As(err, &plain) {
+		return plain
+	}
+	text := unpackText.FindStringSubmatch(err.Error())
+	if text == nil || slices.ContainsFunc(hostErrors(), func(e unix.Errno) bool { return strings.HasSuffix(text[1], e.Error()) }) {
+		return err
+	}
+	return invalid("%s", printable("a layer cannot be unpacked: "+text[1]))
+}
+
+// hostErrors returns the errors of unpacking that are not the image's fault.
+func hostErrors() []unix.Errno {
+	return []unix.Errno{unix.EIO, unix.EROFS, unix.ENOSPC, unix.EDQUOT, unix.ENOMEM, unix.EMFILE, unix.ENFILE}
+}
