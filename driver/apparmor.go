@@ -43,9 +43,9 @@ func hostAppArmor() appArmor {
 	}
 }
 
-// prepare loads the profile in the plugin's version and returns its name. The
-// name is empty if the host has no AppArmor, or no parser, as with docker; then
-// lacking explains that.
+// prepare loads the plugin's version of the profile and returns its name. As with
+// docker, the name is empty if the host has no AppArmor or no parser; lacking then
+// explains why.
 func (a appArmor) prepare() (profile, lacking string, err error) {
 	if !a.enabled() {
 		return "", "", nil

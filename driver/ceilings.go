@@ -62,8 +62,8 @@ func newCeilings(c PluginConfig) (ceilings, error) {
 	return out, errors.Join(errs...)
 }
 
-// unscheduled reports whether no cgroup of the task enforces a limit. A task with a
-// real-time priority can take a CPU from all others.
+// unscheduled reports whether a limit is not enforced by the task's cgroup. A task with
+// a real-time priority can take a CPU from all others.
 func unscheduled(t *pod.Task, name string) bool {
 	if name == "memlock" {
 		return t.Limits.MemoryBytes == 0
@@ -71,7 +71,7 @@ func unscheduled(t *pod.Task, name string) bool {
 	return name == "nice" || name == "rtprio" || name == "msgqueue" || name == "sigpending"
 }
 
-// checkUlimit completes "NAME = VALUE is …".
+// checkUlimit returns an error that completes "NAME = VALUE is …".
 func (c ceilings) checkUlimit(t *pod.Task, name string, resource int, hard uint64) error {
 	if most, ok := c.ulimits[name]; ok {
 		if hard > most {

@@ -18,14 +18,17 @@ type compatKey struct {
 	accepts func(value any, cfg *drivers.TaskConfig) bool
 	// accepted describes these values for documentation; "" for none.
 	accepted string
-	// instead is the replacement, which completes "use …".
-	instead string
+	// instead completes "use …". If it is empty there is no replacement, and because says why.
+	instead, because string
 }
 
 // compatKeys lists the keys in the order of the documentation.
 func compatKeys() []compatKey {
 	attr := func(name, kind, instead string) compatKey {
 		return compatKey{key: key{name: name, kind: kind}, instead: instead}
+	}
+	without := func(name, kind, because string) compatKey {
+		return compatKey{key: key{name: name, kind: kind}, because: because}
 	}
 	accept := func(k compatKey, accepted string, accepts func(any, *drivers.TaskConfig) bool) compatKey {
 		k.accepted, k.accepts = accepted, accepts
@@ -40,11 +43,11 @@ func compatKeys() []compatKey {
 		accept(attr("container_exists_attempts", "number", ""), "any", func(any, *drivers.TaskConfig) bool { return true }),
 		accept(attr("interactive", "bool", "nomad alloc exec -i -t"), "`false`", values(false)),
 		accept(attr("network_mode", "string", network), "the mode of the group's network", sameNetwork),
-		accept(attr("cgroupns", "string", "no other value: a task has a cgroup namespace of its own on cgroup v2"), "`private`", values("private")),
-		accept(attr("isolation", "string", "no other value: it is for Windows"), "`default`", values("default")),
+		accept(without("cgroupns", "string", "a task has its own cgroup namespace on cgroup v2"), "`private`", values("private")),
+		accept(without("isolation", "string", "it is for Windows"), "`default`", values("default")),
 		accept(attr("advertise_ipv6_address", "bool", network), "`false`", values(false)),
 		accept(compatKey{key: key{name: "healthchecks", kind: "block", keys: []key{{name: "disable", kind: "bool"}}},
-			instead: "a check of the service; HEALTHCHECK of an image is not run"}, "`{ disable = true }`", disabled),
+			instead: "a check of the service", because: "HEALTHCHECK of an image is not run"}, "`{ disable = true }`", disabled),
 		attr("dns_servers", "list(string)", "network { dns { servers } } of the group"),
 		attr("dns_search_domains", "list(string)", "network { dns { searches } } of the group"),
 		attr("dns_options", "list(string)", "network { dns { options } } of the group"),
@@ -62,13 +65,14 @@ func compatKeys() []compatKey {
 		attr("runtime", "string", "the runtime of the plugin's config, which the operator chooses"),
 		attr("volume_driver", "string", "a CSI volume of the group"),
 		attr("apparmor_profile", "string", "security_opt = [\"apparmor=PROFILE\"]"),
-		attr("selinux_opts", "list(string)", "nothing: tasks have no SELinux label of their own"),
-		attr("socket", "string", "nothing: there is no podman service"),
+		without("selinux_opts", "list(string)", "tasks have no SELinux label of their own"),
+		without("socket", "string", "there is no podman service"),
 		{key: key{name: "logging", kind: "block", keys: []key{
 			{name: "type", kind: "string"}, {name: "driver", kind: "string"}, {name: "config", kind: "list(map(string))"},
 			{name: "options", kind: "list(map(string))"},
 		}}, instead: "the task's logs block, and config { logs { } }"},
-		{key: key{name: "storage_opt", kind: "block of strings"}, instead: "nothing: the size of a root file system has no limit of its own; use readonly_rootfs and /alloc, which ephemeral_disk limits"},
+		{key: key{name: "storage_opt", kind: "block of strings"}, instead: "readonly_rootfs and /alloc, which ephemeral_disk limits",
+			because: "the size of a root file system has no limit of its own"},
 	}
 }
 
@@ -80,7 +84,7 @@ func volumeOptions() key {
 	}}
 }
 
-// sameNetwork reports whether a network_mode names the network that the task is in anyway.
+// sameNetwork reports whether a network_mode names the network that the task has in any case.
 func sameNetwork(value any, cfg *drivers.TaskConfig) bool {
 	own := "host"
 	if n := cfg.NetworkIsolation; n != nil && n.Mode == drivers.NetIsolationModeNone {
@@ -108,9 +112,21 @@ func checkCompat(cfg *drivers.TaskConfig) error {
 		if isUnset(value) || k.accepts != nil && k.accepts(value, cfg) {
 			continue
 		}
-		errs = append(errs, fmt.Errorf("%s is a key of another driver without effect here: use %s", k.name, k.instead))
+		errs = append(errs, fmt.Errorf("%s is a key of another driver and has no effect here: %s", k.name, k.advice()))
 	}
 	return errors.Join(errs...)
+}
+
+// advice returns what to do about a refused key.
+func (k compatKey) advice() string {
+	text := "leave it out"
+	if k.instead != "" {
+		text = "use " + k.instead
+	}
+	if k.because != "" {
+		text += "; " + k.because
+	}
+	return text
 }
 
 // isUnset reports whether Nomad left a key out of the config, or filled in an empty value.

@@ -39,7 +39,7 @@ func TestCompatKeys(t *testing.T) {
 	}{
 		"nomad job init":        {"image = \"redis:7\"\nauth_soft_fail = true", nil, ""},
 		"interactive off":       {"interactive = false", nil, ""},
-		"interactive":           {"interactive = true", nil, "interactive is a key of another driver without effect here: use nomad alloc exec -i -t"},
+		"interactive":           {"interactive = true", nil, "interactive is a key of another driver and has no effect here: use nomad alloc exec -i -t"},
 		"host network":          {`network_mode = "host"`, nil, ""},
 		"bridge network":        {`network_mode = "bridge"`, bridge, ""},
 		"another network":       {`network_mode = "weave"`, bridge, "network_mode is a key"},

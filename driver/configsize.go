@@ -16,7 +16,7 @@ const (
 	maxEnvBytes    = 1 << 20
 )
 
-// checkSizes bounds every list, map and text of a task's config.
+// checkSizes bounds every list, map and string of a task's config.
 func checkSizes(c TaskConfig, cfg *drivers.TaskConfig) error {
 	if err := checkSize("config", reflect.ValueOf(c)); err != nil {
 		return err
@@ -39,7 +39,7 @@ func checkSize(key string, v reflect.Value) error {
 	switch v.Kind() {
 	case reflect.String:
 		if v.Len() > maxStringBytes {
-			return fmt.Errorf("%s has a text of %d bytes: want at most %d", key, v.Len(), maxStringBytes)
+			return fmt.Errorf("%s has a value of %d bytes: want at most %d", key, v.Len(), maxStringBytes)
 		}
 	case reflect.Slice, reflect.Map:
 		return checkEntries(key, v)

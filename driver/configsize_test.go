@@ -30,10 +30,10 @@ func TestConfigSize(t *testing.T) {
 		must.ErrorContains(t, err, field.Tag.Get("codec")+" has ", must.Sprint(field.Name))
 	}
 	for want, c := range map[string]TaskConfig{
-		"args has a text of 131073 bytes: want at most 131072": {Command: "a", Args: []string{long}},
-		"labels has a text": {Command: "a", Labels: map[string]string{"a": long}},
-		"source has a text": {Command: "a", Mounts: []MountConfig{{Source: long}}},
-		"exec has a text":   {Command: "a", Ready: &ReadyConfig{Exec: []string{long}}},
+		"args has a value of 131073 bytes: want at most 131072": {Command: "a", Args: []string{long}},
+		"labels has a value": {Command: "a", Labels: map[string]string{"a": long}},
+		"source has a value": {Command: "a", Mounts: []MountConfig{{Source: long}}},
+		"exec has a value":   {Command: "a", Ready: &ReadyConfig{Exec: []string{long}}},
 		"volumes, mount, tmpfs, pod_volume and devices have 129 entries together: want at most 128": {Command: "a", Tmpfs: slices.Repeat([]string{"/x"}, 129)},
 	} {
 		_, err := defaults(t).taskFrom(taskConfig(t, c), cgroup.V2)

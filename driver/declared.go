@@ -124,10 +124,10 @@ type TaskConfig struct {
 
 	Volumes []string      `codec:"volumes"`
 	Mounts  []MountConfig `codec:"mount"`
-	// MountsToo are the blocks with the docker driver's other name for mount.
-	MountsToo []MountConfig  `codec:"mounts"`
-	Tmpfs     []string       `codec:"tmpfs"`
-	Devices   []DeviceConfig `codec:"devices"`
+	// MountsAlias holds the blocks named mounts, the docker driver's other name for mount.
+	MountsAlias []MountConfig  `codec:"mounts"`
+	Tmpfs       []string       `codec:"tmpfs"`
+	Devices     []DeviceConfig `codec:"devices"`
 
 	Ulimit       hclutils.MapStrStr `codec:"ulimit"`
 	Sysctl       hclutils.MapStrStr `codec:"sysctl"`

@@ -35,11 +35,11 @@ type Driver struct {
 
 	probing sync.Mutex // held while the host is probed, which can be slow
 
-	mu       sync.Mutex
-	settings settings
-	compute  cpustats.Compute
-	host     *host        // nil until this host was found usable
-	kept     *pod.Manager // of the node's pods; nil until the first task
+	mu         sync.Mutex
+	settings   settings
+	compute    cpustats.Compute
+	host       *host        // nil until a probe has succeeded
+	podManager *pod.Manager // nil until the first task
 }
 
 // interface checks
@@ -61,10 +61,10 @@ func (d *Driver) Close() error {
 	d.cancel()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.kept == nil {
+	if d.podManager == nil {
 		return nil
 	}
-	return d.kept.Close()
+	return d.podManager.Close()
 }
 
 // PluginInfo returns the plugin's type, name and version.
@@ -106,8 +106,8 @@ func (d *Driver) SetConfig(cfg *base.Config) error {
 	return nil
 }
 
-// able returns the probed host, and probes it if necessary.
-func (d *Driver) able(ctx context.Context) (*host, error) {
+// probedHost returns the probed host, and probes it if necessary.
+func (d *Driver) probedHost(ctx context.Context) (*host, error) {
 	d.probing.Lock()
 	defer d.probing.Unlock()
 	d.mu.Lock()
@@ -125,7 +125,7 @@ func (d *Driver) able(ctx context.Context) (*host, error) {
 
 // manager returns the pod manager of this node and creates it on first use.
 func (d *Driver) manager() (*pod.Manager, *host, error) {
-	h, err := d.able(d.ctx)
+	h, err := d.probedHost(d.ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("this host cannot run pods: %w", err)
 	}
@@ -134,19 +134,19 @@ func (d *Driver) manager() (*pod.Manager, *host, error) {
 	if err := d.ctx.Err(); err != nil { // after Close, which would not close a new manager
 		return nil, nil, err
 	}
-	if d.kept == nil {
-		d.kept = pod.New(d.podConfig(h))
+	if d.podManager == nil {
+		d.podManager = pod.New(d.podConfig(h))
 	}
-	return d.kept, h, nil
+	return d.podManager, h, nil
 }
 
-// danglingAfter is when a task that Nomad has not recovered is removed. Nomad
+// danglingAfter is how long a task may stay unrecovered before it is removed. Nomad
 // recovers its tasks one after the other when the client starts.
 const danglingAfter = 5 * time.Minute
 
-// unreadFor is how long a task may be blocked until Nomad starts a new log collector.
-// Most agent restarts are faster.
-const unreadFor = 30 * time.Second
+// unreadTimeout is how long a task may be blocked by full output pipes. Most agent
+// restarts, after which Nomad starts a new log collector, are faster.
+const unreadTimeout = 30 * time.Second
 
 func (d *Driver) podConfig(h *host) pod.Config {
 	s := d.settings
@@ -155,7 +155,7 @@ func (d *Driver) podConfig(h *host) pod.Config {
 		RunDir: s.RunDir, DataDir: s.DataDir,
 		Runtime: ociruntime.Runtime{Path: h.runtime.Path, StateDir: filepath.Join(s.RunDir, "runtime")},
 		Monitor: h.monitor, Init: h.init, Cgroups: h.cgroups, AppArmor: h.profile,
-		HostPaths: s.hostPaths, SharedMemoryMax: s.sharedMemoryMax, Linger: s.podLinger, DanglingAfter: danglingAfter, ImageGCDelay: s.gcDelay, UnreadFor: unreadFor, Log: d.log,
+		HostPaths: s.hostPaths, SharedMemoryMax: s.sharedMemoryMax, Linger: s.podLinger, DanglingAfter: danglingAfter, ImageGCDelay: s.gcDelay, UnreadTimeout: unreadTimeout, Log: d.log,
 		Images: image.Config{
 			Root: images, RunRoot: filepath.Join(s.RunDir, "images"),
 			AuthFile: s.Image.AuthFile, RegistriesConf: s.Image.RegistriesConf, SignaturePolicyFile: s.Image.SignaturePolicy,

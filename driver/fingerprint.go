@@ -22,7 +22,7 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 		tick := time.NewTicker(fingerprintPeriod)
 		defer tick.Stop()
 		for {
-			h, err := d.able(ctx)
+			h, err := d.probedHost(ctx)
 			select {
 			case ch <- fingerprint(h, err):
 			case <-ctx.Done():

@@ -80,7 +80,7 @@ func confined(t *testing.T, task pod.Task, cfg *drivers.TaskConfig) {
 	for _, m := range task.Mounts {
 		must.Eq(t, "tmpfs", m.Type, must.Sprintf("%+v", m))
 	}
-	for _, m := range task.Beneath {
+	for _, m := range task.UntrustedBinds {
 		must.True(t, m.DirHostPath == cfg.AllocDir || strings.HasPrefix(m.DirHostPath, cfg.AllocDir+"/"), must.Sprintf("%+v", m))
 		must.False(t, strings.HasPrefix(m.Target, "/alloc/logs/"), must.Sprintf("%+v", m))
 	}

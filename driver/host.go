@@ -24,7 +24,7 @@ type host struct {
 
 	runtime        ociruntime.Runtime
 	runtimeVersion string
-	// passedOver is why a preferred runtime is not used.
+	// passedOver is the reason why a preferred runtime is not used.
 	passedOver string
 
 	monitor        ociruntime.Monitor
@@ -45,7 +45,7 @@ const probeTimeout = 20 * time.Second
 // to install or change.
 func findHost(ctx context.Context, s settings) (*host, error) {
 	if os.Geteuid() != 0 {
-		return nil, errors.New("the driver needs to run as root: run the Nomad client as root")
+		return nil, errors.New("the driver requires root: run the Nomad client as root")
 	}
 	if err := checkKernel(kernelCalls()); err != nil {
 		return nil, err
@@ -116,8 +116,8 @@ const probePrefix = "probe-"
 // began is when this process started.
 var began = time.Now()
 
-// removeStale removes what interrupted probes of an earlier process left: a created
-// container and files. Failing to remove them must not prevent tasks; the next
+// removeStale removes leftovers of interrupted probes of an earlier process: a created
+// container and files. A failure to remove them must not prevent tasks; the next
 // process retries.
 func (h *host) removeStale(ctx context.Context, s settings) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -137,9 +137,9 @@ func (h *host) removeStale(ctx context.Context, s settings) {
 	}
 }
 
-// removeProbe removes the result of a probe, even if the runtime was killed and does
-// not know of it. If something cannot be removed, the directory stays so that the
-// next process finds the rest.
+// removeProbe removes the container and files of a probe, even if the runtime was killed
+// before it recorded the container. If something cannot be removed, the directory stays
+// so that the next process finds the rest.
 func (h *host) removeProbe(ctx context.Context, dir string) {
 	group := h.probeGroup(filepath.Base(dir))
 	if group.Kill(ctx) == nil && group.Remove() == nil {

@@ -182,8 +182,8 @@ func readHosts(path string) ([]byte, error) {
 }
 
 // ownName returns the address for a task's host name: its address in the network
-// namespace, or Debian's convention in the host's network. Nomad passes it only for
-// namespaces that a driver created.
+// namespace, or 127.0.1.1, Debian's convention, in the host's network. Nomad passes the
+// address only for namespaces that a driver created.
 func ownName(spec *drivers.NetworkIsolationSpec, name string) (*drivers.HostsConfig, error) {
 	own := &drivers.HostsConfig{Hostname: name, Address: "127.0.1.1"}
 	if spec == nil || spec.Path == "" {

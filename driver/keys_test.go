@@ -40,14 +40,15 @@ func TestReadmeTables(t *testing.T) {
 		must.NoError(t, os.WriteFile("README.md", []byte(want), 0o644))
 		return
 	}
-	must.Eq(t, want, string(b), must.Sprint("write the tables anew: go test ./driver -run TestReadmeTables -update"))
+	must.Eq(t, want, string(b), must.Sprint("update the tables: go test ./driver -run TestReadmeTables -update"))
 }
 
 func compatTable() string {
 	var b strings.Builder
 	b.WriteString("| docker's or podman's key | accepted and ignored | instead |\n|---|---|---|\n")
 	for _, k := range compatKeys() {
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", k.name, cmp.Or(k.accepted, none), cmp.Or(k.instead, none))
+		advice := strings.Trim(k.instead+"; "+k.because, "; ")
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", k.name, cmp.Or(k.accepted, none), cmp.Or(advice, none))
 	}
 	return b.String()
 }

@@ -74,7 +74,7 @@ func TestWhatTheClientItselfDoesNotHave(t *testing.T) {
 func TestVolumesOfTheAllocation(t *testing.T) {
 	cfg := taskConfig(t, TaskConfig{})
 	dir := cfg.TaskDir()
-	for text, want := range map[string][]pod.Beneath{
+	for text, want := range map[string][]pod.UntrustedBind{
 		"local/a:/a":           {{DirHostPath: dir.Dir, Name: "local/a", Target: "/a", Make: true}},
 		"./local/../local:/a/": {{DirHostPath: dir.Dir, Name: "local", Target: "/a", Make: true}},
 		"secrets:/a:ro":        {{DirHostPath: dir.Dir, Name: "secrets", Target: "/a", Make: true, Readonly: true}},
@@ -88,7 +88,7 @@ func TestVolumesOfTheAllocation(t *testing.T) {
 		must.NoError(t, cfg.EncodeConcreteDriverConfig(&c))
 		task, err := defaults(t).taskFrom(cfg, cgroup.V2)
 		must.NoError(t, err, must.Sprint(text))
-		must.Eq(t, want, task.Beneath, must.Sprint(text))
+		must.Eq(t, want, task.UntrustedBinds, must.Sprint(text))
 		must.SliceEmpty(t, task.Mounts)
 	}
 }

@@ -19,7 +19,7 @@ const handleVersion = 1
 
 // TraceKey is the key of a TRACE log line with the duration of each phase of a
 // start: "join:1.2ms,root:800µs,…".
-const TraceKey = "steps_of_start"
+const TraceKey = "start_phases"
 
 // handleState is the driver state in a task handle. Nomad does not store a handle
 // again, so everything else is in the pod's own state directory.
@@ -194,15 +194,15 @@ func (d *Driver) emit(taskID, allocID, name, message string) {
 }
 
 // trace logs one line with the phases of a start. A plus marks phases that ran in
-// parallel to others.
+// parallel with others.
 func (d *Driver) trace(taskID string, phases []pod.Phase) {
 	var text []string
-	for _, s := range phases {
-		name := s.Name
-		if s.Beside {
+	for _, p := range phases {
+		name := p.Name
+		if p.Parallel {
 			name = "+" + name
 		}
-		text = append(text, name+":"+s.Took.String())
+		text = append(text, name+":"+p.Took.String())
 	}
 	d.log.Trace("started", "task_id", taskID, TraceKey, strings.Join(text, ","))
 }
@@ -217,7 +217,7 @@ func (d *Driver) currentSettings() settings {
 func (d *Driver) pods() *pod.Manager {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.kept
+	return d.podManager
 }
 
 // container returns a task, or the error that Nomad expects for an unknown one.

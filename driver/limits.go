@@ -72,7 +72,7 @@ func (s settings) setSwap(t *pod.Task, c TaskConfig) error {
 		return fmt.Errorf("memory_swap = %q: want memory and swap together, such as \"256m\" or \"1g\", or \"-1\" for no limit", c.MemorySwap)
 	}
 	if n < t.Limits.MemoryBytes {
-		return fmt.Errorf("memory_swap = %q is below the task's memory of %d MiB: it is memory and swap together", c.MemorySwap, t.Limits.MemoryBytes/bytesPerMiB)
+		return fmt.Errorf("memory_swap = %q is below the task's memory of %d MiB: it sets memory and swap together", c.MemorySwap, t.Limits.MemoryBytes/bytesPerMiB)
 	}
 	t.Limits.MemorySwapBytes = n
 	return s.ceilings.checkSwap(t, c)
@@ -160,20 +160,20 @@ func setSysctl(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
 			bad("is not a name such as net.core.somaxconn")
 		case has("net."):
 			if hostNet {
-				bad("is of the network namespace, which is the host's here: set mode = \"bridge\" in the group's network block")
+				bad("belongs to the network namespace, which is the host's here: set mode = \"bridge\" in the group's network block")
 			}
 		case has("kernel.shm", "kernel.msg", "fs.mqueue.") || name == "kernel.sem":
 			if t.HostNamespaces.IPC {
-				bad("is of the IPC namespace, which is the host's here: leave ipc_mode out")
+				bad("belongs to the IPC namespace, which is the host's here: leave ipc_mode out")
 			}
 		case name == "kernel.hostname":
-			bad("is what the key hostname is for")
+			bad("is set by the key hostname: use that key")
 		case name == "kernel.domainname":
 			if t.HostNamespaces.UTS {
-				bad("is of the UTS namespace, which is the host's here: leave uts_mode out")
+				bad("belongs to the UTS namespace, which is the host's here: leave uts_mode out")
 			}
 		default:
-			bad("is of no namespace, and would change the host: want net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* or kernel.domainname")
+			bad("belongs to no namespace and would change the host: want net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* or kernel.domainname")
 		}
 	}
 	t.Sysctl = c.Sysctl

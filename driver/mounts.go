@@ -21,12 +21,12 @@ func setMounts(t *pod.Task, cfg *drivers.TaskConfig) error {
 	dir := cfg.TaskDir()
 	// Every local user can write to the task's directory and to the shared one,
 	// and create links there. Only root can write to their parent.
-	t.Beneath = append(t.Beneath,
-		pod.Beneath{DirHostPath: cfg.AllocDir, Name: filepath.Base(dir.SharedAllocDir), Target: "/alloc"},
-		pod.Beneath{DirHostPath: dir.Dir, Name: filepath.Base(dir.LocalDir), Target: "/local"},
-		pod.Beneath{DirHostPath: dir.Dir, Name: filepath.Base(dir.SecretsDir), Target: "/secrets"},
+	t.UntrustedBinds = append(t.UntrustedBinds,
+		pod.UntrustedBind{DirHostPath: cfg.AllocDir, Name: filepath.Base(dir.SharedAllocDir), Target: "/alloc"},
+		pod.UntrustedBind{DirHostPath: dir.Dir, Name: filepath.Base(dir.LocalDir), Target: "/local"},
+		pod.UntrustedBind{DirHostPath: dir.Dir, Name: filepath.Base(dir.SecretsDir), Target: "/secrets"},
 		// Nomad writes log files as root: CVE-2026-6959.
-		pod.Beneath{DirHostPath: dir.SharedAllocDir, Name: logsDir, Target: "/alloc/logs", Readonly: true},
+		pod.UntrustedBind{DirHostPath: dir.SharedAllocDir, Name: logsDir, Target: "/alloc/logs", Readonly: true},
 	)
 	names, err := nameMounts(t, cfg)
 	if err != nil {

@@ -37,36 +37,36 @@ type VolumeConfig struct {
 	Readonly bool   `codec:"readonly"`
 }
 
-// lifeKeys lists the keys about a task's life in the pod.
+// lifeKeys lists the keys about the life cycle of a task in its pod.
 func lifeKeys() []key {
 	return []key{
 		{name: "ready", kind: "block", docker: none, podman: none,
-			meaning: "the start returns, and with it the main tasks may start, when the one check that is set passes inside the task's namespaces",
+			meaning: "the start returns, and main tasks may start, when the configured check passes inside the task's namespaces",
 			keys: []key{
 				{name: "exec", kind: "list(string)", meaning: "a command in the task that exits with 0"},
-				{name: "http", kind: "string", meaning: "a URL that answers with a status from 200 to 399; its host is a number or `localhost`"},
-				{name: "tcp", kind: "string", meaning: "an address that takes connections; its host is a number or `localhost`"},
+				{name: "http", kind: "string", meaning: "a URL that returns a status from 200 to 399; its host is an IP address or `localhost`"},
+				{name: "tcp", kind: "string", meaning: "an address that accepts connections; its host is an IP address or `localhost`"},
 				{name: "file", kind: "string", meaning: "a path in the task that exists"},
-				{name: "interval", kind: "string", value: `"250ms"`, meaning: "between two tries"},
-				{name: "timeout", kind: "string", value: `"1m"`, meaning: "for all of them; then the task fails"},
+				{name: "interval", kind: "string", value: `"250ms"`, meaning: "time between two attempts"},
+				{name: "timeout", kind: "string", value: `"1m"`, meaning: "limit for all attempts together; after it the task fails"},
 			}},
 		{name: "after", kind: "list(string)", docker: none, podman: none,
 			meaning: "tasks of the pod that must be ready before this one starts; at a stop they end after it"},
 		{name: "pre_stop", kind: "block", docker: none, podman: none,
-			meaning: "runs in the task before its signal, for at most half of the `kill_timeout`",
+			meaning: "a command that runs in the task before the stop signal is sent, for at most half of the `kill_timeout`",
 			keys: []key{
 				{name: "command", kind: "string", required: true, meaning: "the program"},
 				{name: "args", kind: "list(string)", meaning: "of the command"},
-				{name: "timeout", kind: "string", value: `"5s"`, meaning: "then it is killed"},
+				{name: "timeout", kind: "string", value: `"5s"`, meaning: "after it the command is killed"},
 			}},
 		{name: "pod_volume", kind: "named blocks", docker: none, podman: none,
 			meaning: "`pod_volume \"NAME\" { … }`: memory shared by all tasks of the pod that name it",
 			keys: []key{
 				{name: "target", kind: "string", required: true, meaning: "absolute path in the task"},
-				{name: "size", kind: "string", unset: "what another task says, or `64m`", meaning: "`8m`, or a number of bytes; bounded by the operator's `shared_memory_max`"},
+				{name: "size", kind: "string", unset: "another task's size, or `64m`", meaning: "`8m`, or a number of bytes; bounded by the operator's `shared_memory_max`"},
 				{name: "readonly", kind: "bool", unset: "`false`", meaning: "for this task"},
 			}},
-		{name: "shm_size", kind: "number", unset: "64 MiB", meaning: "least size of `/dev/shm` in bytes; the largest of those that share it counts, bounded by the operator's `shared_memory_max`"},
+		{name: "shm_size", kind: "number", unset: "64 MiB", meaning: "minimum size of `/dev/shm` in bytes; the tasks that share it get the largest, bounded by the operator's `shared_memory_max`"},
 	}
 }
 
@@ -80,7 +80,7 @@ func setPod(t *pod.Task, c TaskConfig) error {
 	if c.ShmSize < 0 {
 		errs = append(errs, fmt.Errorf("shm_size = %d: want a number of bytes above 0", c.ShmSize))
 	}
-	errs = append(errs, setReady(t, c.Ready), setPreStop(t, c.PreStop), setVolumes(t, c.PodVolumes))
+	errs = append(errs, setReady(t, c.Ready), setPreStop(t, c.PreStop), setPodVolumes(t, c.PodVolumes))
 	return errors.Join(errs...)
 }
 
@@ -97,7 +97,7 @@ func setReady(t *pod.Task, c *ReadyConfig) error {
 		}
 	}
 	if checks != 1 {
-		errs = append(errs, fmt.Errorf("ready has %d checks: set one of exec, http, tcp and file", checks))
+		errs = append(errs, fmt.Errorf("ready has %d checks: set exactly one of exec, http, tcp and file", checks))
 	}
 	if len(c.Exec) > 0 && c.Exec[0] == "" {
 		errs = append(errs, errors.New("ready.exec: its first word is empty: want the program to run"))
@@ -153,7 +153,7 @@ func literalHost(hostport string) error {
 	if host == "" || host == "localhost" || net.ParseIP(host) != nil {
 		return nil
 	}
-	return errors.New("want an IP address or localhost: names are not looked up in the pod")
+	return errors.New("want an IP address or localhost: names are not resolved in the pod")
 }
 
 func setPreStop(t *pod.Task, c *PreStopConfig) error {
@@ -168,7 +168,7 @@ func setPreStop(t *pod.Task, c *PreStopConfig) error {
 	return err
 }
 
-func setVolumes(t *pod.Task, volumes map[string]VolumeConfig) error {
+func setPodVolumes(t *pod.Task, volumes map[string]VolumeConfig) error {
 	var errs []error
 	for _, name := range sortedKeys(volumes) {
 		v := volumes[name]

@@ -24,7 +24,8 @@ func hostResolvers() resolvers {
 
 // reachableDNS returns the DNS configuration for a task. In a network namespace of its own the
 // host's loopback addresses are unreachable, so a stub resolver such as 127.0.0.53 is replaced by
-// the servers behind it. Without any it is returned unchanged, see unreachableDNS.
+// its upstream servers. If there are none, the configuration is returned unchanged, see
+// unreachableDNS.
 func reachableDNS(network pod.Network, conf *drivers.DNSConfig, host resolvers) *drivers.DNSConfig {
 	if !ownNetwork(network) || conf != nil && len(conf.Servers) > 0 {
 		return conf

@@ -24,7 +24,7 @@ func (s settings) setSecurity(t *pod.Task, c TaskConfig) error {
 	t.Privileged = c.Privileged
 	for key, value := range map[string]string{"userns": c.Userns, "userns_mode": c.UsernsMode} {
 		if value != "" && value != hostMode {
-			errs = append(errs, fmt.Errorf("%s = %q: tasks are in the host's user namespace: want \"host\", or leave %s out; the task's user says who it runs as", key, value, key))
+			errs = append(errs, fmt.Errorf("%s = %q: tasks are in the host's user namespace: want \"host\", or leave %s out; to run as another user, set the task's user", key, value, key))
 		}
 	}
 	for _, opt := range c.SecurityOpt {

@@ -31,10 +31,10 @@ func Serve() {
 	})
 }
 
-// outliveClient keeps a broken pipe from ending this process. A killed client leaves
-// a broken standard error, and the next client reuses this process: it would end at
-// the next log line, in the middle of a task start (SIGPIPE in the documentation of
-// os/signal). A caught signal is, unlike an ignored one, not inherited by programs.
+// outliveClient keeps a broken pipe from ending this process. After a client was killed,
+// standard error is a broken pipe, and the next client reuses this process: its next log
+// line would end it, in the middle of a task start (SIGPIPE in the documentation of
+// os/signal). Unlike an ignored signal, a caught one is not inherited by programs.
 func outliveClient() { signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) }
 
 func (d *Driver) server(options []grpc.ServerOption) *grpc.Server {

@@ -26,8 +26,8 @@ type settings struct {
 }
 
 // defaultHostPaths are the default host paths of a task without an image: programs,
-// libraries, and the files they need in /etc. They contain no secret that other users of
-// the host could not read anyway. Missing paths are skipped.
+// libraries, and the files they need in /etc. They contain only files that every user of
+// the host can read. Missing paths are skipped.
 func defaultHostPaths() []string {
 	return []string{
 		"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/opt/nomad-sidecar",

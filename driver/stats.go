@@ -12,8 +12,8 @@ import (
 )
 
 // TaskStats sends a task's usage, now and at every interval, until ctx or the task
-// ends. Idle tasks are sampled less and less often, at least every five seconds or at
-// the requested interval: more would cost the node without adding information.
+// ends. Idle tasks are sampled less often, down to every five seconds or the requested
+// interval if that is longer: more samples would cost the node without adding information.
 func (d *Driver) TaskStats(ctx context.Context, taskID string, interval time.Duration) (<-chan *cstructs.TaskResourceUsage, error) {
 	c, err := d.container(taskID)
 	if err != nil {
@@ -36,20 +36,20 @@ func (d *Driver) collect(ctx context.Context, c *pod.Container, u *usage, interv
 	beat := newBeat(interval, d.began, time.Now())
 	next := time.NewTimer(beat.after(time.Now()))
 	defer next.Stop()
-	rest := newRest(interval)
+	idle := newBackoff(interval)
 	for {
 		// Between the end of the processes and the end of the task there is nothing to
 		// read; the next iteration ends.
 		var use *cstructs.TaskResourceUsage
-		var tell chan<- *cstructs.TaskResourceUsage // nil: nothing to send
+		var send chan<- *cstructs.TaskResourceUsage // nil: nothing to send
 		var pause time.Duration
 		if s, err := meter.Stats(); err == nil {
-			use, tell, pause = u.of(s, time.Now()), ch, rest.pause(s)
+			use, send, pause = u.of(s, time.Now()), ch, idle.delay(s)
 		}
-		for due := false; !due || tell != nil; {
+		for due := false; !due || send != nil; {
 			select {
-			case tell <- use:
-				tell = nil
+			case send <- use:
+				send = nil
 			case <-next.C:
 				due = true
 			case <-ctx.Done():
@@ -72,17 +72,16 @@ type beat struct {
 	first    time.Time
 }
 
-// phases is the number of beats in an interval, so that the work of one beat does
-// not occupy a CPU for long.
-const phases = 4
+// beatsPerInterval is more than one so that the work of one beat does not occupy a CPU for long.
+const beatsPerInterval = 4
 
-// shortest is the minimum interval.
-const shortest = 10 * time.Millisecond
+// minInterval is the minimum interval.
+const minInterval = 10 * time.Millisecond
 
 // newBeat returns the last beat before now, counted from the driver's start.
 func newBeat(interval time.Duration, began, now time.Time) beat {
-	interval = max(interval, shortest)
-	return beat{interval: interval, first: began.Add(now.Sub(began).Truncate(interval / phases))}
+	interval = max(interval, minInterval)
+	return beat{interval: interval, first: began.Add(now.Sub(began).Truncate(interval / beatsPerInterval))}
 }
 
 // after returns the time from now to the next beat.
@@ -90,30 +89,30 @@ func (b beat) after(now time.Time) time.Duration {
 	return b.interval - now.Sub(b.first)%b.interval
 }
 
-// restPeriod is the maximum time between samples of an idle task, unless a longer
+// maxIdlePeriod is the maximum time between samples of an idle task, unless a longer
 // interval was requested. Nomad publishes gauges from these samples, and keeps
 // in-memory gauges for ten seconds each.
-const restPeriod = 5 * time.Second
+const maxIdlePeriod = 5 * time.Second
 
-// rest computes by how much the next sample of an idle task is delayed.
-type rest struct {
+// backoff computes the delay of the next sample of an idle task.
+type backoff struct {
 	interval time.Duration
 	last     cgroup.Stats
 	every    int // in intervals
 }
 
-func newRest(interval time.Duration) *rest {
-	return &rest{interval: max(interval, shortest), every: 1}
+func newBackoff(interval time.Duration) *backoff {
+	return &backoff{interval: max(interval, minInterval), every: 1}
 }
 
-// pause records a sample. If it equals the last one, the delay doubles.
-func (r *rest) pause(s cgroup.Stats) time.Duration {
-	if s != r.last {
-		r.last, r.every = s, 1
+// delay records a sample. If it equals the last one, the delay doubles.
+func (b *backoff) delay(s cgroup.Stats) time.Duration {
+	if s != b.last {
+		b.last, b.every = s, 1
 	} else {
-		r.every = max(1, min(2*r.every, int(restPeriod/r.interval)))
+		b.every = max(1, min(2*b.every, int(maxIdlePeriod/b.interval)))
 	}
-	return time.Duration(r.every-1) * r.interval
+	return time.Duration(b.every-1) * b.interval
 }
 
 // usage converts counters to Nomad's statistics, relative to the previous counters.
@@ -150,8 +149,9 @@ func (u *usage) of(s cgroup.Stats, at time.Time) *cstructs.TaskResourceUsage {
 	}
 }
 
-// measuredMemory lists the memory statistics that this kernel provides. Those of the kernel's own
-// memory and maxima depend on version and hierarchy, and are never zero in a running task.
+// measuredMemory lists the memory statistics that this kernel provides. Whether it provides the
+// kernel's own memory and maxima depends on version and hierarchy; they are never zero in a running
+// task.
 func measuredMemory(m cgroup.Memory) []string {
 	measured := []string{"RSS", "Cache", "Swap", "Mapped File", "Usage"}
 	for _, optional := range []struct {

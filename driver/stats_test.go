@@ -25,7 +25,7 @@ func TestStatisticsAreSentTogether(t *testing.T) {
 		// One that is late is no reason for the next to be.
 		must.Eq(t, 900*time.Millisecond, b.after(fires.Add(100*time.Millisecond)))
 	}
-	must.MapLen(t, phases, at)
+	must.MapLen(t, beatsPerInterval, at)
 	for phase, n := range at {
 		must.Between(t, 200, n, 300, must.Sprint(phase))
 	}
@@ -33,26 +33,26 @@ func TestStatisticsAreSentTogether(t *testing.T) {
 
 // Of a task at rest Nomad is told that it rests, and then ever more rarely.
 func TestATaskAtRestIsLookedAtRarely(t *testing.T) {
-	pauses := func(r *rest, reading uint64, times int) (seconds []float64) {
+	pauses := func(r *backoff, reading uint64, times int) (seconds []float64) {
 		for range times {
 			s := cgroup.Stats{CPU: cgroup.CPU{TotalNanos: reading}}
-			seconds = append(seconds, r.pause(s).Seconds())
+			seconds = append(seconds, r.delay(s).Seconds())
 		}
 		return seconds
 	}
-	r := newRest(time.Second)
+	r := newBackoff(time.Second)
 	must.Eq(t, []float64{0, 1, 3, 4, 4}, pauses(r, 10, 5))
 	must.Eq(t, []float64{0, 1}, pauses(r, 20, 2)) // it ran for a moment
 	must.Eq(t, []float64{0}, pauses(r, 30, 1))
 	must.Eq(t, []float64{0, 1, 3}, pauses(r, 40, 3))
 
-	must.Eq(t, []float64{0, 0, 0}, pauses(newRest(10*time.Second), 10, 3), must.Sprint("as rarely as was asked"))
-	always := pauses(newRest(0), 10, 20)
+	must.Eq(t, []float64{0, 0, 0}, pauses(newBackoff(10*time.Second), 10, 3), must.Sprint("as rarely as was asked"))
+	always := pauses(newBackoff(0), 10, 20)
 	must.Eq(t, 4.99, always[len(always)-1])
 }
 
 func TestStatisticsWithoutAnInterval(t *testing.T) {
 	now := time.Now()
-	must.Eq(t, shortest, newBeat(0, now, now).after(now))
-	must.Eq(t, shortest, newBeat(-time.Second, now, now).after(now))
+	must.Eq(t, minInterval, newBeat(0, now, now).after(now))
+	must.Eq(t, minInterval, newBeat(-time.Second, now, now).after(now))
 }

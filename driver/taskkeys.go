@@ -10,7 +10,7 @@ func taskKeys() []key {
 func logKeys() []key {
 	return []key{
 		{name: "logs", kind: "block", docker: none, podman: none, keys: []key{
-			{name: "max_files", kind: "number", value: "10", meaning: "as in the task's own `logs` block, which Nomad does not pass to drivers", docker: none, podman: none},
+			{name: "max_files", kind: "number", value: "10", meaning: "the same as in the task's `logs` block, which Nomad does not pass to drivers", docker: none, podman: none},
 			{name: "max_file_size", kind: "number", value: "10", meaning: "MiB per file; the product with `max_files` is at most the operator's `logs_max`", docker: none, podman: none},
 		}},
 	}
@@ -36,11 +36,11 @@ func imageKeys() []key {
 func processKeys() []key {
 	return []key{
 		{name: "entrypoint", kind: "list(string)", unset: "the image's", meaning: "precedes the command; it discards the image's command, and `[\"\"]` is an empty one"},
-		{name: "command", kind: "string", unset: "the image's", meaning: "the program; needed without an image"},
+		{name: "command", kind: "string", unset: "the image's", meaning: "the program; required without an image"},
 		{name: "args", kind: "list(string)", meaning: "of the command"},
 		{name: "work_dir", kind: "string", unset: "the image's, or `/`", meaning: "created if missing", podman: "working_dir"},
 		{name: "init", kind: "bool", unset: "`false`", meaning: "run catatonit as the first process, which reaps orphans and forwards signals"},
-		{name: "tty", kind: "bool", unset: "`false`", meaning: "`true` is refused, see below; use `nomad alloc exec -t` for a terminal"},
+		{name: "tty", kind: "bool", unset: "`false`", meaning: "`true` is refused, see below; `nomad alloc exec -t` provides a terminal"},
 		{name: "group_add", kind: "list(string)", meaning: "names or numbers of additional groups", podman: none},
 		{name: "labels", kind: "map(string)", meaning: "annotations `" + "org.nomadproject.label.NAME" + "` of the container, after those of the image"},
 	}
@@ -66,7 +66,7 @@ func mountKeys() []key {
 		{name: "tmpfs", kind: "list(string)", docker: none,
 			meaning: "`TARGET[:size=64m,mode=1777,uid=0,gid=0,ro,exec,suid,dev]`"},
 		{name: "devices", kind: "blocks", keys: []key{
-			{name: "host_path", kind: "string", unset: "needed", meaning: "a device that the operator's `allow_devices` names, or a harmless one such as `/dev/null`"},
+			{name: "host_path", kind: "string", unset: "required", meaning: "a device that the operator's `allow_devices` names, or a harmless one such as `/dev/null`"},
 			{name: "container_path", kind: "string", unset: "`host_path`", meaning: "path in the task"},
 			{name: "cgroup_permissions", kind: "string", unset: "`rwm`", meaning: "some of `r`, `w` and `m`"},
 		}},
@@ -75,9 +75,9 @@ func mountKeys() []key {
 
 func mountBlock() []key {
 	return []key{
-		{name: "type", kind: "string", meaning: "`bind` or `tmpfs`", unset: "needed"},
+		{name: "type", kind: "string", meaning: "`bind` or `tmpfs`", unset: "required"},
 		{name: "source", kind: "string", meaning: "as for `volumes`; it must exist"},
-		{name: "target", kind: "string", unset: "needed", meaning: "absolute path in the task"},
+		{name: "target", kind: "string", unset: "required", meaning: "absolute path in the task"},
 		{name: "readonly", kind: "bool", unset: "`false`", meaning: "including all mounts below"},
 		{name: "bind_options", kind: "block", keys: []key{
 			{name: "propagation", kind: "string", unset: "`rprivate`", meaning: "or `private`, `slave`, `rslave`, `shared`, `rshared`; of an absolute source"},

@@ -21,7 +21,7 @@ func TestTheLogTellsTheStepsOfAStart(t *testing.T) {
 		d := New(hclog.New(&hclog.LoggerOptions{Level: level, Output: &out, DisableTime: true}))
 		d.trace("a", []pod.Phase{
 			{Name: "join", Took: 1500 * time.Microsecond}, {Name: "create", Took: 20 * time.Millisecond},
-			{Name: "root", Took: 3 * time.Millisecond, Beside: true},
+			{Name: "root", Took: 3 * time.Millisecond, Parallel: true},
 		})
 		logged := out.String() // Close has Nomad's event loop log as well
 		must.NoError(t, d.Close())

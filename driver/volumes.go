@@ -27,7 +27,7 @@ func (s settings) setVolumes(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig)
 			errs = append(errs, fmt.Errorf("volumes: %q: %w", text, err))
 		}
 	}
-	for _, m := range slices.Concat(c.Mounts, c.MountsToo) {
+	for _, m := range slices.Concat(c.Mounts, c.MountsAlias) {
 		if err := s.addMount(t, cfg, m); err != nil {
 			errs = append(errs, fmt.Errorf("mount at %q: %w", m.Target, err))
 		}
@@ -47,7 +47,7 @@ func targets(t pod.Task) []string {
 	for _, m := range t.Mounts {
 		list = append(list, filepath.Clean(m.Target))
 	}
-	for _, b := range t.Beneath {
+	for _, b := range t.UntrustedBinds {
 		list = append(list, filepath.Clean(b.Target))
 	}
 	for _, v := range t.Volumes {
@@ -65,7 +65,7 @@ func checkTargets(t pod.Task, cfg *drivers.TaskConfig) error {
 	slices.Sort(list)
 	for i, target := range list {
 		if slices.Contains([]string{"/alloc", "/local", "/secrets"}, target) || isOrBelow(target, "/alloc/logs") {
-			return fmt.Errorf("volumes, mount, tmpfs or pod_volume: %s is where Nomad's own directory is: want another target", target)
+			return fmt.Errorf("volumes, mount, tmpfs or pod_volume: %s is reserved for Nomad's own directory: want another target", target)
 		}
 		if i > 0 && target == list[i-1] {
 			return fmt.Errorf("volumes, mount, tmpfs, pod_volume or volume_mount: there are two mounts at %s: leave one of them out", target)
@@ -113,7 +113,7 @@ func parseVolume(text string) (volume, error) {
 		case slices.Contains(propagations, option):
 			v.propagation = option
 		default:
-			return volume{}, fmt.Errorf("option %q is not known: want ro, rw, or a propagation such as rslave", option)
+			return volume{}, fmt.Errorf("unknown option %q: want ro, rw, or a propagation such as rslave", option)
 		}
 	}
 	return v, nil
@@ -153,13 +153,13 @@ func (s settings) addBind(t *pod.Task, cfg *drivers.TaskConfig, v volume) error 
 
 func addBeneath(t *pod.Task, cfg *drivers.TaskConfig, source string, v volume) error {
 	if v.propagation != "" {
-		return errors.New("a propagation is for absolute sources: leave it out")
+		return errors.New("a propagation needs an absolute source: leave it out")
 	}
 	dir := cfg.TaskDir()
-	b := pod.Beneath{Target: v.target, Readonly: v.readonly, Make: v.make}
+	b := pod.UntrustedBind{Target: v.target, Readonly: v.readonly, Make: v.make}
 	if name, ok := below(dir.Dir, source); ok && name != "." && !isOrBelow(name, "private") {
 		b.DirHostPath, b.Name = dir.Dir, name
-		t.Beneath = append(t.Beneath, b)
+		t.UntrustedBinds = append(t.UntrustedBinds, b)
 		return nil
 	}
 	name, ok := below(dir.SharedAllocDir, source)
@@ -176,9 +176,9 @@ func addBeneath(t *pod.Task, cfg *drivers.TaskConfig, source string, v volume) e
 	// Nomad writes log files as root: CVE-2026-6959.
 	b.Readonly = b.Readonly || name == logsDir
 	b.Make = b.Make && name != logsDir
-	t.Beneath = append(t.Beneath, b)
+	t.UntrustedBinds = append(t.UntrustedBinds, b)
 	if name == "." {
-		t.Beneath = append(t.Beneath, pod.Beneath{DirHostPath: dir.SharedAllocDir, Name: logsDir,
+		t.UntrustedBinds = append(t.UntrustedBinds, pod.UntrustedBind{DirHostPath: dir.SharedAllocDir, Name: logsDir,
 			Target: filepath.Join(v.target, "logs"), Readonly: true})
 	}
 	return nil

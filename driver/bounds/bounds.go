@@ -1,7 +1,7 @@
-// Package bounds holds bytes of unknown origin within limits: output of
-// commands, texts for people, and files of state.
+// Package bounds limits data of unknown origin: the output of commands, text in
+// events and errors, and state files.
 //
-// It reads no format and keeps no state.
+// It parses no format and keeps no state.
 package bounds
 
 import (
@@ -17,11 +17,10 @@ import (
 )
 
 const (
-	// OutputBytes is how much of each output of a command is kept. It equals
+	// OutputBytes limits how much of each output of a command is kept. It equals
 	// CheckBufSize of Nomad's own drivers.
 	OutputBytes = 4 << 10
-	// TextBytes is the most that an event, an error or a line of a log holds
-	// of text that is not ours.
+	// TextBytes limits text of other programs in an event, an error or a log line.
 	TextBytes = 1 << 10
 )
 

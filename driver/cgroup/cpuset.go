@@ -8,12 +8,12 @@ import (
 )
 
 // A Cpuset names a group in the cpuset hierarchy of v1, where Nomad's group for all
-// tasks is separate from the task's group in the other hierarchies. The zero value is
-// none.
+// tasks is separate from the task's group in the other hierarchies. The zero value
+// names no group.
 type Cpuset struct{ path string }
 
-// CpusetAt returns the group at a path of the host. A path outside the v1 hierarchy is
-// none: on v2 the task's own group has its processors.
+// CpusetAt returns the group at a path of the host. It returns the zero value for a path
+// outside the v1 hierarchy: on v2 the task's own group sets its processors.
 func CpusetAt(v Version, hostPath string) Cpuset {
 	path, ok := strings.CutPrefix(hostPath, filepath.Join(Root, "cpuset")+"/")
 	if v == V2 || !ok {
@@ -39,7 +39,7 @@ func (c Cpuset) CPUs() (string, error) {
 	}
 	cpus := strings.TrimSpace(string(b))
 	if cpus == "" {
-		return "", fmt.Errorf("no processor is left in cgroup %s: tasks with cores have reserved all of them", c.path)
+		return "", fmt.Errorf("cgroup %s has no processor: tasks with resources { cores } have reserved all of them", c.path)
 	}
 	return cpus, nil
 }

@@ -242,7 +242,7 @@ func (g Group) Prune() error {
 // refuseRoot rejects an empty path, which would mean every process of the host.
 func (g Group) refuseRoot() error {
 	if g.path == "/" || g.path == "" {
-		return errors.New("cgroup: the root group can not be killed or removed")
+		return errors.New("cgroup: the root group cannot be killed or removed")
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // InNetwork runs f on a thread in the network namespace at path. Sockets that f itself
-// creates belong to it; those of goroutines that f starts do not.
+// creates belong to that namespace; sockets created by goroutines that f starts do not.
 func InNetwork(path string, f func() error) error { return enter(path, Net, f) }
 
 // InIPC runs f on a thread in the IPC namespace at path. Files below /proc/sys that f

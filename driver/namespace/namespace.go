@@ -36,7 +36,7 @@ func (k Kind) flag() (int, error) {
 	case Net:
 		return unix.CLONE_NEWNET, nil
 	}
-	return 0, fmt.Errorf("namespace kind %q can not be pinned", string(k))
+	return 0, fmt.Errorf("namespace kind %q cannot be pinned", string(k))
 }
 
 // Pin creates namespaces of the given kinds and pins each to the file
@@ -65,8 +65,8 @@ func Pin(dir string, setup func() error, kinds ...Kind) error {
 }
 
 // onSpareThread runs f on a thread that exits afterwards, whatever f did to it. It never
-// uses the main thread, which cannot exit, and whose namespaces /proc/self shows as
-// those of the process.
+// uses the main thread, which cannot exit: /proc/self shows its namespaces as the
+// namespaces of the process.
 func onSpareThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {

@@ -59,7 +59,7 @@ func TestPinLeavesNothingAfterAnError(t *testing.T) {
 	err := Pin(dir, SetHostname(strings.Repeat("x", 65)), IPC, UTS) // HOST_NAME_MAX is 64
 	must.ErrorContains(t, err, "set hostname")
 	must.SliceEmpty(t, ledger.MountsBelow(t, dir))
-	must.ErrorContains(t, Pin(dir, nil, Kind("pid")), "can not be pinned")
+	must.ErrorContains(t, Pin(dir, nil, Kind("pid")), "cannot be pinned")
 	entries, err := os.ReadDir(dir)
 	must.NoError(t, err)
 	must.Len(t, 0, entries)

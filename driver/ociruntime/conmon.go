@@ -16,9 +16,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
-// Monitor is conmon, the process that runs beside a container: it is the parent of
-// the container's first process, and writes its exit status to a file even if no other
-// process is left.
+// Monitor is conmon, the process that monitors a container: it is the parent of the
+// container's first process, and writes its exit status to a file even if the plugin
+// and the agent have ended.
 type Monitor struct {
 	// Path is the absolute path of the conmon command.
 	Path string

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// output reads what a command and its children write to a pipe. Children that outlive the command
-// may hold the pipe open. They would be killed by SIGPIPE if its read end were closed, so it is
-// drained until the last of them ends, which is at the latest when the task does.
+// output reads the output of a command and its children from a pipe. Children that outlive the
+// command may hold the pipe open. Closing its read end would kill them with SIGPIPE, so the pipe is
+// drained until the last of them ends, at the latest with the task.
 type output struct {
 	write *os.File // the command's end
 	done  chan struct{}

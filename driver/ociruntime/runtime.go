@@ -1,7 +1,7 @@
 // Package ociruntime runs the commands of an OCI runtime (crun, runc, or a compatible
 // one) and of conmon, the monitor of a container.
 //
-// It does not write runtime-specs, stores no state besides the files of the runtime
+// It does not write runtime-specs, stores no state except the files of the runtime
 // and conmon, and does not choose a runtime. The commands run with an empty
 // environment, so that a task's author cannot influence them.
 package ociruntime
@@ -101,7 +101,7 @@ const deleteTimeout = 30 * time.Second
 
 // Delete removes a container from the runtime and kills it if it still runs. It
 // returns nil for an unknown container. If the runtime's command no longer exists,
-// only the state is removed; processes and cgroups are always left to the caller.
+// only the state is removed. Remaining processes and cgroups are the caller's task.
 func (r Runtime) Delete(ctx context.Context, id string) error {
 	if _, err := os.Stat(r.Path); errors.Is(err, os.ErrNotExist) {
 		return os.RemoveAll(filepath.Join(r.StateDir, id))

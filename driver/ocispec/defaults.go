@@ -7,7 +7,7 @@ import (
 )
 
 // standardMounts returns the runtime-spec's default file systems (config-linux.md),
-// except those whose target the container mounts itself.
+// except at targets of the container's own mounts.
 func standardMounts(c Container) []specs.Mount {
 	all := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
@@ -23,11 +23,11 @@ func standardMounts(c Container) []specs.Mount {
 	})
 }
 
-// sysfs is a new mount, since the host's /sys includes mounts of the host below it, such
-// as debugfs, which "ro" does not affect. Only an unconfined container in the host's
-// network gets the host's: a new sysfs is read-only as long as another task's is, which
-// was mounted so. It is private, since the runtime's mounts below would otherwise appear
-// on the host if a volume of the task makes its root shared.
+// sysfs returns a new mount, since the host's /sys includes mounts of the host below it,
+// such as debugfs, which "ro" does not affect. Only an unconfined container in the host's
+// network gets the host's /sys: a new sysfs would be read-only as long as another task has
+// one mounted read-only. The bind mount is private, since the runtime's mounts below it
+// would otherwise appear on the host if a volume of the task makes its root shared.
 func sysfs(c Container) specs.Mount {
 	own := slices.ContainsFunc(c.Namespaces, func(n Namespace) bool { return n.Kind == specs.NetworkNamespace })
 	if c.Unconfined && !own {

@@ -25,7 +25,7 @@ type Container struct {
 
 	Args    []string // the program and its arguments; at least the program
 	Env     []string // NAME=value
-	WorkDir string   // absolute; "/" where empty
+	WorkDir string   // absolute; empty means "/"
 	User    User
 	TTY     bool
 
@@ -40,7 +40,7 @@ type Container struct {
 	Limits     Limits
 
 	Capabilities []string // CAP_…; of a process of root
-	// Ambient are those of Capabilities that a process of another user has too.
+	// Ambient is the subset of Capabilities that a process of another user has too.
 	Ambient  []string
 	Security Security
 	// Unconfined disables seccomp, masked and read-only paths and no_new_privs, makes /sys
@@ -54,7 +54,7 @@ type Container struct {
 	Annotations map[string]string
 }
 
-// Security changes how a container is confined. The zero value is the most restrictive.
+// Security configures the confinement of a container. The zero value is the most restrictive.
 type Security struct {
 	// SeccompProfile is a profile in docker's JSON, "" for the default one, or
 	// SeccompUnconfined.

@@ -45,10 +45,10 @@ func readSpec(bundle string) (*specs.Spec, error) {
 	return &s, nil
 }
 
-// maker returns the runtime that created the container of a bundle; the operator
+// runtimeOf returns the runtime that created the container of a bundle; the operator
 // may have configured another one since. It defaults to the configured runtime if
 // no container was created yet or the driver that created it recorded none.
-func (m *Manager) maker(bundle string) ociruntime.Runtime {
+func (m *Manager) runtimeOf(bundle string) ociruntime.Runtime {
 	r := m.cfg.Runtime
 	if path, err := bounds.ReadFile(filepath.Join(bundle, runtimePathFile), unix.PathMax); err == nil && filepath.IsAbs(string(path)) {
 		r.Path = string(path)

@@ -4,8 +4,8 @@ import "fmt"
 
 // checkpoint calls Config.Before with name, then do.
 //
-// A name describes the next action. There is a checkpoint wherever a crash or an
-// error would leave a different state behind than at the previous one.
+// The name describes the action. There is a checkpoint before every action that a crash
+// or an error can separate from the previous one.
 func (m *Manager) checkpoint(name string, do func() error) error {
 	if m.cfg.Before != nil {
 		if err := m.cfg.Before(name); err != nil {

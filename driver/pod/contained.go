@@ -87,7 +87,7 @@ func openat2(dir, name string, how unix.OpenHow) (*os.File, error) {
 // stage binds each opened source to a directory that no task can write to, and
 // returns mounts from there, so that a task cannot swap a source between the
 // check and the mount. Staged mounts are needed until the container is created.
-func (c *Container) stage(list []Beneath) ([]ocispec.Mount, error) {
+func (c *Container) stage(list []UntrustedBind) ([]ocispec.Mount, error) {
 	var mounts []ocispec.Mount
 	if len(list) == 0 {
 		return nil, nil
@@ -118,7 +118,7 @@ func (c *Container) bindStage() error {
 	return nil
 }
 
-func (c *Container) stageOne(b Beneath, at string) (ocispec.Mount, error) {
+func (c *Container) stageOne(b UntrustedBind, at string) (ocispec.Mount, error) {
 	f, err := openBeneath(b.DirHostPath, b.Name)
 	if b.Make && errors.Is(err, os.ErrNotExist) {
 		if err = makeBeneath(b.DirHostPath, b.Name); err == nil {
@@ -154,7 +154,7 @@ func (c *Container) stageOne(b Beneath, at string) (ocispec.Mount, error) {
 
 // fixed reports whether only root can replace the source by name. Such a source
 // needs no staging.
-func (b Beneath) fixed() (bool, error) {
+func (b UntrustedBind) fixed() (bool, error) {
 	if name := filepath.Clean(b.Name); name == "." || strings.Contains(name, "/") {
 		return false, nil
 	}
@@ -220,8 +220,8 @@ func (c *Container) stageRoot(t Task, root string) (string, error) {
 // unstage undoes stage, stageRoot and mountLayer, for this and any earlier
 // process.
 func (c *Container) unstage() error {
-	return c.m.checkpoint("take stage down", func() error {
-		return errors.Join(unmount(c.stageDir()), takeDown(c.stageDir()), unmount(c.rootPoint()))
+	return c.m.checkpoint("unmount stage", func() error {
+		return errors.Join(unmount(c.stageDir()), removeMountpoints(c.stageDir()), unmount(c.rootPoint()))
 	})
 }
 

@@ -16,19 +16,19 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// Container is a task that was started. It is running, or has ended and was not destroyed yet.
+// Container is a started task. It is running, or has ended and was not destroyed yet.
 type Container struct {
 	m     *Manager
 	pod   *pod
 	id    string
 	dir   string // bundle, and the files of conmon and the runtime
 	state taskState
-	// damage is why state does not come from the task's state file.
+	// damage is the error because of which state does not come from the task's state file.
 	damage error
 
-	sibling *sibling
-	took    stopwatch // of the start
-	mistake error     // a configuration error that explains a failed start, or nil
+	sibling   *sibling
+	stopwatch stopwatch // of the start
+	mistake   error     // a configuration error that explains a failed start, or nil
 
 	output  *logs.HeldFIFOs // nil if the log collector does not collect this task's output
 	drained bool
@@ -125,9 +125,8 @@ func (c *Container) Stop(ctx context.Context, sig unix.Signal, timeout time.Dura
 	return c.Kill(ctx)
 }
 
-// prepareStop waits for dependent tasks to end, then runs the task's pre_stop.
-// Each takes at most half of the remaining time, so that the task has time to
-// shut down.
+// prepareStop waits for dependent tasks to end, then runs the task's pre_stop. Each may
+// use at most half of the remaining time, so that the task has time to shut down.
 func (c *Container) prepareStop(ctx context.Context, timeout time.Duration) {
 	if _, ended := c.Exit(); ended {
 		return
@@ -183,7 +182,7 @@ func (c *Container) Exec(ctx context.Context, args []string, o ociruntime.ExecOp
 	o.Process = spec.Process
 	o.Process.Args, o.Process.Terminal = args, tty
 	o.Dir = c.dir
-	return c.m.maker(c.dir).Exec(ctx, c.id, o)
+	return c.m.runtimeOf(c.dir).Exec(ctx, c.id, o)
 }
 
 // Destroy removes the task's container and files. It kills a running task if
@@ -209,7 +208,7 @@ func (c *Container) Destroy(ctx context.Context, force bool) error {
 	c.m.mu.Lock()
 	delete(c.m.tasks, c.state.TaskID)
 	c.m.mu.Unlock()
-	c.pod.strike(c.sibling)
+	c.pod.removeSibling(c.sibling)
 	c.m.leave(c.pod)
 	if c.state.ImageID != "" {
 		c.m.collectImages()
@@ -284,7 +283,7 @@ func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*C
 		m.cfg.Log.Error("task output is not collected", "task_id", taskID, "error", err)
 	}
 	c.sibling.after, c.sibling.ready = c.state.After, true
-	p.enlist(c.sibling)
+	p.addSibling(c.sibling)
 	m.adopt(c)
 	return c, nil
 }

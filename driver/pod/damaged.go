@@ -13,8 +13,8 @@ import (
 )
 
 // salvage returns a container with a damaged state so that it can be removed: its
-// id names its directories, root and monitor cgroup, and the bundle or the kernel
-// knows the task's cgroup.
+// directories, root and monitor cgroup are named by its id, and the bundle or the
+// kernel has the path of the task's cgroup.
 func (m *Manager) salvage(p *pod, id string, damage error) *Container {
 	c := m.newContainer(p, Task{AllocID: p.allocID, Name: taskPart(id)})
 	c.id, c.dir = id, p.taskDir(id)
@@ -27,8 +27,8 @@ func (c *Container) setDamaged(damage error) {
 	c.state.WithImage, c.state.CgroupPath = true, c.findCgroup()
 }
 
-// findCgroup returns the container's cgroup, or "" if the host names none that is
-// certainly its own. Then only the runtime can kill the container.
+// findCgroup returns the container's cgroup, or "" if no path is certain to be its own.
+// In that case only the runtime can kill the container.
 func (c *Container) findCgroup() string {
 	if spec, err := readSpec(c.dir); err == nil && spec.Linux != nil && ownCgroup(c.state.AllocID, spec.Linux.CgroupsPath) {
 		return spec.Linux.CgroupsPath
@@ -59,7 +59,7 @@ func (c *Container) discard() error {
 	return c.remove()
 }
 
-// taskPart returns the task name contained in a container id, which may be truncated.
+// taskPart returns the task name in a container id. It may be truncated.
 func taskPart(id string) string {
 	_, rest, _ := strings.Cut(id, ".")
 	return rest[:max(0, strings.LastIndexByte(rest, '.'))]

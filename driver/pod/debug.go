@@ -257,7 +257,7 @@ func (b *debugContainer) remove() error {
 	defer cancel()
 	err := errors.Join(
 		b.cgroup().Kill(ctx),
-		b.task.m.maker(b.dir).Delete(ctx, b.id),
+		b.task.m.runtimeOf(b.dir).Delete(ctx, b.id),
 		b.cgroup().Remove(),
 		b.task.m.removeRoot(b.id, true),
 	)

@@ -127,7 +127,7 @@ func (t Task) checkTargets(resolve func(target string) (string, error)) error {
 	for _, m := range t.Mounts {
 		targets = append(targets, m.Target)
 	}
-	for _, b := range t.Beneath {
+	for _, b := range t.UntrustedBinds {
 		targets = append(targets, b.Target)
 	}
 	for _, v := range t.Volumes {
@@ -162,6 +162,6 @@ func inRoot(root string) func(target string) (string, error) {
 // mountsAt reports whether a task already has a mount at target.
 func (t Task) mountsAt(target string) bool {
 	return slices.ContainsFunc(t.Mounts, func(m ocispec.Mount) bool { return filepath.Clean(m.Target) == target }) ||
-		slices.ContainsFunc(t.Beneath, func(b Beneath) bool { return filepath.Clean(b.Target) == target }) ||
+		slices.ContainsFunc(t.UntrustedBinds, func(b UntrustedBind) bool { return filepath.Clean(b.Target) == target }) ||
 		slices.ContainsFunc(t.Volumes, func(v Volume) bool { return filepath.Clean(v.Target) == target })
 }

@@ -96,7 +96,7 @@ func TestLayers_LowerIsCreatedOnce(t *testing.T) {
 // What goes on beside a start is waited for however often, with the same end.
 func TestBesideIsWaitedForByAll(t *testing.T) {
 	failed := errors.New("failed")
-	wait := beside(func() error { return failed })
+	wait := parallel(func() error { return failed })
 	must.ErrorIs(t, wait(), failed)
 	must.ErrorIs(t, wait(), failed)
 }

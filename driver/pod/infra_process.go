@@ -92,8 +92,8 @@ func (p *pod) removeInfra(ctx context.Context) error {
 	if err := p.m.checkpoint("kill infra process", func() error { return group.Kill(ctx) }); err != nil {
 		return err
 	}
-	if maker := p.m.maker(p.infraDir()); maker.Known(p.infraContainerID()) {
-		err := p.m.checkpoint("delete infra container", func() error { return maker.Delete(ctx, p.infraContainerID()) })
+	if runtime := p.m.runtimeOf(p.infraDir()); runtime.Known(p.infraContainerID()) {
+		err := p.m.checkpoint("delete infra container", func() error { return runtime.Delete(ctx, p.infraContainerID()) })
 		if err != nil {
 			return err
 		}

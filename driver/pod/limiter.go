@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// limiter bounds how many containers are created at once. When hundreds of OCI
+// limiter bounds how many containers are created concurrently. When hundreds of OCI
 // runtimes start together, all of them miss their deadline: each reads the host's
 // mounts and copies them to its mount namespace, which contends for one kernel
 // lock.

@@ -54,7 +54,7 @@ func (m *Manager) newLogs() *logs.Client {
 		Dir:   filepath.Join(m.cfg.RunDir, "logs"),
 		Tasks: filepath.Join(literal(m.podsDir()), "*", "tasks", "*"),
 		Place: func(pid int) error {
-			return m.checkpoint("place log collector", func() error { return logGroup(m.cfg.Cgroups).Add(pid) })
+			return m.checkpoint("move log collector to its cgroup", func() error { return logGroup(m.cfg.Cgroups).Add(pid) })
 		},
 		Notice: m.logNotice,
 		Broken: func(err error) { m.cfg.Log.Error("task output is not collected", "error", err) },

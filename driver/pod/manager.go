@@ -51,9 +51,9 @@ type Config struct {
 	// DanglingAfter is how long tasks of an earlier manager may remain unrecovered
 	// before they are removed. Zero means forever.
 	DanglingAfter time.Duration
-	// UnreadFor is how long a task may be blocked because Nomad's log collector does
+	// UnreadTimeout is how long a task may be blocked because Nomad's log collector does
 	// not read its output. After that its output is dropped. Zero means forever.
-	UnreadFor time.Duration
+	UnreadTimeout time.Duration
 	// CreateTimeout bounds how long the OCI runtime may take to create and start a
 	// container, which takes milliseconds on a healthy host. Zero means one minute.
 	CreateTimeout time.Duration
@@ -128,9 +128,9 @@ func New(cfg Config) *Manager {
 	return m
 }
 
-// soon is the time within which a start follows Expect. Nomad usually needs only a
+// expectPeriod is the time within which a start follows Expect. Nomad usually needs only a
 // fraction of it if it fetches nothing for the task.
-const soon = 250 * time.Millisecond
+const expectPeriod = 250 * time.Millisecond
 
 // Expect announces that a task is likely to start soon.
 func (m *Manager) Expect() {
@@ -142,7 +142,7 @@ func (m *Manager) Expect() {
 	m.background.Go(func() {
 		defer m.moves.Expect()()
 		select {
-		case <-time.After(soon):
+		case <-time.After(expectPeriod):
 		case <-m.closing:
 		}
 	})
@@ -215,9 +215,9 @@ func (m *Manager) enter(allocID string) *pod {
 	return p
 }
 
-// find returns the pod of an allocation. If the pod is being removed, it waits for
-// the removal to finish, so that the task does not join half a pod. Starts in
-// other pods are not blocked.
+// find returns the pod of an allocation. If the pod is being removed, find waits for
+// the removal to finish, so that the task does not join a partially removed pod. Starts
+// in other pods are not blocked.
 func (m *Manager) find(allocID string) *pod {
 	for {
 		p := m.pods[allocID]

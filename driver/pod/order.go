@@ -25,7 +25,7 @@ type sibling struct {
 	ready    bool
 	stopping bool
 	ended    bool
-	circle   []string // cycle of waiting tasks that includes this one
+	cycle    []string // cycle of waiting tasks that includes this one
 }
 
 // order tracks the start and stop order of a pod's tasks. The zero value is empty.
@@ -66,15 +66,15 @@ func (p *pod) await(ctx context.Context, done func(*order) bool) error {
 	}
 }
 
-// enlist adds a starting task and replaces an earlier one of the same name.
-func (p *pod) enlist(s *sibling) {
+// addSibling adds a starting task and replaces an earlier one of the same name.
+func (p *pod) addSibling(s *sibling) {
 	p.change(func(o *order) {
 		o.siblings = append(slices.DeleteFunc(o.siblings, func(old *sibling) bool { return old.name == s.name }), s)
 	})
 }
 
-// strike removes a task, unless another of its name has replaced it.
-func (p *pod) strike(s *sibling) {
+// removeSibling removes a task, unless another of its name has replaced it.
+func (p *pod) removeSibling(s *sibling) {
 	p.change(func(o *order) {
 		o.siblings = slices.DeleteFunc(o.siblings, func(old *sibling) bool { return old == s })
 	})
@@ -100,20 +100,20 @@ func (o *order) missing(s *sibling) []string {
 	return out
 }
 
-// findCircle detects a cycle of waiting tasks that includes s and stores it in each
+// findCycle detects a cycle of waiting tasks that includes s and stores it in each
 // of them.
-func (o *order) findCircle(s *sibling) {
-	if s.circle != nil {
+func (o *order) findCycle(s *sibling) {
+	if s.cycle != nil {
 		return
 	}
-	circle := o.wayBack(s)
-	for _, name := range circle {
-		o.find(name).circle = circle
+	cycle := o.pathBack(s)
+	for _, name := range cycle {
+		o.find(name).cycle = cycle
 	}
 }
 
-// wayBack returns a path from s over waiting tasks back to s, or nil.
-func (o *order) wayBack(s *sibling) []string {
+// pathBack returns a path from s over waiting tasks back to s, or nil.
+func (o *order) pathBack(s *sibling) []string {
 	var walk func(at *sibling, path []string) []string
 	walk = func(at *sibling, path []string) []string {
 		for _, name := range o.missing(at) {
@@ -140,18 +140,18 @@ func (c *Container) awaitTurn(ctx context.Context) error {
 	if len(s.after) == 0 {
 		return nil
 	}
-	var missing, circle []string
+	var missing, cycle []string
 	look := func(o *order) bool {
-		missing, circle = o.missing(s), s.circle
-		return len(missing) == 0 || circle != nil
+		missing, cycle = o.missing(s), s.cycle
+		return len(missing) == 0 || cycle != nil
 	}
 	c.pod.change(func(o *order) {
 		s.waiting = true
-		o.findCircle(s)
+		o.findCycle(s)
 		look(o)
 	})
 	defer c.pod.change(func(*order) { s.waiting = false })
-	if len(missing) > 0 && circle == nil {
+	if len(missing) > 0 && cycle == nil {
 		c.event(fmt.Sprintf("Waiting for %s (after)", strings.Join(missing, ", ")))
 	}
 	ctx, cancel := context.WithTimeout(ctx, afterTimeout)
@@ -159,14 +159,14 @@ func (c *Container) awaitTurn(ctx context.Context) error {
 	if err := c.pod.await(ctx, look); err != nil {
 		return fmt.Errorf("after: %s did not become ready within %s: %w", strings.Join(missing, ", "), afterTimeout, err)
 	}
-	if circle != nil {
-		return fmt.Errorf("%w: after: tasks wait for each other: %s", ErrInvalid, strings.Join(circle, " → "))
+	if cycle != nil {
+		return fmt.Errorf("%w: after: tasks wait for each other: %s", ErrInvalid, strings.Join(cycle, " → "))
 	}
 	return nil
 }
 
-// awaitDependents is called when the task stops. It blocks until all stopping tasks
-// that come after this one have ended, or ctx is done.
+// awaitDependents blocks until all stopping tasks that come after this one have ended, or
+// ctx is done.
 func (c *Container) awaitDependents(ctx context.Context) {
 	c.pod.change(func(*order) { c.sibling.stopping = true })
 	dependents := func(o *order, still func(*sibling) bool) bool {

@@ -12,8 +12,8 @@ import (
 )
 
 // pipe is a FIFO from a task to Nomad's log collector (logmon). Each task has one
-// logmon, which is only restarted with the task or the agent. If it dies, the task
-// would block forever once the pipe is full.
+// logmon, which Nomad restarts only with the task or the agent. If logmon dies, the
+// task would block forever once the pipe is full.
 type pipe struct {
 	c    *Container
 	name string
@@ -42,7 +42,7 @@ func identifyPipe(file *os.File) (*pipeState, error) {
 
 // watchPipes keeps the task running if its output pipes have no reader.
 func (c *Container) watchPipes() {
-	if c.m.cfg.UnreadFor == 0 {
+	if c.m.cfg.UnreadTimeout == 0 {
 		return
 	}
 	for name, state := range map[string]*pipeState{"stdout": c.state.Stdout, "stderr": c.state.Stderr} {
@@ -54,7 +54,7 @@ func (c *Container) watchPipes() {
 
 func (p pipe) watch() {
 	const checks = 4
-	tick := time.NewTicker(p.c.m.cfg.UnreadFor / checks)
+	tick := time.NewTicker(p.c.m.cfg.UnreadTimeout / checks)
 	defer tick.Stop()
 	for full := 0; p.wait(tick.C); {
 		fd, err := p.open()

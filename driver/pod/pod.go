@@ -66,12 +66,12 @@ func (p *pod) join(ctx context.Context, t Task) error {
 	if err := p.setNetworkDefaults(t, &state); err != nil {
 		return fmt.Errorf("pod %s: %w", p.allocID, err)
 	}
-	has, then, err := p.checkShared(t)
+	current, next, err := p.checkShared(t)
 	if err != nil {
 		return err
 	}
 	if t.Share.IPC {
-		if err := p.joinIPC(has, then); err != nil {
+		if err := p.joinIPC(current, next); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
 	}
@@ -128,20 +128,20 @@ const shmFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
 // joinIPC creates the shared IPC namespace if the pod has none, and raises the size
 // of /dev/shm and the namespace's limits to the largest request.
-func (p *pod) joinIPC(has, then shared) error {
-	if has.ipc == nil {
-		return p.makeIPC(then)
+func (p *pod) joinIPC(current, next shared) error {
+	if current.ipc == nil {
+		return p.makeIPC(next)
 	}
-	if !then.ipc.equal(has.ipc) {
-		if err := namespace.InIPC(p.ipcFile(), then.ipc.write); err != nil {
+	if !next.ipc.equal(current.ipc) {
+		if err := namespace.InIPC(p.ipcFile(), next.ipc.write); err != nil {
 			return err
 		}
 	}
-	if then.shm <= has.shm {
+	if next.shm <= current.shm {
 		return nil
 	}
 	err := p.m.checkpoint("enlarge shared memory", func() error {
-		return unix.Mount("", p.shmDir(), "", unix.MS_REMOUNT|shmFlags, tmpfsLimits(then.shm))
+		return unix.Mount("", p.shmDir(), "", unix.MS_REMOUNT|shmFlags, tmpfsLimits(next.shm))
 	})
 	if err != nil {
 		return fmt.Errorf("enlarge shared memory at %s: %w", p.shmDir(), err)
@@ -151,15 +151,15 @@ func (p *pod) joinIPC(has, then shared) error {
 
 // makeIPC creates the shared IPC namespace and the tmpfs for /dev/shm, which
 // belong together: POSIX shared memory is stored as files there.
-func (p *pod) makeIPC(then shared) error {
+func (p *pod) makeIPC(next shared) error {
 	if err := unmount(p.shmDir()); err != nil { // left by a crash in between
 		return err
 	}
-	err := p.m.checkpoint("mount shared memory", func() error { return mountTmpfs(p.shmDir(), then.shm, shmFlags) })
+	err := p.m.checkpoint("mount shared memory", func() error { return mountTmpfs(p.shmDir(), next.shm, shmFlags) })
 	if err != nil {
 		return err
 	}
-	if err := p.pin(namespace.IPC, then.ipc.write); err != nil {
+	if err := p.pin(namespace.IPC, next.ipc.write); err != nil {
 		return errors.Join(err, unmount(p.shmDir()))
 	}
 	return nil

@@ -124,7 +124,7 @@ func (c *Container) removeContainer() error {
 		// First, so that a monitor stops creating the container.
 		c.m.checkpoint("kill monitor", func() error { return monitor.Kill(ctx) }),
 		c.m.checkpoint("kill task", killOwn),
-		c.m.checkpoint("delete container", func() error { return c.m.maker(c.dir).Delete(ctx, c.id) }),
+		c.m.checkpoint("delete container", func() error { return c.m.runtimeOf(c.dir).Delete(ctx, c.id) }),
 		c.m.checkpoint("remove task's cgroup", removeOwn),
 		c.m.checkpoint("remove monitor's cgroup", monitor.Remove),
 	)

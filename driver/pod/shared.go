@@ -52,8 +52,8 @@ type shared struct {
 	ipc     ipcLimits        // nil: no IPC namespace
 }
 
-// wants returns the capacity that a task adds to an empty pod.
-func (t Task) wants(most int64) (shared, error) {
+// sharedCapacity returns the capacity that a task adds to an empty pod.
+func (t Task) sharedCapacity(most int64) (shared, error) {
 	w := shared{volumes: map[string]int64{}}
 	for _, v := range t.Volumes {
 		w.volumes[v.Name] = v.SizeBytes
@@ -123,7 +123,7 @@ func (s shared) check(most int64) error {
 // CheckShared returns an error if the task alone exceeds the maximum. A volume without a
 // size is not counted: another task may set it. checkShared counts it when the task joins the pod.
 func CheckShared(t Task, most int64) error {
-	w, err := t.wants(most)
+	w, err := t.sharedCapacity(most)
 	if err != nil {
 		return err
 	}
@@ -138,22 +138,22 @@ func CheckShared(t Task, most int64) error {
 // checkShared returns the pod's capacity before and after the task joins. A task
 // that adds nothing may join even if the operator has lowered the maximum since.
 // The caller must hold p.mu.
-func (p *pod) checkShared(t Task) (has, then shared, err error) {
+func (p *pod) checkShared(t Task) (current, next shared, err error) {
 	if !t.Share.IPC && len(t.Volumes) == 0 {
-		return has, then, nil
+		return current, next, nil
 	}
-	w, err := t.wants(p.m.cfg.SharedMemoryMax)
+	w, err := t.sharedCapacity(p.m.cfg.SharedMemoryMax)
 	if err != nil {
-		return has, then, err
+		return current, next, err
 	}
-	if has, err = p.shared(); err != nil {
-		return has, then, fmt.Errorf("pod %s: %w", p.allocID, err)
+	if current, err = p.shared(); err != nil {
+		return current, next, fmt.Errorf("pod %s: %w", p.allocID, err)
 	}
-	then = has.with(w)
-	if then.equal(has) {
-		return has, then, nil
+	next = current.with(w)
+	if next.equal(current) {
+		return current, next, nil
 	}
-	return has, then, then.check(p.m.cfg.SharedMemoryMax)
+	return current, next, next.check(p.m.cfg.SharedMemoryMax)
 }
 
 // shared reads the pod's current capacity from the kernel.

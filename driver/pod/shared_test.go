@@ -13,7 +13,7 @@ func TestCheckShared_DefaultsFit(t *testing.T) {
 	task := Task{Share: Share{IPC: true}, Volumes: []Volume{{Name: "a"}, {Name: "b"}}}
 	for most := int64(MinSharedMemoryMax); most <= 1<<50; most += most / 3 {
 		must.NoError(t, CheckShared(task, most), must.Sprint(most))
-		w, err := task.wants(most)
+		w, err := task.sharedCapacity(most)
 		must.NoError(t, err)
 		must.NoError(t, w.check(most), must.Sprint(most))
 		for name, values := range w.ipc {

@@ -33,15 +33,15 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 	}
 	p := m.enter(t.AllocID)
 	c := m.newContainer(p, t)
-	c.took = newStopwatch()
+	c.stopwatch = newStopwatch()
 	if err := errors.Join(c.purge(), m.purgeOthers(c)); err != nil {
 		m.leave(p)
 		return nil, fmt.Errorf("remove an interrupted start: %w", err)
 	}
 	var r rollback
 	r.push("pod membership", func() error { m.leave(p); return nil })
-	p.enlist(c.sibling)
-	r.push("start order", func() error { p.strike(c.sibling); return nil })
+	p.addSibling(c.sibling)
+	r.push("start order", func() error { p.removeSibling(c.sibling); return nil })
 	if err := c.start(ctx, t, &r); err != nil {
 		return nil, errors.Join(err, r.run())
 	}
@@ -49,8 +49,8 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 	if err := c.becomeReady(ctx, t.Ready); err != nil {
 		return nil, errors.Join(err, c.Destroy(context.WithoutCancel(ctx), true))
 	}
-	c.took.lap("ready")
-	m.cfg.Trace(t.ID, c.took.phases)
+	c.stopwatch.endPhase("ready")
+	m.cfg.Trace(t.ID, c.stopwatch.phases)
 	return c, nil
 }
 
@@ -93,15 +93,15 @@ func (m *Manager) newContainer(p *pod, t Task) *Container {
 
 // start runs the phases of a start and pushes the rollback of each.
 func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
-	c.took.lap("purge")
+	c.stopwatch.endPhase("purge")
 	if err := c.awaitTurn(ctx); err != nil {
 		return err
 	}
-	c.took.lap("turn")
+	c.stopwatch.endPhase("turn")
 	if err := c.pod.join(ctx, t); err != nil {
 		return err
 	}
-	c.took.lap("join")
+	c.stopwatch.endPhase("join")
 	r.push("container", c.remove)
 	err := c.m.checkpoint("make task directory", func() error { return os.MkdirAll(c.dir, 0o700) })
 	if err != nil {
@@ -119,17 +119,17 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 	if err := c.makeLogs(&t); err != nil {
 		return err
 	}
-	c.took.lap("state")
+	c.stopwatch.endPhase("state")
 	img, err := c.pulled(ctx, t)
 	if err != nil {
 		return err
 	}
-	c.took.lap("pull")
+	c.stopwatch.endPhase("pull")
 	defer c.m.moves.Expect()()
 	var spec *specs.Spec
-	took := newStopwatch()
-	bundle := beside(func() (err error) {
-		spec, err = c.makeBundle(ctx, t, img, &took)
+	bundling := newStopwatch()
+	bundle := parallel(func() (err error) {
+		spec, err = c.makeBundle(ctx, t, img, &bundling)
 		return err
 	})
 	if t.Image != nil {
@@ -138,7 +138,7 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 		if err := bundle(); err != nil {
 			return err
 		}
-		c.took.lap("bundle")
+		c.stopwatch.endPhase("bundle")
 	}
 	err = c.run(ctx, t, bundle)
 	if berr := bundle(); berr != nil {
@@ -147,14 +147,14 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 	if err != nil {
 		return c.explainFailure(err)
 	}
-	c.took.beside(took)
+	c.stopwatch.addParallel(bundling)
 	c.m.filters.learn(spec, c.id)
 	return nil
 }
 
 // makeBundle creates the root of the task and the sources of its mounts, and writes
 // the bundle.
-func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, took *stopwatch) (*specs.Spec, error) {
+func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, watch *stopwatch) (*specs.Spec, error) {
 	root, err := c.makeRoot(ctx, t, img)
 	if err != nil {
 		return nil, err
@@ -164,8 +164,8 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 			return nil, err
 		}
 	}
-	took.lap("root")
-	staged, err := c.stage(t.Beneath)
+	watch.endPhase("root")
+	staged, err := c.stage(t.UntrustedBinds)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 	if err != nil {
 		return nil, err
 	}
-	took.lap("mounts")
+	watch.endPhase("mounts")
 	t.Mounts = slices.Concat(own, t.Mounts, staged)
 	if root.hostPath, err = c.stageRoot(t, root.hostPath); err != nil {
 		return nil, err
@@ -204,7 +204,7 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, too
 		c.event(fmt.Sprintf("STOPSIGNAL of the image: %v; a stop sends SIGTERM unless kill_signal is set", err))
 	}
 	c.state.OOMKills, _ = c.cgroup().OOMKills() // the cgroup may not exist yet
-	took.lap("spec")
+	watch.endPhase("spec")
 	return spec, nil
 }
 
@@ -239,7 +239,7 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 		return err
 	}
 	defer leave()
-	c.took.lap("place")
+	c.stopwatch.endPhase("slot")
 	ctx, cancel := context.WithTimeout(ctx, c.m.cfg.CreateTimeout)
 	defer cancel()
 	stdout, stderr, err := c.openLogs(t)
@@ -249,7 +249,7 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 	defer stdout.Close()
 	defer stderr.Close()
 	attaching, giveUp := context.WithCancel(ctx)
-	attached := beside(func() error { return c.attachLogs(attaching) })
+	attached := parallel(func() error { return c.attachLogs(attaching) })
 	defer func() {
 		giveUp() // in case Create is never called
 		_ = attached()
@@ -261,42 +261,42 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 				return err
 			}
 			err := bundle()
-			c.took.lap("bundle")
+			c.stopwatch.endPhase("bundle")
 			return err
 		},
 	})
 	if err != nil {
 		return err
 	}
-	c.took.lap("create")
+	c.stopwatch.endPhase("create")
 	if c.state.Monitor, err = process.Identify(pair.MonitorPID); err != nil {
 		return fmt.Errorf("monitor: %w", err)
 	}
 	if c.state.Init, err = process.Identify(pair.InitPID); err != nil {
 		return fmt.Errorf("first process: %w", err)
 	}
-	if err := c.checkLanded(t); err != nil {
+	if err := c.checkMountpoints(t); err != nil {
 		return err
 	}
 	if err := c.unstage(); err != nil { // the container has its own copies now
 		return err
 	}
-	c.took.lap("identify")
+	c.stopwatch.endPhase("identify")
 	if err := attached(); err != nil {
 		return err
 	}
-	c.took.lap("logs")
+	c.stopwatch.endPhase("logs")
 	if err := c.m.checkpoint("hold processes", c.hold); err != nil {
 		return err
 	}
 	err = c.m.checkpoint("write state of a created task", c.writeState)
 	if err == nil {
-		err = c.m.checkpoint("place task on its processors", func() error { return c.cpuset().Add(c.state.Init.PID) })
+		err = c.m.checkpoint("move task to its cpuset", func() error { return c.cpuset().Add(c.state.Init.PID) })
 	}
 	if err == nil {
 		err = c.m.checkpoint("start program", func() error { return c.m.cfg.Runtime.Start(ctx, c.id) })
 	}
-	c.took.lap("start")
+	c.stopwatch.endPhase("start")
 	c.state.StartedAt = time.Now()
 	if err == nil {
 		err = c.m.checkpoint("write state of a started task", c.writeState)
@@ -321,8 +321,8 @@ func (c *Container) monitorCgroup() cgroup.Group { return c.pod.cgroup().Child("
 
 // placeMonitor moves the monitor to its cgroup before it does anything else.
 func (c *Container) placeMonitor(pid int) error {
-	c.took.lap("conmon")
-	err := c.m.checkpoint("place monitor", func() error { return c.monitorCgroup().Add(pid) })
-	c.took.lap("cgroup")
+	c.stopwatch.endPhase("conmon")
+	err := c.m.checkpoint("move monitor to its cgroup", func() error { return c.monitorCgroup().Add(pid) })
+	c.stopwatch.endPhase("cgroup")
 	return err
 }

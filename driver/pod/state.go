@@ -13,8 +13,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// errDamaged is wrapped by errors about a state file that is unreadable or that no
-// version of this driver wrote.
+// errDamaged is wrapped by errors about a state file that is unreadable or was written by
+// no version of this driver.
 var errDamaged = errors.New("damaged state file")
 
 // maxStateBytes bounds a state file. Nomad accepts no larger job.
@@ -54,7 +54,7 @@ type taskState struct {
 	ReadyAt    time.Time        `json:"ready_at,omitzero"`   // zero: not ready yet
 	After      []string         `json:"after,omitempty"`
 	PreStop    *PreStop         `json:"pre_stop,omitempty"`
-	// Stdout and Stderr are the FIFOs that Nomad's log collector reads, if it does.
+	// Stdout and Stderr are set if Nomad's log collector reads the task's FIFOs.
 	Stdout *pipeState `json:"stdout,omitempty"`
 	Stderr *pipeState `json:"stderr,omitempty"`
 	// OOMKills counts kills in the cgroup before this start.

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Sweep removes what earlier managers left: pods without tasks, and roots and image
+// Sweep removes leftovers of earlier managers: pods without tasks, and roots and image
 // layers that no task uses. It keeps tasks that were not destroyed, since Nomad may
 // recover them. It runs once, at the latest before the first task is started or
 // recovered.

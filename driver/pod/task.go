@@ -24,22 +24,22 @@ type Task struct {
 	ID, AllocID, Name string
 
 	Share Share
-	// HostNamespaces are the host's instead of the pod's or the task's own.
+	// HostNamespaces selects namespaces of the host instead of the pod's or the task's own.
 	HostNamespaces Share
-	Hostname       string // of the pod; the first task's wins
+	Hostname       string // of the pod; the first task sets it
 	Network        Network
 
 	Image   *Image // nil: use host paths as the root
 	Process Process
 
-	Mounts       []ocispec.Mount
-	Beneath      []Beneath // mounted after Mounts
-	Devices      []Device
-	ReadonlyRoot bool
-	Capabilities []string // CAP_…
-	Ambient      []string // the subset of Capabilities that users other than root get too
-	Limits       ocispec.Limits
-	CgroupPath   string // relative to the root of the hierarchy
+	Mounts         []ocispec.Mount
+	UntrustedBinds []UntrustedBind // mounted after Mounts
+	Devices        []Device
+	ReadonlyRoot   bool
+	Capabilities   []string // CAP_…
+	Ambient        []string // the subset of Capabilities that users other than root get too
+	Limits         ocispec.Limits
+	CgroupPath     string // relative to the root of the hierarchy
 	// CpusetHostPath is the cgroup v1 directory that sets the task's CPUs, including
 	// later changes. Limits sets no CPUs then.
 	CpusetHostPath string
@@ -85,9 +85,9 @@ type PreStop struct {
 	Timeout time.Duration
 }
 
-// Beneath is a bind mount with a source inside a directory that tasks can write to.
+// UntrustedBind is a bind mount of a source inside a directory that tasks can write to.
 // No symbolic link in Name is followed.
-type Beneath struct {
+type UntrustedBind struct {
 	DirHostPath string // trusted
 	Name        string // relative to DirHostPath
 	Target      string
@@ -98,7 +98,7 @@ type Beneath struct {
 // Device is a device node of the host that a task gets.
 type Device struct {
 	HostPath, TaskPath string
-	Permissions        string // of "rwm"; all where empty
+	Permissions        string // some of "rwm"; empty means all
 }
 
 // Share selects the namespaces that a task shares with other tasks of its pod that

@@ -12,8 +12,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// Volume is a memory volume. All tasks of the pod that name it share it. It is
-// removed with the pod.
+// Volume is a memory volume, shared by all tasks of the pod that name it. It is removed
+// with the pod.
 type Volume struct {
 	Name, Target string
 	SizeBytes    int64 // 0: another task's size, or the default
@@ -65,12 +65,12 @@ func (p *pod) volumeMounts(t Task) []ocispec.Mount {
 }
 
 func (p *pod) removeVolumes() error {
-	return p.m.checkpoint("take pod volumes down", func() error { return takeDown(p.volumesDir()) })
+	return p.m.checkpoint("unmount pod volumes", func() error { return removeMountpoints(p.volumesDir()) })
 }
 
-// takeDown removes a directory of mount points, but nothing that is mounted there.
+// removeMountpoints removes a directory of mount points, but nothing that is mounted there.
 // It returns nil if the directory does not exist.
-func takeDown(dir string) error {
+func removeMountpoints(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

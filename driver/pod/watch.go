@@ -74,7 +74,7 @@ func (c *Container) end() Exit {
 	// In a shared PID namespace other processes survive the end of the first one,
 	// and would hold the log open.
 	kills, kerr := c.cgroup().OOMKills()
-	if err := c.m.checkpoint("kill what outlived the task", func() error { return c.cgroup().Kill(ctx) }); err != nil {
+	if err := c.m.checkpoint("kill remaining processes", func() error { return c.cgroup().Kill(ctx) }); err != nil {
 		c.m.cfg.Log.Error("processes of an ended task are still running", "task_id", c.state.TaskID, "error", err)
 	}
 	if err := c.drainLogs(ctx); err != nil {
@@ -149,8 +149,8 @@ func (c *Container) signalOf(code int) int {
 	return 0
 }
 
-// lostExit is the result of a task that its monitor did not outlive: the exit status
-// is lost, and the task was killed because its exit would go unnoticed.
+// lostExit is the result of a task whose monitor ended first: the exit status is lost,
+// and the task was killed because its exit would go unnoticed.
 func (c *Container) lostExit(err error) Exit {
 	if errors.Is(err, ociruntime.ErrNoExit) {
 		err = fmt.Errorf("the monitor (conmon, process %d) ended before the task, which was killed: %w",

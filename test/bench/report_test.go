@@ -81,13 +81,13 @@ func TestMedian(t *testing.T) {
 
 func TestReadTrace_Log(t *testing.T) {
 	got, err := readTrace(strings.NewReader(`2026-01-01T00:00:00.000Z [DEBUG] client: other
-2026-01-01T00:00:00.000Z [TRACE] client.driver_mgr.nomad-driver-pod.pod: started: driver=pod steps_of_start="join:1ms,create:20ms,+root:5ms" task_id=a timestamp=x
-2026-01-01T00:00:00.000Z [TRACE] client.driver_mgr.nomad-driver-pod.pod: started: driver=pod steps_of_start=join:3ms,create:30ms,+root:6ms
-2026-01-01T00:00:00.000Z [TRACE] client.driver_mgr.nomad-driver-pod.pod: started: driver=pod steps_of_start="join:800µs,create:40ms,+root:7ms"
+2026-01-01T00:00:00.000Z [TRACE] client.driver_mgr.nomad-driver-pod.pod: started: driver=pod start_phases="join:1ms,create:20ms,+root:5ms" task_id=a timestamp=x
+2026-01-01T00:00:00.000Z [TRACE] client.driver_mgr.nomad-driver-pod.pod: started: driver=pod start_phases=join:3ms,create:30ms,+root:6ms
+2026-01-01T00:00:00.000Z [TRACE] client.driver_mgr.nomad-driver-pod.pod: started: driver=pod start_phases="join:800µs,create:40ms,+root:7ms"
 `))
 	must.NoError(t, err)
 	must.Eq(t, []string{"join", "create", "+root"}, got.names)
 	must.Eq(t, "  join           1.00 ms\n  create        30.00 ms\n  +root          6.00 ms\n  all           33.00 ms\n", got.String())
-	_, err = readTrace(strings.NewReader("steps_of_start=join\n"))
+	_, err = readTrace(strings.NewReader("start_phases=join\n"))
 	must.ErrorContains(t, err, `step "join"`)
 }

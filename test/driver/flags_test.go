@@ -32,7 +32,7 @@ func TestMounts_KeepFlagsOfSource(t *testing.T) {
 		config.Mounts = []driver.MountConfig{
 			{Type: "bind", Source: strict, Target: "/mount-strict"}, {Type: "bind", Source: plain, Target: "/mount-plain"},
 		}
-		config.MountsToo = []driver.MountConfig{{Type: "bind", Source: strict, Target: "/ro-strict", Readonly: true}}
+		config.MountsAlias = []driver.MountConfig{{Type: "bind", Source: strict, Target: "/ro-strict", Readonly: true}}
 		tk := n.newTask("", "app", config, func(c *drivers.TaskConfig) {
 			quiet(c)
 			c.Mounts = []*drivers.MountConfig{

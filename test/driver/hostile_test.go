@@ -167,7 +167,7 @@ func TestStart_SwapBetweenCheckAndMount(t *testing.T) {
 		}
 		m := pod.New(config)
 		task := w.plainTask(w.Alloc, "app")
-		task.Beneath = []pod.Beneath{{DirHostPath: w.path("alloc"), Name: "dir", Target: "/conf"}}
+		task.UntrustedBinds = []pod.UntrustedBind{{DirHostPath: w.path("alloc"), Name: "dir", Target: "/conf"}}
 		c, err := m.Start(t.Context(), task)
 		must.NoError(t, err)
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/conf/file", c.Info().PID))

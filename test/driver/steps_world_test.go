@@ -113,7 +113,7 @@ func (w *world) task() pod.Task {
 	t.Logs = &pod.Logs{AllocDirHostPath: w.path("alloc"), Dir: "logs", MaxFiles: 2, MaxFileBytes: 1 << 20}
 	t.Files = []pod.File{{Target: "/etc/hosts", Content: []byte("127.0.0.1 localhost\n")}}
 	t.Volumes = []pod.Volume{{Name: "shared", Target: "/shared", SizeBytes: 1 << 20}}
-	t.Beneath = []pod.Beneath{{DirHostPath: w.path("alloc"), Name: ".", Target: "/alloc"}}
+	t.UntrustedBinds = []pod.UntrustedBind{{DirHostPath: w.path("alloc"), Name: ".", Target: "/alloc"}}
 	t.PreStop = &pod.PreStop{Args: []string{"/init", "--version"}, Timeout: patience}
 	return t
 }

@@ -36,14 +36,14 @@ func (h *heard) String() string {
 
 // talk starts a task whose output somebody else reads, from the FIFO that it
 // gives. At the end of the test all is as it was.
-func talk(t *testing.T, runtime, script string, unreadFor time.Duration, events *heard, read func(fifo string)) *pod.Container {
+func talk(t *testing.T, runtime, script string, unreadTimeout time.Duration, events *heard, read func(fifo string)) *pod.Container {
 	t.Helper()
 	w := newWorld(t, runtime)
 	fifo := w.path("stdout")
 	must.NoError(t, unix.Mkfifo(fifo, 0o600))
 	read(fifo)
 	config := w.config()
-	config.UnreadFor, config.Event = unreadFor, events.event
+	config.UnreadTimeout, config.Event = unreadTimeout, events.event
 	before := w.snapshot(t)
 	m := pod.New(config)
 	task := w.plainTask(w.Alloc, "talker")

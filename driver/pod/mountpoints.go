@@ -11,10 +11,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// checkLanded checks the mounts of a created container: none of the task's may be
-// at one of runtimePaths. The runtime follows symbolic links in a target below
-// another mount, and tasks can create links there at any time.
-func (c *Container) checkLanded(t Task) error {
+// checkMountpoints returns an error if a mount of the task in a created container is at
+// one of runtimePaths. The runtime follows symbolic links in a target below another
+// mount, and tasks can create links there at any time.
+func (c *Container) checkMountpoints(t Task) error {
 	if t.Privileged {
 		return nil
 	}
