@@ -198,8 +198,8 @@ func TestHostileFunctionsThatReadFiles(t *testing.T) {
 		must.True(t, f.Job().Groups[0].Tasks[0].Env["A"].Unknown != nil)
 		must.StrNotContains(t, string(inject(t, f, loadCatalog(t), with("viewer"))), "hidden")
 		_, diags = f.JSON()
-		must.Eq(t, "Nomad cannot parse the job", diags[0].Summary)
-		must.StrContains(t, diags[0].Detail, "job.hcl:8,")
+		must.Eq(t, "Unknown value", diags[0].Summary)
+		must.StrContains(t, diags[0].Detail, "(job.hcl:8)")
 		must.StrNotContains(t, diags[0].Detail, "hidden")
 	}
 	f, diags := hcljob.Parse([]byte("job \"j\" {\n name = file(\""+secret+"\")\n}\n"), "job.hcl", hcljob.Inputs{BaseDir: "/", AllowFS: true})

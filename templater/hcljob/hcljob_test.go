@@ -69,6 +69,25 @@ func TestAVariableWithoutAValueIsNoObstacle(t *testing.T) {
 	must.False(t, j.Groups[0].Tasks[0].Config["x"].Value.IsKnown())
 }
 
+func TestParse_EmptyTextIsDefault(t *testing.T) {
+	j := open(t, "variable \"n\" {\n default = \"\"\n}\njob \"j\" {\n namespace = var.n\n type = \"\"\n region = \"\"\n node_pool = \"\"\n name = \"\"\n"+
+		"group \"g\" {\n network { mode = \"\" }\n service { provider = \"\" }\n task \"t\" {\n driver = \"pod\"\n }\n }\n}\n", Inputs{}).Job()
+	for want, got := range map[string]job.Text{
+		"default": j.Namespace, "service": j.Type, "global": j.Region, "j": j.Name, "host": j.Groups[0].Networks[0].Mode, "consul": j.Groups[0].Services[0].Provider,
+	} {
+		must.Eq(t, want, got.Value)
+	}
+	must.Eq(t, "default", j.NodePool.Value)
+}
+
+func TestParse_ArgumentWithUnknownFunction(t *testing.T) {
+	j := open(t, "job \"j\" {\n sidecar \"x\" {\n  a = try(future(1), 2)\n  b = future(convert([\"c\"], list(string)))\n  c = try(convert([\"c\"], list(string)), [])\n }\n}\n", Inputs{}).Job()
+	args := j.Requests[0].Arguments
+	must.Eq(t, "future() (job.hcl:3)", args["a"].Unknown.String())
+	must.Eq(t, "future() (job.hcl:4)", args["b"].Unknown.String())
+	must.Nil(t, args["c"].Unknown)
+}
+
 func TestABlockOfANewerNomadIsNoObstacle(t *testing.T) {
 	src := "job \"j\" {\n  future \"x\" {}\n  group \"g\" {\n    hologram = true\n    teleport {}\n    task \"t\" {\n      driver = \"pod\"\n      beam {}\n    }\n  }\n}\n"
 	f := open(t, src, Inputs{})

@@ -28,6 +28,9 @@ func (f *File) toJSON(text []byte) ([]byte, hcl.Diagnostics) {
 	if diags := f.weigh(text); diags.HasErrors() {
 		return nil, diags
 	}
+	if u := f.missing(); u != nil {
+		return nil, hcl.Diagnostics{u.Error("The job as JSON")}
+	}
 	job, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
 		Path: f.name, BaseDir: f.inputs.BaseDir, Body: text, AllowFS: f.inputs.AllowFS,
 		ArgVars: f.inputs.Vars, VarFiles: f.inputs.VarFiles, Envs: f.inputs.Env, Strict: true,

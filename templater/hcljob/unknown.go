@@ -24,10 +24,20 @@ func fileFunctions() map[string]cty.Type {
 	}
 }
 
+// isRandom reports whether each call of a function returns another result. Nomad calls it again
+// when it parses the job.
+func isRandom(name string) bool { return name == "uuidv4" || name == "bcrypt" }
+
 // careful returns functions that keep unknown values unknown: without the file system, the
 // result of a function that needs it is unknown instead of an error, which try() would replace
-// by another value. The same holds for functions of a newer Nomad.
+// by another value. The same holds for functions of a newer Nomad. Random results are unknown
+// too.
 func careful(functions map[string]function.Function, noFS bool) map[string]function.Function {
+	for name, f := range functions {
+		if isRandom(name) {
+			functions[name] = unknownResult(f, cty.String)
+		}
+	}
 	if noFS {
 		for name, result := range fileFunctions() {
 			if f, ok := functions[name]; ok {
@@ -75,15 +85,24 @@ func withKnownCalls(f function.Function, functions map[string]function.Function)
 	})
 }
 
-// calls returns the names of the functions that an expression calls.
+// calls returns the names of the functions that an expression calls, without those of the types
+// that convert() gets.
 func calls(expr hcl.Expression) []string {
 	node, ok := expr.(hclsyntax.Node)
 	if !ok {
 		return nil
 	}
 	var names []string
+	var types []hcl.Range
 	_ = hclsyntax.VisitAll(node, func(n hclsyntax.Node) hcl.Diagnostics { // the callback returns no diagnostics
-		if call, ok := n.(*hclsyntax.FunctionCallExpr); ok && !slices.Contains(names, call.Name) {
+		call, ok := n.(*hclsyntax.FunctionCallExpr)
+		if !ok || slices.ContainsFunc(types, func(r hcl.Range) bool { return r.ContainsPos(call.NameRange.Start) }) {
+			return nil
+		}
+		if call.Name == "convert" && len(call.Args) == 2 {
+			types = append(types, call.Args[1].Range())
+		}
+		if !slices.Contains(names, call.Name) {
 			names = append(names, call.Name)
 		}
 		return nil
@@ -124,6 +143,10 @@ func (s *scope) reason(expr hcl.Expression, diags hcl.Diagnostics) *diagnostic.U
 		names = append(names, f.files...)
 		ways = append(ways, "Functions that read files are disabled; -allow-fs lets this job read every file that you can read.")
 	}
+	for _, name := range f.random {
+		names = append(names, name)
+		ways = append(ways, fmt.Sprintf("%s returns another value each time; put one into a variable.", name))
+	}
 	for _, name := range f.unknown {
 		names = append(names, name)
 		ways = append(ways, fmt.Sprintf("This program does not have the function %s; write its result into the job.", name))
@@ -145,20 +168,15 @@ const mostLocals = 100
 // finding collects the names that an expression uses and that the scope lacks.
 type finding struct {
 	*scope
-	seen  map[string]bool // local values
-	vars  []string
-	files []string // such as "file()"
+	seen   map[string]bool // local values
+	vars   []string
+	files  []string // such as "file()"
+	random []string
 	// unknown are functions that do not exist.
 	unknown []string
 }
 
 func (f *finding) look(expr hcl.Expression) {
-	add := func(to []string, name string) []string {
-		if slices.Contains(to, name) {
-			return to
-		}
-		return append(to, name)
-	}
 	for _, t := range expr.Variables() {
 		name := ""
 		if len(t) > 1 {
@@ -166,22 +184,59 @@ func (f *finding) look(expr hcl.Expression) {
 		}
 		switch {
 		case t.RootName() == "var" && f.unset[name]:
-			f.vars = add(f.vars, name)
+			f.vars = addName(f.vars, name)
 		case t.RootName() == "local" && f.locals[name] != nil && !f.seen[name] && len(f.seen) < mostLocals:
 			f.seen[name] = true
 			f.look(f.locals[name].Expr)
 		}
 	}
+	f.addCalls(expr)
+}
+
+// addCalls adds the functions whose results are unknown.
+func (f *finding) addCalls(expr hcl.Expression) {
 	for _, name := range calls(expr) {
 		_, have := f.ctx.Functions[name]
 		_, file := fileFunctions()[name]
 		switch {
 		case !have:
-			f.unknown = add(f.unknown, name+"()")
+			f.unknown = addName(f.unknown, name+"()")
 		case file && f.noFS:
-			f.files = add(f.files, name+"()")
+			f.files = addName(f.files, name+"()")
+		case isRandom(name):
+			f.random = addName(f.random, name+"()")
 		}
 	}
+}
+
+func addName(to []string, name string) []string {
+	if slices.Contains(to, name) {
+		return to
+	}
+	return append(to, name)
+}
+
+// missing returns the first expression of the file that calls a function without a known
+// result. Nomad's parser would report it, but try() and can() hide that.
+func (f *File) missing() *diagnostic.Unknown {
+	var found *diagnostic.Unknown
+	for _, b := range f.file.Body.(*hclsyntax.Body).Blocks {
+		if b.Type != "job" && b.Type != "locals" {
+			continue // variables have types, which look like calls
+		}
+		_ = hclsyntax.VisitAll(b.Body, func(n hclsyntax.Node) hcl.Diagnostics { // the callback returns no diagnostics
+			a, ok := n.(*hclsyntax.Attribute)
+			if !ok || (found != nil && found.Range.Start.Byte < a.SrcRange.Start.Byte) {
+				return nil
+			}
+			l := &finding{scope: f.scope}
+			if l.addCalls(a.Expr); len(l.files)+len(l.unknown) > 0 {
+				found = f.scope.reason(a.Expr, nil)
+			}
+			return nil
+		})
+	}
+	return found
 }
 
 // stepName returns the name in a step of a traversal, or "".

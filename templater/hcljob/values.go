@@ -15,7 +15,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// text reads a string attribute. If it is absent or null, into keeps its default.
+// text reads a string attribute. If it is absent, null or empty, into keeps its default, as in
+// Nomad.
 func (r *reader) text(body *hclsyntax.Body, name string, into *job.Text) {
 	a := body.Attributes[name]
 	if a == nil {
@@ -25,7 +26,9 @@ func (r *reader) text(body *hclsyntax.Body, name string, into *job.Text) {
 	if u == nil && v.IsNull() {
 		return
 	}
-	*into = textOf(v, u, a.SrcRange)
+	if t := textOf(v, u, a.SrcRange); t.Value != "" || t.Unknown != nil {
+		*into = t
+	}
 }
 
 // number reads a whole number, or 0 if it is absent or null.

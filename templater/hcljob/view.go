@@ -253,6 +253,9 @@ func (r *reader) request(to []*job.Request, b *hclsyntax.Block) []*job.Request {
 	req := &job.Request{Sidecar: b.Labels[0], Arguments: map[string]sidecar.Argument{}, Range: b.DefRange()}
 	for name, a := range b.Body.Attributes {
 		v, diags := bounds.Value(a.Expr, r.scope.ctx)
+		if len(unknownCalls(a.Expr, r.scope.ctx.Functions)) > 0 {
+			v, diags = cty.DynamicVal, nil
+		}
 		r.diags = append(r.diags, r.scope.explain(a.Expr, diags)...)
 		if name != "version" {
 			arg := sidecar.Argument{Value: v, Range: a.SrcRange, Safe: b.DefRange()}
