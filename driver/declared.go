@@ -51,7 +51,8 @@ type PluginConfig struct {
 
 	SharedMemoryMax string `codec:"shared_memory_max"`
 
-	AllowHostNamespaces bool `codec:"allow_host_namespaces"`
+	AllowHostNamespaces bool         `codec:"allow_host_namespaces"`
+	AllowedModes        AllowedModes `codec:"allowed_modes"`
 
 	Volumes         VolumesConfig `codec:"volumes"`
 	AllowPrivileged bool          `codec:"allow_privileged"`
@@ -65,6 +66,15 @@ type PluginConfig struct {
 
 	DeniedHostUIDs string `codec:"denied_host_uids"`
 	DeniedHostGIDs string `codec:"denied_host_gids"`
+}
+
+// AllowedModes is the allowed_modes block of the plugin's configuration: patterns for the values
+// of pid_mode and the like.
+type AllowedModes struct {
+	PID    []string `codec:"pid"`
+	IPC    []string `codec:"ipc"`
+	UTS    []string `codec:"uts"`
+	Userns []string `codec:"userns"`
 }
 
 // ImageConfig is the image block of the plugin's configuration.

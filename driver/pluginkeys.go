@@ -29,6 +29,12 @@ func pluginKeys() []key {
 		{name: "denied_host_gids", kind: "string", unset: "none", docker: none, podman: none,
 			meaning: "the same for groups of these users, including additional groups"},
 		{name: "allow_host_namespaces", kind: "bool", unset: "`false`", meaning: "whether `pid_mode`, `ipc_mode` and `uts_mode` are allowed", docker: none, podman: none},
+		{name: "allowed_modes", kind: "block", podman: none, keys: []key{
+			{name: "pid", kind: "list(string)", unset: "none", meaning: "`[\"host\"]` allows `pid_mode`, even without `allow_host_namespaces`; `*` stands for a part of a value", podman: none},
+			{name: "ipc", kind: "list(string)", unset: "none", meaning: "the same for `ipc_mode`", podman: none},
+			{name: "uts", kind: "list(string)", unset: "none", meaning: "the same for `uts_mode`", podman: none},
+			{name: "userns", kind: "list(string)", unset: "none", meaning: "`[\"host\"]` is accepted and has no effect: tasks are in the host's user namespace anyway", podman: none},
+		}},
 		{name: "volumes", kind: "block", keys: []key{
 			{name: "enabled", kind: "bool", unset: "`false`", meaning: "whether `volumes` and `mount` may name any path of the host"},
 		}},

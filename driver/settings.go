@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -103,7 +104,30 @@ func newSettings(c PluginConfig) (settings, error) {
 	if s.hostPaths, err = hostPaths(c.HostPaths); err != nil {
 		errs = append(errs, err)
 	}
-	return s, errors.Join(append(errs, checkCaps("allow_caps", c.AllowCaps))...)
+	return s, errors.Join(append(errs, checkCaps("allow_caps", c.AllowCaps), c.AllowedModes.check())...)
+}
+
+// check returns an error for each pattern that matches no value of a task's key.
+func (m AllowedModes) check() error {
+	var errs []error
+	for _, list := range []struct {
+		key      string
+		patterns []string
+	}{{"pid", m.PID}, {"ipc", m.IPC}, {"uts", m.UTS}, {"userns", m.Userns}} {
+		for _, pattern := range list.patterns {
+			if ok, err := path.Match(pattern, hostMode); err != nil || !ok {
+				errs = append(errs, fmt.Errorf("allowed_modes.%s: %q matches no mode of this driver: want \"host\"", list.key, pattern))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// allowsHost reports whether a task may join the host's namespace of a kind: pid, ipc or uts.
+// check has verified that each pattern matches "host".
+func (s settings) allowsHost(kind string) bool {
+	patterns := map[string][]string{"pid": s.AllowedModes.PID, "ipc": s.AllowedModes.IPC, "uts": s.AllowedModes.UTS}[kind]
+	return s.AllowHostNamespaces || len(patterns) > 0
 }
 
 // sharedMemoryMax parses the maximum size of a pod's shared memory. It is capped at

@@ -137,8 +137,9 @@ func (s settings) setShare(t *pod.Task, c TaskConfig) error {
 			errs = append(errs, fmt.Errorf("%s = %q: want \"host\"; to share with the pod's other tasks use share = [%q]", key, value, k))
 		case slices.Contains(share, k):
 			errs = append(errs, fmt.Errorf("share = [%q] and %s = \"host\" contradict each other: leave one of them out", k, key))
-		case !s.AllowHostNamespaces:
-			errs = append(errs, fmt.Errorf("%s = \"host\" is not allowed here: the operator can set allow_host_namespaces = true in the plugin's config", key))
+		case !s.allowsHost(k):
+			errs = append(errs, fmt.Errorf("%s = \"host\" is not allowed here: the operator can set allowed_modes { %s = [\"host\"] } "+
+				"or allow_host_namespaces = true in the plugin's config", key, k))
 		}
 	}
 	t.Share = pod.Share{

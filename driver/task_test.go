@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"contradiction":    {"command = \"a\"\nshare = [\"pid\"]\npid_mode = \"host\"", `share = ["pid"] and pid_mode = "host" contradict each other`},
 	"name of the host": {"command = \"a\"\nhostname = \"x\"\nuts_mode = \"host\"", `hostname and uts_mode = "host" contradict each other`},
 	"mode":             {"command = \"a\"\nipc_mode = \"task:web\"", `ipc_mode = "task:web": want "host"; to share with the pod's other tasks use share = ["ipc"]`},
-	"not allowed":      {"command = \"a\"\npid_mode = \"host\"", `pid_mode = "host" is not allowed here: the operator can set allow_host_namespaces = true`},
+	"not allowed":      {"command = \"a\"\npid_mode = \"host\"", `pid_mode = "host" is not allowed here: the operator can set allowed_modes { pid = ["host"] } or allow_host_namespaces = true`},
 	"pids_limit":       {"command = \"a\"\npids_limit = -1", `pids_limit = -1: want a number above 0`},
 	"too many pids":    {"command = \"a\"\npids_limit = 101", `pids_limit = 101 is above the operator's limit of 100`},
 	"cap_add":          {"command = \"a\"\ncap_add = [\"sys_admin\"]", `allow_caps in the plugin's config`},
@@ -188,6 +189,8 @@ func TestWrongPluginConfigs(t *testing.T) {
 		"caps":      {func(c *PluginConfig) { c.AllowCaps = []string{"fly"} }, `allow_caps: "fly" is not a capability`},
 		"devices":   {func(c *PluginConfig) { c.AllowDevices = []string{"/dev/[a"} }, `allow_devices: "/dev/[a": want a path`},
 		"pids":      {func(c *PluginConfig) { c.PidsLimit = -1 }, `pids_limit = -1`},
+		"mode":      {func(c *PluginConfig) { c.AllowedModes.IPC = []string{"host", "task:*"} }, `allowed_modes.ipc: "task:*" matches no mode of this driver: want "host"`},
+		"user mode": {func(c *PluginConfig) { c.AllowedModes.Userns = []string{""} }, `allowed_modes.userns: "" matches no mode`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := good
@@ -213,6 +216,35 @@ func TestPluginConfigDefaults(t *testing.T) {
 		must.Eq(t, time.Minute, s.podLinger)
 		must.Eq(t, 4096, s.PidsLimit)
 		must.SliceContains(t, s.hostPaths, pod.HostPath{HostPath: "/usr", TaskPath: "/usr"})
+	}
+}
+
+// Each namespace of the host needs its own entry, unless the operator allows all of them.
+func TestAllowedModes(t *testing.T) {
+	modes := []string{"pid", "ipc", "uts"}
+	for config, allowed := range map[string][]string{
+		"":                                    nil,
+		"allowed_modes {}":                    nil,
+		"allow_host_namespaces = true":        modes,
+		`allowed_modes { userns = ["host"] }`: nil,
+		`allowed_modes { pid = ["host"] }`:    {"pid"},
+		`allowed_modes {
+			ipc = ["*"]
+			uts = ["host"]
+		}`: {"ipc", "uts"},
+	} {
+		var c PluginConfig
+		hclutils.NewConfigParser(pluginConfigSpec()).ParseHCL(t, "config {\n"+config+"\n}", &c)
+		s, err := newSettings(c)
+		must.NoError(t, err)
+		for _, mode := range modes {
+			_, err := s.taskFrom(taskConfig(t, decode(t, "command = \"a\"\n"+mode+"_mode = \"host\"")), cgroup.V2)
+			if slices.Contains(allowed, mode) {
+				must.NoError(t, err, must.Sprint(config, mode))
+			} else {
+				must.ErrorContains(t, err, mode+`_mode = "host" is not allowed here`, must.Sprint(config))
+			}
+		}
 	}
 }
 
