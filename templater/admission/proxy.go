@@ -69,7 +69,7 @@ func New(o Options) *Proxy {
 	p.rules.Store(o.Rules)
 	p.Limits, p.BlockTimeout = o.Limits.complete(), cmp.Or(o.BlockTimeout, blockTimeout)
 	p.forward = &httputil.ReverseProxy{
-		Rewrite: p.rewrite, Transport: p.transport, FlushInterval: -1, // flush streams immediately
+		Rewrite: p.rewrite, Transport: lasting{p.transport}, FlushInterval: -1, // flush streams immediately
 		ModifyResponse: p.answer, ErrorHandler: p.unreachable,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // ErrorHandler reports errors
 	}
@@ -115,6 +115,8 @@ func (p *Proxy) fixed(to route) http.HandlerFunc {
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, to route) {
 	body := p.incoming(w, r)
 	defer body.release()
+	r, held := holding(r)
+	defer held.release()
 	if to == pass {
 		p.Metrics.count(pass, decisionPass)
 		p.pass(w, r, body)
@@ -123,8 +125,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, to route) {
 	r, span := p.open(r, to)
 	defer span.End()
 	begin := time.Now()
-	v, release, err := p.decide(r, body, to)
-	defer release()
+	v, err := p.decide(r, body, to)
 	if err != nil {
 		answered(span, p.giveUp(w, r, to, err), wrongOfServer)
 		return
@@ -146,26 +147,27 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, body *incoming) {
 			return
 		}
 	}
-	release, err := p.slot(r, pass)
-	if err != nil {
+	if err := p.slot(r, pass); err != nil {
 		p.giveUp(w, r, pass, err)
 		return
 	}
-	defer release()
 	p.forward.ServeHTTP(w, r)
 }
 
-// slot waits for a connection to Nomad.
-func (p *Proxy) slot(r *http.Request, to route) (release func(), err error) {
+// slot waits for a connection to Nomad, which the request's hold releases.
+func (p *Proxy) slot(r *http.Request, to route) error {
 	wait := requestWait
 	if to != pass {
 		wait = jobWait
 	}
-	release, err = p.Limits.Upstream.Acquire(r.Context(), p.Limits.Proxies.Client(r), useOf(to, r), wait)
+	free, err := p.Limits.Upstream.Acquire(r.Context(), p.Limits.Proxies.Client(r), useOf(to, r), wait)
 	if err != nil && r.Context().Err() == nil {
 		err = &refusal{upstream, err}
 	}
-	return release, err
+	if err == nil {
+		r.Context().Value(holdKey{}).(*hold).free = free
+	}
+	return err
 }
 
 // giveUp responds to a request that is not forwarded, and returns the status.
@@ -197,32 +199,30 @@ func (p *Proxy) send(w http.ResponseWriter, r *http.Request, to route, v *verdic
 // admitted is the context key of a forwarded request's verdict.
 type admitted struct{}
 
-// decide reads and judges the body of a request and waits for a connection to Nomad, which the
-// caller releases, also after an error.
-func (p *Proxy) decide(r *http.Request, in *incoming, to route) (v *verdict, release func(), err error) {
-	release = func() {}
+// decide reads and judges the body of a request and waits for a connection to Nomad.
+func (p *Proxy) decide(r *http.Request, in *incoming, to route) (*verdict, error) {
 	body, err := p.read(r, in)
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return (&verdict{}).deny(tooLarge, "Request too large", "It holds more than "+size(large.Limit)+". Make the job smaller, or raise -max-body of nomad-sidecar serve."), release, nil
+		return (&verdict{}).deny(tooLarge, "Request too large", "It holds more than "+size(large.Limit)+". Make the job smaller, or raise -max-body of nomad-sidecar serve."), nil
 	}
 	if err != nil {
-		return nil, release, err
+		return nil, err
 	}
+	var v *verdict
 	if to != revert { // a revert queries Nomad first
 		if v, err = p.judge(r, body, to); err != nil {
-			return nil, release, err
+			return nil, err
 		}
 	}
-	free, err := p.slot(r, to)
-	if err != nil {
-		return nil, release, err
+	if err := p.slot(r, to); err != nil {
+		return nil, err
 	}
 	if to == revert {
 		v = p.treatRevert(p.rules.Load(), r, body)
 	}
 	v.before = digest(body)
-	return v, free, nil
+	return v, nil
 }
 
 // judge applies the rules to the body of a request.
@@ -247,10 +247,11 @@ func (p *Proxy) read(r *http.Request, in *incoming) ([]byte, error) {
 	return body, err
 }
 
-// rewrite directs a request to Nomad and leaves the rest of it unchanged.
+// rewrite directs a request to Nomad. Except for the wait of a blocking query, it leaves the rest of
+// the request unchanged.
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.Scheme, r.Out.URL.Host = p.upstream.Scheme, p.upstream.Host
-	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	r.Out.URL.RawQuery = shortenWait(r.In.URL.RawQuery)
 	r.Out.Host = r.In.Host // Nomad requires equal Origin and Host for WebSockets
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if values, ok := r.In.Header[name]; ok {

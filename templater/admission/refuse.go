@@ -3,6 +3,9 @@ package admission
 import (
 	"errors"
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
@@ -115,17 +118,28 @@ func useOf(to route, r *http.Request) limit.Use {
 	if to != pass {
 		return limit.Job
 	}
-	if r.Header.Get("Upgrade") != "" || streams(r.URL.Path) {
-		return limit.Watch
-	}
 	query := r.URL.Query()
-	if index := query.Get("index"); index != "" && index != "0" || query.Get("follow") == "true" {
+	index := query.Get("index")
+	if r.Header.Get("Upgrade") != "" || index != "" && index != "0" || streams(r.URL.Path, query) {
 		return limit.Watch
 	}
 	return limit.Request
 }
 
-// streams reports whether Nomad responds at a path for as long as the client listens.
-func streams(path string) bool {
-	return path == "/v1/event/stream" || path == "/v1/agent/monitor"
+// streams reports whether Nomad responds for as long as the client listens
+// (command/agent/fs_endpoint.go for files and logs).
+func streams(path string, query url.Values) bool {
+	var follows bool // by default
+	switch {
+	case path == "/v1/event/stream", strings.HasPrefix(path, "/v1/agent/monitor"):
+		return true
+	case strings.HasPrefix(path, "/v1/client/fs/stream/"):
+		follows = true
+	case !strings.HasPrefix(path, "/v1/client/fs/logs/"):
+		return false
+	}
+	if given, err := strconv.ParseBool(query.Get("follow")); err == nil {
+		return given
+	}
+	return follows
 }

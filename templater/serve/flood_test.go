@@ -33,11 +33,13 @@ type countingNomad struct {
 	*httptest.Server
 	open, most atomic.Int64
 	requests   atomic.Int64
+	wait       time.Duration // of blocking queries
+	ended      chan struct{}
 }
 
 func startCounting(t *testing.T) *countingNomad {
 	t.Helper()
-	n := &countingNomad{}
+	n := &countingNomad{wait: time.Hour, ended: make(chan struct{})}
 	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
 	n.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n.requests.Add(1)
@@ -51,7 +53,11 @@ func startCounting(t *testing.T) *countingNomad {
 			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 			_, _ = io.Copy(conn, conn) // echo
 		case r.URL.Query().Get("index") != "":
-			<-r.Context().Done()
+			// Like Nomad, until the wait has passed, also without the client.
+			select {
+			case <-time.After(n.wait):
+			case <-n.ended:
+			}
 		case r.URL.Path == "/v1/large":
 			_, _ = w.Write(large)
 		default:
@@ -71,6 +77,7 @@ func startCounting(t *testing.T) *countingNomad {
 	}
 	n.Start()
 	t.Cleanup(func() {
+		close(n.ended)
 		n.CloseClientConnections()
 		n.Close()
 	})
@@ -192,6 +199,53 @@ func TestFlood_OthersAreServed(t *testing.T) {
 	}
 }
 
+// Nomad keeps the connection of a blocking query whose client has left, so it counts as the
+// client's until Nomad closes it.
+func TestFlood_ClientsLeave(t *testing.T) {
+	for name, sends := range map[string]string{
+		"blocking queries": "GET /v1/jobs?index=7&wait=10m HTTP/1.1\r\nHost: nomad\r\n\r\n",
+		"as a log":         "GET /v1/jobs?index=7&follow=true HTTP/1.1\r\nHost: nomad\r\n\r\n",
+		"as a WebSocket":   "GET /v1/jobs?index=7 HTTP/1.1\r\nHost: nomad\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n",
+		"a job":            "PUT /v1/jobs?index=7 HTTP/1.1\r\nHost: nomad\r\nContent-Length: 2\r\n\r\n{}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nomad := startCounting(t)
+			s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad.URL, "-drain", "0s")
+			for range 4 {
+				for _, conn := range s.flood(stranger, sends) {
+					must.NoError(t, conn.Close())
+				}
+				must.Less(t, patience.For(5*time.Second), s.served())
+			}
+			must.LessEq(t, clientShare+6, nomad.most.Load()) // the page has four, the other client two
+			s.quit()
+		})
+	}
+}
+
+// The slot of a query whose client has left is free once Nomad has responded.
+func TestFlood_SlotReturns(t *testing.T) {
+	t.Parallel()
+	nomad := startCounting(t)
+	nomad.wait = time.Second
+	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad.URL, "-drain", "0s", "-max-upstream-per-client", "4")
+	for range 3 {
+		for _, conn := range s.flood(stranger, "GET /v1/jobs?index=7 HTTP/1.1\r\nHost: nomad\r\n\r\n") {
+			must.NoError(t, conn.Close())
+		}
+		s.served()
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(stranger)}}
+		conn, err := dialer.DialContext(t.Context(), "tcp", s.address)
+		must.NoError(t, err)
+		_, err = io.WriteString(conn, "GET /v1/jobs?index=7 HTTP/1.1\r\nHost: nomad\r\n\r\n")
+		must.NoError(t, err)
+		must.Eq(t, map[int]int{http.StatusOK: 1}, answers([]net.Conn{conn}, 1, patience.For(10*time.Second)))
+		must.NoError(t, conn.Close())
+	}
+	s.quit()
+}
+
 // A client above its share receives an error with the setting to change.
 func TestFlood_LimitInResponse(t *testing.T) {
 	t.Parallel()
@@ -224,8 +278,6 @@ func TestFlood_LimitInResponse(t *testing.T) {
 
 // A request is read exactly as Nomad reads it, or refused, before it is forwarded.
 func TestHostile_Requests(t *testing.T) {
-	nomad := startCounting(t)
-	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad.URL, "-drain", "0s")
 	deep := strings.Repeat(`{"a":`, 100_000)
 	for name, c := range map[string]struct {
 		sends  string
@@ -248,7 +300,9 @@ func TestHostile_Requests(t *testing.T) {
 		"no HTTP":              {"\x16\x03\x01\x00\x00\r\n\r\n", http.StatusBadRequest, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := nomad.requests.Load()
+			t.Parallel()
+			nomad := startCounting(t)
+			s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad.URL, "-drain", "0s")
 			conn, err := net.Dial("tcp", s.address)
 			must.NoError(t, err)
 			defer conn.Close()
@@ -257,11 +311,11 @@ func TestHostile_Requests(t *testing.T) {
 			if c.status != 0 {
 				must.Eq(t, map[int]int{c.status: 1}, got)
 			}
-			must.LessEq(t, c.heard, nomad.requests.Load()-before)
+			must.LessEq(t, c.heard, nomad.requests.Load())
+			s.served()
+			s.quit()
 		})
 	}
-	s.served()
-	s.quit()
 }
 
 // A request receives exactly one 100 Continue.

@@ -62,7 +62,7 @@ func TestServe_StreamsReset(t *testing.T) {
 	for range 40 {
 		requests.Go(func() {
 			for range 50 {
-				resetOne(t, client, "https://"+s.address+"/v1/jobs")
+				resetOne(t, client, "https://"+s.address+"/v1/event/stream")
 			}
 		})
 	}

@@ -69,15 +69,15 @@ func (f *field) measure(ctx context.Context) (*report, error) {
 	return r, nil
 }
 
-// idle waits, next to slow clients, until a proxy holds no connection to Nomad: the next proxy has the
-// same address, for which Nomad has one limit.
-func (f *field) idle(ctx context.Context, w *way) error {
+// idle waits, next to slow clients, until Nomad has no connection: the next proxy has the same
+// address, for which Nomad has one limit.
+func (f *field) idle(ctx context.Context, after *way) error {
 	if f.slow == 0 {
 		return nil
 	}
 	f.client.CloseIdleConnections()
-	return poll(ctx, w.name+" is idle", func() error {
-		if n, err := f.proxyOf(w).held(nomadPort); err != nil || n > 0 {
+	return poll(ctx, "Nomad is idle after "+after.name, func() error {
+		if n, err := accepted(nomadPort); err != nil || n > 0 {
 			return fmt.Errorf("%d connections to Nomad: %w", n, errors.Join(errBusy, err))
 		}
 		return nil
@@ -138,7 +138,7 @@ func (f *field) one(ctx context.Context, w *way, k kind, client int, number stri
 	begin := time.Now()
 	if err := f.send(ctx, w.url+path, body, nil); err != nil {
 		if f.slow > 0 && ctx.Err() == nil {
-			r.fail(w.name)
+			r.fail(w.name, err)
 			return nil
 		}
 		return fmt.Errorf("%s: %w", k, err)

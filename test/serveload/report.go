@@ -29,6 +29,7 @@ type report struct {
 	// With slow clients: failed requests, and a proxy's maximum connections to Nomad and resident bytes
 	// meanwhile.
 	failed, held, resident map[string]int
+	why                    map[string]error // the first failure
 }
 
 // memory lists the resident memory of serve after each round.
@@ -37,7 +38,7 @@ type memory []int
 func newReport(f *field) *report {
 	r := &report{
 		f: f, times: map[string]map[kind][]time.Duration{}, begin: map[*child]use{},
-		failed: map[string]int{}, held: map[string]int{}, resident: map[string]int{},
+		failed: map[string]int{}, held: map[string]int{}, resident: map[string]int{}, why: map[string]error{},
 	}
 	for _, w := range f.ways {
 		r.times[w.name] = map[kind][]time.Duration{}
@@ -54,10 +55,12 @@ func (r *report) add(way string, k kind, took time.Duration) {
 	r.times[way][k] = append(r.times[way][k], took)
 }
 
-func (r *report) fail(way string) {
+func (r *report) fail(way string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.failed[way]++
+	if r.failed[way]++; r.failed[way] == 1 {
+		r.why[way] = err
+	}
 }
 
 // watch samples a proxy until end.
@@ -144,6 +147,9 @@ func (r *report) print(out io.Writer) {
 		for _, c := range []*child{r.f.bare, r.f.serve} {
 			fmt.Fprintf(out, "%s, beside %d slow clients: %d requests of others failed, %d connections to Nomad at most, %d MiB resident at most\n",
 				c.name, r.f.slow, r.failed[c.name], r.held[c.name], r.resident[c.name]>>20)
+			if err := r.why[c.name]; err != nil {
+				fmt.Fprintf(out, "  the first failure: %v\n", err)
+			}
 		}
 	}
 	if len(r.memory) > 0 {

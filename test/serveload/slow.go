@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,12 +16,15 @@ import (
 // slowAddress is the source address of slow clients: serve counts them as one client.
 const slowAddress = "127.0.0.2"
 
+// blocking is a query that Nomad answers after a turn. Its clients repeat it, without reading.
+const blocking = "GET /v1/jobs?index=1000000&wait=20s HTTP/1.1\r\nHost: nomad\r\n\r\n"
+
 // slowRequests returns the first bytes of slow clients; they then send one byte per second.
 func slowRequests() []string {
 	return []string{
 		"PUT /v1/jobs/parse HTTP/1.1\r\nHost: nomad\r\nContent-Length: 100000\r\n\r\n{",
 		"PUT /v1/jobs HTTP/1.1\r\nHost: nomad\r\nContent-Length: 100000\r\n\r\n{",
-		"GET /v1/jobs?index=1000000&wait=5m HTTP/1.1\r\nHost: nomad\r\n\r\n",
+		blocking,
 		"GET /v1/jobs HTTP/1.1\r\nX-Slow: ",
 	}
 }
@@ -63,17 +65,13 @@ func trickle(ctx context.Context, conn net.Conn, text string) {
 		if _, err := io.WriteString(conn, text); err != nil {
 			return // the proxy closed it
 		}
-		if !strings.HasPrefix(text, "GET") || len(text) == 1 {
+		if text != blocking {
 			text = "x"
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		if strings.HasPrefix(text, "GET /v1/jobs?") {
-			<-ctx.Done() // the whole request was sent
-			return
 		}
 	}
 }
@@ -102,20 +100,45 @@ func (c *child) held(port uint64) (int, error) {
 	for _, link := range links {
 		own[link] = true
 	}
+	n := 0
+	lines, err := connections()
+	for _, line := range lines {
+		if line.RemPort == port && line.St == established && own[fmt.Sprintf("socket:[%d]", line.Inode)] {
+			n++
+		}
+	}
+	return n, err
+}
+
+// States of a TCP connection (include/net/tcp_states.h).
+const (
+	established = 1
+	closeWait   = 8
+)
+
+// connections lists the TCP connections in the sandbox.
+func connections() (procfs.NetTCP, error) {
 	fs, err := procfs.NewFS("/proc")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	//lint:ignore SA1019 its replacement would be one more module, for a measurement
 	lines, err := fs.NetTCP()
 	if err != nil {
-		return 0, fmt.Errorf("read connections: %w", err)
+		return nil, fmt.Errorf("read connections: %w", err)
 	}
+	return lines, nil
+}
+
+// accepted returns the number of connections that count for a server's limit: it keeps those whose
+// client has left while it works on a request.
+func accepted(port uint64) (int, error) {
 	n := 0
+	lines, err := connections()
 	for _, line := range lines {
-		if line.RemPort == port && line.St == 1 && own[fmt.Sprintf("socket:[%d]", line.Inode)] {
+		if line.LocalPort == port && (line.St == established || line.St == closeWait) {
 			n++
 		}
 	}
-	return n, nil
+	return n, err
 }
