@@ -39,7 +39,7 @@ func TestWhatIsPending(t *testing.T) {
 	}{
 		"cart":   {true, ""},
 		"search": {false, "an upgrade needs its source, so run its job file again"},
-		"ledger": {false, "terraform registers it and would undo the change; upgrade it there"},
+		"ledger": {false, "terraform registers it, and undoes the change when it does so again without serve; pass -owned to upgrade it anyway"},
 	}
 	for _, j := range shop() {
 		got := pendingOf(nil, j)

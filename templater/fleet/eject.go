@@ -45,7 +45,7 @@ func (p *Planner) refuseEject(j *Job) string {
 	case !j.Active():
 		return "it is " + j.Activity
 	case j.Owner != "" && !p.Owned:
-		return fmt.Sprintf("%s registers it and would add them again; remove them there", j.Owner)
+		return fmt.Sprintf("%s registers it and may add them again; remove them there, or pass -owned", j.Owner)
 	}
 	for _, g := range j.Groups {
 		for _, s := range g.Sidecars {

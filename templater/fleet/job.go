@@ -133,7 +133,7 @@ func (j *Job) Refusal(owned bool) string {
 	case j.Activity == Paused:
 		return "its deployment is paused"
 	case j.Owner != "" && !owned:
-		return fmt.Sprintf("%s registers it and would undo the change; upgrade it there", j.Owner)
+		return fmt.Sprintf("%s registers it, and undoes the change when it does so again without serve; pass -owned to upgrade it anyway", j.Owner)
 	case len(j.Problems) > 0:
 		return strings.Join(j.Problems, "; ")
 	}
