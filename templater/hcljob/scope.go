@@ -12,6 +12,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // locals evaluates the local values of a job in the order of their references.
@@ -92,7 +93,7 @@ func (l *locals) needs(expr hcl.Expression) []string {
 			continue
 		}
 		if len(t) > 1 {
-			if name := stepName(t[1]); name != "" {
+			if name := sidecar.AttributeName(t[1]); name != "" {
 				out = append(out, name)
 				continue
 			}

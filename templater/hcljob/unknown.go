@@ -13,6 +13,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // fileFunctions returns Nomad's functions that read the file system, with the types of their
@@ -180,7 +181,7 @@ func (f *finding) look(expr hcl.Expression) {
 	for _, t := range expr.Variables() {
 		name := ""
 		if len(t) > 1 {
-			name = stepName(t[1])
+			name = sidecar.AttributeName(t[1])
 		}
 		switch {
 		case t.RootName() == "var" && f.unset[name]:
@@ -237,17 +238,4 @@ func (f *File) missing() *diagnostic.Unknown {
 		})
 	}
 	return found
-}
-
-// stepName returns the name in a step of a traversal, or "".
-func stepName(step hcl.Traverser) string {
-	switch step := step.(type) {
-	case hcl.TraverseAttr:
-		return step.Name
-	case hcl.TraverseIndex:
-		if step.Key.Type() == cty.String {
-			return step.Key.AsString()
-		}
-	}
-	return ""
 }

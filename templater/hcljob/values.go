@@ -136,8 +136,8 @@ func (r *reader) items(expr hclsyntax.Expression, at hcl.Range) items {
 			return out
 		}
 	case *hclsyntax.ScopeTraversalExpr:
-		if t := expr.Traversal; t.RootName() == "local" && len(t) == 2 && r.scope.locals[stepName(t[1])] != nil {
-			return r.items(r.scope.locals[stepName(t[1])].Expr, at)
+		if t := expr.Traversal; t.RootName() == "local" && len(t) == 2 && r.scope.locals[sidecar.AttributeName(t[1])] != nil {
+			return r.items(r.scope.locals[sidecar.AttributeName(t[1])].Expr, at)
 		}
 	}
 	out.more = u

@@ -102,7 +102,7 @@ type iterator struct {
 // external value if parameter is "". Lists in the definition itself are trusted.
 func (it iterator) from(parameter string) bool {
 	for _, t := range it.forEach.Variables() {
-		if parameter == "" || t.RootName() != "param" || len(t) < 2 || stepName(t[1]) == parameter {
+		if parameter == "" || t.RootName() != "param" || len(t) < 2 || AttributeName(t[1]) == parameter {
 			return true
 		}
 	}

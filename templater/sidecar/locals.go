@@ -56,11 +56,12 @@ func localOf(t hcl.Traversal) string {
 	if t.RootName() != "local" || len(t) < 2 {
 		return ""
 	}
-	return stepName(t[1])
+	return AttributeName(t[1])
 }
 
-// stepName returns the attribute name of a traversal step, "" for an index by number.
-func stepName(step hcl.Traverser) string {
+// AttributeName returns the attribute that a step of a traversal selects, also by an index with a
+// string; "" for any other step.
+func AttributeName(step hcl.Traverser) string {
 	switch step := step.(type) {
 	case hcl.TraverseAttr:
 		return step.Name

@@ -157,7 +157,7 @@ func (d *Definition) checkTraversal(t hcl.Traversal, in place) *hcl.Diagnostic {
 	root := t.RootName()
 	second := ""
 	if len(t) > 1 {
-		second = stepName(t[1])
+		second = AttributeName(t[1])
 	}
 	if slices.Contains(in.iterators, root) {
 		return nil

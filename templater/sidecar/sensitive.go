@@ -11,7 +11,7 @@ func (e *evaluator) sensitive(expr hcl.Expression, seen map[hcl.Expression]bool)
 	seen[expr] = true
 	for _, t := range expr.Variables() {
 		for _, p := range e.def.Parameters {
-			if p.Sensitive && t.RootName() == "param" && (len(t) < 2 || stepName(t[1]) == p.Name) {
+			if p.Sensitive && t.RootName() == "param" && (len(t) < 2 || AttributeName(t[1]) == p.Name) {
 				return p.Name
 			}
 		}

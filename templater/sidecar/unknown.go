@@ -47,7 +47,7 @@ func UnknownIn(expr hcl.Expression, unknown map[string]*diagnostic.Unknown) *dia
 	for _, t := range expr.Variables() {
 		name := t.RootName()
 		for _, step := range t[1:] {
-			name += "." + stepName(step)
+			name += "." + AttributeName(step)
 		}
 		for _, key := range slices.Sorted(maps.Keys(unknown)) {
 			if key == name || strings.HasPrefix(key, name+".") || strings.HasPrefix(name, key+".") {
