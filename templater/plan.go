@@ -186,16 +186,16 @@ func (o owner) String() string {
 
 // groupState is the content of a group, with the edits planned so far.
 type groupState struct {
-	group   *job.Group
-	refused bool
-	tasks   map[string]owner // by name as in environment variables
-	ports   map[string]owner // by label as in environment variables
-	inside  map[int]owner    // ports inside the pod
-	env     map[string]map[string]envValue
-	config  map[string]map[string]cty.Value
-	volumes map[string]owner
-	places  map[string]map[string]owner // of templates and mounts, by task and destination
-	service map[string]owner            // name and port
+	group        *job.Group
+	refused      bool
+	tasks        map[string]owner // by name as in environment variables
+	ports        map[string]owner // by label as in environment variables
+	inside       map[int]owner    // ports inside the pod
+	env          map[string]map[string]envValue
+	config       map[string]map[string]cty.Value
+	volumes      map[string]owner
+	destinations map[string]map[string]owner // of templates and mounts, by task and destination
+	service      map[string]owner            // name and port
 	// provider of the group's services, "" if it has none yet.
 	provider   string
 	providerOf owner
@@ -208,7 +208,7 @@ type groupState struct {
 type unknowns struct {
 	inside, services *diagnostic.Unknown
 	env              map[string]*diagnostic.Unknown // by task: other variables
-	places           map[string]*diagnostic.Unknown // by task and type of block: destinations
+	destinations     map[string]*diagnostic.Unknown // by task and type of block: destinations
 }
 
 type envValue struct {
@@ -220,9 +220,9 @@ func newGroupState(g *job.Group) *groupState {
 	st := &groupState{
 		group: g, tasks: map[string]owner{}, ports: map[string]owner{}, inside: map[int]owner{},
 		env: map[string]map[string]envValue{}, config: map[string]map[string]cty.Value{},
-		volumes: map[string]owner{}, service: map[string]owner{}, places: map[string]map[string]owner{},
+		volumes: map[string]owner{}, service: map[string]owner{}, destinations: map[string]map[string]owner{},
 		filled:  map[string]bool{},
-		unknown: unknowns{env: map[string]*diagnostic.Unknown{}, places: map[string]*diagnostic.Unknown{}},
+		unknown: unknowns{env: map[string]*diagnostic.Unknown{}, destinations: map[string]*diagnostic.Unknown{}},
 	}
 	for _, n := range g.Networks {
 		for _, port := range n.Ports {
@@ -235,13 +235,13 @@ func newGroupState(g *job.Group) *groupState {
 			st.port(port, fmt.Sprintf("task %q", t.Name))
 		}
 		st.env[t.Name], st.config[t.Name] = map[string]envValue{}, map[string]cty.Value{}
-		st.places[t.Name] = map[string]owner{}
-		for _, at := range t.Places {
-			if at.Destination.Unknown != nil {
-				st.unknown.places[t.Name+"/"+at.Block] = at.Destination.Unknown
+		st.destinations[t.Name] = map[string]owner{}
+		for _, at := range t.Destinations {
+			if at.Path.Unknown != nil {
+				st.unknown.destinations[t.Name+"/"+at.Block] = at.Path.Unknown
 				continue
 			}
-			st.places[t.Name][placeKey(at.Block, at.Destination.Value)] = owner{fmt.Sprintf("task %q", t.Name), at.Range}
+			st.destinations[t.Name][destinationKey(at.Block, at.Path.Value)] = owner{fmt.Sprintf("task %q", t.Name), at.Range}
 		}
 		st.unknown.env[t.Name] = t.MoreEnv
 		for k, v := range t.Env {
@@ -274,7 +274,7 @@ func newGroupState(g *job.Group) *groupState {
 	return st
 }
 
-func placeKey(block, destination string) string { return block + " " + path.Clean(destination) }
+func destinationKey(block, destination string) string { return block + " " + path.Clean(destination) }
 
 func (st *groupState) port(port job.Port, who string) {
 	of := owner{fmt.Sprintf("port %q of %s", port.Label, who), port.Range}

@@ -197,17 +197,17 @@ func (x *sidecarPlan) setEnv(t *job.Task, v *sidecar.Attr) {
 func (x *sidecarPlan) blocks(inst *sidecar.Instance) {
 	for _, t := range x.state.group.Tasks {
 		for _, b := range inst.App {
-			key := placeKey(b.Type, b.Body.String("destination"))
-			if of, taken := x.state.places[t.Name][key]; taken && b.Body.String("destination") != "" {
+			key := destinationKey(b.Type, b.Body.String("destination"))
+			if of, taken := x.state.destinations[t.Name][key]; taken && b.Body.String("destination") != "" {
 				x.conflict(of.at, "Destination taken", "Sidecar %q adds a %s at %q to the app tasks of group %q (%s), but %s has one there. Choose another destination in the sidecar's parameters or in the job.",
 					x.def.Name, b.Type, b.Body.String("destination"), x.state.group.Name, b.Range, of)
 				continue
 			}
-			if u := x.state.unknown.places[t.Name+"/"+b.Type]; u != nil {
+			if u := x.state.unknown.destinations[t.Name+"/"+b.Type]; u != nil {
 				x.unknown(u, "Whether sidecar %q may add a %s to task %q of group %q", x.def.Name, b.Type, t.Name, x.state.group.Name)
 				continue
 			}
-			x.state.places[t.Name][key] = x.me()
+			x.state.destinations[t.Name][key] = x.me()
 			x.fill(t, job.FieldOf(b.Type))
 			x.add(&job.AddAppBlock{Group: x.state.group.Name, Task: t.Name, Block: b})
 			x.added.AddBlock(t.Name, b)

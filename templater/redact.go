@@ -15,15 +15,15 @@ import (
 // Hidden replaces the value of a sensitive parameter.
 const Hidden = "(sensitive)"
 
-// leastSecret is the length of the shortest redacted text. Shorter texts occur everywhere and
+// minSecretBytes is the length of the shortest redacted text. Shorter texts occur everywhere and
 // are easily guessed.
-const leastSecret = 3
+const minSecretBytes = 3
 
 // Redactor removes texts from output. The zero value removes none.
 type Redactor struct{ replace *strings.Replacer }
 
 // NewRedactor returns a Redactor for texts such as those from Secrets, in all their spellings.
-// It ignores texts shorter than leastSecret.
+// It ignores texts shorter than minSecretBytes.
 func NewRedactor(secrets []string) Redactor {
 	var forms []string
 	for _, secret := range secrets {
@@ -34,7 +34,7 @@ func NewRedactor(secrets []string) Redactor {
 			}
 		}
 	}
-	forms = slices.DeleteFunc(forms, func(f string) bool { return len(f) < leastSecret })
+	forms = slices.DeleteFunc(forms, func(f string) bool { return len(f) < minSecretBytes })
 	// Longest first, since a text may contain another.
 	slices.SortFunc(forms, func(x, y string) int {
 		if len(x) != len(y) {

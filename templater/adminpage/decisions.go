@@ -8,8 +8,8 @@ import (
 
 // Clients control the texts of a decision, so each is bounded.
 const (
-	mostTextBytes = 256
-	mostItems     = 32
+	maxTextBytes = 256
+	maxItems     = 32
 )
 
 // Decisions keeps the last decisions about requests with a job. Denials have a buffer
@@ -57,7 +57,7 @@ func NewDecisions(most int) *Decisions {
 
 // Add adds a decision and shortens long texts in it.
 func (d *Decisions) Add(decision admission.Decision) {
-	decision = decision.Shortened(mostTextBytes, mostItems)
+	decision = decision.Shortened(maxTextBytes, maxItems)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.seen++

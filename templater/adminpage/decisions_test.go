@@ -52,10 +52,10 @@ func TestWhatIsKeptOfADecisionIsBounded(t *testing.T) {
 		Rules: many, Reasons: many, Sidecars: []admission.Injected{{Group: long, Sidecar: long, Version: long, Origin: "meta"}},
 	})
 	kept := d.All()[0]
-	must.Len(t, mostItems, kept.Rules)
-	must.Len(t, mostItems, kept.Reasons)
+	must.Len(t, maxItems, kept.Rules)
+	must.Len(t, maxItems, kept.Reasons)
 	for _, text := range append(kept.Rules, kept.Client, kept.Accessor, kept.Method, kept.Path, kept.Job, kept.Namespace, kept.Region, kept.Reasons[0], kept.Sidecars[0].Group, kept.Sidecars[0].Sidecar, kept.Sidecars[0].Version) {
-		must.LessEq(t, mostTextBytes, len(text))
+		must.LessEq(t, maxTextBytes, len(text))
 		must.StrHasSuffix(t, "é…", text, must.Sprint("no character is cut"))
 	}
 	must.Eq(t, long, many[999], must.Sprint("what was given stays as it was"))

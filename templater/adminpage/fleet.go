@@ -15,8 +15,8 @@ import (
 const (
 	scanTimeout    = 10 * time.Minute
 	explainTimeout = 10 * time.Second
-	mostExplained  = 64 // cached explanations
-	mostAtOnce     = 2  // concurrent reads for explanations
+	maxExplained   = 64 // cached explanations
+	maxAtOnce      = 2  // concurrent reads for explanations
 )
 
 // errUnknown means that the last reading does not contain the job.
@@ -57,7 +57,7 @@ type Reading struct {
 // NewFleet returns a Fleet that reads from source and waits at least every between two
 // readings.
 func NewFleet(source Source, every time.Duration, log *slog.Logger) *Fleet {
-	return &Fleet{source: source, every: every, log: log, wanted: make(chan struct{}, 1), slots: make(chan struct{}, mostAtOnce), now: &Reading{}}
+	return &Fleet{source: source, every: every, log: log, wanted: make(chan struct{}, 1), slots: make(chan struct{}, maxAtOnce), now: &Reading{}}
 }
 
 // Run reads on demand until the context ends.
@@ -156,7 +156,7 @@ func (f *Fleet) keep(number uint64, of fleet.Ref, told *explanation.Job) {
 	if f.now.Number != number {
 		return
 	}
-	if f.explained == nil || len(f.explained) >= mostExplained {
+	if f.explained == nil || len(f.explained) >= maxExplained {
 		f.explained = map[fleet.Ref]*explanation.Job{}
 	}
 	f.explained[of] = told

@@ -60,7 +60,7 @@ func TestAJobIsReadOnceToBeExplained(t *testing.T) {
 	}
 	wait.Wait()
 	_, explained := f.counted()
-	must.LessEq(t, mostAtOnce, explained, must.Sprint("two may begin at the same time"))
+	must.LessEq(t, maxAtOnce, explained, must.Sprint("two may begin at the same time"))
 	before := explained
 	_, err := f.fleet.Explain(t.Context(), fleet.Ref{Namespace: "default", ID: "cart"})
 	must.NoError(t, err)
@@ -75,13 +75,13 @@ func TestAJobIsReadOnceToBeExplained(t *testing.T) {
 
 func TestExplanationsThatAreKeptAreBounded(t *testing.T) {
 	var jobs []*fleet.Job
-	for i := range 3 * mostExplained {
+	for i := range 3 * maxExplained {
 		jobs = append(jobs, job("default", string(rune('0'+i))))
 	}
 	f := start(t, jobs, time.Hour).read()
 	for _, j := range jobs {
 		_, err := f.fleet.Explain(t.Context(), j.Ref())
 		must.NoError(t, err)
-		must.LessEq(t, mostExplained, len(f.fleet.explained))
+		must.LessEq(t, maxExplained, len(f.fleet.explained))
 	}
 }

@@ -12,15 +12,15 @@ import (
 
 func functions() template.FuncMap {
 	return template.FuncMap{
-		"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"clock":  func(t time.Time) string { return t.UTC().Format("Jan _2 15:04:05") },
-		"join":   func(texts []string) string { return strings.Join(texts, ", ") },
-		"jobURL": jobURL,
-		"chosen": chosen,
-		"place":  place,
-		"value":  value,
-		"short":  short,
-		"adds":   adds,
+		"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"clock":    func(t time.Time) string { return t.UTC().Format("Jan _2 15:04:05") },
+		"join":     func(texts []string) string { return strings.Join(texts, ", ") },
+		"jobURL":   jobURL,
+		"chosen":   chosen,
+		"position": position,
+		"value":    value,
+		"short":    short,
+		"adds":     adds,
 	}
 }
 
@@ -44,7 +44,7 @@ func ago(age time.Duration) string {
 func chosen(s *explanation.Sidecar) string {
 	var names []string
 	for _, from := range s.ChosenBy {
-		names = append(names, from.Origin+place(from))
+		names = append(names, from.Origin+position(from))
 	}
 	text := s.State
 	switch by := strings.Join(names, ", "); {
@@ -66,8 +66,8 @@ func short(accessor string) string {
 	return part
 }
 
-// place returns the position of a source, " (file:line)", or "".
-func place(s *explanation.Source) string {
+// position returns the position of a source, " (file:line)", or "".
+func position(s *explanation.Source) string {
 	if s == nil || s.File == "" {
 		return ""
 	}

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	pollMillis     = 2000
-	refreshSeconds = 10 // for browsers without scripts
-	mostOfJob      = 20 // number of decisions on the page of a job
+	pollMillis      = 2000
+	refreshSeconds  = 10 // for browsers without scripts
+	maxJobDecisions = 20 // number of decisions on the page of a job
 )
 
 // view is the data of the templates.
@@ -180,7 +180,7 @@ type jobView struct {
 func (p *Page) job(ctx context.Context, query url.Values, r *Reading) (*jobView, int) {
 	v := &jobView{Ref: fleet.Ref{Namespace: query.Get("namespace"), ID: query.Get("id")}, Decisions: []Decided{}}
 	for _, d := range p.Decisions.All() {
-		if d.Job == admission.Shorten(v.ID(), mostTextBytes) && d.Namespace == admission.Shorten(v.Ref.Namespace, mostTextBytes) && len(v.Decisions) < mostOfJob {
+		if d.Job == admission.Shorten(v.ID(), maxTextBytes) && d.Namespace == admission.Shorten(v.Ref.Namespace, maxTextBytes) && len(v.Decisions) < maxJobDecisions {
 			v.Decisions = append(v.Decisions, d)
 		}
 	}

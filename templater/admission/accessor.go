@@ -14,8 +14,8 @@ const (
 	accessorTimeout  = 2 * time.Second
 	accessorLifetime = 5 * time.Minute
 	unknownLifetime  = 10 * time.Second // short, since Nomad may only have been unavailable
-	mostAccessors    = 1024
-	mostAccessorText = 64 // an accessor is a UUID
+	maxAccessors     = 1024
+	maxAccessorText  = 64 // an accessor is a UUID
 )
 
 // Accessors looks up the accessor of a request's token: it identifies the token without granting
@@ -66,7 +66,7 @@ func (a *Accessors) remembered(key [sha256.Size]byte) (id string, ok bool) {
 func (a *Accessors) remember(key [sha256.Size]byte, id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.known == nil || len(a.known) >= mostAccessors {
+	if a.known == nil || len(a.known) >= maxAccessors {
 		a.known = map[[sha256.Size]byte]accessor{}
 	}
 	lifetime := accessorLifetime
@@ -100,5 +100,5 @@ func (u *Upstream) accessor(ctx context.Context, header http.Header) string {
 	if resp.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&token) != nil {
 		return ""
 	}
-	return token.AccessorID[:min(len(token.AccessorID), mostAccessorText)]
+	return token.AccessorID[:min(len(token.AccessorID), maxAccessorText)]
 }

@@ -60,10 +60,10 @@ func TestAccessors_JobSubmitter(t *testing.T) {
 
 func TestAccessors_CacheLimit(t *testing.T) {
 	a := &Accessors{}
-	for i := range mostAccessors + 10 {
+	for i := range maxAccessors + 10 {
 		key := sha256.Sum256(fmt.Append(nil, i))
 		a.remember(key, "x")
-		must.LessEq(t, mostAccessors, len(a.known))
+		must.LessEq(t, maxAccessors, len(a.known))
 		id, ok := a.remembered(key)
 		must.True(t, ok)
 		must.Eq(t, "x", id)

@@ -91,7 +91,7 @@ func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration)
 	if span.SpanContext().IsSampled() {
 		d.Trace = span.SpanContext().TraceID().String()
 	}
-	d = d.Shortened(mostTextBytes, mostItems)
+	d = d.Shortened(maxTextBytes, maxItems)
 	d.describe(span)
 	p.Audit.LogAttrs(r.Context(), slog.LevelInfo, "job", d.attrs()...)
 	if p.Decided != nil {

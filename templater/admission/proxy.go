@@ -280,6 +280,6 @@ func (p *Proxy) unreachable(w http.ResponseWriter, r *http.Request, err error) {
 		v.answered = http.StatusBadGateway
 	}
 	p.Metrics.unreachable()
-	p.Audit.Error("Nomad does not answer", "path", Shorten(r.URL.Path, mostTextBytes), "error", Shorten(err.Error(), 2*mostTextBytes))
+	p.Audit.Error("Nomad does not answer", "path", Shorten(r.URL.Path, maxTextBytes), "error", Shorten(err.Error(), 2*maxTextBytes))
 	http.Error(w, "nomad-sidecar: Nomad at "+p.upstream.Redacted()+" does not answer", http.StatusBadGateway)
 }

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	mostTextBytes = 256
-	mostItems     = 512
+	maxTextBytes = 256
+	maxItems     = 512
 )
 
 // Shortened returns a decision with truncated texts and lists and without terminal control

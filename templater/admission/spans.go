@@ -20,8 +20,8 @@ const (
 	wrongOfClient = 400
 )
 
-// mostListed limits the texts in one attribute; the log has all of them.
-const mostListed = 64
+// maxListed limits the texts in one attribute; the log has all of them.
+const maxListed = 64
 
 // SpanScope is the instrumentation scope of the spans.
 const SpanScope = "github.com/nomad-sidecar/nomad-sidecar/templater/admission"
@@ -102,7 +102,7 @@ func (d *Decision) describe(span trace.Span) {
 	if !span.IsRecording() {
 		return
 	}
-	sidecars := make([]string, 0, min(len(d.Sidecars), mostListed))
+	sidecars := make([]string, 0, min(len(d.Sidecars), maxListed))
 	for _, s := range d.Sidecars[:cap(sidecars)] {
 		sidecars = append(sidecars, s.Group+"/"+s.Sidecar+"@"+s.Version)
 	}
@@ -122,7 +122,7 @@ func text(key, value string) attribute.KeyValue {
 }
 
 func texts(key string, values []string) attribute.KeyValue {
-	out := make([]string, 0, min(len(values), mostListed))
+	out := make([]string, 0, min(len(values), maxListed))
 	for _, v := range values[:cap(out)] {
 		out = append(out, strings.ToValidUTF8(v, "\ufffd"))
 	}

@@ -210,7 +210,7 @@ func TestSpans_InvalidText(t *testing.T) {
 	}
 	for _, a := range s.Attributes() {
 		if a.Key == "nomad_sidecar.sidecars" {
-			must.Len(t, mostListed, a.Value.AsStringSlice())
+			must.Len(t, maxListed, a.Value.AsStringSlice())
 		}
 	}
 }

@@ -17,7 +17,7 @@ const (
 	dialTimeout = 10 * time.Second
 	// Idle connections count against Nomad's limit per client, which direct clients on the same
 	// host share. The proxy therefore keeps few, and briefly.
-	mostIdle    = 16
+	maxIdle     = 16
 	idleTimeout = 10 * time.Second
 )
 
@@ -48,7 +48,7 @@ func OpenUpstream(addresses string, certificates *api.TLSConfig) (*Upstream, err
 	// No response timeout: blocking queries and streams are long-lived. No compression by the
 	// proxy: the client gets the encoding it asked for.
 	u.Transport = &http.Transport{
-		DisableCompression: true, MaxIdleConnsPerHost: mostIdle, IdleConnTimeout: idleTimeout,
+		DisableCompression: true, MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: idleTimeout,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 	}
 	if u.URL.Scheme == "https" {

@@ -56,7 +56,7 @@ func Size(src []byte, name string, most int) *hcl.Diagnostic {
 	if len(src) <= most {
 		return nil
 	}
-	return problem(Place(src, name, most), "File too large",
+	return problem(rangeAt(src, name, most), "File too large",
 		fmt.Sprintf("It has more than %s. Nothing that long is read; check whether it is the right file.", size(most)))
 }
 
@@ -67,8 +67,8 @@ func size(bytes int) string {
 	return fmt.Sprintf("%d bytes", bytes)
 }
 
-// Place returns the range of the byte at an offset.
-func Place(src []byte, name string, offset int) hcl.Range {
+// rangeAt returns the range of the byte at an offset.
+func rangeAt(src []byte, name string, offset int) hcl.Range {
 	before := src[:min(offset, len(src))]
 	pos := hcl.Pos{Line: bytes.Count(before, []byte("\n")) + 1, Column: len(before) - bytes.LastIndexByte(before, '\n'), Byte: len(before)}
 	return hcl.Range{Filename: name, Start: pos, End: pos}

@@ -177,7 +177,7 @@ func decodesJSON(args []cty.Value) error {
 // alias matches a YAML alias: nested aliases produce values of exponential size.
 var alias = regexp.MustCompile(`(?m)(?:^|[\s\[,{:-])\*[A-Za-z0-9_]`)
 
-const mostAliases = 8
+const maxAliases = 8
 
 func decodesYAML(args []cty.Value) error {
 	in := text(args, 0)
@@ -186,8 +186,8 @@ func decodesYAML(args []cty.Value) error {
 			return fmt.Errorf("it is nested more than %d levels deep", Levels)
 		}
 	}
-	if len(alias.FindAllString(in, mostAliases+1)) > mostAliases {
-		return fmt.Errorf("it has more than %d aliases", mostAliases)
+	if len(alias.FindAllString(in, maxAliases+1)) > maxAliases {
+		return fmt.Errorf("it has more than %d aliases", maxAliases)
 	}
 	if err := decodesJSON(args); err != nil {
 		return err

@@ -13,7 +13,7 @@ func HCL(src []byte, name string, most int) *hcl.Diagnostic {
 		return d
 	}
 	if plain(src) {
-		tokens, _ := hclsyntax.LexConfig(skeleton(src), name, hcl.InitialPos)
+		tokens, _ := hclsyntax.LexConfig(withoutWords(src), name, hcl.InitialPos)
 		if levels(tokens) == nil {
 			return nil
 		}
@@ -28,10 +28,10 @@ func plain(src []byte) bool {
 	return !bytes.Contains(src, []byte("<<")) && !bytes.Contains(src, []byte("%{"))
 }
 
-// skeleton replaces each run of letters, digits and blanks by one blank. It nests at
+// withoutWords replaces each run of letters, digits and blanks by one blank. It nests at
 // least as deep as the source and lexes in a fraction of the time, most of which is
 // spent on the columns of identifiers.
-func skeleton(src []byte) []byte {
+func withoutWords(src []byte) []byte {
 	out := make([]byte, 0, len(src)/2)
 	blank := false
 	for _, c := range src {

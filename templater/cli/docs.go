@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/manual"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecardoc"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -58,24 +58,24 @@ func (c *docs) Run(args []string) int {
 	var out []byte
 	switch c.format {
 	case "html":
-		if out, err = manual.HTML(pages); err != nil {
+		if out, err = sidecardoc.HTML(pages); err != nil {
 			r.report(failureOf("Cannot write the page", err))
 			return exitError
 		}
 	case "markdown":
-		out = []byte(manual.Markdown(pages))
+		out = []byte(sidecardoc.Markdown(pages))
 	default:
-		out = []byte(manual.Text(pages, c.p.colourful()))
+		out = []byte(sidecardoc.Text(pages, c.p.colourful()))
 	}
 	return c.p.write(r, out)
 }
 
 // pagesOf documents the named definitions, or the newest version of each.
-func pagesOf(catalog *sidecar.Catalog, names []string) ([]*manual.Page, hcl.Diagnostics) {
+func pagesOf(catalog *sidecar.Catalog, names []string) ([]*sidecardoc.Page, hcl.Diagnostics) {
 	if len(names) == 0 {
 		names = catalog.Names()
 	}
-	var pages []*manual.Page
+	var pages []*sidecardoc.Page
 	var diags hcl.Diagnostics
 	for _, n := range names {
 		name, constraint, _ := strings.Cut(n, "@")
@@ -93,7 +93,7 @@ func pagesOf(catalog *sidecar.Catalog, names []string) ([]*manual.Page, hcl.Diag
 			diags = append(diags, failure("Unknown sidecar", fmt.Sprintf("The catalog has no sidecar %q. It has: %s.", n, strings.Join(catalog.Names(), ", ")))...)
 			continue
 		}
-		pages = append(pages, manual.New(d))
+		pages = append(pages, sidecardoc.New(d))
 	}
 	return pages, diags
 }

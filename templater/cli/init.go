@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/manual"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecardoc"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
 )
@@ -82,7 +82,7 @@ func (c *initCommand) create(dir, name string) ([]string, hcl.Diagnostics) {
 	if err != nil {
 		return nil, failureOf("Cannot read the scaffold", err)
 	}
-	page := manual.New(def)
+	page := sidecardoc.New(def)
 	readme = strings.NewReplacer("SUMMARY", page.Summary, "EXAMPLE", page.Example, "PARAMETERS", page.ParameterTable()).Replace(readme)
 	folder := filepath.Join(dir, name)
 	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {

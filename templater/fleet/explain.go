@@ -34,7 +34,7 @@ func (r *Rules) Explain(raw []byte) (*Explained, error) {
 	}
 	out := &Explained{Job: c.Document.Job(), Told: c.Explain(), Secrets: c.Secrets()}
 	c.byMarks(out.Told)
-	withoutPlaces(out.Told, name)
+	withoutPositions(out.Told, name)
 	if !c.diags.HasErrors() && !c.Plan().HasErrors() {
 		out.Totals = c.Totals()
 	}
@@ -57,8 +57,8 @@ func (c *chosen) byMarks(told []*templater.Explanation) {
 	}
 }
 
-// withoutPlaces removes positions in the stored job's JSON, since users have no such file.
-func withoutPlaces(told []*templater.Explanation, name string) {
+// withoutPositions removes positions in the stored job's JSON, since users have no such file.
+func withoutPositions(told []*templater.Explanation, name string) {
 	clear := func(s *templater.Source) {
 		if s.Range.Filename == name {
 			s.Range = hcl.Range{}

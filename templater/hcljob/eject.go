@@ -16,8 +16,8 @@ const (
 	begin = "#sidecar>"
 	// anyMark begins every mark.
 	anyMark = "#sidecar"
-	// kept precedes each disabled line of the user.
-	kept = "#sidecar|"
+	// disabledMark precedes each disabled line of the user.
+	disabledMark = "#sidecar|"
 )
 
 // Eject removes everything that injection added and restores what it replaced: for every job
@@ -93,14 +93,14 @@ func (e *ejection) comment(t *hclsyntax.Token, line int) hcl.Diagnostics {
 			return diags
 		}
 		e.last, e.open = end, nil
-	case bytes.HasPrefix(t.Bytes, []byte(kept)) && e.open == nil:
+	case bytes.HasPrefix(t.Bytes, []byte(disabledMark)) && e.open == nil:
 		if len(e.run) > 0 && e.runEnd() != line {
 			if diags := e.endRun(); diags.HasErrors() {
 				return diags
 			}
 		}
 		e.out = append(e.out, e.src[e.last:line]...)
-		e.last = t.Range.Start.Byte + len(kept)
+		e.last = t.Range.Start.Byte + len(disabledMark)
 		e.run = append(e.run, t)
 	}
 	return nil

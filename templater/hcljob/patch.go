@@ -42,7 +42,7 @@ type rank int
 const (
 	inPlace  rank = iota // lines that replace those that end here
 	atTheEnd             // lines at the end of a block
-	asKept               // the prefix of a disabled line
+	disabled             // the prefix of a disabled line
 )
 
 // bytes returns the text with all parts inserted.
@@ -80,7 +80,7 @@ func (p *patch) undone(out []byte) bool {
 		if part.at > 0 && p.src[part.at-1] != '\n' {
 			return false
 		}
-		if part.rank == asKept || seen[part.text] {
+		if part.rank == disabled || seen[part.text] {
 			continue
 		}
 		seen[part.text] = true
@@ -129,9 +129,9 @@ func (p *patch) keep(r hcl.Range) {
 		return
 	}
 	// Indent like comments of `nomad fmt`; Eject removes the blanks.
-	prefix := p.indent(r) + kept
+	prefix := p.indent(r) + disabledMark
 	for at := first; at < end; at = lineEnd(p.src, at) {
-		p.parts = append(p.parts, part{at, asKept, prefix})
+		p.parts = append(p.parts, part{at, disabled, prefix})
 	}
 }
 

@@ -71,7 +71,7 @@ func (e *ejection) endPart(end *hclsyntax.Token, part []byte) hcl.Diagnostics {
 
 // line returns the line that a comment disables.
 func (e *ejection) line(t *hclsyntax.Token) []byte {
-	return e.src[t.Range.Start.Byte+len(kept) : lineEnd(e.src, t.Range.Start.Byte)]
+	return e.src[t.Range.Start.Byte+len(disabledMark) : lineEnd(e.src, t.Range.Start.Byte)]
 }
 
 // runEnd returns the offset of the line after the last disabled one.

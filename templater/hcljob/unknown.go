@@ -162,9 +162,9 @@ func (s *scope) reason(expr hcl.Expression, diags hcl.Diagnostics) *diagnostic.U
 	return u
 }
 
-// mostLocals bounds the number of local values that a reason follows, since long chains would
+// maxLocals bounds the number of local values that a reason follows, since long chains would
 // take quadratic time.
-const mostLocals = 100
+const maxLocals = 100
 
 // finding collects the names that an expression uses and that the scope lacks.
 type finding struct {
@@ -186,7 +186,7 @@ func (f *finding) look(expr hcl.Expression) {
 		switch {
 		case t.RootName() == "var" && f.unset[name]:
 			f.vars = addName(f.vars, name)
-		case t.RootName() == "local" && f.locals[name] != nil && !f.seen[name] && len(f.seen) < mostLocals:
+		case t.RootName() == "local" && f.locals[name] != nil && !f.seen[name] && len(f.seen) < maxLocals:
 			f.seen[name] = true
 			f.look(f.locals[name].Expr)
 		}

@@ -54,7 +54,7 @@ func (r *reader) taskBlock(g *job.Group, t *job.Task, b *hclsyntax.Block) {
 	case "service":
 		g.Services = append(g.Services, r.service(b))
 	case "template", "volume_mount":
-		t.Places = append(t.Places, r.place(b)...)
+		t.Destinations = append(t.Destinations, r.destination(b)...)
 	case "resources":
 		for _, n := range b.Body.Blocks {
 			if n.Type == "network" {
@@ -64,17 +64,17 @@ func (r *reader) taskBlock(g *job.Group, t *job.Task, b *hclsyntax.Block) {
 	}
 }
 
-// place returns the destination of a template or volume_mount, if any.
-func (r *reader) place(b *hclsyntax.Block) []job.Place {
-	at := job.Place{Block: madeBy(b), Range: b.DefRange()}
+// destination returns the destination of a template or volume_mount, if any.
+func (r *reader) destination(b *hclsyntax.Block) []job.Destination {
+	at := job.Destination{Block: madeBy(b), Range: b.DefRange()}
 	if b.Type == "dynamic" {
-		at.Destination.Unknown = madeDynamically(b)
-		return []job.Place{at}
+		at.Path.Unknown = madeDynamically(b)
+		return []job.Destination{at}
 	}
-	if r.text(b.Body, "destination", &at.Destination); at.Destination.Value == "" && at.Destination.Unknown == nil {
+	if r.text(b.Body, "destination", &at.Path); at.Path.Value == "" && at.Path.Unknown == nil {
 		return nil
 	}
-	return []job.Place{at}
+	return []job.Destination{at}
 }
 
 // madeBy returns the type of a block, or of the blocks that a dynamic block generates.

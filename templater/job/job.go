@@ -106,12 +106,12 @@ type Task struct {
 	Logs *Logs
 	// Ports are the ports of the task's own resources.network.
 	Ports []Port
-	// Places are the known destinations of its templates and volume mounts.
-	Places   []Place
-	Meta     map[string]Text
-	MoreMeta *diagnostic.Unknown // there may be other keys
-	Bare     Bare
-	Range    hcl.Range
+	// Destinations are the known destinations of its templates and volume mounts.
+	Destinations []Destination
+	Meta         map[string]Text
+	MoreMeta     *diagnostic.Unknown // there may be other keys
+	Bare         Bare
+	Range        hcl.Range
 }
 
 // Logs is a task's logs block. A number is 0 if unset.
@@ -122,11 +122,11 @@ type Logs struct {
 	Range         hcl.Range
 }
 
-// Place is the destination of a template or volume_mount.
-type Place struct {
-	Block       string // its type
-	Destination Text
-	Range       hcl.Range
+// Destination is the destination of a template or volume_mount.
+type Destination struct {
+	Block string // its type
+	Path  Text
+	Range hcl.Range
 }
 
 // Bare records the spelling of an object's empty containers, by the name of their field in

@@ -28,7 +28,7 @@ func Seal(parts ...string) string {
 func SealKey(task, kind, name string) string { return task + "/" + kind + "/" + name }
 
 // ServiceKey returns the SealKey of a service; several services may share a name.
-func ServiceKey(place int) string { return SealKey("", "service", strconv.Itoa(place)) }
+func ServiceKey(index int) string { return SealKey("", "service", strconv.Itoa(index)) }
 
 // SealedJSON normalizes JSON for seals, so that it is equal before and after Nomad's parser,
 // which turns an object into a list with one item (jobspec2/hclutil.BlocksAsAttrs).

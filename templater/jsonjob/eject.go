@@ -12,7 +12,7 @@ import (
 
 // injected is a task with a mark.
 type injected struct {
-	place int // index in the group's list
+	index int // in the group's list
 	job.Marked
 }
 
@@ -30,8 +30,8 @@ func (f *File) eject(catalog job.Catalog, keep []job.Marked) {
 		tasks := g.get("Tasks")
 		found := f.injected(g)
 		found = slices.DeleteFunc(found, func(i injected) bool {
-			f.kept[tasks.items[i.place].value] = slices.ContainsFunc(keep, i.Same)
-			return f.kept[tasks.items[i.place].value]
+			f.kept[tasks.items[i.index].value] = slices.ContainsFunc(keep, i.Same)
+			return f.kept[tasks.items[i.index].value]
 		})
 		f.checkSeals(g, found)
 		for _, i := range found {
@@ -39,7 +39,7 @@ func (f *File) eject(catalog job.Catalog, keep []job.Marked) {
 			if i.Mark.Doubt(catalog, i.Task) != "" {
 				continue
 			}
-			tasks.remove(i.place, f.layout(inTasks))
+			tasks.remove(i.index, f.layout(inTasks))
 			if i.Mark.Added != nil {
 				f.revert(g, i.Mark.Added)
 			}

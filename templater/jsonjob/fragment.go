@@ -73,13 +73,13 @@ func (fr fragments) setting(e *job.SetConfig, l layout) (*node, error) {
 func (fr fragments) shaped(inJob, inGroup string, b *sidecar.Block, l layout, pick func(*api.TaskGroup) any) (*node, error) {
 	var s shape
 	text := groupOf(inJob, inGroup+hclOf([]*sidecar.Block{s.block(b, false)}))
-	m, known := moulds.Get(text)
+	m, known := templates.Get(text)
 	if !known {
 		if raw, err := parsed(text, pick); err == nil {
-			m = newMould(raw, len(s.texts))
+			m = newJSONTemplate(raw, len(s.texts))
 		}
-		if len(text)+m.size() <= maxMould {
-			moulds.Add(text, m)
+		if len(text)+m.size() <= maxTemplateBytes {
+			templates.Add(text, m)
 		}
 	}
 	if m == nil { // let make report the error, if there is one
@@ -88,19 +88,19 @@ func (fr fragments) shaped(inJob, inGroup string, b *sidecar.Block, l layout, pi
 	return parseValue(m.fill(s.texts), l), nil
 }
 
-// moulds caches recently used shapes, nil for a shape without a mould. Nomad's parser takes
-// most of the time of a small job, and a proxy's jobs get much the same sidecars. Moulds
+// templates caches recently used shapes, nil for a shape without a jsonTemplate. Nomad's parser takes
+// most of the time of a small job, and a proxy's jobs get much the same sidecars. Templates
 // contain none of the texts.
-var moulds = func() *lru.Cache[string, *mould] {
-	c, err := lru.New[string, *mould](256)
+var templates = func() *lru.Cache[string, *jsonTemplate] {
+	c, err := lru.New[string, *jsonTemplate](256)
 	if err != nil {
 		panic(err) // the size is positive
 	}
 	return c
 }()
 
-// maxMould bounds the size of a mould and its key, in bytes.
-const maxMould = 32 << 10
+// maxTemplateBytes bounds the size of a jsonTemplate and its key, in bytes.
+const maxTemplateBytes = 32 << 10
 
 // make parses the block in a group of a job and lays out the picked part.
 func (fr fragments) make(inJob, inGroup string, l layout, pick func(*api.TaskGroup) any) (*node, error) {

@@ -118,7 +118,7 @@ func duplicateField(n *node, of *fields) *duplicate {
 // fields are the fields of a struct.
 type fields struct {
 	list   []field
-	places map[string]int // index in list
+	byName map[string]int // index in list
 }
 
 // field is a field that the decoder sets, with its name in JSON.
@@ -129,7 +129,7 @@ type field struct {
 
 // index returns the index of the field that the decoder would set from a member, or -1.
 func (f *fields) index(name string) int {
-	if i, ok := f.places[name]; ok {
+	if i, ok := f.byName[name]; ok {
 		return i
 	}
 	return slices.IndexFunc(f.list, func(f field) bool { return strings.EqualFold(f.name, name) })
@@ -142,7 +142,7 @@ func fieldsOf(t reflect.Type) *fields {
 	if known, ok := knownFields.Load(t); ok {
 		return known.(*fields)
 	}
-	out := &fields{places: map[string]int{}}
+	out := &fields{byName: map[string]int{}}
 	for _, f := range reflect.VisibleFields(t) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.Anonymous || name == "-" {
@@ -151,7 +151,7 @@ func fieldsOf(t reflect.Type) *fields {
 		if name == "" {
 			name = f.Name
 		}
-		out.places[name] = len(out.list)
+		out.byName[name] = len(out.list)
 		out.list = append(out.list, field{name, f.Type})
 	}
 	knownFields.Store(t, out)

@@ -74,15 +74,15 @@ func (s *shape) values(v cty.Value) []cty.Value {
 	return out
 }
 
-// mould is the JSON of a shape: text n is inserted between two parts.
-type mould struct {
+// jsonTemplate is the JSON of a shape: text n is inserted between two parts.
+type jsonTemplate struct {
 	parts []string
 	texts []int
 }
 
-// newMould returns nil if the parser did not pass each of the texts through once and unchanged.
-func newMould(raw []byte, texts int) *mould {
-	m, from := &mould{}, 0
+// newJSONTemplate returns nil if the parser did not pass each of the texts through once and unchanged.
+func newJSONTemplate(raw []byte, texts int) *jsonTemplate {
+	m, from := &jsonTemplate{}, 0
 	for _, at := range quotedToken.FindAllIndex(raw, -1) {
 		n, err := strconv.Atoi(string(raw[at[0]+1+len(token) : at[1]-1]))
 		if err != nil || slices.Contains(m.texts, n) {
@@ -99,7 +99,7 @@ func newMould(raw []byte, texts int) *mould {
 }
 
 // size returns the size of its text in bytes; 0 for nil.
-func (m *mould) size() int {
+func (m *jsonTemplate) size() int {
 	if m == nil {
 		return 0
 	}
@@ -111,7 +111,7 @@ func (m *mould) size() int {
 }
 
 // fill returns the JSON with these texts.
-func (m *mould) fill(texts []string) []byte {
+func (m *jsonTemplate) fill(texts []string) []byte {
 	out := []byte(m.parts[0])
 	for i, n := range m.texts {
 		text, _ := json.Marshal(texts[n]) // a string always marshals

@@ -54,9 +54,9 @@ func TestAMouldFilledIsWhatTheParserMakes(t *testing.T) {
 	})
 }
 
-// Tasks that differ in their texts only have one mould; which it is shows in no text.
+// Tasks that differ in their texts only have one jsonTemplate; which it is shows in no text.
 func TestTasksThatDifferInTextsHaveOneMould(t *testing.T) {
-	moulds.Purge()
+	templates.Purge()
 	for _, text := range []string{"one", "two", token + "0"} {
 		task := taskOf(func(place string) cty.Value {
 			switch place {
@@ -68,9 +68,9 @@ func TestTasksThatDifferInTextsHaveOneMould(t *testing.T) {
 		n, err := fragments{}.shaped("", "", task, layout{}, firstTask)
 		must.NoError(t, err)
 		must.Eq(t, text, n.get("Env").key("A").str())
-		must.Eq(t, 1, moulds.Len())
+		must.Eq(t, 1, templates.Len())
 	}
-	for _, shape := range moulds.Keys() {
+	for _, shape := range templates.Keys() {
 		must.StrNotContains(t, shape, "two")
 	}
 }
@@ -79,7 +79,7 @@ func TestTasksThatDifferInTextsHaveOneMould(t *testing.T) {
 // ever.
 func TestWhatTheParserChangesHasNoMould(t *testing.T) {
 	for _, raw := range []string{`{}`, `{"a":"` + token + `0","b":"` + token + `0"}`, `{"a":"x` + token + `0"}`, `{"a":"` + token + `0 "}`, `{"` + token + `1":"` + token + `0"}`} {
-		must.Nil(t, newMould([]byte(raw), 1), must.Sprint(raw))
+		must.Nil(t, newJSONTemplate([]byte(raw), 1), must.Sprint(raw))
 	}
-	must.NotNil(t, newMould([]byte(`{"a":"`+token+`0"}`), 1))
+	must.NotNil(t, newJSONTemplate([]byte(`{"a":"`+token+`0"}`), 1))
 }

@@ -125,7 +125,7 @@ func (f *File) task(n *node) *job.Task {
 	}
 	for _, block := range []string{"template", "volume_mount"} {
 		for _, b := range n.get(job.FieldOf(block)).elements() {
-			t.Places = append(t.Places, job.Place{Block: block, Destination: job.Text{Value: destination(b)}, Range: f.at(b.start)})
+			t.Destinations = append(t.Destinations, job.Destination{Block: block, Path: job.Text{Value: destination(b)}, Range: f.at(b.start)})
 		}
 	}
 	for _, net := range n.get("Resources").get("Networks").elements() {

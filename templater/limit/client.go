@@ -47,8 +47,8 @@ func Of(addr net.Addr) Client {
 // requests from other addresses.
 type Proxies []netip.Prefix
 
-// mostHops limits the number of addresses read from X-Forwarded-For.
-const mostHops = 16
+// maxHops limits the number of addresses read from X-Forwarded-For.
+const maxHops = 16
 
 // ParseProxies parses addresses and networks.
 func ParseProxies(texts []string) (Proxies, error) {
@@ -126,7 +126,7 @@ func hops(values []string) []string {
 	var out []string
 	for i := len(values) - 1; i >= 0; i-- {
 		rest := values[i]
-		for more := true; more && len(out) < mostHops; {
+		for more := true; more && len(out) < maxHops; {
 			var hop string
 			if at := strings.LastIndexByte(rest, ','); at >= 0 {
 				rest, hop = rest[:at], rest[at+1:]

@@ -27,14 +27,14 @@ type Listener struct {
 }
 
 const (
-	mostTellers = 64 // connections that receive a reason concurrently
+	maxRefusing = 64 // connections that receive a reason concurrently
 	tellTime    = 200 * time.Millisecond
 	writePiece  = 64 << 10
 )
 
 // Accept returns the next connection within the limits.
 func (l *Listener) Accept() (net.Conn, error) {
-	l.once.Do(func() { l.tellers = make(chan struct{}, mostTellers) })
+	l.once.Do(func() { l.tellers = make(chan struct{}, maxRefusing) })
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {

@@ -120,14 +120,14 @@ func (s *Slots) missing(c Client, use Use) error {
 	client := of[Request]+of[Watch] >= s.PerClient
 	total := free <= 0 || s.used[Request]+s.used[Watch] >= open
 	if use == Watch {
-		client = client || of[Watch] >= mostWatches(s.PerClient)
-		total = total || s.used[Watch] >= mostWatches(open)
+		client = client || of[Watch] >= maxWatches(s.PerClient)
+		total = total || s.used[Watch] >= maxWatches(open)
 	}
 	return over(client, total)
 }
 
-// mostWatches leaves a quarter for short requests.
-func mostWatches(of int) int { return of - of/4 }
+// maxWatches leaves a quarter for short requests.
+func maxWatches(of int) int { return of - of/4 }
 
 func over(client, total bool) error {
 	switch {

@@ -13,18 +13,18 @@ import (
 )
 
 const (
-	headerTimeout  = 10 * time.Second
-	idleTimeout    = 2 * time.Minute
-	bodyTimeout    = time.Minute
-	mostHeader     = 64 << 10
-	mostStreams    = 100       // per HTTP/2 connection: the minimum that RFC 9113 6.5.2 recommends
-	streamBuffer   = 64 << 10  // per HTTP/2 stream
-	connBuffer     = 128 << 10 // per HTTP/2 connection
-	pingAfter      = time.Minute
-	pingTimeout    = 15 * time.Second
-	writeStall     = 10 * time.Minute // for a client that reads nothing; a pager may pause a log
-	mostAdminConns = 256
-	adminTimeout   = time.Minute
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	bodyTimeout   = time.Minute
+	maxHeader     = 64 << 10
+	maxStreams    = 100       // per HTTP/2 connection: the minimum that RFC 9113 6.5.2 recommends
+	streamBuffer  = 64 << 10  // per HTTP/2 stream
+	connBuffer    = 128 << 10 // per HTTP/2 connection
+	pingAfter     = time.Minute
+	pingTimeout   = 15 * time.Second
+	writeStall    = 10 * time.Minute // for a client that reads nothing; a pager may pause a log
+	maxAdminConns = 256
+	adminTimeout  = time.Minute
 	// reservedShare: one in this many connections to Nomad is reserved for jobs.
 	reservedShare = 8
 	// ownQuestions are connections to Nomad in addition to those of requests, for readyz.
@@ -81,7 +81,7 @@ func refusalOf(why error) []byte {
 
 // limitedAdmin returns a listener for the admin page.
 func (s *Server) limitedAdmin(l net.Listener) net.Listener {
-	return &limit.Listener{Listener: l, Connections: &limit.Shares{Total: mostAdminConns}, WriteStall: adminTimeout, Refuse: func(why error) []byte {
+	return &limit.Listener{Listener: l, Connections: &limit.Shares{Total: maxAdminConns}, WriteStall: adminTimeout, Refuse: func(why error) []byte {
 		s.metrics.RefusedConnection(why)
 		return nil
 	}}
@@ -91,9 +91,9 @@ func (s *Server) limitedAdmin(l net.Listener) net.Listener {
 // streams and exec are long-lived.
 func (s *Server) newFront() *http.Server {
 	return &http.Server{
-		Handler: s.tracked(s.proxy), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: mostHeader,
+		Handler: s.tracked(s.proxy), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: mostStreams, MaxReceiveBufferPerConnection: connBuffer, MaxReceiveBufferPerStream: streamBuffer,
+			MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: connBuffer, MaxReceiveBufferPerStream: streamBuffer,
 			SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: writeStall,
 		},
 	}
@@ -101,6 +101,6 @@ func (s *Server) newFront() *http.Server {
 
 func newAdmin() *http.Server {
 	return &http.Server{
-		ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: adminTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: mostHeader,
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: adminTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 	}
 }

@@ -28,8 +28,8 @@ import (
 )
 
 const (
-	askTimeout    = 5 * time.Second // for readyz
-	mostDecisions = 500             // shown on the page, with as many denials
+	askTimeout   = 5 * time.Second // for readyz
+	maxDecisions = 500             // shown on the page, with as many denials
 )
 
 // FlushTimeout limits sending the last spans after draining.
@@ -81,7 +81,7 @@ func Open(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.decisions = adminpage.NewDecisions(mostDecisions)
+	s.decisions = adminpage.NewDecisions(maxDecisions)
 	s.proxy = admission.New(admission.Options{
 		Upstream: s.upstream, Rules: rules, MaxBodyBytes: o.MaxBodyMiB << 20, BodyTimeout: bodyTimeout, Limits: limits, Audit: s.log, Metrics: s.metrics,
 		Accessors: &admission.Accessors{}, Decided: s.decisions.Add, Tracer: s.tracing.Tracer(admission.SpanScope),

@@ -81,7 +81,7 @@ func (d *Definition) bind(args map[string]Argument, site hcl.Range) (map[string]
 			v, err := p.argument(arg)
 			if err != nil {
 				detail := fmt.Sprintf("Parameter %q of sidecar %q is of type %s (see %s)", p.Name, d.Name, p.TypeString(), p.Range)
-				summary, mend := "Wrong type of parameter", "Give a value of that type"+arg.from()+"."
+				summary, fix := "Wrong type of parameter", "Give a value of that type"+arg.from()+"."
 				if errors.Is(err, errUnknown) && arg.Unknown != nil {
 					diag := arg.Unknown.Error(fmt.Sprintf("Parameter %q of sidecar %q", p.Name, d.Name))
 					if p.Sensitive && arg.Safe != (hcl.Range{}) {
@@ -92,12 +92,12 @@ func (d *Definition) bind(args map[string]Argument, site hcl.Range) (map[string]
 					continue
 				}
 				if errors.Is(err, errUnknown) {
-					summary, mend = "Unknown value", "Give the job's variables with -var or -var-file."
+					summary, fix = "Unknown value", "Give the job's variables with -var or -var-file."
 				}
 				if !p.Sensitive {
 					detail += ": " + err.Error()
 				}
-				diags = append(diags, p.blame(arg, summary, detail+". "+mend))
+				diags = append(diags, p.blame(arg, summary, detail+". "+fix))
 				v = cty.UnknownVal(p.Type)
 			}
 			values[p.Name], given[p.Name] = v, arg

@@ -19,8 +19,8 @@ type interpretation struct {
 	signs string
 	// count returns the number of interpreted parts of a text.
 	count func(string) int
-	// where and mend are used in messages.
-	where, mend string
+	// where and fix are used in messages.
+	where, fix string
 }
 
 // inDriverConfig is the config of a driver: the client evaluates its strings as HCL
@@ -30,7 +30,7 @@ func inDriverConfig() interpretation {
 	return interpretation{
 		signs: "$%", count: computes,
 		where: "in the config of a driver, where Nomad evaluates ${…} and %{…} when the task starts",
-		mend:  "Write $${ and %%{ in the value for what should reach the program as ${ and %{; of the others only references such as ${NOMAD_TASK_DIR} may stand in it.",
+		fix:   "Write $${ and %%{ in the value for what should reach the program as ${ and %{; of the others only references such as ${NOMAD_TASK_DIR} may stand in it.",
 	}
 }
 
@@ -78,7 +78,7 @@ func (e *evaluator) templateData(b *hclsyntax.Block, body Body) {
 	e.staysText("data", data.Expr, body.Attr("data").Value, interpretation{
 		signs: delimiter[:1], count: func(s string) int { return strings.Count(s, delimiter) },
 		where: fmt.Sprintf("in a template of Nomad, where %s begins what is evaluated", delimiter),
-		mend:  fmt.Sprintf("Leave %s out of the value.", delimiter),
+		fix:   fmt.Sprintf("Leave %s out of the value.", delimiter),
 	})
 }
 
@@ -123,7 +123,7 @@ func (e *evaluator) staysText(name string, expr hcl.Expression, v cty.Value, in 
 			break
 		}
 	}
-	e.fail(expr.Range(), "Value would be interpreted", fmt.Sprintf("%s goes into %s, %s, and is more than text there. %s", who, name, in.where, in.mend))
+	e.fail(expr.Range(), "Value would be interpreted", fmt.Sprintf("%s goes into %s, %s, and is more than text there. %s", who, name, in.where, in.fix))
 	return false
 }
 

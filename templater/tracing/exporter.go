@@ -9,7 +9,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 )
 
-const mostErrorText = 300 // an error includes the collector's response
+const maxErrorText = 300 // an error includes the collector's response
 
 // exporter logs spans that could not be sent, and drops them.
 type exporter struct {
@@ -46,4 +46,4 @@ func (c *complaints) about(err error, lost int) {
 	}
 }
 
-func cut(text string) string { return text[:min(len(text), mostErrorText)] }
+func cut(text string) string { return text[:min(len(text), maxErrorText)] }

@@ -18,9 +18,9 @@ import (
 
 const (
 	complainEvery = time.Minute
-	// mostAttributeText limits the bytes of a text in a span if the environment sets no other
+	// maxAttributeText limits the bytes of a text in a span if the environment sets no other
 	// limit: a job's submitter chooses the names in it.
-	mostAttributeText = 1024
+	maxAttributeText = 1024
 )
 
 // Tracing exports spans to a collector. A nil Tracing exports none.
@@ -53,7 +53,7 @@ func Open(ctx context.Context, service, version string, log *slog.Logger) (*Trac
 	}
 	limits := sdk.NewSpanLimits() // from the environment
 	if limits.AttributeValueLengthLimit < 0 {
-		limits.AttributeValueLengthLimit = mostAttributeText
+		limits.AttributeValueLengthLimit = maxAttributeText
 	}
 	provider := sdk.NewTracerProvider(sdk.WithResource(from), sdk.WithRawSpanLimits(limits), sdk.WithBatcher(&exporter{out, says}))
 	return &Tracing{provider, log}, nil

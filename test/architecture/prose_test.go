@@ -42,7 +42,7 @@ var comment = regexp.MustCompile(`(?:^|\s)//(.*)`)
 // TestProse keeps comments plain: no line has a habit of the first list, and at most one in a
 // hundred one of the second.
 func TestProse(t *testing.T) {
-	const mostPercent = 1
+	const maxPercent = 1
 	var lines int
 	var wrong, found []string
 	err := filepath.WalkDir(repository, func(path string, d fs.DirEntry, err error) error {
@@ -73,8 +73,8 @@ func TestProse(t *testing.T) {
 	for _, w := range wrong {
 		t.Error(w)
 	}
-	if 100*len(found) > mostPercent*lines {
-		t.Errorf("%d phrases in %d comment lines, of which %d %% are allowed:\n%s", len(found), lines, mostPercent, strings.Join(found, "\n"))
+	if 100*len(found) > maxPercent*lines {
+		t.Errorf("%d phrases in %d comment lines, of which %d %% are allowed:\n%s", len(found), lines, maxPercent, strings.Join(found, "\n"))
 	}
 	t.Logf("%d phrases in %d comment lines", len(found), lines)
 }

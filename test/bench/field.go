@@ -20,9 +20,9 @@ type contestant struct {
 	// standing returns the processes that the driver needs even when idle. They are counted like
 	// those of tasks.
 	standing func() ([]int, error)
-	// once is set if the driver is too slow to repeat a run; mostGroups excludes larger jobs.
+	// once is set if the driver is too slow to repeat a run; maxGroups excludes larger jobs.
 	once       bool
-	mostGroups int
+	maxGroups int
 
 	traced int64 // read offset in the client's log
 }
@@ -104,7 +104,7 @@ func (f *field) startAgent(ctx context.Context, o options, runtime string) error
 	}
 	f.agents = append(f.agents, a)
 	f.contestants = append(f.contestants, &contestant{
-		name: "pod, " + filepath.Base(runtime), driver: "pod", config: sleepConfig, agent: a, mostGroups: everything,
+		name: "pod, " + filepath.Base(runtime), driver: "pod", config: sleepConfig, agent: a, maxGroups: everything,
 		standing: func() ([]int, error) {
 			plugin, err := a.PluginPIDs()
 			collector, cerr := a.CollectorPIDs()
@@ -119,13 +119,13 @@ func (f *field) addPeers() {
 	none := func() ([]int, error) { return nil, nil }
 	a := f.agents[0]
 	f.contestants = append(f.contestants,
-		&contestant{name: "raw_exec", driver: "raw_exec", config: sleepConfig, agent: a, standing: none, mostGroups: everything},
-		&contestant{name: "exec", driver: "exec", config: sleepConfig, agent: a, standing: none, once: true, mostGroups: 1},
+		&contestant{name: "raw_exec", driver: "raw_exec", config: sleepConfig, agent: a, standing: none, maxGroups: everything},
+		&contestant{name: "exec", driver: "exec", config: sleepConfig, agent: a, standing: none, once: true, maxGroups: 1},
 	)
 	f.leave("exec, more than 2 tasks", "it copies programs and libraries for each task, which takes many seconds and gigabytes")
 	if f.docker != nil {
 		f.contestants = append(f.contestants, &contestant{
-			name: "docker", driver: "docker", agent: a, standing: f.docker.processes, mostGroups: 10,
+			name: "docker", driver: "docker", agent: a, standing: f.docker.processes, maxGroups: 10,
 			config: fmt.Sprintf(`
         image        = %q
         network_mode = "host"%s`, dockerImage, sleepConfig),

@@ -128,7 +128,7 @@ func race(ctx context.Context, f *field, l leg, idle time.Duration, out io.Write
 	var all []result
 	for round := range l.rounds {
 		for _, c := range f.contestants {
-			if l.groups > c.mostGroups || round > 0 && c.once {
+			if l.groups > c.maxGroups || round > 0 && c.once {
 				continue
 			}
 			h := heat{contestant: c, leg: l, id: fmt.Sprintf("%s-%d-%d", c.driver, l.groups, round)}

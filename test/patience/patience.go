@@ -15,8 +15,8 @@ import (
 // Env names the environment variable that holds the factor, such as "6".
 const Env = "POD_TEST_PATIENCE"
 
-// mostForLoad bounds the factor for load, so that a hanging test ends.
-const mostForLoad = 8
+// maxForLoad bounds the factor for load, so that a hanging test ends.
+const maxForLoad = 8
 
 // For multiplies a timeout that is enough on an idle machine by a factor: the one in the
 // environment, or on a busy machine twice the number of runnable processes per processor, if
@@ -26,7 +26,7 @@ func For(enough time.Duration) time.Duration {
 	if err != nil || !(factor >= 1) { // catches NaN too
 		factor = 1
 	}
-	factor = max(factor, min(2*load()/float64(runtime.NumCPU()), mostForLoad))
+	factor = max(factor, min(2*load()/float64(runtime.NumCPU()), maxForLoad))
 	return time.Duration(factor * float64(enough))
 }
 

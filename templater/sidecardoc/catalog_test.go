@@ -1,4 +1,4 @@
-package manual
+package sidecardoc
 
 import (
 	"flag"
@@ -32,7 +32,7 @@ func builtin(t *testing.T) []*Page {
 
 // The READMEs of the catalog hold tables that are made from the definitions:
 //
-//	go test ./templater/manual -update
+//	go test ./templater/sidecardoc -update
 func TestTheCatalogsTablesAreThoseOfTheDefinitions(t *testing.T) {
 	pages := builtin(t)
 	readme := func(p *Page) string { return "sidecars/" + p.Name + "/README.md" }
@@ -61,7 +61,7 @@ func checkTable(t *testing.T, path, heading, want string) {
 		return
 	}
 	if !*update {
-		t.Errorf("%s: the table below %q is not that of the definitions; run go test ./templater/manual -update. It should be\n%s", path, heading, want)
+		t.Errorf("%s: the table below %q is not that of the definitions; run go test ./templater/sidecardoc -update. It should be\n%s", path, heading, want)
 		return
 	}
 	if from == to {
