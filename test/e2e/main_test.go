@@ -158,10 +158,19 @@ func (c *cluster) runInjected() *api.Allocation {
 	return alloc
 }
 
-// exec runs a command in a task and wants it to succeed.
+// exec runs a command in a task and requires it to succeed. Nomad may not know yet that a task is
+// running whose first output is in its log.
 func (c *cluster) exec(alloc *api.Allocation, task string, command ...string) string {
 	c.t.Helper()
-	result, err := c.Exec(c.ctx, alloc, task, command...)
+	var result agent.Result
+	var err error
+	c.eventually("Nomad runs a command in "+task, func() error {
+		result, err = c.Exec(c.ctx, alloc, task, command...)
+		if err != nil && strings.Contains(err.Error(), "is not running") {
+			return err
+		}
+		return nil
+	})
 	must.NoError(c.t, err)
 	must.Zero(c.t, result.Code, must.Sprintf("%v in %s: %s", command, task, result.Stderr))
 	return result.Stdout
