@@ -1,14 +1,18 @@
 package driver_test
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/prometheus/procfs"
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
@@ -151,4 +155,64 @@ func TestFrozenHelper_Runtime(t *testing.T) {
 		thaw()
 		n.within("destroy", func() { must.NoError(t, n.DestroyTask(tk.ID, true)) })
 	})
+}
+
+// The process that pulls an image is frozen while its registry stalls. Only that start fails, at
+// its deadline; tasks without an image and with a cached one start meanwhile.
+func TestFrozenHelper_Pull(t *testing.T) {
+	cached := pushed(t, insecureRegistry(t)+"/scratch:v1")
+	asked, ended := make(chan struct{}, 100), make(chan struct{})
+	cachedAt, _, _ := strings.Cut(cached, "/")
+	stalled := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-ended
+	}))
+	end := sync.OnceFunc(func() {
+		close(ended)
+		stalled.Close()
+	})
+	t.Cleanup(end)
+	at := strings.TrimPrefix(stalled.URL, "http://")
+	trustWithoutTLS(t, at, cachedAt)
+	withOneRuntime(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) {
+			c.Runtime, c.Image.PullTimeout = runtime, (frozenBound / 2).String()
+		})
+		image := driver.TaskConfig{Image: cached, Entrypoint: []string{"/init", "-V"}}
+		n.starts(image)
+		other := n.bystand()
+		refused := make(chan error, 1)
+		tk := n.newTask("", "app", driver.TaskConfig{Image: at + "/scratch:v1"}, quiet)
+		go func() {
+			_, _, err := n.StartTask(tk.TaskConfig)
+			refused <- err
+		}()
+		<-asked
+		freeze(t, pullProcess(t))
+		n.within("a start with a cached image", func() { n.starts(image) })
+		n.within("a start without an image", func() { n.starts(sh("exit 0")) })
+		other.unharmed()
+		select {
+		case err := <-refused:
+			must.ErrorContains(t, err, "pull")
+		case <-time.After(patience + 2*frozenBound):
+			t.Fatal("the start of a task whose pull is frozen has no deadline")
+		}
+		end() // the leak check would find its connection
+	})
+}
+
+// pullProcess returns the process that this process started to pull an image.
+func pullProcess(t *testing.T) int {
+	t.Helper()
+	all, err := procfs.AllProcs()
+	must.NoError(t, err)
+	for _, p := range all {
+		args, _ := p.CmdLine() // none if it has ended
+		if stat, err := p.Stat(); err == nil && stat.PPID == os.Getpid() && len(args) > 0 && args[0] == "pod-image-pull" {
+			return p.PID
+		}
+	}
+	t.Fatal("no process pulls an image")
+	return 0
 }

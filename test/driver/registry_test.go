@@ -239,9 +239,13 @@ func TestACutConnectionIsRecovered(t *testing.T) {
 
 // trustWithoutTLS lets a registry be reached without TLS, by the operator's
 // registries.conf.
-func trustWithoutTLS(t *testing.T, host string) {
+func trustWithoutTLS(t *testing.T, hosts ...string) {
 	t.Helper()
 	conf := filepath.Join(t.TempDir(), "registries.conf")
-	must.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nlocation = \""+host+"\"\ninsecure = true\n"), 0o644))
+	var text strings.Builder
+	for _, host := range hosts {
+		fmt.Fprintf(&text, "[[registry]]\nlocation = %q\ninsecure = true\n", host)
+	}
+	must.NoError(t, os.WriteFile(conf, []byte(text.String()), 0o644))
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
 }
