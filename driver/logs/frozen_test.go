@@ -2,6 +2,8 @@ package logs
 
 import (
 	"fmt"
+	"net"
+	"net/rpc"
 	"os"
 	"path/filepath"
 	"testing"
@@ -82,4 +84,65 @@ func TestClient_CloseFrozenCollector(t *testing.T) {
 	_, contents := read(t, logDir, "web.stdout")
 	must.Eq(t, []string{"printed meanwhile\n"}, contents)
 	must.FileExists(t, filepath.Join(logDir, "web.stdout.0"))
+}
+
+// mute is a connection whose process is frozen: it has sent requests and reads no response.
+type mute struct {
+	net.Conn
+	closed chan struct{}
+}
+
+func (m mute) Read([]byte) (int, error) {
+	<-m.closed
+	return 0, net.ErrClosed
+}
+
+// A plugin that is frozen after many requests does not block the collector: the next plugin's
+// requests are answered, and every line is written.
+func TestCollector_FrozenClient(t *testing.T) {
+	n := newNode(t)
+	c := n.client()
+	dir, logDir, w := n.task("web")
+	h, err := c.Attach(ctx(t), dir)
+	must.NoError(t, err)
+	address, done, err := socketAddress(n.cfg.Dir)
+	must.NoError(t, err)
+	defer done()
+	conn, err := net.DialUnix("unix", nil, address)
+	must.NoError(t, err)
+	closed := make(chan struct{})
+	frozen := rpc.NewClient(mute{conn, closed})
+	t.Cleanup(func() { close(closed); _ = frozen.Close() })
+	must.NoError(t, conn.SetWriteDeadline(time.Now().Add(testPatience)))
+	for range 10 {
+		frozen.Go(serviceName+".Notices", Nothing(false), &Notice{}, make(chan *rpc.Call, 1))
+	}
+	sent := make(chan struct{})
+	go func() { // until the socket is full of responses, and then of requests
+		defer close(sent)
+		for range 20_000 {
+			frozen.Go(serviceName+".Version", Nothing(false), new(int), make(chan *rpc.Call, 1))
+		}
+	}()
+	for i := range 3 {
+		_, err = fmt.Fprintln(w, "line", i)
+		must.NoError(t, err)
+		other, _, otherOut := n.task(fmt.Sprintf("other%d", i))
+		begin := time.Now()
+		next := n.client()
+		oh, err := next.Attach(ctx(t), other)
+		must.NoError(t, err)
+		must.NoError(t, otherOut.Close())
+		must.NoError(t, next.Drain(ctx(t), other))
+		must.NoError(t, oh.Close())
+		must.Less(t, startTimeout, time.Since(begin))
+	}
+	must.NoError(t, w.Close())
+	must.NoError(t, n.client().Drain(ctx(t), dir))
+	must.NoError(t, h.Close())
+	_, contents := read(t, logDir, "web.stdout")
+	must.Eq(t, []string{"line 0\nline 1\nline 2\n"}, contents)
+	must.Len(t, 1, n.started())
+	must.NoError(t, conn.Close())
+	<-sent
 }
