@@ -16,10 +16,15 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
 // blockTimeout is the default of Options.BlockTimeout.
 const blockTimeout = 30 * time.Second
+
+// CatalogHeader is set in all responses of a Proxy: the digest of its catalog.
+const CatalogHeader = "X-Nomad-Sidecar-Catalog"
 
 const (
 	badRequest = http.StatusBadRequest
@@ -53,6 +58,7 @@ type Options struct {
 type Proxy struct {
 	Options
 	rules      atomic.Pointer[Rules]
+	digest     atomic.Pointer[string] // of the catalog
 	upstream   *url.URL
 	transport  http.RoundTripper
 	mux        *http.ServeMux
@@ -66,7 +72,7 @@ type Proxy struct {
 // New returns a proxy. It does not connect yet.
 func New(o Options) *Proxy {
 	p := &Proxy{Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second, places: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
-	p.rules.Store(o.Rules)
+	p.Use(o.Rules)
 	p.Limits, p.BlockTimeout = o.Limits.complete(), cmp.Or(o.BlockTimeout, blockTimeout)
 	p.forward = &httputil.ReverseProxy{
 		Rewrite: p.rewrite, Transport: lasting{p.transport}, FlushInterval: -1, // flush streams immediately
@@ -86,13 +92,18 @@ func New(o Options) *Proxy {
 }
 
 // Use sets the rules for new requests.
-func (p *Proxy) Use(rules *Rules) { p.rules.Store(rules) }
+func (p *Proxy) Use(rules *Rules) {
+	digest := job.CatalogDigest(rules.Catalog)
+	p.digest.Store(&digest)
+	p.rules.Store(rules)
+}
 
 // InUse returns the rules for new requests.
 func (p *Proxy) InUse() *Rules { return p.rules.Load() }
 
 // ServeHTTP forwards a request to Nomad, after injecting into its job if it has one.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(CatalogHeader, *p.digest.Load())
 	client := p.Limits.Proxies.Client(r)
 	if err := p.Limits.Requests.Take(client, 1); err != nil {
 		p.refuse(w, r, pass, &refusal{requests, err})
