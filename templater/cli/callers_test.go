@@ -232,6 +232,10 @@ type planned struct {
 
 func (p *planned) Job(context.Context, fleet.Ref) ([]byte, error) { return p.stored, nil }
 
+func (p *planned) Deployment(context.Context, fleet.Ref) (*fleet.Deployment, error) { return nil, nil }
+
+func (p *planned) Proxy() string { return "" }
+
 func (p *planned) Plan(_ context.Context, _ fleet.Ref, made []byte) (*fleet.Preview, error) {
 	p.made = made
 	return &fleet.Preview{Differs: true}, nil

@@ -109,6 +109,10 @@ func failure(summary, detail string) hcl.Diagnostics {
 	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: summary, Detail: detail}}
 }
 
+func warning(summary, detail string) hcl.Diagnostics {
+	return hcl.Diagnostics{{Severity: hcl.DiagWarning, Summary: summary, Detail: detail}}
+}
+
 // failureOf is failure with an error as its detail.
 func failureOf(summary string, err error) hcl.Diagnostics { return failure(summary, sentence(err)) }
 

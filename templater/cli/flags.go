@@ -66,5 +66,6 @@ func isSwitch(f *flag.Flag) bool {
 const (
 	catalogUsage = "`DIR` Folder of definitions, or an address that get has fetched; may be repeated. " +
 		"Default is NOMAD_SIDECAR_CATALOG, then the built-in catalog."
-	policyUsage = "`FILE|DIR` Policy whose rules choose sidecars and check the job; of a folder all *.policy.hcl; may be repeated."
+	policyOverrideUsage = "Override soft mandatory Sentinel policies of Nomad Enterprise."
+	policyUsage         = "`FILE|DIR` Policy whose rules choose sidecars and check the job; of a folder all *.policy.hcl; may be repeated."
 )

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
@@ -41,10 +42,20 @@ func (n *fleetNomad) Jobs(ctx context.Context, ask fleet.Ask, token string) ([]f
 
 func (n *fleetNomad) Job(ctx context.Context, of fleet.Ref) ([]byte, error) {
 	raw, err := n.Stored(ctx, of.Namespace, of.ID)
-	if errors.Is(err, cluster.ErrNoJob) {
-		return nil, fmt.Errorf("%w: %w", fleet.ErrGone, err)
+	return raw, classed(err)
+}
+
+func (n *fleetNomad) Versions(ctx context.Context, of fleet.Ref) ([]json.RawMessage, error) {
+	raws, err := n.Cluster.Versions(ctx, of.Namespace, of.ID)
+	return raws, classed(err)
+}
+
+func (n *fleetNomad) Deployment(ctx context.Context, of fleet.Ref) (*fleet.Deployment, error) {
+	d, err := n.Cluster.Deployment(ctx, of.Namespace, of.ID)
+	if err != nil || !cluster.IsActive(d) {
+		return nil, classed(err)
 	}
-	return raw, err
+	return &fleet.Deployment{ID: cluster.Short(d.ID), Version: d.JobVersion, Paused: d.Status == "paused", Canaries: cluster.HasCanaries(d)}, nil
 }
 
 func (n *fleetNomad) Plan(ctx context.Context, of fleet.Ref, raw []byte) (*fleet.Preview, error) {
@@ -52,13 +63,18 @@ func (n *fleetNomad) Plan(ctx context.Context, of fleet.Ref, raw []byte) (*fleet
 	if err != nil {
 		return nil, err
 	}
-	plan, err := n.Cluster.Plan(ctx, job)
+	plan, err := n.Cluster.Plan(ctx, job, false)
 	if err != nil {
-		return nil, err
+		return nil, classed(err)
 	}
-	out := &fleet.Preview{
-		Differs: plan.Diff != nil && plan.Diff.Type != "None", ModifyIndex: plan.JobModifyIndex, Unplaced: cluster.Failures(plan.FailedTGAllocs),
+	out := &fleet.Preview{Differs: plan.Diff != nil && plan.Diff.Type != "None", ModifyIndex: plan.JobModifyIndex}
+	for _, t := range cluster.TaskChanges(plan) {
+		out.Tasks = append(out.Tasks, fleet.TaskChange(t))
 	}
+	if job.Parent { // it has no allocations, although Nomad plans some
+		return out, nil
+	}
+	out.Unplaced = cluster.Failures(plan.FailedTGAllocs)
 	for _, g := range cluster.Effects(plan, nil) {
 		switch g.Effect {
 		case cluster.Destructive:
@@ -72,7 +88,11 @@ func (n *fleetNomad) Plan(ctx context.Context, of fleet.Ref, raw []byte) (*fleet
 
 func (n *fleetNomad) Apply(ctx context.Context, c fleet.Change) (string, error) {
 	if c.Job == nil {
-		return n.Revert(ctx, c.Namespace, c.ID, c.To, c.From)
+		done, err := n.Revert(ctx, c.Namespace, c.ID, c.To, c.From)
+		if err != nil {
+			return "", classed(err)
+		}
+		return done.Evaluation, nil
 	}
 	job, err := stored(c.Ref, c.Job)
 	if err != nil {
@@ -81,14 +101,39 @@ func (n *fleetNomad) Apply(ctx context.Context, c fleet.Change) (string, error) 
 	// Without a submission, Nomad would show that of the first version.
 	job.Submission, err = n.Submission(ctx, c.Namespace, c.ID, c.From)
 	if err != nil {
-		return "", err
+		return "", classed(err)
 	}
-	eval, _, err := n.Register(ctx, job, &c.ModifyIndex)
-	return eval, err
+	done, err := n.Register(ctx, job, cluster.Options{CheckIndex: &c.ModifyIndex, PreserveCounts: c.KeepCounts})
+	if err != nil {
+		return "", classed(err)
+	}
+	return done.Evaluation, nil
 }
 
-func (n *fleetNomad) Wait(ctx context.Context, of fleet.Ref, evaluation string, report func(string)) error {
-	return n.Follow(ctx, &cluster.Job{ID: of.ID, Namespace: of.Namespace}, evaluation, report)
+func (n *fleetNomad) Wait(ctx context.Context, of fleet.Ref, evaluation string, version uint64, report func(string)) error {
+	return n.Follow(ctx, &cluster.Job{ID: of.ID, Namespace: of.Namespace}, evaluation, version, report)
+}
+
+func (n *fleetNomad) Proxy() string { return n.Header(admission.CatalogHeader) }
+
+// classedError is an error that also wraps a class of package fleet.
+type classedError struct {
+	error
+	class error
+}
+
+func (e *classedError) Unwrap() []error { return []error{e.error, e.class} }
+
+func classed(err error) error {
+	switch {
+	case errors.Is(err, cluster.ErrNoJob):
+		return &classedError{err, fleet.ErrGone}
+	case errors.Is(err, cluster.ErrConflict):
+		return &classedError{err, fleet.ErrChanged}
+	case cluster.IsAnswer(err), errors.Is(err, cluster.ErrNotAddressable):
+		return &classedError{err, fleet.ErrRefused}
+	}
+	return err
 }
 
 // stored prepares a job read from Nomad to be registered again: a tag belongs to one version

@@ -22,14 +22,16 @@ const clusterHelp = `
   job override these.`
 
 type planCommand struct {
-	p *Program
-	o injectOptions
+	p              *Program
+	o              injectOptions
+	policyOverride bool
 }
 
 func (*planCommand) Synopsis() string { return "Show what running an injected job would change" }
 
 func (c *planCommand) flags() *flag.FlagSet {
 	fs := c.o.declare(newFlags("plan"))
+	fs.BoolVar(&c.policyOverride, "policy-override", false, policyOverrideUsage)
 	return fs
 }
 
@@ -68,12 +70,12 @@ func (c *planCommand) Run(args []string) int {
 		r.report(failureOf("Cannot reach Nomad", err))
 		return exitFailed
 	}
-	plan, err := nomad.Plan(ctx, job)
+	plan, err := nomad.Plan(ctx, job, c.policyOverride)
 	if err != nil {
 		r.report(failureOf("Cannot plan the job", err))
 		return exitFailed
 	}
-	if c.p.write(r, r.redact([]byte(c.text(in, plan)))) != exitDone {
+	if c.p.write(r, r.redact([]byte(c.text(in, job, plan)))) != exitDone {
 		return exitFailed
 	}
 	if cluster.Changes(plan) {
@@ -82,15 +84,19 @@ func (c *planCommand) Run(args []string) int {
 	return exitSame
 }
 
-func (c *planCommand) text(in *injection, plan *api.JobPlanResponse) string {
+func (c *planCommand) text(in *injection, job *cluster.Job, plan *api.JobPlanResponse) string {
 	var out strings.Builder
 	if plan.Diff != nil {
 		out.WriteString(jobDiff(plan.Diff, c.p.colourful()))
 	}
-	out.WriteString("\nTasks:\n")
-	for _, g := range cluster.Effects(plan, in.taskNames()) {
-		for _, t := range g.Tasks {
-			display.Fprintf(&out, "  %s/%s: %s\n", g.Group, t.Task, effectText(t))
+	if job.Parent {
+		out.WriteString("\nNo tasks restart: the job only starts others, which have the change from then on.\n")
+	} else {
+		out.WriteString("\nTasks:\n")
+		for _, g := range cluster.Effects(plan, in.taskNames()) {
+			for _, t := range g.Tasks {
+				display.Fprintf(&out, "  %s/%s: %s\n", g.Group, t.Task, effectText(t))
+			}
 		}
 	}
 	totals := in.Totals()
@@ -101,9 +107,10 @@ func (c *planCommand) text(in *injection, plan *api.JobPlanResponse) string {
 		}
 		display.Fprintf(&out, "  to the job: %s\n", resourcesText(templater.Total{Resources: templater.Sum(totals)}))
 	}
-	lines := cluster.Failures(plan.FailedTGAllocs)
-	for _, line := range lines {
-		display.Fprintf(&out, "\n%s\n", line)
+	if !job.Parent {
+		for _, line := range cluster.Failures(plan.FailedTGAllocs) {
+			display.Fprintf(&out, "\n%s\n", line)
+		}
 	}
 	if plan.Warnings != "" {
 		out.WriteString("\n" + warned(plan.Warnings))

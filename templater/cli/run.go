@@ -2,31 +2,43 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 type run struct {
-	p      *Program
-	o      injectOptions
-	check  checkIndex
-	detach bool
+	p        *Program
+	o        injectOptions
+	check    checkIndex
+	register cluster.Options
+	detach   bool
 }
 
 func (*run) Synopsis() string { return "Inject sidecars and run the job" }
 
 func (c *run) flags() *flag.FlagSet {
 	fs := c.o.declare(newFlags("run"))
-	c.check = checkIndex{}
+	c.check, c.register = checkIndex{}, cluster.Options{}
 	fs.Var(&c.check, "check-index", "`INDEX` Register only if the job's modify index is still this one, as plan printed it; 0 if the job must not exist.")
 	fs.BoolVar(&c.detach, "detach", false, "Return after registering the job, and print the ID of its evaluation.")
+	fs.IntVar(&c.register.EvalPriority, "eval-priority", 0, "`N` Priority of the evaluation, from 1 to 100. Default is the job's.")
+	fs.BoolVar(&c.register.PreserveCounts, "preserve-counts", false, "Keep the counts of the groups that Nomad has.")
+	fs.BoolVar(&c.register.PreserveResources, "preserve-resources", false, "Keep the resources of the tasks that Nomad has, also those of sidecars.")
+	fs.BoolVar(&c.register.PolicyOverride, "policy-override", false, policyOverrideUsage)
 	return fs
 }
 
@@ -65,33 +77,62 @@ func (c *run) Run(args []string) int {
 		r.report(failureOf("Cannot reach Nomad", err))
 		return exitError
 	}
-	eval, warnings, err := nomad.Register(ctx, job, c.check.index)
+	c.register.CheckIndex = c.check.index
+	done, err := nomad.Register(ctx, job, c.register)
 	if err != nil {
 		r.report(failureOf("Cannot register the job", err))
 		return exitError
 	}
-	if warnings != "" {
-		fmt.Fprint(c.p.Stderr, warned(warnings))
+	if done.Warnings != "" {
+		fmt.Fprint(c.p.Stderr, warned(done.Warnings))
 	}
 	display.Fprintf(c.p.Stdout, "job %q registered\n", job.ID)
+	version, diags := c.readBack(ctx, nomad, job, done, in.catalog)
+	differs := r.report(diags)
 	switch {
-	case job.Scheduled || eval == "":
-		return exitDone
+	case job.Scheduled || done.Evaluation == "":
 	case c.detach:
-		display.Fprintf(c.p.Stdout, "evaluation %s\n", eval)
-		return exitDone
+		display.Fprintf(c.p.Stdout, "evaluation %s\n", done.Evaluation)
+	default:
+		err = nomad.Follow(ctx, job, done.Evaluation, version, func(line string) { display.Fprintf(c.p.Stdout, "%s\n", line) })
 	}
-	err = nomad.Follow(ctx, job, eval, func(line string) { display.Fprintf(c.p.Stdout, "%s\n", line) })
 	switch {
 	case ctx.Err() != nil:
 		r.report(failure("Interrupted", "The job is registered and goes on; nomad job status "+job.ID+" shows how."))
-		return exitError
 	case errors.Is(err, cluster.ErrNotHealthy):
 		r.report(failure("Job not healthy", sentence(err)+" See nomad job status "+job.ID+"."))
-		return exitError
 	case err != nil:
 		r.report(failureOf("Cannot follow the job", err))
-		return exitError
+	case !differs:
+		return exitDone
 	}
-	return exitDone
+	return exitError
+}
+
+// readBack returns the registered version of the job, 0 if it is unknown, and checks that it has the
+// sidecars that were sent.
+func (c *run) readBack(ctx context.Context, nomad *cluster.Cluster, sent *cluster.Job, done *cluster.Registered, catalog *sidecar.Catalog) (version uint64, diags hcl.Diagnostics) {
+	now, err := nomad.ReadBack(ctx, sent)
+	if err != nil {
+		return 0, warning("Registered job not checked", sentence(err)) // the token may not read jobs
+	}
+	var is struct{ Version, JobModifyIndex uint64 }
+	if err := json.Unmarshal(now, &is); err == nil && is.JobModifyIndex <= done.ModifyIndex {
+		version = is.Version // otherwise the job was registered again since
+	}
+	wrong, err := fleet.Compare(sent.JSON, now)
+	if err != nil {
+		return version, failureOf("Cannot check the registered job", err)
+	}
+	if wrong != "" {
+		return version, failure("Registered with other sidecars", "In the registered job "+wrong+". "+fleet.Cause(catalog, nomad.Header(admission.CatalogHeader)))
+	}
+	if !c.register.PreserveResources {
+		return version, nil
+	}
+	kept, err := fleet.KeptResources(sent.JSON, now)
+	if err == nil && len(kept) > 0 {
+		diags = warning("Sidecars keep old resources", "-preserve-resources keeps the resources of the version before for "+strings.Join(kept, ", ")+", instead of those that the sidecar's definition sets.")
+	}
+	return version, diags
 }

@@ -7,11 +7,13 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/hashicorp/nomad/api"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -87,7 +89,11 @@ func (s *storing) answer(r *http.Request, job map[string]any, source json.RawMes
 	case s.versions[id] == nil:
 		return nil, nil
 	case rest == "plan":
-		return map[string]any{"Diff": map[string]any{"Type": "Edited", "TaskGroups": []any{}}, "JobModifyIndex": s.newest(id)["JobModifyIndex"]}, nil
+		return map[string]any{"Diff": diffOf(s.newest(id), job), "JobModifyIndex": s.newest(id)["JobModifyIndex"]}, nil
+	case rest == "deployment":
+		return json.RawMessage("null"), nil
+	case rest == "versions":
+		return map[string]any{"Versions": s.versions[id]}, nil
 	case rest == "revert":
 		s.put(s.copyOf(id, version), s.sources[id][version])
 		return map[string]any{"EvalID": ""}, nil
@@ -99,6 +105,42 @@ func (s *storing) answer(r *http.Request, job map[string]any, source json.RawMes
 		return s.sources[id][n], nil
 	}
 	return s.newest(id), nil
+}
+
+// diffOf is a diff of jobs that lists every task with its meta.
+func diffOf(from, to map[string]any) *api.JobDiff {
+	diff, groups := &api.JobDiff{Type: "Edited"}, map[string]*api.TaskGroupDiff{}
+	add := func(job map[string]any, kind string) {
+		raw, _ := json.Marshal(job) // it was JSON
+		var j struct {
+			TaskGroups []struct {
+				Name  string
+				Tasks []struct {
+					Name string
+					Meta map[string]string
+				}
+			}
+		}
+		_ = json.Unmarshal(raw, &j)
+		for _, g := range j.TaskGroups {
+			group := groups[g.Name]
+			if group == nil {
+				group = &api.TaskGroupDiff{Name: g.Name, Type: "Edited"}
+				groups[g.Name], diff.TaskGroups = group, append(diff.TaskGroups, group)
+			}
+			for _, t := range g.Tasks {
+				group.Tasks = slices.DeleteFunc(group.Tasks, func(o *api.TaskDiff) bool { return o.Name == t.Name })
+				task := &api.TaskDiff{Name: t.Name, Type: kind}
+				for key, value := range t.Meta {
+					task.Fields = append(task.Fields, &api.FieldDiff{Name: "Meta[" + key + "]", New: value})
+				}
+				group.Tasks = append(group.Tasks, task)
+			}
+		}
+	}
+	add(from, "Deleted")
+	add(to, "None")
+	return diff
 }
 
 func (s *storing) copyOf(id string, version int) map[string]any {

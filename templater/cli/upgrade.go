@@ -127,7 +127,8 @@ func (c *upgrade) Run(args []string) int {
 		return exitError
 	}
 	u.run = &fleet.Upgrade{
-		Nomad: &fleetNomad{Cluster: nomad}, Rules: rules, Batch: u.o.batch, Eject: c.eject, SkipFailed: u.o.skipFailed,
+		Planner: fleet.Planner{Nomad: &fleetNomad{Cluster: nomad}, Rules: rules, Owned: u.o.owned, Parallel: u.o.parallel, Eject: c.eject},
+		Batch:   u.o.batch, SkipFailed: u.o.skipFailed,
 		Report: func(of fleet.Ref, line string) { display.Fprintf(u.lines, "%s: %s\n", of, line) },
 	}
 	if u.o.state != "" {
@@ -223,14 +224,13 @@ func (u *upgrading) plan(ctx context.Context) (failed bool) {
 	if err != nil {
 		return u.r.report(failureOf("Cannot read the jobs", err))
 	}
-	if u.p.unreadable(u.r, jobs) || u.absent(jobs) {
+	if u.absent(jobs) {
 		return true
 	}
-	planner := &fleet.Planner{Nomad: u.run.Nomad, Rules: u.run.Rules, Owned: u.o.owned, Parallel: u.o.parallel, Eject: u.run.Eject}
-	if planner.Eject {
-		planner.Only = u.o.sidecars
+	if u.run.Eject {
+		u.run.Only = u.o.sidecars
 	}
-	u.steps, err = planner.Plan(ctx, jobs)
+	u.steps, err = u.run.Plan(ctx, jobs)
 	return err != nil && u.r.report(failureOf("Cannot plan the changes", err))
 }
 
@@ -256,6 +256,9 @@ func (u *upgrading) show(s *fleet.Step) {
 	}
 	for _, line := range s.Left {
 		display.Fprintf(u.lines, "  left: %s\n", line)
+	}
+	if s.Deployment != "" {
+		display.Fprintf(u.lines, "  deployment: %s\n", s.Deployment)
 	}
 	if len(s.Restarts) > 0 {
 		display.Fprintf(u.lines, "  restarts: %s\n", strings.Join(s.Restarts, ", "))

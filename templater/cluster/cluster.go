@@ -5,33 +5,45 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"strings"
 
 	"github.com/hashicorp/nomad/api"
 )
 
 // Cluster is a client of Nomad's HTTP API.
-type Cluster struct{ client *api.Client }
+type Cluster struct {
+	client  *api.Client
+	headers *headers // nil for a unix socket
+}
 
 // Open returns a client configured by NOMAD_ADDR, NOMAD_TOKEN, NOMAD_NAMESPACE and the
 // other variables of the nomad command. It does not connect yet.
-func Open() (*Cluster, error) {
-	client, err := api.NewClient(api.DefaultConfig())
-	if err != nil {
-		return nil, fmt.Errorf("open Nomad's API: %w", err)
-	}
-	return &Cluster{client}, nil
-}
+func Open() (*Cluster, error) { return connect(api.DefaultConfig()) }
 
 // OpenAs is Open with another address, and with token instead of the environment's; ""
 // is no token.
 func OpenAs(address, token string) (*Cluster, error) {
 	config := api.DefaultConfig()
 	config.Address, config.SecretID = address, token
-	client, err := api.NewClient(config)
+	return connect(config)
+}
+
+func connect(config *api.Config) (*Cluster, error) {
+	c := &Cluster{}
+	var err error
+	if !strings.HasPrefix(config.Address, "unix:") { // the API's client dials sockets itself
+		if c.headers, err = openHeaders(config.TLSConfig); err == nil {
+			config.HttpClient = &http.Client{Transport: c.headers}
+		}
+	}
+	if err == nil {
+		c.client, err = api.NewClient(config)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open Nomad's API: %w", err)
 	}
-	return &Cluster{client}, nil
+	return c, nil
 }
 
 // Close closes idle connections.
@@ -45,9 +57,9 @@ type Job struct {
 	Region     string // "" for that of the environment
 	Namespace  string // the same for the namespace
 	Submission *api.JobSubmission
-	// Scheduled jobs get no allocations at registration: periodic, parameterized and
-	// multiregion ones.
-	Scheduled bool
+	// Parent jobs, periodic and parameterized ones, never have allocations. Scheduled jobs, also
+	// multiregion ones, get none at registration.
+	Parent, Scheduled bool
 }
 
 // ReadJob decodes a job in JSON, with or without {"Job": …} around it. Like Nomad it
@@ -80,7 +92,8 @@ func ReadJob(raw []byte) (*Job, error) {
 	if job.ID == "" {
 		return nil, errNoID
 	}
-	job.Scheduled = inner.Periodic != nil || inner.ParameterizedJob != nil || (inner.Multiregion != nil && len(inner.Multiregion.Regions) > 0)
+	job.Parent = inner.Periodic != nil || inner.ParameterizedJob != nil
+	job.Scheduled = job.Parent || (inner.Multiregion != nil && len(inner.Multiregion.Regions) > 0)
 	return job, nil
 }
 
@@ -96,12 +109,14 @@ func (j *Job) query(ctx context.Context, index uint64) *api.QueryOptions {
 	return (&api.QueryOptions{Region: j.Region, Namespace: j.Namespace, WaitIndex: index}).WithContext(ctx)
 }
 
-// Plan returns Nomad's plan for registering the job.
-func (c *Cluster) Plan(ctx context.Context, job *Job) (*api.JobPlanResponse, error) {
+// Plan returns Nomad's plan for registering the job. With policyOverride, soft mandatory
+// Sentinel policies do not fail it.
+func (c *Cluster) Plan(ctx context.Context, job *Job, policyOverride bool) (*api.JobPlanResponse, error) {
 	body := struct {
-		Job  json.RawMessage
-		Diff bool
-	}{job.JSON, true}
+		Job            json.RawMessage
+		Diff           bool
+		PolicyOverride bool `json:",omitempty"`
+	}{job.JSON, true, policyOverride}
 	var resp api.JobPlanResponse
 	if _, err := c.client.Raw().Write("/v1/job/"+escape(job.ID)+"/plan", body, &resp, job.write(ctx)); err != nil {
 		return nil, fmt.Errorf("plan job %q: %w", job.ID, err)
@@ -109,22 +124,46 @@ func (c *Cluster) Plan(ctx context.Context, job *Job) (*api.JobPlanResponse, err
 	return &resp, nil
 }
 
-// Register registers the job and returns the ID of its evaluation, "" for scheduled
-// jobs, and Nomad's warnings. A non-nil checkIndex must equal the job's modify index;
-// 0 means that the job must not exist.
-func (c *Cluster) Register(ctx context.Context, job *Job, checkIndex *uint64) (evalID, warnings string, err error) {
+// Options are the options of a registration. The zero value is Nomad's default.
+type Options struct {
+	// CheckIndex, if not nil, must equal the job's modify index; 0 means that the job must
+	// not exist.
+	CheckIndex *uint64
+	// PreserveCounts and PreserveResources keep the counts of the groups and the resources of
+	// the tasks that the registered job has.
+	PreserveCounts, PreserveResources bool
+	PolicyOverride                    bool
+	EvalPriority                      int // 0 for the job's
+}
+
+// Registered is Nomad's answer to a registration or a revert.
+type Registered struct {
+	Evaluation string // its ID, "" for parents
+	Warnings   string
+	// ModifyIndex is not less than the job's modify index, unless the job was registered
+	// again since.
+	ModifyIndex uint64
+}
+
+// Register registers the job. The error wraps ErrConflict if the job's modify index is not the
+// one to check for.
+func (c *Cluster) Register(ctx context.Context, job *Job, o Options) (*Registered, error) {
 	body := struct {
-		Job            json.RawMessage
-		Submission     *api.JobSubmission `json:",omitempty"`
-		EnforceIndex   bool               `json:",omitempty"`
-		JobModifyIndex uint64             `json:",omitempty"`
-	}{Job: job.JSON, Submission: job.Submission}
-	if checkIndex != nil {
-		body.EnforceIndex, body.JobModifyIndex = true, *checkIndex
+		Job               json.RawMessage
+		Submission        *api.JobSubmission `json:",omitempty"`
+		EnforceIndex      bool               `json:",omitempty"`
+		JobModifyIndex    uint64             `json:",omitempty"`
+		PreserveCounts    bool               `json:",omitempty"`
+		PreserveResources bool               `json:",omitempty"`
+		PolicyOverride    bool               `json:",omitempty"`
+		EvalPriority      int                `json:",omitempty"`
+	}{job.JSON, job.Submission, o.CheckIndex != nil, 0, o.PreserveCounts, o.PreserveResources, o.PolicyOverride, o.EvalPriority}
+	if o.CheckIndex != nil {
+		body.JobModifyIndex = *o.CheckIndex
 	}
 	var resp api.JobRegisterResponse
 	if _, err := c.client.Raw().Write("/v1/jobs", body, &resp, job.write(ctx)); err != nil {
-		return "", "", fmt.Errorf("register job %q: %w", job.ID, err)
+		return nil, fmt.Errorf("register job %q: %w", job.ID, conflict(err))
 	}
-	return resp.EvalID, resp.Warnings, nil
+	return &Registered{resp.EvalID, resp.Warnings, resp.JobModifyIndex}, nil
 }

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -57,14 +58,13 @@ func TestUnknownFieldsReachNomad(t *testing.T) {
 	job, err := ReadJob([]byte(`{"job":null,"JOB":{"ID":"a/b","Future":[1.50],"namespace":"n","Region":"r"}} trailing`))
 	must.NoError(t, err)
 	index := uint64(5)
-	eval, warnings, err := c.Register(context.Background(), job, &index)
+	done, err := c.Register(context.Background(), job, Options{CheckIndex: &index})
 	must.NoError(t, err)
-	must.Eq(t, "e1", eval)
-	must.Eq(t, "w", warnings)
+	must.Eq(t, &Registered{Evaluation: "e1", Warnings: "w"}, done)
 	for _, want := range []string{"PUT", "namespace=n", "region=r", `"Future":[1.50]`, `"EnforceIndex":true`, `"JobModifyIndex":5`} {
 		must.StrContains(t, f.bodies["/v1/jobs"], want)
 	}
-	plan, err := c.Plan(context.Background(), job)
+	plan, err := c.Plan(context.Background(), job, false)
 	must.NoError(t, err)
 	must.Eq(t, 3, plan.JobModifyIndex)
 	must.StrContains(t, f.bodies["/v1/job/a%2Fb/plan"], `"Diff":true`)
@@ -83,7 +83,7 @@ func TestCluster_UnusualJobIDs(t *testing.T) {
 		must.NoError(t, err)
 		job, err := ReadJob(text)
 		must.NoError(t, err)
-		_, err = c.Plan(context.Background(), job)
+		_, err = c.Plan(context.Background(), job, false)
 		must.NoError(t, err, must.Sprint(id))
 		must.MapContainsKey(t, f.bodies, path)
 	}
@@ -109,7 +109,7 @@ func TestJobsThatAreOnlyScheduled(t *testing.T) {
 
 func follow(t *testing.T, evals, deployments []string) (lines []string, err error) {
 	c, _ := open(t, map[string][]string{"/v1/evaluation/e1": evals, "/v1/deployment/d1": deployments})
-	err = c.Follow(context.Background(), &Job{ID: "j"}, "e1", func(line string) { lines = append(lines, line) })
+	err = c.Follow(context.Background(), &Job{ID: "j"}, "e1", 0, func(line string) { lines = append(lines, line) })
 	return lines, err
 }
 
@@ -125,6 +125,70 @@ func TestADeploymentIsFollowedToItsEnd(t *testing.T) {
 	_, err = follow(t, evals, []string{running, `{"Status":"failed","StatusDescription":"progress deadline"}`})
 	must.ErrorIs(t, err, ErrNotHealthy)
 	must.ErrorContains(t, err, "deployment d1 is failed: progress deadline")
+}
+
+// Trap I26.
+func TestFollow_AutoRevert(t *testing.T) {
+	for description, reverted := range map[string]bool{
+		"Failed due to progress deadline - rolling back to job version 3":                                                  true,
+		"Failed due to progress deadline - not rolling back to stable job version 3 as current job has same specification": false,
+		"Failed due to progress deadline - no stable job version to auto revert to":                                        false,
+	} {
+		_, err := follow(t, []string{`{"Status":"complete","DeploymentID":"d1"}`}, []string{fmt.Sprintf(`{"Status":"failed","StatusDescription":%q}`, description)})
+		must.ErrorIs(t, err, ErrNotHealthy)
+		must.Eq(t, reverted, errors.Is(err, ErrReverted), must.Sprint(description))
+	}
+}
+
+// Trap I29.
+func TestFollow_OlderDeployment(t *testing.T) {
+	c, _ := open(t, map[string][]string{
+		"/v1/evaluation/e1": {`{"Status":"complete","DeploymentID":"d1"}`},
+		"/v1/deployment/d1": {`{"Status":"cancelled","JobVersion":2,"StatusDescription":"Cancelled because job is stopped"}`},
+	})
+	var lines []string
+	report := func(line string) { lines = append(lines, line) }
+	must.NoError(t, c.Follow(t.Context(), &Job{ID: "j"}, "e1", 3, report))
+	must.Eq(t, "deployment d1: of version 2, ignored", lines[len(lines)-1])
+	must.ErrorIs(t, c.Follow(t.Context(), &Job{ID: "j"}, "e1", 2, report), ErrNotHealthy)
+}
+
+func TestStored_IDNotAddressable(t *testing.T) {
+	c, _ := open(t, map[string][]string{"/v1/job/x%2Fversions": {`{"Versions":[]}`}, "/v1/job/x%2Fallocations": {`[]`}, "/v1/job/x": {`{"ID":"x"}`}})
+	_, err := c.Stored(t.Context(), "default", "x")
+	must.NoError(t, err)
+	for _, id := range []string{"x/versions", "x/allocations"} {
+		_, err := c.Stored(t.Context(), "default", id)
+		must.ErrorIs(t, err, ErrNotAddressable)
+	}
+}
+
+func TestRegister_Options(t *testing.T) {
+	c, f := open(t, map[string][]string{"/v1/jobs": {`{}`}})
+	job := &Job{ID: "j", JSON: []byte(`{"ID":"j"}`)}
+	_, err := c.Register(t.Context(), job, Options{PreserveCounts: true, PreserveResources: true, PolicyOverride: true, EvalPriority: 70})
+	must.NoError(t, err)
+	for _, want := range []string{`"PreserveCounts":true`, `"PreserveResources":true`, `"PolicyOverride":true`, `"EvalPriority":70`} {
+		must.StrContains(t, f.bodies["/v1/jobs"], want)
+	}
+	_, err = c.Register(t.Context(), job, Options{})
+	must.NoError(t, err)
+	must.Eq(t, `PUT  {"Job":{"ID":"j"}}`, strings.TrimSpace(f.bodies["/v1/jobs"]))
+}
+
+func TestTaskChanges(t *testing.T) {
+	plan := &api.JobPlanResponse{Diff: &api.JobDiff{TaskGroups: []*api.TaskGroupDiff{
+		{Name: "g", Type: "Edited", Tasks: []*api.TaskDiff{
+			{Name: "a", Type: "Edited", Fields: []*api.FieldDiff{{Name: "Meta[k.v]", Old: "1", New: "2"}, {Name: "Env[k]", New: "3"}}},
+			{Name: "b", Type: "Deleted"},
+		}},
+		{Name: "h", Type: "Deleted", Tasks: []*api.TaskDiff{{Name: "c", Type: "Deleted"}}},
+	}}}
+	must.Eq(t, []TaskChange{
+		{Group: "g", Task: "a", Meta: map[string]string{"k.v": "2"}},
+		{Group: "g", Task: "b", Removed: true, Meta: map[string]string{}},
+		{Group: "h", Task: "c", Removed: true, Meta: map[string]string{}},
+	}, TaskChanges(plan))
 }
 
 // Who waits for nothing but a promotion is told so, once.

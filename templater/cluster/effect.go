@@ -136,3 +136,31 @@ func Changes(plan *api.JobPlanResponse) bool {
 	}
 	return false
 }
+
+// TaskChange is a task that a plan adds, edits or removes.
+type TaskChange struct {
+	Group, Task string
+	Removed     bool
+	// Meta holds the new values of the keys of meta that the plan names; "" for removed ones.
+	Meta map[string]string
+}
+
+// TaskChanges returns the changes of a plan to tasks.
+func TaskChanges(plan *api.JobPlanResponse) []TaskChange {
+	var out []TaskChange
+	if plan.Diff == nil {
+		return out
+	}
+	for _, g := range plan.Diff.TaskGroups {
+		for _, t := range g.Tasks {
+			change := TaskChange{Group: g.Name, Task: t.Name, Removed: t.Type == "Deleted" || g.Type == "Deleted", Meta: map[string]string{}}
+			for _, f := range t.Fields {
+				if key, ok := strings.CutPrefix(f.Name, "Meta["); ok {
+					change.Meta[strings.TrimSuffix(key, "]")] = f.New
+				}
+			}
+			out = append(out, change)
+		}
+	}
+	return out
+}

@@ -12,8 +12,10 @@ import (
 
 // Follow waits for the evaluation and its deployment to end and reports each step as a
 // line of text. It returns ErrNotHealthy if the deployment failed, or if tasks could
-// not be placed and no blocked evaluation will retry.
-func (c *Cluster) Follow(ctx context.Context, job *Job, evalID string, report func(string)) error {
+// not be placed and no blocked evaluation will retry. A deployment of a version before
+// version is ignored: Nomad's evaluations of a system job keep naming the last deployment,
+// also one that was cancelled because the job was stopped.
+func (c *Cluster) Follow(ctx context.Context, job *Job, evalID string, version uint64, report func(string)) error {
 	eval, err := c.followEvaluation(ctx, job, evalID, report)
 	if err != nil {
 		return err
@@ -23,13 +25,16 @@ func (c *Cluster) Follow(ctx context.Context, job *Job, evalID string, report fu
 		report(line)
 	}
 	if eval.DeploymentID != "" {
-		return c.followDeployment(ctx, job, eval.DeploymentID, report)
+		followed, err := c.followDeployment(ctx, job, eval.DeploymentID, version, report)
+		if followed {
+			return err
+		}
 	}
 	if eval.Status != "complete" {
-		return fmt.Errorf("evaluation %s is %s: %s: %w", short(evalID), eval.Status, eval.StatusDescription, ErrNotHealthy)
+		return fmt.Errorf("evaluation %s is %s: %s: %w", Short(evalID), eval.Status, eval.StatusDescription, ErrNotHealthy)
 	}
 	if len(unplaced) > 0 {
-		return fmt.Errorf("not all tasks could be placed; evaluation %s waits for room: %w", short(eval.BlockedEval), ErrNotHealthy)
+		return fmt.Errorf("not all tasks could be placed; evaluation %s waits for room: %w", Short(eval.BlockedEval), ErrNotHealthy)
 	}
 	return nil
 }
@@ -39,12 +44,12 @@ func (c *Cluster) followEvaluation(ctx context.Context, job *Job, id string, rep
 	for {
 		eval, meta, err := c.client.Evaluations().Info(id, job.query(ctx, index))
 		if err != nil {
-			return nil, fmt.Errorf("follow evaluation %s: %w", short(id), err)
+			return nil, fmt.Errorf("follow evaluation %s: %w", Short(id), err)
 		}
 		index = max(1, meta.LastIndex)
 		if eval.Status != status {
 			status = eval.Status
-			report(fmt.Sprintf("evaluation %s: %s", short(id), status))
+			report(fmt.Sprintf("evaluation %s: %s", Short(id), status))
 		}
 		if status != "pending" && status != "blocked" {
 			return eval, nil
@@ -52,12 +57,17 @@ func (c *Cluster) followEvaluation(ctx context.Context, job *Job, id string, rep
 	}
 }
 
-func (c *Cluster) followDeployment(ctx context.Context, job *Job, id string, report func(string)) error {
+// followDeployment reports false if the deployment is of an earlier version.
+func (c *Cluster) followDeployment(ctx context.Context, job *Job, id string, version uint64, report func(string)) (followed bool, err error) {
 	said, index := "", uint64(0)
 	for {
 		d, meta, err := c.client.Deployments().Info(id, job.query(ctx, index))
 		if err != nil {
-			return fmt.Errorf("follow deployment %s: %w", short(id), err)
+			return true, fmt.Errorf("follow deployment %s: %w", Short(id), err)
+		}
+		if d.JobVersion < version {
+			report(fmt.Sprintf("deployment %s: of version %d, ignored", Short(id), d.JobVersion))
+			return false, nil
 		}
 		index = max(1, meta.LastIndex)
 		for _, line := range progress(d) {
@@ -66,15 +76,47 @@ func (c *Cluster) followDeployment(ctx context.Context, job *Job, id string, rep
 				report(line)
 			}
 		}
-		switch d.Status {
-		case "running", "pending", "initializing", "blocked", "unblocking":
+		switch {
+		case d.Status != "paused" && IsActive(d):
 			continue
-		case "successful":
-			report(fmt.Sprintf("deployment %s: %s", short(id), d.StatusDescription))
-			return nil
+		case d.Status == "successful":
+			report(fmt.Sprintf("deployment %s: %s", Short(id), d.StatusDescription))
+			return true, nil
 		}
-		return fmt.Errorf("deployment %s is %s: %s: %w", short(id), d.Status, d.StatusDescription, ErrNotHealthy)
+		return true, ended(id, d)
 	}
+}
+
+// ended returns the error for a deployment that was not successful. Nomad announces a revert
+// only in its description (structs.DeploymentStatusDescriptionRollback).
+func ended(id string, d *api.Deployment) error {
+	err := fmt.Errorf("deployment %s is %s: %s: %w", Short(id), d.Status, d.StatusDescription, ErrNotHealthy)
+	if strings.Contains(d.StatusDescription, "rolling back to job version") {
+		err = fmt.Errorf("%w, and %w", err, ErrReverted)
+	}
+	return err
+}
+
+// IsActive reports whether a deployment has not ended; a nil deployment has.
+func IsActive(d *api.Deployment) bool {
+	if d == nil {
+		return false
+	}
+	switch d.Status {
+	case "running", "paused", "pending", "initializing", "blocked", "unblocking":
+		return true
+	}
+	return false
+}
+
+// HasCanaries reports whether a deployment has canaries that are not promoted.
+func HasCanaries(d *api.Deployment) bool {
+	for _, g := range d.TaskGroups {
+		if g.DesiredCanaries > 0 && !g.Promoted {
+			return true
+		}
+	}
+	return false
 }
 
 // progress returns a line for each group of a deployment, and one that asks for
@@ -89,7 +131,7 @@ func progress(d *api.Deployment) []string {
 	}
 	// The API has no other sign that a deployment needs manual promotion.
 	if waiting && strings.Contains(d.StatusDescription, "manual promotion") {
-		out = append(out, fmt.Sprintf(`deployment %[1]s: its canaries are healthy, and it waits for you: "nomad deployment promote %[1]s", or "fail" to go back`, short(d.ID)))
+		out = append(out, fmt.Sprintf(`deployment %[1]s: its canaries are healthy, and it waits for you: "nomad deployment promote %[1]s", or "fail" to go back`, Short(d.ID)))
 	}
 	return out
 }
@@ -113,5 +155,5 @@ func Failures(groups map[string]*api.AllocationMetric) []string {
 	return out
 }
 
-// short abbreviates an ID.
-func short(id string) string { return id[:min(8, len(id))] }
+// Short abbreviates an ID.
+func Short(id string) string { return id[:min(8, len(id))] }

@@ -28,7 +28,16 @@ type cluster struct {
 	together int                         // most evaluations waited for at once
 	held     chan struct{}               // if not nil, Wait ends when it is closed, or the context
 	onJob    func(c *cluster, id string) // called before a job is given
+	onApply  func(c *cluster, id string) // called before a job is registered
 	applied  []string
+	// deployments are active ones; refuses are jobs that Nomad refuses to register.
+	deployments map[string]*Deployment
+	unreadable  map[string]error
+	reverts     bool // Nomad reverts sick jobs
+	refuses     map[string]bool
+	proxy       string                  // digest of the catalog of a proxy
+	mutate      func(job []byte) []byte // what the proxy makes of a job
+	waited      map[string]uint64       // version waited for
 }
 
 func newCluster() *cluster {
@@ -69,43 +78,141 @@ func (c *cluster) Job(_ context.Context, of Ref) ([]byte, error) {
 	if c.onJob != nil {
 		c.onJob(c, of.ID)
 	}
-	if c.versions[of.ID] == nil {
+	switch {
+	case c.unreadable[of.ID] != nil:
+		return nil, c.unreadable[of.ID]
+	case c.versions[of.ID] == nil:
 		return nil, ErrGone
 	}
 	return json.Marshal(c.newest(of.ID))
+}
+
+func (c *cluster) Versions(_ context.Context, of Ref) (out []json.RawMessage, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.versions[of.ID] {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		out = append([]json.RawMessage{raw}, out...)
+	}
+	return out, nil
+}
+
+func (c *cluster) Deployment(_ context.Context, of Ref) (*Deployment, error) {
+	return c.deployments[of.ID], nil
+}
+
+func (c *cluster) Proxy() string { return c.proxy }
+
+// through returns what a proxy, if there is one, makes of a job.
+func (c *cluster) through(job []byte) []byte {
+	if c.mutate == nil {
+		return job
+	}
+	return c.mutate(job)
 }
 
 func (c *cluster) Plan(_ context.Context, of Ref, job []byte) (*Preview, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, err := json.Marshal(c.newest(of.ID))
-	return &Preview{Differs: !bytes.Equal(now, job), ModifyIndex: uint64(c.newest(of.ID)["JobModifyIndex"].(int)), Restarts: []string{"g"}}, err
+	if err != nil {
+		return nil, err
+	}
+	job = c.through(job)
+	had, err := content(now)
+	if err != nil {
+		return nil, err
+	}
+	has, err := content(job)
+	if err != nil {
+		return nil, err
+	}
+	return &Preview{
+		Differs: had != has, Tasks: taskChanges(now, job), Restarts: []string{"g"},
+		ModifyIndex: uint64(c.newest(of.ID)["JobModifyIndex"].(int)),
+	}, nil
+}
+
+// taskChanges names the tasks with marks that differ, as Nomad's diff does.
+func taskChanges(from, to []byte) (out []TaskChange) {
+	a, _ := readHeader(from)
+	b, _ := readHeader(to)
+	had, has := a.marks(), b.marks()
+	for at := range merged(had, has) {
+		mark, there := has[at]
+		change := TaskChange{Group: at.group, Task: at.task, Removed: !there}
+		if there && had[at] != mark {
+			change.Meta = map[string]string{"sidecar.name": mark.Name, "sidecar.version": mark.Version, "sidecar.digest": mark.Digest}
+		}
+		out = append(out, change)
+	}
+	return out
+}
+
+// scale changes the count of the first group, as an autoscaler does.
+func (c *cluster) scale(id string, count int) {
+	raw, err := json.Marshal(c.newest(id))
+	if err != nil {
+		panic(err)
+	}
+	var job map[string]any
+	if err := json.Unmarshal(raw, &job); err != nil {
+		panic(err)
+	}
+	job["TaskGroups"].([]any)[0].(map[string]any)["Count"] = count
+	if raw, err = json.Marshal(job); err != nil {
+		panic(err)
+	}
+	c.put(raw)
+}
+
+// count returns the count of the first group.
+func (c *cluster) count(id string) any {
+	return c.newest(id)["TaskGroups"].([]any)[0].(map[string]any)["Count"]
 }
 
 func (c *cluster) Apply(_ context.Context, ch Change) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.newest(ch.ID)
-	if now["Version"].(int) != int(ch.From) || (ch.Job != nil && now["JobModifyIndex"].(int) != int(ch.ModifyIndex)) {
-		return "", errors.New("the index is another one")
+	if c.onApply != nil {
+		c.onApply(c, ch.ID)
 	}
-	if ch.Job == nil {
+	now := c.newest(ch.ID)
+	switch {
+	case c.refuses[ch.ID]:
+		return "", fmt.Errorf("%w: quota", ErrRefused)
+	case ch.Job == nil && now["Version"].(int) != int(ch.From), ch.Job != nil && now["JobModifyIndex"].(int) != int(ch.ModifyIndex):
+		return "", ErrChanged
+	case ch.Job == nil:
 		raw, err := json.Marshal(c.versions[ch.ID][ch.To])
 		if err != nil {
 			return "", err
 		}
 		ch.Job = raw
+	default:
+		ch.Job = c.through(ch.Job)
 	}
+	count := c.count(ch.ID)
 	c.put(ch.Job)
+	if ch.KeepCounts {
+		c.newest(ch.ID)["TaskGroups"].([]any)[0].(map[string]any)["Count"] = count
+	}
 	c.applied = append(c.applied, ch.ID)
 	return "eval-" + ch.ID, nil
 }
 
-func (c *cluster) Wait(ctx context.Context, of Ref, evaluation string, report func(string)) error {
+func (c *cluster) Wait(ctx context.Context, of Ref, evaluation string, version uint64, report func(string)) error {
 	c.mu.Lock()
 	c.waiting++
 	c.together = max(c.together, c.waiting)
 	held, sick := c.held, c.sick[of.ID]
+	if c.waited == nil {
+		c.waited = map[string]uint64{}
+	}
+	c.waited[of.ID] = version
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
@@ -119,6 +226,15 @@ func (c *cluster) Wait(ctx context.Context, of Ref, evaluation string, report fu
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+	if sick && c.reverts {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		raw, err := json.Marshal(c.versions[of.ID][version-1])
+		if err != nil {
+			return err
+		}
+		c.put(raw)
 	}
 	if sick {
 		return errSick
@@ -150,12 +266,12 @@ func upgraded(t *testing.T, ctx context.Context, c *cluster, rules *Rules, journ
 	scan := &Scan{Nomad: c, Rules: rules, Parallel: 2}
 	jobs, err := scan.Run(ctx)
 	must.NoError(t, err)
-	steps, err := (&Planner{Nomad: c, Rules: rules, Parallel: 2}).Plan(ctx, jobs)
-	must.NoError(t, err)
 	u := upgradeOf(t, c, rules, journal)
 	if change != nil {
 		change(u)
 	}
+	steps, err := u.Plan(ctx, jobs)
+	must.NoError(t, err)
 	err = u.Run(ctx, steps)
 	return outcomes(steps), err
 }
@@ -164,7 +280,7 @@ func upgradeOf(t *testing.T, c *cluster, rules *Rules, journal *bytes.Buffer) *U
 	t.Helper()
 	j, err := OpenJournal(VerbUpgrade, bytes.NewReader(bytes.Clone(journal.Bytes())), journal)
 	must.NoError(t, err)
-	return &Upgrade{Nomad: c, Rules: rules, Journal: j, Batch: 1, Report: func(Ref, string) {}}
+	return &Upgrade{Planner: Planner{Nomad: c, Rules: rules}, Journal: j, Batch: 1, Report: func(Ref, string) {}}
 }
 
 func outcomes(steps []*Step) map[string]string {

@@ -16,7 +16,17 @@ type header struct {
 	Stop                        bool
 	Version, JobModifyIndex     uint64
 	Meta                        map[string]string
-	TaskGroups                  []struct{ Count *int }
+	TaskGroups                  []group
+}
+
+// group holds fields of a stored group.
+type group struct {
+	Name  string
+	Count *int
+	Tasks []struct {
+		Name string
+		Meta map[string]string
+	}
 }
 
 func readHeader(raw []byte) (*header, error) {
@@ -35,14 +45,16 @@ func (h *header) job() *Job {
 }
 
 func (h *header) activity() string {
-	counts := func(g struct{ Count *int }) bool { return g.Count == nil || *g.Count > 0 }
+	counts := func(g group) bool { return g.Count == nil || *g.Count > 0 }
 	switch {
 	case h.Stop:
 		return Stopped
-	case h.Status == Dead:
+	case h.Status == Dead && h.Type != "service": // a service without allocations is dead for Nomad
 		return Dead
 	case h.Type != "system" && h.Type != "sysbatch" && !slices.ContainsFunc(h.TaskGroups, counts):
 		return ScaledOff
+	case h.Status == Dead:
+		return Dead
 	case h.Status == Running:
 		return Running
 	}

@@ -14,6 +14,7 @@ const (
 	eventRegistered = "registered"
 	eventHealthy    = "healthy"
 	eventFailed     = "failed"
+	eventRefused    = "refused" // not registered; cancels the last begin
 	eventReverted   = "reverted"
 )
 
@@ -25,14 +26,15 @@ type event struct {
 	From       uint64 `json:"from"`                 // version before
 	To         uint64 `json:"to"`                   // version after
 	Evaluation string `json:"evaluation,omitempty"` // to wait for
+	Made       string `json:"made,omitempty"`       // content of the registered job
 }
 
-// entry is the state of a job in a journal: the version before the first event, and the
-// last event.
+// entry is the state of a job in a journal: the version before the first event, the last
+// event, and the one before it.
 type entry struct {
 	Ref
-	from uint64
-	last event
+	from         uint64
+	last, before event
 }
 
 // Journal records an upgrade or ejection. Each action is recorded before and after, so
@@ -98,13 +100,21 @@ func (j *Journal) entry(of Ref) *entry {
 func (j *Journal) note(e event) {
 	of := Ref{Namespace: e.Namespace, ID: e.Job}
 	have := j.entry(of)
-	if e.Event == eventReverted {
+	switch {
+	case e.Event == eventReverted || e.Event == eventRefused && have != nil && have.before.Event == "":
 		j.entries = slices.DeleteFunc(j.entries, func(o *entry) bool { return o == have })
 		return
-	}
-	if have == nil {
+	case e.Event == eventRefused:
+		if have != nil {
+			have.last = have.before
+		}
+		return
+	case have == nil:
 		have = &entry{Ref: of, from: e.From}
 		j.entries = append(j.entries, have)
+	}
+	if e.Event == eventBegin {
+		have.before = have.last
 	}
 	have.last = e
 }

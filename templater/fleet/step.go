@@ -35,11 +35,18 @@ type Step struct {
 	Restarts []string `json:"restarts,omitempty"`
 	InPlace  []string `json:"in_place,omitempty"`
 	Unplaced []string `json:"unplaced,omitempty"`
-	// From is the version before, To the version after; 0 if unknown.
+	// Deployment describes a running deployment that the step replaces.
+	Deployment string `json:"deployment,omitempty"`
+	// From is the version before, To the version after; 0 if unknown. A revert goes from
+	// version From to the content of version To.
 	From uint64 `json:"from"`
 	To   uint64 `json:"to,omitempty"`
 
 	modifyIndex uint64
+	content     string // of the job that the step was planned for
+	made        string // content of the job that it registers
+	keepCounts  bool   // revert by registering version To with the current counts
+	registered  uint64 // version to wait for
 	evaluation  string
 }
 
@@ -64,78 +71,149 @@ type Planner struct {
 }
 
 // Plan returns a step for each job that differs or, when ejecting, for each job that has
-// sidecars, in the order of jobs.
+// sidecars, in the order of jobs. Jobs that cannot be read or changed are skipped steps.
 func (p *Planner) Plan(ctx context.Context, jobs []*Job) ([]*Step, error) {
 	var steps []*Step
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(1, p.Parallel))
 	for _, j := range jobs {
-		if p.Eject && !j.holds() || !p.Eject && !j.Differs() {
-			continue
-		}
 		s := &Step{Namespace: j.Namespace, ID: j.ID, Outcome: Planned, From: j.Version}
-		steps = append(steps, s)
-		if j.Activity == Paused {
-			s.skip("its deployment is paused")
+		switch {
+		case j.Unreadable:
+			s.skip("%s", strings.Join(j.Problems, "; "))
+		case p.Eject && !j.holds() || !p.Eject && !j.Differs():
 			continue
+		case j.Activity == Paused:
+			s.skip("its deployment is paused")
+		default:
+			group.Go(func() error { return p.step(ctx, s) })
 		}
-		group.Go(func() error { return p.step(ctx, s) })
+		steps = append(steps, s)
 	}
 	return steps, group.Wait()
 }
 
-// step inspects the whole job, which a filter may have narrowed.
+// mostTries limits how often a job is planned or registered again because its counts change
+// meanwhile.
+const mostTries = 10
+
+// step plans the change of a job, or skips it with the reason why it cannot be made.
 func (p *Planner) step(ctx context.Context, s *Step) error {
-	raw, err := p.Nomad.Job(ctx, s.Ref())
+	var err error
+	for range mostTries {
+		if err = p.plan(ctx, s); !errors.Is(err, ErrChanged) {
+			break
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
 		s.skip("%s", err)
-		return nil
 	}
+	return nil
+}
+
+// plan inspects the whole job, which a filter may have narrowed.
+func (p *Planner) plan(ctx context.Context, s *Step) error {
+	raw, err := p.Nomad.Job(ctx, s.Ref())
+	if err != nil {
+		return err
+	}
+	made, err := p.assess(s, raw)
+	if err != nil {
+		return err
+	}
+	if err := p.running(ctx, s); err != nil {
+		return err
+	}
+	return p.preview(ctx, s, raw, made)
+}
+
+// assess returns the new job and describes its differences.
+func (p *Planner) assess(s *Step, raw []byte) (made []byte, err error) {
 	before, err := p.Rules.Inspect(raw)
 	if err != nil {
-		s.skip("%s", err)
-		return nil
+		return nil, err
 	}
 	s.From, s.modifyIndex = before.Version, before.ModifyIndex
-	if why := p.refuse(before); why != "" {
-		s.skip("%s", why)
-		return nil
+	if s.content, err = content(raw); err != nil {
+		return nil, err
 	}
-	made, diags := p.Rules.remake(raw, s.Ref().String(), p.Eject)
-	if diags.HasErrors() {
-		s.skip("%s", strings.Join(texts(diags), "; "))
-		return nil
+	if why := p.refuse(before); why != "" {
+		return nil, errors.New(why)
+	}
+	if made, err = p.remake(s, raw); err != nil {
+		return nil, err
 	}
 	after, err := p.Rules.Inspect(made)
 	if err != nil {
-		s.skip("%s", err)
-		return nil
+		return nil, err
 	}
+	s.Changes, s.Left = nil, nil
 	if p.Eject {
 		s.describeEject(before, after)
 	} else {
 		s.describe(before, after)
 	}
 	if len(s.Changes) == 0 {
-		s.skip("nothing can be changed: %s", strings.Join(s.Left, "; "))
-		return nil
+		return nil, fmt.Errorf("nothing can be changed: %s", strings.Join(s.Left, "; "))
 	}
-	preview, err := p.Nomad.Plan(ctx, s.Ref(), made)
+	return made, nil
+}
+
+// remake makes the new job of a step.
+func (p *Planner) remake(s *Step, raw []byte) ([]byte, error) {
+	made, diags := p.Rules.remake(raw, s.Ref().String(), p.Eject)
+	if diags.HasErrors() {
+		return nil, errors.New(strings.Join(texts(diags), "; "))
+	}
+	var err error
+	s.made, err = content(made)
+	return made, err
+}
+
+// running returns an error about canaries, which a registration would replace before they are
+// promoted.
+func (p *Planner) running(ctx context.Context, s *Step) error {
+	d, err := p.Nomad.Deployment(ctx, s.Ref())
+	s.Deployment = ""
 	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case err != nil:
-		s.skip("%s", err)
-	case preview.ModifyIndex != s.modifyIndex:
-		s.skip("it was registered meanwhile; run the command again")
-	case !preview.Differs:
-		s.Outcome = Unchanged
-	default:
-		s.Restarts, s.InPlace, s.Unplaced = preview.Restarts, preview.InPlace, preview.Unplaced
+	case err != nil || d == nil:
+		return err
+	case d.Paused:
+		return errors.New("its deployment is paused")
+	case d.Canaries:
+		return fmt.Errorf("deployment %s of version %d has canaries that are not promoted; promote or fail it first", d.ID, d.Version)
 	}
+	s.Deployment = fmt.Sprintf("%s of version %d is running and will be replaced", d.ID, d.Version)
+	return nil
+}
+
+// preview checks that Nomad's plan is that of the job that was sent.
+func (p *Planner) preview(ctx context.Context, s *Step, raw, made []byte) error {
+	preview, err := p.Nomad.Plan(ctx, s.Ref(), made)
+	if err != nil {
+		return err
+	}
+	if preview.ModifyIndex != s.modifyIndex {
+		return ErrChanged
+	}
+	now, err := readHeader(raw)
+	if err != nil {
+		return err
+	}
+	want, err := readHeader(made)
+	if err != nil {
+		return err
+	}
+	switch wrong := now.after(preview.Tasks).unlike(want.marks()); {
+	case wrong != "":
+		return fmt.Errorf("Nomad would not register what was sent: %s. %s", wrong, p.cause())
+	case !preview.Differs:
+		return fmt.Errorf("there are changes to make (%s), but Nomad's plan has none. %s", strings.Join(s.Changes, "; "), p.cause())
+	}
+	s.Restarts, s.InPlace, s.Unplaced = preview.Restarts, preview.InPlace, preview.Unplaced
 	return nil
 }
 
