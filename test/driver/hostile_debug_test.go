@@ -16,7 +16,7 @@ import (
 // that.
 func TestDebugContainer_Attacks(t *testing.T) {
 	program := hostileProgram(t)
-	withOneRuntime(t, func(t *testing.T, runtime string) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) {
 			c.Runtime, c.DebugContainers = runtime, true
 			c.AllowCaps = capabilities.NomadDefaults().Slice(false)
