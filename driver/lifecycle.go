@@ -32,7 +32,7 @@ type handleState struct {
 // recoverable, see startError.
 func (d *Driver) StartTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
 	handle, err := d.startTask(cfg)
-	return handle, nil, startError(bounds.Error(err))
+	return handle, nil, startError(err)
 }
 
 func (d *Driver) startTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, error) {

@@ -2,9 +2,11 @@ package driver
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/hashicorp/nomad/nomad/structs"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
@@ -14,12 +16,16 @@ var errTaskConfig = errors.New("invalid task config")
 
 // startError returns err as StartTask must return it to Nomad: with its recoverability outermost,
 // since Nomad checks it without unwrapping (plugins/drivers/server.go). Nomad applies the job's
-// restart block to recoverable errors only.
+// restart block to recoverable errors only. The text says so, and is bounded.
 func startError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return structs.NewRecoverableError(err, recoverable(err))
+	again := recoverable(err)
+	if again {
+		err = fmt.Errorf("%w; Nomad tries again as the task's restart block says", err)
+	}
+	return structs.NewRecoverableError(bounds.Error(err), again)
 }
 
 // recoverable reports whether the same start may succeed later. Errors that only a change of the

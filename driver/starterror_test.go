@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/nomad/nomad/structs"
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
@@ -43,7 +45,11 @@ func TestStartError_Recoverable(t *testing.T) {
 			must.True(t, outermost, must.Sprint(err))
 			must.Eq(t, tc.want, structs.IsRecoverable(got), must.Sprint(err))
 			must.ErrorContains(t, got, tc.err.Error())
+			must.Eq(t, tc.want, strings.HasSuffix(got.Error(), "; Nomad tries again as the task's restart block says"), must.Sprint(got))
 		}
 	}
 	must.NoError(t, startError(nil))
+	long := startError(errors.New(strings.Repeat("long ", 1000))).Error()
+	must.LessEq(t, bounds.TextBytes, len(long))
+	must.StrHasSuffix(t, "block says", long)
 }

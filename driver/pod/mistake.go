@@ -19,17 +19,28 @@ import (
 // mistake returns the reason why a task's program cannot start, or nil if it finds none. It names
 // common mistakes in the same words whichever runtime is in use; the runtime's own message goes to
 // the log. Since the runtime decides, the caller reports a mistake only after a start has failed.
-func mistake(spec *specs.Spec, args []string) error {
+// image may be nil.
+func mistake(spec *specs.Spec, args []string, image *Image) error {
 	v := view{root: spec.Root.Path, mounts: spec.Mounts}
-	p := spec.Process
+	if image == nil {
+		return v.mistake(spec.Process, args, "add its folder to the plugin's host_paths, or bring it with an artifact")
+	}
+	if err := v.mistake(spec.Process, args, "check command and entrypoint"); err != nil {
+		return fmt.Errorf("%w (image %s)", err, image.Reference)
+	}
+	return nil
+}
+
+// mistake is the same for the paths of a view. fix is the advice for a missing program.
+func (v view) mistake(p *specs.Process, args []string, fix string) error {
 	if err := v.checkWorkDir(p); err != nil {
 		return err
 	}
 	file, name, err := v.lookPath(args[0], p)
-	if err != nil {
-		return err
+	if errors.Is(err, os.ErrNotExist) {
+		return notFound(args[0], variable(p.Env, "PATH"), fix)
 	}
-	if file == nil {
+	if err != nil {
 		return nil
 	}
 	defer file.Close()
@@ -54,14 +65,14 @@ func (v view) checkWorkDir(p *specs.Process) error {
 	case !info.IsDir():
 		return mistakef("work_dir %q is not a directory", p.Cwd)
 	case !mayExecute(info, p.User):
-		return mistakef("work_dir %q: permission denied for user %d:%d; its mode is %#o",
+		return mistakef("work_dir %q: permission denied for user %d:%d; its mode is %#o: use another directory or user",
 			p.Cwd, p.User.UID, p.User.GID, info.Mode().Perm())
 	}
 	return nil
 }
 
-// lookPath finds a program like execvp(3). The file is nil if a mount that cannot be inspected may
-// contain the program.
+// lookPath finds a program like execvp(3). Errors other than os.ErrNotExist mean that a mount that
+// cannot be inspected may contain the program.
 func (v view) lookPath(command string, p *specs.Process) (file *os.File, name string, err error) {
 	candidates := []string{command}
 	if strings.Contains(command, "/") {
@@ -83,21 +94,21 @@ func (v view) lookPath(command string, p *specs.Process) (file *os.File, name st
 			return file, name, nil
 		}
 		if !errors.Is(err, os.ErrNotExist) {
-			return nil, "", nil
+			return nil, "", err
 		}
 	}
-	return nil, "", notFound(command, variable(p.Env, "PATH"))
+	return nil, "", os.ErrNotExist
 }
 
-func notFound(command, searched string) error {
+func notFound(command, searched, fix string) error {
 	program, args, blanks := strings.Cut(command, " ")
 	switch {
 	case blanks:
 		return mistakef("command %q not found: it is a single program name; write command = %q and args = [%q]", command, program, args)
 	case strings.Contains(command, "/"):
-		return mistakef("command %q not found in the task's file system", command)
+		return mistakef("command %q not found in the task's file system; %s", command, fix)
 	}
-	return mistakef("command %q not found in PATH (%s)", command, searched)
+	return mistakef("command %q not found in PATH (%s); %s", command, searched, fix)
 }
 
 func variable(env []string, name string) string {
@@ -116,11 +127,11 @@ func (v view) checkProgram(file *os.File, name string, p *specs.Process) error {
 	case err != nil:
 		return nil
 	case info.IsDir():
-		return mistakef("command %q is a directory", name)
+		return mistakef("command %q is a directory; name a program", name)
 	case !info.Mode().IsRegular():
 		return mistakef("command %q is not a regular file", name)
 	case !mayExecute(info, p.User):
-		return mistakef("command %q: permission denied for user %d:%d; its mode is %#o", name, p.User.UID, p.User.GID, info.Mode().Perm())
+		return mistakef("command %q: permission denied for user %d:%d; its mode is %#o: make it executable, or set the task's user", name, p.User.UID, p.User.GID, info.Mode().Perm())
 	case info.Size() == 0:
 		return mistakef("command %q: exec format error: it is empty", name)
 	}
@@ -208,7 +219,7 @@ func (v view) checkELF(content io.ReaderAt, head []byte, name string) error {
 	}
 	machine := elf.Machine(header.Machine)
 	if header.Ident[elf.EI_DATA] != byte(elf.ELFDATA2LSB) || !slices.Contains(machines(), machine) {
-		return mistakef("command %q: exec format error: it is built for %s, this host is %s", name, machine, runtime.GOARCH)
+		return mistakef("command %q: exec format error: it is built for %s, this host is %s; use a build for this host", name, machine, runtime.GOARCH)
 	}
 	if header.Ident[elf.EI_CLASS] != byte(elf.ELFCLASS64) || header.Phnum > maxProgHeaders {
 		return nil

@@ -161,7 +161,11 @@ func (c *Container) tryFile(path string) error {
 		return err
 	}
 	defer root.Close()
-	return existsInRoot(openedPath(root), path)
+	err = existsInRoot(openedPath(root), path)
+	if e := (*os.PathError)(nil); errors.As(err, &e) {
+		return e.Err // the path that was opened means nothing to a user
+	}
+	return err
 }
 
 // openProc opens a namespace or the root of the task's first process. It checks

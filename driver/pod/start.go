@@ -194,14 +194,14 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, wat
 			return nil, err
 		}
 	}
-	c.mistake = mistake(spec, t.Process.args(root.config))
+	c.mistake = mistake(spec, t.Process.args(root.config), t.Image)
 	c.m.filters.apply(spec)
 	if err := c.m.checkpoint("write spec", func() error { return c.m.writeBundle(c.dir, spec) }); err != nil {
 		return nil, err
 	}
 	c.state.StopSignal = root.config.StopSignal
 	if _, err := ParseSignal(c.state.StopSignal); err != nil {
-		c.event(fmt.Sprintf("STOPSIGNAL of the image: %v; a stop sends SIGTERM unless kill_signal is set", err))
+		c.event(fmt.Sprintf("STOPSIGNAL %.32q of the image is not a signal; a stop sends SIGTERM unless kill_signal is set", c.state.StopSignal))
 	}
 	c.state.OOMKills, _ = c.cgroup().OOMKills() // the cgroup may not exist yet
 	watch.endPhase("spec")

@@ -118,7 +118,7 @@ func TestImageConfig(t *testing.T) {
 		must.NoError(t, err)
 		must.Eq(t, "/srv", cwd)
 		n.waitFor("an event about the STOPSIGNAL", func() bool {
-			return strings.Contains(events(), `unknown signal "SIGBOGUS"`)
+			return strings.Contains(events(), `STOPSIGNAL "SIGBOGUS" of the image is not a signal`)
 		})
 	})
 }
@@ -133,6 +133,25 @@ func TestUser_NotInImage(t *testing.T) {
 		must.ErrorContains(t, err, `user "ghost"`)
 		must.ErrorContains(t, err, "of image "+image)
 		must.False(t, structs.IsRecoverable(err))
+	})
+}
+
+// TestStart_CommandNotInImage checks that the error names the image, and that nothing is wrong with
+// the cleanup.
+func TestStart_CommandNotInImage(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		image := fixture.Layout(t, filepath.Join(t.TempDir(), "command"), fixture.Image(t))
+		for entrypoint, says := range map[string]string{
+			"/nope": `command "/nope" not found in the task's file system; check command and entrypoint (image ` + image + `)`,
+			"nope":  `not found in PATH (/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin); check command and entrypoint (image ` + image + `)`,
+			"/":     `command "/" is a directory; name a program (image ` + image + `)`,
+		} {
+			tk := n.newTask("", "app", driver.TaskConfig{Image: image, Entrypoint: []string{entrypoint}}, quiet)
+			_, _, err := n.StartTask(tk.TaskConfig)
+			must.StrHasSuffix(t, says, err.Error())
+			must.False(t, structs.IsRecoverable(err))
+		}
 	})
 }
 

@@ -42,7 +42,7 @@ func TestStart_CommonMistakes(t *testing.T) {
 	}{
 		"not in PATH":    {driver.TaskConfig{Command: "no-such-program"}, nil, 0, `command "no-such-program" not found in PATH (/usr/local/sbin:`},
 		"with arguments": {driver.TaskConfig{Command: "sleep 10"}, nil, 0, `write command = "sleep" and args = ["10"]`},
-		"no such path":   {driver.TaskConfig{Command: "/opt/none"}, nil, 0, `command "/opt/none" not found in the task's file system`},
+		"no such path":   {driver.TaskConfig{Command: "/opt/none"}, nil, 0, `command "/opt/none" not found in the task's file system; add its folder to the plugin's host_paths`},
 		"a directory":    {driver.TaskConfig{Command: "/local"}, nil, 0, `command "/local" is a directory`},
 		"not executable": {driver.TaskConfig{Command: "/local/file"}, map[string]string{"file": "#!/bin/sh\n"}, 0o644, `command "/local/file": permission denied for user`},
 		"empty":          {driver.TaskConfig{Command: "/local/file"}, map[string]string{"file": ""}, 0o755, `exec format error: it is empty`},

@@ -78,7 +78,7 @@ func TestATaskThatIsNeverReadyFails(t *testing.T) {
 			config driver.TaskConfig
 			want   string
 		}{
-			"timeout": {ready(sh("exec sleep 600"), driver.ReadyConfig{File: "/never", Timeout: "300ms"}), "file /never did not pass within 300ms"},
+			"timeout": {ready(sh("exec sleep 600"), driver.ReadyConfig{File: "/never", Timeout: "300ms"}), "file /never did not pass within 300ms: no such file or directory"},
 			"ended":   {ready(sh("exit 7"), driver.ReadyConfig{File: "/never"}), "ended before it was ready: exit code 7"},
 			"status": {ready(sh(fmt.Sprintf(serve, 18473, "503 Busy")), driver.ReadyConfig{HTTP: "http://127.0.0.1:18473", Timeout: patiently.For(time.Second).String()}),
 				"status 503"},
