@@ -25,10 +25,15 @@ func mistake(spec *specs.Spec, args []string, image *Image) error {
 	if image == nil {
 		return v.mistake(spec.Process, args, "add its folder to the plugin's host_paths, or bring it with an artifact")
 	}
-	if err := v.mistake(spec.Process, args, "check command and entrypoint"); err != nil {
-		return fmt.Errorf("%w (image %s)", err, image.Reference)
+	return image.explain(v.mistake(spec.Process, args, "check command and entrypoint"))
+}
+
+// explain adds the image's name to an error about its content.
+func (i *Image) explain(err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%w (image %s)", err, i.Reference)
 }
 
 // mistake is the same for the paths of a view. fix is the advice for a missing program.

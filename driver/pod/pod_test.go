@@ -71,7 +71,7 @@ func TestDefaultEnv(t *testing.T) {
 	must.Eq(t, []string{"PATH=" + defaultPath, "HOME=/", "HOSTNAME=web"}, task.defaultEnv(""))
 	task.HostNamespaces.UTS = true
 	must.Eq(t, []string{"PATH=" + defaultPath, "HOME=/home/app"}, task.defaultEnv("/home/app"))
-	must.Eq(t, []string{"A=1"}, valid([]string{"NOVALUE", "=x", "A=1"}))
+	must.Eq(t, []string{"A=1"}, valid([]string{"NOVALUE", "=x", "A=1", "HOME="}))
 }
 
 func TestHostPaths(t *testing.T) {

@@ -34,7 +34,7 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := environment(t.defaultEnv(home), valid(root.config.Env), t.Process.Env)
+	env := environment(t.defaultEnv(home), valid(root.config.Env), valid(t.Process.Env))
 	if err := checkExec(args, env); err != nil {
 		return nil, err
 	}
@@ -125,9 +125,10 @@ func (t Task) defaultEnv(home string) []string {
 	return env
 }
 
-// valid removes entries of an image that are not NAME=value, which runtimes treat differently.
+// valid removes entries that runtimes treat differently: those that are not NAME=value, and an
+// empty HOME, which runc replaces.
 func valid(env []string) []string {
-	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool { return strings.Index(entry, "=") < 1 })
+	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool { return strings.Index(entry, "=") < 1 || entry == "HOME=" })
 }
 
 // initPath is the path of the init process of a task with Init. /dev is the task's

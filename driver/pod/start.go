@@ -161,7 +161,7 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, wat
 	}
 	if t.Image != nil {
 		if err := t.checkTargets(inRoot(root.hostPath)); err != nil {
-			return nil, err
+			return nil, t.Image.explain(err)
 		}
 	}
 	watch.endPhase("root")
@@ -191,8 +191,11 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, wat
 	}
 	if t.Image != nil {
 		if err := prepareTargets(root.hostPath, spec.Mounts); err != nil {
-			return nil, err
+			return nil, t.Image.explain(err)
 		}
+	}
+	if err := setTmpfsModes(root.hostPath, spec.Mounts); err != nil {
+		return nil, err
 	}
 	c.mistake = mistake(spec, t.Process.args(root.config), t.Image)
 	c.m.filters.apply(spec)

@@ -6,9 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // prepareTargets creates missing mount targets in the root of an image. It follows the image's
@@ -17,10 +20,7 @@ import (
 func prepareTargets(root string, mounts []specs.Mount) error {
 	for i, m := range mounts {
 		target := filepath.Clean(m.Destination)
-		if slices.ContainsFunc(mounts[:i], func(outer specs.Mount) bool {
-			below, ok := cutDir(target, filepath.Clean(outer.Destination))
-			return ok && below != ""
-		}) {
+		if isBelow(target, mounts[:i]) {
 			continue
 		}
 		if err := prepareTarget(root, target, m); err != nil {
@@ -28,6 +28,52 @@ func prepareTargets(root string, mounts []specs.Mount) error {
 		}
 	}
 	return nil
+}
+
+// isBelow reports whether a target is below that of another mount.
+func isBelow(target string, mounts []specs.Mount) bool {
+	return slices.ContainsFunc(mounts, func(outer specs.Mount) bool {
+		below, ok := cutDir(target, filepath.Clean(outer.Destination))
+		return ok && below != ""
+	})
+}
+
+// setTmpfsModes gives existing directories in a task's root the modes of the tmpfs mounts that
+// cover them: runc 1.1 gives a tmpfs the mode of its directory, whatever its options are. Targets
+// below another mount are left to the runtime.
+func setTmpfsModes(root string, mounts []specs.Mount) error {
+	for i, m := range mounts {
+		target := filepath.Clean(m.Destination)
+		mode, ok := tmpfsMode(m)
+		if !ok || isBelow(target, mounts[:i]) {
+			continue
+		}
+		at, err := securejoin.SecureJoin(root, target)
+		if err != nil {
+			continue // the runtime reports it
+		}
+		if info, err := os.Lstat(at); err != nil || !info.IsDir() {
+			continue
+		}
+		if err := unix.Chmod(at, mode); err != nil {
+			return fmt.Errorf("mode of the tmpfs at %s: %w", target, err)
+		}
+	}
+	return nil
+}
+
+// tmpfsMode returns the mode in a tmpfs mount's options, of which the last counts.
+func tmpfsMode(m specs.Mount) (mode uint32, ok bool) {
+	if m.Type != "tmpfs" {
+		return 0, false
+	}
+	for _, option := range m.Options {
+		if text, found := strings.CutPrefix(option, "mode="); found {
+			n, err := strconv.ParseUint(text, 8, 12)
+			mode, ok = uint32(n), err == nil
+		}
+	}
+	return mode, ok
 }
 
 func prepareTarget(root, target string, m specs.Mount) error {

@@ -54,3 +54,27 @@ func TestPrepareTargets(t *testing.T) {
 		})
 	}
 }
+
+func TestSetTmpfsModes(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"run", "var/log", "usr/lib", "real"} {
+		must.NoError(t, os.MkdirAll(filepath.Join(root, dir), 0o750))
+	}
+	must.NoError(t, os.Symlink("/real", filepath.Join(root, "link")))
+	must.NoError(t, os.Symlink("/etc", filepath.Join(root, "dead")))
+	tmpfs := func(to string, options ...string) specs.Mount {
+		return specs.Mount{Type: "tmpfs", Destination: to, Options: options}
+	}
+	must.NoError(t, setTmpfsModes(root, []specs.Mount{
+		tmpfs("/run", "mode=1777"), tmpfs("/var/log", "mode=1777", "mode=0700", "uid=7"), tmpfs("/link", "mode=711"),
+		tmpfs("/dead", "mode=000"), tmpfs("/missing", "mode=700"), tmpfs("/var", "nosuid"),
+		{Type: "bind", Destination: "/usr"}, tmpfs("/usr/lib", "mode=777"),
+	}))
+	for dir, want := range map[string]os.FileMode{
+		"run": 0o777 | os.ModeSticky, "var/log": 0o700, "real": 0o711, "usr/lib": 0o750, "var": 0o750,
+	} {
+		info, err := os.Stat(filepath.Join(root, dir))
+		must.NoError(t, err)
+		must.Eq(t, want|os.ModeDir, info.Mode(), must.Sprint(dir))
+	}
+}

@@ -96,7 +96,7 @@ func TestImageConfig(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		image := fixture.Layout(t, filepath.Join(t.TempDir(), "odd"), fixture.Image(t, func(c *v1.Config) {
-			c.User, c.WorkingDir, c.Env, c.StopSignal = "1234", "srv", []string{"NOVALUE", "=x", "A=1"}, "SIGBOGUS"
+			c.User, c.WorkingDir, c.Env, c.StopSignal = "1234", "srv", []string{"NOVALUE", "=x", "A=1", "HOME="}, "SIGBOGUS"
 			c.Entrypoint, c.Cmd = []string{"/none"}, []string{"--ignored"}
 		}))
 		events := n.watchEvents()
@@ -151,6 +151,30 @@ func TestStart_CommandNotInImage(t *testing.T) {
 			_, _, err := n.StartTask(tk.TaskConfig)
 			must.StrHasSuffix(t, says, err.Error())
 			must.False(t, structs.IsRecoverable(err))
+		}
+	})
+}
+
+// TestTmpfs_Modes checks that both runtimes apply the mode of a tmpfs, also over a directory.
+func TestTmpfs_Modes(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Image.Paths = runtime, []string{"/"} })
+		image := fixture.Layout(t, filepath.Join(t.TempDir(), "tmpfs"), fixture.Image(t))
+		for name, config := range map[string]driver.TaskConfig{
+			"host": sh("sleep 1000"), "image": {Image: image, Args: []string{"-P"}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				config.Tmpfs = []string{"/tmp", "/etc/own:mode=0700,uid=1234", "/new/deep:mode=711"}
+				tk := n.newTask("", "app", config, quiet)
+				tk.start()
+				status, err := n.InspectTask(tk.ID)
+				must.NoError(t, err)
+				for dir, want := range map[string]os.FileMode{"tmp": 0o777 | os.ModeSticky, "etc/own": 0o700, "new/deep": 0o711} {
+					info, err := os.Stat(filepath.Join("/proc", status.DriverAttributes["pid"], "root", dir))
+					must.NoError(t, err)
+					must.Eq(t, want|os.ModeDir, info.Mode(), must.Sprint(dir))
+				}
+			})
 		}
 	})
 }
