@@ -32,7 +32,7 @@ func bombs() map[string]bomb {
 	thousand := "  k = range(1000)\n"
 	mega := thousand + "  m = join(\"\", [for a in local.k : format(\"%1000d\", a)])\n"
 	const size, steps, range_ = "Value too large", "Expressions take too long", "Number out of range"
-	const refused = "the result would be of more than 16 MiB"
+	const refused = "the result would have more than 16 MiB"
 	return map[string]bomb{
 		"loops":              {thousand, "[for a in local.k : [for b in local.k : [for c in local.k : [for d in local.k : d]]]]", ""},
 		"loops of nothing":   {thousand, "length([for a in local.k : a if length([for b in local.k : b if length([for c in local.k : c if false]) > 0]) > 0])", steps},

@@ -51,7 +51,7 @@ type Choice struct {
 	Definition *sidecar.Definition
 	Values     map[string]cty.Value
 	Origin     string
-	Range      hcl.Range // where it was chosen; zero for a flag
+	Range      hcl.Range // position of the choice; zero for a flag
 	// Rules are the policy rules that choose it; Required reports that one requires it.
 	Rules       []string
 	Required    bool

@@ -29,9 +29,9 @@ type Explanation struct {
 	Group   *job.Group
 	Sidecar string
 	State   string
-	// Reason is a clause that says why it is excluded or not chosen.
+	// Reason is a clause that explains why it is excluded or not chosen.
 	Reason string
-	// Sources are what chose it, the strongest one first.
+	// Sources are the origins that chose it, the strongest one first.
 	Sources []Source
 	// Definition is the selected version, or nil if there is none.
 	Definition  *sidecar.Definition

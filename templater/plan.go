@@ -14,7 +14,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// PodDriver is the task driver whose config the templater may change.
+// PodDriver is the task driver with a config that the templater may change.
 const PodDriver = "pod"
 
 // Plan computes the edits for the choices, in the order to apply them. An edit that would change
@@ -54,8 +54,8 @@ type planner struct {
 
 func (p *planner) add(e job.Edit) { p.edits = append(p.edits, e) }
 
-// conflict reports an error about the user's configuration at a range, with what the sidecar
-// needs and how to fix it.
+// conflict reports an error about the user's configuration at a range. Its text states the
+// sidecar's need and how to fix the conflict.
 func (p *planner) conflict(at hcl.Range, summary, format string, args ...any) {
 	d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: summary, Detail: fmt.Sprintf(format, args...)}
 	if at != (hcl.Range{}) {

@@ -16,7 +16,7 @@ import (
 // defaultShare is the pod driver's default for a task without its own share.
 func defaultShare() []string { return []string{"ipc", "uts"} }
 
-// share adds the namespaces that the sidecar requires to those of the app tasks.
+// share adds the namespaces that the sidecar requires to the share of the app tasks.
 func (x *sidecarPlan) share() {
 	want := x.def.Requires.Share
 	if len(want) == 0 {

@@ -13,8 +13,8 @@ import (
 
 // Policy is the rules of the cluster's operators for its jobs.
 type Policy interface {
-	// Orders returns the sidecars that rules choose for a group, from the first rule to the
-	// last, whose values win.
+	// Orders returns the sidecars that rules choose for a group, in the order of the rules.
+	// Values of later rules override earlier ones.
 	Orders(*job.Job, *job.Group) ([]*Order, hcl.Diagnostics)
 	// MaySkip reports whether any job could have orders that may be skipped.
 	MaySkip() bool
@@ -27,8 +27,8 @@ type Policy interface {
 type Sidecars struct {
 	// Chosen are injected now, whatever their origin.
 	Chosen []string
-	// Kept are sidecars whose tasks came with the job and are not changed. The job's author may
-	// have written such a task too: see Keepable.
+	// Kept are sidecars with tasks that came with the job and are not changed. The job's author
+	// may have written such a task too: see Keepable.
 	Kept []string
 }
 
@@ -70,8 +70,8 @@ func (c *chooser) fromPolicy(found map[string]*candidate, g *job.Group) {
 	}
 }
 
-// leaveKept drops the sidecars whose tasks are kept, and returns their names. A required one is
-// chosen nonetheless, because the kept task only claims to be that sidecar.
+// leaveKept drops sidecars with kept tasks, and returns their names. A required sidecar is chosen
+// nonetheless, because the kept task only claims to be that sidecar.
 func (c *chooser) leaveKept(found map[string]*candidate, g *job.Group) []string {
 	kept := map[string]bool{}
 	for _, m := range c.flags.Kept {
@@ -83,7 +83,7 @@ func (c *chooser) leaveKept(found map[string]*candidate, g *job.Group) []string 
 	return slices.Sorted(maps.Keys(kept))
 }
 
-// settle finds the skippable rules whose sidecars cannot be injected into the document, and
+// settle finds skippable rules with sidecars that cannot be injected into the document, and
 // returns the flags without these rules. A warning gives the reason.
 func settle(doc Document, catalog job.Catalog, flags Flags) (Flags, hcl.Diagnostics) {
 	if flags.Policy == nil || !flags.Policy.MaySkip() {
@@ -105,7 +105,7 @@ func settle(doc Document, catalog job.Catalog, flags Flags) (Flags, hcl.Diagnost
 	}
 	var warnings hcl.Diagnostics
 	skipped := slices.Clone(rules)
-	if !try(skipped).HasErrors() { // otherwise the errors are not those of skippable rules
+	if !try(skipped).HasErrors() { // otherwise the errors have other causes than skippable rules
 		for _, rule := range rules {
 			without := slices.DeleteFunc(slices.Clone(skipped), func(s string) bool { return s == rule })
 			diags := try(without)
@@ -125,7 +125,7 @@ func settle(doc Document, catalog job.Catalog, flags Flags) (Flags, hcl.Diagnost
 func skippable(j *job.Job, policy Policy) []string {
 	var names []string
 	for _, g := range j.Groups {
-		orders, _ := policy.Orders(j, g) // Choose reports what is wrong
+		orders, _ := policy.Orders(j, g) // Choose reports the errors
 		for _, o := range orders {
 			if o.Skip && !slices.Contains(names, o.Rule) {
 				names = append(names, o.Rule)

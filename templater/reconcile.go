@@ -64,9 +64,9 @@ func Doubts(marks []job.Marked, catalog job.Catalog) hcl.Diagnostics {
 	return diags
 }
 
-// Reveal completes the view of a job file with that of the evaluated job: groups that the text
-// does not show or that cannot be changed as text are taken from evaluated; choices and ranges
-// of the rest stay.
+// Reveal completes the view of a job file with the view of the evaluated job: groups that the text
+// does not show or that cannot be changed as text are taken from evaluated; choices and ranges of
+// the rest stay.
 func Reveal(text, evaluated *job.Job) *job.Job {
 	out := *evaluated
 	out.Requests, out.Inherited, out.Range = text.Requests, text.Inherited, text.Range

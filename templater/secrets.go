@@ -37,7 +37,7 @@ func Secrets(j *job.Job, catalog job.Catalog, flags Flags, choices []*Choice) []
 		if flags.Policy == nil {
 			continue
 		}
-		orders, _ := flags.Policy.Orders(j, g) // Choose reports what is wrong
+		orders, _ := flags.Policy.Orders(j, g) // Choose reports the errors
 		for _, o := range orders {
 			s.arguments(o.Sidecar, o.Arguments)
 		}

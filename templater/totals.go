@@ -36,8 +36,8 @@ func (r Resources) Times(n int) Resources {
 	return Resources{r.CPUMHz * n, r.Cores * n, r.MemoryMB * n, r.MemoryMaxMB * n, r.Ports * n, r.DiskMB * n}
 }
 
-// Total is what the sidecars of one group add to each of its allocations. Count is the number
-// of allocations, or -1 if it depends on a variable without a value.
+// Total is the resources that the sidecars of one group add to each of its allocations. Count is
+// the number of allocations, or -1 if it depends on a variable without a value.
 type Total struct {
 	Group string
 	Count int
@@ -96,7 +96,7 @@ func Totals(j *job.Job, edits []job.Edit) []Total {
 	return out
 }
 
-// Sum adds up all allocations of all groups; a group whose count is unknown counts once.
+// Sum adds up all allocations of all groups; a group with an unknown count counts once.
 func Sum(totals []Total) Resources {
 	var out Resources
 	for _, t := range totals {

@@ -199,8 +199,8 @@ func TestHostileValuesInADriversConfig(t *testing.T) {
 			`${upper("x")}`, "%{ if true }x%{ endif }", "${[for a in range(1000) : range(1000)]}", "${", "a ${b", "${1}", `${"${NOMAD_X}"}`, "${x[y]}", "${a ? b : c}", "%{ x",
 		} {
 			detail, line := planned(t, interpreting(place), cty.StringVal(text))
-			must.StrContains(t, detail, `Parameter "text" of sidecar "x" goes into `, must.Sprintf("%s: %s", name, text))
-			must.StrContains(t, detail, "Write $${ and %%{")
+			must.StrContains(t, detail, `Parameter "text" of sidecar "x" is used in `, must.Sprintf("%s: %s", name, text))
+			must.StrContains(t, detail, "In the value write $${ and %%{")
 			must.Greater(t, 8, line)
 		}
 		for _, text := range []string{"$${upper(x)} %%{x}", "$$${lower(x)}", "${NOMAD_PORT_http}/${attr.kernel.name}", `${env["HOME"]}`, "{{ x }} $( ) `x` %s $ % {}", ""} {
@@ -213,7 +213,7 @@ func TestHostileValuesInADriversConfig(t *testing.T) {
 	must.Eq(t, "", detail)
 	// So do values of the job that no parameter holds, and texts put together of two.
 	detail, _ = planned(t, interpreting(task("config {\n args = [group.meta[\"given\"]]\n }")), cty.StringVal("fine"))
-	must.StrContains(t, detail, `What the job gives to sidecar "x"`)
+	must.StrContains(t, detail, `A value of the job for sidecar "x"`)
 	detail, _ = planned(t, interpreting(task("config {\n args = [\"${param.text}{upper(x)}\"]\n }")), cty.StringVal("$"))
 	must.StrContains(t, detail, `Parameter "text"`)
 }
@@ -228,7 +228,7 @@ func TestHostileValuesInTemplates(t *testing.T) {
 		task("dynamic \"template\" {\n for_each = [param.text]\n content {\n destination = \"local/x\"\n data = \"x ${template.value}\"\n }\n }"),
 	} {
 		detail, line := planned(t, interpreting(place), cty.StringVal(`{{ env "SECRET" }}`))
-		must.StrContains(t, detail, `Parameter "text" of sidecar "x" goes into data, in a template of Nomad`, must.Sprint(place))
+		must.StrContains(t, detail, `Parameter "text" of sidecar "x" is used in data, in a template of Nomad`, must.Sprint(place))
 		must.StrContains(t, detail, "Leave {{ out of the value")
 		must.Greater(t, 8, line)
 		for _, text := range []string{`{"a": {"b": 1}}`, "${x} %{y}", "}}", "a { b"} {

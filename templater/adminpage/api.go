@@ -125,7 +125,7 @@ func (p *Page) stateJSON(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (p *Page) off(w http.ResponseWriter) {
-	failed(w, http.StatusNotFound, "jobs are not read: nobody gave a token for it, see -fleet-token of nomad-sidecar serve")
+	failed(w, http.StatusNotFound, "jobs are not read, since there is no token for it; see -fleet-token of nomad-sidecar serve")
 }
 
 func failed(w http.ResponseWriter, status int, text string) {

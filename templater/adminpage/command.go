@@ -82,7 +82,7 @@ func pendingOf(flags []string, j *fleet.Job) *pending {
 	}
 	out.Command, out.Why = commandFor(flags, j)
 	if out.Why == "" && needing > 0 {
-		out.Why = "not all of it: some needs its " + needs
+		out.Why = "upgrades a part only: the rest needs its " + needs
 		if needing == len(out.Changes) {
 			out.Command, out.Why = "", "an upgrade needs its "+needs
 		}

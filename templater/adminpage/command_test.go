@@ -55,5 +55,5 @@ func TestWhatIsPending(t *testing.T) {
 	got := pendingOf(nil, both)
 	must.Eq(t, []string{"web: tls-proxy 1.0.0 → 1.2.0", "web: topz 1.0.0 → 1.1.0"}, got.Changes)
 	must.Eq(t, "nomad-sidecar upgrade -namespace default both", got.Command)
-	must.Eq(t, "not all of it: some needs its source, so run its job file again", got.Why)
+	must.Eq(t, "upgrades a part only: the rest needs its source, so run its job file again", got.Why)
 }

@@ -20,7 +20,7 @@ const (
 )
 
 // errUnknown means that the last reading does not contain the job.
-var errUnknown = errors.New("the fleet, as it was last read, has no such job")
+var errUnknown = errors.New("the last reading of the fleet contains no such job")
 
 // Source reads a cluster.
 type Source interface {

@@ -106,7 +106,7 @@ func (p *Page) secured(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if p.Loopback && !local(r.Host) {
-			http.Error(w, "nomad-sidecar: the page is for this machine only, and is not served by the name "+r.Host+": use localhost, 127.0.0.1 or [::1]", http.StatusMisdirectedRequest)
+			http.Error(w, "nomad-sidecar: the page is for this machine only, and is not served under the name "+r.Host+": use localhost, 127.0.0.1 or [::1]", http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)

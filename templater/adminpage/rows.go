@@ -11,7 +11,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
-// States of rows other than those of a sidecar.
+// States of rows in addition to the states of a sidecar.
 const (
 	stateNone    = "none"    // the group has no sidecar and needs none
 	stateProblem = "problem" // the job could not be judged

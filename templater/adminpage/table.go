@@ -41,7 +41,7 @@ func (t *table[T]) parse(values url.Values) (query, error) {
 	q := query{Text: strings.TrimSpace(values.Get("q")), State: values.Get("state"), Sort: values.Get("sort"), Page: 1}
 	sortable := func(c column[T]) bool { return c.key == q.Sort && c.compare != nil }
 	if q.Sort != "" && !slices.ContainsFunc(t.columns, sortable) {
-		return q, fmt.Errorf("sort=%q is no column to sort by", q.Sort)
+		return q, fmt.Errorf("sort=%q is not a sortable column", q.Sort)
 	}
 	switch order := values.Get("order"); order {
 	case "", "asc":
@@ -53,7 +53,7 @@ func (t *table[T]) parse(values url.Values) (query, error) {
 	if text := values.Get("page"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			return q, fmt.Errorf("page=%q is not a number from 1", text)
+			return q, fmt.Errorf("page=%q must be a number of at least 1", text)
 		}
 		q.Page = n
 	}
@@ -94,7 +94,7 @@ type shown[T any] struct {
 
 type columnView struct {
 	Key, Title string
-	URL        string // "" where the column is not sortable
+	URL        string // "" if the column is not sortable
 	Sorted     string // as in aria-sort
 }
 

@@ -38,11 +38,10 @@ type Decision struct {
 	Path      string    `json:"path"`
 	Route     string    `json:"route"`    // register, plan, validate or revert
 	Decision  string    `json:"decision"` // passed, injected or denied
-	Job       string    `json:"job"`      // its ID; "" where it could not be read
+	Job       string    `json:"job"`      // its ID; "" if it could not be read
 	Namespace string    `json:"namespace"`
 	Region    string    `json:"region"`
-	// Sidecars are the chosen ones, Rules those of the policy that choose a sidecar or deny the
-	// job.
+	// Sidecars are the chosen sidecars, Rules the policy rules that choose a sidecar or deny the job.
 	Sidecars []Injected `json:"sidecars"`
 	Rules    []string   `json:"rules"`
 	Warnings int        `json:"warnings"` // number of warnings
@@ -132,7 +131,7 @@ type Metrics struct {
 // NewMetrics registers the metrics.
 func NewMetrics(to prometheus.Registerer) *Metrics {
 	m := &Metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_requests_total", Help: "Requests by route and by what became of them: passed, injected or denied."}, []string{"route", "decision"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_requests_total", Help: "Requests by route and decision: passed, injected or denied."}, []string{"route", "decision"}),
 		took:     prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nomad_sidecar_decision_seconds", Help: "Time to read a job and decide about it."}, []string{"route"}),
 		errors:   prometheus.NewCounter(prometheus.CounterOpts{Name: "nomad_sidecar_upstream_errors_total", Help: "Requests that Nomad did not answer."}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_refused_total", Help: "Connections and requests that are refused, by the limit, and whether it is that of one client or of all."}, []string{"limit", "scope"}),

@@ -277,7 +277,7 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	}
 }
 
-// unreachable responds if Nomad does not.
+// unreachable responds to a request that Nomad did not answer.
 func (p *Proxy) unreachable(w http.ResponseWriter, r *http.Request, err error) {
 	var why *refusal
 	if errors.As(err, &why) {

@@ -76,8 +76,8 @@ func portOf(u *url.URL) string {
 	return map[string]string{"http": "80", "https": "443"}[u.Scheme]
 }
 
-// propagate replaces the client's trace headers by those of the current trace, if there is one. The
-// client's tracestate may be invalid and is dropped.
+// propagate replaces the client's trace headers with headers of the current trace, if there is one.
+// The client's tracestate may be invalid and is dropped.
 func propagate(ctx context.Context, header http.Header) {
 	if trace.SpanContextFromContext(ctx).IsValid() {
 		header.Del("Tracestate")

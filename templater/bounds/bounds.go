@@ -57,7 +57,7 @@ func Size(src []byte, name string, most int) *hcl.Diagnostic {
 		return nil
 	}
 	return problem(rangeAt(src, name, most), "File too large",
-		fmt.Sprintf("It has more than %s. Nothing that long is read; check whether it is the right file.", size(most)))
+		fmt.Sprintf("It has more than %s, the limit. Check whether it is the right file.", size(most)))
 }
 
 func size(bytes int) string {
@@ -80,7 +80,7 @@ func problem(at hcl.Range, summary, detail string) *hcl.Diagnostic {
 
 func tooDeep(at hcl.Range) *hcl.Diagnostic {
 	return problem(at, "Nested too deeply",
-		fmt.Sprintf("Here blocks, brackets or operators nest more than %d levels deep. Simplify it.", Levels))
+		fmt.Sprintf("Blocks, brackets or operators nest more than %d levels deep here. Simplify the text.", Levels))
 }
 
 // JSON returns the offset at which JSON, valid or not, nests too deeply, or -1.

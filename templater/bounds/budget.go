@@ -11,7 +11,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Limits of expressions. Bytes are those of strings, plus itemBytes per item.
+// Limits of expressions. The size of a value is the bytes of its strings plus itemBytes per item.
 const (
 	// ValueBytes limits one value, BuiltBytes all values of one evaluation.
 	ValueBytes = 16 << 20
@@ -72,11 +72,11 @@ func (b *Budget) take(v cty.Value, steps int64, at hcl.Range) bool {
 	size, written := measure(v, ValueBytes)
 	switch {
 	case !written:
-		d = problem(at, "Number out of range", "Here is a number that is too large or too small to write down.")
+		d = problem(at, "Number out of range", "A number here is too large or too small to be written in decimal.")
 	case size > ValueBytes:
-		d = problem(at, "Value too large", fmt.Sprintf("The value of this is of more than %d MiB. Make it smaller, or read it from where it is when the task starts.", ValueBytes>>20))
+		d = problem(at, "Value too large", fmt.Sprintf("This value has more than %d MiB. Make it smaller, or let the task read it from its source.", ValueBytes>>20))
 	case b.bytes.Add(-int64(size)) < 0:
-		d = problem(at, "Expressions build too much", fmt.Sprintf("Up to here expressions have built values of more than %d MiB. Simplify them.", BuiltBytes>>20))
+		d = problem(at, "Values too large together", fmt.Sprintf("Up to here expressions have created values of more than %d MiB. Simplify them.", BuiltBytes>>20))
 	case b.steps.Add(-steps) < 0:
 		d = problem(at, "Expressions take too long", fmt.Sprintf("Up to here expressions have taken more than %d steps, most likely in loops within loops. Simplify them.", Steps))
 	default:
@@ -124,9 +124,9 @@ func Check(v cty.Value) error {
 	size, written := measure(v, ValueBytes)
 	switch {
 	case !written:
-		return errors.New("it holds a number that is too large or too small to write down")
+		return errors.New("it contains a number that is too large or too small to be written in decimal")
 	case size > ValueBytes:
-		return fmt.Errorf("it is of more than %d MiB", ValueBytes>>20)
+		return fmt.Errorf("it has more than %d MiB", ValueBytes>>20)
 	}
 	return nil
 }

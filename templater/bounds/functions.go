@@ -14,9 +14,9 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// Functions returns the given functions with limits on those whose result may be much
-// larger than their arguments. The results of all others are proportional to their
-// arguments, which are counted.
+// Functions returns the given functions, with limits on functions with results that may
+// be much larger than their arguments. The results of all others are proportional to
+// their arguments, which are counted.
 func Functions(all map[string]function.Function) map[string]function.Function {
 	out := maps.Clone(all)
 	for name, check := range map[string]func([]cty.Value) error{
@@ -51,7 +51,7 @@ func checked(f function.Function, check func([]cty.Value) error) function.Functi
 	})
 }
 
-// refusal is the error of a function whose result would be too large. It ends the
+// refusal is the error of a function with a result that would be too large. It ends the
 // evaluation, so that parsers without bounds do not call the function again.
 type refusal struct{ error }
 
@@ -69,7 +69,7 @@ func refused(diags hcl.Diagnostics) *hcl.Diagnostic {
 
 func tooLarge(bytes int) error {
 	if bytes > ValueBytes || bytes < 0 {
-		return fmt.Errorf("the result would be of more than %d MiB", ValueBytes>>20)
+		return fmt.Errorf("the result would have more than %d MiB", ValueBytes>>20)
 	}
 	return nil
 }
@@ -228,7 +228,7 @@ func hashes(args []cty.Value) error {
 
 func parses(args []cty.Value) error {
 	if len(text(args, 0)) > exponentBits {
-		return errors.New("the number is too large to write down")
+		return errors.New("the number is too large to be written in decimal")
 	}
 	return nil
 }

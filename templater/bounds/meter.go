@@ -6,9 +6,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Meter prepares all expressions of a body for evaluation within a Budget: intermediate
-// values are counted where they are built. Evaluations without a budget share one per
-// body.
+// Meter prepares all expressions of a body for evaluation within a Budget, which then
+// counts intermediate values too. Evaluations without a budget share one per body.
 func Meter(body *hclsyntax.Body) hcl.Diagnostics {
 	m := &meter{own: NewBudget()}
 	m.body(body)
@@ -55,7 +54,7 @@ func (m *meter) within(expr hclsyntax.Expression) {
 	switch e := expr.(type) {
 	case *hclsyntax.LiteralValueExpr:
 		if _, written := measure(e.Val, ValueBytes); !written && e.Val.Type() == cty.Number {
-			m.diags = append(m.diags, problem(e.SrcRange, "Number out of range", "This number is too large or too small to write down."))
+			m.diags = append(m.diags, problem(e.SrcRange, "Number out of range", "This number is too large or too small to be written in decimal."))
 		}
 	case *hclsyntax.ParenthesesExpr:
 		m.within(e.Expression)
@@ -98,7 +97,7 @@ func (m *meter) round(expr *hclsyntax.Expression) {
 	m.count(expr)
 }
 
-// plain is within for expressions whose value is not larger than their parts.
+// plain is within for expressions with a value that is not larger than their parts.
 func (m *meter) plain(expr hclsyntax.Expression) {
 	switch e := expr.(type) {
 	case *hclsyntax.TupleConsExpr:

@@ -12,7 +12,7 @@ import (
 	"oras.land/oras-go/v2/registry"
 )
 
-// Kind says how the catalog at an address is fetched.
+// Kind is the method by which the catalog at an address is fetched.
 type Kind string
 
 // The kinds of addresses.
@@ -54,7 +54,7 @@ func IsAddress(text string) bool {
 	return strings.Contains(text, "://") || forced.MatchString(text)
 }
 
-// Parse parses an address. Its errors show no more of the address than String does.
+// Parse parses an address. Its errors show only the parts of the address that String shows.
 func Parse(text string) (Address, error) {
 	rest, getterName := text, ""
 	if m := forced.FindStringSubmatch(text); m != nil {
@@ -64,13 +64,13 @@ func Parse(text string) (Address, error) {
 	if getterName == "git" && !strings.Contains(source, "://") {
 		long, ok, err := new(getter.GitDetector).Detect(source, "")
 		if err != nil || !ok {
-			return Address{}, fmt.Errorf("this is not a git address. %s", forms)
+			return Address{}, fmt.Errorf("not a git address. %s", forms)
 		}
 		source = strings.TrimPrefix(long, "git::")
 	}
 	u, err := url.Parse(source)
 	if err != nil || (u.Host == "" && u.Scheme != "file") {
-		return Address{}, fmt.Errorf("this is not the address of a catalog. %s", forms)
+		return Address{}, fmt.Errorf("not the address of a catalog. %s", forms)
 	}
 	a := Address{}
 	if a.folder, err = cleanFolder(folder); err != nil {
@@ -85,7 +85,7 @@ func Parse(text string) (Address, error) {
 	case getterName == "" && u.Scheme == "oci":
 		err = a.oci(*u)
 	default:
-		err = fmt.Errorf("there is no way to fetch it. %s", forms)
+		err = fmt.Errorf("unsupported scheme. %s", forms)
 	}
 	if err != nil {
 		return Address{}, fmt.Errorf("%s: %w", a.name, err)
@@ -99,7 +99,7 @@ func cleanFolder(folder string) (string, error) {
 	}
 	clean := path.Clean(strings.TrimPrefix(folder, "/"))
 	if clean == ".." || strings.HasPrefix(clean, "../") || strings.ContainsAny(clean, `*?[\`) {
-		return "", fmt.Errorf("the folder after // is %q: give one inside of the catalog, without \"..\", wildcards or backslashes", folder)
+		return "", fmt.Errorf("the folder after // is %q: it must be inside the catalog, without \"..\", wildcards or backslashes", folder)
 	}
 	if clean == "." {
 		return "", nil
@@ -175,12 +175,12 @@ func (a *Address) git(u url.URL) error {
 	switch u.Scheme {
 	case "https", "http", "ssh", "file":
 	default:
-		return fmt.Errorf("git is fetched by https, ssh or file, not by %q", u.Scheme)
+		return fmt.Errorf("git repositories are fetched by https, ssh or file, not by %q", u.Scheme)
 	}
 	query := u.Query()
 	for key := range query {
 		if key != "ref" && key != "depth" {
-			return fmt.Errorf("a git address takes ?ref=, not %q. A key for ssh is given to ssh-agent or in GIT_SSH_COMMAND", key)
+			return fmt.Errorf("a git address accepts ?ref=, not %q. Pass a key for ssh by ssh-agent or GIT_SSH_COMMAND", key)
 		}
 	}
 	a.ref = query.Get("ref")
@@ -206,10 +206,10 @@ func (a *Address) archive(u url.URL) error {
 	switch a.format {
 	case "tar.gz", "tgz", "tar", "zip":
 	default:
-		return fmt.Errorf("this is no archive that can be read: it is named .tar.gz, .tgz, .tar or .zip, or has ?archive= with one of them. Begin with git:: if it is a git repository")
+		return fmt.Errorf("not a supported archive: name it .tar.gz, .tgz, .tar or .zip, or add ?archive= with one of these. Begin with git:: if it is a git repository")
 	}
 	if withCredentials(query.Get("checksum")) {
-		return fmt.Errorf("the address of the checksum file has credentials or a query: give the checksum itself, ?checksum=sha256:…")
+		return fmt.Errorf("the address of the checksum file has credentials or a query: pass the checksum itself, ?checksum=sha256:…")
 	}
 	a.url = u.String()
 	return mustEncrypt(&u)
@@ -218,12 +218,12 @@ func (a *Address) archive(u url.URL) error {
 func (a *Address) oci(u url.URL) error {
 	a.Kind = OCI
 	if u.User != nil || u.RawQuery != "" {
-		return fmt.Errorf("oci:// takes no credentials and no query: log in with docker login or oras login")
+		return fmt.Errorf("oci:// accepts no credentials and no query: log in with docker login or oras login")
 	}
 	var err error
 	a.image, err = registry.ParseReference(u.Host + u.Path)
 	if err != nil {
-		return fmt.Errorf("this is no reference to an artifact: %w", err)
+		return fmt.Errorf("not a reference to an artifact: %w", err)
 	}
 	if a.image.Reference == "" {
 		return fmt.Errorf("a tag or digest is missing: oci://REGISTRY/REPO:TAG")
@@ -234,7 +234,7 @@ func (a *Address) oci(u url.URL) error {
 // mustEncrypt refuses plain HTTP to other machines.
 func mustEncrypt(u *url.URL) error {
 	if u.Scheme == "http" && !loopback(u.Hostname()) {
-		return fmt.Errorf("http is not encrypted, and %s is another machine: use https", u.Hostname())
+		return fmt.Errorf("http to another machine, %s, is not encrypted: use https", u.Hostname())
 	}
 	return nil
 }

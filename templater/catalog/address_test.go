@@ -48,24 +48,24 @@ func TestParse(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	cases := map[string]string{
-		"git::https://host/repo//../a":                           "inside of the catalog",
+		"git::https://host/repo//../a":                           "inside the catalog",
 		"git::https://host/repo//a/*":                            "wildcards",
 		"git::https://host/repo?ref=--upload-pack=x":             "cannot be the name of a branch",
 		"git::https://host/repo?ref=a..b":                        "cannot be the name of a branch",
 		"git::https://host/repo?sshkey=c2VjcmV0":                 "ssh-agent",
-		"git::http://host/repo":                                  "host is another machine: use https",
+		"git::http://host/repo":                                  "http to another machine, host, is not encrypted: use https",
 		"git::ext::sh -c x":                                      "not a git address",
 		"git::ext://sh":                                          `not by "ext"`,
 		"git::relative/path":                                     "not a git address",
 		"http://host/c.tgz":                                      "use https",
 		"https://host/repo":                                      "Begin with git::",
-		"https://host/c.tar.xz":                                  "no archive that can be read",
-		"https://host/c.tgz?checksum=file:https://u:p@host/sums": "give the checksum itself",
+		"https://host/c.tar.xz":                                  "not a supported archive",
+		"https://host/c.tgz?checksum=file:https://u:p@host/sums": "pass the checksum itself",
 		"oci://host/repo":                                        "a tag or digest is missing",
 		"oci://u:p@host/repo:v1":                                 "docker login",
-		"oci://host/UPPER:v1":                                    "no reference to an artifact",
-		"s3::https://bucket/c.tgz":                               "no way to fetch it",
-		"file:///srv/catalog":                                    "no way to fetch it",
+		"oci://host/UPPER:v1":                                    "not a reference to an artifact",
+		"s3::https://bucket/c.tgz":                               "unsupported scheme",
+		"file:///srv/catalog":                                    "unsupported scheme",
 		"https://":                                               "not the address of a catalog",
 	}
 	for text, want := range cases {

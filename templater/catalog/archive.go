@@ -33,7 +33,7 @@ func (f *fetcher) archive(ctx context.Context) (Files, string, error) {
 	})
 	var other *getter.ChecksumError
 	if errors.As(err, &other) {
-		return nil, "", fmt.Errorf("the checksum of the archive is %x, but the address says %x", other.Actual, other.Expected)
+		return nil, "", fmt.Errorf("the checksum of the archive is %x, but the address requires %x", other.Actual, other.Expected)
 	}
 	if err != nil {
 		return nil, "", err

@@ -62,7 +62,7 @@ func TestArchives(t *testing.T) {
 	})
 	t.Run("checksum", func(t *testing.T) {
 		text := fails(t, newGetter(t), url+"/c.tgz?checksum=sha256:"+strings.Repeat("0", 64), nil, false)
-		must.StrContains(t, text, "the checksum of the archive is "+sum[len("sha256:"):]+", but the address says 0000")
+		must.StrContains(t, text, "the checksum of the archive is "+sum[len("sha256:"):]+", but the address requires 0000")
 	})
 }
 
@@ -79,20 +79,20 @@ func TestHostileArchives(t *testing.T) {
 		body []byte
 		want string
 	}{
-		{"c.tgz", tarball(t, file("../x.sidecar.hcl", x)), `"../x.sidecar.hcl", which leads out of it`},
-		{"c.tgz", tarball(t, file("a/../../x.sidecar.hcl", x)), "which leads out of it"},
-		{"c.tgz", tarball(t, file("/etc/x.sidecar.hcl", x)), "which leads out of it"},
-		{"c.tgz", tarball(t, file(`..\x.sidecar.hcl`, x)), "which leads out of it"},
-		{"c.tgz", tarball(t, file("../README.md", "x"), file("x.sidecar.hcl", x)), "which leads out of it"},
-		{"c.tgz", tarball(t, tar.Header{Name: "x.sidecar.hcl", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}), "a catalog takes no links"},
-		{"c.tgz", tarball(t, file("y", x), tar.Header{Name: "x.sidecar.hcl", Typeflag: tar.TypeLink, Linkname: "y"}), "a catalog takes no links"},
+		{"c.tgz", tarball(t, file("../x.sidecar.hcl", x)), `"../x.sidecar.hcl", which is outside the catalog`},
+		{"c.tgz", tarball(t, file("a/../../x.sidecar.hcl", x)), "which is outside the catalog"},
+		{"c.tgz", tarball(t, file("/etc/x.sidecar.hcl", x)), "which is outside the catalog"},
+		{"c.tgz", tarball(t, file(`..\x.sidecar.hcl`, x)), "which is outside the catalog"},
+		{"c.tgz", tarball(t, file("../README.md", "x"), file("x.sidecar.hcl", x)), "which is outside the catalog"},
+		{"c.tgz", tarball(t, tar.Header{Name: "x.sidecar.hcl", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}), "a catalog must not contain links"},
+		{"c.tgz", tarball(t, file("y", x), tar.Header{Name: "x.sidecar.hcl", Typeflag: tar.TypeLink, Linkname: "y"}), "a catalog must not contain links"},
 		// A folder that is a link is none: what seems to be below it stays below.
 		{"c.tgz//a", tarball(t, tar.Header{Name: "a", Typeflag: tar.TypeSymlink, Linkname: "b"}, file("b/x.sidecar.hcl", x)), "no file ending in .sidecar.hcl below the folder a"},
-		{"c.tgz", tarball(t, file("big", strings.Repeat("x", maxUnpackedBytes+1))), "too big for a catalog"},
+		{"c.tgz", tarball(t, file("big", strings.Repeat("x", maxUnpackedBytes+1))), "too large for a catalog"},
 		{"c.tgz", tarball(t, file("x.sidecar.hcl", strings.Repeat("#", maxDefinitionBytes+1))), "has more than 1048576 bytes"},
 		{"c.tgz", tarball(t, many...), "more than 20000 files"},
-		{"c.tgz", bytes.Repeat([]byte{0}, maxDownloadBytes+1), "too big for a catalog"},
-		{"c.zip", zipped(t, "../x.sidecar.hcl", x), "which leads out of it"},
+		{"c.tgz", bytes.Repeat([]byte{0}, maxDownloadBytes+1), "too large for a catalog"},
+		{"c.zip", zipped(t, "../x.sidecar.hcl", x), "which is outside the catalog"},
 		{"c.zip", zipped(t, "x.sidecar.hcl", strings.Repeat("#", maxDefinitionBytes+1)), "has more than 1048576 bytes"},
 		{"c.zip", []byte("no archive"), "read the archive: zip: not a valid zip file"},
 		{"c.tgz", []byte("no archive"), "read the archive: gzip: invalid header"},
@@ -127,7 +127,7 @@ func TestArchiveReplaced(t *testing.T) {
 	must.StrContains(t, fails(t, empty, address, locked, false), "x 1.0.0 ("+short(locked.Sidecars["x 1.0.0"])+") is now 1.0.0 (sha256:")
 
 	body = tarball(t, file("x.sidecar.hcl", "# A comment.\n"+definition("x", "1.0.0", 10)))
-	must.StrContains(t, fails(t, empty, address, locked, false), "every definition means the same")
+	must.StrContains(t, fails(t, empty, address, locked, false), "every definition has the same meaning")
 }
 
 func TestArchiveErrors(t *testing.T) {
@@ -144,7 +144,7 @@ func TestArchiveErrors(t *testing.T) {
 	secret := strings.Replace(server.URL, "//", "//user:s3cret@", 1)
 	for address, want := range map[string]string{
 		secret + "/none.tgz?token=s3cret":                    "bad response code: 404",
-		secret + "/away.tgz":                                 "http is not encrypted, and example.com is another machine",
+		secret + "/away.tgz":                                 "http to another machine, example.com, is not encrypted",
 		"https://user:s3cret@127.0.0.1:1/c.tgz?token=s3cret": "connection refused",
 	} {
 		text := fails(t, g, address, nil, false)
@@ -178,7 +178,7 @@ func TestArchiveByGoGetter(t *testing.T) {
 	host := strings.TrimPrefix(server.URL, "http://")
 	must.NoError(t, os.WriteFile(netrc, []byte("machine "+host+" login user password s3cret\n"), 0o600))
 	got(t, g, server.URL+"/c.tgz?checksum=file:"+server.URL+"/sums", nil, false)
-	must.StrContains(t, fails(t, g, server.URL+"/c.tgz?checksum=file:"+server.URL+"/others", nil, false), "but the address says e3b0c442")
+	must.StrContains(t, fails(t, g, server.URL+"/c.tgz?checksum=file:"+server.URL+"/others", nil, false), "but the address requires e3b0c442")
 }
 
 func TestTimeout(t *testing.T) {

@@ -97,7 +97,7 @@ func (c Cache) Store(files Files) (digest string, err error) {
 // kernel releases it when the process ends.
 func (c Cache) Lock() (unlock func(), err error) {
 	if err := os.MkdirAll(c.copies(), 0o755); err != nil {
-		return nil, fmt.Errorf("make the cache: %w. NOMAD_SIDECAR_CACHE names another folder for it", err)
+		return nil, fmt.Errorf("create the cache: %w. Set NOMAD_SIDECAR_CACHE to use another folder", err)
 	}
 	unlock, err = lockedfile.MutexAt(filepath.Join(c.Dir, "lock")).Lock()
 	if err != nil {

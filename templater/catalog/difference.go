@@ -74,7 +74,7 @@ func differences(before, after side) []string {
 			out = append(out, changed(before, after, name, gone[0], fresh[0])...)
 		}
 		for _, v := range gone {
-			out = append(out, fmt.Sprintf("%s %s (%s) is gone", name, v, short(before.digests[name+" "+v])))
+			out = append(out, fmt.Sprintf("%s %s (%s) was removed", name, v, short(before.digests[name+" "+v])))
 		}
 		for _, v := range fresh {
 			out = append(out, fmt.Sprintf("%s %s (%s) is new", name, v, short(after.digests[name+" "+v])))

@@ -49,11 +49,11 @@ type picker struct {
 // with open and ignores all others.
 func (p *picker) entry(name string, regular bool, open func() (io.Reader, error)) error {
 	if p.entries++; p.entries > maxEntries {
-		return fmt.Errorf("it holds more than %d files", maxEntries)
+		return fmt.Errorf("it contains more than %d files", maxEntries)
 	}
 	clean := path.Clean(name)
 	if path.IsAbs(name) || clean == ".." || strings.HasPrefix(clean, "../") || strings.ContainsAny(name, "\\\x00\n") {
-		return fmt.Errorf("it holds a file of the name %q, which leads out of it", name)
+		return fmt.Errorf("it contains a file named %q, which is outside the catalog", name)
 	}
 	if p.folder != "" {
 		inside, ok := strings.CutPrefix(clean, p.folder+"/")
@@ -66,7 +66,7 @@ func (p *picker) entry(name string, regular bool, open func() (io.Reader, error)
 		return nil
 	}
 	if !regular {
-		return fmt.Errorf("%s is not a plain file: a catalog takes no links", name)
+		return fmt.Errorf("%s is not a regular file: a catalog must not contain links", name)
 	}
 	r, err := open()
 	if err != nil {
@@ -97,7 +97,7 @@ func (p *picker) picked() (Files, error) {
 	return nil, fmt.Errorf("it has no file ending in %s", sidecar.Suffix)
 }
 
-var errTooBig = errors.New("it is too big for a catalog")
+var errTooBig = errors.New("it is too large for a catalog")
 
 // counted reads at most limit bytes and fails if there are more.
 type counted struct {

@@ -40,7 +40,7 @@ func (g *Getter) Get(ctx context.Context, a Address, locked *Entry, upgrade bool
 		return &Result{Entry: locked, Cached: true}, nil, nil
 	}
 	if a.partial {
-		return nil, nil, failure("Address is not complete", fmt.Sprintf("%s is shown without a value that may be a credential. Give the whole address to -catalog.", a), hcl.Range{})
+		return nil, nil, failure("Incomplete address", fmt.Sprintf("%s lacks a value that may be a credential. Pass the complete address to -catalog.", a), hcl.Range{})
 	}
 	entry, catalog, diags := g.fetch(ctx, a, locked, upgrade)
 	if diags.HasErrors() {
@@ -54,8 +54,8 @@ func (g *Getter) Get(ctx context.Context, a Address, locked *Entry, upgrade bool
 	case upgrade:
 		return &Result{Entry: entry, Changes: changes}, catalog.Files(), diags
 	case entry.Content != locked.Content:
-		detail := fmt.Sprintf("%s gave %s, which differs from the locked %s:\n\n%s\n\nIf this is meant to be: nomad-sidecar get -upgrade -catalog '%s'", a, entry.From(), locked.From(), indent(changes), a)
-		return nil, catalog.Files(), failure("Catalog is not the one that was locked", detail, locked.Range)
+		detail := fmt.Sprintf("%s returned %s, which differs from the locked %s:\n\n%s\n\nTo accept the change: nomad-sidecar get -upgrade -catalog '%s'", a, entry.From(), locked.From(), indent(changes), a)
+		return nil, catalog.Files(), failure("Catalog differs from the lock", detail, locked.Range)
 	}
 	return &Result{Entry: locked}, catalog.Files(), diags
 }
@@ -78,7 +78,7 @@ func (g *Getter) fetch(ctx context.Context, a Address, locked *Entry, upgrade bo
 	}
 	content, err := g.Cache.Store(files)
 	if err != nil {
-		return nil, catalog, failure("Cannot keep the catalog", err.Error()+".", hcl.Range{})
+		return nil, catalog, failure("Cannot store the catalog", err.Error()+".", hcl.Range{})
 	}
 	diags := g.Cache.load(catalog, content)
 	if diags.HasErrors() {
@@ -121,7 +121,7 @@ func (c Cache) load(into *sidecar.Catalog, digest string) hcl.Diagnostics {
 // orText describes a change that affects no definition.
 func orText(changes []string) []string {
 	if len(changes) == 0 {
-		return []string{"every definition means the same; comments, descriptions, layout or names of files changed"}
+		return []string{"only comments, descriptions, layout or file names changed; every definition has the same meaning"}
 	}
 	return changes
 }

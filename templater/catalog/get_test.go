@@ -37,8 +37,8 @@ func TestTamperedCopy(t *testing.T) {
 	must.StrContains(t, text, "x 1.0.0 ("+short(entry.Sidecars["x 1.0.0"])+") is now 1.0.0 (sha256:")
 	must.StrNotContains(t, text, "memory") // nothing tells what it was
 
-	must.StrContains(t, edit("x.sidecar.hcl", "# "+x), "x 1.0.0 ("+short(entry.Sidecars["x 1.0.0"])+") is gone")
-	must.StrContains(t, edit("x.sidecar.hcl", x+"# more\n"), "every definition means the same")
+	must.StrContains(t, edit("x.sidecar.hcl", "# "+x), "x 1.0.0 ("+short(entry.Sidecars["x 1.0.0"])+") was removed")
+	must.StrContains(t, edit("x.sidecar.hcl", x+"# more\n"), "every definition has the same meaning")
 
 	// Another copy has the definition as it was.
 	got(t, g, served(t, tarball(t, file("x.sidecar.hcl", x)))+"/c.tgz", nil, false)
@@ -61,7 +61,7 @@ func TestDifferences(t *testing.T) {
 	must.Eq(t, []string{
 		"b 1.9.0 (2) is now 2.0.0 (6)",
 		"c 1.0.0 (4) is now 1.0.0 (7), and has the same version",
-		"d 1.0.0 (5) is gone",
+		"d 1.0.0 (5) was removed",
 		"e 1.0.0 (8) is new",
 	}, differences(before, after))
 	must.SliceEmpty(t, differences(before, before))

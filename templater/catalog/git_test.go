@@ -90,7 +90,7 @@ func TestGitRewrittenHistory(t *testing.T) {
 	rewrite(map[string]string{"x.sidecar.hcl": definition("x", "1.0.0", 99), "y.sidecar.hcl": definition("y", "1.0.0", 1)})
 	empty.Cache.Dir = filepath.Join(t.TempDir(), "another")
 	text := fails(t, &empty, r.address("?ref=main"), locked, false)
-	must.StrContains(t, text, "Catalog is not the one that was locked")
+	must.StrContains(t, text, "Catalog differs from the lock")
 	must.StrContains(t, text, "which differs from the locked commit "+locked.Origin)
 	must.StrContains(t, text, "  x 1.0.0 ("+short(locked.Sidecars["x 1.0.0"])+") is now 1.0.0 (sha256:")
 	must.StrContains(t, text, "and has the same version")
@@ -112,12 +112,12 @@ func TestGitHostileRepository(t *testing.T) {
 		r, g := newRepo(t), newGetter(t)
 		must.NoError(t, os.Symlink("/etc/passwd", filepath.Join(r.dir, "x.sidecar.hcl")))
 		r.commit(nil)
-		must.StrContains(t, fails(t, g, r.address(""), nil, false), "x.sidecar.hcl is not a plain file: a catalog takes no links")
+		must.StrContains(t, fails(t, g, r.address(""), nil, false), "x.sidecar.hcl is not a regular file: a catalog must not contain links")
 	})
 	t.Run("big", func(t *testing.T) {
 		r, g := newRepo(t), newGetter(t)
 		r.commit(map[string]string{"x.sidecar.hcl": strings.Repeat("#", maxDefinitionBytes+1)})
-		must.StrContains(t, fails(t, g, r.address(""), nil, false), "too big for a catalog")
+		must.StrContains(t, fails(t, g, r.address(""), nil, false), "too large for a catalog")
 	})
 	t.Run("line ends", func(t *testing.T) {
 		r, g := newRepo(t), newGetter(t)

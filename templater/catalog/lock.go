@@ -118,7 +118,7 @@ func decodeEntry(b *hcl.Block) (*Entry, hcl.Diagnostics) {
 // damaged adds instructions for repair to each error.
 func damaged(diags hcl.Diagnostics) hcl.Diagnostics {
 	for _, d := range diags {
-		d.Detail += " This file is kept by nomad-sidecar get: restore it from version control, or remove it and get the catalogs anew."
+		d.Detail += " nomad-sidecar get maintains this file: restore it from version control, or remove it and fetch the catalogs again."
 	}
 	return diags
 }

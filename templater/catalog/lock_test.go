@@ -81,7 +81,7 @@ func TestLockErrors(t *testing.T) {
 			must.True(t, diags.HasErrors())
 			var found *hcl.Diagnostic
 			for _, d := range diags {
-				must.StrContains(t, d.Detail, "kept by nomad-sidecar get: restore it from version control")
+				must.StrContains(t, d.Detail, "nomad-sidecar get maintains this file: restore it from version control")
 				if d.Subject.Start.Line == want.line && strings.Contains(d.Summary+d.Detail, want.message) {
 					found = d
 				}

@@ -87,7 +87,7 @@ func hostname(registry string) string {
 
 func layersOf(ctx context.Context, repository *remote.Repository, at v1.Descriptor) ([]v1.Descriptor, error) {
 	if at.MediaType == v1.MediaTypeImageIndex || strings.Contains(at.MediaType, "manifest.list") {
-		return nil, fmt.Errorf("it is an index of several artifacts: give the digest of one, oci://REGISTRY/REPO@sha256:…")
+		return nil, fmt.Errorf("it is an index of several artifacts: pass the digest of one, oci://REGISTRY/REPO@sha256:…")
 	}
 	if at.Size > maxManifestBytes {
 		return nil, fmt.Errorf("the manifest has %d bytes; at most %d are read", at.Size, maxManifestBytes)

@@ -93,7 +93,7 @@ func TestOCI(t *testing.T) {
 	must.Eq(t, http.StatusAccepted, response.StatusCode)
 	empty.Cache.Dir = t.TempDir()
 	text := fails(t, &empty, address, locked, false)
-	must.StrContains(t, text, "gave manifest "+second+", which differs from the locked manifest "+first)
+	must.StrContains(t, text, "returned manifest "+second+", which differs from the locked manifest "+first)
 	must.StrContains(t, text, "y 0.1.0 (")
 }
 
@@ -104,7 +104,7 @@ func TestOCIRefuses(t *testing.T) {
 	push(t, host, "none", "", v1.MediaTypeImageLayer)
 	for tag, want := range map[string]string{
 		"image":   `its type is "application/octet-stream": push a folder`,
-		"hostile": "which leads out of it",
+		"hostile": "which is outside the catalog",
 		"none":    "layer", // the empty one that stands for no layers
 		"missing": "not found",
 	} {

@@ -50,7 +50,7 @@ func (o *injectOptions) parse(fs *flag.FlagSet, args []string) error {
 		return fmt.Errorf("%s takes one job file, or - for stdin; see nomad-sidecar %s -help", fs.Name(), fs.Name())
 	}
 	if o.out != "" && o.out != "hcl" && o.out != "json" {
-		return fmt.Errorf("-out is hcl or json, not %q", o.out)
+		return fmt.Errorf("-out must be hcl or json, not %q", o.out)
 	}
 	o.path = rest[0]
 	o.flags, err = chooseFlags(o.with, o.params)
@@ -64,7 +64,7 @@ func chooseFlags(with, params []string) (templater.Flags, error) {
 	for _, w := range with {
 		name, constraint, _ := strings.Cut(w, "@")
 		if name == "" {
-			return flags, fmt.Errorf("-with is NAME or NAME@CONSTRAINT, not %q", w)
+			return flags, fmt.Errorf("-with must be NAME or NAME@CONSTRAINT, not %q", w)
 		}
 		flags.With = append(flags.With, &job.Request{Sidecar: name, Constraint: constraint})
 	}
@@ -72,7 +72,7 @@ func chooseFlags(with, params []string) (templater.Flags, error) {
 		target, value, ok := strings.Cut(p, "=")
 		name, key, dotted := strings.Cut(target, ".")
 		if !ok || !dotted || name == "" || key == "" {
-			return flags, fmt.Errorf("-param is NAME.KEY=VALUE, and this is not: %q", target)
+			return flags, fmt.Errorf("-param must be NAME.KEY=VALUE, not %q", target)
 		}
 		if flags.Params[name] == nil {
 			flags.Params[name] = map[string]sidecar.Argument{}

@@ -19,7 +19,8 @@ import (
 type reporter struct {
 	out   io.Writer
 	files map[string]*hcl.File
-	// withoutSource omits the source lines: a log has other readers than the file.
+	// withoutSource omits the source lines, since readers of a log may not be allowed to read
+	// the file.
 	withoutSource bool
 	// secrets redacts the values of sensitive parameters.
 	secrets templater.Redactor
@@ -51,8 +52,8 @@ func (r *reporter) report(diags hcl.Diagnostics) (failed bool) {
 			files = harmless(files, d.Subject.Filename)
 		}
 		w := hcl.NewDiagnosticTextWriter(&text, files, width, colour)
-		// The context contains values, which may be those of sensitive parameters. Without it
-		// they are not printed.
+		// The context contains values, some of which may be sensitive. Without it they are not
+		// printed.
 		shown := *d
 		shown.Expression, shown.EvalContext = nil, nil
 		shown.Summary, shown.Detail = display.Line(d.Summary), indented(display.Text(d.Detail))

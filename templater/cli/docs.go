@@ -8,8 +8,8 @@ import (
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hcl/v2"
 
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecardoc"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecardoc"
 )
 
 type docs struct {
@@ -44,7 +44,7 @@ func (c *docs) Run(args []string) int {
 		return c.p.usage(err)
 	}
 	if c.format != "text" && c.format != "markdown" && c.format != "html" {
-		return c.p.usage(fmt.Errorf("-format is text, markdown or html, not %q", c.format))
+		return c.p.usage(fmt.Errorf("-format must be text, markdown or html, not %q", c.format))
 	}
 	r := c.p.reporter()
 	catalog, diags := c.p.loadCatalog(c.catalogs, r)

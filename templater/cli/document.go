@@ -27,7 +27,7 @@ func sourceOf(name string, src []byte) map[string]*hcl.File {
 func openJob(src []byte, name string, o *injectOptions, catalog job.Catalog, environ []string) (document, hcl.Diagnostics) {
 	if isJSON(src) {
 		if o.out == "hcl" {
-			return nil, failure("Cannot write HCL", name+" is JSON, and only a job file in HCL can come out as HCL. Use -out json, or give the job file.")
+			return nil, failure("Cannot write HCL", name+" is JSON, and only a job file in HCL can be written as HCL. Use -out json, or pass the job file.")
 		}
 		f, diags := jsonjob.Parse(src, name, catalog)
 		if f == nil {

@@ -21,7 +21,7 @@ type explain struct {
 	json bool
 }
 
-func (*explain) Synopsis() string { return "Tell which sidecars are chosen for a job, and why" }
+func (*explain) Synopsis() string { return "Show which sidecars are chosen for a job, and why" }
 
 func (c *explain) flags() *flag.FlagSet {
 	fs := c.o.declare(newFlags("explain"))

@@ -8,8 +8,8 @@ import (
 	"github.com/mitchellh/cli"
 )
 
-// verb is a command whose flags are declared once, in a flag set for the command line, -help and
-// completion. The usage of a flag is its description, with the kind of its value, if any, in
+// verb is a command with flags that are declared once, in a flag set for the command line, -help
+// and completion. The usage of a flag is its description, with the kind of its value, if any, in
 // back quotes.
 type verb interface {
 	cli.Command

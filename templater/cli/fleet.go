@@ -37,7 +37,7 @@ func (o *fleetOptions) declare(fs *flag.FlagSet, jsonUsage string) *flag.FlagSet
 	fs.BoolVar(&o.outdated, "outdated", false, "As -is outdated -is changed.")
 	fs.BoolVar(&o.missing, "missing", false, "As -is missing.")
 	fs.BoolVar(&o.json, "json", false, jsonUsage)
-	fs.IntVar(&o.parallel, "parallel", 8, "`N` How many jobs are read at once. Default is 8.")
+	fs.IntVar(&o.parallel, "parallel", 8, "`N` Number of concurrent reads of jobs. Default is 8.")
 	return fs
 }
 
@@ -47,7 +47,7 @@ func (o *fleetOptions) parse(fs *flag.FlagSet, args []string) (err error) {
 	}
 	for _, s := range o.states {
 		if !slices.Contains(fleet.States(), s) {
-			return fmt.Errorf("-is is one of %s, not %q", strings.Join(fleet.States(), ", "), s)
+			return fmt.Errorf("-is must be one of %s, not %q", strings.Join(fleet.States(), ", "), s)
 		}
 	}
 	if o.outdated {
@@ -57,7 +57,7 @@ func (o *fleetOptions) parse(fs *flag.FlagSet, args []string) (err error) {
 		o.states = append(o.states, fleet.StateMissing)
 	}
 	if o.parallel < 1 || o.parallel > 64 {
-		return fmt.Errorf("-parallel is a number from 1 to 64, not %d", o.parallel)
+		return fmt.Errorf("-parallel must be a number from 1 to 64, not %d", o.parallel)
 	}
 	return nil
 }

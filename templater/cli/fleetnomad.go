@@ -98,7 +98,7 @@ func (n *fleetNomad) Apply(ctx context.Context, c fleet.Change) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	// Without a submission, Nomad would show that of the first version.
+	// Without a submission, Nomad would show the first version's submission.
 	job.Submission, err = n.Submission(ctx, c.Namespace, c.ID, c.From)
 	if err != nil {
 		return "", classed(err)

@@ -24,11 +24,11 @@ type format struct {
 	check bool
 }
 
-func (*format) Synopsis() string { return "Lay out definitions and their tests" }
+func (*format) Synopsis() string { return "Format definitions, policies and their tests" }
 
 func (c *format) flags() *flag.FlagSet {
 	fs := newFlags("fmt")
-	fs.BoolVar(&c.check, "check", false, "Change nothing; the exit code is 1 if there is something to change.")
+	fs.BoolVar(&c.check, "check", false, "Change nothing; the exit code is 1 if a file would change.")
 	return fs
 }
 

@@ -32,7 +32,7 @@ func (c *get) flags() *flag.FlagSet {
 	fs := newFlags("get")
 	c.addressed = nil
 	fs.Var(&c.addressed, "catalog", "`ADDRESS` Address of a catalog; may be repeated. Default is NOMAD_SIDECAR_CATALOG, then all pinned catalogs. Folders are not fetched.")
-	fs.BoolVar(&c.upgrade, "upgrade", false, "Pin what the addresses name now, and print the changes.")
+	fs.BoolVar(&c.upgrade, "upgrade", false, "Pin the current content of the addresses, and print the changes.")
 	fs.DurationVar(&c.timeout, "timeout", 5*time.Minute, "`DURATION` Time limit for one catalog. Default is 5m.")
 	return fs
 }
@@ -73,7 +73,7 @@ func (c *get) Run(args []string) int {
 	case len(rest) > 0:
 		return c.p.usage(fmt.Errorf("get takes no arguments, but got %q; addresses are given by -catalog", rest[0]))
 	case c.timeout <= 0:
-		return c.p.usage(fmt.Errorf("-timeout is a duration such as 90s or 5m, and more than 0"))
+		return c.p.usage(fmt.Errorf("-timeout must be a duration above 0, such as 90s or 5m"))
 	}
 	r := c.p.reporter()
 	lock, diags := readLock(r)
@@ -105,7 +105,7 @@ func (c *get) addresses(flagged []string, lock *catalog.Lock) ([]catalog.Address
 	seen := map[string]string{}
 	for _, source := range sources {
 		if !catalog.IsAddress(source) {
-			display.Fprintf(c.p.Stderr, "%s is a folder, and needs no fetching\n", source)
+			display.Fprintf(c.p.Stderr, "%s is a folder and is not fetched\n", source)
 			continue
 		}
 		a, err := catalog.Parse(source)
@@ -116,11 +116,11 @@ func (c *get) addresses(flagged []string, lock *catalog.Lock) ([]catalog.Address
 			seen[a.String()] = source
 			out = append(out, a)
 		case seen[a.String()] != source:
-			diags = append(diags, failure("Addresses alike", fmt.Sprintf("Two addresses differ only in what could be a credential, and are the same in the lock file: %s.", a))...)
+			diags = append(diags, failure("Ambiguous addresses", fmt.Sprintf("Two addresses differ only in possible credentials, and are the same in the lock file: %s.", a))...)
 		}
 	}
 	if len(sources) == 0 {
-		diags = append(diags, failure("Nothing to get", fmt.Sprintf("Give an address to -catalog or in NOMAD_SIDECAR_CATALOG: %s pins none.", catalog.LockName))...)
+		diags = append(diags, failure("Nothing to get", fmt.Sprintf("Pass an address by -catalog or NOMAD_SIDECAR_CATALOG: %s pins none.", catalog.LockName))...)
 	}
 	return out, diags
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
-	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecardoc"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecardoc"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
 )
 
@@ -26,7 +26,7 @@ type initCommand struct {
 	dir string
 }
 
-func (*initCommand) Synopsis() string { return "Begin a new definition, with a test and a README" }
+func (*initCommand) Synopsis() string { return "Create a new definition, with a test and a README" }
 
 func (c *initCommand) flags() *flag.FlagSet {
 	fs := newFlags("init")
@@ -86,7 +86,7 @@ func (c *initCommand) create(dir, name string) ([]string, hcl.Diagnostics) {
 	readme = strings.NewReplacer("SUMMARY", page.Summary, "EXAMPLE", page.Example, "PARAMETERS", page.ParameterTable()).Replace(readme)
 	folder := filepath.Join(dir, name)
 	if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) {
-		return nil, failure("Already there", fmt.Sprintf("%s exists. Choose another name, or remove it.", folder))
+		return nil, failure("Folder exists", fmt.Sprintf("%s already exists. Choose another name, or remove it.", folder))
 	}
 	var paths []string
 	for _, f := range []struct{ path, text string }{

@@ -25,7 +25,7 @@ func (c *lint) flags() *flag.FlagSet {
 	fs := newFlags("lint")
 	c.catalogs = nil
 	fs.Var(&c.catalogs, "catalog", catalogUsage)
-	fs.BoolVar(&c.json, "json", false, "Write what is found to stdout, in the form of \"terraform validate -json\".")
+	fs.BoolVar(&c.json, "json", false, "Write the problems to stdout, in the form of \"terraform validate -json\".")
 	return fs
 }
 

@@ -115,7 +115,7 @@ func (c *planCommand) text(in *injection, job *cluster.Job, plan *api.JobPlanRes
 	if plan.Warnings != "" {
 		out.WriteString("\n" + warned(plan.Warnings))
 	}
-	display.Fprintf(&out, "\nJob modify index: %d. To register the job only if it is still that one:\n  nomad-sidecar run -check-index %d …\n", plan.JobModifyIndex, plan.JobModifyIndex)
+	display.Fprintf(&out, "\nJob modify index: %d. To register the job only if this index has not changed:\n  nomad-sidecar run -check-index %d …\n", plan.JobModifyIndex, plan.JobModifyIndex)
 	return out.String()
 }
 
@@ -125,9 +125,9 @@ func effectText(t cluster.TaskEffect) string {
 	case t.Effect == cluster.Destructive && t.Own == cluster.Destructive:
 		return "restarts: its change is destructive"
 	case t.Effect == cluster.Destructive:
-		return "restarts, with its allocation, because of a change beside it"
+		return "restarts with its allocation, because of another change in the group"
 	case t.Effect == cluster.InPlace:
-		return "changed in place, goes on running"
+		return "changed in place, continues to run"
 	case t.Effect == cluster.None:
 		return "not changed"
 	}

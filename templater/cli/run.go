@@ -98,9 +98,9 @@ func (c *run) Run(args []string) int {
 	}
 	switch {
 	case ctx.Err() != nil:
-		r.report(failure("Interrupted", "The job is registered and goes on; nomad job status "+job.ID+" shows how."))
+		r.report(failure("Interrupted", "The job is registered and continues; check nomad job status "+job.ID+"."))
 	case errors.Is(err, cluster.ErrNotHealthy):
-		r.report(failure("Job not healthy", sentence(err)+" See nomad job status "+job.ID+"."))
+		r.report(failure("Job not healthy", sentence(err)+" Check nomad job status "+job.ID+"."))
 	case err != nil:
 		r.report(failureOf("Cannot follow the job", err))
 	case !differs:

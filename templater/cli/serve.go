@@ -24,7 +24,7 @@ import (
 
 type serveCommand struct{ p *Program }
 
-func (*serveCommand) Synopsis() string { return "Inject sidecars on the way to Nomad, by a policy" }
+func (*serveCommand) Synopsis() string { return "Serve a proxy that injects sidecars by a policy" }
 
 func (*serveCommand) flags() *flag.FlagSet { return new(serveOptions).declare(newFlags("serve")) }
 
@@ -81,7 +81,7 @@ func (o *serveOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	fs.DurationVar(&o.ReloadEvery, "reload-every", 5*time.Second, "`DURATION` Interval of checks for changes of policy, catalog and certificate. Default is 5s; 0 for SIGHUP only.")
 	fs.DurationVar(&o.Drain, "drain", 30*time.Second, "`DURATION` Time for open requests at exit. Default is 30s.")
 	fs.StringVar(&o.Fleet.TokenFile, "fleet-token", "", "`FILE` File with the token for reading jobs for the page, with list-jobs and read-job. Everyone who reaches -admin-address sees these jobs. Without it, and without the token in NOMAD_SIDECAR_FLEET_TOKEN, no jobs are read. Use an empty file, such as /dev/null, for a cluster without ACLs.")
-	fs.DurationVar(&o.Fleet.Every, "fleet-every", time.Minute, "`DURATION` Most often that jobs are read, and only while somebody looks. Default is 1m.")
+	fs.DurationVar(&o.Fleet.Every, "fleet-every", time.Minute, "`DURATION` Minimum interval between reads of the jobs, which happen only while the page is open. Default is 1m.")
 	return fs
 }
 
@@ -106,11 +106,11 @@ func (o *serveOptions) checkLimits() error {
 	l := o.Limits
 	switch {
 	case l.Connections < 1 || l.ConnectionsPerClient < 1 || l.UpstreamPerClient < 1:
-		return errors.New("-max-connections, -max-connections-per-client and -max-upstream-per-client are 1 at least")
+		return errors.New("-max-connections, -max-connections-per-client and -max-upstream-per-client must be at least 1")
 	case l.BufferMiB < 2*o.MaxBodyMiB:
-		return fmt.Errorf("-max-buffer is twice -max-body at least, which is %d MiB, not %d", 2*o.MaxBodyMiB, l.BufferMiB)
+		return fmt.Errorf("-max-buffer must be at least twice -max-body, %d MiB, not %d", 2*o.MaxBodyMiB, l.BufferMiB)
 	case l.Upstream < 8:
-		return fmt.Errorf("-max-upstream is 8 at least, not %d", l.Upstream)
+		return fmt.Errorf("-max-upstream must be at least 8, not %d", l.Upstream)
 	}
 	return nil
 }
@@ -118,17 +118,17 @@ func (o *serveOptions) checkLimits() error {
 func (o *serveOptions) check() error {
 	switch {
 	case (o.CertFile == "") != (o.KeyFile == ""):
-		return errors.New("-tls-cert and -tls-key go together")
+		return errors.New("-tls-cert and -tls-key must be set together")
 	case o.ClientCA != "" && o.CertFile == "":
-		return errors.New("-tls-client-ca needs -tls-cert and -tls-key")
+		return errors.New("-tls-client-ca requires -tls-cert and -tls-key")
 	case o.MaxBodyMiB < 1 || o.MaxBodyMiB > 1024:
-		return fmt.Errorf("-max-body is a number of MiB from 1 to 1024, not %d", o.MaxBodyMiB)
+		return fmt.Errorf("-max-body must be a number of MiB from 1 to 1024, not %d", o.MaxBodyMiB)
 	case o.Drain < 0:
-		return fmt.Errorf("-drain is a time to wait, not %s", o.Drain)
+		return fmt.Errorf("-drain must be a duration of at least 0, not %s", o.Drain)
 	case o.ReloadEvery != 0 && o.ReloadEvery < 100*time.Millisecond:
-		return fmt.Errorf("-reload-every is 100ms at least, or 0, not %s", o.ReloadEvery)
+		return fmt.Errorf("-reload-every must be at least 100ms, or 0, not %s", o.ReloadEvery)
 	case o.Fleet.Every < time.Second:
-		return fmt.Errorf("-fleet-every is a second at least, not %s", o.Fleet.Every)
+		return fmt.Errorf("-fleet-every must be at least 1s, not %s", o.Fleet.Every)
 	}
 	return nil
 }

@@ -143,7 +143,7 @@ func statusText(jobs []*fleet.Job) []byte {
 func statusNotes(out *bytes.Buffer, j *fleet.Job) {
 	var lines []string
 	if j.Owner != "" && len(j.Sidecars()) > 0 {
-		lines = append(lines, fmt.Sprintf("registered by %s, which does not know about sidecars added here", j.Owner))
+		lines = append(lines, fmt.Sprintf("registered by %s, which would undo changes made here", j.Owner))
 	}
 	for _, p := range j.Problems {
 		if !j.Unreadable {

@@ -19,7 +19,7 @@ type test struct {
 	update   bool
 }
 
-func (*test) Synopsis() string { return "Run the tests kept beside definitions and policies" }
+func (*test) Synopsis() string { return "Run the tests of definitions and policies" }
 
 func (c *test) flags() *flag.FlagSet {
 	fs := newFlags("test")
@@ -109,7 +109,7 @@ func loadTests(paths []string, r *reporter) ([]*sidecartest.Test, hcl.Diagnostic
 		}
 	}
 	if len(tests) == 0 && !diags.HasErrors() {
-		diags = append(diags, failure("No tests", fmt.Sprintf("No file ending in %s or %s was found. nomad-sidecar init shows one.", sidecartest.Suffix, sidecartest.PolicySuffix))...)
+		diags = append(diags, failure("No tests", fmt.Sprintf("No file ending in %s or %s was found. nomad-sidecar init creates an example.", sidecartest.Suffix, sidecartest.PolicySuffix))...)
 	}
 	return tests, diags
 }

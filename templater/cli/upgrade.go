@@ -66,14 +66,14 @@ type upgradeOptions struct {
 // declare adds the flags to a flag set of upgrade or eject, and resets them.
 func (o *upgradeOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	*o = upgradeOptions{}
-	o.fleetOptions.declare(fs, "Print what is, or was, done as JSON; lines go to stderr.")
+	o.fleetOptions.declare(fs, "Print the plan and its results as JSON; other lines go to stderr.")
 	if fs.Name() == fleet.VerbEject {
-		fs.BoolVar(&o.fleet, "fleet", false, "Take the sidecars out of jobs that a cluster runs. The other flags but -catalog need it.")
+		fs.BoolVar(&o.fleet, "fleet", false, "Remove the sidecars from jobs that a cluster runs. All other flags except -catalog require it.")
 	}
 	fs.StringVar(&o.state, "state", "", "`FILE` Records progress, to resume or revert later; use a separate file for each upgrade.")
 	fs.IntVar(&o.batch, "batch", 1, "`N` Number of jobs per batch. Default is 1.")
-	fs.BoolVar(&o.yes, "yes", false, "Do not ask.")
-	fs.BoolVar(&o.owned, "owned", false, "Also change jobs that something else registers: nomad-pack, or the tool in their meta \"managed_by\".")
+	fs.BoolVar(&o.yes, "yes", false, "Do not ask for confirmation.")
+	fs.BoolVar(&o.owned, "owned", false, "Also change jobs that another tool registers: nomad-pack, or the tool in their meta \"managed_by\".")
 	fs.BoolVar(&o.skipFailed, "skip-failed", false, "Continue even if a job that failed before has not changed.")
 	fs.BoolVar(&o.revert, "revert", false, "Revert each job in -state to its previous version.")
 	return fs
@@ -85,13 +85,13 @@ func (o *upgradeOptions) parse(fs *flag.FlagSet, args []string) error {
 	case err != nil:
 		return err
 	case o.batch < 1:
-		return fmt.Errorf("-batch is a number of jobs, not %d", o.batch)
+		return fmt.Errorf("-batch must be at least 1, not %d", o.batch)
 	case o.revert && o.state == "":
-		return errors.New("-revert needs -state, the file written by the first run")
+		return errors.New("-revert requires -state, the file written by the first run")
 	case o.yes && o.state == "":
-		return errors.New("-yes needs -state, the file that records progress")
+		return errors.New("-yes requires -state, the file that records progress")
 	case o.revert && len(o.rest)+len(o.sidecars)+len(o.states) > 0:
-		return errors.New("-revert reverts everything in -state and takes neither filters nor jobs")
+		return errors.New("-revert reverts all jobs in -state and accepts neither filters nor jobs")
 	}
 	return nil
 }
@@ -255,7 +255,7 @@ func (u *upgrading) show(s *fleet.Step) {
 		display.Fprintf(u.lines, "  %s\n", line)
 	}
 	for _, line := range s.Left {
-		display.Fprintf(u.lines, "  left: %s\n", line)
+		display.Fprintf(u.lines, "  remains: %s\n", line)
 	}
 	if s.Deployment != "" {
 		display.Fprintf(u.lines, "  deployment: %s\n", s.Deployment)

@@ -54,8 +54,8 @@ type Job struct {
 	// JSON is the job without the surrounding {"Job": …}.
 	JSON       json.RawMessage
 	ID         string
-	Region     string // "" for that of the environment
-	Namespace  string // the same for the namespace
+	Region     string // "" for the environment's region
+	Namespace  string // "" for the environment's namespace
 	Submission *api.JobSubmission
 	// Parent jobs, periodic and parameterized ones, never have allocations. Scheduled jobs, also
 	// multiregion ones, get none at registration.

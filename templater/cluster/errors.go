@@ -12,7 +12,7 @@ import (
 var ErrNotHealthy = errors.New("the job did not become healthy")
 
 // errNoID means that a job has no ID and so no path in Nomad's API.
-var errNoID = errors.New("the job has no ID: give it one")
+var errNoID = errors.New("the job has no ID: set one")
 
 // ErrNotAddressable means that the API has no path for a job.
 var ErrNotAddressable = errors.New("the API of Nomad cannot address a job with this ID, which ends like one of its own paths")

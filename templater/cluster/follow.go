@@ -34,7 +34,7 @@ func (c *Cluster) Follow(ctx context.Context, job *Job, evalID string, version u
 		return fmt.Errorf("evaluation %s is %s: %s: %w", Short(evalID), eval.Status, eval.StatusDescription, ErrNotHealthy)
 	}
 	if len(unplaced) > 0 {
-		return fmt.Errorf("not all tasks could be placed; evaluation %s waits for room: %w", Short(eval.BlockedEval), ErrNotHealthy)
+		return fmt.Errorf("not all tasks could be placed; evaluation %s is blocked until there is capacity: %w", Short(eval.BlockedEval), ErrNotHealthy)
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func progress(d *api.Deployment) []string {
 	}
 	// The API has no other sign that a deployment needs manual promotion.
 	if waiting && strings.Contains(d.StatusDescription, "manual promotion") {
-		out = append(out, fmt.Sprintf(`deployment %[1]s: its canaries are healthy, and it waits for you: "nomad deployment promote %[1]s", or "fail" to go back`, Short(d.ID)))
+		out = append(out, fmt.Sprintf(`deployment %[1]s: its canaries are healthy, and it requires promotion: "nomad deployment promote %[1]s", or "nomad deployment fail %[1]s" to revert`, Short(d.ID)))
 	}
 	return out
 }

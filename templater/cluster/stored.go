@@ -23,7 +23,7 @@ func (c *Cluster) Page(ctx context.Context, namespace, prefix, token string, siz
 	return jobs, meta.NextToken, nil
 }
 
-// Paused returns the jobs whose deployment is paused, by namespace and ID.
+// Paused returns the jobs with a paused deployment, by namespace and ID.
 func (c *Cluster) Paused(ctx context.Context, namespace string) (map[[2]string]bool, error) {
 	q := &api.QueryOptions{Namespace: namespace, Filter: `Status == "paused"`}
 	deployments, _, err := c.client.Deployments().List(q.WithContext(ctx))

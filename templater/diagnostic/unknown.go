@@ -11,7 +11,7 @@ import (
 type Unknown struct {
 	// Expr names the unknown parts, such as "var.mode". It contains no literals.
 	Expr string
-	// WayOut says how to give the value, in one sentence.
+	// WayOut explains how to provide the value, in one sentence.
 	WayOut string
 	Range  hcl.Range
 }
@@ -23,15 +23,15 @@ func (u *Unknown) String() string {
 	return fmt.Sprintf("%s (%s:%d)", u.Expr, u.Range.Filename, u.Range.Start.Line)
 }
 
-// Error returns an error about something that depends on the value. What is the subject of
-// its sentence.
+// Error returns an error about something that depends on the value. The argument is the
+// subject of its sentence.
 func (u *Unknown) Error(what string) *hcl.Diagnostic {
 	d := Error(u.Range, "Unknown value", fmt.Sprintf("%s depends on %s, which is unknown. %s", what, u, u.WayOut))
 	d.Extra = u
 	return d
 }
 
-// HasUnknown says whether one of the errors is about a value that is not known.
+// HasUnknown reports whether one of the errors is about a value that is not known.
 func HasUnknown(diags hcl.Diagnostics) bool {
 	for _, d := range diags {
 		if _, ok := d.Extra.(*Unknown); ok && d.Severity == hcl.DiagError {

@@ -50,14 +50,14 @@ type Parameter struct {
 	From      *Source         `json:"from"`
 }
 
-// Source is what chose a sidecar or set a value, with its position.
+// Source is the origin of a choice or of a value, with its position.
 type Source struct {
 	Origin string `json:"origin"`
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
 }
 
-// Total is what the sidecars of a group add to each of its allocations.
+// Total is the resources that the sidecars of a group add to each of its allocations.
 type Total struct {
 	Count     int `json:"count"` // of allocations, -1 if not known
 	Tasks     int `json:"tasks"`

@@ -125,7 +125,7 @@ func (d *comparison) tasks(sidecar string) {
 	}
 }
 
-// exact reports whether a field is a map whose keys are all set by the definition.
+// exact reports whether a field is a map in which the definition sets all keys.
 func exact(field string) bool { return field == "Env" || field == "Config" || field == "Meta" }
 
 func fieldOf(t *api.Task, name string) any {

@@ -61,7 +61,7 @@ func (i *inspection) edited(raw []byte) {
 	}
 }
 
-// compareWith records the sidecars whose injection differs from the stored job.
+// compareWith records the sidecars that differ in the stored job from a new injection.
 func (i *inspection) compareWith(raw []byte, catalog pinned, about []known) {
 	kept := i.Keepable()
 	c, diags := choose(raw, i.job.Ref().String(), catalog, i.Policy, kept)

@@ -50,7 +50,7 @@ func (c *chosen) byMarks(told []*templater.Explanation) {
 		}
 		for _, m := range c.Document.Marks() {
 			if m.Group == e.Group.Name && m.Mark.Name == e.Sidecar {
-				e.Reason = fmt.Sprintf("it is there in version %s, and nothing in the job or the policy chooses it; its marks say: by %s", m.Mark.Version, m.Mark.Origin)
+				e.Reason = fmt.Sprintf("version %s is present, but nothing in the job or the policy chooses it; according to its marks it was chosen by %s", m.Mark.Version, m.Mark.Origin)
 				break
 			}
 		}

@@ -39,7 +39,7 @@ func TestMarksExplainWhatNothingChooses(t *testing.T) {
 	raw := bytes.Replace(injected(t, rules, app("a", "")), []byte(`"sidecar.origin":"policy"`), []byte(`"sidecar.origin":"block"`), 1)
 	_, e := told(t, &Rules{Catalog: rules.Catalog}, raw)
 	must.Eq(t, templater.StateNotChosen, e.State)
-	must.Eq(t, "it is there in version 1.0.0, and nothing in the job or the policy chooses it; its marks say: by block", e.Reason)
+	must.Eq(t, "version 1.0.0 is present, but nothing in the job or the policy chooses it; according to its marks it was chosen by block", e.Reason)
 
 	_, e = told(t, &Rules{Catalog: rules.Catalog}, app("a", ""))
 	must.Eq(t, "nothing chooses it", e.Reason)

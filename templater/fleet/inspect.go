@@ -46,8 +46,8 @@ type inspection struct {
 	*Rules
 	*chosen
 	job *Job
-	// verifiable are the sidecars whose parameters are known, with the digests in
-	// their marks, by group and name.
+	// verifiable are the sidecars with known parameters, with the digests in their marks, by
+	// group and name.
 	verifiable []known
 	// wrong are sidecars with an invalid choice; the job's problems describe it.
 	wrong map[string]bool // by group and name

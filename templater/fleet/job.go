@@ -45,7 +45,7 @@ const (
 	ScaledOff = "scaled to 0" // no group has a count above 0
 )
 
-// Job is the result for one job. Its JSON form is that of status -json.
+// Job is the result for one job. status -json prints its JSON form.
 type Job struct {
 	Namespace   string `json:"namespace"`
 	ID          string `json:"id"`
@@ -53,7 +53,7 @@ type Job struct {
 	Activity    string `json:"activity"`
 	Version     uint64 `json:"version"`
 	ModifyIndex uint64 `json:"modify_index"`
-	// Owner is another tool that registers the job, if its meta says so.
+	// Owner is another tool that registers the job according to the job's meta.
 	Owner string `json:"owner,omitempty"`
 	// Problems are the reasons why the job cannot match catalog and policy.
 	Problems []string `json:"problems,omitempty"`
@@ -142,7 +142,7 @@ func (j *Job) Refusal(owned bool) string {
 		case s.State == StateDoubtful:
 			return fmt.Sprintf("sidecar %s has doubtful marks: %s", s.Name, s.Reason)
 		case s.State == StateAhead && s.Needs == "":
-			return fmt.Sprintf("sidecar %s is of version %s, and the newest to choose from is %s", s.Name, s.Version, s.Newest)
+			return fmt.Sprintf("sidecar %s has version %s, and the newest allowed version is %s", s.Name, s.Version, s.Newest)
 		}
 	}
 	return ""

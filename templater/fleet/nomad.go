@@ -78,8 +78,8 @@ type Preview struct {
 	ModifyIndex uint64
 	// Tasks are the tasks that differ.
 	Tasks []TaskChange
-	// Restarts are groups whose allocations are replaced, InPlace groups that are
-	// updated in place.
+	// Restarts are groups that get new allocations, InPlace groups that are updated in
+	// place.
 	Restarts, InPlace []string
 	// Unplaced are lines about allocations that could not be placed.
 	Unplaced []string
@@ -98,8 +98,8 @@ type Change struct {
 	// Job is in the JSON of Nomad's API; nil to revert to version To.
 	Job []byte
 	To  uint64
-	// From is the version whose submission a registration keeps; for a revert, the current
-	// version.
+	// From is the version with the submission that a registration keeps; for a revert, the
+	// current version.
 	From uint64
 	// ModifyIndex must equal the job's modify index at registration.
 	ModifyIndex uint64

@@ -8,7 +8,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
-// Rules are what jobs are judged by. They are not changed by use.
+// Rules are the catalog and policy that jobs are compared with. They are immutable.
 type Rules struct {
 	Catalog job.Catalog
 	Policy  templater.Policy // nil for none
@@ -20,7 +20,7 @@ type chosen struct {
 	diags hcl.Diagnostics
 }
 
-// choose finds the sidecars of a stored job and leaves the tasks in place that kept names.
+// choose finds the sidecars of a stored job. It leaves the tasks in kept in place.
 func choose(raw []byte, name string, catalog job.Catalog, policy templater.Policy, kept []job.Marked) (*chosen, hcl.Diagnostics) {
 	doc, diags := opener(raw, name, catalog)(kept)
 	if diags.HasErrors() {

@@ -67,7 +67,7 @@ func (s *Scan) pages(ctx context.Context, each func(Listed)) error {
 			return ctx.Err()
 		}
 		if next == token {
-			return fmt.Errorf("list jobs: Nomad's page after %q is that page again", token)
+			return fmt.Errorf("list jobs: Nomad returned the page after %q twice", token)
 		}
 		token = next
 	}

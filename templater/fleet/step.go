@@ -30,8 +30,8 @@ type Step struct {
 	// Changes and Left are lines: the changes, and the differences that remain.
 	Changes []string `json:"changes,omitempty"`
 	Left    []string `json:"left,omitempty"`
-	// Restarts are groups whose allocations are replaced, InPlace groups that are updated
-	// in place.
+	// Restarts are groups that get new allocations, InPlace groups that are updated in
+	// place.
 	Restarts []string `json:"restarts,omitempty"`
 	InPlace  []string `json:"in_place,omitempty"`
 	Unplaced []string `json:"unplaced,omitempty"`

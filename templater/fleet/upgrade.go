@@ -239,10 +239,10 @@ func (u *Upgrade) waitFor(ctx context.Context, s *Step, done string) error {
 	return u.write(done, s)
 }
 
-// settle checks jobs whose result an earlier run did not record, or that failed. A failed job
-// stops the upgrade if it has not changed since and is not to be changed now, or would be
-// registered as the same job again, which Nomad may have reverted. With SkipFailed such jobs are
-// left alone.
+// settle checks jobs without a recorded result of an earlier run, and jobs that failed. A failed
+// job stops the upgrade if it has not changed since and this run does not change it, or if this run
+// would register the same job again, which Nomad may have reverted. With SkipFailed such jobs are
+// skipped.
 func (u *Upgrade) settle(ctx context.Context, steps []*Step) error {
 	for _, e := range slices.Clone(u.Journal.entries) {
 		i := slices.IndexFunc(steps, func(s *Step) bool { return s.Outcome == Planned && s.Ref() == e.Ref })

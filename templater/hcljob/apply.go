@@ -35,7 +35,7 @@ func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 	out := p.bytes()
 	if !p.undone(out) {
 		return nil, hcl.Diagnostics{diagnostic.Error(f.view.Range, "Cannot edit the job",
-			"The injection could not be taken out of this file again, so it is not made. Lines of the file that look like #sidecar comments are a likely cause; remove them.")}
+			"The injection could not be ejected from this file again, so nothing was injected. The likely cause are lines of the file that look like #sidecar comments; remove them.")}
 	}
 	return out, nil
 }

@@ -20,10 +20,10 @@ const (
 	disabledMark = "#sidecar|"
 )
 
-// Eject removes everything that injection added and restores what it replaced: for every job
-// file j, Eject of the injected j is j. A file without marks is returned unchanged. Unpaired
-// marks are errors, and so are lines between marks that differ from what injection wrote there:
-// they were edited, or the marks were put around lines of the job itself.
+// Eject removes all added lines and restores all replaced lines: for every job file j, Eject of
+// the injected j is j. A file without marks is returned unchanged. Unpaired marks are errors, and
+// so are lines between marks that injection did not write: they were edited, or the marks were
+// put around lines of the job itself.
 func Eject(src []byte, filename string) ([]byte, hcl.Diagnostics) { return eject(src, filename, true) }
 
 // eject checks seals only if sealed is set.

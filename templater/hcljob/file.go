@@ -52,7 +52,7 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 		if diags.HasErrors() {
 			return nil, diags
 		}
-		// Line numbers differ from those of the original file, and the name says so.
+		// Line numbers differ from the original file, so the name does too.
 		f.name = name + " without its sidecars"
 		if f.file, diags = hclsyntax.ParseConfig(f.base, f.name, hcl.InitialPos); diags.HasErrors() {
 			return nil, diags

@@ -68,8 +68,7 @@ func (p *patch) bytes() []byte {
 //
 // If the text has no marks of its own, it need not be scanned again: parts are whole lines
 // between whole lines, outside of any token, as insert and keep ensure. So Eject finds exactly
-// the inserted marks, if it takes all of each part for the lines between two of them.
-// part for what stands between two of them.
+// the inserted marks, if it accepts each part as the lines between two marks.
 func (p *patch) undone(out []byte) bool {
 	if bytes.Contains(p.src, []byte(anyMark)) {
 		back, diags := eject(out, p.name, true)
@@ -125,7 +124,7 @@ func (p *patch) keep(r hcl.Range) {
 	}
 	if !alone || (after != "" && !strings.HasPrefix(after, "#") && !strings.HasPrefix(after, "//")) {
 		p.diags = append(p.diags, diagnostic.Error(r, "Cannot edit this line",
-			"Injection takes these lines out of effect, but they share a line with something else. Put that on a line of its own."))
+			"Injection disables these lines, but they share a line with something else. Move that to a separate line."))
 		return
 	}
 	// Indent like comments of `nomad fmt`; Eject removes the blanks.
@@ -155,7 +154,7 @@ func (p *patch) extend(b *hclsyntax.Block, body sidecar.Body, replaced string) {
 		at, alone := lineStart(p.src, b.CloseBraceRange.Start.Byte)
 		if !alone {
 			p.diags = append(p.diags, diagnostic.Error(b.CloseBraceRange, "Cannot edit this line",
-				"Injection adds lines before this brace. Put the brace on a line of its own."))
+				"Injection adds lines before this brace. Move the brace to a separate line."))
 			return
 		}
 		p.insert(at, atTheEnd, s.Indent, p.made(body.HCL(s)), nil)

@@ -133,7 +133,7 @@ func (s *scope) explain(expr hcl.Expression, diags hcl.Diagnostics) hcl.Diagnost
 func hintFS(diags hcl.Diagnostics) {
 	for _, d := range diags {
 		if strings.Contains(d.Detail, "filesystem function") {
-			d.Detail = strings.TrimSuffix(d.Detail, ".") + ". Functions that look at files are off; -allow-fs lets this job read whatever you can read."
+			d.Detail = strings.TrimSuffix(d.Detail, ".") + ". Functions that read files are disabled; -allow-fs lets this job read every file that you can read."
 		}
 	}
 }

@@ -105,5 +105,5 @@ func (e *ejection) endRun() hcl.Diagnostics {
 
 func edited(at hclsyntax.Token, what string) hcl.Diagnostics {
 	return hcl.Diagnostics{diagnostic.Error(at.Range, "Edited or forged injection",
-		what+": somebody has edited them, or has written the comments by hand. They are not taken out, since they may be the job's own. Put them back as they were; or remove these comments, and the lines that you do not want.")}
+		what+": they were edited, or the comments were written by hand. They are not removed, since they may belong to the job. Put them back as they were; or remove these comments, and the lines that you do not want.")}
 }

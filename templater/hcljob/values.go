@@ -79,7 +79,7 @@ func madeDynamically(b *hclsyntax.Block) *diagnostic.Unknown {
 	return &diagnostic.Unknown{Expr: fmt.Sprintf("dynamic %q", madeBy(b)), WayOut: outJSON, Range: b.DefRange()}
 }
 
-// items is a map of strings, as far as it is known.
+// items is a map of strings, known in part or completely.
 type items struct {
 	known map[string]job.Text // values may be unknown
 	more  *diagnostic.Unknown // there may be others

@@ -228,7 +228,7 @@ func (r *reader) noDynamicSidecar(b *hclsyntax.Block) {
 	}
 }
 
-// noSidecars refuses sidecar blocks where they have no meaning.
+// noSidecars refuses sidecar blocks in tasks and dynamic blocks, in which they have no meaning.
 func (r *reader) noSidecars(body *hclsyntax.Body) {
 	for _, b := range body.Blocks {
 		if b.Type == "sidecar" {

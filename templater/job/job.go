@@ -42,15 +42,15 @@ type Group struct {
 	// Kept are injected tasks that are not changed. They are not app tasks, but their names
 	// are in use.
 	Kept []*Task
-	// Proxies are Consul service mesh proxies and gateways, which Nomad's servers add when
-	// a job is registered. They are no app tasks.
+	// Proxies are Consul service mesh proxies and gateways, which Nomad's servers add when a
+	// job is registered. They are not app tasks.
 	Proxies   []*Task
 	Services  []Service
 	Volumes   map[string]hcl.Range
 	Disk      Disk
 	Requests  []*Request
 	Inherited []*sidecar.Block
-	// Bare are the group's empty containers that are not null, including those of its first
+	// Bare are the group's empty containers that are not null, including containers of its first
 	// network.
 	Bare Bare
 	// Opaque are the reasons why this group cannot be edited in this form.

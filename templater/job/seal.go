@@ -91,8 +91,8 @@ func word(b *sidecar.Block, name string) string {
 	return s.AsString()
 }
 
-// Altered reports the injected tasks whose marks name a change that differs from what injection
-// wrote: the change and these tasks are left in the job.
+// Altered reports injected tasks with marks that name a change which injection did not write. The
+// change and these tasks are left in the job.
 func Altered(marks []Marked) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	told := map[string]bool{}

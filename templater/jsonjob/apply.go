@@ -76,7 +76,7 @@ func (e *editor) edit(edit job.Edit) error {
 	return fmt.Errorf("unknown edit %T", edit)
 }
 
-// named returns the element of a list whose Name is name.
+// named returns the element of a list by its Name.
 func named(list *node, name string) *node {
 	for _, n := range list.elements() {
 		if n.get("Name").str() == name {

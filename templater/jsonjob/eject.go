@@ -17,8 +17,7 @@ type injected struct {
 }
 
 // eject removes the injected parts that marks list and the catalog confirms: the tasks themselves
-// and all other changes. If one change differs from what was written, that sidecar is not
-// removed at all.
+// and all other changes. If one change was edited since, that sidecar is not removed at all.
 func (f *File) eject(catalog job.Catalog, keep []job.Marked) {
 	marked := func(g *node) bool { return len(f.injected(g)) > 0 }
 	if !slices.ContainsFunc(f.job.get("TaskGroups").elements(), marked) {

@@ -26,9 +26,9 @@ type File struct {
 	view  *job.Job
 }
 
-// Parse reads a job. name is used in diagnostics. Injected parts whose marks the catalog confirms
-// are removed; tasks with other marks are kept, and Plan refuses to change their group. The
-// File is nil if there are errors.
+// Parse reads a job. name is used in diagnostics. Injected parts are removed if the catalog confirms
+// their marks; tasks with other marks are kept, and Plan refuses to change their group. The File is
+// nil if there are errors.
 func Parse(src []byte, name string, catalog job.Catalog) (*File, hcl.Diagnostics) {
 	return ParseKeeping(src, name, catalog, nil)
 }

@@ -77,7 +77,7 @@ func (n *node) remove(i int, l layout) {
 	}
 }
 
-// removeLast removes the last item whose value matches, and reports whether there was one.
+// removeLast removes the last item with a matching value, and reports whether there was one.
 func (n *node) removeLast(l layout, match func(*node) bool) bool {
 	if n == nil {
 		return false

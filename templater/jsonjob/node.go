@@ -212,7 +212,7 @@ func (n *node) length() int {
 	return sum
 }
 
-// clone returns a copy whose containers can be edited. Scalars are shared, as they are never
+// clone returns a copy with containers that can be edited. Scalars are shared, as they are never
 // modified.
 func (n *node) clone() *node { return new(cloner).clone(n) }
 

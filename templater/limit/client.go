@@ -43,8 +43,8 @@ func Of(addr net.Addr) Client {
 	return At(at.Addr())
 }
 
-// Proxies lists networks whose hosts may name clients in X-Forwarded-For. The header is ignored in
-// requests from other addresses.
+// Proxies lists networks of hosts that may name clients in X-Forwarded-For. The header is ignored
+// in requests from other addresses.
 type Proxies []netip.Prefix
 
 // maxHops limits the number of addresses read from X-Forwarded-For.

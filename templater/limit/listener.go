@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Listener accepts connections within limits. It answers connections above a limit with the reason
-// before it closes them. It drops a client whose connection blocks a write for too long.
+// Listener accepts connections within limits. It sends the reason to connections above a limit
+// before it closes them. It closes a connection that blocks a write for too long.
 type Listener struct {
 	net.Listener
 	Connections *Shares

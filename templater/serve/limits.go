@@ -27,7 +27,7 @@ const (
 	adminTimeout  = time.Minute
 	// reservedShare: one in this many connections to Nomad is reserved for jobs.
 	reservedShare = 8
-	// ownQuestions are connections to Nomad in addition to those of requests, for readyz.
+	// ownQuestions is the number of connections to Nomad in addition to requests, for readyz.
 	ownQuestions = 2
 )
 

@@ -37,9 +37,10 @@ type Options struct {
 type Limits struct {
 	Connections, ConnectionsPerClient int64
 	BufferMiB                         int64 // for request bodies
-	// Upstream limits concurrent requests to Nomad, UpstreamPerClient those of one client.
+	// Upstream limits concurrent requests to Nomad, UpstreamPerClient the requests of one client.
 	Upstream, UpstreamPerClient int
-	// TrustedProxies lists addresses and networks whose X-Forwarded-For identifies clients.
+	// TrustedProxies lists addresses and networks of proxies. Their X-Forwarded-For identifies
+	// clients.
 	TrustedProxies []string
 }
 

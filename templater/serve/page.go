@@ -17,7 +17,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
 
-// pageParallel limits the concurrent reads of jobs for the page. It is lower than that of the
+// pageParallel limits the concurrent reads of jobs for the page. It is lower than the limit of the
 // status command, because no user waits for the result.
 const pageParallel = 4
 
@@ -84,7 +84,7 @@ func (f *pageFleet) Scan(ctx context.Context) ([]*fleet.Job, error) {
 	return scan.Run(ctx)
 }
 
-// Explain returns what the explain command shows about a job.
+// Explain explains a job as the explain command does.
 func (f *pageFleet) Explain(ctx context.Context, of fleet.Ref) (*explanation.Job, error) {
 	nomad, rules, err := f.open()
 	if err != nil {

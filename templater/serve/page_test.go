@@ -225,5 +225,5 @@ func TestServe_FleetTokenInvalid(t *testing.T) {
 	}
 	out, err := exec.CommandContext(t.Context(), "nomad-sidecar", "serve", "-fleet-every", "0s").CombinedOutput()
 	must.Error(t, err)
-	must.StrContains(t, string(out), "-fleet-every is a second at least")
+	must.StrContains(t, string(out), "-fleet-every must be at least 1s")
 }

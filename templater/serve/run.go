@@ -87,7 +87,7 @@ func (s *Server) reload() {
 }
 
 // tracked lets drain wait for requests and close them. http.Server does neither for upgraded
-// connections, such as those of exec.
+// connections, such as terminals of exec.
 func (s *Server) tracked(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.working.Add(1)

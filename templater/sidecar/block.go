@@ -13,7 +13,7 @@ type Body []Item
 // Item is an element of a Body: *Attr or *Block.
 type Item interface{ item() }
 
-// Attr is an attribute whose value is wholly known and not null. Its strings may
+// Attr is an attribute with a value that is wholly known and not null. Its strings may
 // contain runtime references such as ${NOMAD_PORT_http}, unevaluated.
 type Attr struct {
 	Name  string

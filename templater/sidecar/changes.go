@@ -9,13 +9,13 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
-// Changes lists the parts of the definition whose meaning differs from old, one per
+// Changes lists the parts of the definition that differ in meaning from old, one per
 // line, such as
 //
 //	parameter "app_port": added
 //	task "proxy".config.image: "nginx:1.27" → "nginx:1.28"
 //
-// It ignores what the digest ignores. No changes means equal digests.
+// It ignores the same differences as the digest: no changes means equal digests.
 func (d *Definition) Changes(old *Definition) []string {
 	if d.Digest == old.Digest {
 		return nil

@@ -2,6 +2,6 @@ package sidecar
 
 import "errors"
 
-// errUnknown is the error of an argument whose value depends on a variable without a
-// value.
+// errUnknown is the error of an argument with a value that depends on a variable without
+// a value.
 var errUnknown = errors.New("its value depends on a variable without one")

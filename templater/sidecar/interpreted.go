@@ -30,7 +30,7 @@ func inDriverConfig() interpretation {
 	return interpretation{
 		signs: "$%", count: computes,
 		where: "in the config of a driver, where Nomad evaluates ${…} and %{…} when the task starts",
-		fix:   "Write $${ and %%{ in the value for what should reach the program as ${ and %{; of the others only references such as ${NOMAD_TASK_DIR} may stand in it.",
+		fix:   "In the value write $${ and %%{ for ${ and %{ that the program should get; other than these it may contain only references such as ${NOMAD_TASK_DIR}.",
 	}
 }
 
@@ -77,7 +77,7 @@ func (e *evaluator) templateData(b *hclsyntax.Block, body Body) {
 	}
 	e.staysText("data", data.Expr, body.Attr("data").Value, interpretation{
 		signs: delimiter[:1], count: func(s string) int { return strings.Count(s, delimiter) },
-		where: fmt.Sprintf("in a template of Nomad, where %s begins what is evaluated", delimiter),
+		where: fmt.Sprintf("in a template of Nomad, where %s begins an expression", delimiter),
 		fix:   fmt.Sprintf("Leave %s out of the value.", delimiter),
 	})
 }
@@ -116,14 +116,14 @@ func (e *evaluator) staysText(name string, expr hcl.Expression, v cty.Value, in 
 	if has == 0 || !e.brings(expr, has, in, "") {
 		return true
 	}
-	who := "What the job gives to sidecar \"" + e.def.Name + "\""
+	who := "A value of the job for sidecar \"" + e.def.Name + "\""
 	for _, p := range e.def.Parameters {
 		if e.brings(expr, has, in, p.Name) {
 			who = fmt.Sprintf("Parameter %q of sidecar %q", p.Name, e.def.Name)
 			break
 		}
 	}
-	e.fail(expr.Range(), "Value would be interpreted", fmt.Sprintf("%s goes into %s, %s, and is more than text there. %s", who, name, in.where, in.fix))
+	e.fail(expr.Range(), "Value would be interpreted", fmt.Sprintf("%s is used in %s, %s, and contains an expression. %s", who, name, in.where, in.fix))
 	return false
 }
 
@@ -144,7 +144,7 @@ func (in interpretation) total(v cty.Value) int {
 	return n
 }
 
-// tamed returns an evaluator whose external values lack certain characters.
+// tamed returns an evaluator with external values that lack certain characters.
 func (e *evaluator) tamed(signs, parameter string) *evaluator {
 	out := &evaluator{def: e.def}
 	ctx := *e.ctx

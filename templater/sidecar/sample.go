@@ -22,7 +22,7 @@ func (d *Definition) Sample() *Instance {
 	return inst
 }
 
-// trySample is Sample. It also returns the errors that occur for every job: not those of
+// trySample is Sample. It also returns the errors that occur for every job, without errors of
 // expressions that depend on the job or on a generated value.
 func (d *Definition) trySample() (*Instance, hcl.Diagnostics) {
 	inst, diags := d.Evaluate(sampleScope(), d.sampleValues())

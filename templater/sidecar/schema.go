@@ -183,7 +183,7 @@ func checkTask(t *hclsyntax.Block) hcl.Diagnostics {
 	return diags
 }
 
-// checkApp rejects dynamic blocks whose names must be known in advance.
+// checkApp rejects dynamic blocks for env and config: their names must be known in advance.
 func checkApp(app *hclsyntax.Block) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, b := range app.Body.Blocks {

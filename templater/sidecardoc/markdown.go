@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// Markdown renders pages as one document of GitHub's Markdown. Headings of a
-// single page start at the first level, those of several pages one level below.
+// Markdown renders pages as one document of GitHub's Markdown. Headings start at the
+// first level for a single page, and one level below for several pages.
 func Markdown(pages []*Page) string {
 	var out strings.Builder
 	level := "#"
@@ -56,8 +56,8 @@ func (p *Page) markdown(out *strings.Builder, level string, anchored bool) {
 	}
 }
 
-// ParameterTable returns the Markdown table of the parameters, or a line that says
-// that the definition has none.
+// ParameterTable returns the Markdown table of the parameters, or a line about their
+// absence.
 func (p *Page) ParameterTable() string {
 	if len(p.Parameters) == 0 {
 		return "None.\n"

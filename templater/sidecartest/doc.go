@@ -18,7 +18,7 @@
 //	}
 //
 // Tests of the policy in <folder> are in <folder>/tests/*.policytest.hcl. They have no parameters,
-// and their error may be that of a failed validation.
+// and their error may come from a failed validation.
 //
 // Conditions may refer to group.<name> and group.<name>.task.<name>, with the fields of Nomad's
 // API, and to job in the form of the API.

@@ -119,7 +119,7 @@ func (t *Test) checkGolden(out []byte, update bool) []string {
 		}
 		return nil
 	}
-	return []string{"the result is not that of the golden file:\n" + string(diff.Diff(path, want, "result", out))}
+	return []string{"the result differs from the golden file:\n" + string(diff.Diff(path, want, "result", out))}
 }
 
 // parse parses the result with Nomad's parser.

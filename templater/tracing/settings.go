@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// settings contains the variables that the SDK does not validate, or whose values it would quote in
-// its own warnings.
+// settings contains the variables that the SDK does not validate, or would quote in its own
+// warnings.
 type settings struct {
 	off  bool
 	grpc bool // gRPC instead of HTTP

@@ -21,7 +21,7 @@ type contestant struct {
 	// those of tasks.
 	standing func() ([]int, error)
 	// once is set if the driver is too slow to repeat a run; maxGroups excludes larger jobs.
-	once       bool
+	once      bool
 	maxGroups int
 
 	traced int64 // read offset in the client's log

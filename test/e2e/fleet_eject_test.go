@@ -30,7 +30,7 @@ func TestEjectFromAFleet(t *testing.T) {
 
 	out := c.sidecars(1, "old", "eject", "-fleet", "-batch", "2")
 	for _, id := range ids {
-		must.StrContains(t, out, "default/"+id+"\n  group app: beside 1.0.0 removed\n  left: group app: beside returns at the next injection, since ")
+		must.StrContains(t, out, "default/"+id+"\n  group app: beside 1.0.0 removed\n  remains: group app: beside returns at the next injection, since ")
 		must.Eq(t, "1.0.0", c.stored(id), must.Sprint("nothing is done yet"))
 	}
 	must.StrNotContains(t, out, "default/own")
