@@ -56,11 +56,18 @@ func compatKeys() []compatKey {
 		attr("ipv4_address", "string", network),
 		attr("ipv6_address", "string", network),
 		attr("mac_address", "string", network),
+		attr("static_ips", "list(string)", network),
+		attr("static_mac", "string", network),
 		attr("network_aliases", "list(string)", network),
 		attr("memory_hard_limit", "number", "resources { memory memory_max }"),
 		attr("memory_reservation", "string", "resources { memory memory_max }"),
 		attr("memory_swappiness", "number", "memory_swap"),
 		attr("cpuset_cpus", "string", "resources { cores }"),
+		attr("working_dir", "string", "work_dir"),
+		attr("init_path", "string", "init = true, which runs the driver's catatonit"),
+		attr("arch", "string", "platform = \"os/arch/variant\""),
+		attr("os", "string", "platform = \"os/arch/variant\""),
+		attr("variant", "string", "platform = \"os/arch/variant\""),
 		attr("load", "string", "image = \"docker-archive:local/image.tar\""),
 		attr("runtime", "string", "the runtime of the plugin's config, which the operator chooses"),
 		attr("volume_driver", "string", "a CSI volume of the group"),
@@ -110,6 +117,10 @@ func checkCompat(cfg *drivers.TaskConfig) error {
 	for _, k := range compatKeys() {
 		value := given[k.name]
 		if isUnset(value) || k.accepts != nil && k.accepts(value, cfg) {
+			continue
+		}
+		if k.accepted != "" {
+			errs = append(errs, fmt.Errorf("%s: only %s is accepted here: %s", k.name, k.accepted, k.advice()))
 			continue
 		}
 		errs = append(errs, fmt.Errorf("%s is a key of another driver and has no effect here: %s", k.name, k.advice()))

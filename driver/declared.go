@@ -124,7 +124,7 @@ type TaskConfig struct {
 	After      []string                `codec:"after"`
 	PreStop    *PreStopConfig          `codec:"pre_stop"`
 	PodVolumes map[string]VolumeConfig `codec:"pod_volume"`
-	ShmSize    int64                   `codec:"shm_size"`
+	ShmSize    string                  `codec:"shm_size"`
 
 	ForcePull bool               `codec:"force_pull"`
 	Init      bool               `codec:"init"`
@@ -170,6 +170,7 @@ type AuthConfig struct {
 
 	ServerAddress string `codec:"server_address"`
 	Email         string `codec:"email"`
+	TLSVerify     *bool  `codec:"tls_verify"`
 }
 
 // DeviceConfig is a devices block of a task.

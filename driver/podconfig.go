@@ -66,19 +66,22 @@ func lifeKeys() []key {
 				{name: "size", kind: "string", unset: "another task's size, or `64m`", meaning: "`8m`, or a number of bytes; bounded by the operator's `shared_memory_max`"},
 				{name: "readonly", kind: "bool", unset: "`false`", meaning: "for this task"},
 			}},
-		{name: "shm_size", kind: "number", unset: "64 MiB", meaning: "minimum size of `/dev/shm` in bytes; the tasks that share it get the largest, bounded by the operator's `shared_memory_max`"},
+		{name: "shm_size", kind: "string", unset: "64 MiB", meaning: "minimum size of `/dev/shm`: a number of bytes or `128m`; the tasks that share it get the largest, bounded by the operator's `shared_memory_max`"},
 	}
 }
 
 // setPod converts the keys and reports all errors.
 func setPod(t *pod.Task, c TaskConfig) error {
-	t.After, t.ShmSizeBytes = c.After, c.ShmSize
+	t.After = c.After
 	var errs []error
 	if slices.Contains(c.After, "") {
 		errs = append(errs, errors.New("after: \"\": want the names of other tasks of the group"))
 	}
-	if c.ShmSize < 0 {
-		errs = append(errs, fmt.Errorf("shm_size = %d: want a number of bytes above 0", c.ShmSize))
+	if c.ShmSize != "" {
+		var err error
+		if t.ShmSizeBytes, err = parseSize(c.ShmSize); err != nil {
+			errs = append(errs, fmt.Errorf("shm_size = %q: %w", c.ShmSize, err))
+		}
 	}
 	errs = append(errs, setReady(t, c.Ready), setPreStop(t, c.PreStop), setPodVolumes(t, c.PodVolumes))
 	return errors.Join(errs...)

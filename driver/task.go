@@ -134,7 +134,7 @@ func (s settings) setShare(t *pod.Task, c TaskConfig) error {
 		switch {
 		case value == "":
 		case value != hostMode:
-			errs = append(errs, fmt.Errorf("%s = %q: want \"host\"; to share with the pod's other tasks use share = [%q]", key, value, k))
+			errs = append(errs, fmt.Errorf("%s = %q: want \"host\"; to share with the pod's other tasks use share = [%q], for a namespace of its own leave %q out of share", key, value, k, k))
 		case slices.Contains(share, k):
 			errs = append(errs, fmt.Errorf("share = [%q] and %s = \"host\" contradict each other: leave one of them out", k, key))
 		case !s.allowsHost(k):
@@ -165,6 +165,9 @@ func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) e
 	}
 	if err := checkServerAddress(c.Auth.ServerAddress, ref.Registry()); err != nil {
 		errs = append(errs, err)
+	}
+	if c.Auth.TLSVerify != nil && !*c.Auth.TLSVerify {
+		errs = append(errs, errors.New("auth.tls_verify = false: a job cannot turn verification off; the operator can set insecure = true for the registry in registries.conf"))
 	}
 	policy := image.PullPolicy(firstNonEmpty(c.ImagePullPolicy, string(image.PullMissing)))
 	if c.ForcePull {

@@ -28,6 +28,7 @@ func imageKeys() []key {
 			{name: "password", kind: "string", required: true, meaning: "for the image's registry"},
 			{name: "server_address", kind: "string", unset: "the image's registry", meaning: "must be the image's registry", podman: none},
 			{name: "email", kind: "string", meaning: "ignored", podman: none},
+			{name: "tls_verify", kind: "bool", unset: "`true`", meaning: "`false` is refused: set `insecure = true` for the registry in registries.conf", docker: none},
 		}},
 		{name: "platform", kind: "string", unset: "the host's", meaning: "`os/arch[/variant]`", docker: none, podman: none},
 	}
@@ -52,7 +53,7 @@ func podKeys() []key {
 			meaning: "namespaces shared with the pod's other tasks that share them too: `ipc` (with `/dev/shm`), `uts`, `pid`; `[]` for none"},
 		{name: "hostname", kind: "string", unset: "the group's, or the short allocation id", meaning: "of the pod; the first task's wins"},
 		{name: "pid_mode", kind: "string", meaning: "`host`, if the operator allows it", podman: none},
-		{name: "ipc_mode", kind: "string", meaning: "`host`, if the operator allows it", podman: none},
+		{name: "ipc_mode", kind: "string", meaning: "`host`, if the operator allows it"},
 		{name: "uts_mode", kind: "string", meaning: "`host`, if the operator allows it", podman: none},
 	}
 }
@@ -65,10 +66,10 @@ func mountKeys() []key {
 		{name: "mounts", kind: "blocks", podman: none, keys: mountBlock(), alias: true, meaning: "another name for `mount`"},
 		{name: "tmpfs", kind: "list(string)", docker: none,
 			meaning: "`TARGET[:size=64m,mode=1777,uid=0,gid=0,ro,exec,suid,dev]`"},
-		{name: "devices", kind: "blocks", keys: []key{
-			{name: "host_path", kind: "string", unset: "required", meaning: "a device that the operator's `allow_devices` names, or a harmless one such as `/dev/null`"},
-			{name: "container_path", kind: "string", unset: "`host_path`", meaning: "path in the task"},
-			{name: "cgroup_permissions", kind: "string", unset: "`rwm`", meaning: "some of `r`, `w` and `m`"},
+		{name: "devices", kind: "blocks", podman: `["/dev/a:/dev/b:rw"]`, keys: []key{
+			{name: "host_path", kind: "string", podman: none, unset: "required", meaning: "a device that the operator's `allow_devices` names, or a harmless one such as `/dev/null`"},
+			{name: "container_path", kind: "string", podman: none, unset: "`host_path`", meaning: "path in the task"},
+			{name: "cgroup_permissions", kind: "string", podman: none, unset: "`rwm`", meaning: "some of `r`, `w` and `m`"},
 		}},
 	}
 }
@@ -97,7 +98,7 @@ func limitKeys() []key {
 		{name: "cpu_hard_limit", kind: "bool", unset: "`false`", meaning: "limit CPU time to `resources { cpu }` even on an idle host"},
 		{name: "cpu_cfs_period", kind: "number", unset: "`100000`", meaning: "CFS period in microseconds: 1000 to 1000000"},
 		{name: "memory_swap", kind: "string", unset: "the memory limit: no swap", meaning: "memory and swap together, `256m`; `-1` is unlimited swap. Up to the operator's `swap_max`", docker: none},
-		{name: "oom_score_adj", kind: "number", unset: "`0`", meaning: "up to `1000`: killed first", podman: none},
+		{name: "oom_score_adj", kind: "number", unset: "`0`", meaning: "up to `1000`: killed first"},
 	}
 }
 

@@ -81,7 +81,7 @@ func TestSharedMemory_SumOfTasks(t *testing.T) {
 			}
 		}
 		first := in("first", func(c *driver.TaskConfig) {
-			c.ShmSize, c.Sysctl = 80<<20, map[string]string{"kernel.shmall": "5000", "kernel.msgmni": "4"}
+			c.ShmSize, c.Sysctl = "80m", map[string]string{"kernel.shmall": "5000", "kernel.msgmni": "4"}
 		})
 		handles := []*drivers.TaskHandle{first.start()}
 		limits := "cat /proc/sys/kernel/shmall /proc/sys/kernel/msgmni"
@@ -94,7 +94,7 @@ func TestSharedMemory_SumOfTasks(t *testing.T) {
 			must.ErrorContains(t, err, "shared_memory_max = 314572800")
 		}
 		refused("third", volume("b", "90m"), `pod_volume "b" size = 94371840`)
-		refused("third", func(c *driver.TaskConfig) { c.ShmSize = 200 << 20 }, "shm_size = 209715200")
+		refused("third", func(c *driver.TaskConfig) { c.ShmSize = "200m" }, "shm_size = 209715200")
 		refused("third", func(c *driver.TaskConfig) { c.Sysctl = map[string]string{"kernel.shmall": "40000"} }, "kernel.shmall = 40000 pages")
 		third := in("third", func(c *driver.TaskConfig) {
 			c.Sysctl = map[string]string{"kernel.shmall": "9000", "kernel.msgmax": "4242"}

@@ -29,6 +29,7 @@ var keyTests = map[string]string{
 	"auth.password":                  "TestRegistryCredentials",
 	"auth.server_address":            "", // it changes nothing, and must be the image's registry
 	"auth.email":                     "", // ignored
+	"auth.tls_verify":                "", // only its default is accepted
 	"platform":                       "TestThePlatformOfAnImage",
 	"entrypoint":                     "TestThePlatformOfAnImage",
 	"command":                        "TestKeysSeenFromInside",

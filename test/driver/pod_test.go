@@ -200,7 +200,7 @@ func TestSharedMemoryIsAsLargeAsAsked(t *testing.T) {
 		alloc := uuid.Generate()
 		config := sh("exec sleep 600")
 		a := n.newTask(alloc, "a", config, nil)
-		config.ShmSize = 100 << 20
+		config.ShmSize = "100m"
 		b := n.newTask(alloc, "b", config, nil)
 		config.Share = []string{}
 		own := n.newTask(alloc, "own", config, nil)
