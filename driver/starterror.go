@@ -16,7 +16,7 @@ var errTaskConfig = errors.New("invalid task config")
 
 // startError returns err as StartTask must return it to Nomad: with its recoverability outermost,
 // since Nomad checks it without unwrapping (plugins/drivers/server.go). Nomad applies the job's
-// restart block to recoverable errors only. The text says so, and is bounded.
+// restart block to recoverable errors only. The text is bounded and names the recoverability.
 func startError(err error) error {
 	if err == nil {
 		return nil

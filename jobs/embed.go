@@ -1,8 +1,8 @@
 // Package jobs holds the sidecar catalog that is built into the templater.
 //
-// It is data: it neither parses nor checks a definition, and it imports
-// nothing of this module. The programs that some definitions run, and the
-// example jobs, lie beside it in folders of their own.
+// It only embeds files: it neither parses nor checks definitions, and it imports
+// nothing from this module. The programs that some definitions run, and the example
+// jobs, are in separate folders.
 package jobs
 
 import "embed"

@@ -59,9 +59,9 @@ type Choice struct {
 }
 
 // Choose returns the sidecars of each group and their values. A sidecar chosen in several ways
-// is one Choice. For each parameter the precedence is flag, block, meta, policy, default, and
-// the group before the job. Choices are in the order of the groups, and within a group in an
-// order that satisfies requires.after, else by name.
+// is one Choice. Parameter values come from flag, block, meta, policy or default, in this order of
+// precedence, and from the group before the job. Choices are in the order of the groups, and
+// within a group in an order that satisfies requires.after, else by name.
 func Choose(j *job.Job, catalog job.Catalog, flags Flags) ([]*Choice, hcl.Diagnostics) {
 	c := newChooser(j, catalog, flags)
 	c.checkGroups()

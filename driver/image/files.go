@@ -14,8 +14,8 @@ import (
 )
 
 // plainError is an error about an image. Its text contains the reference, digests and fixed words,
-// never bytes read from the image, with one exception: it names an entry that cannot be unpacked
-// of a layer whose digest has been verified, escaped and cut to maxReasonBytes.
+// never bytes read from the image, with one exception: if an entry of a layer cannot be unpacked and
+// the layer's digest was verified, the text names the entry, escaped and cut to maxReasonBytes.
 type plainError struct {
 	kind error
 	text string

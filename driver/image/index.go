@@ -88,7 +88,7 @@ func (f *flatSource) GetSignatures(ctx context.Context, _ *digest.Digest) ([][]b
 	return f.ImageSource.GetSignatures(ctx, &f.digest)
 }
 
-// LayerInfosForCopy returns what the source has in place of the manifest's layers.
+// LayerInfosForCopy returns the layers that replace the manifest's layers, if any.
 func (f *flatSource) LayerInfosForCopy(ctx context.Context, _ *digest.Digest) ([]types.BlobInfo, error) {
 	return f.ImageSource.LayerInfosForCopy(ctx, &f.digest)
 }

@@ -31,8 +31,8 @@ const (
 	maxEntryBytes = 8 << 20
 )
 
-// layerStore is the store that a pull adds layers to. It applies what the library leaves out of
-// a layer, and names the path of an entry that the library cannot unpack.
+// layerStore is the store that a pull adds layers to. It applies the parts of a layer that the
+// library ignores, and names the path of an entry that the library cannot unpack.
 type layerStore struct {
 	storage.Store
 	root string // Config.Root
@@ -50,7 +50,7 @@ func (s layerStore) PutLayer(id, parent string, names []string, label string, wr
 		}
 		rewritten := s.rewrite(file, parent)
 		defer rewritten.Close()
-		// Without digests in the options, the layer gets those of what is stored.
+		// Without digests in the options, the layer gets the digests of the stored content.
 		layer, size, err = s.Store.PutLayer(id, parent, names, label, writable, &storage.LayerOptions{}, rewritten)
 	}
 	if err != nil {
@@ -145,7 +145,7 @@ func namesRoot(line []byte) bool {
 }
 
 // unpackText matches the error of the library's unpacking process. It repeats paths and link
-// targets of a layer whose digest has been verified, so its author knows them.
+// targets of the layer. The layer's digest was verified, so its author knows them.
 var unpackText = regexp.MustCompile(`(?s)unpacking failed \(error: exit status 1; output: (.+?)\)(\nexhausting .*)?$`)
 
 // explainUnpack returns an error that names the path that cannot be unpacked, unless the host is

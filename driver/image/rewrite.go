@@ -32,7 +32,7 @@ type rewriter struct {
 	out    *tar.Writer
 
 	written map[string]bool // absolute paths in this layer
-	removed map[string]bool // absolute paths that this layer hides, and directories whose content it hides
+	removed map[string]bool // absolute paths that this layer hides, and directories that it empties
 }
 
 // rewrite returns the rewritten layer. A read fails with an error that names the path of an entry

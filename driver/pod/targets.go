@@ -30,7 +30,7 @@ func prepareTargets(root string, mounts []specs.Mount) error {
 	return nil
 }
 
-// isBelow reports whether a target is below that of another mount.
+// isBelow reports whether a target is below the target of another mount.
 func isBelow(target string, mounts []specs.Mount) bool {
 	return slices.ContainsFunc(mounts, func(outer specs.Mount) bool {
 		below, ok := cutDir(target, filepath.Clean(outer.Destination))

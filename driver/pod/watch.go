@@ -149,7 +149,7 @@ func (c *Container) signalOf(code int) int {
 	return 0
 }
 
-// lostExit is the result of a task whose monitor ended first: the exit status is lost,
+// lostExit is the result of a task if its monitor ended first: the exit status is lost,
 // and the task was killed because its exit would go unnoticed.
 func (c *Container) lostExit(err error) Exit {
 	if errors.Is(err, ociruntime.ErrNoExit) {

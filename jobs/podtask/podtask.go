@@ -107,9 +107,9 @@ func taskOfEnviron(environ []string, allocID string) string {
 	return task
 }
 
-// inheritedTask walks up to the nearest ancestor whose task is known. Process
-// 1 adopts the orphans of every task, so nothing is inherited from it. PIDs are
-// read one after the other and may be reused meanwhile, so the walk is bounded.
+// inheritedTask walks up to the nearest ancestor with a known task. Process 1 adopts
+// the orphans of every task, so nothing is inherited from it. PIDs are read one after
+// the other and may be reused meanwhile, so the walk is bounded.
 func inheritedTask(pid int, procs map[int]Clues, tasks map[int]string) string {
 	for range len(procs) {
 		pid = procs[pid].Parent

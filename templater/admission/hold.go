@@ -17,8 +17,8 @@ const (
 	// longestWait limits the wait of a blocking query. If its client leaves, Nomad keeps the
 	// connection until the wait has passed.
 	longestWait = 10 * time.Second
-	// longestRequest limits a request whose client has left: Nomad's longest blocking query, ten
-	// minutes and a sixteenth, and some time to respond (nomad/blockingrpc.go).
+	// longestRequest limits a request after its client has left: Nomad's longest blocking query,
+	// ten minutes and a sixteenth, and some time to respond (nomad/blockingrpc.go).
 	longestRequest = 11 * time.Minute
 )
 

@@ -20,8 +20,7 @@ var ErrNotAddressable = errors.New("the API of Nomad cannot address a job with t
 // ErrNoJob is wrapped by errors about jobs that do not exist.
 var ErrNoJob = errors.New("there is no such job")
 
-// ErrConflict is wrapped by errors about jobs whose modify index or version is not the expected
-// one.
+// ErrConflict is wrapped by errors about jobs with an unexpected modify index or version.
 var ErrConflict = errors.New("the job was registered again")
 
 // ErrReverted is wrapped by errors about deployments that Nomad has reverted.

@@ -190,7 +190,7 @@ func (p *Planner) running(ctx context.Context, s *Step) error {
 	return nil
 }
 
-// preview checks that Nomad's plan is that of the job that was sent.
+// preview checks that Nomad planned the job that was sent.
 func (p *Planner) preview(ctx context.Context, s *Step, raw, made []byte) error {
 	preview, err := p.Nomad.Plan(ctx, s.Ref(), made)
 	if err != nil {

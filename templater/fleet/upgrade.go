@@ -12,7 +12,7 @@ import (
 // Upgrade executes steps in batches. A batch starts when all jobs of the previous one
 // are healthy.
 type Upgrade struct {
-	// Planner planned the steps. It plans a job again whose counts have changed since.
+	// Planner planned the steps. It plans a job again if its counts have changed since.
 	Planner
 	Journal *Journal
 	Batch   int
@@ -134,8 +134,8 @@ func errEdited() error {
 	return fmt.Errorf("%w: it was registered again after the plan; run the command again", errSkip)
 }
 
-// planAgain plans a job whose counts have changed. It returns ErrChanged if the job can now be
-// registered.
+// planAgain plans a job after its counts have changed. It returns ErrChanged if the job can now
+// be registered.
 func (u *Upgrade) planAgain(ctx context.Context, s *Step) error {
 	u.report(s.Ref(), "scaled since the plan, planned again")
 	before := s.content

@@ -86,8 +86,8 @@ func withKnownCalls(f function.Function, functions map[string]function.Function)
 	})
 }
 
-// calls returns the names of the functions that an expression calls, without those of the types
-// that convert() gets.
+// calls returns the names of the functions that an expression calls, except type constructors in
+// the arguments of convert().
 func calls(expr hcl.Expression) []string {
 	node, ok := expr.(hclsyntax.Node)
 	if !ok {
@@ -194,7 +194,7 @@ func (f *finding) look(expr hcl.Expression) {
 	f.addCalls(expr)
 }
 
-// addCalls adds the functions whose results are unknown.
+// addCalls adds the functions with unknown results.
 func (f *finding) addCalls(expr hcl.Expression) {
 	for _, name := range calls(expr) {
 		_, have := f.ctx.Functions[name]

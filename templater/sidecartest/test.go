@@ -20,7 +20,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// Suffix ends the file names of a definition's tests, PolicySuffix those of a policy's tests.
+// Suffix ends the file names of tests of definitions, PolicySuffix of tests of policies.
 const (
 	Suffix       = ".sidecartest.hcl"
 	PolicySuffix = ".policytest.hcl"

@@ -7,7 +7,7 @@
 // the server still answers.
 //
 // It installs and builds nothing, and is not a model for a production setup. Stop removes
-// exactly what the agents created on the machine.
+// everything that the agents created on the machine, and nothing else.
 package agent
 
 import (
@@ -214,8 +214,8 @@ func (a *Agent) Kill(ctx context.Context) error { return a.client.end(ctx, sysca
 // Shutdown asks the client to exit. Its plugins exit too, its tasks do not.
 func (a *Agent) Shutdown(ctx context.Context) error { return a.client.end(ctx, syscall.SIGINT) }
 
-// Stop stops all jobs, ends the agents, and removes what they created. Errors name what could
-// not be removed; it is left in place.
+// Stop stops all jobs, ends the agents, and removes everything that they created. Errors name the
+// things that could not be removed and are left in place.
 func (a *Agent) Stop(ctx context.Context) error {
 	var errs []error
 	if a.client.running() && a.server.running() {

@@ -285,8 +285,8 @@ func (a *Agent) waitPods(ctx context.Context) error {
 	})
 }
 
-// removeDir removes the agent's directory, unless something is still mounted below it: removing
-// files could then reach those of the machine.
+// removeDir removes the agent's directory, unless something is still mounted below it: the removal
+// could then delete files of the machine.
 func (a *Agent) removeDir() error {
 	mounts, err := mountsBelow(a.config.Dir)
 	if err != nil {

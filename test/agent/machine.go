@@ -65,7 +65,7 @@ func inspect() (machine, error) {
 	}
 	var err error
 	if m.netnsBind, err = mountinfo.Mounted(netnsDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return m, fmt.Errorf("look at %s: %w", netnsDir, err)
+		return m, fmt.Errorf("stat %s: %w", netnsDir, err)
 	}
 	forward, err := os.ReadFile(forwardFile)
 	if err != nil {

@@ -105,8 +105,8 @@ func (c configuration) TempDir() string   { return filepath.Join(c.Dir, "tmp") }
 func (c configuration) DataDir() string   { return filepath.Join(c.Dir, "nomad") }
 func (c configuration) AllocDir() string  { return filepath.Join(c.DataDir(), client, "alloc") }
 
-// DriverDataDir and RunDir are the driver's directories, separate from those of an installed
-// driver.
+// DriverDataDir and RunDir are the driver's directories, separate from the directories of an
+// installed driver.
 func (c configuration) DriverDataDir() string { return filepath.Join(c.Dir, "driver", "data") }
 func (c configuration) RunDir() string {
 	if c.DriverRunDir != "" {

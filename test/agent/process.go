@@ -78,6 +78,6 @@ func (p *process) stop(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	// SIGKILL takes effect at once, and must be sent even if ctx has ended.
+	// SIGKILL takes effect immediately, and must be sent even if ctx has ended.
 	return errors.Join(err, p.end(context.WithoutCancel(ctx), syscall.SIGKILL))
 }

@@ -111,7 +111,7 @@ func (a *Agent) LogmonPIDs() ([]int, error) {
 	return slices.DeleteFunc(all, func(pid int) bool { return !slices.Contains(ours, pid) }), err
 }
 
-// processes returns those whose arguments match.
+// processes returns the processes with matching arguments.
 func processes(match func(args []string) bool) ([]int, error) {
 	all, err := procfs.AllProcs()
 	if err != nil {

@@ -18,7 +18,7 @@ type contestant struct {
 	config string // of a task that sleeps
 	agent  *agent.Agent
 	// standing returns the processes that the driver needs even when idle. They are counted like
-	// those of tasks.
+	// processes of tasks.
 	standing func() ([]int, error)
 	// once is set if the driver is too slow to repeat a run; maxGroups excludes larger jobs.
 	once      bool

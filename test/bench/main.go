@@ -55,10 +55,10 @@ type options struct {
 func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.BoolVar(&o.quick, "quick", false, "one round, and no more than 10 tasks")
-	flags.BoolVar(&o.trace, "trace", false, "tell where the time of a start goes, and compare with nobody")
+	flags.BoolVar(&o.quick, "quick", false, "one round, and at most 10 tasks")
+	flags.BoolVar(&o.trace, "trace", false, "show the phases of a start instead of comparing drivers")
 	flags.StringVar(&o.out, "out", "bin", "`directory` for bench.md and bench.svg")
-	flags.DurationVar(&o.idle, "idle", 10*time.Second, "how long to watch idle tasks")
+	flags.DurationVar(&o.idle, "idle", 10*time.Second, "duration of the measurement of idle tasks")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

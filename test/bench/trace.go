@@ -35,7 +35,7 @@ func readTrace(log io.Reader) (trace, error) {
 			name, value, _ := strings.Cut(pair, ":")
 			took, err := time.ParseDuration(value)
 			if err != nil {
-				return t, fmt.Errorf("step %q of a start: %w", pair, err)
+				return t, fmt.Errorf("phase %q of a start: %w", pair, err)
 			}
 			if t.took[name] == nil {
 				t.names = append(t.names, name)

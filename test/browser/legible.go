@@ -7,7 +7,7 @@ import (
 //go:embed legible.js
 var legible string
 
-// Illegible returns visible text whose contrast with its background is lower than WCAG 2.2 requires
+// Illegible returns visible text with a lower contrast to its background than WCAG 2.2 requires
 // (success criterion 1.4.3): "3.10 span.dim: text".
 func (b *Tab) Illegible() []string {
 	b.t.Helper()

@@ -52,13 +52,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		d.wait(ctx)
 	}
 	if err != nil {
-		d.heading("It went wrong; the end of the logs of Nomad")
+		d.heading("The demo failed; the end of Nomad's logs")
 		fmt.Fprintln(out, d.LogTail(40))
 	}
 	return errors.Join(err, d.cleanUp(context.WithoutCancel(ctx), before))
 }
 
-// scope is what the leak check compares before and after the demo.
+// scope is the scope of the leak check before and after the demo.
 func scope() ledger.Scope {
 	return ledger.Scope{
 		Dirs:     []string{"/var/lib/cni", "/run/cni", "/var/lib/nomad-driver-pod", "/run/nomad-driver-pod"},
@@ -104,7 +104,7 @@ func start(ctx context.Context, out io.Writer) (*demo, error) {
 
 // wait leaves everything running until the demo is interrupted.
 func (d *demo) wait(ctx context.Context) {
-	d.heading("Left running: use it, and press Ctrl-C to end it")
+	d.heading("Still running; press Ctrl-C to end it")
 	fmt.Fprintf(d.out, `  export NOMAD_ADDR=%s
   %s job status web
   %s alloc logs -job -task app web

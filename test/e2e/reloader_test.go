@@ -210,6 +210,6 @@ func saysWhoItMustBe(c *cluster) {
 	r.site.set(http.StatusOK, r.config("one"))
 	r.answers("one")
 	r.offers(http.StatusOK, r.config("two"))
-	r.hasError("runs as user 0: set this sidecar's user to that one, or to root")
+	r.hasError("of user 0: run this sidecar as that user, or as root")
 	r.answers("one")
 }

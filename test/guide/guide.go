@@ -1,14 +1,14 @@
-// Package guide runs what a guide in Markdown tells its reader to do, so that
-// it stays true. It reads nothing but fenced blocks, and of those two kinds:
+// Package guide runs the files and commands of a guide in Markdown, so that the
+// guide stays correct. It reads two kinds of fenced blocks:
 //
-//   - one whose first line is a comment with a path is that file, comment and
-//     all;
-//   - "console" has commands behind "$ ", each followed by what it prints, to
-//     stdout or stderr. "…" stands for anything within a line, and on a line of
-//     its own for any lines. A command that fails is followed by "$ echo $?".
+//   - a block that begins with a comment with a path is that file, including the
+//     comment;
+//   - "console" has commands after "$ ", each followed by its output to stdout or
+//     stderr. "…" matches any text within a line, and on a line of its own any
+//     lines. A command that fails is followed by "$ echo $?".
 //
-// "console nomad" has commands that need a Nomad agent with the pod driver.
-// Any other block is an error, but for one that says "text".
+// "console nomad" has commands that need a Nomad agent with the pod driver. Any
+// other block is an error, except "text".
 package guide
 
 import (

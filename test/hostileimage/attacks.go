@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// attack changes one part of an image, before what refers to it is made.
+// attack changes one part of an image before the parts that refer to it are created.
 type attack struct {
 	layer    func(r *rand.Rand, secret string) []byte
 	config   func(config []byte) []byte

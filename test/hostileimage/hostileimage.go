@@ -2,7 +2,7 @@
 // links, devices, endless and sparse files, wrong digests, other addresses,
 // damaged JSON. A seed decides which.
 //
-// It does not read images, and asserts nothing.
+// It neither reads images nor asserts anything.
 package hostileimage
 
 import (
@@ -26,7 +26,7 @@ func Paths() []string { return []string{"oci", "oci-archive", "docker-archive", 
 
 // Image is one attack, written by Write or served by Serve.
 type Image struct {
-	Attack string // what is wrong with it
+	Attack string // one of Attacks
 
 	secret string // path of a host file
 	blobs  map[string][]byte
@@ -42,9 +42,8 @@ type Image struct {
 	serve    func(w http.ResponseWriter, r *http.Request) bool
 }
 
-// New makes an image that carries the attack, which is one of Attacks. secret
-// is a file that the image must not reach, and url an address that no client
-// may ask.
+// New creates an image with one of Attacks. secret is a file that the image must not
+// reach, and url an address that no client may request.
 func New(attack string, r *rand.Rand, secret, url string) *Image {
 	i := &Image{Attack: attack, secret: secret, blobs: map[string][]byte{}}
 	var l layerBuilder
@@ -82,7 +81,7 @@ func configOf(layer []byte) []byte {
 
 func sha(b []byte) string { return digest.FromBytes(b).String() }
 
-// seal makes the manifest and what refers to it.
+// seal creates the manifest and the files that refer to it.
 func (i *Image) seal(change func(manifest string) string) {
 	m := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"size":%d,"digest":%q},"layers":[{"mediaType":%q,"size":%d,"digest":%q}]}`,
 		ociManifest, ociConfig, len(i.config), sha(i.config), ociLayer, len(i.layer), sha(i.layer))

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// goroutines records the goroutines of this process by ID and creator. The calling one and
-// those of package testing, which start and end with tests, do not count.
+// goroutines records the goroutines of this process by ID and creator. The calling goroutine and
+// goroutines of package testing, which start and end with tests, do not count.
 func (Scope) goroutines(snap Snapshot) error {
 	for i, trace := range strings.Split(stacks(), "\n\n") {
 		head, _, _ := strings.Cut(trace, " [")

@@ -1,6 +1,6 @@
-// Package ledger is the leak check: it records what is in use on the machine — mounts, network
-// namespaces, cgroups, files, processes, descriptors, goroutines — so that a test can show
-// that it left nothing behind.
+// Package ledger is the leak check: it records the mounts, network namespaces, cgroups, files,
+// processes, descriptors and goroutines in use on the machine, so that a test can check that
+// it left none behind.
 //
 // It only reads. It neither cleans up nor knows the creator of an entry: within a sandbox
 // everything new belongs to the test; outside, Scope narrows it down.
@@ -50,13 +50,13 @@ type Scope struct {
 	// Cgroups are the names of top-level cgroups of each hierarchy in which every directory
 	// counts, such as "nomad".
 	Cgroups []string
-	// Programs are the command names (of /proc/<pid>/comm, at most 15 bytes) whose processes
+	// Programs are command names (of /proc/<pid>/comm, at most 15 bytes). Only their processes
 	// count. Nil counts every process, which suits a sandbox. Descendants of this process
 	// always count.
 	Programs []string
 }
 
-// Snapshot records what is in use now.
+// Snapshot records everything that is currently in use.
 func (s Scope) Snapshot() (Snapshot, error) {
 	snap := Snapshot{}
 	looks := []func(Snapshot) error{
@@ -70,7 +70,7 @@ func (s Scope) Snapshot() (Snapshot, error) {
 	return snap, nil
 }
 
-// Diff lists the entries of after that before has not, or fewer times.
+// Diff lists the entries that occur more often in after than in before.
 func Diff(before, after Snapshot) []Entry {
 	var more []Entry
 	for entry, n := range after {

@@ -51,8 +51,8 @@ func (s Scope) named(names []string) ([]Entry, error) {
 	return Diff(nil, snap), nil
 }
 
-// namedProcesses records the processes whose command line, environment or cgroup contains a
-// name. A defunct process has only the cgroup.
+// namedProcesses records the processes with a name in their command line, environment or cgroup.
+// A defunct process has only the cgroup.
 func namedProcesses(snap Snapshot, has func(string) bool) error {
 	all, err := procfs.AllProcs()
 	if err != nil {

@@ -9,7 +9,7 @@ const Env = "POD_TEST_ALL"
 // All reports whether the full matrix is selected.
 func All() bool { return os.Getenv(Env) != "" }
 
-// Both returns the OCI runtimes of a test whose result may depend on the runtime: one that
+// Both returns the OCI runtimes of a test with a result that may depend on the runtime: a test that
 // creates, recovers, executes in, measures, stops or attacks containers.
 func Both() []string { return []string{"crun", "runc"} }
 

@@ -57,10 +57,10 @@ func parse(args []string) (options, error) {
 	o := options{sizes: []int{1, 10, 100}}
 	flags := flag.NewFlagSet("serveload", flag.ContinueOnError)
 	flags.StringVar(&o.program, "program", "bin/nomad-sidecar", "`path` of nomad-sidecar")
-	flags.IntVar(&o.clients, "clients", 50, "how many send requests at once")
-	flags.IntVar(&o.turns, "turns", 4, "how often each way has its turn")
-	flags.IntVar(&o.slow, "slow", 0, "how many slow clients open connections to each proxy meanwhile")
-	flags.DurationVar(&o.turn, "turn", 15*time.Second, "how long a turn is")
+	flags.IntVar(&o.clients, "clients", 50, "number of clients that send requests concurrently")
+	flags.IntVar(&o.turns, "turns", 4, "number of turns of each way")
+	flags.IntVar(&o.slow, "slow", 0, "number of slow clients that keep connections to each proxy open meanwhile")
+	flags.DurationVar(&o.turn, "turn", 15*time.Second, "duration of a turn")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -68,7 +68,7 @@ func parse(args []string) (options, error) {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("%q: want flags only", flags.Arg(0))
 	case o.clients < 1 || o.turns < 1 || o.turn <= 0:
-		return o, errors.New("want a client, a turn and some time for it at least")
+		return o, errors.New("-clients, -turns and -turn must be above 0")
 	}
 	return o, nil
 }

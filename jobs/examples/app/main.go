@@ -1,8 +1,8 @@
 // Webapp is an application for the examples: it speaks plain HTTP on the
 // loopback interface and knows nothing of sidecars, TLS or pods.
 //
-// It is no example of how to write a web server: there is just enough to see
-// requests, logs, signals and the shared directory at work.
+// It is not an example of a good web server: it does only enough to demonstrate
+// requests, logs, signals and the shared directory.
 package main
 
 import (
@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	return nil
 }
 
-// greet leaves a file where the other tasks of the allocation can read it.
+// greet writes a file that the other tasks of the allocation can read.
 func greet(allocDir string) error {
 	if allocDir == "" {
 		return nil
@@ -82,7 +82,7 @@ func greet(allocDir string) error {
 	return nil
 }
 
-// serve answers requests until ctx is done, then lets open ones end.
+// serve answers requests until ctx is done, then waits for open requests to end.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler, hangups <-chan os.Signal, logger *log.Logger) error {
 	server := &http.Server{
 		Handler:           handler,

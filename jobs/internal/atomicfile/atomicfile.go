@@ -17,7 +17,8 @@ import (
 // regardless of the umask. After it returns nil the new content survives a power
 // failure; after an error the old content may be in place.
 //
-// A crash may leave a temporary file beside it, whose name begins with a dot.
+// A crash may leave a temporary file in the same directory, with a name that begins
+// with a dot.
 func Write(root *os.Root, name string, data []byte, perm fs.FileMode) error {
 	dir, base := path.Split(name)
 	temporary := dir + "." + base + "." + rand.Text()

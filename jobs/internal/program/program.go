@@ -73,8 +73,8 @@ func NewServer(handler http.Handler) *http.Server {
 	}
 }
 
-// Serve answers requests until ctx is done, then lets open ones end within
-// Grace. It does not wait for hijacked connections.
+// Serve answers requests until ctx is done, then waits up to Grace for open requests
+// to end. It does not wait for hijacked connections.
 func Serve(ctx context.Context, listener net.Listener, server *http.Server) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

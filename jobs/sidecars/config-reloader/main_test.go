@@ -203,7 +203,7 @@ func TestBadInputIsNamed(t *testing.T) {
 		"a mode":                 {[]string{"-mode=rw"}, `-mode "rw": write it in octal, like 0644`},
 		"a special mode":         {[]string{"-mode=4755"}, "write it in octal"},
 		"too often":              {[]string{"-interval=1ms"}, "-interval 1ms is too short"},
-		"values and no template": {[]string{"-values=/v"}, "-values is for templates"},
+		"values and no template": {[]string{"-values=/v"}, "-values requires a template"},
 		"values from nowhere":    {[]string{"-values=v", "-render"}, "-values: want an absolute path"},
 		"missing headers":        {[]string{"-headers=/nonexistent"}, "-headers: open /nonexistent"},
 		"no directory":           {[]string{"-alloc=/nonexistent"}, "open the allocation's directory"},

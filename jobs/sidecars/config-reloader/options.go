@@ -53,22 +53,22 @@ type options struct {
 func parseOptions(args []string, getenv func(string) string, out io.Writer) (options, error) {
 	o := options{target: target.Target{AllocID: getenv("NOMAD_ALLOC_ID")}}
 	flags := flag.NewFlagSet("config-reloader", flag.ContinueOnError)
-	flags.StringVar((*string)(&o.source), "source", "", "where the configuration, or its template, comes from: http://…, https://… or /PATH")
+	flags.StringVar((*string)(&o.source), "source", "", "source of the configuration or its template: http://…, https://… or /PATH")
 	flags.BoolVar(&o.render, "render", false, "the source is a template of Go's text/template")
-	flags.StringVar((*string)(&o.values), "values", "", "where the template's .Values come from, as JSON: http://…, https://… or /PATH")
-	headers := flags.String("headers", "", "file with HTTP headers, such as Authorization, one in a line")
-	flags.Func("check", "word of a command that must accept a configuration, {} being its path; to be repeated", func(word string) error {
+	flags.StringVar((*string)(&o.values), "values", "", "source of the template's .Values, in JSON: http://…, https://… or /PATH")
+	headers := flags.String("headers", "", "file with HTTP headers, such as Authorization, one per line")
+	flags.Func("check", "word of a command that must accept a configuration, with {} for its path; may be repeated", func(word string) error {
 		o.check = append(o.check, word)
 		return nil
 	})
-	flags.StringVar(&o.destination, "destination", "", "where to, below the allocation's directory: config/web.conf")
+	flags.StringVar(&o.destination, "destination", "", "path of the file below the allocation's directory: config/web.conf")
 	mode := flags.String("mode", "0644", "permissions of the file")
-	flags.DurationVar(&o.interval, "interval", 10*time.Second, "time between two looks")
+	flags.DurationVar(&o.interval, "interval", 10*time.Second, "time between checks for a change")
 	flags.StringVar(&o.target.Task, "task", "", "the application's task")
-	flags.StringVar(&o.target.Process, "process", "", "name of the process that is signalled (default: the task's first)")
-	flags.StringVar(&o.signalName, "signal", "SIGHUP", "what it is sent")
+	flags.StringVar(&o.target.Process, "process", "", "name of the process to signal (default: the task's first)")
+	flags.StringVar(&o.signalName, "signal", "SIGHUP", "the signal to send")
 	flags.StringVar(&o.allocDir, "alloc", getenv("NOMAD_ALLOC_DIR"), "the allocation's directory (default: NOMAD_ALLOC_DIR)")
-	flags.StringVar(&o.stateDir, "state", getenv("NOMAD_TASK_DIR"), "directory for what must outlive a restart (default: NOMAD_TASK_DIR)")
+	flags.StringVar(&o.stateDir, "state", getenv("NOMAD_TASK_DIR"), "directory for state that survives a restart (default: NOMAD_TASK_DIR)")
 	if err := program.Parse(flags, args, out); err != nil {
 		return o, err
 	}
@@ -102,7 +102,7 @@ func (o *options) complete(mode string) error {
 	case o.interval < 100*time.Millisecond:
 		return fmt.Errorf("-interval %s is too short: use 100ms or more", o.interval)
 	case o.values != "" && !o.render:
-		return errors.New("-values is for templates: add -render, or leave it out")
+		return errors.New("-values requires a template: add -render, or leave it out")
 	}
 	return nil
 }

@@ -117,7 +117,7 @@ func (r *reloader) cycle(ctx context.Context) error {
 	return errors.Join(err, r.tell(ctx))
 }
 
-// produce returns the configuration as it should be now.
+// produce returns the current configuration of the source, rendered if it is a template.
 func (r *reloader) produce(ctx context.Context) ([]byte, error) {
 	text, err := r.text.Get(ctx)
 	if err != nil {

@@ -15,7 +15,7 @@ func TestFirstConfigurationIsForAnApplicationThatDoesNotRun(t *testing.T) {
 	p := newPod(t, "-source", s.url, "-mode", "0640")
 	r := p.open()
 	// On a machine that is no pod there are processes of unknown tasks.
-	must.ErrorContains(t, r.cycle(t.Context()), "nothing tells which task")
+	must.ErrorContains(t, r.cycle(t.Context()), "the task of process")
 	must.Eq(t, "one\n", p.config())
 	info, err := os.Stat(r.path())
 	must.NoError(t, err)

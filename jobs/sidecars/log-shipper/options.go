@@ -68,22 +68,22 @@ func parseOptions(args []string, getenv func(string) string, out io.Writer) (opt
 	var o options
 	logs, state := directories(getenv)
 	fs := flag.NewFlagSet("log-shipper", flag.ContinueOnError)
-	target := fs.String("sink", "", "where to: http://…, https://…, syslog+tcp://HOST:PORT, syslog+udp://HOST:PORT, file:///PATH")
+	target := fs.String("sink", "", "destination: http://…, https://…, syslog+tcp://HOST:PORT, syslog+udp://HOST:PORT, file:///PATH")
 	fs.StringVar(&o.logs, "logs", logs, "directory of the log files (default: logs in NOMAD_ALLOC_DIR)")
-	fs.StringVar(&o.state, "state", state, "directory for what must outlive a restart (default: log-shipper in NOMAD_TASK_DIR)")
+	fs.StringVar(&o.state, "state", state, "directory for state that survives a restart (default: log-shipper in NOMAD_TASK_DIR)")
 	fs.Func("task", "ship only this task; may be repeated", into(&o.tasks))
 	fs.Func("exclude", "do not ship this task; may be repeated", into(&o.exclude))
 	fs.Func("stream", "ship only stdout or stderr; may be repeated", into(&o.streams))
-	fs.StringVar(&o.format, "format", "json", "of lines for HTTP and files: json or text")
-	fs.IntVar(&o.maxLine, "max-line", 8192, "bytes of a line; a longer one is sent in pieces")
-	fs.Uint64Var(&o.limits.lines, "batch-lines", 1000, "most lines of a batch")
+	fs.StringVar(&o.format, "format", "json", "format of lines for HTTP and files: json or text")
+	fs.IntVar(&o.maxLine, "max-line", 8192, "maximum bytes of a line; longer lines are sent in pieces")
+	fs.Uint64Var(&o.limits.lines, "batch-lines", 1000, "maximum lines of a batch")
 	fs.IntVar(&o.limits.bytes, "batch-bytes", 1<<20, "bytes after which a batch is full")
-	fs.DurationVar(&o.limits.wait, "batch-wait", time.Second, "how long a line may wait for others")
-	headers := fs.String("headers", "", "file with HTTP headers, such as Authorization, one in a line")
-	fs.StringVar(&o.facility, "facility", "user", "of syslog messages: user, daemon, local0 …")
+	fs.DurationVar(&o.limits.wait, "batch-wait", time.Second, "maximum time that a line waits for its batch to fill")
+	headers := fs.String("headers", "", "file with HTTP headers, such as Authorization, one per line")
+	fs.StringVar(&o.facility, "facility", "user", "facility of syslog messages: user, daemon, local0 …")
 	fs.UintVar(&o.enterprise, "enterprise", 0, "private enterprise number for job, group and task in syslog messages")
-	fs.Int64Var(&o.file.MaxBytes, "file-max-bytes", 0, "begin another file when one is larger; 0 is never")
-	fs.IntVar(&o.file.Keep, "file-keep", 5, "how many full files are kept")
+	fs.Int64Var(&o.file.MaxBytes, "file-max-bytes", 0, "rotate the file above this size; 0 never rotates")
+	fs.IntVar(&o.file.Keep, "file-keep", 5, "number of rotated files to keep")
 	if err := program.Parse(fs, args, out); err != nil {
 		return o, err
 	}
@@ -137,7 +137,7 @@ func (o options) check() error {
 	case o.limits.lines < 1 || o.limits.bytes < 1 || o.limits.wait < 0:
 		return errors.New("-batch-lines and -batch-bytes must be 1 or more, -batch-wait 0 or more")
 	case o.enterprise > 1<<32-1:
-		return fmt.Errorf("-enterprise %d: it is a number of 32 bits", o.enterprise)
+		return fmt.Errorf("-enterprise %d: want a number of at most 32 bits", o.enterprise)
 	case o.file.MaxBytes < 0 || o.file.Keep < 0:
 		return errors.New("-file-max-bytes and -file-keep must be 0 or more")
 	}

@@ -75,7 +75,7 @@ func (s *shipper) run(ctx context.Context) error {
 	}()
 
 	if pending := s.journal.Pending(); pending != nil {
-		s.log.Info("sending the batch again that was not answered", "batch", pending.Number, "lines", pending.Lines)
+		s.log.Info("resending the unacknowledged batch", "batch", pending.Number, "lines", pending.Lines)
 		if err := s.deliver(work, pending); err != nil {
 			return err
 		}
@@ -188,7 +188,7 @@ func (s *shipper) deliver(ctx context.Context, batch *journal.Batch) error {
 		}
 		s.log.Error("not delivered", "batch", batch.Number, "lines", batch.Lines, "error", err, "retry_in", delay.Round(time.Millisecond))
 		if !pause(ctx, delay) {
-			return fmt.Errorf("told to stop before batch %d was delivered: %w; it is sent when this task is started again", batch.Number, err)
+			return fmt.Errorf("stopped before batch %d was delivered: %w; it will be sent when this task starts again", batch.Number, err)
 		}
 	}
 }
@@ -246,12 +246,12 @@ func (s *shipper) drain(ctx context.Context) error {
 		case now.Sub(news) >= s.times.settle:
 			return s.rest(ctx)
 		case now.Sub(told) >= s.times.linger:
-			s.log.Info("stopped, while tasks go on writing", "shipped", s.journal.Lines())
+			s.log.Info("stopped while tasks are still writing", "shipped", s.journal.Lines())
 			return nil
 		}
 		pause(ctx, s.times.poll)
 	}
-	return errors.New("told to stop before all lines were shipped: they are when this task is started again")
+	return errors.New("stopped before all lines were shipped; the rest will be shipped when this task starts again")
 }
 
 // rest ships incomplete lines.

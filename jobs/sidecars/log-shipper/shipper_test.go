@@ -212,6 +212,6 @@ func TestReceiverIsAway(t *testing.T) {
 	go func() { done <- s.run(ctx) }()
 	eventually(t, func() bool { return strings.Count(log.String(), "not delivered") > 3 })
 	cancel()
-	must.ErrorContains(t, <-done, "told to stop before batch 1 was delivered")
+	must.ErrorContains(t, <-done, "stopped before batch 1 was delivered")
 	must.Zero(t, s.journal.Lines())
 }

@@ -42,9 +42,9 @@ func newCollector(procDir string, meter *usage.Meter, pod prometheus.Labels) (*c
 	}
 	return &collector{
 		meter: meter, proc: proc, tasks: taskMetrics(), network: networkMetrics(),
-		info: prometheus.NewDesc("pod_info", "Which pod this is; always 1.", nil, pod),
+		info: prometheus.NewDesc("pod_info", "Labels that identify the pod; always 1.", nil, pod),
 		cpu: prometheus.NewDesc("pod_task_cpu_seconds_total",
-			"CPU time that the task's processes used, those that ended included as far as they were seen.", []string{"task", "mode"}, nil),
+			"CPU time of the task's processes, including observed processes that have ended.", []string{"task", "mode"}, nil),
 	}, nil
 }
 
@@ -52,14 +52,14 @@ func taskMetrics() []taskMetric {
 	gauge := func(name, help string, value func(usage.Task) (float64, bool)) taskMetric {
 		return taskMetric{prometheus.NewDesc("pod_task_"+name, help, []string{"task"}, nil), prometheus.GaugeValue, value}
 	}
-	restarts := gauge("restarts_total", "Restarts of the task that were seen.",
+	restarts := gauge("restarts_total", "Observed restarts of the task.",
 		func(t usage.Task) (float64, bool) { return float64(t.Restarts), true })
 	restarts.kind = prometheus.CounterValue
 	return []taskMetric{
 		restarts,
-		gauge("memory_resident_bytes", "Resident memory of the task's processes; what they share counts for each.",
+		gauge("memory_resident_bytes", "Resident memory of the task's processes; shared memory counts once per process.",
 			func(t usage.Task) (float64, bool) { return float64(t.ResidentBytes), true }),
-		gauge("memory_anonymous_bytes", "Resident memory of the task's processes that no file is behind.",
+		gauge("memory_anonymous_bytes", "Resident memory of the task's processes that is not backed by a file.",
 			func(t usage.Task) (float64, bool) { return float64(t.AnonymousBytes), true }),
 		gauge("memory_swap_bytes", "Swapped memory of the task's processes.",
 			func(t usage.Task) (float64, bool) { return float64(t.SwapBytes), true }),
@@ -67,7 +67,7 @@ func taskMetrics() []taskMetric {
 			func(t usage.Task) (float64, bool) { return float64(t.Processes), true }),
 		gauge("threads", "Threads of the task's processes.",
 			func(t usage.Task) (float64, bool) { return float64(t.Threads), true }),
-		gauge("open_fds", "Open file descriptors of the task's processes; left out where those of one may not be read.",
+		gauge("open_fds", "Open file descriptors of the task's processes; omitted if a process is unreadable.",
 			func(t usage.Task) (float64, bool) { return float64(t.OpenFDs), t.OpenFDs >= 0 }),
 		gauge("start_time_seconds", "When the task's first process started, since the epoch.",
 			func(t usage.Task) (float64, bool) {
@@ -87,7 +87,7 @@ func networkMetrics() []networkMetric {
 		counter("receive_drops", "Packets dropped while receiving.", func(d procfs.NetDevLine) uint64 { return d.RxDropped }),
 		counter("transmit_bytes", "Bytes sent.", func(d procfs.NetDevLine) uint64 { return d.TxBytes }),
 		counter("transmit_packets", "Packets sent.", func(d procfs.NetDevLine) uint64 { return d.TxPackets }),
-		counter("transmit_errors", "Packets not sent for errors.", func(d procfs.NetDevLine) uint64 { return d.TxErrors }),
+		counter("transmit_errors", "Packets not sent because of errors.", func(d procfs.NetDevLine) uint64 { return d.TxErrors }),
 		counter("transmit_drops", "Packets dropped while sending.", func(d procfs.NetDevLine) uint64 { return d.TxDropped }),
 	}
 }

@@ -58,7 +58,7 @@ func TestMetricsFollowTheNamingRules(t *testing.T) {
 }
 
 func TestMetricsOfAPod(t *testing.T) {
-	expected := `# HELP pod_info Which pod this is; always 1.
+	expected := `# HELP pod_info Labels that identify the pod; always 1.
 # TYPE pod_info gauge
 pod_info{group="front",job="web",namespace="default"} 1
 # HELP pod_network_receive_bytes_total Bytes received.
@@ -67,7 +67,7 @@ pod_network_receive_bytes_total{device="eth0"} 1000
 # HELP pod_network_transmit_drops_total Packets dropped while sending.
 # TYPE pod_network_transmit_drops_total counter
 pod_network_transmit_drops_total{device="eth0"} 4
-# HELP pod_task_cpu_seconds_total CPU time that the task's processes used, those that ended included as far as they were seen.
+# HELP pod_task_cpu_seconds_total CPU time of the task's processes, including observed processes that have ended.
 # TYPE pod_task_cpu_seconds_total counter
 pod_task_cpu_seconds_total{mode="system",task="(other)"} 0
 pod_task_cpu_seconds_total{mode="system",task="app"} 1
@@ -77,10 +77,10 @@ pod_task_cpu_seconds_total{mode="user",task="app"} 3.25
 # TYPE pod_task_memory_swap_bytes gauge
 pod_task_memory_swap_bytes{task="(other)"} 0
 pod_task_memory_swap_bytes{task="app"} 2048
-# HELP pod_task_open_fds Open file descriptors of the task's processes; left out where those of one may not be read.
+# HELP pod_task_open_fds Open file descriptors of the task's processes; omitted if a process is unreadable.
 # TYPE pod_task_open_fds gauge
 pod_task_open_fds{task="app"} 3
-# HELP pod_task_restarts_total Restarts of the task that were seen.
+# HELP pod_task_restarts_total Observed restarts of the task.
 # TYPE pod_task_restarts_total counter
 pod_task_restarts_total{task="(other)"} 0
 pod_task_restarts_total{task="app"} 0

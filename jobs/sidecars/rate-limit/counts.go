@@ -26,13 +26,13 @@ func newCounts(registry prometheus.Registerer, limiter *limit.Limiter) *counts {
 	c := &counts{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "rate_limit_requests_total",
-			Help: "Requests, by what became of them: passed, or the limit that refused them.",
+			Help: "Requests by result: passed, or the limit that refused them.",
 		}, []string{"result"}),
 		open: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "rate_limit_open_requests", Help: "Requests that are not answered yet.",
+			Name: "rate_limit_open_requests", Help: "Requests in progress.",
 		}),
 		appErrors: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "rate_limit_app_errors_total", Help: "Requests that passed and that the application did not answer.",
+			Name: "rate_limit_app_errors_total", Help: "Passed requests that the application did not answer.",
 		}),
 	}
 	for _, result := range []string{passed, refusedClient, refusedGlobal, refusedConcurrency} {
@@ -40,10 +40,10 @@ func newCounts(registry prometheus.Registerer, limiter *limit.Limiter) *counts {
 	}
 	registry.MustRegister(c.requests, c.open, c.appErrors,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "rate_limit_clients", Help: "Clients that are remembered.",
+			Name: "rate_limit_clients", Help: "Clients with a bucket in memory.",
 		}, func() float64 { return float64(limiter.Clients()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "rate_limit_forgotten_clients_total", Help: "Clients that were forgotten to make room for others.",
+			Name: "rate_limit_forgotten_clients_total", Help: "Clients evicted to make room for others.",
 		}, func() float64 { return float64(limiter.Evicted()) }),
 	)
 	return c

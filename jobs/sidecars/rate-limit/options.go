@@ -33,13 +33,13 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	fs.StringVar(&o.admin, "admin", ":9103", "address to serve health and metrics on")
 	fs.StringVar(&o.app, "app", "", "`host:port` of the application")
 	fs.Float64Var(&o.client.PerSecond, "rate", 0, "requests per second of one client")
-	fs.IntVar(&o.client.Burst, "burst", 0, "requests of one client at once (default those of a second)")
-	fs.Float64Var(&o.global.PerSecond, "global-rate", 0, "requests per second of all clients (default without bound)")
-	fs.IntVar(&o.global.Burst, "global-burst", 0, "requests of all clients at once (default those of a second)")
-	fs.IntVar(&o.maxClients, "max-clients", 10_000, "clients to remember; the one not seen for the longest is forgotten first")
-	fs.IntVar(&o.maxOpen, "max-concurrent", 0, "requests that may be open at once (default without bound)")
-	fs.StringVar(&o.finder.Header, "key-header", "", "header that names the client, where it is set, instead of the address")
-	fs.Func("trusted-proxy", "`address` or network whose X-Forwarded-For is believed, any number of times", func(s string) error {
+	fs.IntVar(&o.client.Burst, "burst", 0, "requests of one client in a burst (default: one second's requests)")
+	fs.Float64Var(&o.global.PerSecond, "global-rate", 0, "requests per second of all clients (default: no limit)")
+	fs.IntVar(&o.global.Burst, "global-burst", 0, "requests of all clients in a burst (default: one second's requests)")
+	fs.IntVar(&o.maxClients, "max-clients", 10_000, "clients to keep in memory; the least recently seen is evicted first")
+	fs.IntVar(&o.maxOpen, "max-concurrent", 0, "maximum concurrent requests (default: no limit)")
+	fs.StringVar(&o.finder.Header, "key-header", "", "header that identifies the client instead of its address, if a request has it")
+	fs.Func("trusted-proxy", "`address` or network of a proxy that may set X-Forwarded-For; may be repeated", func(s string) error {
 		prefix, err := client.ParsePrefix(s)
 		o.finder.Trusted = append(o.finder.Trusted, prefix)
 		return err

@@ -73,7 +73,7 @@ func stateMeaning(letter string) string {
 	case "D":
 		return "waiting for a device, and cannot be interrupted"
 	case "Z":
-		return "has ended, and its parent has not asked how"
+		return "has ended, and its parent has not read its exit status"
 	case "t":
 		return "stopped by a debugger"
 	default:

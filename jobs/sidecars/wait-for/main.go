@@ -42,21 +42,21 @@ func parse(args []string, out io.Writer) ([]target.Target, pace, error) {
 		options   target.Options
 	)
 	fs := flag.NewFlagSet("wait-for", flag.ContinueOnError)
-	fs.Func("target", "`address` to wait for, any number of times: "+target.Forms, func(s string) error {
+	fs.Func("target", "`address` to wait for; may be repeated: "+target.Forms, func(s string) error {
 		addresses = append(addresses, s)
 		return nil
 	})
-	fs.DurationVar(&p.timeout, "timeout", 5*time.Minute, "when to give up")
-	fs.DurationVar(&p.first, "interval", time.Second, "pause after the first try; it doubles from try to try")
-	fs.DurationVar(&p.longest, "max-interval", 15*time.Second, "longest pause between two tries")
-	fs.DurationVar(&p.attempt, "attempt-timeout", 5*time.Second, "how long one try may take")
-	statuses := fs.String("status", "", "HTTP statuses that count as an answer, such as 200,204 (default any 2xx)")
-	caFile := fs.String("ca-file", "", "PEM `file` of who may sign HTTPS certificates (default the system's)")
+	fs.DurationVar(&p.timeout, "timeout", 5*time.Minute, "maximum total wait")
+	fs.DurationVar(&p.first, "interval", time.Second, "delay after the first attempt; it doubles with each attempt")
+	fs.DurationVar(&p.longest, "max-interval", 15*time.Second, "longest delay between two attempts")
+	fs.DurationVar(&p.attempt, "attempt-timeout", 5*time.Second, "timeout of one attempt")
+	statuses := fs.String("status", "", "HTTP statuses that count as success, such as 200,204 (default any 2xx)")
+	caFile := fs.String("ca-file", "", "PEM `file` of certificate authorities for HTTPS (default the system's)")
 	if err := program.Parse(fs, args, out); err != nil {
 		return nil, p, err
 	}
 	if p.timeout <= 0 || p.first <= 0 || p.attempt <= 0 || p.longest < p.first {
-		return nil, p, errors.New("-timeout, -interval and -attempt-timeout must be more than 0, and -max-interval no less than -interval")
+		return nil, p, errors.New("-timeout, -interval and -attempt-timeout must be above 0, and -max-interval at least -interval")
 	}
 	var err error
 	if options.Statuses, err = parseStatuses(*statuses); err != nil {
@@ -71,7 +71,7 @@ func parse(args []string, out io.Writer) ([]target.Target, pace, error) {
 
 func parseTargets(addresses []string, o target.Options) ([]target.Target, error) {
 	if len(addresses) == 0 {
-		return nil, errors.New("nothing to wait for: give -target, as " + target.Forms)
+		return nil, errors.New("nothing to wait for: set -target to " + target.Forms)
 	}
 	var targets []target.Target
 	for _, address := range addresses {
@@ -92,7 +92,7 @@ func parseStatuses(list string) ([]int, error) {
 	for word := range strings.SplitSeq(list, ",") {
 		status, err := strconv.Atoi(strings.TrimSpace(word))
 		if err != nil || status < 100 || status > 599 {
-			return nil, fmt.Errorf("-status: %q is no HTTP status: use numbers from 100 to 599, separated by commas", word)
+			return nil, fmt.Errorf("-status: %q is not an HTTP status: use numbers from 100 to 599, separated by commas", word)
 		}
 		statuses = append(statuses, status)
 	}

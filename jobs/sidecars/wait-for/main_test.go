@@ -49,7 +49,7 @@ func TestEndsWhenAllAnswer(t *testing.T) {
 	go func() {
 		done <- run(t.Context(), []string{"-target", server.URL, "-target", "file://" + path, "-interval", "1ms", "-max-interval", "5ms"}, noEnv, log)
 	}()
-	log.Wait(t, `msg=waiting target=`+server.URL+` why="status: it answers 503`)
+	log.Wait(t, `msg=waiting target=`+server.URL+` why="status: it returns 503`)
 	log.Wait(t, `why="missing: `)
 	up.Store(true)
 	log.Wait(t, `msg=answers target=`+server.URL)
@@ -107,13 +107,13 @@ func TestRefusesBadInput(t *testing.T) {
 	noPEM := filepath.Join(t.TempDir(), "ca.pem")
 	must.NoError(t, os.WriteFile(noPEM, []byte("hello"), 0o600))
 	for args, want := range map[string]string{
-		"":                                   "nothing to wait for: give -target, as tcp://",
+		"":                                   "nothing to wait for: set -target to tcp://",
 		"tcp://db:80":                        `unexpected argument "tcp://db:80": wait-for takes only flags`,
 		"-target db:80":                      `-target: "db:80" is not an address`,
 		"-target dns://db -timeout 5":        "invalid value",
-		"-target dns://db -timeout 0s":       "must be more than 0",
-		"-target dns://db -max-interval 1ms": "no less than -interval",
-		"-target dns://db -status 200,99":    `-status: "99" is no HTTP status`,
+		"-target dns://db -timeout 0s":       "must be above 0",
+		"-target dns://db -max-interval 1ms": "at least -interval",
+		"-target dns://db -status 200,99":    `-status: "99" is not an HTTP status`,
 		"-target dns://db -ca-file /none":    "-ca-file: open /none",
 		"-target dns://db -ca-file " + noPEM: fmt.Sprintf("-ca-file: %s has no certificate in PEM", noPEM),
 	} {

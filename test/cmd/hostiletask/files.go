@@ -81,8 +81,8 @@ func byDescriptor(dir string) error {
 // walkBound is for the files of /sys, which may be hundreds of thousands.
 const walkBound = 60000
 
-// below calls try for each file below a directory, but for processes and what
-// another call covers, until one succeeds.
+// below calls try for each file below a directory until one succeeds. It skips processes and
+// files that another call covers.
 func below(top string, try func(path string, d fs.DirEntry) error) error {
 	err, seen := errAbsent, 0
 	walk := filepath.WalkDir(top, func(path string, d fs.DirEntry, werr error) error {
@@ -119,7 +119,7 @@ func opensForWriting(top string) error {
 	})
 }
 
-// opensToWrite opens a file that is not one of the devices which hide others.
+// opensToWrite opens a file for writing, except devices that hide other files.
 func opensToWrite(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -144,7 +144,7 @@ func makesBelow(top string) error {
 	})
 }
 
-// masked reads files that tell about the host. A file that is hidden is empty.
+// masked reads files with information about the host. A hidden file is empty.
 func masked() error {
 	var tries []func() error
 	for _, path := range []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/interrupts", "/proc/latency_stats", "/proc/acpi", "/proc/scsi", "/sys/firmware"} {
@@ -222,8 +222,7 @@ func usual(major int, minor uint32) bool {
 	return major >= 136 && major <= 143
 }
 
-// useNode counts what a driver without a device answers as success: the node
-// was used.
+// useNode treats the error of a driver without a device as success: the node was used.
 func useNode(path string, mode uint32, device uint64) error {
 	_ = os.Remove(path)
 	if err := unix.Mknod(path, mode|0o666, int(device)); err != nil {
@@ -248,8 +247,8 @@ func readOnlyMountsWritten() error {
 	})
 }
 
-// endpoints connects to sockets and opens pipes that lie in the root, but for
-// those that tests of the host have put in the folders of its programs.
+// endpoints connects to sockets and opens pipes in the root, except those that tests have
+// put in the host's program folders.
 func endpoints() error {
 	return below("/", func(path string, d fs.DirEntry) error {
 		for _, skip := range []string{"/proc/", "/sys/", "/usr/", "/lib/", "/lib64/", "/bin/", "/sbin/"} {

@@ -66,9 +66,9 @@ type options struct {
 func main() {
 	report := flag.String("report", "/dev/stdout", "file for the results")
 	paths := flag.String("host-paths", "", "paths of the host to try, separated by commas")
-	only := flag.String("attempt", "", "make this attempt alone")
-	groups := flag.String("groups", "", "make only the attempts whose names begin so, separated by commas")
-	seed := flag.Uint64("seed", 0, "order of the attempts; 0 is that of the list")
+	only := flag.String("attempt", "", "make only this attempt")
+	groups := flag.String("groups", "", "prefixes of the names of the attempts to make, separated by commas")
+	seed := flag.Uint64("seed", 0, "seed for the order of the attempts; 0 keeps the order of the list")
 	role := flag.String("role", "", "act as a child of an attempt: wait or daemon")
 	flag.Parse()
 	var o options

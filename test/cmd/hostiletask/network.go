@@ -95,8 +95,8 @@ func netlink(request uint16, size int) error {
 	return nil
 }
 
-// sockets connects to the Unix sockets of the network namespace whose names
-// begin with a letter: "@" for abstract ones, "/" for paths.
+// sockets connects to the Unix sockets of the network namespace with names that begin
+// with a letter: "@" for abstract sockets, "/" for paths.
 func sockets(letter string) error {
 	f, err := os.Open("/proc/net/unix")
 	if err != nil {

@@ -68,7 +68,7 @@ func (p Process) WriteTo(t *testing.T, dir string) {
 	if p.State == "" {
 		p.State = "S"
 	}
-	// The fields are those of proc(5), from 1 (pid) to 44.
+	// The fields are documented in proc(5), from 1 (pid) to 44.
 	Write(t, filepath.Join(own, "stat"), fmt.Sprintf(
 		"%d (%s) %s %d 1 1 0 -1 0 0 0 0 0 %d %d %d %d 20 0 %d 0 %d 1000 %d 18446744073709551615 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n",
 		p.PID, p.Comm, p.State, p.PPID, p.UTime, p.STime, p.ChildUTime, p.ChildSTime, p.Threads, p.Start, p.RSSPages))

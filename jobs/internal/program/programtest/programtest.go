@@ -33,7 +33,7 @@ func Until(t *testing.T, try func() error) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("still so after %s: %v", Patience, err)
+			t.Fatalf("not fulfilled after %s: %v", Patience, err)
 		}
 	}
 }
@@ -66,7 +66,7 @@ func (o *Output) Wait(t *testing.T, pattern string) []string {
 	var match []string
 	Until(t, func() error {
 		if match = expression.FindStringSubmatch(o.String()); match == nil {
-			return fmt.Errorf("nothing like %s in the log:\n%s", pattern, o)
+			return fmt.Errorf("no match for %s in the log:\n%s", pattern, o)
 		}
 		return nil
 	})

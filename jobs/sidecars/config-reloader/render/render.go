@@ -34,7 +34,7 @@ func NewData(environ []string, values []byte) (Data, error) {
 	err := decoder.Decode(&data.Values)
 	if err == nil {
 		if _, more := decoder.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("there is more after the first value")
+			err = errors.New("there is text after the first value")
 		}
 	}
 	if err != nil {

@@ -69,7 +69,7 @@ func (r Sender) Send(ctx context.Context, p Process, s unix.Signal) error {
 	case errors.Is(err, unix.ESRCH):
 		return nil
 	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("may not signal process %d (%s), which runs as user %s: set this sidecar's user to that one, or to root",
+		return fmt.Errorf("no permission to signal process %d (%s) of user %s: run this sidecar as that user, or as root",
 			p.PID, p.Name, r.userOf(p.PID))
 	case err != nil:
 		return fmt.Errorf("signal process %d (%s): %w", p.PID, p.Name, err)
@@ -110,7 +110,7 @@ func (r Sender) awaitHandler(ctx context.Context, pid int, s unix.Signal) (bool,
 		case <-ctx.Done():
 			return false, ctx.Err()
 		case <-patience.C:
-			return false, fmt.Errorf("process %d does not handle %s, which would end it: name the process that does, or another signal",
+			return false, fmt.Errorf("process %d does not handle %s, which would end it: set the process that handles it, or another signal",
 				pid, unix.SignalName(s))
 		}
 	}

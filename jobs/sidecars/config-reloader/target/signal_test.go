@@ -160,7 +160,7 @@ func TestSendSaysWhoItWouldHaveToBe(t *testing.T) {
 	cmd.Path, cmd.ExtraFiles = "/proc/self/fd/3", []*os.File{program}
 	out, err := cmd.CombinedOutput()
 	must.NoError(t, err)
-	must.StrContains(t, string(out), fmt.Sprintf("may not signal process %d (sh), which runs as user 0: set this sidecar's user to that one, or to root", app.cmd.Process.Pid))
+	must.StrContains(t, string(out), fmt.Sprintf("no permission to signal process %d (sh) of user 0: run this sidecar as that user, or as root", app.cmd.Process.Pid))
 	must.NoError(t, app.in.Close())
 	must.Eq(t, "alive\n", app.line(t))
 }

@@ -63,10 +63,10 @@ func (t Target) Find(proc procfs.FS) ([]Process, error) {
 
 // choose selects processes from all.
 //
-// The first process of a task is the oldest whose parent is not in the task. A
-// session of "nomad alloc exec" has no parent in the pod either, but is
-// younger. By name, a process is selected if its parent has another name, since
-// programs such as nginx forward signals to their workers.
+// The first process of a task is the oldest one with a parent outside of the task. A
+// session of "nomad alloc exec" has no parent in the pod either, but is younger. By
+// name, a process is selected if its parent has another name, since programs such as
+// nginx forward signals to their workers.
 func (t Target) choose(all []candidate) ([]Process, error) {
 	meant := func(c candidate) bool {
 		return c.task == t.Task && (t.Process == "" || c.Name == t.Process)
@@ -86,7 +86,7 @@ func (t Target) choose(all []candidate) ([]Process, error) {
 		}
 	}
 	if len(found) == 0 && len(unknown) > 0 {
-		return nil, fmt.Errorf("nothing tells which task process %s belongs to, and none is known to be of task %q: run this sidecar as the application's user, or as root",
+		return nil, fmt.Errorf("the task of process %s is unknown, and no process is known to belong to task %q: run this sidecar as the application's user, or as root",
 			strings.Join(unknown, ", "), t.Task)
 	}
 	slices.SortFunc(found, func(a, b Process) int {

@@ -54,5 +54,5 @@ func TestChoose(t *testing.T) {
 // It may be the application that nothing tells of.
 func TestChooseSaysWhatIsUnknown(t *testing.T) {
 	_, err := Target{Task: "db"}.choose(append(web(), process(50, 1, "postgres", 0, "")))
-	must.ErrorContains(t, err, `nothing tells which task process 50 (postgres) belongs to, and none is known to be of task "db"`)
+	must.ErrorContains(t, err, `the task of process 50 (postgres) is unknown, and no process is known to belong to task "db"`)
 }

@@ -37,7 +37,7 @@ type Batch struct {
 	FirstLine uint64 // number of its first line in the series; the first is 1
 	Lines     uint64
 	Places    map[tail.Stream]tail.Place // ends of the streams' data in Body
-	Body      []byte                     // as it is sent
+	Body      []byte                     // the bytes to send
 }
 
 // state is the content of stateFile.
@@ -152,7 +152,7 @@ func (j *Journal) Lines() uint64 { return j.state.Lines }
 // Position returns the position of the last commit, nil for none.
 func (j *Journal) Position() json.RawMessage { return j.state.Position }
 
-// Series identifies this journal, so that its batches differ from those of a journal
+// Series identifies this journal, so that its batches differ from batches of a journal
 // that was lost and recreated.
 func (j *Journal) Series() string { return j.state.Series }
 

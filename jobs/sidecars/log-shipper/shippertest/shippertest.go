@@ -22,8 +22,8 @@ import (
 // Line is a received line in any format.
 type Line struct{ Task, Stream, Message string }
 
-// Receiver stores what it receives. Data with a known ID is stored once and must
-// be identical.
+// Receiver stores received data. Data with a known ID is stored once and must be
+// identical.
 type Receiver struct {
 	mu    sync.Mutex
 	seen  map[string]string // ID → content

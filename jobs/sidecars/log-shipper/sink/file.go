@@ -87,7 +87,7 @@ func (f *File) open() (err error) {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return errors.New("it is not a regular file: name one, or a file that is not there yet")
+		return errors.New("it is not a regular file: set the path of one, or a path that does not exist yet")
 	}
 	inode := info.Sys().(*syscall.Stat_t).Ino
 	if inode != f.at.Inode || info.Size() < f.at.Size {

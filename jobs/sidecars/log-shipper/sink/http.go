@@ -44,8 +44,8 @@ func NewHTTP(target *url.URL, contentType string, extra http.Header) *HTTP {
 		client: &http.Client{
 			Timeout:   requestTimeout,
 			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 1, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: 10 * time.Second},
-			// A redirect may turn a POST into a GET, whose success would look like delivery
-			// of the batch.
+			// A redirect may turn a POST into a GET. Its success would look like delivery of
+			// the batch.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -70,7 +70,7 @@ func (h *HTTP) Send(ctx context.Context, b Batch) error {
 	case code/100 == 2:
 		return nil
 	case code/100 == 3:
-		return fmt.Errorf("%s: redirects are not followed: name the address it leads to", response.Status)
+		return fmt.Errorf("%s: redirects are not followed: set the address that it leads to", response.Status)
 	}
 	err = fmt.Errorf("%s: %q", response.Status, shorten(strings.TrimSpace(string(answer))))
 	if seconds, e := strconv.Atoi(response.Header.Get("Retry-After")); e == nil && seconds > 0 {

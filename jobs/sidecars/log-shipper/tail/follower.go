@@ -180,10 +180,10 @@ func (f *follower) resume(files []file) (bool, error) {
 	return f.open(first, 0, numberedAnew)
 }
 
-const numberedAnew = "the numbers of the files begin anew: read from the oldest one"
+const numberedAnew = "the file numbers start again: read from the oldest file"
 
 func otherFile(f file) string {
-	return fmt.Sprintf("file %d is another one now: read from its beginning", f.number)
+	return fmt.Sprintf("file %d was replaced: read from its beginning", f.number)
 }
 
 func removed(from, to int) string {

@@ -89,9 +89,8 @@ func (t *Tail) Close() error {
 
 func (t *Tail) wanted(s Stream) bool { return t.options.Wanted == nil || t.options.Wanted(s) }
 
-// Read passes all complete lines to take, stream by stream and in order within
-// each, until take returns false or there are no more. Text is valid only until
-// take returns.
+// Read passes all complete lines to take, stream by stream and in order within each. It
+// stops when take returns false. Text is valid only until take returns.
 func (t *Tail) Read(take func(Line) bool) error {
 	files, err := t.list()
 	if err != nil {
@@ -114,8 +113,8 @@ func (t *Tail) Read(take func(Line) bool) error {
 	return nil
 }
 
-// Rest passes incomplete lines to take, for use when no more data is expected. Later
-// data continues them.
+// Rest passes incomplete lines to take, for use at the end of the data. Later data
+// continues them.
 func (t *Tail) Rest(take func(Line) bool) {
 	for _, stream := range t.streams(nil) {
 		if line, ok := t.followers[stream].rest(); ok && !take(line) {
@@ -161,7 +160,7 @@ func (t *Tail) list() (map[Stream][]file, error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("look at the logs: %w", err)
+			return nil, fmt.Errorf("stat the logs: %w", err)
 		}
 		files[stream] = append(files[stream], file{entry.Name(), number, inode(info)})
 	}

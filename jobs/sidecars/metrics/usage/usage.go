@@ -16,8 +16,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/podtask"
 )
 
-// Other is the name for processes whose task is unknown and for tasks beyond
-// maxTasks.
+// Other is the name for processes of unknown tasks and for tasks beyond maxTasks.
 const Other = "(other)"
 
 // maxTasks bounds the number of tasks. If the cgroup does not identify the task,
@@ -39,8 +38,8 @@ type Task struct {
 	// AnonymousBytes is the part of ResidentBytes that is not backed by a file.
 	AnonymousBytes uint64
 	SwapBytes      uint64
-	// OpenFDs is the number of file descriptors, negative if those of a process are
-	// unreadable.
+	// OpenFDs is the number of file descriptors. It is negative if the descriptors of a
+	// process are unreadable.
 	OpenFDs int
 	// Started is the start of the oldest process; zero without processes and for names
 	// other than Nomad tasks.

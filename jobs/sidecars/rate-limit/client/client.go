@@ -17,7 +17,7 @@ import (
 type Finder struct {
 	// Header names the client if it is set; "" for none.
 	Header string
-	// Trusted are the proxies whose X-Forwarded-For is honoured.
+	// Trusted are the proxies that may name clients in X-Forwarded-For.
 	Trusted []netip.Prefix
 }
 

@@ -109,7 +109,7 @@ async function filter() {
   const url = new URL(location.href);
   if (search.value) url.searchParams.set("q", search.value);
   else url.searchParams.delete("q");
-  grid.expandAll(); // what is found is also seen
+  grid.expandAll(); // make all matches visible
   await go(url);
   const found = grid.rows.filter((row) => row.dataset.pid && !row.classList.contains("context")).length;
   announce.textContent = search.value ? `${found} ${found === 1 ? "process matches" : "processes match"}` : "";

@@ -33,7 +33,7 @@ const (
 	Failed Reason = "failed"
 )
 
-// Error says why a target did not answer.
+// Error is the reason why a target did not answer.
 type Error struct {
 	Reason Reason
 	Err    error
@@ -52,9 +52,9 @@ type statusError struct {
 
 func (e *statusError) Error() string {
 	if len(e.wanted) == 0 {
-		return fmt.Sprintf("it answers %s, and any 2xx is waited for", e.got)
+		return fmt.Sprintf("it returns %s instead of 2xx", e.got)
 	}
-	return fmt.Sprintf("it answers %s, and %s is waited for", e.got, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(e.wanted)), " or "), "[]"))
+	return fmt.Sprintf("it returns %s instead of %s", e.got, strings.Trim(strings.Join(strings.Fields(fmt.Sprint(e.wanted)), " or "), "[]"))
 }
 
 // explain classifies an error. A name lookup that times out is Unresolved as well,
