@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -88,4 +89,12 @@ func TestAGroupThatIsNotThere(t *testing.T) {
 	must.Len(t, 0, pids)
 	must.NoError(t, g.Kill(within(t, patience.For(10*time.Second))))
 	must.NoError(t, g.Remove())
+}
+
+func TestRemoveTree_HierarchyNotMounted(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "task")
+	must.NoError(t, os.MkdirAll(filepath.Join(dir, "child"), 0o755))
+	must.NoError(t, os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("42"), 0o644))
+	must.NoError(t, removeTree(dir))
+	must.DirNotExists(t, dir)
 }
