@@ -29,6 +29,7 @@ type Container struct {
 	sibling   *sibling
 	stopwatch stopwatch // of the start
 	mistake   error     // a configuration error that explains a failed start, or nil
+	initHint  string    // why an init system is likely to fail in this task, or ""
 
 	output  *logs.HeldFIFOs // nil if the log collector does not collect this task's output
 	drained bool
@@ -122,6 +123,7 @@ func (c *Container) Stop(ctx context.Context, sig unix.Signal, timeout time.Dura
 		return ctx.Err()
 	case <-grace.Done():
 	}
+	c.explainTimeout(sig, timeout)
 	return c.Kill(ctx)
 }
 

@@ -145,7 +145,7 @@ func (b *debugContainer) run(ctx context.Context, d Debug, img image.Image) (*sp
 }
 
 func (b *debugContainer) spec(d Debug, root rootfs) (*specs.Spec, error) {
-	pid, err := innerPID(b.task.state.Init.PID)
+	pid, err := statusField(b.task.state.Init.PID, "NSpid")
 	if err != nil {
 		return nil, err
 	}
@@ -231,21 +231,21 @@ func (b *debugContainer) namespaces(task *specs.Spec) ([]ocispec.Namespace, erro
 	return out, nil
 }
 
-// innerPID returns a process's PID in its own PID namespace: the last value of
-// NSpid in /proc/PID/status.
-func innerPID(pid int) (string, error) {
+// statusField returns the last value of a line of /proc/PID/status. That of NSpid is the process's PID
+// in its own PID namespace.
+func statusField(pid int, name string) (string, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return "", err
 	}
 	for line := range bytes.Lines(status) {
-		if ids, found := bytes.CutPrefix(line, []byte("NSpid:")); found {
-			if fields := bytes.Fields(ids); len(fields) > 0 {
+		if values, found := bytes.CutPrefix(line, []byte(name+":")); found {
+			if fields := bytes.Fields(values); len(fields) > 0 {
 				return string(fields[len(fields)-1]), nil
 			}
 		}
 	}
-	return "", fmt.Errorf("process %d: no NSpid in its status", pid)
+	return "", fmt.Errorf("process %d: no %s in its status", pid, name)
 }
 
 func (b *debugContainer) cgroup() cgroup.Group { return b.task.pod.cgroup().Child(b.id) }

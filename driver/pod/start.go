@@ -197,7 +197,9 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, wat
 	if err := setTmpfsModes(root.hostPath, spec.Mounts); err != nil {
 		return nil, err
 	}
-	c.mistake = mistake(spec, t.Process.args(root.config), t.Image)
+	args := t.Process.args(root.config)
+	c.mistake = mistake(spec, args, t.Image)
+	c.initHint = t.initHint(view{root: spec.Root.Path, mounts: spec.Mounts}, args)
 	c.m.filters.apply(spec)
 	if err := c.m.checkpoint("write spec", func() error { return c.m.writeBundle(c.dir, spec) }); err != nil {
 		return nil, err

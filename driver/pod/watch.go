@@ -95,6 +95,7 @@ func (c *Container) end() Exit {
 	case code != 0 && exit.Signal == 0 && at.Sub(c.state.StartedAt) < execGrace:
 		exit.Err = c.mistake
 	}
+	c.explainInit(exit)
 	return exit
 }
 
