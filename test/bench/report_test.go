@@ -89,5 +89,5 @@ func TestReadTrace_Log(t *testing.T) {
 	must.Eq(t, []string{"join", "create", "+root"}, got.names)
 	must.Eq(t, "  join           1.00 ms\n  create        30.00 ms\n  +root          6.00 ms\n  all           33.00 ms\n", got.String())
 	_, err = readTrace(strings.NewReader("start_phases=join\n"))
-	must.ErrorContains(t, err, `step "join"`)
+	must.ErrorContains(t, err, `phase "join"`)
 }
