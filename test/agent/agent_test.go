@@ -71,7 +71,7 @@ func start(t *testing.T, options agent.Options) (context.Context, *agent.Agent) 
 	return ctx, a
 }
 
-func TestRunsJobsInBridgeMode(t *testing.T) {
+func TestAgent_BridgeMode(t *testing.T) {
 	ctx, a := start(t, agent.Options{})
 	alloc, err := a.RunJob(ctx, bridgeJob)
 	must.NoError(t, err)
@@ -91,7 +91,7 @@ func TestRunsJobsInBridgeMode(t *testing.T) {
 	must.Eq(t, agent.Result{Stdout: "out\n", Stderr: "err\n", Code: 4}, result)
 }
 
-func TestAgentComesBackAfterKill(t *testing.T) {
+func TestLaunch_AfterKill(t *testing.T) {
 	ctx, a := start(t, agent.Options{})
 	alloc, err := a.RunJob(ctx, bridgeJob)
 	must.NoError(t, err)
@@ -114,7 +114,7 @@ func TestAgentComesBackAfterKill(t *testing.T) {
 	must.Zero(t, alloc.TaskStates["server"].Restarts)
 }
 
-func TestStopAfterKillLeavesNothing(t *testing.T) {
+func TestStop_AfterKill(t *testing.T) {
 	ctx, a := start(t, agent.Options{})
 	must.NoError(t, a.Kill(ctx))
 	must.NoError(t, a.Stop(ctx))
@@ -122,7 +122,7 @@ func TestStopAfterKillLeavesNothing(t *testing.T) {
 	must.ErrorIs(t, err, os.ErrNotExist)
 }
 
-func TestWrongJobIsAnError(t *testing.T) {
+func TestRunJob_Invalid(t *testing.T) {
 	ctx, a := start(t, agent.Options{})
 	_, err := a.RunJob(ctx, `job "x" { nonsense = }`)
 	must.ErrorContains(t, err, "parse job")
@@ -138,7 +138,7 @@ func TestWrongJobIsAnError(t *testing.T) {
 	must.ErrorContains(t, err, "/no/such/program")
 }
 
-func TestUnusableConfigurationSaysWhy(t *testing.T) {
+func TestStart_UnusableConfiguration(t *testing.T) {
 	sandbox.Require(t)
 	nomad, err := agent.FindNomad(repository)
 	if errors.Is(err, agent.ErrNoNomad) {
@@ -157,7 +157,7 @@ func TestUnusableConfigurationSaysWhy(t *testing.T) {
 
 // The bridge, the chains and the rules must be removed with the agent, and everything that
 // existed before must stay.
-func TestMachineIsAsBefore(t *testing.T) {
+func TestStop_RestoresMachine(t *testing.T) {
 	sandbox.Require(t)
 	rule := []string{"-I", "FORWARD", "-m", "comment", "--comment", "of someone else", "-j", "ACCEPT"}
 	must.NoError(t, exec.Command("iptables", rule...).Run())

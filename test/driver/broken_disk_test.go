@@ -66,7 +66,7 @@ func sealDisk(t *testing.T, dir string) (mend func()) {
 
 // A task that finds no space says so with the path, leaves nothing, and starts
 // when there is some; others run on, and can be stopped meanwhile.
-func TestADiskWithoutSpace(t *testing.T) {
+func TestStart_DiskFull(t *testing.T) {
 	small := fixture.Layout(t, t.TempDir(), scratch(t))
 	large := fixture.Layout(t, t.TempDir(), withRandomLayer(t, scratch(t), 64<<20))
 	const noSpace, noWrite = "no space left on device", "read-only file system"
@@ -142,7 +142,7 @@ func TestExit_StatusNotWritable(t *testing.T) {
 }
 
 // An image whose lists of users have no end does not take the plugin's memory.
-func TestUsersWithoutEnd(t *testing.T) {
+func TestStart_EndlessUserFiles(t *testing.T) {
 	for name, img := range map[string]v1.Image{
 		"group":  withFile(t, scratch(t), "etc/group", 17<<20),
 		"passwd": withFile(t, scratch(t), "etc/passwd", 17<<20),

@@ -23,7 +23,7 @@ import (
 // A runtime or a monitor that is taken away or replaced while tasks run fails
 // those that start then, with its name. The others run on and can be ended, and
 // all is well when it is back.
-func TestProgramsThatAreTakenAway(t *testing.T) {
+func TestStart_ProgramRemoved(t *testing.T) {
 	garbage := func(path string) error { return os.WriteFile(path, []byte("\x7fELF no more"), 0o755) }
 	fails := func(path string) error {
 		return os.WriteFile(path, []byte("#!/bin/sh\necho broken update >&2\nexit 42\n"), 0o755)
@@ -82,7 +82,7 @@ func hanging(t *testing.T, program, word string) string {
 // A runtime or a monitor that hangs is given up after a while. Meanwhile and
 // afterwards the tasks of other pods are as they were, and when it does not hang
 // any more the same task starts.
-func TestProgramsThatHang(t *testing.T) {
+func TestStart_ProgramHangs(t *testing.T) {
 	for _, verb := range []string{"create", "start", "run", "conmon"} {
 		t.Run(verb, func(t *testing.T) {
 			withOneRuntime(t, func(t *testing.T, runtime string) {
@@ -125,7 +125,7 @@ func (w *world) awaitNoProcess(t *testing.T, word string) {
 
 // While a pod can not be removed, since the runtime hangs, the tasks of others
 // can be looked at, stopped and started.
-func TestAPodThatCanNotBeRemovedHoldsUpNoOther(t *testing.T) {
+func TestStart_OtherPodNotRemovable(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		other := n.bystand()
@@ -158,7 +158,7 @@ func TestAPodThatCanNotBeRemovedHoldsUpNoOther(t *testing.T) {
 
 // Where there is no process left for a monitor a start fails and says so; those
 // that run are as before, and can be stopped.
-func TestNoProcessesAreLeft(t *testing.T) {
+func TestStart_OutOfProcesses(t *testing.T) {
 	if v, err := cgroup.Detect(); err != nil || v == cgroup.V2 {
 		t.Skip("needs the pids hierarchy of cgroup v1 to limit the monitors by")
 	}
@@ -183,7 +183,7 @@ func TestNoProcessesAreLeft(t *testing.T) {
 
 // Where there is no memory for what makes a container, a start fails and says
 // so; the next works when there is some again.
-func TestNoMemoryIsLeft(t *testing.T) {
+func TestStart_OutOfMemory(t *testing.T) {
 	if v, err := cgroup.Detect(); err != nil || v == cgroup.V2 {
 		t.Skip("needs the memory hierarchy of cgroup v1 to limit the monitors by")
 	}

@@ -44,7 +44,7 @@ func (s *spoiled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Whatever a registry does, the task fails in bounded time with its name and
 // what is wrong, nothing of it stays, and others do not notice.
-func TestARegistryThatIsNotWell(t *testing.T) {
+func TestPull_BrokenRegistry(t *testing.T) {
 	const size, most = 1 << 20, 2 << 30
 	var sent atomic.Int64
 	endless := func(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +110,7 @@ func TestARegistryThatIsNotWell(t *testing.T) {
 
 // A layer whose files lead out of the image's root changes nothing there, and a
 // task of it sees nothing of the host.
-func TestAnImageThatClimbsOut(t *testing.T) {
+func TestPull_LayerEscapes(t *testing.T) {
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
 	file := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o777} }
@@ -156,7 +156,7 @@ func TestAnImageThatClimbsOut(t *testing.T) {
 }
 
 // A layer that unpacks to more than the disk has fails its own task.
-func TestALayerBomb(t *testing.T) {
+func TestPull_LayerBomb(t *testing.T) {
 	reference := fixture.Layout(t, t.TempDir(), withFile(t, scratch(t), "zeros", 256<<20))
 	small := fixture.Layout(t, t.TempDir(), scratch(t))
 	withOneRuntime(t, func(t *testing.T, runtime string) {

@@ -23,7 +23,7 @@ func setClock(t *testing.T, by time.Duration) {
 // A clock that jumps by days, forward and backward, changes nothing: the task
 // that runs is the same process, measured, entered and recovered; others start,
 // wait until they are ready, and end with their own codes.
-func TestTheClockJumps(t *testing.T) {
+func TestTask_ClockJumps(t *testing.T) {
 	if os.Getenv("POD_TEST_OWN_CLOCK") == "" {
 		t.Skip("needs a machine whose clock may be set: make test-cgroup2")
 	}

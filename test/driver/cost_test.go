@@ -22,7 +22,7 @@ import (
 
 // Counts, which hold on any machine, stand for times, which do not: a start
 // runs three programs and an end one, and a task has one process beside it.
-func TestWhatATaskCosts(t *testing.T) {
+func TestTask_Cost(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		ran := n.recordPrograms()
@@ -122,7 +122,7 @@ func (n *node) waitForNew(before map[int]string, want []string) {
 // A second task with the same seccomp profile is confined as the first is, and
 // so are programs that are run in it and the first process of a shared PID
 // namespace. One with another profile has that one.
-func TestSeccompFiltersAreNotMixedUp(t *testing.T) {
+func TestSeccomp_FilterPerProfile(t *testing.T) {
 	profile := filepath.Join(t.TempDir(), "seccomp.json")
 	must.NoError(t, os.WriteFile(profile, []byte(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}`), 0o600))
 	const probe = `awk '/^Seccomp:/ { print $2 }' /proc/self/status
@@ -171,7 +171,7 @@ func (n *node) usesFilter(allocID string, dir ...string) bool {
 
 // Nomad's first question about a task has the plugin prepare the kernel for moves
 // of processes, for a moment.
-func TestATaskIsExpectedWithItsSchema(t *testing.T) {
+func TestTaskConfigSchema_ExpectsTask(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		moves := func() bool { // of this process, which is the plugin's here
@@ -222,7 +222,7 @@ func (n *node) renew(runtime string) {
 
 // crun is executed once for a command, from a copy that is sealed already, and
 // from another as soon as the program is another.
-func TestCrunIsExecutedOnce(t *testing.T) {
+func TestCrun_ExecutedOnce(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		if filepath.Base(runtime) != "crun" {
 			return

@@ -63,7 +63,7 @@ const waits = "trap 'exit 0' TERM; echo from the task >/tmp/note; echo up; while
 
 // A container beside a task sees its processes, files, host name and network,
 // has tools of its own, and leaves nothing.
-func TestADebugContainerSeesTheTask(t *testing.T) {
+func TestDebug_SeesTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		tk := debugged(t, runtime, sh(waits))
 		for ns, same := range map[string]bool{"pid": true, "net": true, "ipc": true, "uts": true, "mnt": false} {
@@ -85,7 +85,7 @@ func TestADebugContainerSeesTheTask(t *testing.T) {
 }
 
 // The tools may come from an image, where the task has none.
-func TestADebugContainerFromAnImage(t *testing.T) {
+func TestDebug_Image(t *testing.T) {
 	layout := fixture.Layout(t, t.TempDir(), scratch(t))
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		tk := debugged(t, runtime, sh(waits))
@@ -96,7 +96,7 @@ func TestADebugContainerFromAnImage(t *testing.T) {
 	})
 }
 
-func TestADebugContainerEndsWithItsTaskAndItsClient(t *testing.T) {
+func TestDebug_EndsWithTaskOrClient(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		config := sh(waits)
 		config.Share = []string{"pid"}
@@ -124,7 +124,7 @@ func TestADebugContainerEndsWithItsTaskAndItsClient(t *testing.T) {
 	})
 }
 
-func TestWrongDebugCommands(t *testing.T) {
+func TestDebug_InvalidCommands(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
 		_, err := tk.beside("/bin/true")

@@ -65,7 +65,7 @@ hosts: 10.1.2.3 db.example
 `
 
 // A job of docker's driver runs unchanged but for the driver's name.
-func TestAJobOfDockersDriverRuns(t *testing.T) {
+func TestStart_DockerJob(t *testing.T) {
 	sandbox.Require(t)
 	job := exampleTask(t, "docker-options.nomad.hcl")
 	for _, option := range dockerOptions {

@@ -214,7 +214,7 @@ func (tk *task) endsWith(c *client, tty bool, leave func()) {
 	tk.n.waitFor("the command to be gone", func() bool { return !strings.Contains(tk.exec("ps -eo args"), "sleep 424242") })
 }
 
-func TestExecErrors(t *testing.T) {
+func TestExec_Errors(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n, tk := idle(t, runtime)
 		for command, code := range map[string]int{"/no/such/program": 127, "no-such-program": 127, "/etc/passwd": 126, "/usr": 126} {

@@ -24,7 +24,7 @@ func failing(t *testing.T, program, word string) string {
 
 // Whatever step of a start fails, nothing of it is left: newNode's ledger and
 // the pod's removal see to that.
-func TestAFailedStartIsUndone(t *testing.T) {
+func TestStart_RolledBack(t *testing.T) {
 	for name, tc := range map[string]struct {
 		runtime string // verb that fails
 		conmon  string // script in place of conmon
@@ -98,7 +98,7 @@ func TestStart_RepeatedAfterCutOff(t *testing.T) {
 }
 
 // A host without one of the programs says which to install.
-func TestTheFingerprintSaysWhatIsMissing(t *testing.T) {
+func TestFingerprint_Missing(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for key, change := range map[string]func(*driver.PluginConfig){
 			"/no/such/runtime": func(c *driver.PluginConfig) { c.Runtime = "/no/such/runtime" },
@@ -123,7 +123,7 @@ func TestTheFingerprintSaysWhatIsMissing(t *testing.T) {
 
 // The runtime that comes first is used where it works; where it does not, the
 // fingerprint says why.
-func TestTheFingerprintPicksAWorkingRuntime(t *testing.T) {
+func TestFingerprint_PicksWorkingRuntime(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		fp := n.fingerprint()

@@ -78,7 +78,7 @@ func groupOf(t *testing.T, pidFile string) string {
 
 // A task is in the very group that Nomad made, its monitor and the pod's first
 // process in none of a task, and the task can not see where it is.
-func TestOnV2EveryProcessIsInAGroupOfItsOwn(t *testing.T) {
+func TestCgroup2_OwnGroups(t *testing.T) {
 	requireV2(t)
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -105,7 +105,7 @@ func TestOnV2EveryProcessIsInAGroupOfItsOwn(t *testing.T) {
 
 // What Nomad does to a task that it gives up: its processes end, and this is
 // not taken for a want of memory.
-func TestOnV2NomadKillsByGroup(t *testing.T) {
+func TestCgroup2_KillByNomad(t *testing.T) {
 	requireV2(t)
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

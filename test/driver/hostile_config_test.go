@@ -73,7 +73,7 @@ func TestStart_RefusesDisallowedKeys(t *testing.T) {
 
 // What a task has of the host where it asked for nothing: no device beside the
 // harmless ones can be used, also where it makes the node itself.
-func TestATaskUsesNoDeviceOfTheHost(t *testing.T) {
+func TestStart_NoHostDevices(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "maker", sh("exec sleep 600"), quietRoot)

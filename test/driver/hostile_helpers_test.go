@@ -81,7 +81,7 @@ func TestStart_HelpersGetNoTaskEnvironment(t *testing.T) {
 }
 
 // Nothing in the spec of a task has a program run outside of it.
-func TestATaskHasNoHooks(t *testing.T) {
+func TestStart_NoHooks(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("exec sleep 600")
@@ -105,7 +105,7 @@ func TestATaskHasNoHooks(t *testing.T) {
 // What the plugin has open, also without close-on-exec, is not open in a task
 // or what is run in it, and is no way to a directory of the host
 // (CVE-2024-21626).
-func TestNoDescriptorIsInherited(t *testing.T) {
+func TestStart_NoInheritedDescriptors(t *testing.T) {
 	leaked, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	must.NoError(t, err)
 	high, err := unix.FcntlInt(uintptr(leaked), unix.F_DUPFD, 100)
@@ -146,7 +146,7 @@ func TestNoDescriptorIsInherited(t *testing.T) {
 // A task that has itself run as "/proc/self/exe" by whatever enters it, and
 // writes to what runs then, does not reach the runtime's program
 // (CVE-2019-5736).
-func TestTheRuntimesProgramIsNotWritten(t *testing.T) {
+func TestStart_RuntimeNotWritable(t *testing.T) {
 	for name, program := range map[string]func(n *node, runtime string) string{
 		"behind a script": func(n *node, _ string) string { return n.ownRuntime(n.t) },
 		"itself":          (*node).direct,

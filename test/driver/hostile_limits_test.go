@@ -41,7 +41,7 @@ func (tk *task) limits() []string {
 }
 
 // Root in a task changes neither its limits nor what is the host's.
-func TestATaskCanNotRaiseItsLimits(t *testing.T) {
+func TestTask_CannotRaiseLimits(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "greedy", sh("exec sleep 600"), quietRoot)
@@ -69,7 +69,7 @@ func setsAsItIs(file string) string { return fmt.Sprintf(`v=$(cat %[1]s) && echo
 
 // What the host has mounted below /sys, such as the kernel's debugging files,
 // is not the tasks' to see or write, in the host's network either.
-func TestWhatIsMountedBelowSysIsTheHosts(t *testing.T) {
+func TestSys_HostMountsHidden(t *testing.T) {
 	const at = "/sys/kernel/debug"
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		if err := unix.Mount("tmpfs", at, "tmpfs", 0, "mode=777"); err != nil {
@@ -88,7 +88,7 @@ func TestWhatIsMountedBelowSysIsTheHosts(t *testing.T) {
 
 // A task that forks without bound has its processes, and no more; the others
 // on the host do not notice, and it can be ended.
-func TestAForkBombIsContained(t *testing.T) {
+func TestLimits_ForkBomb(t *testing.T) {
 	const most, tries = 24, 400
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PidsLimit = runtime, most })
@@ -121,7 +121,7 @@ func TestAForkBombIsContained(t *testing.T) {
 
 // A task that prints without end fills its own files, of the size that they
 // may have, and does not hold up what others print.
-func TestAFloodOfOutputIsBounded(t *testing.T) {
+func TestLogs_Flood(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		other := n.bystand()

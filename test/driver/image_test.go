@@ -32,7 +32,7 @@ func scratch(t *testing.T) v1.Image {
 }
 
 // Each kind of image reference runs the program of the image.
-func TestATaskRunsFromAnImage(t *testing.T) {
+func TestStart_Image(t *testing.T) {
 	img, dir, host := scratch(t), t.TempDir(), insecureRegistry(t)
 	oci := fixture.Layout(t, filepath.Join(dir, "oci"), img)
 	tag, err := name.NewTag("example.test/scratch:v1")
@@ -55,7 +55,7 @@ func TestATaskRunsFromAnImage(t *testing.T) {
 	})
 }
 
-func TestMissingImages(t *testing.T) {
+func TestStart_ImageMissing(t *testing.T) {
 	at := insecureRegistry(t)
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -111,7 +111,7 @@ func pushed(t *testing.T, at string) string {
 
 // An image goes some time after its last user, not before, and also where the
 // driver was away in between.
-func TestUnusedImagesAreCollected(t *testing.T) {
+func TestImages_UnusedCollected(t *testing.T) {
 	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) {
@@ -144,7 +144,7 @@ func TestUnusedImagesAreCollected(t *testing.T) {
 }
 
 // The events of a task tell how its pull goes.
-func TestPullsAreToldInEvents(t *testing.T) {
+func TestPull_Events(t *testing.T) {
 	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -178,7 +178,7 @@ func TestPullsAreToldInEvents(t *testing.T) {
 
 // A task runs the image that was made for the platform it names; for none, or one that
 // is no platform, it is refused.
-func TestThePlatformOfAnImage(t *testing.T) {
+func TestPull_Platform(t *testing.T) {
 	madeFor := func(arch string) mutate.IndexAddendum {
 		img := fixture.Image(t, func(c *v1.Config) { c.Env = append(c.Env, "MADE_FOR="+arch) })
 		config, err := img.ConfigFile()
@@ -220,7 +220,7 @@ func TestThePlatformOfAnImage(t *testing.T) {
 }
 
 // The signal that ends a task is the image's, unless the job names one.
-func TestStopSignalOfTheImage(t *testing.T) {
+func TestStop_SignalOfImage(t *testing.T) {
 	img := fixture.Image(t, func(c *v1.Config) { c.StopSignal = "SIGUSR1" })
 	reference := fixture.Layout(t, t.TempDir(), img)
 	withOneRuntime(t, func(t *testing.T, runtime string) {

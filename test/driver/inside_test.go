@@ -17,7 +17,7 @@ import (
 )
 
 // What a task sees of itself when its author asked for nothing special.
-func TestATaskIsConfined(t *testing.T) {
+func TestTask_Confined(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
 		status := tk.exec("cat /proc/1/status")
@@ -46,7 +46,7 @@ func TestStart_OOMScoreOfPlugin(t *testing.T) {
 	})
 }
 
-func TestRootInATaskHasTheDefaultCapabilitiesOnly(t *testing.T) {
+func TestTask_DefaultCapabilities(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("grep CapEff /proc/self/status; id -u; mount -t tmpfs none /tmp 2>&1 || echo refused")
@@ -59,7 +59,7 @@ func TestRootInATaskHasTheDefaultCapabilitiesOnly(t *testing.T) {
 	})
 }
 
-func TestLimitsAreInForce(t *testing.T) {
+func TestLimits_Enforced(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n, tk := idle(t, runtime)
 		group := map[string]string{

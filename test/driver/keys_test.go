@@ -33,7 +33,7 @@ type observation struct {
 }
 
 // Every key that changes what a task sees, seen from inside it.
-func TestKeysSeenFromInside(t *testing.T) {
+func TestKeys_SeenFromInside(t *testing.T) {
 	sandbox.Require(t)
 	host := t.TempDir()
 	must.NoError(t, os.Chmod(host, 0o755))
@@ -260,7 +260,7 @@ func TestKillSignal(t *testing.T) {
 
 // Labels can not be seen from inside. One that a runtime would act upon, were
 // it an annotation of that name, is only a label.
-func TestLabelsAreAnnotations(t *testing.T) {
+func TestLabels_Annotations(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("echo up; exec sleep 600")
@@ -315,7 +315,7 @@ func TestVolume_SymlinkInTaskDirectory(t *testing.T) {
 }
 
 // A task with a hard limit is held to it, though the host has more.
-func TestCPUHardLimitIsInForce(t *testing.T) {
+func TestLimits_CPUHardLimit(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("echo up; while :; do :; done")

@@ -19,7 +19,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 )
 
-func TestATaskRunsAndItsOutputIsLogged(t *testing.T) {
+func TestStart_LogsOutput(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "web", sh("echo to-stdout; echo to-stderr >&2; exit 0"), nil)
@@ -31,7 +31,7 @@ func TestATaskRunsAndItsOutputIsLogged(t *testing.T) {
 }
 
 // Exit code and signal are different answers.
-func TestHowATaskEndedIsTold(t *testing.T) {
+func TestWait_ExitResults(t *testing.T) {
 	for name, tc := range map[string]struct {
 		script string
 		want   drivers.ExitResult
@@ -80,7 +80,7 @@ func statusKept(t *testing.T) bool {
 	return err == nil
 }
 
-func TestStopSendsTheSignalAndKillsAfterTheTimeout(t *testing.T) {
+func TestStop_SignalThenKill(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		polite := n.newTask("", "polite", sh("trap 'echo bye; exit 3' INT; echo up; while :; do sleep 0.05; done"), nil)
@@ -144,7 +144,7 @@ func TestExit_OpenOutputPipe(t *testing.T) {
 	})
 }
 
-func TestTasksOfAnAllocationAreOnePod(t *testing.T) {
+func TestPod_SharedByAllocation(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		alloc := uuid.Generate()

@@ -67,7 +67,7 @@ func (tk *task) logged(stream string) string {
 
 // One process collects the output of all tasks. What a task has printed is in
 // its files when its end is told, and kept apart.
-func TestOneCollectorForAllTasks(t *testing.T) {
+func TestLogs_OneCollector(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		waiting := n.newTask("", "waiting", sh("echo up; exec sleep 600"), unread)
@@ -86,7 +86,7 @@ func TestOneCollectorForAllTasks(t *testing.T) {
 
 // What the first task prints is not lost, although the collector starts beside
 // it and may find it by itself, half made.
-func TestTheFirstTaskIsHeard(t *testing.T) {
+func TestLogs_FirstTask(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for range 8 {
 			t.Run("first", func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestLogs_CollectorAndPluginKilled(t *testing.T) {
 }
 
 // The task's own logs block bounds how much is kept.
-func TestLogsAreRotated(t *testing.T) {
+func TestLogs_Rotated(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		config := sh("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); echo \"line $i\"; done") // 3.5 MB
@@ -154,7 +154,7 @@ func TestLogsAreRotated(t *testing.T) {
 }
 
 // A job can have logging disabled: then nothing is collected.
-func TestDisabledLogs(t *testing.T) {
+func TestLogs_Disabled(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		tk := n.newTask("", "quiet", sh("echo nobody hears"), quiet)

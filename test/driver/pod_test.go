@@ -34,7 +34,7 @@ func ready(c driver.TaskConfig, r driver.ReadyConfig) driver.TaskConfig {
 const serve = `perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1:%d", ReuseAddr => 1) or die; while ($c = $s->accept) { <$c>; print $c "HTTP/1.0 %s\r\nContent-Length: 0\r\n\r\n"; close $c }'`
 
 // A start returns when the check passes, and not before.
-func TestAStartWaitsUntilTheTaskIsReady(t *testing.T) {
+func TestReady_StartWaits(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		slow := func(then string) driver.TaskConfig {
@@ -71,7 +71,7 @@ func TestAStartWaitsUntilTheTaskIsReady(t *testing.T) {
 
 // A check that never passes fails the task within its timeout, and nothing is
 // left of it.
-func TestATaskThatIsNeverReadyFails(t *testing.T) {
+func TestReady_Timeout(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		for name, tc := range map[string]struct {
@@ -97,7 +97,7 @@ func TestATaskThatIsNeverReadyFails(t *testing.T) {
 }
 
 // config → proxy → app at the start, and the reverse at the stop.
-func TestOrderAtStartAndAtStop(t *testing.T) {
+func TestAfter_StartAndStopOrder(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		alloc := uuid.Generate()
@@ -126,7 +126,7 @@ func TestOrderAtStartAndAtStop(t *testing.T) {
 	})
 }
 
-func TestTasksThatWaitForEachOtherAreTold(t *testing.T) {
+func TestAfter_Cycle(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		alloc := uuid.Generate()
@@ -151,7 +151,7 @@ func TestTasksThatWaitForEachOtherAreTold(t *testing.T) {
 	})
 }
 
-func TestPreStopRunsBeforeTheSignal(t *testing.T) {
+func TestPreStop_BeforeSignal(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("trap 'cat /tmp/pre; exit 0' TERM; echo up; while :; do sleep 0.05; done")
@@ -165,7 +165,7 @@ func TestPreStopRunsBeforeTheSignal(t *testing.T) {
 	})
 }
 
-func TestMemoryVolumesAreThePods(t *testing.T) {
+func TestPodVolume_Shared(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		alloc := uuid.Generate()
@@ -194,7 +194,7 @@ func TestMemoryVolumesAreThePods(t *testing.T) {
 	})
 }
 
-func TestSharedMemoryIsAsLargeAsAsked(t *testing.T) {
+func TestSharedMemory_Size(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		alloc := uuid.Generate()
@@ -230,7 +230,7 @@ func TestPod_ReapsOrphans(t *testing.T) {
 
 // Nomad may have lost its state, or given the task another id: what nobody
 // recovers goes.
-func TestTasksThatNobodyRecoversAreRemoved(t *testing.T) {
+func TestSweep_RemovesUnrecoveredTasks(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "lost", sh("exec sleep 600"), nil)

@@ -37,7 +37,7 @@ func written(t *testing.T, file, text string) string {
 // An image is fetched from a mirror, where the operator's registries.conf has
 // one, under the name that the job gives; and an edit of that file counts
 // without a restart of the plugin.
-func TestMirrorsAndRegistriesWithoutTLS(t *testing.T) {
+func TestPull_MirrorsWithoutTLS(t *testing.T) {
 	host := plainRegistry(t)
 	pushed(t, host+"/copies/app:v1")
 	conf := filepath.Join(t.TempDir(), "registries.conf")

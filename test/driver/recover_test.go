@@ -20,7 +20,7 @@ import (
 	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
-func TestANewDriverRecoversARunningTask(t *testing.T) {
+func TestRecover_RunningTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		tk := n.newTask("", "web", sh("trap 'exit 6' TERM; i=0; while :; do i=$((i+1)); echo line $i; sleep 0.01; done"), nil)
@@ -148,7 +148,7 @@ func TestSweep_RemovesEmptyPods(t *testing.T) {
 
 // A plugin that is killed while it tries a runtime leaves a container that waits
 // for its start. The next one removes it, and what the runtime was logging.
-func TestTheNextPluginRemovesAnInterruptedProbe(t *testing.T) {
+func TestProbe_InterruptedIsRemoved(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		v, err := cgroup.Detect()
@@ -178,7 +178,7 @@ func TestTheNextPluginRemovesAnInterruptedProbe(t *testing.T) {
 
 // A look at a runtime that fails half-way, or is cut off, leaves nothing: not
 // even what the runtime has forgotten.
-func TestALookAtARuntimeLeavesNothing(t *testing.T) {
+func TestProbe_LeavesNothing(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		half := filepath.Join(t.TempDir(), filepath.Base(runtime))
 		script := fmt.Sprintf("#!/bin/sh\ncase \" $* \" in *' create '*) %[1]s \"$@\"; exit 1 ;; *' delete '*) exit 0 ;; esac\nexec %[1]s \"$@\"\n", runtime)
@@ -194,7 +194,7 @@ func TestALookAtARuntimeLeavesNothing(t *testing.T) {
 // An operator who installs the other runtime, or names it, need not drain the
 // node: what the first one made goes on, takes commands as long as that is there,
 // and is removed.
-func TestTheRuntimeIsChangedWhileTasksRun(t *testing.T) {
+func TestRecover_RuntimeChanged(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		other := map[string]string{"crun": "runc", "runc": "crun"}[filepath.Base(runtime)]
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

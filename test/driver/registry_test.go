@@ -179,7 +179,7 @@ func TestRegistryCredentials(t *testing.T) {
 }
 
 // However many tasks ask for an image at once, it is fetched once.
-func TestManyTasksMakeOnePull(t *testing.T) {
+func TestPull_SharedByTasks(t *testing.T) {
 	const size, tasks = 200 << 20, 20
 	g := newGuarded(t)
 	image := g.push(t, "big:v1", size)
@@ -222,7 +222,7 @@ func TestManyTasksMakeOnePull(t *testing.T) {
 }
 
 // A connection that is cut in the middle of a layer does not fail the task.
-func TestACutConnectionIsRecovered(t *testing.T) {
+func TestPull_ConnectionCut(t *testing.T) {
 	g := newGuarded(t)
 	image := g.push(t, "cut:v1", 1<<20)
 	withOneRuntime(t, func(t *testing.T, runtime string) {

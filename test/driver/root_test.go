@@ -31,7 +31,7 @@ func overlay(t *testing.T, dir string) (at string, err error) {
 
 // A task without an image has a root of its own, which looks the same however
 // it was made.
-func TestRootsWithoutAnImage(t *testing.T) {
+func TestHostRoot_FileSystems(t *testing.T) {
 	for name, tc := range map[string]struct {
 		dir     func(t *testing.T) string
 		overlay bool
@@ -99,7 +99,7 @@ func (n *node) hasARootOfItsOwn(isOverlay bool) {
 
 // However few inodes a disk has left, a task has a root that it can write to, or
 // none: the kernel would mount an overlay read-only.
-func TestARootCanBeWrittenTo(t *testing.T) {
+func TestRoot_Writable(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		started := 0
 		for inodes := range 9 {

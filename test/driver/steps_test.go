@@ -46,7 +46,7 @@ func kindsOf(step, runtime string) []string {
 // once, and the process is killed at each. Whatever it was: the task can be
 // recovered or started again with the same id, no other task is touched, and
 // nothing is left.
-func TestCrashAtEveryStep(t *testing.T) {
+func TestCrash_EveryCheckpoint(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		ledger.Check(t, scope())
 		w := newWorld(t, runtime)

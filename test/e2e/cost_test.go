@@ -21,7 +21,7 @@ import (
 // What a start asks of the kernel, in the plugin and in all that it starts: the
 // programs that are executed, to the last, and how many system calls that takes,
 // with a third to spare. Seconds depend on the machine; these do not.
-func TestSystemCallsOfAStart(t *testing.T) {
+func TestStart_SystemCalls(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("needs strace: run make deps")

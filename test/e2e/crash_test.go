@@ -15,7 +15,7 @@ import (
 
 // Neither the death of the plugin nor that of the agent is felt by tasks, and
 // no line of their output is lost.
-func TestTasksOutliveCrashes(t *testing.T) {
+func TestCrash_TasksSurvive(t *testing.T) {
 	crashes := []struct {
 		name  string
 		crash func(c *cluster)
@@ -76,7 +76,7 @@ func TestTasksOutliveCrashes(t *testing.T) {
 
 // A client that is killed leaves its plugin with nobody to read what it logs.
 // The next client takes it over, and it serves that one as well as the first.
-func TestAPluginOutlivesItsClient(t *testing.T) {
+func TestPlugin_OutlivesClient(t *testing.T) {
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 		before, err := c.PluginPIDs()

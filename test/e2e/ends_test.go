@@ -12,7 +12,7 @@ import (
 )
 
 // How a task ended is told apart.
-func TestEndsOfTasks(t *testing.T) {
+func TestTask_ExitResults(t *testing.T) {
 	cases := []struct {
 		name, command, args, share string
 		signal                     string // sent from outside, once it runs
@@ -66,7 +66,7 @@ func endOf(t *testing.T, alloc *api.Allocation) end {
 }
 
 // What is wrong with a task fails it before anything is made, and says so.
-func TestRefusedTasks(t *testing.T) {
+func TestTask_Refused(t *testing.T) {
 	cases := []struct{ name, config, says string }{
 		{"unknown key", `command = "/bin/true"
         colour = "red"`, "colour"},
@@ -93,7 +93,7 @@ func TestRefusedTasks(t *testing.T) {
 }
 
 // Nomad's own log files are out of a task's reach (CVE-2026-6959).
-func TestLogsAreReadOnlyInside(t *testing.T) {
+func TestLogs_ReadOnlyInside(t *testing.T) {
 	onSharedAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 		for _, attempt := range []string{

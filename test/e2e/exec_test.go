@@ -41,7 +41,7 @@ func TestExec(t *testing.T) {
 }
 
 // crun is executed once for a command, from a copy that the plugin keeps open.
-func TestCrunIsExecutedOnce(t *testing.T) {
+func TestCrun_ExecutedOnce(t *testing.T) {
 	t.Parallel()
 	c := share(t, "crun")
 	alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)

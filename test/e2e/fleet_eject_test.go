@@ -13,7 +13,7 @@ import (
 // Sidecars are taken out of jobs that run: first it is said what would be, then it is done
 // in batches, each after the one before is healthy, and afterwards the jobs are what their
 // authors wrote, until somebody goes back.
-func TestEjectFromAFleet(t *testing.T) {
+func TestEject_Fleet(t *testing.T) {
 	t.Parallel()
 	c := start(t, "runc")
 	dir := t.TempDir()

@@ -29,7 +29,7 @@ func fleetSize(t *testing.T) int {
 
 // Of many jobs one does not stand the new version. The upgrade stops with its batch, does
 // the others when told to leave that one, and goes back with all.
-func TestUpgradeOfManyJobs(t *testing.T) {
+func TestUpgrade_ManyJobs(t *testing.T) {
 	t.Parallel()
 	jobs := fleetSize(t)
 	batch := max(jobs/5, 4)

@@ -10,7 +10,7 @@ import (
 )
 
 // Injected as HCL and as JSON it is one job to Nomad.
-func TestFormsAreOneJob(t *testing.T) {
+func TestInject_HCLEqualsJSON(t *testing.T) {
 	t.Parallel()
 	c := share(t, "crun")
 	c.run(inject(t, webJob), api.AllocClientStatusRunning)
@@ -28,7 +28,7 @@ func TestFormsAreOneJob(t *testing.T) {
 }
 
 // Without any choice a job comes out as it came in.
-func TestNoChoiceNoChange(t *testing.T) {
+func TestInject_NoChoice(t *testing.T) {
 	const file = "testdata/counter.nomad.hcl"
 	source, err := os.ReadFile(file)
 	must.NoError(t, err)

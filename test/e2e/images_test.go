@@ -42,7 +42,7 @@ func images(t *testing.T) map[string]string {
 
 // A sidecar runs from its image, told so by its parameter, where the client
 // has nothing of it.
-func TestASidecarRunsFromItsImage(t *testing.T) {
+func TestSidecar_RunsFromImage(t *testing.T) {
 	reference := images(t)["topz"]
 	must.NotEq(t, "", reference)
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
@@ -62,7 +62,7 @@ func TestASidecarRunsFromItsImage(t *testing.T) {
 }
 
 // Each image has a program that runs, at the place where definitions expect it.
-func TestEveryImageRuns(t *testing.T) {
+func TestImages_EachRuns(t *testing.T) {
 	all := images(t)
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		runs := func(c *cluster, name, reference string, args ...string) *api.Allocation {

@@ -57,7 +57,7 @@ func loads(t *testing.T) []load {
 // the plugin, the client or all of them. Each line is in the files once, in
 // order, the files are as many and as large as they may, no task restarts and
 // each ends with its own code.
-func TestLogsUnderLoad(t *testing.T) {
+func TestLogs_UnderLoad(t *testing.T) {
 	all := loads(t)
 	lines := t.TempDir()
 	must.NoError(t, os.Chmod(lines, 0o755))

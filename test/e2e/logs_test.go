@@ -71,7 +71,7 @@ func noLineIsLost(c *cluster, killCollector func(c *cluster)) {
 
 // `nomad alloc logs -f` goes on from one file to the next, also when the
 // collector dies between them.
-func TestLogsAreFollowed(t *testing.T) {
+func TestLogs_Followed(t *testing.T) {
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		// Three files of 1 MiB and some of a fourth.
 		const lines = 300_000

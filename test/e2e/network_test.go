@@ -103,7 +103,7 @@ func withCNI(t *testing.T) func(*agent.Options) {
 // Nomad refuses mode = "none" by itself, whatever the driver: its network hook
 // makes a namespace, its configurator for this mode has nothing to tell of it,
 // and it takes the silence for a network that was lost. No task is started.
-func TestNetworkModeNoneIsRefusedByNomad(t *testing.T) {
+func TestNetworkMode_NoneRefusedByNomad(t *testing.T) {
 	t.Parallel()
 	c := share(t, "crun")
 	for _, driver := range []string{"pod", "raw_exec"} {

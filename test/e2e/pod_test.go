@@ -16,7 +16,7 @@ import (
 
 // The events of an allocation show the order in which its tasks became ready
 // and, when it stops, ended.
-func TestOrderOfAGroup(t *testing.T) {
+func TestGroup_Order(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		job, err := os.ReadFile(filepath.Join("..", "..", "jobs", "examples", "ordered.nomad.hcl"))
 		must.NoError(c.t, err)
@@ -69,7 +69,7 @@ func messages(alloc *api.Allocation, task string) string {
 }
 
 // A group may have tasks of other drivers beside those of the pod.
-func TestOtherDriversShareTheNetwork(t *testing.T) {
+func TestNetwork_SharedWithOtherDrivers(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		script := `exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 && sleep 600`
 		nodes, _, err := c.Client().Nodes().List(nil)

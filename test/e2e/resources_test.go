@@ -96,7 +96,7 @@ func cpuList(t *testing.T, text string) (all []int) {
 }
 
 // What a job asks for is what the task's cgroup has, seen from inside.
-func TestResourcesSeenFromInside(t *testing.T) {
+func TestResources_SeenFromInside(t *testing.T) {
 	version, err := cgroup.Detect()
 	must.NoError(t, err)
 	// The files of a version, and what they say.

@@ -12,7 +12,7 @@ import (
 )
 
 // The proxy runs as a job of the Nomad that it stands in front of.
-func TestServeRunsAsAJob(t *testing.T) {
+func TestServe_AsJob(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(repository, "jobs", "serve", "nomad-sidecar.nomad.hcl"))
 	must.NoError(t, err)

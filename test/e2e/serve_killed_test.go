@@ -27,7 +27,7 @@ const (
 // The proxy is killed at any moment while many register jobs through it. Afterwards each
 // job is not there or as a version that somebody sent, with all of its sidecars; and what
 // was answered well is there.
-func TestServeKilledLeavesNoJobHalf(t *testing.T) {
+func TestServe_Killed(t *testing.T) {
 	t.Parallel()
 	c := start(t, "runc")
 	seed := uint64(time.Now().UnixNano())

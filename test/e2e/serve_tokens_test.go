@@ -20,7 +20,7 @@ const teamPolicy = `namespace "team" {
 
 // Whose token a request has decides Nomad, and the proxy changes nothing about that: what
 // is denied without it is denied with it, in the same words, and what is allowed works.
-func TestServeLeavesTokensToNomad(t *testing.T) {
+func TestServe_Tokens(t *testing.T) {
 	t.Parallel()
 	c := start(t, "runc", func(o *agent.Options) { o.ACL = true })
 	var f *front

@@ -10,7 +10,7 @@ import (
 
 // Two proxies that do not have the same catalog: who registers a job last decides, a plan
 // tells it before, and nothing changes by itself.
-func TestServeOfTwoCatalogs(t *testing.T) {
+func TestServe_TwoCatalogs(t *testing.T) {
 	t.Parallel()
 	c := start(t, "runc")
 	catalog := func(version string) *front {

@@ -63,7 +63,7 @@ func TestWaitFor(t *testing.T) {
 
 // Where it gives up the allocation fails, and the log tells a name that is not
 // known from a port that nothing listens on.
-func TestWaitForGivesUp(t *testing.T) {
+func TestWaitFor_GivesUp(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		alloc := c.run(waitForJob(t, "2s", "tcp://127.0.0.1:9", "tcp://nowhere.invalid:80", "file:///alloc"), api.AllocClientStatusFailed)
 		text := c.waitLog(alloc, "wait-for", "stderr", "gave up after 2s, no answer from 2 of 3: ")

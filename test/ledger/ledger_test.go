@@ -44,7 +44,7 @@ func leakKinds() []leak {
 // testCgroup is a top-level cgroup of this test only.
 func testCgroup() string { return fmt.Sprintf("ledgertest%d", os.Getpid()) }
 
-func TestSeesEachKind(t *testing.T) {
+func TestSnapshot_EachKind(t *testing.T) {
 	for _, l := range leakKinds() {
 		t.Run(l.kind, func(t *testing.T) {
 			if l.root {
@@ -72,7 +72,7 @@ func TestSeesEachKind(t *testing.T) {
 	}
 }
 
-func TestSettleNamesWhatIsLeft(t *testing.T) {
+func TestSettle_NamesLeaks(t *testing.T) {
 	dir := t.TempDir()
 	scope := ledger.Scope{Dirs: []string{dir}, Programs: []string{}}
 	before, err := scope.Snapshot()
@@ -86,7 +86,7 @@ func TestSettleNamesWhatIsLeft(t *testing.T) {
 	must.ErrorContains(t, err, "file "+path)
 }
 
-func TestProgramsNarrowProcesses(t *testing.T) {
+func TestScope_Programs(t *testing.T) {
 	scope := ledger.Scope{Programs: []string{"no such program"}}
 	snap, err := scope.Snapshot()
 	must.NoError(t, err)

@@ -24,7 +24,7 @@ func programs() []string {
 	return []string{"nomad-driver-pod", "nomad-sidecar", "webapp", "topz"}
 }
 
-func TestProgramsAreStaticStrippedAndReproducible(t *testing.T) {
+func TestPrograms_StaticStrippedReproducible(t *testing.T) {
 	short, long := build(t, "a"), build(t, "another/directory")
 	for _, program := range programs() {
 		t.Run(program, func(t *testing.T) {

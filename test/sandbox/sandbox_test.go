@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	os.Exit(sandbox.Main(m))
 }
 
-func TestOnlyLoopback(t *testing.T) {
+func TestSandbox_OnlyLoopback(t *testing.T) {
 	sandbox.Require(t)
 	up, err := net.Interfaces()
 	must.NoError(t, err)
@@ -31,7 +31,7 @@ func TestOnlyLoopback(t *testing.T) {
 	must.NoError(t, l.Close())
 }
 
-func TestFirstProcessReaps(t *testing.T) {
+func TestSandbox_Reaps(t *testing.T) {
 	sandbox.Require(t)
 	comm, err := os.ReadFile("/proc/1/comm")
 	must.NoError(t, err)
@@ -41,7 +41,7 @@ func TestFirstProcessReaps(t *testing.T) {
 	must.SliceLen(t, 2, processes, must.Sprint("processes other than init and the test"))
 }
 
-func TestStateOfOthersIsHidden(t *testing.T) {
+func TestSandbox_HidesState(t *testing.T) {
 	sandbox.Require(t)
 	for _, dir := range []string{"/run", "/var/lib/cni"} {
 		entries, err := os.ReadDir(dir)
@@ -50,7 +50,7 @@ func TestStateOfOthersIsHidden(t *testing.T) {
 	}
 }
 
-func TestCgroupsAreOwn(t *testing.T) {
+func TestSandbox_OwnCgroups(t *testing.T) {
 	sandbox.Require(t)
 	if _, err := os.Stat("/sys/fs/cgroup/memory"); err != nil {
 		t.Skip("needs cgroups version 1: of version 2 the sandbox has none of its own")
