@@ -13,8 +13,8 @@ import (
 const (
 	confined    = "nomad-driver-pod (enforce)\n"
 	readProfile = "cat /proc/self/attr/current"
-	// openProc opens a file of /proc for writing, which a default profile denies
-	// and nothing else does: root may open it, and no path is masked.
+	// openProc opens a file of /proc for writing. Only an AppArmor profile denies that: root
+	// may open the file, and its path is not masked.
 	openProc = "( : >> /proc/uptime ) 2>/dev/null && echo open || echo denied"
 )
 

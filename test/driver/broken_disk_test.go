@@ -16,9 +16,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
 )
 
-// What becomes of tasks where the host has no space, or lets nobody write.
+// Tasks on a host with a full or read-only disk.
 
-// smallDisk mounts a file system of a few mebibytes and files.
+// smallDisk mounts a file system with few mebibytes and inodes.
 func smallDisk(t *testing.T) string {
 	t.Helper()
 	at := t.TempDir()
@@ -41,7 +41,7 @@ func fillBytes(t *testing.T, dir string) (mend func()) {
 	return func() { must.NoError(t, os.Remove(path)) }
 }
 
-// fillInodes leaves no file to be made.
+// fillInodes uses up all inodes.
 func fillInodes(t *testing.T, dir string) (mend func()) {
 	t.Helper()
 	dir = filepath.Join(dir, "fillers")
@@ -54,18 +54,18 @@ func fillInodes(t *testing.T, dir string) (mend func()) {
 	return func() { must.NoError(t, os.RemoveAll(dir)) }
 }
 
-// sealDisk makes a file system read-only, though files of it are open.
+// sealDisk makes a file system read-only, even if files on it are open.
 func sealDisk(t *testing.T, dir string) (mend func()) {
 	t.Helper()
-	// Not while something is being written, such as by a monitor that starts.
+	// The kernel refuses it while a process writes, such as a starting monitor.
 	must.Wait(t, wait.InitialSuccess(wait.ErrorFunc(func() error {
 		return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
 	}), wait.Timeout(patience), wait.Gap(5*time.Millisecond)))
 	return func() { must.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND, "")) }
 }
 
-// A task that finds no space says so with the path, leaves nothing, and starts
-// when there is some; others run on, and can be stopped meanwhile.
+// TestStart_DiskFull checks that a start on a full disk fails with the path in its error, leaves
+// nothing behind and succeeds once there is space, and that other tasks continue and can be stopped.
 func TestStart_DiskFull(t *testing.T) {
 	small := fixture.Layout(t, t.TempDir(), scratch(t))
 	large := fixture.Layout(t, t.TempDir(), withRandomLayer(t, scratch(t), 64<<20))
@@ -118,9 +118,8 @@ func TestStart_DiskFull(t *testing.T) {
 	}
 }
 
-// The exit code of a task that ends while run_dir is full is not lost, where the
-// kernel tells it; else the result says that there was no space.
-// Trap D11.
+// Trap D11: if run_dir is full when a task ends, the exit code comes from the kernel; if the kernel
+// does not report it, the result contains the reason.
 func TestExit_StatusNotWritable(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		disk := smallDisk(t)
@@ -141,7 +140,8 @@ func TestExit_StatusNotWritable(t *testing.T) {
 	})
 }
 
-// An image whose lists of users have no end does not take the plugin's memory.
+// TestStart_EndlessUserFiles checks that huge passwd and group files do not exhaust the plugin's
+// memory.
 func TestStart_EndlessUserFiles(t *testing.T) {
 	for name, img := range map[string]v1.Image{
 		"group":  withFile(t, scratch(t), "etc/group", 17<<20),

@@ -17,12 +17,12 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// What becomes of tasks where the programs beside them are gone, are others, or
-// hang, and where there is no process to be had.
+// Tasks on a host on which the runtime or conmon is missing, replaced or hangs, or which is out of
+// processes or memory.
 
-// A runtime or a monitor that is taken away or replaced while tasks run fails
-// those that start then, with its name. The others run on and can be ended, and
-// all is well when it is back.
+// TestStart_ProgramRemoved checks that starts fail with the name of a runtime or monitor that was
+// removed or replaced, that running tasks continue and can be stopped, and that starts succeed
+// once the program is back.
 func TestStart_ProgramRemoved(t *testing.T) {
 	garbage := func(path string) error { return os.WriteFile(path, []byte("\x7fELF no more"), 0o755) }
 	fails := func(path string) error {
@@ -70,7 +70,7 @@ func TestStart_ProgramRemoved(t *testing.T) {
 	}
 }
 
-// hanging has a program never come back from a call with a word.
+// hanging wraps a program in one that hangs when it is called with a word.
 func hanging(t *testing.T, program, word string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), filepath.Base(program))
@@ -79,9 +79,8 @@ func hanging(t *testing.T, program, word string) string {
 	return path
 }
 
-// A runtime or a monitor that hangs is given up after a while. Meanwhile and
-// afterwards the tasks of other pods are as they were, and when it does not hang
-// any more the same task starts.
+// TestStart_ProgramHangs checks that a start with a hanging runtime or monitor times out without an
+// effect on other pods, and that the same task starts once the program no longer hangs.
 func TestStart_ProgramHangs(t *testing.T) {
 	for _, verb := range []string{"create", "start", "run", "conmon"} {
 		t.Run(verb, func(t *testing.T) {
@@ -119,12 +118,12 @@ func (w *world) awaitNoProcess(t *testing.T, word string) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); hostProcesses(t, word) > 0; {
 		must.True(t, time.Now().Before(deadline), must.Sprint("what hung is left"))
-		time.Sleep(time.Millisecond) // between two looks
+		time.Sleep(time.Millisecond)
 	}
 }
 
-// While a pod can not be removed, since the runtime hangs, the tasks of others
-// can be looked at, stopped and started.
+// TestStart_OtherPodNotRemovable checks that tasks of other pods can be inspected, stopped and
+// started while the removal of a pod hangs in the runtime.
 func TestStart_OtherPodNotRemovable(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -156,8 +155,8 @@ func TestStart_OtherPodNotRemovable(t *testing.T) {
 	})
 }
 
-// Where there is no process left for a monitor a start fails and says so; those
-// that run are as before, and can be stopped.
+// TestStart_OutOfProcesses checks that a start fails with the reason if no process can be created
+// for the monitor, and that running tasks continue and can be stopped.
 func TestStart_OutOfProcesses(t *testing.T) {
 	if v, err := cgroup.Detect(); err != nil || v == cgroup.V2 {
 		t.Skip("needs the pids hierarchy of cgroup v1 to limit the monitors by")
@@ -181,8 +180,8 @@ func TestStart_OutOfProcesses(t *testing.T) {
 	})
 }
 
-// Where there is no memory for what makes a container, a start fails and says
-// so; the next works when there is some again.
+// TestStart_OutOfMemory checks that a start fails with the reason if the runtime or the monitor
+// gets no memory, and that the next start succeeds once there is memory.
 func TestStart_OutOfMemory(t *testing.T) {
 	if v, err := cgroup.Detect(); err != nil || v == cgroup.V2 {
 		t.Skip("needs the memory hierarchy of cgroup v1 to limit the monitors by")
@@ -191,7 +190,7 @@ func TestStart_OutOfMemory(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		other := n.bystand()
 		tk := n.newTask("", "hapless", sh("exit 0"), quiet)
-		// The pod's own, or the kernel could choose among the others' processes.
+		// The pod's own group: otherwise the kernel could kill processes of other pods.
 		group := "/sys/fs/cgroup/memory/nomad-driver-pod/" + tk.AllocID
 		must.NoError(t, os.Mkdir(group, 0o755))
 		must.NoError(t, os.WriteFile(group+"/memory.limit_in_bytes", []byte("65536"), 0o644))

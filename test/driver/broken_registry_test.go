@@ -25,9 +25,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
 )
 
-// What becomes of tasks whose registry is broken or hostile, or whose image is.
+// Tasks with a broken or hostile registry or image.
 
-// spoiled is a registry that answers for some blobs as a test wants.
+// spoiled is a registry with responses that a test can replace.
 type spoiled struct {
 	next   http.Handler
 	blobs  func(digest string) bool
@@ -42,8 +42,8 @@ func (s *spoiled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.next.ServeHTTP(w, r)
 }
 
-// Whatever a registry does, the task fails in bounded time with its name and
-// what is wrong, nothing of it stays, and others do not notice.
+// TestPull_BrokenRegistry checks that a start with a misbehaving registry fails in bounded time with
+// the registry's name and the reason, leaves nothing behind and does not affect other tasks.
 func TestPull_BrokenRegistry(t *testing.T) {
 	const size, most = 1 << 20, 2 << 30
 	var sent atomic.Int64
@@ -108,8 +108,8 @@ func TestPull_BrokenRegistry(t *testing.T) {
 	})
 }
 
-// A layer whose files lead out of the image's root changes nothing there, and a
-// task of it sees nothing of the host.
+// TestPull_LayerEscapes checks that a layer cannot write outside of the image's root, and that its
+// task sees no files of the host.
 func TestPull_LayerEscapes(t *testing.T) {
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
@@ -155,7 +155,7 @@ func TestPull_LayerEscapes(t *testing.T) {
 	})
 }
 
-// A layer that unpacks to more than the disk has fails its own task.
+// TestPull_LayerBomb checks that a layer larger than the disk fails only its own task.
 func TestPull_LayerBomb(t *testing.T) {
 	reference := fixture.Layout(t, t.TempDir(), withFile(t, scratch(t), "zeros", 256<<20))
 	small := fixture.Layout(t, t.TempDir(), scratch(t))

@@ -127,8 +127,8 @@ func flood() []string {
 	return []string{"/bin/sh", "-c", "cat /dev/zero >&2 & exec cat /dev/zero"}
 }
 
-// A task, its checks and a client send bytes without end. The plugin takes
-// little memory, every call ends in time, and no event or error is long.
+// TestPluginMemory_EndlessBytes checks that endless output of a task, its checks and a client leaves
+// the plugin's memory small, and that calls end in time with short events and errors.
 func TestPluginMemory_EndlessBytes(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		s := servedNode(t, runtime)
@@ -173,7 +173,7 @@ func TestPluginMemory_EndlessBytes(t *testing.T) {
 	})
 }
 
-// readable fails if a text is long, or has characters that a terminal obeys.
+// readable fails if a text is long or has control characters.
 func readable(t *testing.T, text string) {
 	t.Helper()
 	must.LessEq(t, bounds.TextBytes+len("rpc error: code = Unknown desc = "), len(text))

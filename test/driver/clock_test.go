@@ -20,9 +20,9 @@ func setClock(t *testing.T, by time.Duration) {
 	must.NoError(t, unix.Settimeofday(&now))
 }
 
-// A clock that jumps by days, forward and backward, changes nothing: the task
-// that runs is the same process, measured, entered and recovered; others start,
-// wait until they are ready, and end with their own codes.
+// TestTask_ClockJumps checks that a clock that jumps by days in either direction has no effect: a
+// running task stays the same process and can be measured, entered and recovered, and other tasks
+// start, become ready and end with their exit codes.
 func TestTask_ClockJumps(t *testing.T) {
 	if os.Getenv("POD_TEST_OWN_CLOCK") == "" {
 		t.Skip("needs a machine whose clock may be set: make test-cgroup2")

@@ -12,7 +12,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// bystander is a task that must not notice what happens to others.
+// bystander is a task that must not be affected by events in other pods.
 type bystander struct {
 	*task
 	pid string
@@ -34,7 +34,7 @@ func (n *node) bystand() *bystander {
 	return b
 }
 
-// unharmed sees that it is the same process, runs, counts on, and has lost no
+// unharmed checks that it is still the same process, continues to count, and has lost no
 // line.
 func (b *bystander) unharmed() {
 	b.n.t.Helper()
@@ -60,7 +60,7 @@ func (b *bystander) lines() []string {
 	return lines[:len(lines)-1]
 }
 
-// starts sees that a task can be started and runs to its end.
+// starts checks that a task can be started and runs to its end.
 func (n *node) starts(config driver.TaskConfig) {
 	n.t.Helper()
 	tk := n.newTask("", "mended", config, quiet)
@@ -68,7 +68,7 @@ func (n *node) starts(config driver.TaskConfig) {
 	must.Eq(n.t, 0, tk.wait().ExitCode)
 }
 
-// refuses gives the error of a start, after which nothing of the task is left.
+// refuses returns the error of a start and checks that nothing of the task is left.
 func (n *node) refuses(tk *task) error {
 	n.t.Helper()
 	_, _, err := n.StartTask(tk.TaskConfig)
@@ -83,8 +83,7 @@ func (n *node) refuses(tk *task) error {
 	return err
 }
 
-// quietRoot is a change of a task that has root inside, and whose output nobody
-// collects.
+// quietRoot changes a task to run as root and to discard its output.
 func quietRoot(c *drivers.TaskConfig) {
 	quiet(c)
 	c.User = "root"

@@ -20,8 +20,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// Counts, which hold on any machine, stand for times, which do not: a start
-// runs three programs and an end one, and a task has one process beside it.
+// TestTask_Cost checks counts, since times depend on the machine: a start executes three programs
+// and an end one, and a task needs one helper process.
 func TestTask_Cost(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
@@ -119,9 +119,8 @@ func (n *node) waitForNew(before map[int]string, want []string) {
 	}
 }
 
-// A second task with the same seccomp profile is confined as the first is, and
-// so are programs that are run in it and the first process of a shared PID
-// namespace. One with another profile has that one.
+// TestSeccomp_FilterPerProfile checks that tasks with the same seccomp profile, commands in them and
+// the infra process get the same filter, and a task with another profile gets another one.
 func TestSeccomp_FilterPerProfile(t *testing.T) {
 	profile := filepath.Join(t.TempDir(), "seccomp.json")
 	must.NoError(t, os.WriteFile(profile, []byte(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}`), 0o600))
@@ -157,8 +156,7 @@ true`
 	})
 }
 
-// usesFilter tells whether a container of a pod was given a filter that was
-// compiled before.
+// usesFilter reports whether a container of a pod was created with a cached filter.
 func (n *node) usesFilter(allocID string, dir ...string) bool {
 	n.t.Helper()
 	specs, err := filepath.Glob(filepath.Join(n.config.RunDir, "pods", allocID, filepath.Join(dir...), "config.json"))
@@ -169,8 +167,8 @@ func (n *node) usesFilter(allocID string, dir ...string) bool {
 	return strings.Contains(string(b), "run.oci.seccomp_bpf_data")
 }
 
-// Nomad's first question about a task has the plugin prepare the kernel for moves
-// of processes, for a moment.
+// TestTaskConfigSchema_ExpectsTask checks that Nomad's first call about a task makes the plugin
+// prepare the kernel for moves of processes for a short time.
 func TestTaskConfigSchema_ExpectsTask(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -220,8 +218,8 @@ func (n *node) renew(runtime string) {
 	must.NoError(n.t, os.Rename(n.config.Runtime+".new", n.config.Runtime))
 }
 
-// crun is executed once for a command, from a copy that is sealed already, and
-// from another as soon as the program is another.
+// TestCrun_ExecutedOnce checks that crun is executed once per command, from a sealed copy, and from
+// a new copy after the program was replaced.
 func TestCrun_ExecutedOnce(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		if filepath.Base(runtime) != "crun" {

@@ -15,7 +15,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// damages are ways in which a file can be something else than it was.
+// damages are ways to damage a file.
 func damages() map[string]func(path string) error {
 	write := func(text string) func(string) error {
 		return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
@@ -74,8 +74,8 @@ func (n *node) watched(alloc, name string, i int) *watched {
 	return w
 }
 
-// A damaged state of a task ends that task, with an event. The other tasks of
-// its pod run on, and new ones start there and elsewhere, the same task too.
+// TestDamagedState_Task checks that damaged state of a task ends only that task, with an event, and
+// that tasks, including the same one, can be started in this and other pods.
 func TestDamagedState_Task(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -135,8 +135,8 @@ func TestDamagedState_Task(t *testing.T) {
 	})
 }
 
-// A damaged state of a pod is made anew. Its tasks run on in the same PID
-// namespace, and new ones join it.
+// TestDamagedState_Pod checks that damaged state of a pod is recreated: its tasks continue in the
+// same PID namespace, and new tasks join it.
 func TestDamagedState_Pod(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

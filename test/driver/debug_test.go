@@ -61,8 +61,8 @@ func (tk *task) debugContainers() []string {
 
 const waits = "trap 'exit 0' TERM; echo from the task >/tmp/note; echo up; while :; do sleep 1; done"
 
-// A container beside a task sees its processes, files, host name and network,
-// has tools of its own, and leaves nothing.
+// TestDebug_SeesTask checks that a debug container sees the task's processes, files, host name and
+// network, has its own programs, and leaves nothing behind.
 func TestDebug_SeesTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		tk := debugged(t, runtime, sh(waits))
@@ -84,7 +84,7 @@ func TestDebug_SeesTask(t *testing.T) {
 	})
 }
 
-// The tools may come from an image, where the task has none.
+// TestDebug_Image checks that the programs can come from an image.
 func TestDebug_Image(t *testing.T) {
 	layout := fixture.Layout(t, t.TempDir(), scratch(t))
 	withOneRuntime(t, func(t *testing.T, runtime string) {
@@ -144,8 +144,8 @@ func TestDebug_InvalidCommands(t *testing.T) {
 	})
 }
 
-// A debug container has no capability that the operator does not allow. Without
-// CAP_SYS_PTRACE it is the task's user, and still reaches the task's files.
+// TestDebug_WithinAllowCaps checks that a debug container has only capabilities that the operator
+// allows, and without CAP_SYS_PTRACE runs as the task's user and can read the task's files.
 func TestDebug_WithinAllowCaps(t *testing.T) {
 	const script = "id -u; grep CapEff /proc/self/status; grep CapBnd /proc/self/status; cat $POD_TASK_ROOT/tmp/note"
 	withRuntimes(t, func(t *testing.T, runtime string) {
@@ -164,8 +164,8 @@ func TestDebug_WithinAllowCaps(t *testing.T) {
 	})
 }
 
-// A debug container is in no namespace of the host but the network that every
-// job may have.
+// TestDebug_HostNamespaces checks that a debug container joins no namespace of the host except the
+// network, which every job may use.
 func TestDebug_HostNamespaces(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		allow := func(c *driver.PluginConfig) { c.Runtime, c.AllowHostNamespaces = runtime, true }

@@ -64,7 +64,7 @@ users: 0 0 4294967295
 hosts: 10.1.2.3 db.example
 `
 
-// A job of docker's driver runs unchanged but for the driver's name.
+// TestStart_DockerJob checks that a job of the docker driver runs with only the driver's name changed.
 func TestStart_DockerJob(t *testing.T) {
 	sandbox.Require(t)
 	job := exampleTask(t, "docker-options.nomad.hcl")
@@ -198,8 +198,8 @@ func shellImage(t *testing.T, config v1.Config) v1.Image {
 	return img
 }
 
-// What an image says of itself, seen from inside: its volumes are writable
-// also where the root is not, unless the task mounts something else there.
+// TestImageVolumesAndLabels checks that the volumes of an image are writable even if the root is
+// read-only, unless the task mounts something else there.
 func TestImageVolumesAndLabels(t *testing.T) {
 	host := insecureRegistry(t)
 	ref, err := name.NewTag(host+"/shell:v1", name.Insecure)

@@ -43,7 +43,8 @@ func TestExec_Conformance(t *testing.T) {
 	})
 }
 
-// A descriptor of the host's /dev/null would let a command change the mode and owner of that file.
+// TestExec_NoDeviceOfHost checks that a command without input does not get the host's /dev/null: it
+// could change the mode and owner of that file.
 func TestExec_NoDeviceOfHost(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n, tk := idle(t, runtime)

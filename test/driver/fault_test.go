@@ -22,8 +22,8 @@ func failing(t *testing.T, program, word string) string {
 	return path
 }
 
-// Whatever step of a start fails, nothing of it is left: newNode's ledger and
-// the pod's removal see to that.
+// TestStart_RolledBack checks that a start that fails at any phase leaves nothing behind: newNode's
+// leak check and the pod's removal fail otherwise.
 func TestStart_RolledBack(t *testing.T) {
 	for name, tc := range map[string]struct {
 		runtime string // verb that fails
@@ -63,7 +63,7 @@ func TestStart_RolledBack(t *testing.T) {
 }
 
 // replace exchanges the programs that the driver found for ones that fail.
-// They are at the same place, so that the driver does not look again.
+// They have the same paths, so that the driver does not probe the host again.
 func (n *node) replace(verb, conmon string) {
 	n.t.Helper()
 	if verb != "" {
@@ -76,8 +76,7 @@ func (n *node) replace(verb, conmon string) {
 	}
 }
 
-// Trap D14: a start that was cut off is sent again with the same id, and finds
-// what is left of itself.
+// Trap D14: an interrupted start is repeated with the same id and finds its own leftovers.
 func TestStart_RepeatedAfterCutOff(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -97,7 +96,7 @@ func TestStart_RepeatedAfterCutOff(t *testing.T) {
 	})
 }
 
-// A host without one of the programs says which to install.
+// TestFingerprint_Missing checks that the fingerprint names the missing program and its package.
 func TestFingerprint_Missing(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for key, change := range map[string]func(*driver.PluginConfig){
@@ -121,8 +120,8 @@ func TestFingerprint_Missing(t *testing.T) {
 	})
 }
 
-// The runtime that comes first is used where it works; where it does not, the
-// fingerprint says why.
+// TestFingerprint_PicksWorkingRuntime checks that the first working runtime is used, and that the
+// fingerprint explains why an earlier one is not.
 func TestFingerprint_PicksWorkingRuntime(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

@@ -70,9 +70,8 @@ func (n *node) freezeRuntime(alloc string) (thaw func()) {
 	return func() { replace(string(whole)) }
 }
 
-// Each of the processes that stand beside a task is frozen in turn. The task
-// can be stopped and removed, others start and run on, and a plugin that is
-// closed and started again recovers it, each within a bound.
+// TestFrozenHelper freezes each helper process of a task in turn and checks that within a bound the
+// task can be stopped and removed, other tasks start and continue, and a new plugin recovers it.
 func TestFrozenHelper(t *testing.T) {
 	for name, tc := range map[string]struct {
 		freeze func(n *node, tk *task)
@@ -137,7 +136,8 @@ func (n *node) frozen(tk *task, handle *drivers.TaskHandle, other *bystander) {
 	other.unharmed()
 }
 
-// A frozen runtime fails only the calls that need it, each within its bound.
+// TestFrozenHelper_Runtime checks that a frozen runtime fails only calls that need it, within their
+// bounds.
 func TestFrozenHelper_Runtime(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -157,8 +157,8 @@ func TestFrozenHelper_Runtime(t *testing.T) {
 	})
 }
 
-// The process that pulls an image is frozen while its registry stalls. Only that start fails, at
-// its deadline; tasks without an image and with a cached one start meanwhile.
+// TestFrozenHelper_Pull freezes the pull process while its registry stalls and checks that only this
+// start fails, at its deadline, and that tasks without a pull start meanwhile.
 func TestFrozenHelper_Pull(t *testing.T) {
 	cached := pushed(t, insecureRegistry(t)+"/scratch:v1")
 	asked, ended := make(chan struct{}, 100), make(chan struct{})

@@ -76,8 +76,8 @@ func groupOf(t *testing.T, pidFile string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// A task is in the very group that Nomad made, its monitor and the pod's first
-// process in none of a task, and the task can not see where it is.
+// TestCgroup2_OwnGroups checks that a task is in the cgroup that Nomad created, that its monitor and
+// the infra process are in no task's cgroup, and that the task cannot see its cgroup's path.
 func TestCgroup2_OwnGroups(t *testing.T) {
 	requireV2(t)
 	withRuntimes(t, func(t *testing.T, runtime string) {
@@ -103,8 +103,8 @@ func TestCgroup2_OwnGroups(t *testing.T) {
 	})
 }
 
-// What Nomad does to a task that it gives up: its processes end, and this is
-// not taken for a want of memory.
+// TestCgroup2_KillByNomad checks that a task ends when Nomad kills its cgroup, and that this is not
+// reported as an OOM kill.
 func TestCgroup2_KillByNomad(t *testing.T) {
 	requireV2(t)
 	withRuntimes(t, func(t *testing.T, runtime string) {

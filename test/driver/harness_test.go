@@ -106,8 +106,8 @@ type node struct {
 	programs struct{ runtime, conmon string }
 }
 
-// newNode starts a driver with a configuration that a test may change. What
-// it leaves behind fails the test.
+// newNode starts a driver with a configuration that a test may change. Leftovers fail
+// the test.
 func newNode(t *testing.T, change func(*driver.PluginConfig)) *node {
 	t.Helper()
 	ledger.Check(t, scope())
@@ -196,7 +196,7 @@ func (n *node) waitFor(what string, done func() bool) {
 		if time.Now().After(deadline) {
 			n.t.Fatalf("timed out waiting for %s", what)
 		}
-		time.Sleep(5 * time.Millisecond) // between two looks
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
@@ -231,10 +231,10 @@ func (n *node) newTask(alloc, name string, config driver.TaskConfig, change func
 	return tk
 }
 
-// quiet is a change of a task whose output nobody collects.
+// quiet changes a task to discard its output.
 func quiet(c *drivers.TaskConfig) { c.StdoutPath, c.StderrPath = os.DevNull, os.DevNull }
 
-// makeDirs makes what Nomad has made when a task starts: the directories of
+// makeDirs creates the things that Nomad creates before a task starts: the directories of
 // the allocation and the task, and a collector that reads the task's output.
 func (n *node) makeDirs(cfg *drivers.TaskConfig) {
 	n.t.Helper()
@@ -330,8 +330,7 @@ func (tk *task) wait() *drivers.ExitResult {
 	}
 }
 
-// output waits until the task's standard output ends with what is wanted, or
-// the patience does.
+// output waits until the task's output is enough, for at most patience.
 func (tk *task) output(stream string, enough func(string) bool) string {
 	tk.n.t.Helper()
 	path := filepath.Join(tk.TaskDir().LogDir, tk.Name+"."+stream+".0")
@@ -357,7 +356,7 @@ func (tk *task) exec(script string) string {
 	return string(res.Stdout)
 }
 
-// scope is what the driver and its helpers make on the machine.
+// scope selects everything that the driver and its helpers create on the machine.
 func scope() ledger.Scope {
 	return ledger.Scope{
 		Cgroups:  []string{"nomad", "nomad.slice", "nomad-driver-pod"},

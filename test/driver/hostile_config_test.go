@@ -9,9 +9,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// Trap D6 (CVE-2026-14891): what takes a task out of its confinement is refused
-// with the name of the key, where the operator allows none of it, and leaves
-// nothing.
+// Trap D6 (CVE-2026-14891): a key that weakens the confinement is refused by name unless the
+// operator allows it, and leaves nothing behind.
 func TestStart_RefusesDisallowedKeys(t *testing.T) {
 	device := func(path, permissions string) driver.TaskConfig {
 		return driver.TaskConfig{Devices: []driver.DeviceConfig{{HostPath: path, CgroupPermissions: permissions}}}
@@ -71,8 +70,8 @@ func TestStart_RefusesDisallowedKeys(t *testing.T) {
 	})
 }
 
-// What a task has of the host where it asked for nothing: no device beside the
-// harmless ones can be used, also where it makes the node itself.
+// TestStart_NoHostDevices checks that a task can use only the harmless default devices, even if it
+// creates other device nodes itself.
 func TestStart_NoHostDevices(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

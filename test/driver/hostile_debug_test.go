@@ -12,8 +12,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// A debug container has its task's processes, and nothing of the client beyond
-// that.
+// TestDebugContainer_Attacks checks that a debug container reaches its task's processes and nothing
+// else of the client.
 func TestDebugContainer_Attacks(t *testing.T) {
 	program := hostileProgram(t)
 	withRuntimes(t, func(t *testing.T, runtime string) {

@@ -19,7 +19,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// What a task tries by way of the programs that run as root beside it.
+// Attacks of a task on the helper programs that run as root.
 
 // spying has a wrapper write the environment and the arguments of each call to
 // a file before it does what it did.
@@ -31,9 +31,8 @@ func spying(t *testing.T, wrapper, file string) {
 	must.NoError(t, os.WriteFile(wrapper, []byte(strings.Replace(string(b), "\n", "\n"+spy, 1)), 0o755))
 }
 
-// Trap D20: neither a task's environment nor the plugin's reaches the runtime or
-// the monitor, whatever they are called for, nor a task's the program that
-// gives a registry's credentials.
+// Trap D20: neither the task's nor the plugin's environment reaches the runtime or the monitor in
+// any call, and the task's does not reach a registry's credential helper.
 func TestStart_HelpersGetNoTaskEnvironment(t *testing.T) {
 	g := newGuarded(t)
 	image := g.push(t, "app:v1", 0)
@@ -80,7 +79,7 @@ func TestStart_HelpersGetNoTaskEnvironment(t *testing.T) {
 	})
 }
 
-// Nothing in the spec of a task has a program run outside of it.
+// TestStart_NoHooks checks that the spec of a task contains no hooks that run outside of it.
 func TestStart_NoHooks(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -102,8 +101,8 @@ func TestStart_NoHooks(t *testing.T) {
 	})
 }
 
-// What the plugin has open, also without close-on-exec, is not open in a task
-// or what is run in it, and is no way to a directory of the host
+// TestStart_NoInheritedDescriptors checks that descriptors of the plugin, even without
+// close-on-exec, are not open in a task or a command, so that they lead to no directory of the host
 // (CVE-2024-21626).
 func TestStart_NoInheritedDescriptors(t *testing.T) {
 	leaked, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
@@ -143,9 +142,8 @@ func TestStart_NoInheritedDescriptors(t *testing.T) {
 	})
 }
 
-// A task that has itself run as "/proc/self/exe" by whatever enters it, and
-// writes to what runs then, does not reach the runtime's program
-// (CVE-2019-5736).
+// TestStart_RuntimeNotWritable checks that a task cannot overwrite the runtime's program through
+// /proc/self/exe of a process that enters it (CVE-2019-5736).
 func TestStart_RuntimeNotWritable(t *testing.T) {
 	for name, program := range map[string]func(n *node, runtime string) string{
 		"behind a script": func(n *node, _ string) string { return n.ownRuntime(n.t) },

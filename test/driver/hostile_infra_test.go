@@ -14,7 +14,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// What a task tries with the infra process, PID 1 of a shared PID namespace.
+// Attacks of a task on the infra process, PID 1 of a shared PID namespace.
 
 // takeOver traces PID 1 and has it fork 500 times: it puts a loop around pause
 // into its program and runs the fork from there. The file says what happened.
@@ -33,9 +33,8 @@ for (1..500) {
 	@f = regs(); $f[10] > 0 ? $forks++ : ($error = -$f[10]) }
 done("forked: " . ($forks + 0) . " error: $error");`
 
-// A task neither controls the infra process as its own user, as root or as the
-// infra process's user, nor gets anything out of it where the operator allows
-// tasks to trace.
+// TestInfraProcess_TakenOver checks that a task cannot control the infra process as its own user, as
+// root or as the infra process's user, and gains nothing from it even if it may trace processes.
 func TestInfraProcess_TakenOver(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("the attack is written for amd64")
@@ -77,8 +76,8 @@ func TestInfraProcess_TakenOver(t *testing.T) {
 	})
 }
 
-// Root in a task neither stops nor kills the infra process, which still reaps
-// afterwards. SIGTERM does end it, as root can end every process of its pod.
+// TestInfraProcess_Signals checks that root in a task can neither stop nor kill the infra process,
+// which still reaps afterwards. SIGTERM ends it: root can end every process of its pod.
 func TestInfraProcess_Signals(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

@@ -18,7 +18,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// What a task with root inside tries against its limits and its end.
+// Attacks of a task with root on its limits and its exit status.
 
 // groupFile reads a file of the task's cgroup, as the host has it.
 func (tk *task) groupFile(v1, v2 string) string {
@@ -40,7 +40,7 @@ func (tk *task) limits() []string {
 	}
 }
 
-// Root in a task changes neither its limits nor what is the host's.
+// TestTask_CannotRaiseLimits checks that root in a task cannot change its limits or the host's settings.
 func TestTask_CannotRaiseLimits(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -67,8 +67,8 @@ func TestTask_CannotRaiseLimits(t *testing.T) {
 // no harm where it can.
 func setsAsItIs(file string) string { return fmt.Sprintf(`v=$(cat %[1]s) && echo "$v" > %[1]s`, file) }
 
-// What the host has mounted below /sys, such as the kernel's debugging files,
-// is not the tasks' to see or write, in the host's network either.
+// TestSys_HostMountsHidden checks that a task cannot read or write host mounts below /sys, such as
+// debugfs, even in the host's network.
 func TestSys_HostMountsHidden(t *testing.T) {
 	const at = "/sys/kernel/debug"
 	withRuntimes(t, func(t *testing.T, runtime string) {
@@ -86,8 +86,8 @@ func TestSys_HostMountsHidden(t *testing.T) {
 	})
 }
 
-// A task that forks without bound has its processes, and no more; the others
-// on the host do not notice, and it can be ended.
+// TestLimits_ForkBomb checks that a fork bomb is bounded by pids_limit, does not affect other tasks,
+// and can be ended.
 func TestLimits_ForkBomb(t *testing.T) {
 	const most, tries = 24, 400
 	withRuntimes(t, func(t *testing.T, runtime string) {
@@ -119,8 +119,8 @@ func TestLimits_ForkBomb(t *testing.T) {
 	})
 }
 
-// A task that prints without end fills its own files, of the size that they
-// may have, and does not hold up what others print.
+// TestLogs_Flood checks that a task with endless output fills only its own files up to their limit
+// and does not delay the output of others.
 func TestLogs_Flood(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
@@ -150,9 +150,8 @@ func TestLogs_Flood(t *testing.T) {
 	})
 }
 
-// Trap D9: what a task has sent to the background, out of its session and away
-// from its parent, ends with it, though it holds the log and ignores signals;
-// and what it has printed is in the log.
+// Trap D9: daemons of a task end with it, even if they hold the log open and ignore signals, and
+// their output is in the log.
 func TestExit_KillsDaemons(t *testing.T) {
 	const daemon = `perl -MPOSIX -e '$SIG{$_} = "IGNORE" for qw(HUP INT TERM); exit if fork; setsid; exit if fork; $| = 1; print "daemon up\n"; open F, ">/alloc/data/up"; close F; sleep 987002'; until [ -e /alloc/data/up ]; do sleep 0.01; done; exit 5`
 	for _, share := range [][]string{{"ipc", "uts"}, {"ipc", "uts", "pid"}} {
@@ -194,8 +193,7 @@ func hostProcesses(t *testing.T, word string) (count int) {
 	return count
 }
 
-// Trap D11: a task says how it ended by ending so, and in no other way: what the
-// monitor writes is not to be seen from inside.
+// Trap D11: a task cannot forge its exit status: the monitor's files are not visible inside.
 func TestExit_CannotBeForged(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime) // so that all of its output is there at its end

@@ -13,7 +13,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// What a task leaves behind in memory that its cgroup is no longer charged for.
+// Memory that outlives a task and its cgroup's accounting.
 
 // hoard writes what fits into the task's own memory to every kind of memory that
 // stays with the pod, and ends.
@@ -40,8 +40,7 @@ func hoarder(share ...string) driver.TaskConfig {
 	}
 }
 
-// A task of 64 MiB that is restarted ten times leaves behind no more than the
-// operator's shared_memory_max.
+// TestSharedMemory_Restarts checks that ten restarts of a task leave at most shared_memory_max in use.
 func TestSharedMemory_Restarts(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -64,8 +63,8 @@ func TestSharedMemory_Restarts(t *testing.T) {
 	})
 }
 
-// The largest request of a pod's tasks counts, the sum is bounded, whoever asks
-// first, and a lower maximum is for what is asked for afterwards.
+// TestSharedMemory_SumOfTasks checks that the largest request of a pod's tasks applies, that the sum
+// is bounded in any order of starts, and that a lowered maximum applies to later requests only.
 func TestSharedMemory_SumOfTasks(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.SharedMemoryMax = runtime, "300m" })
@@ -114,8 +113,8 @@ func TestSharedMemory_SumOfTasks(t *testing.T) {
 	})
 }
 
-// An IPC namespace and a tmpfs of a task's own end with it, and so does what
-// they hold.
+// TestSharedMemory_OwnEndsWithItsTask checks that the content of a task's own IPC namespace and tmpfs
+// is freed when the task ends.
 func TestSharedMemory_OwnEndsWithItsTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

@@ -18,7 +18,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
 )
 
-// What a task with root inside tries against its client and against others.
+// Attacks of a task with root on its client and on other tasks.
 
 // attempt runs scripts in the task, none of which may succeed.
 func (tk *task) attempt(scripts ...string) {
@@ -34,8 +34,7 @@ func (tk *task) attempt(scripts ...string) {
 	}
 }
 
-// Trap D4: the logs are read-only, also where the allocation's directory is
-// mounted once more by the task's own wish.
+// Trap D4: the logs are read-only, even if the task mounts the allocation's directory again.
 func TestLogs_ReadOnlyByEveryPath(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
@@ -59,8 +58,8 @@ func TestLogs_ReadOnlyByEveryPath(t *testing.T) {
 	})
 }
 
-// Trap D4: who can write to the directory of logs, as tasks of other drivers
-// can, has the collector write nowhere else, and holds up nobody but itself.
+// Trap D4: a task of another driver that can write to the log directory cannot make the collector
+// write elsewhere, and blocks only itself.
 func TestLogs_HostileLogDirectory(t *testing.T) {
 	victim := filepath.Join(t.TempDir(), "victim")
 	for name, put := range map[string]func(path string) error{
@@ -115,9 +114,8 @@ func listen(t *testing.T, path string) (all func() string) {
 	}
 }
 
-// Trap D5: a directory that another task swaps for a link is not followed, when
-// it does so before the look at it and when it does so between that and the
-// mount.
+// Trap D5: a directory that another task replaces by a link is not followed, whether it is replaced
+// before the check or between the check and the mount.
 func TestStart_DirectorySwappedForSymlink(t *testing.T) {
 	victim := t.TempDir()
 	must.NoError(t, os.WriteFile(filepath.Join(victim, "file"), []byte("secret\n"), 0o644))
@@ -147,8 +145,7 @@ func TestStart_DirectorySwappedForSymlink(t *testing.T) {
 	})
 }
 
-// Trap D5: what is mounted is what was checked, though something else took its
-// place in between.
+// Trap D5: the checked directory is mounted, even if it was replaced after the check.
 func TestStart_SwapBetweenCheckAndMount(t *testing.T) {
 	victim := t.TempDir()
 	must.NoError(t, os.WriteFile(filepath.Join(victim, "file"), []byte("secret"), 0o644))

@@ -19,8 +19,8 @@ import (
 // freshUser has no process and no file on the client.
 const freshUser = 54321
 
-// The user controls no process of a pod and no helper, and reaches no path or
-// socket of the driver.
+// TestLocalUser_Attacks checks that a local user can control no process of a pod and no helper, and
+// reaches no path or socket of the driver.
 func TestLocalUser_Attacks(t *testing.T) {
 	program := hostileProgram(t)
 	reachable(t)
@@ -51,8 +51,8 @@ func TestLocalUser_Attacks(t *testing.T) {
 	})
 }
 
-// No file that the user puts in place of a task's directories leads a mount to
-// another directory of the client, or blocks a start.
+// TestLocalUser_ReplacesDirectories checks that files that a local user puts in place of a task's
+// directories do not redirect a mount or block a start.
 func TestLocalUser_ReplacesDirectories(t *testing.T) {
 	victim := t.TempDir()
 	must.NoError(t, os.Chmod(victim, 0o755))

@@ -31,7 +31,7 @@ func scratch(t *testing.T) v1.Image {
 	return fixture.Image(t)
 }
 
-// Each kind of image reference runs the program of the image.
+// TestStart_Image checks each kind of image reference.
 func TestStart_Image(t *testing.T) {
 	img, dir, host := scratch(t), t.TempDir(), insecureRegistry(t)
 	oci := fixture.Layout(t, filepath.Join(dir, "oci"), img)
@@ -109,8 +109,8 @@ func pushed(t *testing.T, at string) string {
 	return at
 }
 
-// An image goes some time after its last user, not before, and also where the
-// driver was away in between.
+// TestImages_UnusedCollected checks that an image is removed some time after its last task, and not
+// earlier, even if the driver was restarted in between.
 func TestImages_UnusedCollected(t *testing.T) {
 	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
 	withOneRuntime(t, func(t *testing.T, runtime string) {
@@ -143,7 +143,7 @@ func TestImages_UnusedCollected(t *testing.T) {
 	})
 }
 
-// The events of a task tell how its pull goes.
+// TestPull_Events checks that task events report the progress of a pull.
 func TestPull_Events(t *testing.T) {
 	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
 	withOneRuntime(t, func(t *testing.T, runtime string) {
@@ -176,8 +176,8 @@ func TestPull_Events(t *testing.T) {
 	})
 }
 
-// A task runs the image that was made for the platform it names; for none, or one that
-// is no platform, it is refused.
+// TestPull_Platform checks that a task runs the image for its platform, and is refused if there is
+// none or the platform is invalid.
 func TestPull_Platform(t *testing.T) {
 	madeFor := func(arch string) mutate.IndexAddendum {
 		img := fixture.Image(t, func(c *v1.Config) { c.Env = append(c.Env, "MADE_FOR="+arch) })
@@ -219,7 +219,7 @@ func TestPull_Platform(t *testing.T) {
 	})
 }
 
-// The signal that ends a task is the image's, unless the job names one.
+// TestStop_SignalOfImage checks that the image's STOPSIGNAL is sent unless the job sets kill_signal.
 func TestStop_SignalOfImage(t *testing.T) {
 	img := fixture.Image(t, func(c *v1.Config) { c.StopSignal = "SIGUSR1" })
 	reference := fixture.Layout(t, t.TempDir(), img)

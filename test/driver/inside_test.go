@@ -16,7 +16,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// What a task sees of itself when its author asked for nothing special.
+// TestTask_Confined checks the confinement of a task with default settings.
 func TestTask_Confined(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
@@ -33,7 +33,7 @@ func TestTask_Confined(t *testing.T) {
 	})
 }
 
-// Trap D21: the plugin's own score, which Nomad's unit sets, is not its tasks'.
+// Trap D21: tasks do not inherit the OOM score that Nomad's unit sets for the plugin.
 func TestStart_OOMScoreOfPlugin(t *testing.T) {
 	const file = "/proc/self/oom_score_adj"
 	was, err := os.ReadFile(file)
@@ -80,7 +80,7 @@ func TestLimits_Enforced(t *testing.T) {
 	})
 }
 
-// Trap D4, CVE-2026-6959: a task can not change what Nomad writes its logs to.
+// Trap D4, CVE-2026-6959: a task cannot replace the log files that Nomad writes to.
 func TestLogs_ReadOnlyInTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -153,7 +153,7 @@ func TestStart_JoinsNoOtherPod(t *testing.T) {
 	})
 }
 
-// Trap D1 (podman#13081): a log that nobody reads does not hold up a start.
+// Trap D1 (podman#13081): a log FIFO without a reader does not block a start.
 func TestStart_LogWithoutReader(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -167,8 +167,7 @@ func TestStart_LogWithoutReader(t *testing.T) {
 	})
 }
 
-// Trap D20: neither what a task's author sets nor what the plugin was started
-// with reaches the programs beside it.
+// Trap D20: neither the task's nor the plugin's environment reaches the helper programs.
 func TestStart_MonitorHasEmptyEnvironment(t *testing.T) {
 	t.Setenv("OF_THE_PLUGIN", "evil")
 	withRuntimes(t, func(t *testing.T, runtime string) {
@@ -190,7 +189,7 @@ func TestStart_MonitorHasEmptyEnvironment(t *testing.T) {
 	})
 }
 
-// Trap D14: the calls of a task's life at the same time.
+// Trap D14: concurrent calls of stop, wait and destroy.
 func TestTask_ConcurrentStopWaitDestroy(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -212,8 +211,7 @@ func TestTask_ConcurrentStopWaitDestroy(t *testing.T) {
 	})
 }
 
-// Trap D14: a start that was interrupted at any step is sent again with the
-// same id.
+// Trap D14: a start that failed is repeated with the same id.
 func TestStart_RepeatedAfterFailure(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

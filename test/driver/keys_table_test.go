@@ -99,7 +99,7 @@ var keyTests = map[string]string{
 	"logs.max_file_size":             "TestLogs_Rotated",
 }
 
-// Each key of a task has a test, and each test that is named is there.
+// TestKeys_EachHasTest checks that each key of a task has a test, and that each listed test exists.
 func TestKeys_EachHasTest(t *testing.T) {
 	var source strings.Builder
 	files, err := filepath.Glob("*_test.go")
@@ -139,7 +139,7 @@ func keysOf(config reflect.Type) (all []string) {
 	return all
 }
 
-// Where the operator allows it, a task is in namespaces of the host, one by one.
+// TestNamespaces_Host checks that a task can use each namespace of the host if the operator allows it.
 func TestNamespaces_Host(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.AllowHostNamespaces = runtime, true })
@@ -164,7 +164,7 @@ func TestNamespaces_Host(t *testing.T) {
 	})
 }
 
-// When an image is asked for anew: a tag that has moved is seen, or not.
+// TestPull_Policy checks whether each pull policy notices a moved tag.
 func TestPull_Policy(t *testing.T) {
 	at := insecureRegistry(t) + "/moving:v1"
 	ref, err := name.NewTag(at, name.Insecure)

@@ -32,7 +32,7 @@ type observation struct {
 	key, script, want string
 }
 
-// Every key that changes what a task sees, seen from inside it.
+// TestKeys_SeenFromInside checks each key with an effect that is visible inside the task.
 func TestKeys_SeenFromInside(t *testing.T) {
 	sandbox.Require(t)
 	host := t.TempDir()
@@ -242,7 +242,7 @@ func privilegedScenario() scenario {
 	}
 }
 
-// The signal that a task's kill_signal names is the one it gets.
+// TestKillSignal checks that a task gets its kill_signal.
 func TestKillSignal(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -258,8 +258,7 @@ func TestKillSignal(t *testing.T) {
 	})
 }
 
-// Labels can not be seen from inside. One that a runtime would act upon, were
-// it an annotation of that name, is only a label.
+// TestLabels_Annotations checks that labels do not become annotations that a runtime interprets.
 func TestLabels_Annotations(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -295,8 +294,7 @@ func (n *node) labels(tk *task) map[string]string {
 	return labels
 }
 
-// Trap D5, CVE-2026-14896: a volume is not what a link in the task's directory
-// leads to.
+// Trap D5, CVE-2026-14896: a volume does not follow a link in the task's directory.
 func TestVolume_SymlinkInTaskDirectory(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -314,7 +312,7 @@ func TestVolume_SymlinkInTaskDirectory(t *testing.T) {
 	})
 }
 
-// A task with a hard limit is held to it, though the host has more.
+// TestLimits_CPUHardLimit checks that the limit applies even on an idle host.
 func TestLimits_CPUHardLimit(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

@@ -30,7 +30,7 @@ func TestStart_LogsOutput(t *testing.T) {
 	})
 }
 
-// Exit code and signal are different answers.
+// TestWait_ExitResults checks that exit codes and signals are distinguished.
 func TestWait_ExitResults(t *testing.T) {
 	for name, tc := range map[string]struct {
 		script string
@@ -61,8 +61,8 @@ func TestWait_ExitResults(t *testing.T) {
 	}
 }
 
-// statusKept tells whether this kernel keeps exit statuses for others than a
-// process's parent.
+// statusKept reports whether this kernel keeps exit statuses for processes other than the
+// parent.
 func statusKept(t *testing.T) bool {
 	t.Helper()
 	cmd := exec.Command("/bin/cat")
@@ -99,7 +99,7 @@ func TestStop_SignalThenKill(t *testing.T) {
 	})
 }
 
-// Trap D2: a child that keeps standard output open does not hold up the end.
+// Trap D2: a child that keeps standard output open does not delay the end.
 // Trap D9: in a shared PID namespace the end of a task's first process ends all
 // of its processes, and none of another task's.
 func TestExit_KillsRemainingProcesses(t *testing.T) {
@@ -119,8 +119,8 @@ func TestExit_KillsRemainingProcesses(t *testing.T) {
 	})
 }
 
-// Trap D2: nor does the end wait until the patience with a pipe that stays open
-// is over: nothing is left then that could hold it.
+// Trap D2: the end of the task does not wait for the drain timeout, since no process can hold the
+// pipe open after all of them were killed.
 func TestExit_OpenOutputPipe(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		ledger.Check(t, scope())

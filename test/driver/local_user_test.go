@@ -15,8 +15,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// What an unprivileged user of the host tries. Nomad leaves the directories of
-// tasks open to it.
+// Attacks of an unprivileged user of the host, who can enter the directories of tasks.
 
 const localUser = 65534
 
@@ -43,9 +42,9 @@ func reachable(t *testing.T) {
 	must.NoError(t, os.Chmod(filepath.Dir(t.TempDir()), 0o711))
 }
 
-// A set-uid program that root in a container has written does not run on the
-// host (CVE-2021-41091), also after an update from a driver that left the
-// directories open.
+// TestLocalUser_ReachesNoFileOfTheDriver checks that a set-uid program written by root in a container
+// cannot be executed on the host (CVE-2021-41091), even if the directories were created with a
+// permissive mode.
 func TestLocalUser_ReachesNoFileOfTheDriver(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		reachable(t)
@@ -86,7 +85,7 @@ func TestLocalUser_ReachesNoFileOfTheDriver(t *testing.T) {
 	})
 }
 
-// The directories are swapped for links between two starts of a task.
+// TestLocalUser_SwapsDirectories replaces the directories by links between two starts of a task.
 func TestLocalUser_SwapsDirectories(t *testing.T) {
 	victim := t.TempDir()
 	must.NoError(t, os.WriteFile(filepath.Join(victim, "file"), []byte("secret"), 0o600))
@@ -114,8 +113,8 @@ func TestLocalUser_SwapsDirectories(t *testing.T) {
 	})
 }
 
-// A link in place of the resolver's configuration has no file of the host
-// overwritten.
+// TestLocalUser_LinksResolvConf checks that a link in place of resolv.conf does not make the driver
+// overwrite a file of the host.
 func TestLocalUser_LinksResolvConf(t *testing.T) {
 	victim := written(t, filepath.Join(t.TempDir(), "victim"), "intact")
 	withRuntimes(t, func(t *testing.T, runtime string) {

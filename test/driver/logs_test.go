@@ -22,7 +22,7 @@ func collecting(t *testing.T, runtime string) *node {
 	return newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.LogCollector = runtime, "pod" })
 }
 
-// unread is a change of a task for which Nomad has started no collector.
+// unread changes a task as if Nomad had started no collector for it.
 func unread(c *drivers.TaskConfig) { c.StdoutPath, c.StderrPath = "/not/there", "/not/there" }
 
 // collectors are the processes that collect for this node.
@@ -65,8 +65,8 @@ func (tk *task) logged(stream string) string {
 	return all.String()
 }
 
-// One process collects the output of all tasks. What a task has printed is in
-// its files when its end is told, and kept apart.
+// TestLogs_OneCollector checks that one process collects the output of all tasks, into separate files
+// that are complete when the exit is reported.
 func TestLogs_OneCollector(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
@@ -84,8 +84,8 @@ func TestLogs_OneCollector(t *testing.T) {
 	})
 }
 
-// What the first task prints is not lost, although the collector starts beside
-// it and may find it by itself, half made.
+// TestLogs_FirstTask checks that no output of the first task is lost, although the collector starts at
+// the same time and may find a partially created task.
 func TestLogs_FirstTask(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for range 8 {
@@ -100,8 +100,8 @@ func TestLogs_FirstTask(t *testing.T) {
 	})
 }
 
-// Trap D3: the collector and the plugin die in turn, and at last the task ends
-// while there is neither. No line is lost or doubled.
+// Trap D3: no line is lost or duplicated if the collector and the plugin are killed in turn, and the
+// task ends while neither is running.
 func TestLogs_CollectorAndPluginKilled(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
@@ -128,7 +128,7 @@ func TestLogs_CollectorAndPluginKilled(t *testing.T) {
 	})
 }
 
-// The task's own logs block bounds how much is kept.
+// TestLogs_Rotated checks that the task's logs block limits its files.
 func TestLogs_Rotated(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
@@ -153,7 +153,7 @@ func TestLogs_Rotated(t *testing.T) {
 	})
 }
 
-// A job can have logging disabled: then nothing is collected.
+// TestLogs_Disabled checks that nothing is collected if the job disables logging.
 func TestLogs_Disabled(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// What the tests know of the machine they run on.
+// Properties of the machine that the tests run on.
 
 func cpus() int { return runtime.NumCPU() }
 

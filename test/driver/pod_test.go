@@ -33,7 +33,7 @@ func ready(c driver.TaskConfig, r driver.ReadyConfig) driver.TaskConfig {
 // serve answers every connection on a port of loopback with a page.
 const serve = `perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1:%d", ReuseAddr => 1) or die; while ($c = $s->accept) { <$c>; print $c "HTTP/1.0 %s\r\nContent-Length: 0\r\n\r\n"; close $c }'`
 
-// A start returns when the check passes, and not before.
+// TestReady_StartWaits checks that a start returns when the check passes, and not earlier.
 func TestReady_StartWaits(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -69,8 +69,8 @@ func TestReady_StartWaits(t *testing.T) {
 	})
 }
 
-// A check that never passes fails the task within its timeout, and nothing is
-// left of it.
+// TestReady_Timeout checks that a check that never passes fails the start within its timeout and
+// leaves nothing behind.
 func TestReady_Timeout(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -96,7 +96,8 @@ func TestReady_Timeout(t *testing.T) {
 	})
 }
 
-// config → proxy → app at the start, and the reverse at the stop.
+// TestAfter_StartAndStopOrder checks that config, proxy and app start in this order and stop in
+// reverse.
 func TestAfter_StartAndStopOrder(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -228,8 +229,8 @@ func TestPod_ReapsOrphans(t *testing.T) {
 	})
 }
 
-// Nomad may have lost its state, or given the task another id: what nobody
-// recovers goes.
+// TestSweep_RemovesUnrecoveredTasks checks that tasks are removed if Nomad does not recover them, for
+// example after it has lost its state.
 func TestSweep_RemovesUnrecoveredTasks(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

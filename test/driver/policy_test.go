@@ -19,7 +19,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
 )
 
-// runImage runs an image whose program ends at once.
+// runImage runs an image with a program that exits immediately.
 func (n *node) runImage(t *testing.T, task, image string) {
 	t.Helper()
 	tk := n.newTask("", task, driver.TaskConfig{Image: image}, nil)
@@ -34,9 +34,8 @@ func written(t *testing.T, file, text string) string {
 	return file
 }
 
-// An image is fetched from a mirror, where the operator's registries.conf has
-// one, under the name that the job gives; and an edit of that file counts
-// without a restart of the plugin.
+// TestPull_MirrorsWithoutTLS checks that images are fetched from the mirrors in registries.conf under
+// the job's name, and that edits of the file take effect without a restart of the plugin.
 func TestPull_MirrorsWithoutTLS(t *testing.T) {
 	host := plainRegistry(t)
 	pushed(t, host+"/copies/app:v1")
@@ -61,7 +60,7 @@ insecure = true
 	})
 }
 
-// Only images that the policy's key signed are run.
+// TestSignaturePolicy checks that only images signed with the policy's key are accepted.
 func TestSignaturePolicy(t *testing.T) {
 	host := plainRegistry(t)
 	trustWithoutTLS(t, host)

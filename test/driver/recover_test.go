@@ -48,7 +48,7 @@ func TestRecover_RunningTask(t *testing.T) {
 	})
 }
 
-// Trap D11: the exit code of a task that ended while nobody watched.
+// Trap D11: the exit code of a task that ended while no plugin was running.
 func TestRecover_ExitCodeOfEndedTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -67,7 +67,7 @@ func TestRecover_ExitCodeOfEndedTask(t *testing.T) {
 	})
 }
 
-// Trap D11: without its monitor a task's end would never be seen.
+// Trap D11: a task is killed if its monitor dies, since its end would go unnoticed.
 func TestMonitor_DeathEndsTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n, tk := idle(t, runtime)
@@ -83,8 +83,7 @@ func TestMonitor_DeathEndsTask(t *testing.T) {
 	})
 }
 
-// Trap D15: the death of the pod's first process takes the tasks along, and
-// they say why.
+// Trap D15: the death of the infra process ends the tasks, with the reason in their results.
 func TestPod_InfraProcessKilled(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -104,7 +103,7 @@ func TestPod_InfraProcessKilled(t *testing.T) {
 	})
 }
 
-// Trap D15: between a task and the next the pod is kept.
+// Trap D15: the pod is kept between one task and the next.
 func TestPod_LingersBetweenTasks(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, patiently.For(time.Second).String() })
@@ -120,8 +119,7 @@ func TestPod_LingersBetweenTasks(t *testing.T) {
 	})
 }
 
-// Trap D15: what a driver left that never came back is removed by the next, even
-// if that one is never given a task.
+// Trap D15: a new driver removes leftovers of an earlier one even if it never gets a task.
 func TestSweep_RemovesEmptyPods(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, "1h" })
@@ -146,8 +144,8 @@ func TestSweep_RemovesEmptyPods(t *testing.T) {
 	})
 }
 
-// A plugin that is killed while it tries a runtime leaves a container that waits
-// for its start. The next one removes it, and what the runtime was logging.
+// TestProbe_InterruptedIsRemoved checks that the next plugin removes the container and the log of a
+// probe during which the plugin was killed.
 func TestProbe_InterruptedIsRemoved(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -176,8 +174,8 @@ func TestProbe_InterruptedIsRemoved(t *testing.T) {
 	})
 }
 
-// A look at a runtime that fails half-way, or is cut off, leaves nothing: not
-// even what the runtime has forgotten.
+// TestProbe_LeavesNothing checks that a failed or interrupted probe of a runtime leaves nothing, even
+// if the runtime has lost track of the container.
 func TestProbe_LeavesNothing(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		half := filepath.Join(t.TempDir(), filepath.Base(runtime))
@@ -191,9 +189,8 @@ func TestProbe_LeavesNothing(t *testing.T) {
 	})
 }
 
-// An operator who installs the other runtime, or names it, need not drain the
-// node: what the first one made goes on, takes commands as long as that is there,
-// and is removed.
+// TestRecover_RuntimeChanged checks that the node need not be drained to change the runtime: existing
+// containers continue, accept commands while their runtime is installed, and can be removed.
 func TestRecover_RuntimeChanged(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		other := map[string]string{"crun": "runc", "runc": "crun"}[filepath.Base(runtime)]

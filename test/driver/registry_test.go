@@ -178,7 +178,7 @@ func TestRegistryCredentials(t *testing.T) {
 	})
 }
 
-// However many tasks ask for an image at once, it is fetched once.
+// TestPull_SharedByTasks checks that concurrent starts fetch an image once.
 func TestPull_SharedByTasks(t *testing.T) {
 	const size, tasks = 200 << 20, 20
 	g := newGuarded(t)
@@ -221,7 +221,7 @@ func TestPull_SharedByTasks(t *testing.T) {
 	})
 }
 
-// A connection that is cut in the middle of a layer does not fail the task.
+// TestPull_ConnectionCut checks that a start survives a connection that is cut within a layer.
 func TestPull_ConnectionCut(t *testing.T) {
 	g := newGuarded(t)
 	image := g.push(t, "cut:v1", 1<<20)

@@ -29,8 +29,8 @@ func overlay(t *testing.T, dir string) (at string, err error) {
 	return at, err
 }
 
-// A task without an image has a root of its own, which looks the same however
-// it was made.
+// TestHostRoot_FileSystems checks that the root of a task without an image has the same content on
+// every file system, with and without an overlay.
 func TestHostRoot_FileSystems(t *testing.T) {
 	for name, tc := range map[string]struct {
 		dir     func(t *testing.T) string
@@ -97,8 +97,8 @@ func (n *node) hasARootOfItsOwn(isOverlay bool) {
 	}
 }
 
-// However few inodes a disk has left, a task has a root that it can write to, or
-// none: the kernel would mount an overlay read-only.
+// TestRoot_Writable checks that on a disk with few inodes a task either gets a writable root or fails:
+// the kernel would otherwise mount the overlay read-only.
 func TestRoot_Writable(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		started := 0
@@ -122,7 +122,8 @@ func TestRoot_Writable(t *testing.T) {
 	})
 }
 
-// What a root lies over stays while a task has it, whichever driver made it.
+// TestHostRoot_StaysWithItsTasks checks that a host root stays while a task uses it, even if an earlier
+// driver created it.
 func TestHostRoot_StaysWithItsTasks(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

@@ -12,8 +12,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
 )
 
-// Files of a task in place of the kernel's in /dev or /proc would unmask paths
-// (CVE-2025-31133) or leave its profile out (CVE-2019-19921).
+// TestMount_RuntimePath checks that a task cannot mount over /dev or /proc, which would unmask paths
+// (CVE-2025-31133) or disable its profile (CVE-2019-19921).
 func TestMount_RuntimePath(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -39,7 +39,7 @@ func TestMount_RuntimePath(t *testing.T) {
 	})
 }
 
-// Links of an image lead mounts to the same paths.
+// TestMount_RuntimePathByLink checks the same for mounts through links of an image.
 func TestMount_RuntimePathByLink(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -59,8 +59,8 @@ func TestMount_RuntimePathByLink(t *testing.T) {
 	})
 }
 
-// Links below a volume, which tasks can put there, lead mounts below it to the
-// same paths.
+// TestMount_RuntimePathByLinkInVolume checks the same for mounts through links in a volume, which
+// tasks can create.
 func TestMount_RuntimePathByLinkInVolume(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

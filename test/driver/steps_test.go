@@ -42,10 +42,9 @@ func kindsOf(step, runtime string) []string {
 	return []string{"kill"}
 }
 
-// Every step of a start, a stop, a removal, a recovery and a sweep is failed
-// once, and the process is killed at each. Whatever it was: the task can be
-// recovered or started again with the same id, no other task is touched, and
-// nothing is left.
+// TestCrash_EveryCheckpoint injects a failure and a kill at each checkpoint of a start, a stop, a
+// removal, a recovery and a sweep. After each, the task can be recovered or started again with the
+// same id, no other task is affected, and nothing is left behind.
 func TestCrash_EveryCheckpoint(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		ledger.Check(t, scope())

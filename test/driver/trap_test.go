@@ -22,9 +22,8 @@ import (
 // hog takes more memory than the task may have.
 const hog = `awk 'BEGIN { x = "a"; while (1) x = x x }'`
 
-// Trap D12: that the kernel killed the task for its memory, that it killed a
-// child of it, and that somebody else killed the task, also after that, are
-// different answers.
+// Trap D12: an OOM kill of the task, an OOM kill of a child, and a kill from outside, also after an
+// OOM kill of a child, have different results.
 func TestExit_OutOfMemory(t *testing.T) {
 	kill := drivers.ExitResult{ExitCode: 137, Signal: int(syscall.SIGKILL)}
 	oom := kill
@@ -76,7 +75,7 @@ func TestExit_OutOfMemory(t *testing.T) {
 	}
 }
 
-// watchEvents collects what the driver tells of its tasks, until the test ends.
+// watchEvents collects the driver's task events until the test ends.
 func (n *node) watchEvents() (all func() string) {
 	n.t.Helper()
 	ctx, cancel := context.WithCancel(n.t.Context())
@@ -120,8 +119,8 @@ func (tk *task) readStats(enough func() bool) {
 	}
 }
 
-// Trap D19 (nomad#7848, nomad#28467): whatever was mounted for a task is in no
-// mount table when it is gone, and the pod's own mounts go with the pod.
+// Trap D19 (nomad#7848, nomad#28467): all mounts of a task are gone after its removal, and the pod's
+// mounts after the pod's.
 func TestDestroy_RemovesMounts(t *testing.T) {
 	reference := fixture.Layout(t, t.TempDir(), fixture.Image(t))
 	host := t.TempDir()

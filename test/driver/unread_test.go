@@ -59,10 +59,8 @@ func talk(t *testing.T, runtime, script string, unreadTimeout time.Duration, eve
 	return c
 }
 
-// Where Nomad collects, its collector can die, and is not started again while
-// the task runs. The task does not wait for it for ever: what it prints is
-// dropped after a while, and that is told.
-// Trap D3.
+// Trap D3: if Nomad's collector dies, the task blocks for a limited time only: then its output is
+// dropped, with an event.
 func TestLogs_NomadCollectorKilled(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		var events heard
@@ -81,8 +79,7 @@ func TestLogs_NomadCollectorKilled(t *testing.T) {
 	})
 }
 
-// A collector that lives gets every byte, however slow it is.
-// Trap D3.
+// Trap D3: a slow collector still gets every byte.
 func TestLogs_SlowCollector(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		var events heard
