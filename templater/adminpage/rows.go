@@ -2,6 +2,7 @@ package adminpage
 
 import (
 	"cmp"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -149,8 +150,16 @@ func decisionTable(path string) *table[Decided] {
 // Key is stable across refreshes.
 func (d Decided) Key() string { return strconv.FormatUint(d.Number, 10) }
 
-// Answer returns the status code of a denial as text.
-func (d Decided) Answer() string { return strconv.Itoa(d.Status) }
+// Answer returns the status of a request that did not succeed, as the beginning of a text.
+func (d Decided) Answer() string {
+	switch {
+	case d.Status == 0:
+		return "no answer: "
+	case d.Status >= http.StatusBadRequest:
+		return strconv.Itoa(d.Status) + ": "
+	}
+	return ""
+}
 
 func compareRefs(a, b *fleet.Job) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.ID, b.ID))

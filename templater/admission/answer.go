@@ -40,6 +40,7 @@ func (p *Proxy) answer(resp *http.Response) error {
 		return nil
 	}
 	v.answered = resp.StatusCode
+	v.audit() // before the client has the answer
 	if len(v.warnings) == 0 || resp.StatusCode != http.StatusOK {
 		return nil
 	}

@@ -16,12 +16,19 @@ const (
 	decisionPass     = "passed" // unchanged
 	decisionInjected = "injected"
 	decisionDenied   = "denied"
+	decisionRefused  = "refused" // by Nomad
+	// decisionUnanswered means that it is unknown whether Nomad carried out the request.
+	decisionUnanswered = "unanswered"
 )
 
 func (v *verdict) decision() string {
 	switch {
 	case v.denial != nil:
 		return decisionDenied
+	case v.unreachable || v.answered == 0:
+		return decisionUnanswered
+	case v.answered >= http.StatusBadRequest:
+		return decisionRefused
 	case v.changed:
 		return decisionInjected
 	}
@@ -37,7 +44,7 @@ type Decision struct {
 	Method    string    `json:"method"`
 	Path      string    `json:"path"`
 	Route     string    `json:"route"`    // register, plan, validate or revert
-	Decision  string    `json:"decision"` // passed, injected or denied
+	Decision  string    `json:"decision"` // passed, injected, denied, refused or unanswered
 	Job       string    `json:"job"`      // its ID; "" if it could not be read
 	Namespace string    `json:"namespace"`
 	Region    string    `json:"region"`
@@ -50,9 +57,10 @@ type Decision struct {
 	Before string        `json:"before,omitempty"`
 	After  string        `json:"after,omitempty"`
 	Took   time.Duration `json:"took"` // nanoseconds
-	// Status and Reasons describe a denial: the response's status, and summaries that quote nothing
-	// of the job.
-	Status  int      `json:"status,omitempty"`
+	// Status is the response's status: Nomad's, except for a denial or if Nomad does not answer; 0
+	// if the client left before.
+	Status int `json:"status,omitempty"`
+	// Reasons are summaries of a denial that quote nothing of the job.
 	Reasons []string `json:"reasons,omitempty"`
 	// Trace is the ID of the request's trace, if it is recorded.
 	Trace string `json:"trace,omitempty"`
@@ -76,7 +84,7 @@ func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration)
 	d := Decision{
 		At: time.Now(), Client: p.sender(r), Method: r.Method, Path: r.URL.Path, Route: string(to), Decision: v.decision(),
 		Job: v.job.ID.Value, Namespace: v.job.Namespace.Value, Region: v.job.Region.Value,
-		Sidecars: v.injected, Rules: v.rules, Warnings: len(v.warnings), Before: v.before, Took: took,
+		Sidecars: v.injected, Rules: v.rules, Warnings: len(v.warnings), Before: v.before, Took: took, Status: v.answered,
 	}
 	if p.Accessors != nil {
 		d.Accessor = p.Accessors.of(r, p.Upstream)
@@ -108,9 +116,10 @@ func (d *Decision) attrs() []slog.Attr {
 		slog.String("job", d.Job), slog.String("namespace", d.Namespace), slog.String("region", d.Region),
 		slog.Any("sidecars", d.Sidecars), slog.Any("rules", d.Rules),
 		slog.Int("warnings", d.Warnings), slog.String("before", d.Before), slog.String("after", d.After), slog.Duration("took", d.Took),
+		slog.Int("status", d.Status),
 	}
 	if d.Denied() {
-		attrs = append(attrs, slog.Int("status", d.Status), slog.Any("reasons", d.Reasons))
+		attrs = append(attrs, slog.Any("reasons", d.Reasons))
 	}
 	if d.Trace != "" {
 		attrs = append(attrs, slog.String("trace", d.Trace))
@@ -131,7 +140,7 @@ type Metrics struct {
 // NewMetrics registers the metrics.
 func NewMetrics(to prometheus.Registerer) *Metrics {
 	m := &Metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_requests_total", Help: "Requests by route and decision: passed, injected or denied."}, []string{"route", "decision"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_requests_total", Help: "Requests by route and decision: passed, injected, denied, refused by Nomad or unanswered."}, []string{"route", "decision"}),
 		took:     prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nomad_sidecar_decision_seconds", Help: "Time to read a job and decide about it."}, []string{"route"}),
 		errors:   prometheus.NewCounter(prometheus.CounterOpts{Name: "nomad_sidecar_upstream_errors_total", Help: "Requests that Nomad did not answer."}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_refused_total", Help: "Connections and requests that are refused, by the limit, and whether it is that of one client or of all."}, []string{"limit", "scope"}),

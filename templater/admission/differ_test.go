@@ -89,10 +89,11 @@ func decodeRequest(r *http.Request, to route) (*api.Job, string, error) {
 	if args.Job.Namespace != nil {
 		inJob = *args.Job.Namespace
 	}
-	if to == validate {
-		return args.Job, cmp.Or(inJob, "default"), nil
+	namespace := cmp.Or(r.URL.Query().Get("namespace"), args.Namespace, inJob, "default")
+	if to == validate { // Nomad takes the default namespace for a job without one, see Rules.placeOf
+		namespace = cmp.Or(inJob, namespace)
 	}
-	return args.Job, cmp.Or(r.URL.Query().Get("namespace"), args.Namespace, inJob, "default"), nil
+	return args.Job, namespace, nil
 }
 
 // RoundTrip forwards the proxy's request as bytes.

@@ -7,14 +7,15 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
-// placeOf returns the namespace and region that Nomad would use, in its order of precedence
-// (command/agent/job_endpoint.go, namespaceForJob, regionForJob, ValidateJobRequest).
+// placeOf returns the namespace and region in which Nomad would register the job, in its order of
+// precedence (command/agent/job_endpoint.go, namespaceForJob, regionForJob). Nomad validates a job
+// in the job's own namespace; for a job without one it is that of a later registration.
 func (r *Rules) placeOf(to route, req *http.Request) func(*jsonjob.Request) place {
 	query := req.URL.Query()
 	return func(body *jsonjob.Request) place {
 		namespace := cmp.Or(query.Get("namespace"), body.Namespace, body.JobNamespace, "default")
 		if to == validate {
-			namespace = cmp.Or(body.JobNamespace, "default")
+			namespace = cmp.Or(body.JobNamespace, namespace)
 		}
 		region := cmp.Or(body.Region, query.Get("region"), body.JobRegion)
 		if region == "" || region == "global" {

@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -141,8 +142,10 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, to route) {
 		answered(span, p.giveUp(w, r, to, err), wrongOfServer)
 		return
 	}
-	p.audit(r, to, v, time.Since(begin))
+	took := time.Since(begin)
+	v.audit = sync.OnceFunc(func() { p.audit(r, to, v, took) })
 	if v.denial != nil {
+		v.audit()
 		answered(span, answerDenial(w, to, v), wrongOfServer)
 		return
 	}
@@ -198,6 +201,7 @@ func (p *Proxy) giveUp(w http.ResponseWriter, r *http.Request, to route, err err
 func (p *Proxy) send(w http.ResponseWriter, r *http.Request, to route, v *verdict) {
 	ctx, span := p.Upstream.call(r.Context(), r.Method, to.template(r))
 	defer func() { // also if the client disconnects, which makes the forwarder panic
+		v.audit()
 		answered(span, v.answered, wrongOfClient)
 		answered(trace.SpanFromContext(r.Context()), v.answered, wrongOfServer)
 		span.End()
@@ -288,7 +292,8 @@ func (p *Proxy) unreachable(w http.ResponseWriter, r *http.Request, err error) {
 		return // the client has gone
 	}
 	if v, ok := r.Context().Value(admitted{}).(*verdict); ok {
-		v.answered = http.StatusBadGateway
+		v.answered, v.unreachable = http.StatusBadGateway, true
+		v.audit()
 	}
 	p.Metrics.unreachable()
 	p.Audit.Error("Nomad does not answer", "path", Shorten(r.URL.Path, maxTextBytes), "error", Shorten(err.Error(), 2*maxTextBytes))

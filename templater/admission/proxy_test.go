@@ -126,10 +126,13 @@ func TestProxy_TokensAndNamespace(t *testing.T) {
 		must.Eq(t, "Bearer b3arer", got.Header.Get("Authorization"))
 		must.StrContains(t, string(sent), `"SecretID":"s3cret"`)
 	}
-	// For validation only the job's own namespace counts.
+	// For validation the job's own namespace counts, or else that of a registration.
+	f.send(http.MethodPut, "/v1/validate/job?namespace=prod", jobNamed("web"))
+	_, sent := f.last(t)
+	must.Eq(t, []string{"app", "note"}, tasksOf(t, sent))
 	inJob := strings.Replace(jobNamed("web"), `"ID"`, `"Namespace":"dev","ID"`, 1)
 	f.send(http.MethodPut, "/v1/validate/job?namespace=prod", inJob)
-	_, sent := f.last(t)
+	_, sent = f.last(t)
 	must.Eq(t, []string{"app"}, tasksOf(t, sent))
 	for _, secret := range []string{"s3cret", "h3ader", "b3arer", "top secret"} {
 		must.StrNotContains(t, f.audit.String(), secret)

@@ -36,6 +36,9 @@ type verdict struct {
 	denial   *denial
 	before   string // digest of the received body
 	answered int    // status of Nomad's response, 0 before it arrives
+	// unreachable means that answered is the proxy's own status, since Nomad does not respond.
+	unreachable bool
+	audit       func() // writes the line about the request, once
 }
 
 // denial is the reason of a denied request. text is for the user; summaries contain no values from
@@ -92,7 +95,21 @@ func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Reque
 		return r.denied(v, in, diags), nil, nil
 	}
 	v.note(in.Choices)
-	return v, in, diags
+	return v, in, append(diags, keptResources(req, in.Choices)...)
+}
+
+// keptResources returns a warning if Nomad will keep the resources of sidecars that a job already
+// has, in place of those of the definition.
+func keptResources(req *jsonjob.Request, choices []*templater.Choice) hcl.Diagnostics {
+	if !req.PreserveResources || len(choices) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range choices {
+		names = append(names, c.Group.Name+"/"+c.Definition.Name)
+	}
+	return hcl.Diagnostics{{Severity: hcl.DiagWarning, Summary: "Sidecars keep old resources", Detail: fmt.Sprintf(
+		"-preserve-resources applies to sidecars as well: if the job has them already, %s keep their resources, whatever their definition sets now.", strings.Join(names, ", "))}}
 }
 
 // jobReader reads a job and leaves the given injected tasks in place.

@@ -20,6 +20,8 @@ type Request struct {
 	HasJob bool
 	// ID, JobNamespace and JobRegion are in the job, Namespace and Region beside it.
 	ID, JobNamespace, JobRegion, Namespace, Region string
+	// PreserveResources means that Nomad keeps the resources of tasks that the job already has.
+	PreserveResources bool
 
 	source []byte
 	doc    *document
@@ -42,7 +44,8 @@ func ReadRequest(src []byte) (*Request, error) {
 		HasJob: j != nil && j.kind == '{', ID: j.get("ID").str(),
 		JobNamespace: j.get("Namespace").str(), JobRegion: j.get("Region").str(),
 		Namespace: root.get("Namespace").str(), Region: root.get("Region").str(),
-		source: src, doc: doc,
+		PreserveResources: root.get("PreserveResources").isTrue(),
+		source:            src, doc: doc,
 	}, nil
 }
 
