@@ -30,6 +30,7 @@ type Container struct {
 	stopwatch stopwatch // of the start
 	mistake   error     // a configuration error that explains a failed start, or nil
 	initHint  string    // why an init system is likely to fail in this task, or ""
+	logs      *Logs     // nil if the log collector does not collect this task's output, or after a recovery
 
 	output  *logs.HeldFIFOs // nil if the log collector does not collect this task's output
 	drained bool

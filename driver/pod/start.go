@@ -33,7 +33,7 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 	}
 	p := m.enter(t.AllocID)
 	c := m.newContainer(p, t)
-	c.stopwatch = newStopwatch()
+	c.stopwatch, c.logs = newStopwatch(), t.Logs
 	if err := errors.Join(c.purge(), m.purgeOthers(c)); err != nil {
 		m.leave(p)
 		return nil, fmt.Errorf("remove an interrupted start: %w", err)

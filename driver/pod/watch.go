@@ -93,7 +93,7 @@ func (c *Container) end() Exit {
 	case exit.Signal == int(unix.SIGKILL):
 		exit.Err = c.infraLoss()
 	case code != 0 && exit.Signal == 0 && at.Sub(c.state.StartedAt) < execGrace:
-		exit.Err = c.mistake
+		exit.Err = c.execFailure()
 	}
 	c.explainInit(exit)
 	return exit

@@ -1,6 +1,7 @@
 package driver_test
 
 import (
+	"archive/tar"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
 )
 
 // localFile writes a file that the task has in /local.
@@ -73,6 +75,27 @@ func TestStart_CommonMistakes(t *testing.T) {
 				must.StrNotContains(t, err.Error(), "conmon")
 			})
 		}
+	})
+}
+
+// TestExit_RuntimeCannotExecute checks that the reason is reported if only the runtime knows it:
+// here a file capability that the task may not have.
+func TestExit_RuntimeCannotExecute(t *testing.T) {
+	capability := make([]byte, 20) // version 2 of capabilities(7)
+	const ipcLock = 14
+	binary.LittleEndian.PutUint32(capability, 0x02000001)
+	binary.LittleEndian.PutUint32(capability[4:], 1<<ipcLock)
+	image := fixture.Layout(t, filepath.Join(t.TempDir(), "capable"), withLayer(t, fixture.Image(t), tar.Header{
+		Name: "capable", Typeflag: tar.TypeLink, Linkname: "init", Mode: 0o755,
+		PAXRecords: map[string]string{"SCHILY.xattr.security.capability": string(capability)},
+	}))
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := collecting(t, runtime)
+		tk := n.newTask("", "app", driver.TaskConfig{Image: image, Entrypoint: []string{"/capable"}}, unread)
+		tk.start()
+		result := tk.wait()
+		must.Eq(t, 1, result.ExitCode)
+		must.EqError(t, result.Err, `command "/capable" cannot be executed: operation not permitted`)
 	})
 }
 
