@@ -57,10 +57,6 @@ func UnifiedControllers() ([]string, error) {
 	return strings.Fields(string(b)), nil
 }
 
-func isCgroup(path string) bool {
-	return isType(path, unix.CGROUP_SUPER_MAGIC) || isType(path, unix.CGROUP2_SUPER_MAGIC)
-}
-
 func isType(path string, magic int64) bool {
 	var st unix.Statfs_t
 	return unix.Statfs(path, &st) == nil && st.Type == magic
@@ -102,10 +98,9 @@ func (g Group) dirs() ([]string, error) {
 	}
 	var dirs []string
 	for _, e := range entries {
-		// Links ("cpu" to "cpu,cpuacct") would list a hierarchy twice. If no v2 tree is mounted at
-		// Root/unified, crun leaves ordinary directories there.
-		if hierarchy := filepath.Join(Root, e.Name()); e.IsDir() && isCgroup(hierarchy) {
-			dirs = append(dirs, existing(filepath.Join(hierarchy, g.path))...)
+		// Links ("cpu" to "cpu,cpuacct") would list a hierarchy twice.
+		if e.IsDir() {
+			dirs = append(dirs, existing(filepath.Join(Root, e.Name(), g.path))...)
 		}
 	}
 	return dirs, nil
