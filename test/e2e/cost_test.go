@@ -18,9 +18,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// What a start asks of the kernel, in the plugin and in all that it starts: the
-// programs that are executed, to the last, and how many system calls that takes,
-// with a third to spare. Seconds depend on the machine; these do not.
+// TestStart_SystemCalls counts the executed programs and the system calls of a start, in the plugin
+// and its children, with a tolerance of a third. Unlike times, they do not depend on the machine.
 func TestStart_SystemCalls(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -50,8 +49,8 @@ func TestStart_SystemCalls(t *testing.T) {
 	}
 }
 
-// waiting are system calls of which there are more the longer a start takes: of
-// Go's runtime, of connections, and of what is done time and again meanwhile.
+// waiting are system calls that become more with the duration of a start: of Go's runtime, of
+// connections, and of polling.
 var waiting = regexp.MustCompile(`^(read|write|pread64|futex|nanosleep|clock_nanosleep|epoll_.*|p?poll|p?select6?|sched_yield|madvise|rt_sig.*|sigaltstack|gettid|tgkill|wait4|waitid|restart_syscall)$`)
 
 func oneTask(t *testing.T, name string) string {

@@ -13,8 +13,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// Neither the death of the plugin nor that of the agent is felt by tasks, and
-// no line of their output is lost.
+// TestCrash_TasksSurvive checks that tasks survive the death of the plugin and of the agent without
+// losing a line of output.
 func TestCrash_TasksSurvive(t *testing.T) {
 	crashes := []struct {
 		name  string
@@ -74,8 +74,8 @@ func TestCrash_TasksSurvive(t *testing.T) {
 	})
 }
 
-// A client that is killed leaves its plugin with nobody to read what it logs.
-// The next client takes it over, and it serves that one as well as the first.
+// TestPlugin_OutlivesClient checks that a plugin survives the death of its client, which read its log,
+// and works with the next client.
 func TestPlugin_OutlivesClient(t *testing.T) {
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
@@ -92,8 +92,7 @@ func TestPlugin_OutlivesClient(t *testing.T) {
 	})
 }
 
-// onlyOneCollects wants one process to collect the output of all tasks, and
-// none of Nomad's.
+// onlyOneCollects checks that one process collects the output of all tasks, and none of Nomad's.
 func (c *cluster) onlyOneCollects() {
 	c.t.Helper()
 	c.eventually("the log collector runs", func() error {
@@ -136,8 +135,8 @@ func runsUnchanged(c *cluster, id string) error {
 	return nil
 }
 
-// logGrowsWithoutGap waits for more lines than there are, and wants them
-// numbered from 1 without a hole or repetition.
+// logGrowsWithoutGap waits for new lines and checks that all are numbered from 1 without a gap or
+// repetition.
 func (c *cluster) logGrowsWithoutGap(alloc *api.Allocation) {
 	c.t.Helper()
 	before, err := c.Logs(c.ctx, alloc, "counter", "stdout")

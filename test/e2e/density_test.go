@@ -17,9 +17,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// density is how many pods a node holds, and for how long: a few for a moment
-// in every run of the tests, and what POD_TEST_PODS and POD_TEST_HOLD say in a
-// long one, such as "500" and "10m".
+// density returns the number of pods and how long to hold them: few and briefly by default, or as set
+// by POD_TEST_PODS and POD_TEST_HOLD, such as "500" and "10m".
 func density(t *testing.T) (pods int, hold time.Duration) {
 	t.Helper()
 	pods, hold = 10, 0
@@ -35,8 +34,8 @@ func density(t *testing.T) (pods int, hold time.Duration) {
 	return pods, hold
 }
 
-// Many pods of two tasks cost little, and what they cost does not grow: neither
-// while they do nothing nor when they are gone.
+// TestManyPods checks that many pods of two tasks cost little, and that the cost does not grow while
+// they are idle or after they are removed.
 func TestManyPods(t *testing.T) {
 	pods, hold := density(t)
 	const tasks = 2
@@ -108,7 +107,7 @@ func idleTasks(n int) string {
 	return b.String()
 }
 
-// use is what the driver has and takes beside the workload.
+// use is the driver's resource usage in addition to the workload.
 type use struct {
 	at          time.Time
 	monitors    int
@@ -123,7 +122,7 @@ func (u use) String() string {
 		u.monitors, float64(u.bytes)/(1<<20), u.descriptors, u.threads)
 }
 
-// use looks at the plugin, the log collector and the monitors.
+// use measures the plugin, the log collector and the monitors.
 func (c *cluster) use() use {
 	c.t.Helper()
 	u := use{at: time.Now()}
@@ -198,8 +197,8 @@ func (c *cluster) allEnd(job string, n int) {
 	c.progress(job, n, ended)
 }
 
-// progress waits until something holds of so many allocations of a job. It
-// gives up only when for long it holds of no more of them.
+// progress waits until n allocations of a job fulfil a condition. It fails if their number stops
+// growing for a long time.
 func (c *cluster) progress(job string, n int, of func(*api.AllocationListStub) bool) {
 	c.t.Helper()
 	for have := 0; have < n; {

@@ -13,8 +13,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// What a device plugin of Nomad gives with a device is what the task has that
-// reserved it, and no other has it.
+// TestDevicePlugin checks that only the task that reserved a device gets the device nodes, mounts and
+// variables of Nomad's device plugin.
 func TestDevicePlugin(t *testing.T) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Skipf("needs a device that no task has otherwise: %v", err)

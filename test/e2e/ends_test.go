@@ -11,7 +11,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// How a task ended is told apart.
+// TestTask_ExitResults checks that the ways in which a task can end are distinguished.
 func TestTask_ExitResults(t *testing.T) {
 	cases := []struct {
 		name, command, args, share string
@@ -46,7 +46,7 @@ func TestTask_ExitResults(t *testing.T) {
 	})
 }
 
-// end is how a task ended, as the events of its allocation tell it.
+// end is how a task ended according to its allocation's events.
 type end struct {
 	code, signal int
 	oom          bool
@@ -65,7 +65,7 @@ func endOf(t *testing.T, alloc *api.Allocation) end {
 	return end{}
 }
 
-// What is wrong with a task fails it before anything is made, and says so.
+// TestTask_Refused checks that an invalid task fails with the reason before anything is created.
 func TestTask_Refused(t *testing.T) {
 	cases := []struct{ name, config, says string }{
 		{"unknown key", `command = "/bin/true"
@@ -92,7 +92,7 @@ func TestTask_Refused(t *testing.T) {
 	})
 }
 
-// Nomad's own log files are out of a task's reach (CVE-2026-6959).
+// TestLogs_ReadOnlyInside checks that a task cannot write to Nomad's log files (CVE-2026-6959).
 func TestLogs_ReadOnlyInside(t *testing.T) {
 	onSharedAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)

@@ -40,7 +40,8 @@ func TestExec(t *testing.T) {
 	})
 }
 
-// crun is executed once for a command, from a copy that the plugin keeps open.
+// TestCrun_ExecutedOnce checks that crun is executed once per command, from a copy that the plugin
+// keeps open.
 func TestCrun_ExecutedOnce(t *testing.T) {
 	t.Parallel()
 	c := share(t, "crun")
@@ -100,12 +101,12 @@ func execInput(c *cluster, alloc *api.Allocation, input string, command ...strin
 	return stdout.String()
 }
 
-// execTerminal has a terminal of 40 lines and 132 columns tell its size.
+// execTerminal returns the size of a terminal of 40 lines and 132 columns, as seen by a command.
 func execTerminal(c *cluster, alloc *api.Allocation) string {
 	sizes := make(chan api.TerminalSize, 1)
 	sizes <- api.TerminalSize{Height: 40, Width: 132}
 	var stdout, stderr bytes.Buffer
-	// The size may come after the start: look until it is there.
+	// The size may arrive after the start, so poll for it.
 	script := `test -t 0 && test -t 1 || exit 9; until [ "$(stty size)" != "0 0" ]; do :; done; stty size`
 	code, err := c.Client().Allocations().Exec(c.ctx, alloc, "counter", true, []string{"sh", "-c", script},
 		strings.NewReader(""), &stdout, &stderr, sizes, nil)
@@ -114,8 +115,7 @@ func execTerminal(c *cluster, alloc *api.Allocation) string {
 	return stdout.String()
 }
 
-// execCommandLine uses nomad itself at a terminal, as a person would, with the API at
-// an address.
+// execCommandLine runs the nomad command on a terminal, with the API at an address.
 func execCommandLine(c *cluster, alloc *api.Allocation, address string) {
 	pty, slavePath, err := console.NewPty()
 	must.NoError(c.t, err)
@@ -144,8 +144,8 @@ func execCommandLine(c *cluster, alloc *api.Allocation, address string) {
 	must.StrContains(c.t, screen.String(), "at-a-terminal\r\n")
 }
 
-// A container beside a task looks at it and goes with the one who looks, also
-// when that is the plugin. The task feels none of it.
+// TestDebugContainer checks that a debug container is removed with its client, even if the plugin dies,
+// without an effect on the task.
 func TestDebugContainer(t *testing.T) {
 	onOwnAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
@@ -170,7 +170,7 @@ func TestDebugContainer(t *testing.T) {
 	})
 }
 
-// beside wants a number of containers beside the tasks of an allocation.
+// beside checks the number of debug containers of an allocation.
 func (c *cluster) beside(alloc *api.Allocation, want int) error {
 	all, err := procfs.AllProcs()
 	must.NoError(c.t, err)

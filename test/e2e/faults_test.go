@@ -16,9 +16,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// Trap D18: the plugin is killed while a container is made. Nomad sends the
-// start again; then the store has a layer for the task that lives, and in the
-// end none.
+// Trap D18: the plugin is killed while a container is created. Nomad repeats the start; then the
+// store has a layer for the running task only, and in the end none.
 func TestStart_PluginKilledDuringCreate(t *testing.T) {
 	reference := fixture.Layout(t, t.TempDir(), fixture.Image(t))
 	dir := t.TempDir()
@@ -50,8 +49,8 @@ func TestStart_PluginKilledDuringCreate(t *testing.T) {
 	}, func(o *agent.Options) { o.Runtime = stuckOnce(t, dir, o.Runtime) })
 }
 
-// stuckOnce wraps a runtime in one of the same name that does not come back
-// from its next create when there is a file "armed"; "stuck" tells.
+// stuckOnce wraps a runtime. If a file "armed" exists, its next create hangs and writes a file
+// "stuck".
 func stuckOnce(t *testing.T, dir, runtime string) string {
 	t.Helper()
 	path := filepath.Join(dir, filepath.Base(runtime))
@@ -81,8 +80,8 @@ func (c *cluster) layers() []string {
 	return all
 }
 
-// Trap D22 (nomad#5936, nomad#5891): after a kill there is one new plugin, the
-// task is the same, and its statistics are new ones.
+// Trap D22 (nomad#5936, nomad#5891): after a kill there is one new plugin, the task is the same
+// process, and its statistics continue.
 func TestStats_ResumeAfterPluginKill(t *testing.T) {
 	onOwnAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)

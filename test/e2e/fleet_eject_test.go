@@ -10,9 +10,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Sidecars are taken out of jobs that run: first it is said what would be, then it is done
-// in batches, each after the one before is healthy, and afterwards the jobs are what their
-// authors wrote, until somebody goes back.
+// TestEject_Fleet checks that eject -fleet prints a plan, removes the sidecars in batches that wait
+// for health, leaves the jobs as their authors wrote them, and can be reverted.
 func TestEject_Fleet(t *testing.T) {
 	t.Parallel()
 	c := start(t, "runc")
@@ -68,7 +67,7 @@ func (c *cluster) names(job string) map[string]bool {
 	return out
 }
 
-// inBatches wants all jobs of a batch to be healthy before one of the next is registered.
+// inBatches checks that all jobs of a batch are healthy before a job of the next is registered.
 func inBatches(t *testing.T, out string, ids []string, size int) {
 	t.Helper()
 	registered, healthy := 0, 0

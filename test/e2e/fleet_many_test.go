@@ -14,8 +14,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// fleetSize is how many jobs are upgraded: some in every run of the tests, and what
-// POD_TEST_JOBS says in a long one (make load).
+// fleetSize returns the number of jobs to upgrade: few by default, or POD_TEST_JOBS (make load).
 func fleetSize(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("POD_TEST_JOBS")
@@ -27,8 +26,8 @@ func fleetSize(t *testing.T) int {
 	return n
 }
 
-// Of many jobs one does not stand the new version. The upgrade stops with its batch, does
-// the others when told to leave that one, and goes back with all.
+// TestUpgrade_ManyJobs upgrades many jobs, one of which fails with the new version, and checks that
+// the upgrade stops after its batch, continues without it on request, and can be reverted.
 func TestUpgrade_ManyJobs(t *testing.T) {
 	t.Parallel()
 	jobs := fleetSize(t)

@@ -53,10 +53,9 @@ func loads(t *testing.T) []load {
 	}
 }
 
-// Whatever is killed, in any order, while tasks write much: the log collector,
-// the plugin, the client or all of them. Each line is in the files once, in
-// order, the files are as many and as large as they may, no task restarts and
-// each ends with its own code.
+// TestLogs_UnderLoad kills the log collector, the plugin, the client or all of them in random order
+// while tasks write fast, and checks that each line is in the files once and in order, that the files
+// respect their limits, that no task restarts, and that each ends with its exit code.
 func TestLogs_UnderLoad(t *testing.T) {
 	all := loads(t)
 	lines := t.TempDir()
@@ -72,7 +71,7 @@ func TestLogs_UnderLoad(t *testing.T) {
 	}, func(o *agent.Options) { o.HostPaths = append(o.HostPaths, lines+":/opt/lines") })
 }
 
-// bear has tasks write that begin when all of them run; dir has their program.
+// bear runs tasks that begin to write when all of them run; dir contains their program.
 func (c *cluster) bear(l load, random *rand.Rand, dir string) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Minute)
 	defer cancel()
@@ -112,10 +111,9 @@ func (c *cluster) bear(l load, random *rand.Rand, dir string) {
 	must.NoError(c.t, err)
 }
 
-// farFromEnd tells whether all tasks have much to write still. What a task that
-// ends has last written nobody holds while the plugin and the collector are both
-// dead; and Nomad forgets to have the remains of a task removed if the plugin
-// dies right after the task has, which the driver does then minutes later.
+// farFromEnd reports whether all tasks still have much to write. While both the plugin and the
+// collector are dead, no process holds the last output of a task that ends; and if the plugin dies
+// right after a task, Nomad does not destroy the task, and the driver does so only minutes later.
 func (c *cluster) farFromEnd(allocs []*api.AllocationListStub, l load) bool {
 	most := int64(l.lines) * int64(l.width) * 6 / 10
 	for _, alloc := range allocs {
@@ -126,7 +124,7 @@ func (c *cluster) farFromEnd(allocs []*api.AllocationListStub, l load) bool {
 	return true
 }
 
-// killOne kills something, and has it back when it returns.
+// killOne kills a process and waits until it is replaced.
 func (c *cluster) killOne(random *rand.Rand) (name string) {
 	c.t.Helper()
 	client := func() { must.NoError(c.t, c.Kill(c.ctx)) }
@@ -221,8 +219,8 @@ func exitCode(s *api.TaskState) int {
 	return -1
 }
 
-// everyLineOnce wants all lines in a task's files, in order, in as many files
-// and as large as they may be, and gives how many bytes they have.
+// everyLineOnce checks that a task's files contain all lines in order, within the limits of their
+// number and size, and returns their total size.
 func (c *cluster) everyLineOnce(id string, l load) int64 {
 	c.t.Helper()
 	log := c.readLog(id)

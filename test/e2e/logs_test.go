@@ -16,10 +16,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// Trap D3: whoever is between a task and its log dies, and the task goes on
-// writing: it gets no SIGPIPE, and no line is lost, with this driver's collector
-// and with Nomad's. What Nomad's had taken and not written yet is its to lose,
-// so that there is none.
+// Trap D3: a task continues to write without SIGPIPE and without a lost line after the death of every
+// process between it and its log, with this driver's collector and with Nomad's. Nomad's may lose
+// lines that it had read, so there are none at that moment.
 func TestLogs_EveryReaderKilled(t *testing.T) {
 	t.Parallel()
 	for collector, kill := range map[string]func(c *cluster){
@@ -69,8 +68,8 @@ func noLineIsLost(c *cluster, killCollector func(c *cluster)) {
 	}
 }
 
-// `nomad alloc logs -f` goes on from one file to the next, also when the
-// collector dies between them.
+// TestLogs_Followed checks that `nomad alloc logs -f` follows rotated files, even if the collector dies
+// in between.
 func TestLogs_Followed(t *testing.T) {
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		// Three files of 1 MiB and some of a fourth.
@@ -103,7 +102,7 @@ func TestLogs_Followed(t *testing.T) {
 	})
 }
 
-// writeUpTo has the task write lines up to a number, and waits until it has.
+// writeUpTo makes the task write lines up to a number, and waits for it.
 func (c *cluster) writeUpTo(alloc *api.Allocation, n int) {
 	c.t.Helper()
 	file := filepath.Join(c.SharedDir(alloc.ID), "data", "upto")
@@ -118,8 +117,7 @@ func (c *cluster) writeUpTo(alloc *api.Allocation, n int) {
 	})
 }
 
-// linesUpTo waits until the log has that many lines, and wants them to be
-// those that were written.
+// linesUpTo waits until the log has that many lines, and checks them.
 func (c *cluster) linesUpTo(alloc *api.Allocation, n int) {
 	c.t.Helper()
 	text := c.waitLog(alloc, "paced", "stdout", fmt.Sprintf("line %d\n", n))

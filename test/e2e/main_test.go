@@ -28,14 +28,14 @@ const (
 	repository = "../.."
 	webJob     = repository + "/jobs/examples/web.nomad.hcl"
 
-	// podBin is where the tasks see the repository's bin.
+	// podBin is the path of the repository's bin in tasks.
 	podBin = "/opt/nomad-sidecar/bin"
 )
 
 var (
-	// patience is for one thing that a test waits for.
+	// patience bounds each single wait.
 	patience = patiently.For(30 * time.Second)
-	// atMost is for a whole test.
+	// atMost bounds a whole test.
 	atMost = patiently.For(5 * time.Minute)
 )
 
@@ -82,7 +82,7 @@ func build(t *testing.T, dir, name string) string {
 	return path
 }
 
-// inject runs the templater on a job file and gives what it writes.
+// inject runs the templater on a job file and returns its output.
 func inject(t *testing.T, args ...string) string {
 	t.Helper()
 	return injectFrom(t, nil, args...)

@@ -12,8 +12,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// scrape is what a program shows Prometheus: series, as "name{labels}", to
-// value.
+// scrape maps series, as "name{labels}", to their values.
 type scrape map[string]float64
 
 func (c *cluster) scrape(port int) scrape {
@@ -38,7 +37,7 @@ func (s scrape) cpu(task string) float64 {
 
 func (s scrape) of(metric, task string) float64 { return s[metric+`{task="`+task+`"}`] }
 
-// Prometheus sees by the host's port what each task uses.
+// TestMetrics checks the metrics of each task, read through the host's port.
 func TestMetrics(t *testing.T) {
 	program(t, "metrics")
 	onSharedAgent(t, matrix.One(), func(c *cluster) {

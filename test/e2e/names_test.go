@@ -17,7 +17,7 @@ const nameServers = `dns {
 	options  = ["ndots:2"]
 }`
 
-// /etc/resolv.conf is what the group asks for, and else the host's.
+// TestNameServers checks that /etc/resolv.conf follows the group's dns block, else the host's file.
 func TestNameServers(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		want := []string{"nameserver 10.9.8.7", "nameserver 10.9.8.6", "search pods.test", "options ndots:2"}
@@ -35,8 +35,8 @@ func TestNameServers(t *testing.T) {
 	})
 }
 
-// A task knows itself by name: where the group has a network by the address
-// there, which its siblings know as well, and extra_hosts come in addition.
+// TestHostNames checks that a task and its siblings resolve its name to its address in the group's
+// network, and that extra_hosts are added.
 func TestHostNames(t *testing.T) {
 	const lookUp = `getent ahostsv4 %s | awk '{ print $1 }' | sort -u`
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
@@ -60,7 +60,7 @@ func TestHostNames(t *testing.T) {
 	})
 }
 
-// shortID is by what a task is known that has no name.
+// shortID returns the host name of a task without a configured one.
 func shortID(id string) string {
 	if strings.Trim(id[:8], "0123456789") == "" {
 		return id[:13] // digits alone are an address

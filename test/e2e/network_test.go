@@ -23,7 +23,7 @@ const (
 	netns     = `readlink /proc/self/ns/net`
 )
 
-// The network that a group asks for is the one its tasks are in.
+// TestNetworkModes checks that tasks are in the network that their group requests.
 func TestNetworkModes(t *testing.T) {
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		own := c.namespace(os.Getpid(), "net")
@@ -55,8 +55,8 @@ func TestNetworkModes(t *testing.T) {
 	}, withCNI(t))
 }
 
-// ownNetwork wants a task to have loopback and the interface that Nomad knows
-// of, in a namespace of its own.
+// ownNetwork checks that a task has its own namespace with loopback and the interface that Nomad
+// reports.
 func (c *cluster) ownNetwork(alloc *api.Allocation, host string) {
 	c.t.Helper()
 	must.NotEq(c.t, host, strings.TrimSpace(c.exec(alloc, "inside", "/bin/sh", "-c", netns)))
@@ -76,9 +76,8 @@ func (c *cluster) ownNetwork(alloc *api.Allocation, host string) {
 	c.see(alloc, fmt.Sprintf(addressOf, "lo"), "127.0.0.1")
 }
 
-// withCNI gives the agent two CNI networks: one whose bridge leads out, and
-// one whose bridge has neither address nor route. What the CNI plugins leave
-// goes with the test.
+// withCNI gives the agent two CNI networks: one with a bridge to the outside, and one with a bridge
+// without address and route. Leftovers of the CNI plugins are removed after the test.
 func withCNI(t *testing.T) func(*agent.Options) {
 	t.Helper()
 	const conflist = `{ "cniVersion": "0.4.0", "name": "%s", "plugins": [
@@ -100,9 +99,9 @@ func withCNI(t *testing.T) func(*agent.Options) {
 	return func(o *agent.Options) { o.ClientConfig += fmt.Sprintf("client { cni_config_dir = %q }\n", dir) }
 }
 
-// Nomad refuses mode = "none" by itself, whatever the driver: its network hook
-// makes a namespace, its configurator for this mode has nothing to tell of it,
-// and it takes the silence for a network that was lost. No task is started.
+// TestNetworkMode_NoneRefusedByNomad documents that Nomad itself fails with mode = "none" under any
+// driver: its network hook creates a namespace, its configurator for this mode reports no status, and
+// Nomad treats that as a lost network. No task is started.
 func TestNetworkMode_NoneRefusedByNomad(t *testing.T) {
 	t.Parallel()
 	c := share(t, "crun")

@@ -13,8 +13,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// A change is planned, then run: the tasks that the plan says restart are exactly
-// those that do.
+// TestPlan_PredictsRestarts checks that exactly the tasks restart that the plan predicts.
 // Trap I13.
 func TestPlan_PredictsRestarts(t *testing.T) {
 	t.Parallel()
@@ -66,15 +65,14 @@ func TestPlan_PredictsRestarts(t *testing.T) {
 	}
 }
 
-// change is what to choose, and what a plan says of each task, but for those that
-// are not changed.
+// change is a choice of sidecars, and the plan's prediction for each changed task.
 type change struct {
 	name    string
 	options []string
 	want    map[string]string
 }
 
-// predicted reads a plan: what is said of each task, up to a colon or comma.
+// predicted reads the prediction for each task from a plan, up to a colon or comma.
 func predicted(plan string) map[string]string {
 	out := map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^  (\S+/\S+): ([a-z ]+)`).FindAllStringSubmatch(plan, -1) {
@@ -123,8 +121,8 @@ func (c *cluster) tasksOf(job string) map[string]taskRun {
 	return out
 }
 
-// asPlanned compares the runs of tasks: those that were to restart did, and no
-// others, and all are of the newest version of the job.
+// asPlanned checks that exactly the tasks that should restart did, and that all run the newest version
+// of the job.
 func asPlanned(before, now map[string]taskRun, want map[string]string) error {
 	for task, was := range before {
 		is, runs := now[task]

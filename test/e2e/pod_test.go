@@ -14,8 +14,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// The events of an allocation show the order in which its tasks became ready
-// and, when it stops, ended.
+// TestGroup_Order checks the order in which tasks become ready and end, by the allocation's events.
 func TestGroup_Order(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		job, err := os.ReadFile(filepath.Join("..", "..", "jobs", "examples", "ordered.nomad.hcl"))
@@ -47,7 +46,7 @@ func TestGroup_Order(t *testing.T) {
 	})
 }
 
-// times tells when each task had an event of a type for the first time.
+// times returns when each task had its first event of a type.
 func times(alloc *api.Allocation, event string) map[string]time.Time {
 	out := map[string]time.Time{}
 	for name, state := range alloc.TaskStates {
@@ -68,7 +67,7 @@ func messages(alloc *api.Allocation, task string) string {
 	return strings.Join(all, "\n")
 }
 
-// A group may have tasks of other drivers beside those of the pod.
+// TestNetwork_SharedWithOtherDrivers checks that a group may also contain tasks of other drivers.
 func TestNetwork_SharedWithOtherDrivers(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		script := `exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && head -n 1 <&3 && sleep 600`

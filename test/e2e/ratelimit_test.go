@@ -27,8 +27,8 @@ func (c *cluster) call(port int, key string) (*http.Response, error) {
 	return response, response.Body.Close()
 }
 
-// burst counts what passes of twice as many requests as a burst has, and how
-// long they took.
+// burst sends twice as many requests as a burst allows, and returns how many passed and how long they
+// took.
 func (c *cluster) burst(port int, key string) (passed int, last *http.Response, took time.Duration, err error) {
 	began := time.Now()
 	for range 10 {
@@ -46,8 +46,8 @@ func (c *cluster) burst(port int, key string) (passed int, last *http.Response, 
 	return passed, last, time.Since(began), nil
 }
 
-// Of a burst exactly as many requests pass as are allowed; more do later, and
-// another client's at once.
+// TestRateLimit checks that exactly the allowed requests of a burst pass, more pass later, and another
+// client's pass immediately.
 func TestRateLimit(t *testing.T) {
 	program(t, "rate-limit")
 	onSharedAgent(t, matrix.One(), func(c *cluster) {

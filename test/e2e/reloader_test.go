@@ -19,8 +19,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// nginx is a configuration for somebody who may write to /local only: of a port
-// and what is answered there.
+// nginx is a configuration for a user who may write to /local only, with a port and a response.
 const nginx = `
 daemon off;
 error_log stderr;
@@ -71,8 +70,8 @@ func (c *configs) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, c.text)
 }
 
-// nginx starts when its configuration is there, takes a new one without a
-// restart, and keeps the last good one.
+// TestConfigReloader checks that nginx starts once its configuration exists, reloads a new one without
+// a restart, and keeps the last valid one.
 func TestConfigReloader(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		for name, as := range map[string]users{
@@ -134,7 +133,7 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// offers sets what the site has, and has the reloader look.
+// offers sets the site's configuration, and makes the reloader check it.
 func (r reloaded) offers(code int, text string) {
 	r.t.Helper()
 	r.site.set(code, text)
@@ -143,7 +142,7 @@ func (r reloaded) offers(code int, text string) {
 
 func (r reloaded) config(answer string) string { return fmt.Sprintf(nginx, r.port, answer) }
 
-// answers waits for what nginx answers with.
+// answers waits for a response of nginx.
 func (r reloaded) answers(want string) {
 	r.t.Helper()
 	r.eventually("nginx answers with "+want, func() error {
@@ -156,7 +155,7 @@ func (r reloaded) answers(want string) {
 	})
 }
 
-// hasError waits until the last look has failed so.
+// hasError waits until the last check has failed with an error.
 func (r reloaded) hasError(want string) {
 	r.t.Helper()
 	r.eventually("the status tells of "+want, func() error {
@@ -204,7 +203,7 @@ func reloads(c *cluster, as users) {
 	must.Eq(c.t, first, c.identities(r.alloc, "app"), must.Sprint("it is the same process"))
 }
 
-// A reloader that may not signal the application says what it takes.
+// saysWhoItMustBe checks the error of a reloader that has no permission to signal the application.
 func saysWhoItMustBe(c *cluster) {
 	r := startReloaded(c, users{app: "root", reloader: "nobody"})
 	r.site.set(http.StatusOK, r.config("one"))

@@ -13,9 +13,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Artifacts, templates and secrets are where the task looks for them, and what
-// changes later reaches it by signal, by a script in it, or by a restart. It is
-// Nomad that makes all this, so that one runtime is enough.
+// TestRenderedFiles checks that a task has its artifacts, templates and secrets, and that changes reach
+// it by signal, script or restart. Nomad does all this, so one runtime is enough.
 func TestRenderedFiles(t *testing.T) {
 	t.Parallel()
 	c := share(t, "crun")

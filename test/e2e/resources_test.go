@@ -16,9 +16,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// Trap D7 (nomad#28272): a task without cores of its own is never on one that
-// is reserved, and one with cores on no other, from the first instruction; it
-// follows as cores are reserved and freed.
+// Trap D7 (nomad#28272): from its first instruction a task without reserved cores never runs on a
+// reserved core, and a task with cores only on its own; both follow changes of reservations.
 func TestReservedCores(t *testing.T) {
 	if runtime.NumCPU() < 2 {
 		t.Skip("needs two processors: one to reserve and one to share")
@@ -95,7 +94,7 @@ func cpuList(t *testing.T, text string) (all []int) {
 	return all
 }
 
-// What a job asks for is what the task's cgroup has, seen from inside.
+// TestResources_SeenFromInside compares the cgroup of a task, seen from inside, with the job's request.
 func TestResources_SeenFromInside(t *testing.T) {
 	version, err := cgroup.Detect()
 	must.NoError(t, err)
@@ -139,7 +138,7 @@ func TestResources_SeenFromInside(t *testing.T) {
 	})
 }
 
-// oversubscribe lets jobs ask for more memory than is reserved for them.
+// oversubscribe enables memory oversubscription.
 func (c *cluster) oversubscribe() {
 	c.t.Helper()
 	now, _, err := c.Client().Operator().SchedulerGetConfiguration(nil)

@@ -20,9 +20,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// rounds is how often something is killed, and how many pods live through it:
-// a few in every run of the tests, and with POD_TEST_ROUNDS as many rounds as
-// it says, of 50 pods.
+// rounds returns the number of kills and of pods: few by default, or POD_TEST_ROUNDS kills and 50 pods.
 func rounds(t *testing.T) (rounds, pods int) {
 	t.Helper()
 	text := os.Getenv("POD_TEST_ROUNDS")
@@ -34,9 +32,9 @@ func rounds(t *testing.T) (rounds, pods int) {
 	return rounds, 50
 }
 
-// Whatever is killed, and however often, no task is lost: none changes its
-// process, loses or doubles a line or ends with another code than its own. A
-// pod that is broken itself fails, says why, and runs again.
+// TestRestartRounds checks that no kill of a helper changes a task's process, loses or duplicates a
+// line, or changes an exit code, and that a pod that is damaged itself fails with the reason and is
+// restarted.
 func TestRestartRounds(t *testing.T) {
 	n, pods := rounds(t)
 	lines := t.TempDir()
@@ -104,8 +102,7 @@ func (c *cluster) firstProcesses(allocs []*api.AllocationListStub) map[string]st
 	return ids
 }
 
-// breakPod kills what a pod cannot live without, and waits until its task runs
-// again.
+// breakPod kills a process that a pod requires, and waits until its task runs again.
 func (c *cluster) breakPod(id string, random *rand.Rand) (killed string) {
 	c.t.Helper()
 	restarts := func() uint64 {

@@ -19,9 +19,9 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// The nomad command speaks to the proxy, and everything works as before; but each job
-// has its sidecars. Traps I1, I9, I15 and I24 with what they are about: a real Nomad. Each
-// part begins where the one before ended.
+// TestServe checks that the nomad command works through the proxy as without it, except that each job
+// has its sidecars. Traps I1, I9, I15 and I24 with a real Nomad. Each part continues with the state of
+// the previous one.
 func TestServe(t *testing.T) {
 	t.Parallel()
 	c := start(t, "runc")
@@ -90,7 +90,7 @@ func (f *front) runs() {
 
 func (f *front) plans() { f.noDrift(f.counter()) }
 
-// noDrift shows that planning what runs says that nothing changes.
+// noDrift checks that a plan of the running job predicts no change.
 func (f *front) noDrift(file string) {
 	f.t.Helper()
 	code, out := f.nomad("job", "plan", file)
@@ -103,7 +103,7 @@ func (f *front) noDrift(file string) {
 	}
 }
 
-// denials are told by the command as its own errors are.
+// denials checks that the command prints denials like its own errors.
 func (f *front) denials() {
 	f.t.Helper()
 	text := strings.Replace(testdata(f.t, "counter.nomad.hcl"), `job "counter" {`, "job \"counter\" {\n  type = \"system\"\n", 1)
@@ -116,7 +116,7 @@ func (f *front) denials() {
 	f.does("job", "validate", f.file("good.nomad.hcl", testdata(f.t, "counter.nomad.hcl")))
 }
 
-// status is the same as without the proxy, but for the address and how old things are.
+// status checks that the output equals the output without the proxy, except for the address and ages.
 func (f *front) status() {
 	f.t.Helper()
 	age := regexp.MustCompile(`\S+ ago *`)
@@ -223,8 +223,8 @@ func (f *front) allocationsRunning(job string) (running []*api.AllocationListStu
 	return running
 }
 
-// blocks asks for news of a job that has none, which takes as long as was asked for, and
-// then of one that changes meanwhile.
+// blocks sends a blocking query about an unchanged job, which takes its full wait, and then about a
+// job that changes meanwhile.
 func (f *front) blocks() {
 	f.t.Helper()
 	ask := func(wait time.Duration, index uint64) (uint64, time.Duration, error) {
@@ -304,7 +304,7 @@ func (f *front) stopsAndStarts() {
 	f.noDrift(f.counter())
 }
 
-// reverts goes back to a version, and not to one that came round the proxy.
+// reverts checks that a job can be reverted to a version, but not to one registered without the proxy.
 func (f *front) reverts() {
 	f.t.Helper()
 	slower := counterJob(f.t, "sleep 0.02", "sleep 0.2")
@@ -328,7 +328,7 @@ func (f *front) dispatches() {
 	f.childRan("worker/dispatch-")
 }
 
-// forces has a job run at once that is due once a year.
+// forces starts a periodic job that is due once a year.
 func (f *front) forces() {
 	f.t.Helper()
 	file := f.file("yearly.nomad.hcl", testdata(f.t, "worker.nomad.hcl", `job "worker"`, `job "yearly"`,
@@ -338,8 +338,8 @@ func (f *front) forces() {
 	f.childRan("yearly/periodic-")
 }
 
-// childRan waits until the only job that Nomad made of another one has ended, and wants
-// it to have its sidecar.
+// childRan waits until the only child of a periodic or dispatched job has ended, and checks that it had
+// its sidecar.
 func (f *front) childRan(prefix string) {
 	f.t.Helper()
 	var child *api.AllocationListStub
@@ -358,7 +358,7 @@ func (f *front) childRan(prefix string) {
 	must.MapContainsKeys(f.t, child.TaskStates, []string{"worker", "beside"})
 }
 
-// saves has a snapshot of the servers as a whole, which its checksum tells.
+// saves checks that a snapshot of the servers is complete, by its checksum.
 func (f *front) saves() {
 	f.t.Helper()
 	snapshot := filepath.Join(f.dir, "backup.snap")

@@ -11,7 +11,7 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// The proxy runs as a job of the Nomad that it stands in front of.
+// TestServe_AsJob checks that the proxy can run as a job of the Nomad that it forwards to.
 func TestServe_AsJob(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(repository, "jobs", "serve", "nomad-sidecar.nomad.hcl"))

@@ -24,9 +24,9 @@ const (
 	longestKillWait = 20 * time.Millisecond
 )
 
-// The proxy is killed at any moment while many register jobs through it. Afterwards each
-// job is not there or as a version that somebody sent, with all of its sidecars; and what
-// was answered well is there.
+// TestServe_Killed kills the proxy at random while many clients register jobs through it. Afterwards
+// each job is absent or a version that a client sent, with all of its sidecars, and every acknowledged
+// job exists.
 func TestServe_Killed(t *testing.T) {
 	t.Parallel()
 	c := start(t, "runc")
@@ -105,7 +105,7 @@ func killedJob(writer int, number int64) *api.Job {
 	return job
 }
 
-// whole looks at all versions that Nomad keeps of a job.
+// whole checks all versions that Nomad keeps of a job.
 func (w *writers) whole(writer int) {
 	w.f.t.Helper()
 	versions, _, _, err := w.f.Client().Jobs().Versions(killedID(writer), false, nil)

@@ -18,8 +18,8 @@ const teamPolicy = `namespace "team" {
 }
 `
 
-// Whose token a request has decides Nomad, and the proxy changes nothing about that: what
-// is denied without it is denied with it, in the same words, and what is allowed works.
+// TestServe_Tokens checks that the proxy does not change Nomad's decisions about tokens: denials have
+// the same text with and without it, and permitted requests work.
 func TestServe_Tokens(t *testing.T) {
 	t.Parallel()
 	c := start(t, "runc", func(o *agent.Options) { o.ACL = true })
@@ -58,7 +58,7 @@ func TestServe_Tokens(t *testing.T) {
 	}
 }
 
-// denied tries what a token without rights in the default namespace may not do there.
+// denied tries requests that a token without rights in the default namespace must not make there.
 func (f *front) denied(token string, alloc *api.Allocation) {
 	f.t.Helper()
 	changed := f.file("changed.nomad.hcl", counterJob(f.t, "sleep 0.02", "sleep 0.03"))
@@ -82,7 +82,7 @@ func (f *front) denied(token string, alloc *api.Allocation) {
 	f.same(token, "job", "validate", changed) // denied, the command validates by itself
 }
 
-// sameDenial wants a command with a token to fail.
+// sameDenial checks that a command with a token fails, directly and through the proxy.
 func (f *front) sameDenial(token string, args ...string) {
 	f.t.Helper()
 	code, out := f.same(token, args...)
@@ -90,8 +90,7 @@ func (f *front) sameDenial(token string, args ...string) {
 	must.RegexMatch(f.t, regexp.MustCompile("(?i)permission denied|not found|no job|unable to resolve"), out)
 }
 
-// same runs a command with a token directly and through the proxy, and wants the same of
-// both.
+// same runs a command with a token directly and through the proxy, and compares the results.
 func (f *front) same(token string, args ...string) (code int, out string) {
 	f.t.Helper()
 	directCode, direct := f.nomadAt(f.Address(), token, args...)

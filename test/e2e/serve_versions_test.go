@@ -8,8 +8,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Two proxies that do not have the same catalog: who registers a job last decides, a plan
-// tells it before, and nothing changes by itself.
+// TestServe_TwoCatalogs checks two proxies with different catalogs: the last registration applies, a
+// plan predicts its effect, and nothing changes without a registration.
 func TestServe_TwoCatalogs(t *testing.T) {
 	t.Parallel()
 	c := start(t, "runc")
@@ -51,7 +51,7 @@ func TestServe_TwoCatalogs(t *testing.T) {
 	must.Eq(t, "1.1.0", c.stored("idle"))
 }
 
-// tells wants a plan to say which version of the sidecar would become which.
+// tells checks that a plan reports the change of the sidecar's version.
 func (f *front) tells(file, from, to string) {
 	f.t.Helper()
 	out := f.does("job", "plan", file) // 0, since no allocation changes
@@ -68,7 +68,7 @@ func (f *front) unchanged(file string, version int) {
 	must.Eq(f.t, before, f.stored("idle"))
 }
 
-// says wants a line of what status says by a catalog.
+// says checks for a line in the output of status with a catalog.
 func (c *cluster) says(catalog string, code int, line string) {
 	c.t.Helper()
 	must.RegexMatch(c.t, regexp.MustCompile(line), c.sidecars(code, catalog, "status"))

@@ -33,8 +33,8 @@ type shippingTo struct {
 	lines func(c *cluster, alloc *api.Allocation) ([]shippertest.Line, error)
 }
 
-// The shipper is killed and restarted while a task writes and Nomad rotates:
-// every line of both streams arrives once and in order.
+// TestLogShipper kills and restarts the shipper while a task writes and files are rotated, and checks
+// that every line of both streams arrives once and in order.
 func TestLogShipper(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		for name, to := range map[string]shippingTo{"http": overHTTP(c.t), "syslog": overSyslog(c.t), "file": intoFile()} {

@@ -18,8 +18,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// soakFor is how long each runtime is soaked: a few steps in every run of the
-// tests, and with POD_TEST_SOAK_FOR half as long as it says.
+// soakFor returns the duration for each runtime: a few actions by default, or half of
+// POD_TEST_SOAK_FOR.
 func soakFor(t *testing.T) (steps int, length time.Duration) {
 	t.Helper()
 	text := os.Getenv("POD_TEST_SOAK_FOR")
@@ -42,9 +42,8 @@ func soakSeed(t *testing.T) uint64 {
 	return seed
 }
 
-// Whatever users, clients and hosts do to pods, in any order: tasks that are not
-// meant go on as the same processes, and in the end no line is lost and nothing
-// is left.
+// TestSoak performs random actions of users, clients and hosts, and checks that other tasks continue as
+// the same processes, and that in the end no line is lost and nothing is left behind.
 func TestSoak(t *testing.T) {
 	steps, length := soakFor(t)
 	dir := t.TempDir()
@@ -96,7 +95,7 @@ func (s *soak) begin(pods int) {
 	s.first = s.use()
 }
 
-// step does one thing, and looks whether all else is as it was.
+// step performs one action, and checks that everything else is unchanged.
 func (s *soak) step() {
 	s.t.Helper()
 	all := []struct {

@@ -10,8 +10,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// A task gets the signal that its job names, and after the time that it names
-// it is killed.
+// TestKillSignalAndTimeout checks that a task gets its kill_signal and is killed after its
+// kill_timeout.
 func TestKillSignalAndTimeout(t *testing.T) {
 	onSharedAgent(t, matrix.Both(), func(c *cluster) {
 		const script = "trap '' TERM; trap 'echo asked; ANSWER' INT; echo up; while :; do sleep 0.05; done"

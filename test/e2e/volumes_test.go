@@ -20,14 +20,13 @@ func writes(dir string) string {
 	return fmt.Sprintf("(touch %s/probe 2>&1 && echo yes) | grep -o -e yes -e Read-only", dir)
 }
 
-// peers prints how the mount at a path hears of other mounts: shared, master
-// (of the host's), or nothing of both.
+// peers prints the propagation of the mount at a path: shared, master (of the host's), or neither.
 func peers(path string) string {
 	return fmt.Sprintf(`awk '$5 == "%s" { print ($0 ~ / shared:/) ? "shared" : ($0 ~ / master:/) ? "master" : "private" }' /proc/self/mountinfo`, path)
 }
 
-// A volume of the client's configuration: who may write, and what of the
-// host's later mounts is seen.
+// TestStaticHostVolumes checks write access and mount propagation of volumes in the client's
+// configuration.
 func TestStaticHostVolumes(t *testing.T) {
 	sandbox.Require(t)
 	dir := t.TempDir()
@@ -107,7 +106,7 @@ func TestStaticHostVolumes(t *testing.T) {
 	})
 }
 
-// A dynamic host volume of Nomad's own plugin outlives the tasks that use it.
+// TestDynamicHostVolume checks that a dynamic host volume outlives the tasks that use it.
 func TestDynamicHostVolume(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		volumes := c.Client().HostVolumes()
@@ -166,7 +165,7 @@ func (c *cluster) stop(job string, alloc *api.Allocation) {
 	c.waitAlloc(alloc.ID, api.AllocClientStatusComplete)
 }
 
-// A CSI plugin runs in a pod, and mounts for the tasks of other pods.
+// TestCSIVolume checks that a CSI plugin can run in a pod and mount volumes for tasks of other pods.
 func TestCSIVolume(t *testing.T) {
 	dir := t.TempDir()
 	build(t, dir, "test/csi")

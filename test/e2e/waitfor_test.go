@@ -23,7 +23,7 @@ func waitForJob(t *testing.T, timeout string, targets ...string) string {
 		"TARGETS", strings.ReplaceAll(strings.Trim(quoted, "[]"), `" "`, `", "`), "TIMEOUT", timeout))
 }
 
-// The application starts when the server that it needs listens, and not before.
+// TestWaitFor checks that the application starts when its server listens, and not earlier.
 func TestWaitFor(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		alloc, err := c.RunJob(c.ctx, waitForJob(t, "5m", "tcp://127.0.0.1:8080", "http://127.0.0.1:8080/", "dns://localhost", "file:///alloc/open"))
@@ -61,8 +61,8 @@ func TestWaitFor(t *testing.T) {
 	})
 }
 
-// Where it gives up the allocation fails, and the log tells a name that is not
-// known from a port that nothing listens on.
+// TestWaitFor_GivesUp checks that the allocation fails after the timeout, and that the log
+// distinguishes an unknown name from a closed port.
 func TestWaitFor_GivesUp(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		alloc := c.run(waitForJob(t, "2s", "tcp://127.0.0.1:9", "tcp://nowhere.invalid:80", "file:///alloc"), api.AllocClientStatusFailed)

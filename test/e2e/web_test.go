@@ -15,8 +15,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
 )
 
-// The example job, injected: an application that speaks plain HTTP on
-// loopback, tls-proxy and topz beside it.
+// TestInjectedPod runs the injected example job: an application that speaks plain HTTP on loopback,
+// with tls-proxy and topz.
 func TestInjectedPod(t *testing.T) {
 	onSharedAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.runInjected()
@@ -100,7 +100,7 @@ func get(ctx context.Context, client http.Client, url string) (string, error) {
 	return string(body), err
 }
 
-// showsApp waits for topz to have looked after the other tasks' start.
+// showsApp waits until topz shows the other tasks.
 func showsApp(c *cluster, alloc *api.Allocation) {
 	c.eventually("topz shows the processes of every task", func() error {
 		text := c.fetch("http", port(c.t, alloc, "topz"), "/api/processes")
