@@ -51,7 +51,7 @@ func podKeys() []key {
 	return []key{
 		{name: "share", kind: "list(string)", unset: "`[\"ipc\", \"uts\"]`", docker: none, podman: none,
 			meaning: "namespaces shared with the pod's other tasks that share them too: `ipc` (with `/dev/shm`), `uts`, `pid`; `[]` for none"},
-		{name: "hostname", kind: "string", unset: "the group's, or the short allocation id", meaning: "of the pod; the first task's wins"},
+		{name: "hostname", kind: "string", unset: "the group's, or the short allocation id", meaning: "of the pod; the first task's wins. Nomad 1.10 to 2.0.5 refuse `hostname` in the group's `network` block for this driver: set it here"},
 		{name: "pid_mode", kind: "string", meaning: "`host`, if the operator allows it", podman: none},
 		{name: "ipc_mode", kind: "string", meaning: "`host`, if the operator allows it"},
 		{name: "uts_mode", kind: "string", meaning: "`host`, if the operator allows it", podman: none},
