@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.podman.io/storage"
@@ -123,6 +124,8 @@ func (s *Store) inChild(ctx context.Context, lock *os.File, key flightKey, tell 
 		return "", over
 	case last.Failure != nil:
 		return "", last.Failure
+	case last.ID == "" && killed(cmd.ProcessState):
+		return "", &plainError{errPull, "the pull process was killed; check the host's memory and its kernel log"}
 	case last.ID == "":
 		return "", &plainError{ErrInvalidImage, fmt.Sprintf("pull process ended: %v; the image may need more than %d bytes of memory", werr, pullDataBytes)}
 	}
@@ -189,6 +192,13 @@ func (s *Store) watchRoom(ctx context.Context, cancel context.CancelCauseFunc) (
 		}
 	}()
 	return func() { <-done }
+}
+
+// killed reports whether a signal ended a process. A process that exceeds its own memory limit ends
+// with an exit code.
+func killed(p *os.ProcessState) bool {
+	status, ok := p.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled()
 }
 
 // pullMain is the main function of the child process.

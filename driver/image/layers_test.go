@@ -3,10 +3,12 @@ package image_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -209,4 +211,33 @@ func writeIndex(t testing.TB, at string, index v1.ImageIndex) {
 	t.Helper()
 	_, err := layout.Write(at, mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: index}))
 	must.NoError(t, err)
+}
+
+// The host's OOM killer says nothing about the image.
+func TestEnsure_PullKilled(t *testing.T) {
+	h, hub := hubHome(t)
+	hub.push(t, "app:1", hello(t, "x"))
+	stalled := stall(t, hub)
+	s := h.open(t)
+	result := make(chan error, 1)
+	go func() {
+		_, err := s.Ensure(testContext(t), parse(t, hub.ref("app:1")), image.PullOptions{})
+		result <- err
+	}()
+	<-stalled.begun
+	children, err := filepath.Glob("/proc/self/task/*/children")
+	must.NoError(t, err)
+	for _, file := range children {
+		for _, child := range strings.Fields(contents(t, file)) {
+			pid, err := strconv.Atoi(child)
+			must.NoError(t, err)
+			if strings.HasPrefix(contents(t, "/proc", child, "cmdline"), "pod-image-pull") {
+				must.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+			}
+		}
+	}
+	err = <-result
+	must.ErrorContains(t, err, "the pull process was killed")
+	must.False(t, errors.Is(err, image.ErrInvalidImage), must.Sprint(err))
+	t.Log(err)
 }
