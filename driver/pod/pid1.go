@@ -80,13 +80,24 @@ func (c *Container) explainTimeout(sig unix.Signal, timeout time.Duration) {
 	if name == "" {
 		name = fmt.Sprintf("signal %d", sig)
 	}
-	c.event(fmt.Sprintf("The task did not end within %s: its program is PID 1 and has no handler for %s, which the kernel then discards; set init = true, or kill_signal to a signal that it handles",
-		timeout, name))
+	fix := "set init = true, or kill_signal to a signal that it handles"
+	if slices.Contains(ignoredByDefault(), sig) {
+		fix = "set kill_signal to a signal that it handles"
+	}
+	c.event(fmt.Sprintf("The task did not end within %s: its program is PID 1 and has no handler for %s, which the kernel then discards; %s", timeout, name, fix))
+}
+
+// ignoredByDefault lists the signals that end no program without a handler (signal(7)).
+func ignoredByDefault() []unix.Signal {
+	return []unix.Signal{unix.SIGCHLD, unix.SIGCONT, unix.SIGURG, unix.SIGWINCH}
 }
 
 // discards reports whether the task's first process is PID 1 and neither handles, ignores nor blocks
 // a signal.
 func (c *Container) discards(sig unix.Signal) bool {
+	if sig == unix.SIGKILL || sig == unix.SIGSTOP { // the kernel never discards these
+		return false
+	}
 	if pid, err := statusField(c.state.Init.PID, "NSpid"); err != nil || pid != "1" {
 		return false
 	}

@@ -89,9 +89,11 @@ func TestStop_SignalWithoutHandler(t *testing.T) {
 		must.Eq(t, int(syscall.SIGKILL), stop("handles", "trap 'echo got it' TERM; ", "SIGTERM", short, nil).Signal)
 		must.Eq(t, int(syscall.SIGKILL), stop("plain", "", "", short, nil).Signal)
 		must.Eq(t, int(syscall.SIGKILL), stop("real-time", "", "SIGRTMIN+3", short, nil).Signal)
+		must.Eq(t, int(syscall.SIGKILL), stop("window", "", "SIGWINCH", short, nil).Signal)
 		n.waitFor("the events", func() bool {
 			return strings.Contains(events(), "plain: The task did not end within 50ms: its program is PID 1 and has no handler for SIGTERM") &&
-				strings.Contains(events(), "real-time: The task did not end within 50ms: its program is PID 1 and has no handler for signal 37")
+				strings.Contains(events(), "real-time: The task did not end within 50ms: its program is PID 1 and has no handler for signal 37") &&
+				strings.Contains(events(), "has no handler for SIGWINCH, which the kernel then discards; set kill_signal to")
 		})
 		for _, name := range []string{"shared", "ignores", "handles"} {
 			must.StrNotContains(t, events(), name+": ")
