@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -217,6 +218,11 @@ func TestPluginConfigDefaults(t *testing.T) {
 		must.Eq(t, time.Minute, s.podLinger)
 		must.Eq(t, 4096, s.PidsLimit)
 		must.SliceContains(t, s.hostPaths, pod.HostPath{HostPath: "/usr", TaskPath: "/usr"})
+		java, err := filepath.Glob("/etc/java-*")
+		must.NoError(t, err)
+		for _, dir := range java { // Debian's JDK has its configuration there
+			must.SliceContains(t, s.hostPaths, pod.HostPath{HostPath: dir, TaskPath: dir})
+		}
 	}
 }
 
