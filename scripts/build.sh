@@ -22,7 +22,7 @@ source_of() {
 	esac
 }
 
-# Nomad refuses a plugin whose version is not semantic, so a commit's hash
+# Nomad refuses a plugin with a version that is not semantic, so a commit's hash
 # alone will not do.
 stamp=
 case $version in

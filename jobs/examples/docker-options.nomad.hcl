@@ -1,5 +1,5 @@
 # A job that was written for the docker driver and uses 27 of its options. The
-# pod driver takes it as it is; only the driver's name differs:
+# pod driver accepts it unchanged; only the driver's name differs:
 #
 #   nomad job run docker-options.nomad.hcl
 #   nomad job run -var driver=docker docker-options.nomad.hcl

@@ -6,7 +6,7 @@
 job "web" {
   group "web" {
     # One network namespace for all tasks of the group: this is what lets the
-    # proxy reach the application at 127.0.0.1 and nobody else.
+    # proxy can reach the application at 127.0.0.1; no other host can.
     network {
       mode = "bridge"
     }

@@ -198,7 +198,7 @@ sidecar "config-reloader" {
       share = ["ipc", "uts", "pid"]
 
       # Root is needed for nothing but to signal other users' processes; a
-      # check is the application's own program, which may need what it has there.
+      # check is the application's own program, which may need files of that task.
       cap_drop = length(param.check) == 0 ? ["all"] : null
       cap_add  = length(param.check) == 0 && param.user == "root" ? ["kill"] : null
 
@@ -234,7 +234,7 @@ sidecar "config-reloader" {
     }
 
     # The group's own restart block may give up and with it end the
-    # application, which goes on with the configuration that it has.
+    # application, which continues with its current configuration.
     restart {
       attempts = 3
       interval = "1m"

@@ -21,7 +21,7 @@ sidecar "log-shipper" {
   parameter "exclude" {
     type        = list(string)
     default     = []
-    description = "Tasks whose logs are not shipped."
+    description = "Tasks to exclude from shipping."
   }
 
   parameter "streams" {
@@ -81,7 +81,7 @@ sidecar "log-shipper" {
   parameter "batch_wait" {
     type        = string
     default     = "1s"
-    description = "How long a line may wait for others to fill a batch."
+    description = "Maximum time that a line waits for its batch to fill."
     validation {
       condition     = regex_replace(param.batch_wait, "^([0-9]+(ms|s|m))+$", "") == ""
       error_message = "batch_wait must be a duration such as 500ms or 2s."
@@ -114,7 +114,7 @@ sidecar "log-shipper" {
     description = "Your private enterprise number; adds namespace, job, group and task to syslog messages as structured data."
     validation {
       condition     = param.syslog_enterprise >= 0 && param.syslog_enterprise <= 4294967295 && floor(param.syslog_enterprise) == param.syslog_enterprise
-      error_message = "syslog_enterprise must be a number that IANA has given to somebody, or 0."
+      error_message = "syslog_enterprise must be a private enterprise number assigned by IANA, or 0."
     }
   }
 
@@ -205,7 +205,7 @@ sidecar "log-shipper" {
       )
     }
 
-    # Once told to stop it ships what the tasks have left, for up to 12 seconds.
+    # After the stop signal it ships the remaining lines for up to 12 seconds.
     kill_timeout = "15s"
 
     template {
@@ -221,7 +221,7 @@ sidecar "log-shipper" {
     }
 
     # The group's own restart block may give up and with it end the
-    # application; meanwhile Nomad's files hold what was not shipped.
+    # application; meanwhile Nomad's files keep the lines that were not shipped.
     restart {
       attempts = 5
       interval = "1m"

@@ -53,7 +53,7 @@ sidecar "rate-limit" {
   parameter "burst" {
     type        = number
     default     = null
-    description = "Requests that a client may send at once after an idle time. Omitted: those of one second."
+    description = "Requests that a client may send in a burst after an idle time. Omitted: one second's requests."
     validation {
       condition     = param.burst == null ? true : param.burst >= 1 && floor(param.burst) == param.burst
       error_message = "burst must be a whole number of 1 or more."
@@ -73,7 +73,7 @@ sidecar "rate-limit" {
   parameter "global_burst" {
     type        = number
     default     = null
-    description = "Requests of all clients at once. Omitted: those of one second."
+    description = "Requests of all clients in a burst. Omitted: one second's requests."
     validation {
       condition     = param.global_burst == null ? true : param.global_rate != null && param.global_burst >= 1 && floor(param.global_burst) == param.global_burst
       error_message = "global_burst must be a whole number of 1 or more, and needs global_rate."
@@ -93,7 +93,7 @@ sidecar "rate-limit" {
   parameter "max_clients" {
     type        = number
     default     = 10000
-    description = "Number of clients to remember. The least recently active client is forgotten first, and starts again with a full bucket."
+    description = "Number of clients to keep in memory. The least recently active client is evicted first, and starts again with a full bucket."
     validation {
       condition     = param.max_clients >= 1 && floor(param.max_clients) == param.max_clients
       error_message = "max_clients must be a whole number of 1 or more."
@@ -115,7 +115,7 @@ sidecar "rate-limit" {
     type        = list(string)
     default     = []
     example     = ["127.0.0.1"]
-    description = "Addresses and networks of proxies whose X-Forwarded-For is trusted."
+    description = "Addresses and networks of proxies that are trusted to set X-Forwarded-For."
     validation {
       condition     = length([for p in param.trusted_proxies : p if regex_replace(p, "^[0-9A-Fa-f.:]+(/[0-9]+)?$", "") != ""]) == 0
       error_message = "trusted_proxies must be addresses or networks, such as 127.0.0.1 or 10.0.0.0/8."

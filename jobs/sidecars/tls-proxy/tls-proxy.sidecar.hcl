@@ -91,7 +91,7 @@ sidecar "tls-proxy" {
       share   = param.share_pid ? ["ipc", "uts", "pid"] : null
     }
 
-    # nginx ends at once on SIGTERM; on SIGQUIT it first answers what it has.
+    # nginx ends immediately on SIGTERM; on SIGQUIT it first answers open requests.
     kill_signal = "SIGQUIT"
 
     env {
@@ -112,7 +112,7 @@ sidecar "tls-proxy" {
           exit 1
         }
 
-        command -v nginx >/dev/null || stop "nginx is not there: install it on the client, or set the parameter image"
+        command -v nginx >/dev/null || stop "nginx is not installed: install it on the client, or set the parameter image"
 
         tls=$NOMAD_ALLOC_DIR/tls
         missing=
@@ -124,7 +124,7 @@ sidecar "tls-proxy" {
         # every task could read its key.
         if [ -n "$missing" ] && [ "$TLS_SELF_SIGNED" = true ]; then
           tls=$NOMAD_SECRETS_DIR/tls
-          command -v openssl >/dev/null || stop "openssl is not there, and self_signed needs it: install it on the client, or use an image that has it"
+          command -v openssl >/dev/null || stop "openssl is not installed, and self_signed requires it: install it on the client, or use an image that has it"
           if [ ! -r "$tls/cert.pem" ] || [ ! -r "$tls/key.pem" ]; then
             mkdir -p -m 0700 "$tls"
             log=$(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \

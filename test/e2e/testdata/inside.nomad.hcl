@@ -1,4 +1,4 @@
-# A task that waits to be looked at from inside. The words in capitals are
+# A task that waits to be inspected from inside. The words in capitals are
 # filled in by the test.
 job "NAME" {
   group "inside" {

@@ -1,4 +1,4 @@
-# An application whose clients are told apart by a header and limited to a
+# An application with clients that are identified by a header and limited to a
 # burst of five, and one more in five seconds.
 job "rate-limit" {
   group "web" {

@@ -1,4 +1,4 @@
-# Says what it is dispatched with.
+# Prints the payload that it is dispatched with.
 job "worker" {
   type = "batch"
 

@@ -19,13 +19,13 @@ test "renders a template" {
 
   assert {
     condition     = group.web.task.config-reloader.Templates[0].EmbeddedTmpl == "listen {{ .Values.port }} for $host on {{ .Env.NOMAD_ALLOC_ID }};\n" && group.web.task.config-reloader.Templates[0].LeftDelim == "<<<nomad:"
-    error_message = "Nomad leaves the template as it is."
+    error_message = "Nomad does not change the template."
   }
   assert {
     condition = slice(group.web.task.config-reloader.Config.args, 10, 19) == [
       "-source", "$${NOMAD_TASK_DIR}/template", "-render", "-values", "/volume/web.json", "-process", "nginx", "-headers", "$${NOMAD_SECRETS_DIR}/headers",
     ]
-    error_message = "The program is told what to render with."
+    error_message = "The program gets the values to render with."
   }
   assert {
     condition     = group.web.task.config-reloader.Config.cap_add == ["kill"] && group.web.task.config-reloader.Config.cap_drop == ["all"]

@@ -28,7 +28,7 @@ test "takes all that it can be told" {
   }
   assert {
     condition     = group.web.task.log-shipper.VolumeMounts[0].Volume == "logs" && group.web.task.log-shipper.User == "root"
-    error_message = "The volume is mounted, for a user who may write to it."
+    error_message = "The volume is mounted, writable for the task's user."
   }
 }
 

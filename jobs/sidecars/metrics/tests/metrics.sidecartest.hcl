@@ -26,7 +26,7 @@ test "registers a service on request" {
   }
   assert {
     condition     = contains(group.web.task.metrics.Config.args, "-alloc-id")
-    error_message = "Allocations are told apart."
+    error_message = "Allocations are distinguished."
   }
 }
 

@@ -10,7 +10,7 @@ test "stands in front of the application" {
         "-rate=0.5", "-max-clients=10000", "-max-concurrent=0",
       ]
     }
-    error_message = "It is told where the application is, and the rate."
+    error_message = "It gets the application's address and the rate."
   }
   assert {
     condition     = group.web.Networks[0].DynamicPorts[*].Label == ["rate-limit", "rate-limit-admin"] && group.web.Networks[0].DynamicPorts[*].To == [8088, 9103]

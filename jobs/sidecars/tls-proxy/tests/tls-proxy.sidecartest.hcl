@@ -7,7 +7,7 @@ test "stands in front of the application" {
   }
   assert {
     condition     = group.web.task.app.Env.HTTPS_PORT == "9443"
-    error_message = "The application learns where it is served."
+    error_message = "The application gets its public address."
   }
   assert {
     condition     = group.web.task.tls-proxy.Lifecycle.Hook == "prestart" && group.web.task.tls-proxy.Lifecycle.Sidecar

@@ -15,11 +15,11 @@ test "ends before the application starts" {
       "-target", "tcp://db:5432", "-target", "dns://db",
       "-timeout", "90s", "-interval", "1s", "-max-interval", "15s", "-attempt-timeout", "5s",
     ]
-    error_message = "What it waits for is on its command line."
+    error_message = "Its targets are on its command line."
   }
   assert {
     condition     = group.web.task.app.Config == { command = "app" }
-    error_message = "The application is left as it is."
+    error_message = "The application is not changed."
   }
 }
 
