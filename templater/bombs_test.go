@@ -139,9 +139,7 @@ func TestHostileExpressionsInAJob(t *testing.T) {
 	}
 	src := "job \"j\" {\n  dynamic \"group\" {\n    for_each = range(1000)\n    labels = [\"g\"]\n    content {\n      dynamic \"task\" {\n        for_each = range(1000)\n        iterator = t\n        content {\n          user = join(\"\", [for a in range(1000) : \"${a}${group.value}${t.value}\"])\n        }\n      }\n    }\n  }\n}\n"
 	diags := within(t, func() hcl.Diagnostics {
-		f, diags := hcljob.Parse([]byte(src), "job.hcl", hcljob.Inputs{BaseDir: "."})
-		must.False(t, diags.HasErrors(), must.Sprint(diags))
-		_, diags = f.JSON()
+		_, diags := hcljob.Parse([]byte(src), "job.hcl", hcljob.Inputs{BaseDir: "."})
 		return diags
 	})
 	defused(t, diags, bomb{}, "job.hcl", 10)

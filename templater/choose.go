@@ -18,7 +18,7 @@ import (
 // "sidecar.<name>.<parameter>".
 const (
 	metaPrefix  = "sidecar."
-	metaInject  = "sidecar.inject"
+	metaInject  = job.MetaInject
 	metaExclude = "sidecar.exclude"
 )
 
@@ -222,11 +222,11 @@ func (c *chooser) checkGroups() {
 func (c *chooser) checkOpaque() {
 	_, byMeta := c.job.Meta[metaInject]
 	byFlag := len(c.flags.With) > 0 && (len(c.flags.Groups) == 0 || slices.ContainsFunc(c.flags.Groups, func(n string) bool { return c.job.Group(n) == nil }))
-	if !byMeta && !byFlag && len(c.job.Requests) == 0 {
-		return
-	}
+	all := byMeta || byFlag || len(c.job.Requests) > 0 || c.flags.Policy != nil
 	for _, o := range c.job.Opaque {
-		c.fail(o.Range, "Cannot inject here", fmt.Sprintf("The chosen sidecars concern %s, which cannot be read as text. %s", o.What, o.WayOut))
+		if all || o.Group.Chooses() {
+			c.report(hcl.Diagnostics{o.Error("The choice of sidecars depends on")})
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
@@ -103,45 +104,116 @@ func TestKindsOfConnectServices(t *testing.T) {
 	}
 }
 
-// What only evaluation can show is an error that names the block and the way out,
-// and that way works.
-func TestKindsOfDynamicBlocksAreRefused(t *testing.T) {
-	c := loadCatalog(t)
-	dynamic := func(kind, content string) string {
-		return "dynamic \"" + kind + "\" {\n for_each = [\"x\"]\n labels = [" + kind + ".value]\n content {\n" + content + "\n}\n}\n"
+// dynamicJobs returns jobs with parts that dynamic blocks generate, one for each element of LIST.
+func dynamicJobs() map[string]string {
+	of := func(kind, content string) string {
+		return "dynamic \"" + kind + "\" {\n for_each = LIST\n content {\n" + content + "\n}\n}\n"
 	}
-	service := strings.Replace(dynamic("service", "name = service.value\nprovider = \"nomad\""), "labels = [service.value]\n", "", 1)
-	network := strings.Replace(dynamic("network", "mode = \"bridge\""), "labels = [network.value]\n", "", 1)
-	for kind, job := range map[string]string{
-		"group":   "job \"j\" {\n" + dynamic("group", bridge+"task \"app\" {\n driver = \"pod\"\n}") + "}\n",
-		"task":    jobOf("", bridge+dynamic("task", "driver = \"pod\""), ""),
-		"service": jobOf("", bridge+service, ""),
-		"volume":  jobOf("", bridge+dynamic("volume", "type = \"host\""), ""),
-		"network": jobOf("", network, ""),
-		"port":    jobOf("", "network {\n mode = \"bridge\"\n"+dynamic("port", "to = 80")+"}\n", ""),
-	} {
-		t.Run(kind, func(t *testing.T) {
-			j := corpusJob{place: "job.hcl", dir: ".", text: []byte(job)}
-			_, err := j.keepsText(c, with("anywhere", "ports"))
-			var r *refusal
-			must.True(t, errors.As(err, &r), must.Sprint(err))
-			must.Eq(t, "Cannot inject here", r.summary)
-			must.StrContains(t, r.detail, fmt.Sprintf("dynamic %q", kind))
-			must.StrContains(t, r.detail, "Use -out json")
+	named := func(kind, content string) string {
+		return strings.Replace(of(kind, content), "LIST\n", "LIST\n labels = [\"a-${"+kind+".value}\"]\n", 1)
+	}
+	app := "task \"app\" {\n driver = \"pod\"\n}\n"
+	return map[string]string{
+		"env":            jobOf("", bridge, of("env", "A = env.value\nB = \"${env.key}-${NOMAD_TASK_DIR}\"")),
+		"env clash":      jobOf("", bridge, of("env", "ONE = env.value")),
+		"config":         jobOf("", bridge, of("config", "image = config.value\nshare = [\"ipc\"]")),
+		"in config":      jobOf("", bridge, "config {\n image = \"x\"\n"+of("mount", "type = \"bind\"")+"}"),
+		"meta":           jobOf("", bridge+of("meta", "team = meta.value"), of("meta", "x = meta.value")),
+		"choice by meta": jobOf("", bridge+"meta = { for i in LIST : \"sidecar.inject\" => \"viewer\"... }", ""),
+		"logs":           jobOf("", bridge, of("logs", "max_files = 3")),
+		"service":        jobOf("", bridge+of("service", "name = service.value\nprovider = \"nomad\""), of("service", "name = \"t-${service.value}\"\nprovider = \"nomad\"")),
+		"service clash":  jobOf("", bridge+of("service", "name = service.value\nprovider = \"consul\""), ""),
+		"network":        jobOf("", of("network", "mode = \"bridge\"\nport \"p\" {\n to = 80\n}"), ""),
+		"port":           jobOf("", "network {\n mode = \"bridge\"\n"+named("port", "to = 80 + port.key")+"}\n", ""),
+		"port clash":     jobOf("", "network {\n mode = \"bridge\"\n"+named("port", "to = 9001")+"}\n", ""),
+		"static port":    jobOf("", "network {\n mode = \"bridge\"\n port \"first\" {}\n"+named("port", "static = 80 + port.key")+" port \"last\" {}\n}\n", ""),
+		"volume":         jobOf("", bridge+named("volume", "type = \"host\"\nsource = \"s\""), ""),
+		"mount":          jobOf("", bridge+"volume \"v\" {\n type = \"host\"\n source = \"s\"\n}", of("volume_mount", "volume = \"v\"\ndestination = \"/${volume_mount.value}\"")),
+		"template":       jobOf("", bridge, of("template", "data = template.value\ndestination = \"local/${template.value}\"")),
+		"template clash": jobOf("", bridge, of("template", "data = template.value\ndestination = \"local/anywhere\"")),
+		"disk":           jobOf("", bridge+of("ephemeral_disk", "size = 600"), ""),
+		"vault":          jobOf(of("vault", "role = vault.value"), bridge, ""),
+		"task":           jobOf("", bridge+named("task", "driver = \"pod\"\nenv {\n A = task.value\n}"), ""),
+		"task of a job":  "job \"j\" {\n" + named("task", "driver = \"pod\"") + " group \"g\" {\n" + app + "}\n}\n",
+		"group":          "job \"j\" {\n" + named("group", "count = group.key + 1\n"+bridge+app) + "}\n",
+		"group and more": "job \"j\" {\n group \"b\" {\n" + bridge + app + "}\n" + named("group", bridge+"task \"app\" {\n driver = \"pod\"\n"+
+			strings.Replace(of("env", "A = \"${e.value}${group.value}\""), "content", "iterator = e\n content", 1)+"}") + "}\n",
+		"nested":   "job \"j\" {\n" + named("group", bridge+named("task", "driver = \"pod\"\nuser = group.value\n"+of("env", "A = \"${group.value}${task.value}${env.value}\""))) + "}\n",
+		"iterator": "job \"j\" {\n" + strings.NewReplacer("content", "iterator = node\n content", "group.value", "node.value").Replace(named("group", bridge+app)) + "}\n",
+	}
+}
 
-			parsed, err := j.byNomad(j.text)
-			must.NoError(t, err)
-			raw, err := json.Marshal(parsed)
-			must.NoError(t, err)
-			out, err := keepsJSON(raw, "job.json", c, with("anywhere", "ports"))
-			must.NoError(t, err)
-			must.StrContains(t, string(out), `"sidecar.name":"ports"`)
-		})
+// TestInject_DynamicBlocks: both forms give the same job, or the text is refused with a reason.
+func TestInject_DynamicBlocks(t *testing.T) {
+	c := loadCatalog(t)
+	edited, refused := 0, map[string]int{}
+	for name, text := range dynamicJobs() {
+		for _, list := range []string{`[]`, `["x"]`, `["x", "y"]`, `{ k = "x" }`, `toset(["x"])`, `var.list`} {
+			if strings.Contains(text, ".key + ") || strings.Contains(text, "+ port.key") {
+				list = strings.NewReplacer(`{ k = "x" }`, `["x"]`, `toset(["x"])`, `["x"]`).Replace(list)
+			}
+			for _, flags := range []templater.Flags{with(), with("anywhere"), with("ports"), with("viewer"), with("anywhere", "awkward", "ports", "viewer")} {
+				j := corpusJob{place: "job.hcl", dir: ".", text: []byte("variable \"list\" {}\n" + strings.ReplaceAll(text, "LIST", list))}
+				f := parseHCL(t, j.text)
+				in, diags := templater.Inject(f, c, flags)
+				if !diags.HasErrors() {
+					back, diags := hcljob.Eject(in.Output, "job.hcl")
+					must.False(t, diags.HasErrors(), must.Sprint(diags))
+					must.Eq(t, string(j.text), string(back))
+				}
+				if list == "var.list" {
+					must.True(t, !diags.HasErrors() || diagnostic.HasUnknown(diags) || strings.Contains(diags.Error(), "Duplicate"), must.Sprint(name, diags))
+					continue
+				}
+				raw, err := j.byNomad(j.text)
+				if err != nil {
+					continue // two blocks where Nomad takes one
+				}
+				src, err := json.Marshal(raw)
+				must.NoError(t, err)
+				parsed, wantDiags := templater.Inject(parseJSON(t, src, c), c, flags)
+				switch {
+				case !diags.HasErrors():
+					edited++
+					must.False(t, wantDiags.HasErrors(), must.Sprintf("%s %s: %s\n%s", name, list, wantDiags, in.Output))
+					want, err := j.byNomad(in.Output)
+					must.NoError(t, err, must.Sprint(string(in.Output)))
+					got := parsed.Output
+					if name == "vault" { // only the text shows what each task inherits
+						got = apply(t, parseJSON(t, src, c), in.Edits)
+					}
+					must.Eq(t, want, decode(t, got), must.Sprintf("%s %s\n%s", name, list, in.Output))
+				case strings.Contains(diags.Error(), "Cannot inject here"):
+					refused[name]++
+					must.True(t, strings.Contains(diags.Error(), `dynamic "`) || name == "task of a job", must.Sprint(diags))
+					must.StrContains(t, diags.Error(), "-out json")
+				case strings.Contains(diags.Error(), "Cannot edit the job"):
+					refused[name]++
+				default:
+					must.Eq(t, wantDiags[0].Summary, diags[0].Summary, must.Sprint(name, list))
+				}
+			}
+		}
 	}
-	// Without a choice such a job stays as it is, in either form.
-	f, diags := hcljob.Parse([]byte("job \"j\" {\n"+dynamic("group", "")+"}\n"), "job.hcl", hcljob.Inputs{})
-	must.False(t, diags.HasErrors())
+	t.Logf("%d the same in both forms, refused as text: %v", edited, refused)
+	for _, name := range []string{"env", "config", "service", "port", "volume", "template", "logs", "meta"} {
+		must.Zero(t, refused[name], must.Sprint(name))
+	}
+	must.Positive(t, refused["group"])
+	must.Greater(t, refused["group"], refused["iterator"]) // awkward refers to node
+}
+
+// TestInject_DynamicGroupWithoutChoice: what no choice concerns is no obstacle.
+func TestInject_DynamicGroupWithoutChoice(t *testing.T) {
+	src := "variable \"l\" {}\njob \"j\" {\n dynamic \"group\" {\n for_each = var.l\n labels = [group.value]\n content {\nMETA\n}\n}\n}\n"
+	c := loadCatalog(t)
+	f := parseHCL(t, []byte(strings.Replace(src, "META", "meta = { x = group.value }", 1)))
 	must.Len(t, 0, plan(t, f.Job(), c, templater.Flags{}))
+	for _, choice := range []string{`meta = { "sidecar.inject" = "viewer" }`, `meta = { (group.value) = "viewer" }`, `sidecar "viewer" {}`} {
+		_, diags := templater.Inject(parseHCL(t, []byte(strings.Replace(src, "META", choice, 1))), c, templater.Flags{})
+		must.True(t, diagnostic.HasUnknown(diags), must.Sprint(choice, diags))
+		must.StrContains(t, diags.Error(), `dynamic "group" with var.l. Give -var l=…`)
+	}
 }
 
 // Names tell the groups of a job apart, and the tasks of a group.

@@ -68,7 +68,7 @@ func (p *planner) conflict(at hcl.Range, summary, format string, args ...any) {
 func (p *planner) refuse(c *Choice) bool {
 	before := len(p.diags)
 	for _, o := range c.Group.Opaque {
-		p.conflict(o.Range, "Cannot inject here", "Sidecar %q was chosen for group %q, but it has %s. %s", c.Definition.Name, c.Group.Name, o.What, o.WayOut)
+		p.diags = append(p.diags, o.Error(fmt.Sprintf("Sidecar %q was chosen for group %q, but it has", c.Definition.Name, c.Group.Name)))
 	}
 	p.refuseTwins(c.Group)
 	for _, t := range slices.Concat(c.Group.Tasks, c.Group.Proxies) {

@@ -82,7 +82,7 @@ func TestLogsOfOtherDriversStayTheirs(t *testing.T) {
 
 func TestPlan_LogsNotKnown(t *testing.T) {
 	c := loadCatalog(t)
-	for _, logs := range []string{"logs { max_files = var.n }", "dynamic \"logs\" {\n for_each = [1]\n content { max_files = 2 }\n }"} {
+	for _, logs := range []string{"logs { max_files = var.n }", "dynamic \"logs\" {\n for_each = var.n\n content { max_files = 2 }\n }"} {
 		f := parseHCL(t, append([]byte("variable \"n\" {}\n"), logsJob(logs, "")...))
 		choices, diags := templater.Choose(f.Job(), c, with("viewer"))
 		must.False(t, diags.HasErrors())

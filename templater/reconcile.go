@@ -78,7 +78,7 @@ func Reveal(text, evaluated *job.Job) *job.Job {
 		seen := text.Group(g.Name)
 		switch {
 		case seen == nil:
-		case len(seen.Opaque) == 0 && !seen.Dynamic:
+		case len(seen.Opaque) == 0:
 			g = seen
 		default:
 			c := *g

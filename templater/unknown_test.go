@@ -82,8 +82,23 @@ func openValues() map[string][]string {
 		"level": {`"1"`, `"2"`}, "mode": {`"bridge"`, `"host"`}, "to": {`8080`, `9001`, `0`}, "static": {`0`, `9001`}, "disk": {`300`, `900`, `50`},
 		"service": {`"web"`, `"ports"`}, "provider": {`"nomad"`, `"consul"`}, "driver": {`"pod"`, `"docker"`}, "one": {`"9001"`, `"1"`},
 		"other": {`"x"`, `"y"`}, "taskmeta": {`"x"`, `"y"`}, "image": {`"app:1"`, `"other:1"`}, "share": {`["ipc", "uts"]`, `["pid"]`, `[]`},
-		"files": {`10`, `3`}, "destination": {`"local/x"`, `"local/anywhere"`},
+		"files": {`10`, `3`}, "destination": {`"local/x"`, `"local/anywhere"`}, "list": {`[1]`, `[]`},
 	}
+}
+
+// withDynamic rewrites some blocks of the job as dynamic blocks.
+func withDynamic(r *rand.Rand) string {
+	text := openJob
+	for _, indented := range []string{"    network", "    ephemeral_disk", "    service", "      env", "      meta", "      config", "      logs", "      template"} {
+		kind := strings.TrimLeft(indented, " ")
+		end := "\n" + strings.TrimSuffix(indented, kind) + "}\n"
+		before, rest, found := strings.Cut(text, "\n"+indented+" {\n")
+		body, after, ended := strings.Cut(rest, end)
+		if found && ended && r.IntN(6) == 0 {
+			text = before + "\n" + indented[:len(indented)-len(kind)] + "dynamic \"" + kind + "\" {\n for_each = slot(list)\n iterator = it\n content {\n" + body + "\n}\n}\n" + after
+		}
+	}
+	return text
 }
 
 // reader depends on values of the job.
@@ -176,8 +191,9 @@ func TestInject_NothingUnknownIsAssumed(t *testing.T) {
 			must.False(t, diags.HasErrors(), must.Sprint(diags, text))
 			p = loaded
 		}
-		full := fillSlots(func(name string) string { return given[name] })
-		open := fillSlots(func(name string) string {
+		text := withDynamic(r)
+		full := fillSlots(text, func(name string) string { return given[name] })
+		open := fillSlots(text, func(name string) string {
 			if u := unknown[name]; u != "" {
 				return u
 			}
@@ -206,7 +222,7 @@ func TestInject_NothingUnknownIsAssumed(t *testing.T) {
 // the sidecar's port would conflict with.
 func TestInject_UnknownPortInsideWithStatic(t *testing.T) {
 	set := map[string]string{"inject": `"ports"`, "static": "9001", "to": "var.to"}
-	_, diags := injectOpen(t, loadCatalog(t), fillSlots(func(name string) string {
+	_, diags := injectOpen(t, loadCatalog(t), fillSlots(openJob, func(name string) string {
 		if value, ok := set[name]; ok {
 			return value
 		}
@@ -216,8 +232,8 @@ func TestInject_UnknownPortInsideWithStatic(t *testing.T) {
 	must.StrNotContains(t, diags.Error(), "Port taken inside the pod")
 }
 
-func fillSlots(value func(name string) string) string {
-	return slotForm.ReplaceAllStringFunc(openJob, func(s string) string {
+func fillSlots(text string, value func(name string) string) string {
+	return slotForm.ReplaceAllStringFunc(text, func(s string) string {
 		name := slotForm.FindStringSubmatch(s)[1]
 		return "/*" + name + "*/" + value(name) + "/*end*/"
 	})

@@ -22,6 +22,8 @@ const (
 	itemBytes = 32
 	// errorSteps makes a loop that fails in each iteration end early.
 	errorSteps = 1_000
+	// blockSteps is the cost of a generated block.
+	blockSteps = 10
 	// exponentBits limits numbers that are written in decimal: the digits of
 	// 1e999999999 would take minutes and gigabytes.
 	exponentBits = 4096
@@ -60,8 +62,8 @@ func (b *Budget) Exceeded() hcl.Diagnostics {
 	return nil
 }
 
-// Take counts work outside expressions, such as expanding a dynamic block.
-func (b *Budget) Take(at hcl.Range) bool { return b.take(cty.NilVal, 1, at) }
+// Take counts a block that a dynamic block generates.
+func (b *Budget) Take(at hcl.Range) bool { return b.take(cty.NilVal, blockSteps, at) }
 
 // take counts a value and reports whether it is within bounds.
 func (b *Budget) take(v cty.Value, steps int64, at hcl.Range) bool {

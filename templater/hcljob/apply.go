@@ -26,8 +26,8 @@ func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 			return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot edit the job", Detail: err.Error(), Subject: f.view.Range.Ptr()}}
 		}
 	}
-	for _, block := range e.order {
-		p.change(block, e.changes[block])
+	for _, c := range e.order {
+		p.change(c)
 	}
 	if p.diags.HasErrors() {
 		return nil, p.diags
@@ -46,6 +46,7 @@ func (f *File) Plain() ([]byte, hcl.Diagnostics) { return f.Apply(nil) }
 
 // change collects the edits of one block.
 type change struct {
+	block  block
 	blocks []*sidecar.Block // to append
 	before *hclsyntax.Block // blocks go before this one; nil for the end
 	env    map[string]string
@@ -54,16 +55,15 @@ type change struct {
 
 // editor finds the block for each edit.
 type editor struct {
-	job     *hclsyntax.Block
 	view    *job.Job
-	groups  map[string]*hclsyntax.Block
-	changes map[*hclsyntax.Block]*change
-	order   []*hclsyntax.Block
+	groups  map[string]block
+	changes map[*hclsyntax.Block]*change // by the text of the block
+	order   []*change
 }
 
 func newEditor(f *File) *editor {
-	e := &editor{job: f.job, view: f.view, groups: map[string]*hclsyntax.Block{}, changes: map[*hclsyntax.Block]*change{}}
-	for _, b := range f.job.Body.Blocks {
+	e := &editor{view: f.view, groups: map[string]block{}, changes: map[*hclsyntax.Block]*change{}}
+	for _, b := range f.reader.blocks(f.job.Body) {
 		if b.Type == "group" && len(b.Labels) == 1 {
 			e.groups[b.Labels[0]] = b
 		}
@@ -71,14 +71,31 @@ func newEditor(f *File) *editor {
 	return e
 }
 
-func (e *editor) change(b *hclsyntax.Block) *change {
-	c := e.changes[b]
+func (e *editor) change(b block) *change {
+	c := e.changes[b.text]
 	if c == nil {
-		c = &change{env: map[string]string{}, config: map[string]*job.SetConfig{}}
-		e.changes[b] = c
-		e.order = append(e.order, b)
+		c = &change{block: b, env: map[string]string{}, config: map[string]*job.SetConfig{}}
+		e.changes[b.text] = c
+		e.order = append(e.order, c)
 	}
 	return c
+}
+
+// group returns the block of a group.
+func (e *editor) group(name string) (block, error) {
+	g, ok := e.groups[name]
+	if !ok {
+		return block{}, fmt.Errorf("the job has no group %q", name)
+	}
+	return g, once(g)
+}
+
+// once returns an error if the text of a block stands for several blocks.
+func once(b block) error {
+	if b.in.repeated != nil {
+		return fmt.Errorf("%s %q comes from dynamic %q, whose content stands for several blocks", b.Type, strings.Join(b.Labels, " "), madeBy(b.in.repeated))
+	}
+	return nil
 }
 
 func (e *editor) add(edit job.Edit) error {
@@ -115,9 +132,9 @@ func (e *editor) add(edit job.Edit) error {
 }
 
 func (e *editor) append(group string, b *sidecar.Block) error {
-	g := e.groups[group]
-	if g == nil {
-		return fmt.Errorf("the job has no group %q", group)
+	g, err := e.group(group)
+	if err != nil {
+		return err
 	}
 	c := e.change(g)
 	c.blocks, c.before = append(c.blocks, b), firstProxy(g, e.view.Group(group))
@@ -125,41 +142,47 @@ func (e *editor) append(group string, b *sidecar.Block) error {
 }
 
 func (e *editor) port(edit *job.AddPort) error {
-	g := e.groups[edit.Group]
-	if g == nil {
-		return fmt.Errorf("the job has no group %q", edit.Group)
+	g, err := e.group(edit.Group)
+	if err != nil {
+		return err
 	}
-	i := slices.IndexFunc(g.Body.Blocks, func(b *hclsyntax.Block) bool { return b.Type == "network" })
+	networks := g.in.blocks(g.Body)
+	i := slices.IndexFunc(networks, func(b block) bool { return b.Type == "network" })
 	if i < 0 {
 		return fmt.Errorf("group %q has no network", edit.Group)
+	}
+	if err := once(networks[i]); err != nil {
+		return err
 	}
 	port := &sidecar.Block{Type: "port", Labels: []string{edit.Label}}
 	if edit.To > 0 {
 		port.Body = sidecar.Body{&sidecar.Attr{Name: "to", Value: cty.NumberIntVal(int64(edit.To))}}
 	}
-	c := e.change(g.Body.Blocks[i])
-	c.blocks, c.before = append(c.blocks, port), firstMapped(g.Body.Blocks[i], e.view.Group(edit.Group).Networks[0])
+	c := e.change(networks[i])
+	c.blocks, c.before = append(c.blocks, port), firstMapped(networks[i], e.view.Group(edit.Group).Networks[0])
 	return nil
 }
 
-func (e *editor) task(group, task string) (*hclsyntax.Block, error) {
-	if g := e.groups[group]; g != nil {
-		for _, b := range g.Body.Blocks {
+func (e *editor) task(group, task string) (block, error) {
+	if g, ok := e.groups[group]; ok {
+		for _, b := range g.in.blocks(g.Body) {
 			if b.Type == "task" && len(b.Labels) == 1 && b.Labels[0] == task {
-				return b, nil
+				return b, once(b)
 			}
 		}
 	}
-	return nil, fmt.Errorf("the job has no task %q in group %q", task, group)
+	return block{}, fmt.Errorf("the job has no task %q in group %q", task, group)
 }
 
 // dropSidecars disables the sidecar blocks of the job and its groups.
 func (p *patch) dropSidecars(body *hclsyntax.Body) {
 	for _, b := range body.Blocks {
-		switch b.Type {
-		case "sidecar":
+		switch {
+		case madeBy(b) == "sidecar":
 			p.keep(b.Range())
-		case "group":
+		case b.Type == "group", b.Type == "content":
+			p.dropSidecars(b.Body)
+		case madeBy(b) == "group":
 			p.dropSidecars(b.Body)
 		}
 	}
@@ -167,28 +190,29 @@ func (p *patch) dropSidecars(body *hclsyntax.Body) {
 
 // change edits one block: env and config are added to their own blocks if present, everything
 // else at the end.
-func (p *patch) change(b *hclsyntax.Block, c *change) {
+func (p *patch) change(c *change) {
 	var rest sidecar.Body
-	if len(c.env) > 0 && !p.env(b, c.env) {
+	if len(c.env) > 0 && !p.env(c.block, c.env) {
 		rest = append(rest, &sidecar.Block{Type: "env", Body: envBody(c.env)})
 	}
-	if len(c.config) > 0 && !p.config(b, c.config) {
+	if len(c.config) > 0 && !p.config(c.block, c.config) {
 		rest = append(rest, &sidecar.Block{Type: "config", Body: configBody(c.config)})
 	}
 	for _, blk := range c.blocks {
 		rest = append(rest, blk)
 	}
-	if c.before != nil && p.precede(c.before, rest) {
+	if c.before != nil && p.precede(c.block, c.before, rest) {
 		return
 	}
 	if len(rest) > 0 {
-		p.extend(b, rest, "")
+		p.extend(c.block, rest, "")
 	}
 }
 
 // env adds variables to the env block or attribute of a task. It returns false if there is none.
-func (p *patch) env(task *hclsyntax.Block, env map[string]string) bool {
+func (p *patch) env(task block, env map[string]string) bool {
 	if a := task.Body.Attributes["env"]; a != nil {
+		p.checkIterators(task, envBody(env))
 		indent := p.indent(a.SrcRange)
 		s := p.style
 		s.Indent, s.Heredoc = indent, false
@@ -201,7 +225,7 @@ func (p *patch) env(task *hclsyntax.Block, env map[string]string) bool {
 			indent+"env = merge("+was+p.made(", "+sidecar.Value(cty.ObjectVal(values), s)+")\n"))
 		return true
 	}
-	for _, b := range task.Body.Blocks {
+	for _, b := range task.in.blocks(task.Body) {
 		if b.Type == "env" {
 			p.extend(b, envBody(env), "")
 			return true
@@ -211,13 +235,13 @@ func (p *patch) env(task *hclsyntax.Block, env map[string]string) bool {
 }
 
 // config sets attributes in the config block of a task. It returns false if there is none.
-func (p *patch) config(task *hclsyntax.Block, config map[string]*job.SetConfig) bool {
-	for _, b := range task.Body.Blocks {
+func (p *patch) config(task block, config map[string]*job.SetConfig) bool {
+	for _, b := range task.in.blocks(task.Body) {
 		if b.Type != "config" {
 			continue
 		}
 		added := configBody(config)
-		if p.oneLine(b) {
+		if p.oneLine(b.text) {
 			replaced := ""
 			for name := range b.Body.Attributes {
 				if _, ok := config[name]; ok {
@@ -234,6 +258,7 @@ func (p *patch) config(task *hclsyntax.Block, config map[string]*job.SetConfig) 
 				rest = append(rest, it)
 				continue
 			}
+			p.checkIterators(b, sidecar.Body{attr})
 			was := b.Body.Attributes[attr.Name]
 			s := p.style
 			s.Indent = p.indent(was.SrcRange)

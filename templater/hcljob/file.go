@@ -23,6 +23,7 @@ type File struct {
 	// job is the syntax node of the job block.
 	job    *hclsyntax.Block
 	scope  *scope
+	reader *reader // of the job's body
 	inputs Inputs
 	view   *job.Job
 	marks  []job.Marked
@@ -125,18 +126,11 @@ func readMarks(whole *hcl.File, in Inputs) ([]job.Marked, hcl.Diagnostics) {
 	if diags.HasErrors() {
 		return nil, diags
 	}
-	r := &reader{scope: scope}
 	var marks []job.Marked
-	for _, g := range j.Body.Blocks {
-		if g.Type != "group" || len(g.Labels) != 1 {
-			continue
-		}
-		for _, t := range g.Body.Blocks {
-			if t.Type != "task" || len(t.Labels) != 1 {
-				continue
-			}
+	for _, g := range newReader(scope).samples(j.Body, "group") {
+		for _, t := range g.in.samples(g.Body, "task") {
 			meta := map[string]string{}
-			texts, _ := r.texts(t.Body, "meta")
+			texts, _ := t.in.texts(t.Body, "meta")
 			for k, v := range texts {
 				meta[k] = v.Value
 			}
@@ -146,4 +140,21 @@ func readMarks(whole *hcl.File, in Inputs) ([]job.Marked, hcl.Diagnostics) {
 		}
 	}
 	return marks, scope.budget.Exceeded()
+}
+
+// samples returns the blocks of a type that have a name, and one for each dynamic block that
+// cannot be expanded.
+func (r *reader) samples(body *hclsyntax.Body, blockType string) []block {
+	var out []block
+	for _, b := range r.blocks(body) {
+		if sample := (*block)(nil); b.unknown != nil && b.kind() == blockType {
+			if sample = r.sample(b.Block); sample != nil {
+				b = *sample
+			}
+		}
+		if b.Type == blockType && len(b.Labels) == 1 {
+			out = append(out, b)
+		}
+	}
+	return out
 }

@@ -3,6 +3,7 @@ package hcljob
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -146,7 +147,9 @@ func (p *patch) oneLine(b *hclsyntax.Block) bool {
 
 // extend appends a body to a block. A block on one line is rewritten on several lines; the text
 // of its single attribute, if any, is preserved unless the attribute is called replaced.
-func (p *patch) extend(b *hclsyntax.Block, body sidecar.Body, replaced string) {
+func (p *patch) extend(to block, body sidecar.Body, replaced string) {
+	p.checkIterators(to, body)
+	b := to.text
 	outer := p.indent(b.DefRange())
 	s := p.style
 	s.Indent = outer + "  "
@@ -168,4 +171,41 @@ func (p *patch) extend(b *hclsyntax.Block, body sidecar.Body, replaced string) {
 	}
 	lines += p.made(body.HCL(s) + outer + "}\n")
 	p.replace(b.Range(), outer, lines)
+}
+
+// checkIterators refuses text in the content of a dynamic block that Nomad would take for a
+// reference to its iterator, such as ${node.unique.name} if the iterator is called node.
+func (p *patch) checkIterators(b block, body sidecar.Body) {
+	if len(b.in.scope.iterators) == 0 {
+		return
+	}
+	for _, name := range references(body.HCL(p.style)) {
+		if _, taken := b.in.scope.iterators[name]; taken {
+			p.diags = append(p.diags, diagnostic.Error(b.DefRange(), "Cannot edit the job",
+				fmt.Sprintf("Injection adds text that refers to %q, which is the iterator of a dynamic block here. Set iterator to another name.", name)))
+			return
+		}
+	}
+}
+
+// references returns the root names that the attributes of a generated text refer to.
+func references(text string) []string {
+	file, diags := hclsyntax.ParseConfig([]byte(text), "", hcl.InitialPos)
+	if diags.HasErrors() {
+		return nil
+	}
+	var names []string
+	var visit func(*hclsyntax.Body)
+	visit = func(body *hclsyntax.Body) {
+		for _, a := range body.Attributes {
+			for _, t := range a.Expr.Variables() {
+				names = append(names, t.RootName())
+			}
+		}
+		for _, b := range body.Blocks {
+			visit(b.Body)
+		}
+	}
+	visit(file.Body.(*hclsyntax.Body))
+	return names
 }

@@ -10,27 +10,32 @@ import (
 )
 
 // firstProxy returns the first of the proxies at the end of a group; see job.IsProxy.
-func firstProxy(group *hclsyntax.Block, view *job.Group) *hclsyntax.Block {
-	return firstOfLast(group, "task", func(b *hclsyntax.Block) (last, skip bool) {
+func firstProxy(group block, view *job.Group) *hclsyntax.Block {
+	return firstOfLast(group.Body, "task", func(b *hclsyntax.Block) (last, skip bool) {
 		return slices.ContainsFunc(view.Proxies, func(t *job.Task) bool { return t.Range == b.DefRange() }), false
 	})
 }
 
 // firstMapped returns the first of the ports at the end of a network that have the To of
 // a proxy's port. Static ports are in a separate list of Nomad's.
-func firstMapped(network *hclsyntax.Block, view *job.Network) *hclsyntax.Block {
-	return firstOfLast(network, "port", func(b *hclsyntax.Block) (last, skip bool) {
-		i := slices.IndexFunc(view.Ports, func(p job.Port) bool { return p.Range == b.DefRange() })
-		return i >= 0 && view.Ports[i].To == job.ProxyPortTo, i >= 0 && view.Ports[i].Static != 0
+func firstMapped(network block, view *job.Network) *hclsyntax.Block {
+	return firstOfLast(network.Body, "port", func(b *hclsyntax.Block) (last, skip bool) {
+		last, skip = true, true
+		for _, p := range view.Ports {
+			if p.Range == b.DefRange() && p.Static == 0 {
+				last, skip = last && p.To == job.ProxyPortTo, false
+			}
+		}
+		return last, skip
 	})
 }
 
 // firstOfLast returns the first of the trailing blocks of a type for which is returns last;
 // nil if there are none. Blocks with skip are ignored.
-func firstOfLast(in *hclsyntax.Block, blockType string, is func(*hclsyntax.Block) (last, skip bool)) *hclsyntax.Block {
+func firstOfLast(in *hclsyntax.Body, blockType string, is func(*hclsyntax.Block) (last, skip bool)) *hclsyntax.Block {
 	var first *hclsyntax.Block
-	for _, b := range in.Body.Blocks {
-		if b.Type != blockType {
+	for _, b := range in.Blocks {
+		if madeBy(b) != blockType {
 			continue
 		}
 		switch last, skip := is(b); {
@@ -45,7 +50,8 @@ func firstOfLast(in *hclsyntax.Block, blockType string, is func(*hclsyntax.Block
 }
 
 // precede adds a body before a block. It returns false if the block shares its line.
-func (p *patch) precede(b *hclsyntax.Block, body sidecar.Body) bool {
+func (p *patch) precede(in block, b *hclsyntax.Block, body sidecar.Body) bool {
+	p.checkIterators(in, body)
 	at, alone := lineStart(p.src, b.TypeRange.Start.Byte)
 	if !alone {
 		return false

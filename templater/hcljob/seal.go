@@ -94,7 +94,7 @@ func (e *ejection) endRun() hcl.Diagnostics {
 		body := file.Body.(*hclsyntax.Body)
 		ours = !diags.HasErrors() && len(body.Attributes) == 0 && len(body.Blocks) > 0
 		for _, b := range body.Blocks {
-			ours = ours && b.Type == "sidecar"
+			ours = ours && madeBy(b) == "sidecar"
 		}
 	}
 	if !ours {

@@ -183,7 +183,11 @@ func (f *finding) look(expr hcl.Expression) {
 		if len(t) > 1 {
 			name = sidecar.AttributeName(t[1])
 		}
+		each, iterator := f.iterators[t.RootName()]
 		switch {
+		case iterator && !f.seen["for_each "+t.RootName()]:
+			f.seen["for_each "+t.RootName()] = true
+			f.look(each)
 		case t.RootName() == "var" && f.unset[name]:
 			f.vars = addName(f.vars, name)
 		case t.RootName() == "local" && f.locals[name] != nil && !f.seen[name] && len(f.seen) < maxLocals:

@@ -57,26 +57,23 @@ func (r *reader) texts(body *hclsyntax.Body, name string) (out map[string]job.Te
 		m := r.items(a.Expr, a.SrcRange)
 		out, more = m.known, m.more
 	}
-	for _, b := range body.Blocks {
-		switch {
-		case b.Type == name:
-			for k, a := range b.Body.Attributes {
-				v, u := r.scope.read(a.Expr)
-				out[k] = textOf(v, u, a.SrcRange)
-			}
-			for _, c := range b.Body.Blocks {
-				more = madeDynamically(c)
-			}
-		case madeBy(b) == name:
-			more = madeDynamically(b)
+	for _, b := range r.blocks(body) {
+		if b.kind() != name {
+			continue
+		}
+		if b.unknown != nil {
+			more = b.unknown
+			continue
+		}
+		for k, a := range b.Body.Attributes {
+			v, u := b.in.scope.read(a.Expr)
+			out[k] = textOf(v, u, a.SrcRange)
+		}
+		for _, c := range b.Body.Blocks {
+			more = &diagnostic.Unknown{Expr: fmt.Sprintf("a block in %s", name), WayOut: "Write name = value.", Range: c.DefRange()}
 		}
 	}
 	return out, more
-}
-
-// madeDynamically returns the reason why a part that a dynamic block generates is unknown.
-func madeDynamically(b *hclsyntax.Block) *diagnostic.Unknown {
-	return &diagnostic.Unknown{Expr: fmt.Sprintf("dynamic %q", madeBy(b)), WayOut: outJSON, Range: b.DefRange()}
 }
 
 // items is a map of strings, known in part or completely.
@@ -165,7 +162,7 @@ func (r *reader) isEmpty(body *hclsyntax.Body, name string) bool {
 		v, _ := r.scope.read(a.Expr)
 		return v.IsKnown() && !v.IsNull() && v.CanIterateElements() && v.LengthInt() == 0
 	}
-	for _, b := range body.Blocks {
+	for _, b := range r.blocks(body) {
 		if b.Type == name {
 			return len(b.Body.Attributes)+len(b.Body.Blocks) == 0
 		}
@@ -214,8 +211,10 @@ func (r *reader) block(b *hclsyntax.Block) *sidecar.Block {
 			out.Body = append(out.Body, &sidecar.Attr{Name: name, Value: v, Range: a.SrcRange})
 		}
 	}
-	for _, c := range b.Body.Blocks {
-		out.Body = append(out.Body, r.block(c))
+	for _, c := range r.blocks(b.Body) {
+		if c.unknown == nil {
+			out.Body = append(out.Body, c.in.block(c.Block))
+		}
 	}
 	return out
 }

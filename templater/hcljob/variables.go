@@ -40,6 +40,8 @@ type scope struct {
 	// unset are the variables without a value.
 	unset  map[string]bool
 	locals map[string]*hclsyntax.Attribute
+	// iterators are the for_each of the enclosing dynamic blocks.
+	iterators map[string]hcl.Expression
 	// budget is shared by all expressions of the file.
 	budget *bounds.Budget
 }

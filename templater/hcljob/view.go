@@ -2,6 +2,7 @@ package hcljob
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -18,7 +19,8 @@ const outJSON = "Use -out json, which works on the evaluated job."
 
 // readJob reads the parts that injection needs, and ignores the rest.
 func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
-	r := &reader{scope: f.scope}
+	r := newReader(f.scope)
+	f.reader = r
 	body := f.job.Body
 	label := job.Text{Value: f.job.Labels[0]}
 	j := &job.Job{
@@ -30,29 +32,34 @@ func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
 		r.text(body, name, into)
 	}
 	r.datacenters(j, body)
-	for _, b := range body.Blocks {
-		switch b.Type {
-		case "sidecar":
+	for _, b := range r.blocks(body) {
+		switch kind := b.kind(); {
+		case kind == "sidecar":
 			j.Requests = r.request(j.Requests, b)
-		case "group":
-			if r.labelled(b) {
-				j.Groups = append(j.Groups, r.group(b))
-			}
-		case "task":
-			if r.labelled(b) {
-				j.Groups = append(j.Groups, r.loneTask(b))
-			}
-		case "vault", "secret":
-			j.Inherited = append(j.Inherited, r.block(b))
-		case "dynamic":
-			r.noDynamicSidecar(b)
-			if len(b.Labels) == 1 && (b.Labels[0] == "group" || b.Labels[0] == "task") {
-				r.noSidecars(b.Body)
-				j.Opaque = append(j.Opaque, obstacle(fmt.Sprintf("dynamic %q", b.Labels[0]), b))
-			}
+		case b.unknown != nil && (kind == "group" || kind == "task"):
+			j.Opaque = append(j.Opaque, r.unexpandedGroup(b))
+		case b.unknown != nil:
+		case kind == "group" && r.labelled(b.Block):
+			j.Groups = append(j.Groups, b.in.group(b))
+		case kind == "task" && r.labelled(b.Block):
+			j.Groups = append(j.Groups, b.in.loneTask(b))
+		case kind == "vault" || kind == "secret":
+			j.Inherited = append(j.Inherited, b.in.block(b.Block))
 		}
 	}
-	return j, r.diags
+	return j, *r.diags
+}
+
+// unexpandedGroup returns the obstacle for a dynamic block that generates an unknown number of
+// groups, with what all of them have in common.
+func (r *reader) unexpandedGroup(b block) job.Obstacle {
+	o := b.obstacle()
+	if sample := r.sample(b.Block); sample != nil && b.kind() == "group" {
+		o.Group = sample.in.group(*sample)
+	} else if sample != nil {
+		r.noSidecars(sample.Body)
+	}
+	return o
 }
 
 // datacenters reads the datacenters; the default is all.
@@ -83,63 +90,100 @@ func (r *reader) datacenters(j *job.Job, body *hclsyntax.Body) {
 	}
 }
 
-func obstacle(what string, b *hclsyntax.Block) job.Obstacle {
-	return job.Obstacle{What: what, WayOut: outJSON, Range: b.DefRange()}
-}
-
 // reader collects diagnostics while it reads a job.
 type reader struct {
 	scope *scope
-	diags hcl.Diagnostics
+	diags *hcl.Diagnostics
+	// repeated is the outermost dynamic block that generates several blocks from the text that
+	// is being read; nil if there is none.
+	repeated *hclsyntax.Block
+	expanded map[*hclsyntax.Body][]block
+}
+
+func newReader(s *scope) *reader {
+	return &reader{scope: s, diags: &hcl.Diagnostics{}, expanded: map[*hclsyntax.Body][]block{}}
+}
+
+// fail reports errors, once for a text that is read several times.
+func (r *reader) fail(diags ...*hcl.Diagnostic) {
+	for _, d := range diags {
+		if !slices.ContainsFunc(*r.diags, func(o *hcl.Diagnostic) bool { return o.Error() == d.Error() }) {
+			*r.diags = append(*r.diags, d)
+		}
+	}
 }
 
 func (r *reader) labelled(b *hclsyntax.Block) bool {
 	if len(b.Labels) == 1 {
 		return true
 	}
-	r.diags = append(r.diags, diagnostic.Error(b.DefRange(), "Invalid "+b.Type+" block", fmt.Sprintf("A %s block has one label, its name: %s \"name\" { … }.", b.Type, b.Type)))
+	r.fail(diagnostic.Error(b.DefRange(), "Invalid "+b.Type+" block", fmt.Sprintf("A %s block has one label, its name: %s \"name\" { … }.", b.Type, b.Type)))
 	return false
 }
 
-func (r *reader) group(b *hclsyntax.Block) *job.Group {
+func (r *reader) group(b block) *job.Group {
 	g := &job.Group{
 		Name: b.Labels[0], Count: cty.NumberIntVal(1),
 		Volumes: map[string]hcl.Range{}, Range: b.DefRange(),
 		Disk: job.Disk{SizeMB: job.DefaultDiskMB, Range: b.DefRange()},
 	}
 	g.Meta, g.MoreMeta = r.texts(b.Body, "meta")
-	r.count(g, b)
-	for _, c := range b.Body.Blocks {
+	r.count(g, b.Block)
+	if r.repeated != nil {
+		g.Opaque = append(g.Opaque, b.obstacle())
+	}
+	for _, c := range r.blocks(b.Body) {
+		if c.unknown != nil {
+			r.unexpandedPart(g, c)
+			continue
+		}
 		switch c.Type {
 		case "sidecar":
 			g.Requests = r.request(g.Requests, c)
 		case "network":
-			g.Networks = append(g.Networks, r.network(g, c))
+			g.Networks = append(g.Networks, c.in.network(g, c))
 		case "service":
-			g.Services = append(g.Services, r.service(c))
+			g.Services = append(g.Services, c.in.service(c))
 		case "volume":
-			if r.labelled(c) {
+			if r.labelled(c.Block) {
 				g.Volumes[c.Labels[0]] = c.DefRange()
 			}
 		case "task":
-			if r.labelled(c) {
-				g.Add(r.task(g, c))
+			if r.labelled(c.Block) {
+				g.Add(c.in.task(g, c))
 			}
 		case "ephemeral_disk":
-			if size, u := r.number(c.Body, "size"); size != 0 || u != nil {
+			if size, u := c.in.number(c.Body, "size"); size != 0 || u != nil {
 				g.Disk = job.Disk{SizeMB: size, Unknown: u, Range: c.DefRange()}
 			}
 		case "vault", "secret":
-			g.Inherited = append(g.Inherited, r.block(c))
-		case "dynamic":
-			r.noDynamicSidecar(c)
-			g.Opaque, g.Dynamic = r.dynamic(g.Opaque, c, "task", "network", "service", "volume"), true
-			if madeBy(c) == "ephemeral_disk" {
-				g.Disk.Unknown = madeDynamically(c)
-			}
+			g.Inherited = append(g.Inherited, c.in.block(c.Block))
 		}
 	}
 	return g
+}
+
+// unexpandedPart records that a dynamic block generates parts of a group that are unknown.
+func (r *reader) unexpandedPart(g *job.Group, c block) {
+	switch c.kind() {
+	case "sidecar":
+		g.Requests = r.request(g.Requests, c)
+	case "task":
+		g.MoreTasks = c.unknown
+		g.Opaque = append(g.Opaque, c.obstacle())
+		if sample := r.sample(c.Block); sample != nil {
+			r.noSidecars(sample.Body)
+		}
+	case "network":
+		g.MoreNetworks = c.unknown
+		g.Opaque = append(g.Opaque, c.obstacle())
+	case "service":
+		g.Services = append(g.Services, r.service(c))
+	case "volume":
+		g.Opaque = append(g.Opaque, c.obstacle())
+	case "ephemeral_disk":
+		g.Disk.Unknown = c.unknown
+	}
 }
 
 // count reads the number of allocations of a group; the default is 1.
@@ -158,18 +202,8 @@ func (r *reader) count(g *job.Group, b *hclsyntax.Block) {
 	}
 }
 
-// dynamic records a dynamic block that generates something injection needs.
-func (r *reader) dynamic(to []job.Obstacle, b *hclsyntax.Block, kinds ...string) []job.Obstacle {
-	for _, kind := range kinds {
-		if len(b.Labels) == 1 && b.Labels[0] == kind {
-			return append(to, obstacle(fmt.Sprintf("dynamic %q", kind), b))
-		}
-	}
-	return to
-}
-
 // loneTask returns the group of a task directly below job, which Nomad creates.
-func (r *reader) loneTask(b *hclsyntax.Block) *job.Group {
+func (r *reader) loneTask(b block) *job.Group {
 	g := &job.Group{
 		Name: b.Labels[0], Count: cty.NumberIntVal(1), Volumes: map[string]hcl.Range{}, Range: b.DefRange(),
 		Opaque: []job.Obstacle{{
@@ -181,25 +215,33 @@ func (r *reader) loneTask(b *hclsyntax.Block) *job.Group {
 	return g
 }
 
-func (r *reader) network(g *job.Group, b *hclsyntax.Block) *job.Network {
-	n := &job.Network{Mode: job.Text{Value: "host"}, Range: b.DefRange(), Ports: r.ports(b)}
+func (r *reader) network(g *job.Group, b block) *job.Network {
+	n := &job.Network{Mode: job.Text{Value: "host"}, Range: b.DefRange(), Ports: r.ports(g, b)}
 	r.text(b.Body, "mode", &n.Mode)
-	for _, c := range b.Body.Blocks {
-		if c.Type == "dynamic" {
-			g.Opaque = r.dynamic(g.Opaque, c, "port")
-		}
-	}
+	g.Opaque = append(g.Opaque, r.unlessOnce(g, b)...)
 	return n
 }
 
-func (r *reader) ports(network *hclsyntax.Block) []job.Port {
+// unlessOnce returns an obstacle if the text of a part of a group stands for several blocks.
+func (r *reader) unlessOnce(g *job.Group, b block) []job.Obstacle {
+	if r.repeated == nil || len(g.Opaque) > 0 {
+		return nil
+	}
+	return []job.Obstacle{b.obstacle()}
+}
+
+func (r *reader) ports(g *job.Group, network block) []job.Port {
 	var ports []job.Port
-	for _, b := range network.Body.Blocks {
-		if b.Type == "port" && r.labelled(b) {
+	for _, b := range r.blocks(network.Body) {
+		switch {
+		case b.kind() != "port":
+		case b.unknown != nil:
+			g.Opaque = append(g.Opaque, b.obstacle())
+		case r.labelled(b.Block):
 			p := job.Port{Label: b.Labels[0], Range: b.DefRange()}
-			p.To, p.Unknown = r.number(b.Body, "to")
+			p.To, p.Unknown = b.in.number(b.Body, "to")
 			var u *diagnostic.Unknown
-			if p.Static, u = r.number(b.Body, "static"); p.To == 0 && p.Unknown == nil {
+			if p.Static, u = b.in.number(b.Body, "static"); p.To == 0 && p.Unknown == nil {
 				p.Unknown = u // the port inside is the static one
 			}
 			ports = append(ports, p)
@@ -208,10 +250,10 @@ func (r *reader) ports(network *hclsyntax.Block) []job.Port {
 	return ports
 }
 
-func (r *reader) service(b *hclsyntax.Block) job.Service {
+func (r *reader) service(b block) job.Service {
 	s := job.Service{Provider: job.Text{Value: "consul"}, Range: b.DefRange()}
-	if b.Type == "dynamic" {
-		s.Provider.Unknown = madeDynamically(b)
+	if b.unknown != nil {
+		s.Provider.Unknown = b.unknown
 		return s
 	}
 	r.text(b.Body, "name", &s.Name)
@@ -220,34 +262,27 @@ func (r *reader) service(b *hclsyntax.Block) job.Service {
 	return s
 }
 
-// noDynamicSidecar refuses sidecar blocks that a dynamic block generates.
-func (r *reader) noDynamicSidecar(b *hclsyntax.Block) {
-	if madeBy(b) == "sidecar" {
-		r.diags = append(r.diags, diagnostic.Error(b.DefRange(), "Misplaced sidecar block",
-			"A dynamic block cannot generate sidecar blocks. Write them out, or list their names in meta \"sidecar.inject\"."))
-	}
-}
-
-// noSidecars refuses sidecar blocks in tasks and dynamic blocks, in which they have no meaning.
+// noSidecars refuses sidecar blocks in a task, in which they have no meaning.
 func (r *reader) noSidecars(body *hclsyntax.Body) {
 	for _, b := range body.Blocks {
-		if b.Type == "sidecar" {
-			r.diags = append(r.diags, diagnostic.Error(b.DefRange(), "Misplaced sidecar block",
-				"A sidecar block belongs in a job or a group, not in a task or a dynamic block. Move it there; for groups generated by a dynamic block use meta \"sidecar.inject\"."))
-		}
-		if b.Type == "content" {
-			r.noSidecars(b.Body)
+		if madeBy(b) == "sidecar" {
+			r.fail(diagnostic.Error(b.DefRange(), "Misplaced sidecar block", "A sidecar block belongs in a job or a group, not in a task. Move it there."))
 		}
 	}
 }
 
 // request reads a sidecar block: version, and one value for each parameter.
-func (r *reader) request(to []*job.Request, b *hclsyntax.Block) []*job.Request {
-	if !r.labelled(b) {
+func (r *reader) request(to []*job.Request, b block) []*job.Request {
+	if b.unknown != nil {
+		r.fail(b.unknown.Error("The choice of sidecars"))
 		return to
 	}
+	if !r.labelled(b.Block) {
+		return to
+	}
+	r = b.in
 	for _, c := range b.Body.Blocks {
-		r.diags = append(r.diags, diagnostic.Error(c.DefRange(), "Invalid sidecar block",
+		r.fail(diagnostic.Error(c.DefRange(), "Invalid sidecar block",
 			fmt.Sprintf("A sidecar block holds parameters only, as %s = … .", c.Type)))
 	}
 	req := &job.Request{Sidecar: b.Labels[0], Arguments: map[string]sidecar.Argument{}, Range: b.DefRange()}
@@ -256,7 +291,7 @@ func (r *reader) request(to []*job.Request, b *hclsyntax.Block) []*job.Request {
 		if len(unknownCalls(a.Expr, r.scope.ctx.Functions)) > 0 {
 			v, diags = cty.DynamicVal, nil
 		}
-		r.diags = append(r.diags, r.scope.explain(a.Expr, diags)...)
+		r.fail(r.scope.explain(a.Expr, diags)...)
 		if name != "version" {
 			arg := sidecar.Argument{Value: v, Range: a.SrcRange, Safe: b.DefRange()}
 			if !diags.HasErrors() && !v.IsWhollyKnown() {
@@ -267,11 +302,11 @@ func (r *reader) request(to []*job.Request, b *hclsyntax.Block) []*job.Request {
 		}
 		s, err := convert.Convert(v, cty.String)
 		if err == nil && !s.IsKnown() {
-			r.diags = append(r.diags, r.scope.reason(a.Expr, nil).Error(fmt.Sprintf("The version of sidecar %q", b.Labels[0])))
+			r.fail(r.scope.reason(a.Expr, nil).Error(fmt.Sprintf("The version of sidecar %q", b.Labels[0])))
 			continue
 		}
 		if err != nil || s.IsNull() {
-			r.diags = append(r.diags, diagnostic.Error(a.Expr.Range(), "Invalid version constraint", "version is a string such as \"~> 1.0\"."))
+			r.fail(diagnostic.Error(a.Expr.Range(), "Invalid version constraint", "version is a string such as \"~> 1.0\"."))
 			continue
 		}
 		req.Constraint = s.AsString()

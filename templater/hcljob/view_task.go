@@ -3,7 +3,6 @@ package hcljob
 import (
 	"cmp"
 
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
 
@@ -11,7 +10,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-func (r *reader) task(g *job.Group, b *hclsyntax.Block) *job.Task {
+func (r *reader) task(g *job.Group, b block) *job.Task {
 	t := &job.Task{
 		Name: b.Labels[0], Config: map[string]job.Setting{}, Bare: job.Bare{}, Range: b.DefRange(),
 	}
@@ -26,28 +25,30 @@ func (r *reader) task(g *job.Group, b *hclsyntax.Block) *job.Task {
 	r.text(b.Body, "driver", &t.Driver)
 	r.text(b.Body, "kind", &t.Kind)
 	r.noSidecars(b.Body)
-	for _, c := range b.Body.Blocks {
-		g.Dynamic = g.Dynamic || c.Type == "dynamic"
-		r.taskBlock(g, t, c)
+	g.Opaque = append(g.Opaque, r.unlessOnce(g, b)...)
+	for _, c := range r.blocks(b.Body) {
+		c.in.taskBlock(g, t, c)
 	}
 	return t
 }
 
-// taskBlock reads a block of a task, or a dynamic block that generates one.
-func (r *reader) taskBlock(g *job.Group, t *job.Task, b *hclsyntax.Block) {
-	switch madeBy(b) {
+// taskBlock reads a block of a task.
+func (r *reader) taskBlock(g *job.Group, t *job.Task, b block) {
+	switch b.kind() {
+	case "env":
+		g.Opaque = append(g.Opaque, r.unlessOnce(g, b)...)
 	case "config":
-		if b.Type == "dynamic" {
-			t.MoreConfig = madeDynamically(b)
+		if t.MoreConfig = b.unknown; b.unknown != nil {
 			return
 		}
+		g.Opaque = append(g.Opaque, r.unlessOnce(g, b)...)
 		for name, a := range b.Body.Attributes {
 			v, u := r.scope.read(a.Expr)
 			t.Config[name] = job.Setting{Value: v, Unknown: u, Range: a.SrcRange}
 		}
+		// Nomad does not expand dynamic blocks in config: they reach the driver as they are.
 		for _, n := range b.Body.Blocks {
-			g.Dynamic = g.Dynamic || n.Type == "dynamic"
-			t.Config[madeBy(n)] = job.Setting{Value: cty.DynamicVal, Range: n.DefRange()}
+			t.Config[n.Type] = job.Setting{Value: cty.DynamicVal, Range: n.DefRange()}
 		}
 	case "logs":
 		t.Logs = r.logs(b)
@@ -56,19 +57,27 @@ func (r *reader) taskBlock(g *job.Group, t *job.Task, b *hclsyntax.Block) {
 	case "template", "volume_mount":
 		t.Destinations = append(t.Destinations, r.destination(b)...)
 	case "resources":
-		for _, n := range b.Body.Blocks {
-			if n.Type == "network" {
-				t.Ports = append(t.Ports, r.ports(n)...)
+		if b.unknown != nil {
+			t.Ports = append(t.Ports, job.Port{Unknown: b.unknown, Range: b.DefRange()})
+			return
+		}
+		for _, n := range r.blocks(b.Body) {
+			switch {
+			case n.kind() != "network":
+			case n.unknown != nil:
+				t.Ports = append(t.Ports, job.Port{Unknown: n.unknown, Range: n.DefRange()})
+			default:
+				t.Ports = append(t.Ports, n.in.ports(g, n)...)
 			}
 		}
 	}
 }
 
 // destination returns the destination of a template or volume_mount, if any.
-func (r *reader) destination(b *hclsyntax.Block) []job.Destination {
-	at := job.Destination{Block: madeBy(b), Range: b.DefRange()}
-	if b.Type == "dynamic" {
-		at.Path.Unknown = madeDynamically(b)
+func (r *reader) destination(b block) []job.Destination {
+	at := job.Destination{Block: b.kind(), Range: b.DefRange()}
+	if b.unknown != nil {
+		at.Path.Unknown = b.unknown
 		return []job.Destination{at}
 	}
 	if r.text(b.Body, "destination", &at.Path); at.Path.Value == "" && at.Path.Unknown == nil {
@@ -77,18 +86,10 @@ func (r *reader) destination(b *hclsyntax.Block) []job.Destination {
 	return []job.Destination{at}
 }
 
-// madeBy returns the type of a block, or of the blocks that a dynamic block generates.
-func madeBy(b *hclsyntax.Block) string {
-	if b.Type == "dynamic" && len(b.Labels) == 1 {
-		return b.Labels[0]
-	}
-	return b.Type
-}
-
-func (r *reader) logs(b *hclsyntax.Block) *job.Logs {
+func (r *reader) logs(b block) *job.Logs {
 	l := &job.Logs{Range: b.DefRange()}
-	if b.Type == "dynamic" {
-		l.Unknown = madeDynamically(b)
+	if b.unknown != nil {
+		l.Unknown = b.unknown
 		return l
 	}
 	var files, size *diagnostic.Unknown

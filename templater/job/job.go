@@ -1,6 +1,8 @@
 package job
 
 import (
+	"fmt"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -38,7 +40,9 @@ type Group struct {
 	Meta         map[string]Text
 	MoreMeta     *diagnostic.Unknown // there may be other keys
 	Networks     []*Network
+	MoreNetworks *diagnostic.Unknown // there may be others
 	Tasks        []*Task
+	MoreTasks    *diagnostic.Unknown // there may be others
 	// Kept are injected tasks that are not changed. They are not app tasks, but their names
 	// are in use.
 	Kept []*Task
@@ -55,9 +59,7 @@ type Group struct {
 	Bare Bare
 	// Opaque are the reasons why this group cannot be edited in this form.
 	Opaque []Obstacle
-	// Dynamic reports that dynamic blocks, which need evaluation, generate a part of the group.
-	Dynamic bool
-	Range   hcl.Range
+	Range  hcl.Range
 }
 
 // Disk is the ephemeral disk of a group. SizeMB is 300 if unset, as in Nomad.
@@ -167,7 +169,21 @@ type Setting struct {
 type Obstacle struct {
 	What   string // such as `dynamic "group"`
 	WayOut string // one sentence
-	Range  hcl.Range
+	// Unknown is set if the part cannot be read either.
+	Unknown *diagnostic.Unknown
+	// Group is what the groups of an unreadable part have in common, or nil.
+	Group *Group
+	Range hcl.Range
+}
+
+// Error returns an error about a choice that needs the part.
+func (o Obstacle) Error(what string) *hcl.Diagnostic {
+	d := diagnostic.Error(o.Range, "Cannot inject here", fmt.Sprintf("%s %s. %s", what, o.What, o.WayOut))
+	d.Extra = o.Unknown
+	if o.Unknown == nil {
+		d.Extra = &diagnostic.Unknown{Expr: o.What, WayOut: o.WayOut, Range: o.Range}
+	}
+	return d
 }
 
 // Request is a sidecar block of a job file, or a -with flag.
@@ -187,6 +203,19 @@ func (j *Job) Group(name string) *Group {
 	}
 	return nil
 }
+
+// Chooses reports whether the group's own blocks or meta may choose sidecars. A nil group chooses
+// none.
+func (g *Group) Chooses() bool {
+	if g == nil {
+		return false
+	}
+	_, byMeta := g.Meta[MetaInject]
+	return byMeta || g.MoreMeta != nil || len(g.Requests) > 0
+}
+
+// MetaInject is the key of a job's or group's meta that chooses sidecars.
+const MetaInject = "sidecar.inject"
 
 // TaskNames returns the names of the app tasks.
 func (g *Group) TaskNames() []string {

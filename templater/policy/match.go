@@ -55,15 +55,15 @@ func properties() map[string]func(*job.Job, *job.Group) values {
 		"type":       func(j *job.Job, _ *job.Group) values { return one(j.Type) },
 		"job":        func(j *job.Job, _ *job.Group) values { return one(j.ID) },
 		"group":      func(_ *job.Job, g *job.Group) values { return one(job.Text{Value: g.Name}) },
-		"network":    func(_ *job.Job, g *job.Group) values { return values{known: modes(g)} },
-		"driver":     func(_ *job.Job, g *job.Group) values { return values{known: drivers(g)} },
+		"network":    func(_ *job.Job, g *job.Group) values { return values{modes(g), g.MoreNetworks} },
+		"driver":     func(_ *job.Job, g *job.Group) values { return values{drivers(g), g.MoreTasks} },
 	}
 }
 
 // modes returns the modes of a group's networks, in the notation of a definition's
 // requires.network: "cni" for any cni/ network.
 func modes(g *job.Group) []job.Text {
-	if len(g.Networks) == 0 {
+	if len(g.Networks) == 0 && g.MoreNetworks == nil {
 		return []job.Text{{Value: "host"}}
 	}
 	var out []job.Text

@@ -110,7 +110,7 @@ func (r *Rule) scope(j *job.Job, g *job.Group, sidecars *templater.Sidecars) *hc
 	}
 	group := map[string]cty.Value{
 		"name": cty.StringVal(g.Name), "count": count, "meta": texts(g.Meta, g.MoreMeta),
-		"networks": list(modes(g), nil), "drivers": list(drivers(g), unknownDriver(g)), "images": images(g),
+		"networks": list(modes(g), g.MoreNetworks), "drivers": list(drivers(g), unknownDriver(g)), "images": images(g),
 	}
 	if sidecars != nil {
 		group[chosenSidecars] = list(plain(sidecars.Chosen), nil)
@@ -122,13 +122,16 @@ func (r *Rule) scope(j *job.Job, g *job.Group, sidecars *templater.Sidecars) *hc
 			"datacenters": list(j.Datacenters, j.MoreDatacenters), "meta": texts(j.Meta, j.MoreMeta),
 		}),
 		"group": cty.ObjectVal(group),
-		"app":   cty.ObjectVal(map[string]cty.Value{"tasks": list(plain(g.TaskNames()), nil)}),
+		"app":   cty.ObjectVal(map[string]cty.Value{"tasks": list(plain(g.TaskNames()), g.MoreTasks)}),
 	}})
 }
 
 // unknownDriver returns the reason why the number of a group's drivers is unknown: two unknown
 // drivers may be the same.
 func unknownDriver(g *job.Group) *diagnostic.Unknown {
+	if g.MoreTasks != nil {
+		return g.MoreTasks
+	}
 	for _, d := range drivers(g) {
 		if d.Unknown != nil {
 			return d.Unknown
@@ -155,7 +158,9 @@ func unknowns(j *job.Job, g *job.Group) map[string]*diagnostic.Unknown {
 	note("job.meta", j.MoreMeta)
 	note("group.meta", g.MoreMeta)
 	note("group.count", g.UnknownCount)
-	note("group.networks", nil, modes(g)...)
+	note("group.networks", g.MoreNetworks, modes(g)...)
+	note("group.images", g.MoreTasks)
+	note("app.tasks", g.MoreTasks)
 	note("group.drivers", unknownDriver(g))
 	for key, t := range j.Meta {
 		note("job.meta."+key, nil, t)
@@ -172,6 +177,9 @@ func unknowns(j *job.Job, g *job.Group) map[string]*diagnostic.Unknown {
 // images returns the images of the group's tasks, regardless of their driver. An image is unknown
 // if, for example, it uses a variable without a value.
 func images(g *job.Group) cty.Value {
+	if g.MoreTasks != nil {
+		return cty.UnknownVal(cty.List(cty.String))
+	}
 	out := []cty.Value{}
 	for _, t := range slices.Concat(g.Tasks, g.Kept, g.Proxies) {
 		if t.MoreConfig != nil {
