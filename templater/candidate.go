@@ -45,13 +45,32 @@ func (c *chooser) fromMeta(found map[string]*candidate, meta map[string]job.Text
 	if !ok {
 		return
 	}
-	if inject.Unknown != nil {
-		c.unknown(inject.Unknown, fmt.Sprintf("The choice of sidecars by meta %q", metaInject))
+	if c.unreadable(metaInject, inject) {
 		return
 	}
-	for _, name := range splitList(inject.Value) {
-		pick(found, name, OriginMeta, inject.Range)
+	for _, r := range ParseRequests(inject.Value) {
+		r.Range = inject.Range
+		if r.Sidecar == "" {
+			c.fail(r.Range, "Invalid list of sidecars", fmt.Sprintf("%q has a version constraint %q without a name before the @.", metaInject, r.Constraint))
+			continue
+		}
+		c.constrain(pick(found, r.Sidecar, OriginMeta, r.Range), r)
 	}
+}
+
+// unreadable reports the text of a list of sidecars that is not known or not a string.
+func (c *chooser) unreadable(key string, text job.Text) bool {
+	switch {
+	case text.Unknown == nil:
+		return false
+	case text.Unknown.Invalid:
+		d := diagnostic.Error(text.Range, "Invalid list of sidecars", fmt.Sprintf("%q is a string with commas, such as \"topz, tls-proxy\", because meta holds strings only.", key))
+		d.Extra = text.Unknown
+		c.report(hcl.Diagnostics{d})
+	default:
+		c.unknown(text.Unknown, fmt.Sprintf("The choice of sidecars by meta %q", key))
+	}
+	return true
 }
 
 // unknown reports once that a choice depends on an unknown value.
@@ -142,8 +161,7 @@ func (c *chooser) exclude(found map[string]*candidate, g *job.Group) {
 		if !ok {
 			continue
 		}
-		if text.Unknown != nil {
-			c.unknown(text.Unknown, fmt.Sprintf("The choice of sidecars by meta %q", metaExclude))
+		if c.unreadable(metaExclude, text) {
 			continue
 		}
 		names := splitList(text.Value)

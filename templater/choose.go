@@ -229,24 +229,3 @@ func (c *chooser) checkOpaque() {
 		}
 	}
 }
-
-// checkUnused reports values for sidecars that nothing chose, which are most likely typos.
-func (c *chooser) checkUnused() {
-	for _, name := range slices.Sorted(maps.Keys(c.flags.Params)) {
-		if !c.used[name] && !c.diags.HasErrors() {
-			c.fail(hcl.Range{}, "Parameter without a sidecar", fmt.Sprintf("-param sets a value for sidecar %q, which nothing chooses. Add -with %s, or correct the name.", name, name))
-		}
-	}
-	metas := []map[string]job.Text{c.job.Meta}
-	for _, g := range c.job.Groups {
-		metas = append(metas, g.Meta)
-	}
-	for _, meta := range metas {
-		for _, key := range slices.Sorted(maps.Keys(meta)) {
-			name, _, ok := strings.Cut(strings.TrimPrefix(key, metaPrefix), ".")
-			if ok && strings.HasPrefix(key, metaPrefix) && !c.used[name] {
-				c.warn(meta[key].Range, "Parameter without a sidecar", fmt.Sprintf("%q has no effect, because nothing chooses sidecar %q. Add it to %q, or correct the name.", key, name, metaInject))
-			}
-		}
-	}
-}

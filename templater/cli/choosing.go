@@ -3,6 +3,7 @@ package cli
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
@@ -29,7 +30,7 @@ type injectOptions struct {
 // declare adds the flags of every command that injects to a flag set, and resets them.
 func (o *injectOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	*o = injectOptions{}
-	fs.Var(&o.with, "with", "`NAME[@CONSTRAINT]` Choose a sidecar, such as topz@~>1.0; may be repeated.")
+	fs.Var(&o.with, "with", "`NAME[@CONSTRAINT]` Choose a sidecar, such as topz@~>1.0; may be repeated, or hold several with commas.")
 	fs.Var(&o.params, "param", "`NAME.KEY=VALUE` Value of a sidecar's parameter; may be repeated.")
 	fs.Var(&o.groups, "group", "`GROUP` Limit -with and -param to this group; may be repeated.")
 	fs.Var(&o.vars, "var", "`KEY=VALUE` Value of a variable of the job; may be repeated.")
@@ -62,11 +63,11 @@ func (o *injectOptions) parse(fs *flag.FlagSet, args []string) error {
 func chooseFlags(with, params []string) (templater.Flags, error) {
 	flags := templater.Flags{Params: map[string]map[string]sidecar.Argument{}}
 	for _, w := range with {
-		name, constraint, _ := strings.Cut(w, "@")
-		if name == "" {
-			return flags, fmt.Errorf("-with must be NAME or NAME@CONSTRAINT, not %q", w)
+		requests := templater.ParseRequests(w)
+		if len(requests) == 0 || slices.ContainsFunc(requests, func(r *job.Request) bool { return r.Sidecar == "" }) {
+			return flags, fmt.Errorf("-with must be NAME or NAME@CONSTRAINT, or several with commas, not %q", w)
 		}
-		flags.With = append(flags.With, &job.Request{Sidecar: name, Constraint: constraint})
+		flags.With = append(flags.With, requests...)
 	}
 	for _, p := range params {
 		target, value, ok := strings.Cut(p, "=")

@@ -13,7 +13,9 @@ type Unknown struct {
 	Expr string
 	// WayOut explains how to provide the value, in one sentence.
 	WayOut string
-	Range  hcl.Range
+	// Invalid means that the value is known, but has no meaning there.
+	Invalid bool
+	Range   hcl.Range
 }
 
 func (u *Unknown) String() string {
@@ -27,6 +29,9 @@ func (u *Unknown) String() string {
 // subject of its sentence.
 func (u *Unknown) Error(what string) *hcl.Diagnostic {
 	d := Error(u.Range, "Unknown value", fmt.Sprintf("%s depends on %s, which is unknown. %s", what, u, u.WayOut))
+	if u.Invalid {
+		d.Summary, d.Detail = "Invalid value", fmt.Sprintf("%s depends on %s. %s", what, u, u.WayOut)
+	}
 	d.Extra = u
 	return d
 }

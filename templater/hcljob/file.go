@@ -39,7 +39,7 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 	whole, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	f.file = whole
 	if diags.HasErrors() {
-		return nil, diags[:1] // later errors are most likely consequences
+		return nil, hinted(diags[:1], src) // later errors are most likely consequences
 	}
 	if bad := bounds.Meter(whole.Body.(*hclsyntax.Body)); bad.HasErrors() {
 		return nil, bad

@@ -6,8 +6,11 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/nomad/api"
 	"github.com/hashicorp/nomad/jobspec2"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 )
 
 // JSON returns the job without any sidecar as JSON from Nomad's own parser, like
@@ -26,6 +29,9 @@ func (f *File) SourceJSON() ([]byte, hcl.Diagnostics) { return f.toJSON(f.source
 
 func (f *File) toJSON(text []byte) ([]byte, hcl.Diagnostics) {
 	if diags := f.weigh(text); diags.HasErrors() {
+		return nil, diags
+	}
+	if diags := f.unset(); diags.HasErrors() {
 		return nil, diags
 	}
 	if u := f.missing(); u != nil {
@@ -51,4 +57,16 @@ func (f *File) toJSON(text []byte) ([]byte, hcl.Diagnostics) {
 		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot write the job", Detail: fmt.Sprintf("marshal job: %s", err)}}
 	}
 	return append(out, '\n'), nil
+}
+
+// unset returns an error for each variable without a value.
+func (f *File) unset() hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, b := range f.file.Body.(*hclsyntax.Body).Blocks {
+		if b.Type == "variable" && len(b.Labels) == 1 && f.scope.unset[b.Labels[0]] {
+			name := b.Labels[0]
+			diags = append(diags, diagnostic.Error(b.DefRange(), "Unset variable", fmt.Sprintf("The job as JSON needs a value of variable %q. Give -var %s=…, -var-file or NOMAD_VAR_%s.", name, name, name)))
+		}
+	}
+	return diags
 }

@@ -43,7 +43,7 @@ func (r *reader) number(body *hclsyntax.Body, name string) (int, *diagnostic.Unk
 	}
 	v, err := convert.Convert(v, cty.Number)
 	if err != nil {
-		return 0, &diagnostic.Unknown{Expr: name, WayOut: "Write a number.", Range: a.SrcRange}
+		return 0, &diagnostic.Unknown{Expr: name, WayOut: "Write a number.", Invalid: true, Range: a.SrcRange}
 	}
 	n, _ := v.AsBigFloat().Int64()
 	return int(n), nil
@@ -102,7 +102,7 @@ func (r *reader) items(expr hclsyntax.Expression, at hcl.Range) items {
 	}
 	if v.IsKnown() {
 		if !v.Type().IsObjectType() && !v.Type().IsMapType() {
-			out.more = &diagnostic.Unknown{Expr: "a value that is not a map", WayOut: "Write a map of strings.", Range: at}
+			out.more = &diagnostic.Unknown{Expr: "a value that is not a map", WayOut: "Write a map of strings.", Invalid: true, Range: at}
 			return out
 		}
 		places := itemsOf(expr)
@@ -192,7 +192,7 @@ func textOf(v cty.Value, u *diagnostic.Unknown, at hcl.Range) job.Text {
 		return job.Text{Value: s.AsString(), Range: at}
 	}
 	if u == nil {
-		u = &diagnostic.Unknown{Expr: "a value that is not a string", WayOut: "Write a string.", Range: at}
+		u = &diagnostic.Unknown{Expr: "a value that is not a string", WayOut: "Write a string.", Invalid: true, Range: at}
 	}
 	return job.Text{Unknown: u, Range: at}
 }

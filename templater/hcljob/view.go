@@ -283,7 +283,7 @@ func (r *reader) request(to []*job.Request, b block) []*job.Request {
 	r = b.in
 	for _, c := range b.Body.Blocks {
 		r.fail(diagnostic.Error(c.DefRange(), "Invalid sidecar block",
-			fmt.Sprintf("A sidecar block holds parameters only, as %s = … .", c.Type)))
+			fmt.Sprintf("A sidecar block holds the values of parameters, not blocks such as %s. Change the sidecar's task in its definition.", c.Type)))
 	}
 	req := &job.Request{Sidecar: b.Labels[0], Arguments: map[string]sidecar.Argument{}, Range: b.DefRange()}
 	for name, a := range b.Body.Attributes {

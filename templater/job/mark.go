@@ -29,6 +29,11 @@ const (
 	MarkAdded = "sidecar.added"
 )
 
+// IsMarkKey reports whether a key of a task's meta belongs to a mark.
+func IsMarkKey(key string) bool {
+	return slices.Contains([]string{MarkName, MarkVersion, MarkDigest, MarkOrigin, MarkAdded}, key)
+}
+
 // Mark is the record of an injection in a task's meta. Anyone can write meta, so a mark is only
 // a claim: see Mark.Doubt.
 type Mark struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
@@ -154,7 +155,12 @@ func (f *File) texts(n *node) map[string]job.Text {
 		return out
 	}
 	for _, it := range n.items {
-		out[strings.Clone(it.name)] = job.Text{Value: it.value.str(), Range: f.at(it.value.start)}
+		at := f.at(it.value.start)
+		text := job.Text{Value: it.value.str(), Range: at}
+		if v := it.value; v.kind != 0 || (v.text[0] != '"' && v.text != "null") {
+			text.Unknown = &diagnostic.Unknown{Expr: "a value that is not a string", WayOut: "Write a string.", Invalid: true, Range: at}
+		}
+		out[strings.Clone(it.name)] = text
 	}
 	return out
 }

@@ -140,6 +140,19 @@ func TestCheck_Sidecars(t *testing.T) {
 	must.Len(t, 1, p.Check(j, nil))
 }
 
+// TestCheck_ConstantCondition: a rule may be the same for every job.
+func TestCheck_ConstantCondition(t *testing.T) {
+	for condition, denied := range map[string]int{"false": 1, "true": 0, `length(["a"]) > 1`: 1} {
+		p := parse(t, "rule \"freeze\" {\n validation {\n condition = "+condition+"\n error_message = \"No deployments this week.\"\n}\n}")
+		j, _ := aJob()
+		diags := p.Check(j, nil)
+		must.Len(t, denied, diags, must.Sprint(condition))
+		if denied > 0 {
+			must.Eq(t, `Rule "freeze": No deployments this week.`, diags[0].Detail)
+		}
+	}
+}
+
 // Trap I6: an unknown field in a policy is a load error with its position.
 func TestLoad_UnknownPolicyField(t *testing.T) {
 	for src, line := range map[string]int{
@@ -153,7 +166,7 @@ func TestLoad_UnknownPolicyField(t *testing.T) {
 		"rule \"r\" {\n inject \"x\" {\n version = \"soon\"\n}\n}":                                                3,
 		"rule \"r\" {\n inject \"x\" {\n a = param.b\n}\n}":                                                       3,
 		"rule \"r\" {\n inject \"x\" {\n a = group.sidecars\n}\n}":                                                3,
-		"rule \"r\" {\n validation {\n condition = true\n error_message = \"\"\n}\n}":                             3,
+		"rule \"r\" {\n validation {\n condition = 1\n error_message = \"\"\n}\n}":                                3,
 		"rule \"r\" {\n match {\n job = []\n}\n inject \"x\" {}\n}":                                               3,
 		"rule \"r\" {\n inject \"x\" {}\n}\nrule \"r\" {\n inject \"y\" {}\n}":                                    4,
 	} {

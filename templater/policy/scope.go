@@ -35,9 +35,22 @@ func decodeValidation(b *hcl.Block) (*validation, hcl.Diagnostics) {
 		}
 	}
 	if v.condition != nil && len(v.condition.Variables()) == 0 && !diags.HasErrors() {
-		diags = append(diags, diagnostic.Error(v.condition.Range(), "Condition without a reference", "The condition is the same for every job. Refer to job, group or app."))
+		diags = append(diags, checkConstant(v.condition)...)
 	}
 	return v, diags
+}
+
+// checkConstant reports a condition that is never true or false. One that is the same for every job
+// is a valid rule, such as "no deployments this week".
+func checkConstant(condition hcl.Expression) hcl.Diagnostics {
+	v, diags := bounds.Value(condition, bounds.NewBudget().In(&hcl.EvalContext{Variables: map[string]cty.Value{}, Functions: sidecar.Functions()}))
+	if diags.HasErrors() {
+		return diags
+	}
+	if b, err := convert.Convert(v, cty.Bool); err != nil || b.IsNull() {
+		return hcl.Diagnostics{diagnostic.Error(condition.Range(), "Invalid condition", "A condition must be true or false.")}
+	}
+	return nil
 }
 
 // check returns nil if the group passes. A condition that cannot be evaluated fails.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
@@ -167,14 +168,14 @@ func (p *Parameter) argument(arg Argument) (cty.Value, error) {
 		}
 		expr, diags := hclsyntax.ParseExpression([]byte(v.AsString()), "value", hcl.InitialPos)
 		if diags.HasErrors() {
-			return cty.NilVal, fmt.Errorf("it is not an HCL expression")
+			return cty.NilVal, fmt.Errorf("as text it must be an HCL expression such as %s", p.expression(v.AsString()))
 		}
 		if bad := bounds.MeterExpression(expr); bad.HasErrors() {
 			return cty.NilVal, errors.New("it holds a number that is too large or too small to write down")
 		}
 		v, diags = bounds.Value(expr, nil)
 		if diags.HasErrors() {
-			return cty.NilVal, fmt.Errorf("it is not a constant HCL expression")
+			return cty.NilVal, fmt.Errorf("as text it must be a constant HCL expression such as %s", p.expression(arg.Value.AsString()))
 		}
 	}
 	if !v.IsWhollyKnown() {
@@ -187,6 +188,23 @@ func (p *Parameter) argument(arg Argument) (cty.Value, error) {
 		return cty.NilVal, err
 	}
 	return p.convert(v)
+}
+
+// expression returns an example of how to write a value of the parameter's type as text: for a
+// list, with the items of a text with commas.
+func (p *Parameter) expression(text string) string {
+	v := sample(p.Type)
+	if (p.Type.IsListType() || p.Type.IsSetType()) && p.Type.ElementType() == cty.String {
+		items := []cty.Value{}
+		for _, s := range strings.Split(text, ",") {
+			items = append(items, cty.StringVal(strings.TrimSpace(s)))
+		}
+		const most = 200
+		if v = cty.ListVal(items); len(text) > most || p.Sensitive {
+			v = cty.ListVal([]cty.Value{cty.StringVal("a"), cty.StringVal("b")})
+		}
+	}
+	return Value(v, Style{})
 }
 
 // blame returns an error about an argument without showing a sensitive value.
@@ -202,6 +220,24 @@ func (p *Parameter) blame(arg Argument, summary, detail string) *hcl.Diagnostic 
 	return diag
 }
 
+// nullIn returns an error if a condition refers to an argument that is null.
+func (d *Definition) nullIn(condition hcl.Expression, values map[string]cty.Value, given map[string]Argument) *hcl.Diagnostic {
+	for _, t := range condition.Variables() {
+		if len(t) < 2 {
+			continue
+		}
+		p := d.parameter(AttributeName(t[1]))
+		if p == nil || !values[p.Name].IsNull() {
+			continue
+		}
+		if arg, ok := given[p.Name]; ok {
+			return p.blame(arg, "Invalid value of parameter", fmt.Sprintf(
+				"Parameter %q of sidecar %q%s must not be null: its validation needs a value. Give one, or leave it out for the default.", p.Name, d.Name, arg.from()))
+		}
+	}
+	return nil
+}
+
 func (d *Definition) validate(values map[string]cty.Value, given map[string]Argument, site hcl.Range) hcl.Diagnostics {
 	budget := bounds.NewBudget()
 	ctx := budget.In(&hcl.EvalContext{Variables: map[string]cty.Value{"param": cty.ObjectVal(values)}, Functions: d.functions})
@@ -211,6 +247,10 @@ func (d *Definition) validate(values map[string]cty.Value, given map[string]Argu
 			result, more := bounds.Value(v.condition, ctx)
 			if over := budget.Exceeded(); over.HasErrors() {
 				return append(diags, over...)
+			}
+			if null := d.nullIn(v.condition, values, given); more.HasErrors() && null != nil {
+				diags = append(diags, null)
+				continue
 			}
 			if more.HasErrors() {
 				diags = append(diags, diagnostic.Error(v.condition.Range(), "Invalid validation",

@@ -1,0 +1,46 @@
+package hcljob
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+var (
+	// dottedKey is a key that is legal in a map only, such as sidecar.inject = "topz".
+	dottedKey = regexp.MustCompile(`^\s*("?)(sidecar\.[A-Za-z0-9_.-]+)"?\s*=`)
+	// templateLine begins with a directive, which no job file does.
+	templateLine = regexp.MustCompile(`(?m)^\s*(\[\[|\{\{|\{%)`)
+	// directive is an expression of Levant, nomad-pack, Helm or Jinja.
+	directive = regexp.MustCompile(`\[\[.*\]\]|\{\{.*\}\}|\{%.*%\}`)
+	// packHeader is the line that nomad-pack render writes before each file.
+	packHeader = regexp.MustCompile(`(?m)^\S+/\S+:[ \t]*\r?$`)
+)
+
+// hinted adds to a syntax error what has most likely caused it.
+func hinted(diags hcl.Diagnostics, src []byte) hcl.Diagnostics {
+	d := diags[0]
+	if d.Subject == nil {
+		return diags
+	}
+	start, _ := lineStart(src, min(d.Subject.Start.Byte, len(src)))
+	line := src[start:lineEnd(src, start)]
+	switch key := dottedKey.FindSubmatch(line); {
+	case key != nil:
+		d.Summary = "Key with a dot in a block"
+		d.Detail = fmt.Sprintf("A block cannot have this key. Write the map as an attribute: meta = { %q = … }.", key[2])
+	case packHeader.Match(line):
+		d.Summary = "Name of a file in the job"
+		d.Detail = "This line looks like one that nomad-pack render writes before each file. Write the files with nomad-pack render --to-dir, and give one of them; or remove the line."
+	case directive.Match(line):
+		d.Summary = "Template instead of a job"
+		d.Detail = "This line looks like a part of a template, such as those of Levant and nomad-pack. Render it first, for example with levant render or nomad-pack render."
+	default:
+		if at := templateLine.FindIndex(src); at != nil {
+			d.Detail += fmt.Sprintf(" Line %d looks like a part of a template, such as those of Levant and nomad-pack: if it is one, render it first.", 1+bytes.Count(src[:at[1]], []byte("\n")))
+		}
+	}
+	return diags
+}
