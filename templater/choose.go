@@ -70,6 +70,7 @@ func Choose(j *job.Job, catalog job.Catalog, flags Flags) ([]*Choice, hcl.Diagno
 		out = append(out, c.group(g)...)
 	}
 	c.checkPolicy()
+	c.checkEmpty()
 	c.checkOpaque()
 	c.checkUnused()
 	return out, c.diags
@@ -215,6 +216,17 @@ func (c *chooser) checkGroups() {
 			}
 			c.fail(hcl.Range{}, "Unknown group", fmt.Sprintf("The job has no group %q, given by -group. It has: %s.", name, strings.Join(names, ", ")))
 		}
+	}
+}
+
+// checkEmpty reports choices for a job that has no group.
+func (c *chooser) checkEmpty() {
+	if len(c.job.Groups)+len(c.job.Opaque) > 0 || len(c.flags.Groups) > 0 {
+		return // -group is an error already
+	}
+	for _, r := range slices.Concat(c.flags.With, c.job.Requests) {
+		c.fail(c.job.Range, "No group", fmt.Sprintf("Sidecar %q was chosen, but the job has no group. Add a group with a task.", r.Sidecar))
+		return
 	}
 }
 

@@ -82,6 +82,7 @@ func Explain(j *job.Job, catalog job.Catalog, flags Flags) ([]*Explanation, hcl.
 		out = append(out, c.told...)
 	}
 	c.checkPolicy()
+	c.checkEmpty()
 	c.checkOpaque()
 	c.checkUnused()
 	return out, c.diags

@@ -37,7 +37,7 @@ func (r Resources) Times(n int) Resources {
 }
 
 // Total is the resources that the sidecars of one group add to each of its allocations. Count is
-// the number of allocations, or -1 if it depends on a variable without a value.
+// the number of allocations in all regions, or -1 if it is unknown.
 type Total struct {
 	Group string
 	Count int
@@ -51,11 +51,7 @@ type Total struct {
 func Totals(j *job.Job, edits []job.Edit) []Total {
 	var out []Total
 	for _, g := range j.Groups {
-		t := Total{Group: g.Name, Count: -1}
-		if g.Count.IsKnown() && !g.Count.IsNull() {
-			n, _ := g.Count.AsBigFloat().Int64()
-			t.Count = int(n)
-		}
+		t := Total{Group: g.Name, Count: allocations(j, g)}
 		var beside, before, after Resources
 		disk := 0 // logs stay until the allocation is removed
 		for _, e := range edits {
@@ -94,6 +90,28 @@ func Totals(j *job.Job, edits []job.Edit) []Total {
 		}
 	}
 	return out
+}
+
+// allocations returns the number of a group's allocations, in all regions of a multiregion job;
+// -1 if it is unknown. A region's count replaces that of groups with a count of 0 only.
+func allocations(j *job.Job, g *job.Group) int {
+	if !g.Count.IsKnown() || g.Count.IsNull() {
+		return -1
+	}
+	own, _ := g.Count.AsBigFloat().Int64()
+	if len(j.Regions) == 0 {
+		return int(own)
+	}
+	all := 0
+	for _, r := range j.Regions {
+		if r.Unknown != nil {
+			return -1
+		}
+		if all += int(own); own == 0 {
+			all += r.Count
+		}
+	}
+	return all
 }
 
 // Sum adds up all allocations of all groups; a group with an unknown count counts once.

@@ -34,7 +34,7 @@ func (o *injectOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	fs.Var(&o.params, "param", "`NAME.KEY=VALUE` Value of a sidecar's parameter; may be repeated.")
 	fs.Var(&o.groups, "group", "`GROUP` Limit -with and -param to this group; may be repeated.")
 	fs.Var(&o.vars, "var", "`KEY=VALUE` Value of a variable of the job; may be repeated.")
-	fs.Var(&o.varFiles, "var-file", "`FILE` File with values of variables; may be repeated.")
+	fs.Var(&o.varFiles, "var-file", "`FILE` File with values of variables, in HCL or JSON; may be repeated.")
 	fs.BoolVar(&o.allowFS, "allow-fs", false, "Let functions of the job such as file() read files, as \"nomad job run\" does. Off by default.")
 	fs.Var(&o.catalogs, "catalog", catalogUsage)
 	fs.Var(&o.policies, "policy", policyUsage)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 )
 
@@ -39,6 +40,15 @@ func (r *reporter) redact(text []byte) []byte { return []byte(r.secrets.Text(str
 // know adds sources that diagnostics may refer to.
 func (r *reporter) know(files map[string]*hcl.File) { maps.Copy(r.files, files) }
 
+// knowFiles is know for files that may not exist.
+func (r *reporter) knowFiles(paths []string) {
+	for _, path := range paths {
+		if src, err := bounds.ReadFile(path, bounds.DefinitionBytes); err == nil {
+			r.know(sourceOf(path, src))
+		}
+	}
+}
+
 // report writes the diagnostics and reports whether one of them is an error.
 func (r *reporter) report(diags hcl.Diagnostics) (failed bool) {
 	width, colour := r.layout()
@@ -60,10 +70,14 @@ func (r *reporter) report(diags hcl.Diagnostics) (failed bool) {
 		if err := w.WriteDiagnostic(&shown); err != nil {
 			fmt.Fprintf(&text, "Error: %s\n", d)
 		}
-		_, _ = r.out.Write(r.redact(text.Bytes())) // stderr is the last resort
+		out := bytes.Replace(text.Bytes(), []byte(noSource), []byte("\n"), 1)
+		_, _ = r.out.Write(r.redact(out)) // stderr is the last resort
 	}
 	return diags.HasErrors()
 }
+
+// noSource is what the writer of diagnostics prints after a position whose source it does not have.
+const noSource = ":\n  (source code not available)\n"
 
 // layout returns the width of the terminal, 0 if there is none, and whether it supports colours.
 func (r *reporter) layout() (width uint, colours bool) {

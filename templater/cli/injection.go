@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"io"
 
 	"github.com/hashicorp/hcl/v2"
@@ -62,6 +63,7 @@ func (p *Program) open(o *injectOptions, r *reporter) (*injection, hcl.Diagnosti
 	if err != nil {
 		return in, append(diags, failureOf("Cannot read the job", err)...)
 	}
+	r.knowFiles(o.varFiles)
 	in.doc, more = openJob(in.source, in.name, o, in.catalog, p.Environ)
 	diags = append(diags, more...)
 	if in.doc == nil || diags.HasErrors() {
@@ -72,15 +74,23 @@ func (p *Program) open(o *injectOptions, r *reporter) (*injection, hcl.Diagnosti
 	return in, diags
 }
 
-// read reads a file, or stdin for "-".
+// read reads a job from a file, or from stdin for "-".
 func (p *Program) read(path string) (src []byte, name string, err error) {
 	if path == "-" {
+		name = "<stdin>"
 		src, err = bounds.Read(p.Stdin, bounds.JSONBytes)
-		return src, "<stdin>", err
+	} else {
+		name = path
+		src, err = bounds.ReadFile(path, bounds.JSONBytes)
 	}
-	src, err = bounds.ReadFile(path, bounds.JSONBytes)
-	return src, path, err
+	if json := bytes.TrimPrefix(src, []byte(byteOrderMark)); isJSON(json) {
+		src = json
+	}
+	return src, name, err
 }
+
+// byteOrderMark begins JSON that some editors and shells write. Nomad does not accept it there.
+const byteOrderMark = "\ufeff"
 
 // write writes a result to stdout and returns the exit code.
 func (p *Program) write(r *reporter, out []byte) int {

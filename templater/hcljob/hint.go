@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -11,6 +12,8 @@ import (
 var (
 	// dottedKey is a key that is legal in a map only, such as sidecar.inject = "topz".
 	dottedKey = regexp.MustCompile(`^\s*("?)(sidecar\.[A-Za-z0-9_.-]+)"?\s*=`)
+	// notJSON begins a line of JSON after a comment, or of a list.
+	notJSON = regexp.MustCompile(`^\s*(\{\s*($|")|\[\s*($|\{))`)
 	// templateLine begins with a directive, which no job file does.
 	templateLine = regexp.MustCompile(`(?m)^\s*(\[\[|\{\{|\{%)`)
 	// directive is an expression of Levant, nomad-pack, Helm or Jinja.
@@ -25,9 +28,20 @@ func hinted(diags hcl.Diagnostics, src []byte) hcl.Diagnostics {
 	if d.Subject == nil {
 		return diags
 	}
+	if bytes.HasPrefix(src, []byte("\xff\xfe")) || bytes.HasPrefix(src, []byte("\xfe\xff")) {
+		d.Detail = "The file is UTF-16, as PowerShell writes by default. Write it as UTF-8, for example with Out-File -Encoding utf8."
+		return diags
+	}
 	start, _ := lineStart(src, min(d.Subject.Start.Byte, len(src)))
 	line := src[start:lineEnd(src, start)]
 	switch key := dottedKey.FindSubmatch(line); {
+	case notJSON.Match(line):
+		d.Summary = "Not a job"
+		d.Detail = "This line looks like JSON. A job in JSON is one object, without comments before it."
+	case d.Summary == "Invalid character" && d.Subject.Start.Byte < len(src):
+		if r, _ := utf8.DecodeRune(src[d.Subject.Start.Byte:]); r < '!' || r > '~' {
+			d.Detail += fmt.Sprintf(" It is %U.", r)
+		}
 	case key != nil:
 		d.Summary = "Key with a dot in a block"
 		d.Detail = fmt.Sprintf("A block cannot have this key. Write the map as an attribute: meta = { %q = … }.", key[2])

@@ -2,6 +2,7 @@ package hcljob
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,6 +11,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/hashicorp/nomad/jobspec2"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 // Submitted returns the variables of a job file in the form of Nomad's job submission: plain
@@ -67,6 +70,9 @@ func (s *submitted) set(arg string) {
 
 // unset returns a variable file without the variables that are given already.
 func (s *submitted) unset(src []byte) string {
+	if isJSON(src) {
+		src = inHCL(src)
+	}
 	f, diags := hclwrite.ParseConfig(src, "", hcl.InitialPos)
 	if diags.HasErrors() {
 		return string(src)
@@ -78,4 +84,22 @@ func (s *submitted) unset(src []byte) string {
 		s.given[name] = true
 	}
 	return string(bytes.TrimRight(f.Bytes(), "\n")) + "\n"
+}
+
+// inHCL returns a variable file in JSON as HCL, so that others can be added to it.
+func inHCL(src []byte) []byte {
+	f := hclwrite.NewEmptyFile()
+	parsed, diags := parseVarFile(src, "")
+	if diags.HasErrors() {
+		return src
+	}
+	attrs, _ := parsed.Body.JustAttributes()
+	for _, name := range slices.Sorted(maps.Keys(attrs)) {
+		v, diags := bounds.Value(attrs[name].Expr, nil)
+		if diags.HasErrors() {
+			return src
+		}
+		f.Body().SetAttributeValue(name, v)
+	}
+	return f.Bytes()
 }

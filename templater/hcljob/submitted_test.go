@@ -27,6 +27,8 @@ job "x" {}
 	})
 	must.Eq(t, map[string]string{"text": "a=b", "number": "1"}, flags)
 	must.Eq(t, "untyped = \"u\"\nfiled = [\"2\"]\nliteral = \"$${attr.cpu} %%{x} $$${y}\"\nobject = { a = 1 }\nlist = [\"x\"]\n", text)
+	_, fromJSON := Submitted(src, Inputs{}, [][]byte{[]byte(`{"literal": "${attr.cpu}", "object": {"a": 1}, "list": ["x"]}`), []byte("filed = [\"2\"]")})
+	must.Eq(t, "list    = [\"x\"]\nliteral = \"$${attr.cpu}\"\nobject = {\n  a = 1\n}\nfiled = [\"2\"]\n", fromJSON)
 	f, diags := hclsyntax.ParseConfig([]byte(text), "", hcl.InitialPos)
 	must.False(t, diags.HasErrors())
 	v, diags := f.Body.(*hclsyntax.Body).Attributes["literal"].Expr.Value(nil)

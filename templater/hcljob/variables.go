@@ -1,12 +1,14 @@
 package hcljob
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/json"
 	"github.com/hashicorp/nomad/jobspec2"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -182,15 +184,9 @@ func (s *scope) readVarFile(path string, vars map[string]*variable) hcl.Diagnost
 	if err != nil {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot read variable file", Detail: fmt.Sprintf("%s. Check -var-file.", err)}}
 	}
-	if bad := bounds.HCL(src, path, bounds.DefinitionBytes); bad != nil {
-		return hcl.Diagnostics{bad}
-	}
-	file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
+	file, diags := parseVarFile(src, path)
 	if diags.HasErrors() {
 		return diags
-	}
-	if bad := bounds.Meter(file.Body.(*hclsyntax.Body)); bad.HasErrors() {
-		return bad
 	}
 	s.files[path] = file
 	attrs, more := file.Body.JustAttributes()
@@ -210,3 +206,24 @@ func (s *scope) readVarFile(path string, vars map[string]*variable) hcl.Diagnost
 	}
 	return diags
 }
+
+// parseVarFile parses a file with values of variables, in HCL or JSON.
+func parseVarFile(src []byte, path string) (*hcl.File, hcl.Diagnostics) {
+	if isJSON(src) {
+		if at := bounds.JSON(src); at >= 0 {
+			return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nested too deeply", Detail: fmt.Sprintf("%s is nested more than %d levels deep.", path, bounds.Levels)}}
+		}
+		return json.Parse(src, path)
+	}
+	if bad := bounds.HCL(src, path, bounds.DefinitionBytes); bad != nil {
+		return nil, hcl.Diagnostics{bad}
+	}
+	file, diags := hclsyntax.ParseConfig(src, path, hcl.InitialPos)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return file, append(diags, bounds.Meter(file.Body.(*hclsyntax.Body))...)
+}
+
+// isJSON reports whether Nomad reads a text as JSON (jobspec2.isJSON).
+func isJSON(src []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(src, " "), []byte("{")) }

@@ -38,6 +38,8 @@ func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
 			j.Requests = r.request(j.Requests, b)
 		case b.unknown != nil && (kind == "group" || kind == "task"):
 			j.Opaque = append(j.Opaque, r.unexpandedGroup(b))
+		case kind == "multiregion":
+			j.Regions = append(j.Regions, b.in.regions(b)...)
 		case b.unknown != nil:
 		case kind == "group" && r.labelled(b.Block):
 			j.Groups = append(j.Groups, b.in.group(b))
@@ -48,6 +50,25 @@ func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
 		}
 	}
 	return j, *r.diags
+}
+
+// regions reads a multiregion block.
+func (r *reader) regions(multiregion block) []job.Region {
+	if multiregion.unknown != nil {
+		return []job.Region{{Unknown: multiregion.unknown}}
+	}
+	var out []job.Region
+	for _, b := range r.blocks(multiregion.Body) {
+		switch {
+		case b.kind() != "region":
+		case b.unknown != nil:
+			out = append(out, job.Region{Unknown: b.unknown})
+		default:
+			n, u := b.in.number(b.Body, "count")
+			out = append(out, job.Region{Count: n, Unknown: u})
+		}
+	}
+	return out
 }
 
 // unexpandedGroup returns the obstacle for a dynamic block that generates an unknown number of

@@ -18,6 +18,9 @@ type Job struct {
 	Datacenters     []Text
 	MoreDatacenters *diagnostic.Unknown // there may be others
 
+	// Regions are those of a multiregion job.
+	Regions []Region
+
 	Meta     map[string]Text
 	MoreMeta *diagnostic.Unknown // there may be other keys
 	Groups   []*Group
@@ -30,6 +33,12 @@ type Job struct {
 	// choice that concerns all groups cannot be applied.
 	Opaque []Obstacle
 	Range  hcl.Range
+}
+
+// Region is a region of a multiregion job. Count applies to groups whose own count is 0.
+type Region struct {
+	Count   int
+	Unknown *diagnostic.Unknown // the count, or whether there are more regions
 }
 
 // Group is a task group.

@@ -3,6 +3,7 @@ package jsonjob
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/hashicorp/hcl/v2"
@@ -62,11 +63,31 @@ func (f *File) read(catalog job.Catalog, keep []job.Marked) (*File, hcl.Diagnost
 	f.step = step(f.root)
 	f.findJob()
 	if f.job.kind != '{' || (f.job.member("ID") == nil && f.job.member("TaskGroups") == nil) {
-		return nil, hcl.Diagnostics{diagnostic.Error(f.at(f.job.start), "Not a job", `The JSON is neither a job nor {"Job": …}. Pass the output of "nomad job run -output" or "nomad job inspect".`)}
+		return nil, hcl.Diagnostics{f.notAJob()}
 	}
 	f.eject(catalog, keep)
 	f.view = f.readJob()
 	return f, nil
+}
+
+// notAJob returns the error for JSON that is no job. HCL has a JSON syntax too, which Nomad's own
+// command accepts.
+func (f *File) notAJob() *hcl.Diagnostic {
+	summary, detail := "Not a job", `The JSON is neither a job nor {"Job": …}. Pass the output of "nomad job run -output" or "nomad job inspect".`
+	if f.hasBlocks() {
+		summary, detail = "HCL's JSON syntax", `This job looks like blocks of HCL in JSON, not like a job of Nomad's API. Convert it with "nomad job run -output FILE", and pass the result.`
+	}
+	return diagnostic.Error(f.at(f.job.start), summary, detail)
+}
+
+// hasBlocks reports whether the document is {"job": {NAME: {…}}}, which HCL reads as a block.
+func (f *File) hasBlocks() bool {
+	for _, it := range f.root.items {
+		if it.name == "job" && it.value.kind != 0 && len(it.value.items) > 0 {
+			return !slices.ContainsFunc(it.value.items, func(i *item) bool { return i.value.kind == 0 })
+		}
+	}
+	return false
 }
 
 func (f *File) findJob() {

@@ -31,6 +31,9 @@ func (f *File) readJob() *job.Job {
 	if len(j.Datacenters) == 0 {
 		j.Datacenters = []job.Text{{Value: "*"}}
 	}
+	for _, r := range f.job.get("Multiregion").get("Regions").elements() {
+		j.Regions = append(j.Regions, job.Region{Count: r.get("Count").number()})
+	}
 	for _, g := range f.job.get("TaskGroups").elements() {
 		if g.kind == '{' {
 			j.Groups = append(j.Groups, f.group(g))
