@@ -247,8 +247,8 @@ func (g Group) refuseRoot() error {
 	return nil
 }
 
-// removeTree removes the directories of a cgroup, whose files cannot be unlinked. crun creates
-// ordinary directories and files at Root/unified if the v2 tree was unmounted there.
+// removeTree removes the directories of a cgroup. The files of a cgroup cannot be unlinked. crun
+// creates ordinary directories and files at Root/unified if the v2 tree was unmounted there.
 func removeTree(dir string) error {
 	if !isType(dir, unix.CGROUP_SUPER_MAGIC) && !isType(dir, unix.CGROUP2_SUPER_MAGIC) {
 		return os.RemoveAll(dir)

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// rootPerm is the mode of the root directory of an image whose layers have no entry for it.
+	// rootPerm is the mode of the root directory of an image if its layers have no entry for it.
 	rootPerm = 0o755
 
 	blockBytes = 512 // of a tar archive

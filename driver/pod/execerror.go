@@ -33,7 +33,7 @@ func execError(line string) error {
 	return fmt.Errorf("command %q cannot be executed: %s", found[1]+found[2], strings.ToLower(found[3]))
 }
 
-// execFailure explains why a task ended at once with an exit code, or returns nil.
+// execFailure explains why a task ended immediately with an exit code, or returns nil.
 func (c *Container) execFailure() error {
 	if c.mistake != nil || c.logs == nil {
 		return c.mistake

@@ -15,9 +15,9 @@ import (
 // initGrace is the time in which an init system gives up.
 const initGrace = 10 * time.Second
 
-// initSystem returns the name of the init system in a command, or "". These programs exit or act as
-// another program unless they are PID 1: those of s6-overlay, systemd, SysV init, BusyBox, runit,
-// OpenRC and s6-linux-init.
+// initSystem returns the name of the init system in a command, or "": s6-overlay, systemd, SysV
+// init, BusyBox, runit, OpenRC or s6-linux-init. They exit or act as another program unless they are
+// PID 1.
 func (v view) initSystem(args []string) string {
 	names := []string{"init", "systemd", "runit", "runit-init", "openrc-init", "s6-linux-init"}
 	for _, arg := range args {

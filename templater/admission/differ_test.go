@@ -90,7 +90,7 @@ func decodeRequest(r *http.Request, to route) (*api.Job, string, error) {
 		inJob = *args.Job.Namespace
 	}
 	namespace := cmp.Or(r.URL.Query().Get("namespace"), args.Namespace, inJob, "default")
-	if to == validate { // Nomad takes the default namespace for a job without one, see Rules.placeOf
+	if to == validate { // Nomad takes the default namespace for a job without one, see Rules.locationOf
 		namespace = cmp.Or(inJob, namespace)
 	}
 	return args.Job, namespace, nil

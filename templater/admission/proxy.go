@@ -65,14 +65,14 @@ type Proxy struct {
 	mux        *http.ServeMux
 	forward    *httputil.ReverseProxy
 	askTimeout time.Duration // for the proxy's own requests to Nomad
-	// places limits the jobs being processed. A job needs many times its size meanwhile, and more
+	// jobSlots limits the jobs being processed. A job needs many times its size meanwhile, and more
 	// concurrent jobs than processors finish no sooner.
-	places chan struct{}
+	jobSlots chan struct{}
 }
 
 // New returns a proxy. It does not connect yet.
 func New(o Options) *Proxy {
-	p := &Proxy{Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second, places: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
+	p := &Proxy{Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second, jobSlots: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
 	p.Use(o.Rules)
 	p.Limits, p.BlockTimeout = o.Limits.complete(), cmp.Or(o.BlockTimeout, blockTimeout)
 	p.forward = &httputil.ReverseProxy{
@@ -244,9 +244,9 @@ func (p *Proxy) decide(r *http.Request, in *incoming, to route) (*verdict, error
 func (p *Proxy) judge(r *http.Request, body []byte, to route) (*verdict, error) {
 	rules := p.rules.Load()
 	select {
-	case p.places <- struct{}{}:
-		defer func() { <-p.places }()
-		return rules.treat(r.Context(), body, rules.placeOf(to, r)), nil
+	case p.jobSlots <- struct{}{}:
+		defer func() { <-p.jobSlots }()
+		return rules.treat(r.Context(), body, rules.locationOf(to, r)), nil
 	case <-r.Context().Done():
 		return nil, r.Context().Err()
 	}
@@ -254,7 +254,7 @@ func (p *Proxy) judge(r *http.Request, body []byte, to route) (*verdict, error) 
 
 // read reads the body of a request, unless it is too large or too slow.
 func (p *Proxy) read(r *http.Request, in *incoming) ([]byte, error) {
-	_, span := step(r.Context(), "read")
+	_, span := startSpan(r.Context(), "read")
 	defer span.End()
 	in.until = time.Now().Add(p.BodyTimeout)
 	body, err := in.all(p.MaxBodyBytes)

@@ -43,7 +43,7 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 		return v.deny(forbidden, "Version cannot be checked", fmt.Sprintf("Nomad's API has no unambiguous path for a job with the ID %q. Submit the job instead.", ask.JobID))
 	}
 	query := req.URL.Query()
-	at := place{cmp.Or(query.Get("namespace"), ask.Namespace, "default"), cmp.Or(query.Get("region"), ask.Region)}
+	at := location{cmp.Or(query.Get("namespace"), ask.Namespace, "default"), cmp.Or(query.Get("region"), ask.Region)}
 	stored, err := p.version(req, &ask, at)
 	if err != nil {
 		return v.deny(forbidden, "Version cannot be checked", fmt.Sprintf("%s. Submit the job instead, or use a token that may read it.", err))
@@ -52,7 +52,7 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 		return v // no such version; Nomad reports the error
 	}
 	at.region = cmp.Or(at.region, rules.Region)
-	_, span := step(req.Context(), "choose")
+	_, span := startSpan(req.Context(), "choose")
 	defer span.End()
 	read := func(name string, catalog job.Catalog, keep []job.Marked) (*jsonjob.File, hcl.Diagnostics) {
 		return jsonjob.ParseKeeping(stored, name, catalog, keep)
@@ -93,7 +93,7 @@ func holds(marks []job.Marked, c *templater.Choice, catalog job.Catalog) bool {
 }
 
 // version returns a stored version of a job, or nil if there is none.
-func (p *Proxy) version(req *http.Request, ask *reverting, at place) ([]byte, error) {
+func (p *Proxy) version(req *http.Request, ask *reverting, at location) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), p.askTimeout)
 	defer cancel()
 	ctx, span := p.Upstream.call(ctx, http.MethodGet, "/v1/job/{job_id}/versions")

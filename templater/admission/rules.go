@@ -57,16 +57,16 @@ type Injected struct {
 	Origin  string `json:"origin"`
 }
 
-// place is the namespace and region that Nomad would use for a job.
-type place struct{ namespace, region string }
+// location is the namespace and region that Nomad would use for a job.
+type location struct{ namespace, region string }
 
 // treat injects into the job of a request body, or denies it.
-func (r *Rules) treat(ctx context.Context, body []byte, where func(*jsonjob.Request) place) *verdict {
+func (r *Rules) treat(ctx context.Context, body []byte, where func(*jsonjob.Request) location) *verdict {
 	v, in, diags := r.pick(ctx, body, where)
 	if in == nil {
 		return v
 	}
-	_, span := step(ctx, "plan")
+	_, span := startSpan(ctx, "plan")
 	defer span.End()
 	if diags = append(diags, in.Carry()...); !diags.HasErrors() {
 		v.body, v.changed = in.Output, !bytes.Equal(in.Output, body)
@@ -76,8 +76,8 @@ func (r *Rules) treat(ctx context.Context, body []byte, where func(*jsonjob.Requ
 
 // pick reads the job of a request body and chooses its sidecars. The Injection is nil if the
 // verdict is final.
-func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Request) place) (*verdict, *templater.Injection, hcl.Diagnostics) {
-	_, span := step(ctx, "choose")
+func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Request) location) (*verdict, *templater.Injection, hcl.Diagnostics) {
+	_, span := startSpan(ctx, "choose")
 	defer span.End()
 	v := &verdict{body: body}
 	req, err := jsonjob.ReadRequest(body)
@@ -99,7 +99,7 @@ func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Reque
 }
 
 // keptResources returns a warning if Nomad will keep the resources of sidecars that a job already
-// has, in place of those of the definition.
+// has, instead of the definition's resources.
 func keptResources(req *jsonjob.Request, choices []*templater.Choice) hcl.Diagnostics {
 	if !req.PreserveResources || len(choices) == 0 {
 		return nil
@@ -118,7 +118,7 @@ type jobReader func(name string, catalog job.Catalog, keep []job.Marked) (*jsonj
 // choose returns the sidecars of a job. Sidecars that the author injected before submitting it, by
 // blocks or flags that the request does not show, stay unchanged. The Injection is nil if the
 // input is not a job.
-func (r *Rules) choose(read jobReader, at place) (*templater.Injection, hcl.Diagnostics) {
+func (r *Rules) choose(read jobReader, at location) (*templater.Injection, hcl.Diagnostics) {
 	open := func(keep []job.Marked) (templater.Document, hcl.Diagnostics) {
 		file, diags := read(requestName, r.Catalog, keep)
 		if diags.HasErrors() {

@@ -16,7 +16,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
-func anywhere(*jsonjob.Request) place { return place{"default", "global"} }
+func anywhere(*jsonjob.Request) location { return location{"default", "global"} }
 
 // stored returns the job of a request as Nomad returns it.
 func stored(t *testing.T, body []byte) string {

@@ -53,8 +53,8 @@ func (to route) template(r *http.Request) string {
 	return "/v1/job/{job_id}"
 }
 
-// step starts a child of the context's span, if there is one.
-func step(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+// startSpan starts a child of the context's span, if there is one.
+func startSpan(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
 	return trace.SpanFromContext(ctx).TracerProvider().Tracer(SpanScope).Start(ctx, name, options...)
 }
 
@@ -66,7 +66,7 @@ func (u *Upstream) call(ctx context.Context, method, template string) (context.C
 	if port, err := strconv.Atoi(portOf(u.URL)); err == nil {
 		attrs = append(attrs, semconv.ServerPort(port))
 	}
-	return step(ctx, "nomad "+method+" "+template, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
+	return startSpan(ctx, "nomad "+method+" "+template, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
 }
 
 func portOf(u *url.URL) string {

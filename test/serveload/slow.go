@@ -130,8 +130,8 @@ func connections() (procfs.NetTCP, error) {
 	return lines, nil
 }
 
-// accepted returns the number of connections that count for a server's limit: it keeps those whose
-// client has left while it works on a request.
+// accepted returns the number of connections that count for a server's limit: it keeps connections
+// of clients that have left while it works on their request.
 func accepted(port uint64) (int, error) {
 	n := 0
 	lines, err := connections()

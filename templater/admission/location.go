@@ -7,12 +7,12 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
 )
 
-// placeOf returns the namespace and region in which Nomad would register the job, in its order of
+// locationOf returns the namespace and region in which Nomad would register the job, in its order of
 // precedence (command/agent/job_endpoint.go, namespaceForJob, regionForJob). Nomad validates a job
-// in the job's own namespace; for a job without one it is that of a later registration.
-func (r *Rules) placeOf(to route, req *http.Request) func(*jsonjob.Request) place {
+// in the job's own namespace; for a job without one, in the namespace of a later registration.
+func (r *Rules) locationOf(to route, req *http.Request) func(*jsonjob.Request) location {
 	query := req.URL.Query()
-	return func(body *jsonjob.Request) place {
+	return func(body *jsonjob.Request) location {
 		namespace := cmp.Or(query.Get("namespace"), body.Namespace, body.JobNamespace, "default")
 		if to == validate {
 			namespace = cmp.Or(body.JobNamespace, namespace)
@@ -21,6 +21,6 @@ func (r *Rules) placeOf(to route, req *http.Request) func(*jsonjob.Request) plac
 		if region == "" || region == "global" {
 			region = r.Region
 		}
-		return place{namespace, region}
+		return location{namespace, region}
 	}
 }
