@@ -25,6 +25,7 @@ type injectOptions struct {
 	allowFS  bool
 	out      string // "", "hcl" or "json"
 	path     string
+	nomad    bool // the command needs a Nomad
 }
 
 // declare adds the flags of every command that injects to a flag set, and resets them.

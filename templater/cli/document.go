@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"context"
 	"maps"
 	"path/filepath"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
@@ -39,7 +42,7 @@ func openJob(src []byte, name string, o *injectOptions, catalog job.Catalog, env
 	if o.path == "-" {
 		base = "."
 	}
-	f, diags := hcljob.Parse(src, name, hcljob.Inputs{Vars: o.vars, VarFiles: o.varFiles, Env: environ, BaseDir: base, AllowFS: o.allowFS})
+	f, diags := hcljob.Parse(src, name, hcljob.Inputs{Vars: o.vars, VarFiles: o.varFiles, Env: environ, BaseDir: base, AllowFS: o.allowFS, ParseJob: nomadParser(o.nomad, environ)})
 	if f == nil || diags.HasErrors() {
 		return nil, diags
 	}
@@ -56,6 +59,27 @@ func openJob(src []byte, name string, o *injectOptions, catalog job.Catalog, env
 	}
 	return &mixedDocument{text: f, json: j, view: templater.Reveal(f.Job(), j.Job())}, append(diags, more...)
 }
+
+// nomadParser returns a function that lets the Nomad of the environment parse a job. It is nil if the
+// command neither needs a Nomad nor NOMAD_ADDR names one.
+func nomadParser(needed bool, environ []string) func(text, variables string) ([]byte, error) {
+	if !needed && getenv(environ, "NOMAD_ADDR") == "" {
+		return nil
+	}
+	return func(text, variables string) ([]byte, error) {
+		nomad, err := cluster.Open()
+		if err != nil {
+			return nil, err
+		}
+		defer nomad.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), parseTimeout)
+		defer cancel()
+		return nomad.ParseJob(ctx, text, variables)
+	}
+}
+
+// parseTimeout limits parsing a job with Nomad's API.
+const parseTimeout = 30 * time.Second
 
 // mixedDocument is an HCL job with JSON output: its view comes from the text, so that
 // diagnostics point into the file, and edits apply to the JSON.

@@ -24,6 +24,9 @@ func (c *inject) Help() string {
 
 ` + flagHelp(c) + `
 
+  With -out json, the Nomad of NOMAD_ADDR, if it is set, parses a job that has fields
+  of a newer Nomad than this program knows.
+
   Exit codes: 0 success, 1 an error in the input, 2 wrong usage.`
 }
 

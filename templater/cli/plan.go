@@ -53,7 +53,7 @@ func (c *planCommand) Run(args []string) int {
 		c.p.usage(err)
 		return exitFailed
 	}
-	o.out = "json"
+	o.out, o.nomad = "json", true
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r := c.p.reporter()

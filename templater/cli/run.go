@@ -60,7 +60,7 @@ func (c *run) Run(args []string) int {
 	if err := o.parse(fs, args); err != nil {
 		return c.p.usage(err)
 	}
-	o.out = "json"
+	o.out, o.nomad = "json", true
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r := c.p.reporter()

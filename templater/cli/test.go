@@ -73,6 +73,7 @@ func (c *test) run(tests []*sidecartest.Test, only *regexp.Regexp, others *sidec
 		if !only.MatchString(t.Name) {
 			continue
 		}
+		t.ParseJob = nomadParser(false, c.p.Environ)
 		failures := t.Run(others, update)
 		if len(failures) == 0 {
 			passed++

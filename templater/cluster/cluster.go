@@ -109,6 +109,17 @@ func (j *Job) query(ctx context.Context, index uint64) *api.QueryOptions {
 	return (&api.QueryOptions{Region: j.Region, Namespace: j.Namespace, WaitIndex: index}).WithContext(ctx)
 }
 
+// ParseJob returns a job file in HCL as JSON, as Nomad's parser reads it. variables is the text of a
+// variable file.
+func (c *Cluster) ParseJob(ctx context.Context, text, variables string) (json.RawMessage, error) {
+	var raw json.RawMessage
+	request := api.JobsParseRequest{JobHCL: text, Variables: variables}
+	if _, err := c.client.Raw().Write("/v1/jobs/parse", request, &raw, (&api.WriteOptions{}).WithContext(ctx)); err != nil {
+		return nil, fmt.Errorf("parse the job with Nomad: %w", err)
+	}
+	return raw, nil
+}
+
 // Plan returns Nomad's plan for registering the job. With policyOverride, soft mandatory
 // Sentinel policies do not fail it.
 func (c *Cluster) Plan(ctx context.Context, job *Job, policyOverride bool) (*api.JobPlanResponse, error) {

@@ -14,8 +14,8 @@ import (
 )
 
 // JSON returns the job without any sidecar as JSON from Nomad's own parser, like
-// `nomad job run -output`. It needs every variable and knows only the fields of the Nomad
-// release that this program was built with.
+// `nomad job run -output`. It needs every variable. Fields that are newer than the Nomad release
+// that this program was built with need Inputs.ParseJob.
 func (f *File) JSON() ([]byte, hcl.Diagnostics) {
 	plain, diags := f.Plain()
 	if diags.HasErrors() {
@@ -41,6 +41,9 @@ func (f *File) toJSON(text []byte) ([]byte, hcl.Diagnostics) {
 		Path: f.name, BaseDir: f.inputs.BaseDir, Body: text, AllowFS: f.inputs.AllowFS,
 		ArgVars: f.inputs.Vars, VarFiles: f.inputs.VarFiles, Envs: f.inputs.Env, Strict: true,
 	})
+	if err != nil && newerField(err) {
+		return f.parsedByNomad(text, err)
+	}
 	if err != nil {
 		d := &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Nomad cannot parse the job", Detail: err.Error()}
 		var diags hcl.Diagnostics

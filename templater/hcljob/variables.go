@@ -25,6 +25,9 @@ type Inputs struct {
 	// BaseDir. Without it they fail, as in Nomad's own API.
 	AllowFS bool
 	BaseDir string
+	// ParseJob, if not nil, parses a job with Nomad's API: Nomad may know more fields than the
+	// parser of this program. variables is the text of a variable file.
+	ParseJob func(text, variables string) (job []byte, err error)
 }
 
 // variable is a declared variable. A variable without a value is unknown: the file can be edited

@@ -2,6 +2,7 @@ package sidecartest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,7 +47,7 @@ func (t *Test) Run(others job.Catalog, update bool) (failures []string) {
 
 // inject injects into HCL, like the inject command.
 func (t *Test) inject(others job.Catalog) ([]byte, hcl.Diagnostics) {
-	f, diags := hcljob.Parse([]byte(t.job), t.jobName, hcljob.Inputs{Vars: t.variables, BaseDir: t.dir})
+	f, diags := hcljob.Parse([]byte(t.job), t.jobName, t.inputs())
 	if f == nil || diags.HasErrors() {
 		return nil, diags
 	}
@@ -123,17 +124,24 @@ func (t *Test) checkGolden(out []byte, update bool) []string {
 }
 
 // parse parses the result with Nomad's parser.
+func (t *Test) inputs() hcljob.Inputs {
+	return hcljob.Inputs{Vars: t.variables, BaseDir: t.dir, ParseJob: t.ParseJob}
+}
+
 func (t *Test) parse(out []byte) (cty.Value, error) {
-	j, err := jobspec2.ParseWithConfig(&jobspec2.ParseConfig{
-		Path: t.jobName, BaseDir: t.dir, Body: out, ArgVars: t.variables, Strict: true,
-	})
-	if err != nil {
-		return cty.NilVal, err
+	f, diags := hcljob.Parse(out, t.jobName, t.inputs())
+	if diags.HasErrors() {
+		return cty.NilVal, diags
 	}
-	raw, err := json.Marshal(j)
-	if err != nil {
-		return cty.NilVal, fmt.Errorf("marshal job: %w", err)
+	whole, diags := f.SourceJSON()
+	if diags.HasErrors() {
+		return cty.NilVal, errors.New(diags[0].Detail)
 	}
+	var request struct{ Job json.RawMessage }
+	if err := json.Unmarshal(whole, &request); err != nil {
+		return cty.NilVal, fmt.Errorf("read job: %w", err)
+	}
+	raw := request.Job
 	typ, err := ctyjson.ImpliedType(raw)
 	if err != nil {
 		return cty.NilVal, fmt.Errorf("read job: %w", err)

@@ -32,6 +32,8 @@ type Test struct {
 	// Of is the tested sidecar's name, or the policy's folder.
 	Of    string
 	Range hcl.Range
+	// ParseJob is that of hcljob.Inputs.
+	ParseJob func(text, variables string) ([]byte, error)
 
 	subject
 	dir        string // of the test file
