@@ -106,7 +106,7 @@ func (x *sidecarPlan) ports(inst *sidecar.Instance) {
 func (x *sidecarPlan) volumes(inst *sidecar.Instance) {
 	for _, v := range inst.Volumes {
 		if of, taken := x.state.volumes[v.Label()]; taken {
-			x.conflict(of.at, "Volume name taken", "Sidecar %q adds volume %q to group %q (%s), but %s has one of that name. Rename one of the two.",
+			x.conflict(of.at, "Volume name taken", "Sidecar %q adds volume %q to group %q (%s), but %s already has that name. Rename one of the two.",
 				x.def.Name, v.Label(), x.state.group.Name, v.Range, of)
 			continue
 		}
@@ -136,7 +136,7 @@ func (x *sidecarPlan) services(inst *sidecar.Instance) {
 func (x *sidecarPlan) checkService(s *sidecar.Block) {
 	st := x.state
 	if st.unknown.services != nil {
-		x.unknown(st.unknown.services, "Whether service %q of sidecar %q fits those of group %q", s.Body.String("name"), x.def.Name, st.group.Name)
+		x.unknown(st.unknown.services, "Whether service %q of sidecar %q is compatible with the services of group %q", s.Body.String("name"), x.def.Name, st.group.Name)
 		return
 	}
 	provider := s.Body.String("provider")
@@ -199,7 +199,7 @@ func (x *sidecarPlan) blocks(inst *sidecar.Instance) {
 		for _, b := range inst.App {
 			key := destinationKey(b.Type, b.Body.String("destination"))
 			if of, taken := x.state.destinations[t.Name][key]; taken && b.Body.String("destination") != "" {
-				x.conflict(of.at, "Destination taken", "Sidecar %q adds a %s at %q to the app tasks of group %q (%s), but %s has one there. Choose another destination in the sidecar's parameters or in the job.",
+				x.conflict(of.at, "Destination taken", "Sidecar %q adds a %s at %q to the app tasks of group %q (%s), but %s already uses that destination. Choose another destination in the sidecar's parameters or in the job.",
 					x.def.Name, b.Type, b.Body.String("destination"), x.state.group.Name, b.Range, of)
 				continue
 			}

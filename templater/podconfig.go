@@ -28,7 +28,7 @@ func (x *sidecarPlan) share() {
 		}
 		for _, ns := range want {
 			if s, ok := t.Config[ns+"_mode"]; ok {
-				x.conflict(s.Range, "Namespace not shared", "Sidecar %q needs task %q of group %q to share %q with its pod (%s), but the task sets %s_mode. Remove that.",
+				x.conflict(s.Range, "Namespace not shared", "Sidecar %q needs task %q of group %q to share %q with its pod (%s), but the task sets %s_mode. Remove that setting.",
 					x.def.Name, t.Name, x.state.group.Name, ns, x.def.Requires.Range, ns)
 			}
 		}

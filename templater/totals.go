@@ -47,7 +47,7 @@ type Total struct {
 
 // Totals sums the resources that edits add, per group. As in Nomad
 // (structs.AllocatedResources), tasks that do not run at the same time are not added up: the
-// maximum counts of the tasks that run beside the app, before it, and after it.
+// largest of three sums counts, for tasks that run with the app, before it, and after it.
 func Totals(j *job.Job, edits []job.Edit) []Total {
 	var out []Total
 	for _, g := range j.Groups {
@@ -93,7 +93,7 @@ func Totals(j *job.Job, edits []job.Edit) []Total {
 }
 
 // allocations returns the number of a group's allocations, in all regions of a multiregion job;
-// -1 if it is unknown. A region's count replaces that of groups with a count of 0 only.
+// -1 if it is unknown. A region's count replaces a group's count only if that is 0.
 func allocations(j *job.Job, g *job.Group) int {
 	if !g.Count.IsKnown() || g.Count.IsNull() {
 		return -1

@@ -39,7 +39,7 @@ func (m *Manager) collectImages() {
 	if m.cfg.ImageGCDelay <= 0 || m.closed || m.collect != nil {
 		return
 	}
-	// An image that was released now is just old enough then.
+	// When the timer fires, an image that was released now has reached its delay.
 	const slack = 100 * time.Millisecond
 	m.background.Add(1)
 	m.collect = time.AfterFunc(m.cfg.ImageGCDelay+slack, func() {

@@ -17,12 +17,12 @@ import (
 // answerDenial writes the reason of a denial in the form that the nomad command shows, and returns
 // the response's status.
 func answerDenial(w http.ResponseWriter, to route, v *verdict) int {
-	text := display.Text("denied by nomad-sidecar: " + v.denial.text) // the job's names are in it, and the command prints it raw
+	text := display.Text("denied by nomad-sidecar: " + v.denial.text) // it contains names of the job, and the command prints it unescaped
 	if to != validate {
 		http.Error(w, text, v.denial.status)
 		return v.denial.status
 	}
-	// On any other status the command would validate locally and find nothing.
+	// With any other status the command would validate the job locally, without our denial.
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(api.JobValidateResponse{ // the client may be gone
 		DriverConfigValidated: true, ValidationErrors: []string{text}, Error: text, Warnings: joined("", v.warnings),

@@ -28,7 +28,7 @@ func Read(path string) (http.Header, error) {
 	text := io.MultiReader(file, strings.NewReader("\r\n\r\n"))
 	headers, err := textproto.NewReader(bufio.NewReader(text)).ReadMIMEHeader()
 	if err != nil {
-		return nil, fmt.Errorf("%s: want lines like \"Authorization: Bearer …\", and nothing else", path)
+		return nil, fmt.Errorf("%s: want only lines such as \"Authorization: Bearer …\"", path)
 	}
 	return http.Header(headers), nil
 }

@@ -28,7 +28,8 @@ func main() {
 	})
 }
 
-// environment gives single variables to the program and all of them to templates.
+// environment is the process's environment: single variables for flags, all of them for
+// templates.
 type environment struct {
 	get func(string) string
 	all []string

@@ -32,7 +32,7 @@ func parseOptions(args []string, getenv func(string) string, out io.Writer) (opt
 	fs.StringVar(&o.listen, "listen", fallback(getenv("TOPZ_LISTEN"), ":8099"), "address to serve HTTP on (TOPZ_LISTEN)")
 	interval := fs.String("interval", fallback(getenv("TOPZ_INTERVAL"), "2s"), "time between two samples (TOPZ_INTERVAL)")
 	fs.StringVar(&o.proc, "proc", "/proc", "where the proc file system is mounted")
-	fs.StringVar(&o.passwd, "passwd", "/etc/passwd", "file that names users; numbers are shown for the rest")
+	fs.StringVar(&o.passwd, "passwd", "/etc/passwd", "passwd file with the names of users; others are shown by number")
 	if err := program.Parse(fs, args, out); err != nil {
 		return o, err
 	}
