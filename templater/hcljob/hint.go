@@ -16,6 +16,9 @@ var (
 	notJSON = regexp.MustCompile(`^\s*(\{\s*($|")|\[\s*($|\{))`)
 	// templateLine begins with a directive, which no job file does.
 	templateLine = regexp.MustCompile(`(?m)^\s*(\[\[|\{\{|\{%)`)
+	// terraform is a line of Terraform's templatefile, with a directive or an expression outside
+	// of a string.
+	terraform = regexp.MustCompile(`^\s*%\{|^[^"#]*=\s*\$\{`)
 	// directive is an expression of Levant, nomad-pack, Helm or Jinja.
 	directive = regexp.MustCompile(`\[\[.*\]\]|\{\{.*\}\}|\{%.*%\}`)
 	// packHeader is the line that nomad-pack render writes before each file.
@@ -38,6 +41,9 @@ func hinted(diags hcl.Diagnostics, src []byte) hcl.Diagnostics {
 	case notJSON.Match(line):
 		d.Summary = "Not a job"
 		d.Detail = "This line looks like JSON. A job in JSON is one object, without comments before it."
+	case terraform.Match(line):
+		d.Summary = "Template instead of a job"
+		d.Detail = "This line looks like a part of a template of Terraform. Give the result of its templatefile() instead, or write a variable of the job in place of it: var.name."
 	case d.Summary == "Invalid character" && d.Subject.Start.Byte < len(src):
 		if r, _ := utf8.DecodeRune(src[d.Subject.Start.Byte:]); r < '!' || r > '~' {
 			d.Detail += fmt.Sprintf(" It is %U.", r)
