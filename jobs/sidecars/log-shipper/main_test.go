@@ -146,7 +146,7 @@ func TestBadInputIsNamed(t *testing.T) {
 		"too large to be UDP": {[]string{"-sink=syslog+udp://x:1", "-max-line=65000"}, "does not fit into a datagram: use at most 61411"},
 		"an empty batch":      {[]string{file, "-batch-lines=0"}, "must be 1 or more"},
 		"missing headers":     {[]string{file, "-headers=/nonexistent"}, "-headers: open /nonexistent"},
-		"broken headers":      {[]string{file, "-headers=" + headers}, "-headers: " + headers + ": want lines like"},
+		"broken headers":      {[]string{file, "-headers=" + headers}, "-headers: " + headers + ": want only lines such as"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := run(t.Context(), append(dirs, tc.args...), none, io.Discard)
