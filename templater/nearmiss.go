@@ -48,7 +48,7 @@ func (c *chooser) unusedMeta(meta map[string]job.Text) {
 	}
 }
 
-// taskMeta reports keys in the meta of a task that only have an effect in that of a group or job.
+// taskMeta reports keys in the meta of a task that have an effect only in a group's or job's meta.
 func (c *chooser) taskMeta(t *job.Task) {
 	for _, key := range slices.Sorted(maps.Keys(t.Meta)) {
 		if job.IsMarkKey(key) {

@@ -76,7 +76,7 @@ func (r *reporter) report(diags hcl.Diagnostics) (failed bool) {
 	return diags.HasErrors()
 }
 
-// noSource is what the writer of diagnostics prints after a position whose source it does not have.
+// noSource is printed by the writer of diagnostics after a position without an available source.
 const noSource = ":\n  (source code not available)\n"
 
 // layout returns the width of the terminal, 0 if there is none, and whether it supports colours.

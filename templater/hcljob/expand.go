@@ -70,7 +70,7 @@ type dynamic struct {
 	content  *hclsyntax.Block
 }
 
-// readDynamic returns nil for an invalid block, whose errors Nomad reports.
+// readDynamic returns nil for an invalid block. Nomad reports its errors.
 func readDynamic(b *hclsyntax.Block) *dynamic {
 	d := &dynamic{block: b, iterator: b.Labels[0]}
 	for name, a := range b.Body.Attributes {

@@ -25,7 +25,7 @@ var (
 	packHeader = regexp.MustCompile(`(?m)^\S+/\S+:[ \t]*\r?$`)
 )
 
-// hinted adds to a syntax error what has most likely caused it.
+// hinted adds the most likely cause to a syntax error.
 func hinted(diags hcl.Diagnostics, src []byte) hcl.Diagnostics {
 	d := diags[0]
 	if d.Subject == nil {

@@ -18,7 +18,7 @@ type Job struct {
 	Datacenters     []Text
 	MoreDatacenters *diagnostic.Unknown // there may be others
 
-	// Regions are those of a multiregion job.
+	// Regions are the regions of a multiregion job.
 	Regions []Region
 
 	Meta     map[string]Text
@@ -35,7 +35,7 @@ type Job struct {
 	Range  hcl.Range
 }
 
-// Region is a region of a multiregion job. Count applies to groups whose own count is 0.
+// Region is a region of a multiregion job. Count applies to groups with a count of 0.
 type Region struct {
 	Count   int
 	Unknown *diagnostic.Unknown // the count, or whether there are more regions
@@ -180,7 +180,7 @@ type Obstacle struct {
 	WayOut string // one sentence
 	// Unknown is set if the part cannot be read either.
 	Unknown *diagnostic.Unknown
-	// Group is what the groups of an unreadable part have in common, or nil.
+	// Group holds the properties common to the groups of an unreadable part, or is nil.
 	Group *Group
 	Range hcl.Range
 }

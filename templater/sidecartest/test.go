@@ -32,7 +32,7 @@ type Test struct {
 	// Of is the tested sidecar's name, or the policy's folder.
 	Of    string
 	Range hcl.Range
-	// ParseJob is that of hcljob.Inputs.
+	// ParseJob is passed on to hcljob.Inputs.
 	ParseJob func(text, variables string) ([]byte, error)
 
 	subject
