@@ -203,6 +203,32 @@ func TestInject_DynamicBlocks(t *testing.T) {
 	must.Greater(t, refused["group"], refused["iterator"]) // awkward refers to node
 }
 
+// TestInject_GroupWithoutTask: a sidecar does not turn a group that Nomad refuses into one that it
+// accepts. Nomad adds tasks for connect blocks itself.
+func TestInject_GroupWithoutTask(t *testing.T) {
+	c := loadCatalog(t)
+	job := func(inGroup string) []byte {
+		return []byte("job \"j\" {\n group \"g\" {\n" + bridge + inGroup + "}\n}\n")
+	}
+	gateway := job("service {\n name = \"x\"\n port = 80\n connect {\n gateway {\n ingress {}\n}\n}\n}\n")
+	for _, without := range [][]byte{job(""), job("service {\n name = \"x\"\n}\n")} {
+		raw, diags := parseHCL(t, without).JSON()
+		must.False(t, diags.HasErrors())
+		for _, d := range []templater.Document{parseHCL(t, without), parseJSON(t, raw, c)} {
+			_, diags := templater.Inject(d, c, with("viewer"))
+			must.StrContains(t, diags.Error(), "Group without a task")
+			in, diags := templater.Inject(d, c, templater.Flags{})
+			must.False(t, diags.HasErrors() || len(in.Edits) > 0)
+		}
+	}
+	raw, diags := parseHCL(t, gateway).JSON()
+	must.False(t, diags.HasErrors())
+	for _, d := range []templater.Document{parseHCL(t, gateway), parseJSON(t, raw, c)} {
+		_, diags := templater.Inject(d, c, with("anywhere"))
+		must.False(t, diags.HasErrors(), must.Sprint(diags))
+	}
+}
+
 // TestInject_DynamicGroupWithoutChoice: what no choice concerns is no obstacle.
 func TestInject_DynamicGroupWithoutChoice(t *testing.T) {
 	src := "variable \"l\" {}\njob \"j\" {\n dynamic \"group\" {\n for_each = var.l\n labels = [group.value]\n content {\nMETA\n}\n}\n}\n"

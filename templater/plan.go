@@ -70,6 +70,10 @@ func (p *planner) refuse(c *Choice) bool {
 	for _, o := range c.Group.Opaque {
 		p.diags = append(p.diags, o.Error(fmt.Sprintf("Sidecar %q was chosen for group %q, but it has", c.Definition.Name, c.Group.Name)))
 	}
+	if g := c.Group; len(p.diags) == before && len(g.Tasks)+len(g.Proxies) == 0 && !slices.ContainsFunc(g.Services, func(s job.Service) bool { return s.Connect }) {
+		// With a sidecar's task, Nomad would accept the group.
+		p.conflict(g.Range, "Group without a task", "Sidecar %q was chosen for group %q, but the group has no task of its own, which Nomad refuses. Add its task.", c.Definition.Name, g.Name)
+	}
 	p.refuseTwins(c.Group)
 	for _, t := range slices.Concat(c.Group.Tasks, c.Group.Proxies) {
 		if t.Kind.Unknown != nil {

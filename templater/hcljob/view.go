@@ -274,12 +274,13 @@ func (r *reader) ports(g *job.Group, network block) []job.Port {
 func (r *reader) service(b block) job.Service {
 	s := job.Service{Provider: job.Text{Value: "consul"}, Range: b.DefRange()}
 	if b.unknown != nil {
-		s.Provider.Unknown = b.unknown
+		s.Provider.Unknown, s.Connect = b.unknown, true
 		return s
 	}
 	r.text(b.Body, "name", &s.Name)
 	r.text(b.Body, "port", &s.Port)
 	r.text(b.Body, "provider", &s.Provider)
+	s.Connect = slices.ContainsFunc(b.Body.Blocks, func(c *hclsyntax.Block) bool { return madeBy(c) == "connect" })
 	return s
 }
 

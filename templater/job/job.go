@@ -100,7 +100,9 @@ type Port struct {
 // Nomad.
 type Service struct {
 	Name, Port, Provider Text
-	Range                hcl.Range
+	// Connect reports a connect block, for which Nomad may add a task to the group.
+	Connect bool
+	Range   hcl.Range
 }
 
 // Task is a task of the user.

@@ -89,9 +89,10 @@ func (f *File) group(n *node) *job.Group {
 
 func (f *File) services(to []job.Service, n *node) []job.Service {
 	for _, s := range n.get("Services").elements() {
+		connect := s.get("Connect")
 		to = append(to, job.Service{
 			Name: fieldText(s, "Name", ""), Port: fieldText(s, "PortLabel", ""),
-			Provider: fieldText(s, "Provider", "consul"), Range: f.at(s.start),
+			Provider: fieldText(s, "Provider", "consul"), Connect: connect != nil && connect.kind == '{', Range: f.at(s.start),
 		})
 	}
 	return to
