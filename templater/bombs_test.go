@@ -145,6 +145,29 @@ func TestHostileExpressionsInAJob(t *testing.T) {
 	defused(t, diags, bomb{}, "job.hcl", 10)
 }
 
+func TestHostileExpressionsInAJob_Hashes(t *testing.T) {
+	job := func(value string) string {
+		return "job \"j\" {\n  group \"g\" {\n    meta {\n      a = " + value + "\n    }\n  }\n}\n"
+	}
+	for value, says := range map[string]string{
+		`bcrypt("x", 31)`:                                             "the cost is more than 14",
+		`try(bcrypt("x", 31), "y")`:                                   "the cost is more than 14",
+		`join("", [for i in range(1000) : bcrypt("${i}")])`:           "take more time than 256 of the default cost",
+		`join("", [for i in range(1000) : bcrypt("${i}", 14)])`:       "take more time than 256 of the default cost",
+		`join("", [for i in range(1000) : bcrypt("${i}", 5 + i%10)])`: "take more time than 256 of the default cost",
+	} {
+		f, diags := hcljob.Parse([]byte(job(value)), "job.hcl", hcljob.Inputs{BaseDir: "."})
+		if f != nil {
+			_, diags = f.JSON()
+		}
+		defused(t, diags, bomb{says: says}, "job.hcl", 4)
+	}
+	f, diags := hcljob.Parse([]byte(job(`bcrypt("x", 4)`)), "job.hcl", hcljob.Inputs{BaseDir: "."})
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	_, diags = f.JSON()
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+}
+
 func TestHostileExpressionsElsewhere(t *testing.T) {
 	const loops = "[for a in L : [for b in L : [for c in L : [for d in L : d]]]]"
 	list := "[" + strings.Repeat("1, ", 300) + "]"

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -14,7 +15,7 @@ import (
 	"github.com/zclconf/go-cty/cty/function"
 )
 
-// Functions returns the given functions, with limits on functions with results that may
+// Functions returns the given functions for one evaluation, with limits on functions with results that may
 // be much larger than their arguments. The results of all others are proportional to
 // their arguments, which are counted.
 func Functions(all map[string]function.Function) map[string]function.Function {
@@ -22,7 +23,7 @@ func Functions(all map[string]function.Function) map[string]function.Function {
 	for name, check := range map[string]func([]cty.Value) error{
 		"format": formats, "formatlist": formats, "join": joins, "replace": replaces, "regex_replace": replaces, "setproduct": multiplies,
 		"indent": indents, "split": splits, "jsondecode": decodesJSON, "yamldecode": decodesYAML, "csvdecode": decodesCSV, "distinct": compares,
-		"trim": trims, "bcrypt": hashes, "parseint": parses,
+		"trim": trims, "bcrypt": hashing(), "parseint": parses,
 	} {
 		if f, ok := out[name]; ok {
 			out[name] = checked(f, check)
@@ -218,12 +219,24 @@ func trims(args []cty.Value) error {
 	return nil
 }
 
-func hashes(args []cty.Value) error {
-	const most = 14
-	if whole(args, 1) > most {
-		return fmt.Errorf("the cost is more than %d, which would take seconds or days", most)
+// hashing returns a check that limits the cost of one hash and of all hashes together: each step of
+// the cost doubles the time.
+func hashing() func([]cty.Value) error {
+	const most, together, standard = 14, 1 << 18, 10
+	var done atomic.Int64
+	return func(args []cty.Value) error {
+		cost := standard
+		if len(args) > 1 {
+			cost = whole(args, 1)
+		}
+		if cost > most {
+			return fmt.Errorf("the cost is more than %d, which takes seconds to days", most)
+		}
+		if done.Add(1<<cost) > together {
+			return fmt.Errorf("the hashes up to here take more time than %d of the default cost", together>>standard)
+		}
+		return nil
 	}
-	return nil
 }
 
 func parses(args []cty.Value) error {

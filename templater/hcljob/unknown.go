@@ -36,7 +36,7 @@ func isRandom(name string) bool { return name == "uuidv4" || name == "bcrypt" }
 func careful(functions map[string]function.Function, noFS bool) map[string]function.Function {
 	for name, f := range functions {
 		if isRandom(name) {
-			functions[name] = unknownResult(f, cty.String)
+			functions[name] = randomResult(f)
 		}
 	}
 	if noFS {
@@ -58,6 +58,15 @@ func unknownResult(f function.Function, result cty.Type) function.Function {
 	return function.New(&function.Spec{
 		Params: f.Params(), VarParam: f.VarParam(), Type: function.StaticReturnType(result),
 		Impl: func([]cty.Value, cty.Type) (cty.Value, error) { return cty.UnknownVal(result), nil },
+	})
+}
+
+// randomResult makes the result of a function unknown. The type callback of the function checks the
+// bounds of its arguments.
+func randomResult(f function.Function) function.Function {
+	return function.New(&function.Spec{
+		Params: f.Params(), VarParam: f.VarParam(), Type: f.ReturnTypeForValues,
+		Impl: func([]cty.Value, cty.Type) (cty.Value, error) { return cty.UnknownVal(cty.String), nil },
 	})
 }
 
@@ -155,7 +164,10 @@ func (s *scope) reason(expr hcl.Expression, diags hcl.Diagnostics) *diagnostic.U
 	u := &diagnostic.Unknown{Expr: strings.Join(names, ", "), WayOut: strings.Join(ways, " "), Range: expr.Range()}
 	if len(names) == 0 {
 		u.Expr, u.WayOut = "an expression that cannot be evaluated", "Correct the expression."
-		if diags.HasErrors() {
+		switch {
+		case diags.HasErrors() && diags[0].Summary == "Ambiguous attribute key":
+			u.WayOut = "Write a key with dots in quotes, as in meta = { \"sidecar.inject\" = … }."
+		case diags.HasErrors():
 			u.WayOut = diags[0].Summary + ". " + u.WayOut
 		}
 	}

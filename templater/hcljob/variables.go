@@ -68,8 +68,13 @@ func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
 	}
 	for _, arg := range in.Vars {
 		name, value, ok := strings.Cut(arg, "=")
+		if !ok {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Variable without a value",
+				Detail: fmt.Sprintf("-var %s: there is no \"=\". Give -var NAME=VALUE.", name)})
+			continue
+		}
 		v := vars[name]
-		if !ok || v == nil {
+		if v == nil {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Undefined variable",
 				Detail: fmt.Sprintf("-var %s: the job has no variable %q. Declare it with variable %q {}, or correct the name.", name, name, name)})
 			continue
@@ -212,6 +217,10 @@ func (s *scope) readVarFile(path string, vars map[string]*variable) hcl.Diagnost
 
 // parseVarFile parses a file with values of variables, in HCL or JSON.
 func parseVarFile(src []byte, path string) (*hcl.File, hcl.Diagnostics) {
+	if bytes.HasPrefix(src, []byte(byteOrderMark)) { // Nomad's own parser reads the file too
+		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Byte order mark in a variable file",
+			Detail: fmt.Sprintf("%s begins with a byte order mark, which Nomad does not accept there. Save the file as UTF-8 without one.", path)}}
+	}
 	if isJSON(src) {
 		if at := bounds.JSON(src); at >= 0 {
 			return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nested too deeply", Detail: fmt.Sprintf("%s is nested more than %d levels deep.", path, bounds.Levels)}}
@@ -227,6 +236,8 @@ func parseVarFile(src []byte, path string) (*hcl.File, hcl.Diagnostics) {
 	}
 	return file, append(diags, bounds.Meter(file.Body.(*hclsyntax.Body))...)
 }
+
+const byteOrderMark = "\ufeff"
 
 // isJSON reports whether Nomad reads a text as JSON (jobspec2.isJSON).
 func isJSON(src []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(src, " "), []byte("{")) }
