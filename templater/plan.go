@@ -83,8 +83,8 @@ func (p *planner) refuse(c *Choice) bool {
 			p.unknown(u, "Whether task %q of group %q carries the marks of a sidecar", t.Name, c.Group.Name)
 			continue
 		}
-		if m := job.ReadMark(plain(t.Meta, "", func(string, *diagnostic.Unknown) {})); m != nil {
-			p.conflict(t.Range, "Task with sidecar marks", "Task %q of group %q has the marks of sidecar %q, but differs from the injected task, so it can be neither replaced nor treated as an app task. Remove the task, or the sidecar.* keys from its meta.", t.Name, c.Group.Name, m.Name)
+		if d := unrecognized(c.Group, t); d != nil {
+			p.diags = append(p.diags, d)
 		}
 	}
 	return len(p.diags) > before

@@ -2,9 +2,11 @@ package templater
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
@@ -50,6 +52,27 @@ func Reconcile(marks []job.Marked, choices []*Choice, catalog job.Catalog, polic
 			Detail: fmt.Sprintf("The job contains sidecar %q in group %q (chosen by %s), which nothing chooses now. Choose it again, for example with -with %s, or start from the original job.", m.Mark.Name, m.Group, m.Mark.Origin, m.Mark.Name)})
 	}
 	return keep, diags
+}
+
+// Unrecognized returns an error for each task that has marks but was not recognized as injected.
+func Unrecognized(j *job.Job) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, g := range j.Groups {
+		for _, t := range slices.Concat(g.Tasks, g.Proxies) {
+			if d := unrecognized(g, t); d != nil {
+				diags = append(diags, d)
+			}
+		}
+	}
+	return diags
+}
+
+func unrecognized(g *job.Group, t *job.Task) *hcl.Diagnostic {
+	m := job.ReadMark(plain(t.Meta, "", func(string, *diagnostic.Unknown) {}))
+	if m == nil {
+		return nil
+	}
+	return diagnostic.Error(t.Range, "Task with sidecar marks", fmt.Sprintf("Task %q of group %q has the marks of sidecar %q, but differs from the injected task, or the comments that begin with #sidecar are missing. So it can be neither replaced nor removed, nor treated as an app task. Remove the task, or the sidecar.* keys from its meta.", t.Name, g.Name, m.Name))
 }
 
 // Doubts returns warnings about marks that cannot be true.

@@ -177,6 +177,29 @@ func TestBody_TooLarge(t *testing.T) {
 	must.Zero(t, f.count())
 }
 
+// Nomad drops the connection of a request with a null in a list of objects.
+func TestBody_Null(t *testing.T) {
+	f := start(t, notePolicy)
+	for body, field := range map[string]string{
+		`{"Job":{"ID":"web","TaskGroups":[null]}}`:                                                     "Job.TaskGroups[0] is null",
+		`{"job":{"id":"web","taskgroups":[{"tasks":[{"Name":"a"}, null]}]}}`:                           "Job.TaskGroups[0].Tasks[1] is null",
+		`{"Job":{"ID":"web","TaskGroups":[{"Networks":[null],"Tasks":[{"Name":"a"}]}]}}`:               "Job.TaskGroups[0].Networks[0] is null",
+		`{"Job":{"ID":"web","Constraints":[null]}}`:                                                    "Job.Constraints[0] is null",
+		`{"Job":{"ID":"web","Multiregion":{"Regions":[null]}}}`:                                        "Job.Multiregion.Regions[0] is null",
+		`{"Job":{"ID":"web","TaskGroups":[{"Tasks":[{"Name":"a","Services":[{"Checks":[]},null]}]}]}}`: "Job.TaskGroups[0].Tasks[0].Services[1] is null",
+	} {
+		for _, path := range []string{"/v1/jobs", "/v1/job/web/plan", "/v1/job/web"} {
+			resp, text := f.send(http.MethodPut, path, body)
+			must.Eq(t, http.StatusBadRequest, resp.StatusCode)
+			must.StrContains(t, text, field)
+		}
+		_, text := f.send(http.MethodPut, "/v1/validate/job", body)
+		must.StrContains(t, text, field)
+	}
+	must.Zero(t, f.count())
+	f.register(`{"Job":{"ID":"web","TaskGroups":[{"Name":"g","Tasks":[{"Name":"app","Services":null}],"Networks":null,"Meta":{"a":null},"Volumes":{"v":null}}]}}`)
+}
+
 // If a field is repeated, Nomad merges the values, so the last value alone is not the job that Nomad
 // would run.
 func TestBody_RepeatedField(t *testing.T) {

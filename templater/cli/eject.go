@@ -72,7 +72,7 @@ func (c *eject) eject(path string, dirs []string, r *reporter) ([]byte, hcl.Diag
 	}
 	r.know(sourceOf(name, src))
 	if !isJSON(src) {
-		return hcljob.Eject(src, name)
+		return ejectHCL(src, name, r)
 	}
 	catalog, diags := c.p.loadCatalog(dirs, r)
 	if diags.HasErrors() {
@@ -89,6 +89,20 @@ func (c *eject) eject(path string, dirs []string, r *reporter) ([]byte, hcl.Diag
 	diags = append(diags, templater.Doubts(f.Marks(), catalog)...)
 	out, more := f.Apply(nil)
 	return out, append(diags, more...)
+}
+
+// ejectHCL also refuses tasks with marks but without the comments of their injection, which some
+// tools strip. A file with an error that concerns its job only is ejected nevertheless.
+func ejectHCL(src []byte, name string, r *reporter) ([]byte, hcl.Diagnostics) {
+	out, diags := hcljob.Eject(src, name)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	if f, _ := hcljob.Parse(src, name, hcljob.Inputs{}); f != nil {
+		r.know(f.Files())
+		diags = append(diags, templater.Unrecognized(f.Job())...)
+	}
+	return out, diags
 }
 
 // isJSON reports whether a job is JSON instead of HCL.

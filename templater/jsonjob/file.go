@@ -3,10 +3,12 @@ package jsonjob
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sort"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/nomad/api"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
@@ -50,7 +52,12 @@ func ParseKeeping(src []byte, name string, catalog job.Catalog, keep []job.Marke
 		}
 		return nil, hcl.Diagnostics{diagnostic.Error(at, "Invalid JSON", fmt.Sprintf("The job is not valid JSON: %s.", err))}
 	}
-	return newFile(src, name, doc).read(catalog, keep)
+	f := newFile(src, name, doc)
+	f.findJob()
+	if n := findNull(f.job, reflect.TypeFor[api.Job]()); n != nil {
+		return nil, hcl.Diagnostics{diagnostic.Error(f.at(n.offset), "Null in the job", n.Error()+".")}
+	}
+	return f.read(catalog, keep)
 }
 
 // newFile returns the file of a document, which it does not change.

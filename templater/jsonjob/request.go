@@ -39,6 +39,9 @@ func ReadRequest(src []byte) (*Request, error) {
 	if d := findDuplicate(root, reflect.TypeFor[api.JobRegisterRequest]()); d != nil {
 		return nil, d
 	}
+	if n := findNull(root, reflect.TypeFor[api.JobRegisterRequest]()); n != nil {
+		return nil, n
+	}
 	j := root.get("Job")
 	return &Request{
 		HasJob: j != nil && j.kind == '{', ID: j.get("ID").str(),
