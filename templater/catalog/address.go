@@ -8,8 +8,9 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/hashicorp/go-getter/v2"
-	"oras.land/oras-go/v2/registry"
+	"github.com/opencontainers/go-digest"
 )
 
 // Kind is the method by which the catalog at an address is fetched.
@@ -37,8 +38,9 @@ type Address struct {
 	folder  string // "" for the root
 	ref     string // of git; "" for the default branch
 	format  string // of an archive
-	image   registry.Reference
-	partial bool // the name lacks a value that is needed to fetch
+	image   name.Repository
+	version string // of an image: its tag or digest
+	partial bool   // the name lacks a value that is needed to fetch
 	secrets []string
 }
 
@@ -220,13 +222,46 @@ func (a *Address) oci(u url.URL) error {
 	if u.User != nil || u.RawQuery != "" {
 		return fmt.Errorf("oci:// accepts no credentials and no query: log in with docker login or oras login")
 	}
-	var err error
-	a.image, err = registry.ParseReference(u.Host + u.Path)
-	if err != nil {
+	if err := a.setImage(u); err != nil {
 		return fmt.Errorf("not a reference to an artifact: %w", err)
 	}
-	if a.image.Reference == "" {
+	if a.version == "" {
 		return fmt.Errorf("a tag or digest is missing: oci://REGISTRY/REPO:TAG")
+	}
+	return nil
+}
+
+// The grammar of the OCI distribution specification.
+var (
+	repositoryName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagName        = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+)
+
+// setImage does not parse with package name, which takes a host without a dot or a port
+// for a repository of Docker Hub.
+func (a *Address) setImage(u url.URL) error {
+	repository, sum, withDigest := strings.Cut(strings.TrimPrefix(u.Path, "/"), "@")
+	repository, tag, _ := strings.Cut(repository, ":")
+	if !repositoryName.MatchString(repository) {
+		return fmt.Errorf("invalid repository %q", repository)
+	}
+	var options []name.Option
+	if loopback(u.Hostname()) {
+		options = append(options, name.Insecure) // HTTP is tried too
+	}
+	registry, err := name.NewRegistry(u.Host, options...)
+	if err != nil {
+		return err
+	}
+	a.image, a.version = registry.Repo(repository), tag
+	switch {
+	case withDigest:
+		a.version = sum
+		if _, err := digest.Parse(sum); err != nil {
+			return fmt.Errorf("invalid digest %q: %w", sum, err)
+		}
+	case tag != "" && !tagName.MatchString(tag):
+		return fmt.Errorf("invalid tag %q", tag)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func TestParse(t *testing.T) {
 		{"https://user:secret@host/c.tar.gz//a?checksum=sha256:12", "https://host/c.tar.gz//a?checksum=sha256:12", Archive, "a"},
 		{"https://host/get?archive=zip&token=secret", "https://host/get?archive=zip&token=xxxxx", Archive, ""},
 		{"oci://host:5000/a/b:v1//c", "oci://host:5000/a/b:v1//c", OCI, "c"},
-		{"oci://host/a@sha256:" + strings.Repeat("a", 64), "oci://host/a@sha256:" + strings.Repeat("a", 64), OCI, ""},
+		{"oci://host/a@" + sum, "oci://host/a@" + sum, OCI, ""},
 	}
 	for _, c := range cases {
 		t.Run(c.text, func(t *testing.T) {
@@ -46,6 +46,25 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// A host needs no dot and no port.
+func TestParse_Registry(t *testing.T) {
+	for text, want := range map[string]string{
+		"oci://registry/team/a:v1":    "registry/team/a v1",
+		"oci://[::1]:5000/a:v1":       "[::1]:5000/a v1",
+		"oci://docker.io/team/a:v1":   "index.docker.io/team/a v1",
+		"oci://host:5000/a:v1@" + sum: "host:5000/a " + sum,
+	} {
+		a, err := Parse(text)
+		must.NoError(t, err)
+		must.Eq(t, want, a.image.Name()+" "+a.version)
+	}
+	a, err := Parse("oci://127.0.0.2:5000/a:v1")
+	must.NoError(t, err)
+	must.Eq(t, "http", a.image.Scheme())
+}
+
+var sum = "sha256:" + strings.Repeat("a", 64)
+
 func TestParseRefuses(t *testing.T) {
 	cases := map[string]string{
 		"git::https://host/repo//../a":                           "inside the catalog",
@@ -64,6 +83,10 @@ func TestParseRefuses(t *testing.T) {
 		"oci://host/repo":                                        "a tag or digest is missing",
 		"oci://u:p@host/repo:v1":                                 "docker login",
 		"oci://host/UPPER:v1":                                    "not a reference to an artifact",
+		"oci://host/a/../b:v1":                                   `invalid repository "a/../b"`,
+		"oci://host/repo:":                                       "a tag or digest is missing",
+		"oci://host/repo:-":                                      `invalid tag "-"`,
+		"oci://host/repo@sha256:..":                              `invalid digest "sha256:.."`,
 		"s3::https://bucket/c.tgz":                               "unsupported scheme",
 		"file:///srv/catalog":                                    "unsupported scheme",
 		"https://":                                               "not the address of a catalog",

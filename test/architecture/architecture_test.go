@@ -22,7 +22,7 @@ const (
 	module     = "github.com/nomad-sidecar/nomad-sidecar"
 	nomad      = "github.com/hashicorp/nomad"
 	goGetter   = "github.com/hashicorp/go-getter/v2"
-	oras       = "oras.land/oras-go/v2"
+	registries = "github.com/google/go-containerregistry"
 )
 
 // pkg is the output of "go list -json" for a package. Paths of this module are relative to it:
@@ -157,7 +157,7 @@ func rules() []rule {
 				if in(from, "templater/catalog") {
 					return in(to, "templater") && to != "templater/sidecar" && to != "templater/bounds"
 				}
-				return in(from, "templater") && (in(to, goGetter) || in(to, oras))
+				return in(from, "templater") && (in(to, goGetter) || in(to, registries))
 			},
 		},
 		{
@@ -242,7 +242,8 @@ func TestRulesForbid(t *testing.T) {
 		{"the ground floor of the templater knows nothing above it", "templater/job", "templater/hcljob", true},
 		{"the ground floor of the templater knows nothing above it", "templater/policy", "templater", false},
 		{"only templater/catalog fetches, and no other adapter beside it", "templater/cli", goGetter, true},
-		{"only templater/catalog fetches, and no other adapter beside it", "templater/catalog", oras + "/registry", false},
+		{"only templater/catalog fetches, and no other adapter beside it", "templater/catalog", registries + "/pkg/name", false},
+		{"only templater/catalog fetches, and no other adapter beside it", "templater/cli", registries + "/pkg/name", true},
 		{"only templater/catalog fetches, and no other adapter beside it", "templater/catalog", "templater/cluster", true},
 		{"only templater/catalog fetches, and no other adapter beside it", "templater/catalog", "templater/sidecar", false},
 		{"nothing imports test", "driver", "test/agent", true},
