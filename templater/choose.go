@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
@@ -43,6 +45,18 @@ type Flags struct {
 	// Kept are injected tasks that must not change: their sidecars are not chosen for their
 	// groups.
 	Kept []job.Marked
+	// Done ends a long injection with an error when it is closed. It may be nil.
+	Done <-chan struct{}
+}
+
+// late returns an error if the injection must end.
+func (f Flags) late(g *job.Group) *hcl.Diagnostic {
+	select {
+	case <-f.Done:
+		return diagnostic.Error(g.Range, "Injection takes too long", fmt.Sprintf("Its time was over at group %q. Split the job, or shorten its meta.", g.Name))
+	default:
+		return nil
+	}
 }
 
 // Choice is one sidecar for one group.
@@ -67,7 +81,14 @@ func Choose(j *job.Job, catalog job.Catalog, flags Flags) ([]*Choice, hcl.Diagno
 	c.checkGroups()
 	var out []*Choice
 	for _, g := range j.Groups {
+		if d := flags.late(g); d != nil {
+			return nil, append(c.diags, d)
+		}
 		out = append(out, c.group(g)...)
+		if len(out) > bounds.Sidecars {
+			c.fail(g.Range, "Too many sidecars", fmt.Sprintf("Up to group %q the job gets more than %d sidecars, the limit. Split the job, or choose sidecars for fewer groups.", g.Name, bounds.Sidecars))
+			return nil, c.diags
+		}
 	}
 	c.checkPolicy()
 	c.checkEmpty()

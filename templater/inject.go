@@ -107,7 +107,7 @@ func (in *Injection) Make() hcl.Diagnostics {
 // Plan computes the edits for the choices.
 func (in *Injection) Plan() hcl.Diagnostics {
 	var diags hcl.Diagnostics
-	in.Edits, diags = Plan(in.Document.Job(), in.Choices)
+	in.Edits, diags = plan(in.Document.Job(), in.Choices, in.Flags)
 	return diags
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
@@ -21,6 +22,10 @@ const PodDriver = "pod"
 // or conflict with the user's own configuration is an error that names both sides; with an
 // error there are no edits.
 func Plan(j *job.Job, choices []*Choice) ([]job.Edit, hcl.Diagnostics) {
+	return plan(j, choices, Flags{})
+}
+
+func plan(j *job.Job, choices []*Choice, flags Flags) ([]job.Edit, hcl.Diagnostics) {
 	p := &planner{job: j, last: map[*job.Group]*Choice{}}
 	for _, c := range choices {
 		p.last[c.Group] = c
@@ -38,6 +43,14 @@ func Plan(j *job.Job, choices []*Choice) ([]job.Edit, hcl.Diagnostics) {
 		if !st.refused {
 			p.inject(st, c)
 		}
+		if d := flags.late(c.Group); d != nil {
+			p.diags = append(p.diags, d)
+			break
+		}
+		if p.added > bounds.AddedBytes {
+			p.conflict(c.Range, "Injected job too large", "Up to sidecar %q of group %q the sidecars add more than %d MiB to the job, the limit. Split the job, or shorten the values of parameters.", c.Definition.Name, c.Group.Name, bounds.AddedBytes>>20)
+			break
+		}
 	}
 	if p.diags.HasErrors() {
 		return nil, p.diags
@@ -49,6 +62,7 @@ type planner struct {
 	job   *job.Job
 	last  map[*job.Group]*Choice // of each group
 	edits []job.Edit
+	added int // bytes
 	diags hcl.Diagnostics
 }
 
@@ -116,6 +130,7 @@ func (p *planner) inject(st *groupState, c *Choice) {
 	if diags.HasErrors() {
 		return
 	}
+	p.added += inst.Size(len(c.Group.Tasks))
 	if len(inst.Tasks) == 0 {
 		p.conflict(c.Range, "No task to inject", "With these parameters sidecar %q (%s) adds no task to group %q, so its changes there could not be recorded. Enable one of its tasks, or do not choose it.",
 			c.Definition.Name, c.Definition.Range, c.Group.Name)

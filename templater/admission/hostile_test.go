@@ -21,6 +21,8 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
+
 	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
 )
 
@@ -119,7 +121,7 @@ func (forever) Read(p []byte) (int, error) {
 // More clients than places wait, and all are served.
 func TestProxy_ManyConcurrentJobs(t *testing.T) {
 	f := start(t, notePolicy)
-	f.proxy.jobSlots = make(chan struct{}, 1)
+	f.proxy.jobSlots = &limit.Slots{Total: 1, PerClient: 1}
 	var wait sync.WaitGroup
 	statuses := make([]int, 100)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -141,8 +143,9 @@ func TestProxy_ManyConcurrentJobs(t *testing.T) {
 // A client that leaves while it waits for a place frees it, and its job is not sent.
 func TestProxy_ClientLeavesQueue(t *testing.T) {
 	f := start(t, notePolicy)
-	f.proxy.jobSlots = make(chan struct{}, 1)
-	f.proxy.jobSlots <- struct{}{} // occupied
+	f.proxy.jobSlots = &limit.Slots{Total: 1, PerClient: 1}
+	release, err := f.proxy.jobSlots.Acquire(t.Context(), limit.Client{}, limit.Job, 0)
+	must.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, f.front.URL+"/v1/jobs", strings.NewReader(jobNamed("web")))
 	must.NoError(t, err)
@@ -158,8 +161,8 @@ func TestProxy_ClientLeavesQueue(t *testing.T) {
 	must.ErrorIs(t, <-sent, context.Canceled)
 	f.front.Close() // waits for the handler
 	must.Zero(t, f.count())
-	<-f.proxy.jobSlots
-	must.Eq(t, 0, len(f.proxy.jobSlots))
+	release()
+	must.Zero(t, f.proxy.jobSlots.Used()[limit.Job])
 }
 
 // No spelling of the body's length hides a second request in it.

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
 )
 
 // blockTimeout is the default of Options.BlockTimeout.
@@ -65,14 +66,17 @@ type Proxy struct {
 	mux        *http.ServeMux
 	forward    *httputil.ReverseProxy
 	askTimeout time.Duration // for the proxy's own requests to Nomad
-	// jobSlots limits the jobs being processed. A job needs many times its size meanwhile, and more
-	// concurrent jobs than processors finish no sooner.
-	jobSlots chan struct{}
+	// jobSlots limits the jobs being processed, of which one client has half. A job needs many times
+	// its size meanwhile, and more concurrent jobs than processors finish no sooner.
+	jobSlots *limit.Slots
 }
 
 // New returns a proxy. It does not connect yet.
 func New(o Options) *Proxy {
-	p := &Proxy{Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second, jobSlots: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
+	p := &Proxy{
+		Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second,
+		jobSlots: &limit.Slots{Total: 2 * runtime.GOMAXPROCS(0), PerClient: runtime.GOMAXPROCS(0)},
+	}
 	p.Use(o.Rules)
 	p.Limits, p.BlockTimeout = o.Limits.complete(), cmp.Or(o.BlockTimeout, blockTimeout)
 	p.forward = &httputil.ReverseProxy{
@@ -243,12 +247,15 @@ func (p *Proxy) decide(r *http.Request, in *incoming, to route) (*verdict, error
 // judge applies the rules to the body of a request.
 func (p *Proxy) judge(r *http.Request, body []byte, to route) (*verdict, error) {
 	rules := p.rules.Load()
-	select {
-	case p.jobSlots <- struct{}{}:
-		defer func() { <-p.jobSlots }()
+	release, err := p.jobSlots.Acquire(r.Context(), p.Limits.Proxies.Client(r), limit.Job, jobWait)
+	switch {
+	case err == nil:
+		defer release()
 		return rules.treat(r.Context(), body, rules.locationOf(to, r)), nil
-	case <-r.Context().Done():
+	case r.Context().Err() != nil:
 		return nil, r.Context().Err()
+	default:
+		return nil, &refusal{jobs, err}
 	}
 }
 

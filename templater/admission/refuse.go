@@ -48,6 +48,7 @@ const (
 	requests = "requests"
 	buffers  = "buffers"
 	upstream = "upstream"
+	jobs     = "jobs"
 	slowBody = "slow_body"
 )
 
@@ -88,6 +89,8 @@ func (r *refusal) text() string {
 		who, flag = "all clients together have", ""
 	}
 	switch r.what {
+	case jobs:
+		return who + " too many jobs being processed; send fewer at a time"
 	case requests:
 		return who + " too many requests open; see -max-connections" + flag + " of nomad-sidecar serve"
 	case buffers:

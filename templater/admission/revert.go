@@ -57,7 +57,9 @@ func (p *Proxy) treatRevert(rules *Rules, req *http.Request, body []byte) *verdi
 	read := func(name string, catalog job.Catalog, keep []job.Marked) (*jsonjob.File, hcl.Diagnostics) {
 		return jsonjob.ParseKeeping(stored, name, catalog, keep)
 	}
-	in, diags := rules.choose(read, at)
+	limited, cancel := context.WithTimeout(req.Context(), treatTimeout)
+	defer cancel()
+	in, diags := rules.choose(limited, read, at)
 	if in != nil {
 		v.job = *in.Document.Job()
 	}

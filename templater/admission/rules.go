@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -60,8 +61,13 @@ type Injected struct {
 // location is the namespace and region that Nomad would use for a job.
 type location struct{ namespace, region string }
 
+// treatTimeout limits the injection into one job.
+const treatTimeout = 5 * time.Second
+
 // treat injects into the job of a request body, or denies it.
 func (r *Rules) treat(ctx context.Context, body []byte, where func(*jsonjob.Request) location) *verdict {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), treatTimeout)
+	defer cancel()
 	v, in, diags := r.pick(ctx, body, where)
 	if in == nil {
 		return v
@@ -87,7 +93,7 @@ func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Reque
 	if !req.HasJob {
 		return v, nil, nil // Nomad reports the error
 	}
-	in, diags := r.choose(req.File, where(req))
+	in, diags := r.choose(ctx, req.File, where(req))
 	if in != nil {
 		v.job = *in.Document.Job()
 	}
@@ -118,7 +124,7 @@ type jobReader func(name string, catalog job.Catalog, keep []job.Marked) (*jsonj
 // choose returns the sidecars of a job. Sidecars that the author injected before submitting it, by
 // blocks or flags that the request does not show, stay unchanged. The Injection is nil if the
 // input is not a job.
-func (r *Rules) choose(read jobReader, at location) (*templater.Injection, hcl.Diagnostics) {
+func (r *Rules) choose(ctx context.Context, read jobReader, at location) (*templater.Injection, hcl.Diagnostics) {
 	open := func(keep []job.Marked) (templater.Document, hcl.Diagnostics) {
 		file, diags := read(requestName, r.Catalog, keep)
 		if diags.HasErrors() {
@@ -127,7 +133,7 @@ func (r *Rules) choose(read jobReader, at location) (*templater.Injection, hcl.D
 		file.Job().Namespace, file.Job().Region = job.Text{Value: at.namespace}, job.Text{Value: at.region}
 		return file, diags
 	}
-	return templater.SelectStored(open, r.Catalog, templater.Flags{Policy: r.Policy})
+	return templater.SelectStored(open, r.Catalog, templater.Flags{Policy: r.Policy, Done: ctx.Done()})
 }
 
 func (v *verdict) note(choices []*templater.Choice) {

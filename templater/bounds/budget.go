@@ -121,6 +121,12 @@ func measure(v cty.Value, most int) (size int, written bool) {
 	return size, true
 }
 
+// SizeOf returns the approximate size of a value within bounds.
+func SizeOf(v cty.Value) int {
+	size, _ := measure(v, ValueBytes)
+	return size
+}
+
 // Check returns an error if a value is out of bounds.
 func Check(v cty.Value) error {
 	size, written := measure(v, ValueBytes)

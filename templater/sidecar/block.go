@@ -5,6 +5,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
 // Body is the evaluated content of an HCL block, in the order of its definition.
@@ -103,3 +105,19 @@ func (b *Block) WithMeta(pairs map[string]string) *Block {
 	body = append(body, &Attr{Name: "meta", Value: cty.ObjectVal(merged), Range: b.Range})
 	return &Block{Type: b.Type, Labels: slices.Clone(b.Labels), Body: body, Range: b.Range}
 }
+
+// size returns the approximate bytes of a body.
+func (b Body) size() int {
+	n := 0
+	for _, it := range b {
+		switch it := it.(type) {
+		case *Attr:
+			n += len(it.Name) + bounds.SizeOf(it.Value)
+		case *Block:
+			n += it.size()
+		}
+	}
+	return n
+}
+
+func (b *Block) size() int { return len(b.Type) + b.Body.size() }

@@ -70,6 +70,21 @@ type Instance struct {
 	Volumes  []*Block
 }
 
+// Size returns the approximate bytes that the instance adds to a group with some app tasks.
+func (i *Instance) Size(appTasks int) int {
+	n := 0
+	for _, b := range slices.Concat(i.Tasks, i.Services, i.Volumes) {
+		n += b.size()
+	}
+	for _, b := range i.App {
+		n += appTasks * b.size()
+	}
+	for _, a := range slices.Concat(i.Env, i.Config) {
+		n += appTasks * (len(a.Name) + bounds.SizeOf(a.Value))
+	}
+	return n
+}
+
 // InstancePort is a port to add to the group's network. To is the port inside
 // the pod, 0 if the definition does not set it.
 type InstancePort struct {
