@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/hashicorp/nomad/api"
+
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
@@ -68,9 +70,7 @@ func (n *fleetNomad) Plan(ctx context.Context, of fleet.Ref, raw []byte) (*fleet
 		return nil, classed(err)
 	}
 	out := &fleet.Preview{Differs: plan.Diff != nil && plan.Diff.Type != "None", ModifyIndex: plan.JobModifyIndex}
-	for _, t := range cluster.TaskChanges(plan) {
-		out.Tasks = append(out.Tasks, fleet.TaskChange(t))
-	}
+	out.Tasks = taskChanges(plan)
 	if job.Parent { // it has no allocations, although Nomad plans some
 		return out, nil
 	}
@@ -84,6 +84,13 @@ func (n *fleetNomad) Plan(ctx context.Context, of fleet.Ref, raw []byte) (*fleet
 		}
 	}
 	return out, nil
+}
+
+func taskChanges(plan *api.JobPlanResponse) (out []fleet.TaskChange) {
+	for _, t := range cluster.TaskChanges(plan) {
+		out = append(out, fleet.TaskChange(t))
+	}
+	return out
 }
 
 func (n *fleetNomad) Apply(ctx context.Context, c fleet.Change) (string, error) {

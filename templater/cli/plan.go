@@ -2,17 +2,22 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/api"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // clusterHelp is the help that the commands for a cluster share.
@@ -75,6 +80,7 @@ func (c *planCommand) Run(args []string) int {
 		r.report(failureOf("Cannot plan the job", err))
 		return exitFailed
 	}
+	r.report(c.checkPlan(ctx, nomad, job, plan, in.catalog))
 	if c.p.write(r, r.redact([]byte(c.text(in, job, plan)))) != exitDone {
 		return exitFailed
 	}
@@ -82,6 +88,22 @@ func (c *planCommand) Run(args []string) int {
 		return exitChanged
 	}
 	return exitSame
+}
+
+// checkPlan returns a warning if Nomad planned the job with other sidecars than those that were sent.
+func (c *planCommand) checkPlan(ctx context.Context, nomad *cluster.Cluster, sent *cluster.Job, plan *api.JobPlanResponse, catalog *sidecar.Catalog) hcl.Diagnostics {
+	now, err := nomad.ReadBack(ctx, sent)
+	if err != nil && !errors.Is(err, cluster.ErrNoJob) {
+		return warning("Plan not checked", sentence(err)) // the token may not read jobs
+	}
+	wrong, err := fleet.ComparePlan(sent.JSON, now, taskChanges(plan))
+	switch {
+	case err != nil:
+		return warning("Plan not checked", sentence(err))
+	case wrong != "":
+		return warning("Planned with other sidecars", "In the planned job "+wrong+". "+fleet.Cause(catalog, nomad.Header(admission.CatalogHeader)))
+	}
+	return nil
 }
 
 func (c *planCommand) text(in *injection, job *cluster.Job, plan *api.JobPlanResponse) string {

@@ -76,7 +76,7 @@ func (p *proxied) run(address string, versions []string, args ...string) (code i
 	for _, v := range versions {
 		args = append(args, "-catalog", p.path(v))
 	}
-	if args[0] == "run" {
+	if args[0] == "run" || args[0] == "plan" {
 		args = append(args, p.path("job.hcl"))
 	}
 	var out bytes.Buffer
@@ -145,4 +145,26 @@ func TestRun_ServeWithOlderCatalog(t *testing.T) {
 	must.StrContains(t, out, "task beside of group g is of beside 1.0.0, not beside 1.1.0. The requests go through a nomad-sidecar serve with another catalog")
 	code, out = p.run(p.front("1.1.0"), []string{"1.1.0"}, "run")
 	must.Zero(t, code, must.Sprint(out))
+}
+
+func TestPlan_ServeWithOlderCatalog(t *testing.T) {
+	p := newProxied(t)
+	const says = "Warning: Planned with other sidecars"
+	older := p.front("1.0.0")
+	for _, registered := range []bool{false, true} {
+		if registered { // Nomad plans no change
+			code, out := p.run(p.nomad, []string{"1.0.0"}, "run")
+			must.Zero(t, code, must.Sprint(out))
+		}
+		_, out := p.run(older, []string{"1.1.0"}, "plan")
+		must.StrContains(t, out, says)
+		must.StrContains(t, out, "task beside of group g is of beside 1.0.0, not beside 1.1.0. The requests go through a nomad-sidecar serve with another catalog")
+		for _, fine := range []string{p.nomad, p.front("1.1.0")} {
+			_, out = p.run(fine, []string{"1.1.0"}, "plan")
+			must.StrNotContains(t, out, "Warning")
+			must.StrContains(t, out, "Job modify index")
+		}
+	}
+	_, out := p.run(older, []string{"1.0.0"}, "plan")
+	must.StrNotContains(t, out, "Warning")
 }

@@ -230,6 +230,7 @@ func (u *upgrading) plan(ctx context.Context) (failed bool) {
 	if u.run.Eject {
 		u.run.Only = u.o.sidecars
 	}
+	u.run.Named = u.o.rest
 	u.steps, err = u.run.Plan(ctx, jobs)
 	return err != nil && u.r.report(failureOf("Cannot plan the changes", err))
 }

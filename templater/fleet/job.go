@@ -118,9 +118,10 @@ func (j *Job) Active() bool {
 // Differs reports whether an active job is not as it should be. The content of inactive
 // jobs matters only when they are started again.
 func (j *Job) Differs() bool {
-	if !j.Active() {
-		return false
-	}
+	return j.Active() && j.differs()
+}
+
+func (j *Job) differs() bool {
 	return len(j.Problems) > 0 || slices.ContainsFunc(j.Sidecars(), func(s *Sidecar) bool { return s.State != StateOK })
 }
 

@@ -113,9 +113,29 @@ func Compare(sent, now []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	wanted, marks := want.marks(), have.marks()
-	maps.DeleteFunc(marks, func(at place, _ job.Mark) bool { _, ok := wanted[at]; return !ok })
-	return marks.unlike(wanted), nil
+	return have.marks().lacks(want.marks()), nil
+}
+
+// ComparePlan is Compare for the job that Nomad plans: now, which is nil for a new job, with
+// changes.
+func ComparePlan(sent, now []byte, changes []TaskChange) (string, error) {
+	want, err := readHeader(sent)
+	if err != nil {
+		return "", err
+	}
+	have := &header{}
+	if now != nil {
+		if have, err = readHeader(now); err != nil {
+			return "", err
+		}
+	}
+	return have.after(changes).lacks(want.marks()), nil
+}
+
+// lacks is unlike for the tasks in want.
+func (m marks) lacks(want marks) string {
+	maps.DeleteFunc(m, func(at place, _ job.Mark) bool { _, ok := want[at]; return !ok })
+	return m.unlike(want)
 }
 
 // KeptResources returns the injected tasks, as GROUP/TASK, that have other resources in the stored

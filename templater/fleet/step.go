@@ -68,9 +68,12 @@ type Planner struct {
 	// well are skipped.
 	Eject bool
 	Only  []string
+	// Named are the IDs of jobs that get a step, with the reason to skip them, also if they are
+	// inactive.
+	Named []string
 }
 
-// Plan returns a step for each job that differs or, when ejecting, for each job that has
+// Plan returns a step for each active job that differs or, when ejecting, for each job that has
 // sidecars, in the order of jobs. Jobs that cannot be read or changed are skipped steps.
 func (p *Planner) Plan(ctx context.Context, jobs []*Job) ([]*Step, error) {
 	var steps []*Step
@@ -81,6 +84,8 @@ func (p *Planner) Plan(ctx context.Context, jobs []*Job) ([]*Step, error) {
 		switch {
 		case j.Unreadable:
 			s.skip("%s", strings.Join(j.Problems, "; "))
+		case !p.Eject && !j.Active() && j.differs() && slices.Contains(p.Named, j.ID):
+			s.skip("%s", j.Refusal(p.Owned))
 		case p.Eject && !j.holds() || !p.Eject && !j.Differs():
 			continue
 		case j.Activity == Paused:

@@ -154,3 +154,33 @@ func TestWhatIsNotTouched(t *testing.T) {
 	must.Eq(t, map[string]string{"pack": Skipped, "owned": Skipped, "ahead": Skipped, "forged": Skipped, "paused": Skipped}, got)
 	must.SliceEmpty(t, c.applied)
 }
+
+// A job that was named is not left out silently.
+func TestPlan_NamedInactive(t *testing.T) {
+	c := newCluster()
+	c.put(app("batch", ""))
+	c.put(app("stopped", ""))
+	c.newest("batch")["Type"], c.newest("batch")["Status"] = "sysbatch", "dead"
+	c.newest("stopped")["Stop"] = true
+	rules := rulesOf(t, "1.0.0")
+	scan := &Scan{Nomad: c, Rules: rules}
+	jobs, err := scan.Run(t.Context())
+	must.NoError(t, err)
+	planned := func(named ...string) map[string]string {
+		steps, err := (&Planner{Nomad: c, Rules: rules, Named: named}).Plan(t.Context(), jobs)
+		must.NoError(t, err)
+		out := map[string]string{}
+		for _, s := range steps {
+			out[s.ID] = s.Outcome + ": " + s.Why
+		}
+		return out
+	}
+	must.MapEmpty(t, planned())
+	must.Eq(t, map[string]string{"batch": "skipped: it is dead", "stopped": "skipped: it is stopped"}, planned("batch", "stopped"))
+
+	c.put(injected(t, rules, app("batch", ""))) // up to date
+	c.newest("batch")["Type"], c.newest("batch")["Status"] = "sysbatch", "dead"
+	jobs, err = (&Scan{Nomad: c, Rules: rules}).Run(t.Context())
+	must.NoError(t, err)
+	must.MapEmpty(t, planned("batch"))
+}
