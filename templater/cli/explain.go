@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -90,7 +91,11 @@ func explainText(j *job.Job, told []*templater.Explanation, totals []templater.T
 			}
 		}
 	}
-	if len(totals) > 1 || (len(totals) == 1 && totals[0].Count != 1) {
+	unknown := slices.IndexFunc(totals, func(t templater.Total) bool { return t.Count < 0 })
+	switch {
+	case unknown >= 0:
+		display.Fprintf(&out, "\njob %q: the sum for all allocations depends on the count of group %q, which is unknown\n", j.ID, totals[unknown].Group)
+	case len(totals) > 1 || (len(totals) == 1 && totals[0].Count != 1):
 		display.Fprintf(&out, "\njob %q: the sidecars of all allocations together: %s\n", j.ID, resourcesText(templater.Total{Resources: templater.Sum(totals)}))
 	}
 	return out.Bytes()
