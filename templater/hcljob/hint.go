@@ -10,8 +10,9 @@ import (
 )
 
 var (
-	// dottedKey is a key that is legal in a map only, such as sidecar.inject = "topz".
-	dottedKey = regexp.MustCompile(`^\s*("?)(sidecar\.[A-Za-z0-9_.-]+)"?\s*=`)
+	// dottedKey is a key that is legal in a map only, such as sidecar.inject = "topz", on a line of
+	// its own or after the begin of a block.
+	dottedKey = regexp.MustCompile(`^\s*(?:meta\s*\{\s*)?("?)(sidecar\.[A-Za-z0-9_.-]+)"?\s*=`)
 	// notJSON begins a line of JSON after a comment, or of a list.
 	notJSON = regexp.MustCompile(`^\s*(\{\s*($|")|\[\s*($|\{))`)
 	// templateLine begins with a directive, which no job file does.
