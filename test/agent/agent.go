@@ -58,7 +58,7 @@ func Start(ctx context.Context, options Options) (*Agent, error) {
 	if a.config.Network, err = reserveNetwork(); err != nil {
 		return nil, err
 	}
-	a.machine.bridge = a.config.Network.Bridge
+	a.machine.bridge, a.machine.nomad = a.config.Network.Bridge, filepath.Base(options.Nomad)
 	if a.api, err = api.NewClient(&api.Config{Address: a.Address()}); err == nil {
 		err = a.config.write()
 	}

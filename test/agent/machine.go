@@ -21,6 +21,7 @@ import (
 // plugins change it permanently: they create these things on first use and never remove them.
 type machine struct {
 	bridge    string
+	nomad     string   // name of the program
 	paths     []string // of sharedPaths, the existing ones
 	chains    map[string]bool
 	rules     map[string]int
@@ -85,7 +86,7 @@ var restoring sync.Mutex
 func (m machine) restore() error {
 	restoring.Lock()
 	defer restoring.Unlock()
-	others, err := programRuns("nomad")
+	others, err := programRuns(m.nomad)
 	errs := []error{err, m.removeBridge(), m.restoreIPTables(others)}
 	if err != nil || others {
 		return errors.Join(errs...)

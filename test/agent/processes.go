@@ -47,8 +47,9 @@ func marked(dir string) ([]int, error) {
 	return pids, nil
 }
 
-// programRuns reports whether a process has that command name.
+// programRuns reports whether a process has that command name, of which the kernel keeps 15 bytes.
 func programRuns(name string) (bool, error) {
+	name = name[:min(len(name), 15)]
 	all, err := procfs.AllProcs()
 	if err != nil {
 		return false, fmt.Errorf("read processes: %w", err)
