@@ -72,10 +72,10 @@ type change struct {
 	want    map[string]string
 }
 
-// predicted reads the prediction for each task from a plan, up to a colon or comma.
+// predicted reads the prediction for each task from a plan, without its reason.
 func predicted(plan string) map[string]string {
 	out := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^  (\S+/\S+): ([a-z ]+)`).FindAllStringSubmatch(plan, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^  (\S+/\S+): (restarts|changed in place|not changed)\b`).FindAllStringSubmatch(plan, -1) {
 		if m[2] != "not changed" {
 			out[m[1]] = m[2]
 		}
