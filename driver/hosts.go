@@ -33,7 +33,7 @@ func setHosts(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
 		err = errors.Join(err, errors.New("extra_hosts and a mount at /etc/hosts contradict each other: leave one of them out"))
 	}
 	if len(c.Ports) > 0 && (cfg.NetworkIsolation == nil || cfg.NetworkIsolation.Path == "") {
-		err = errors.Join(err, fmt.Errorf("ports: the task's network is the host's, which has no port mapping: set mode = \"bridge\" in the group's network block, or leave ports out and listen on ${NOMAD_PORT_%s}", c.Ports[0]))
+		err = errors.Join(err, fmt.Errorf("ports: the task's network is the host's, which has no port mapping: set mode = \"bridge\" in the group's network block, or leave ports out; a port %q of that block is then ${NOMAD_PORT_%[1]s}", c.Ports[0]))
 	}
 	return errors.Join(err, checkPorts(c, cfg))
 }

@@ -106,7 +106,7 @@ func checkTask(c TaskConfig) error {
 		}
 	}
 	if c.PidsLimit < 0 {
-		bad("pids_limit = %d: want a number above 0", c.PidsLimit)
+		bad("pids_limit = %d: want a number above 0, up to the operator's pids_limit, or leave it out for the operator's", c.PidsLimit)
 	}
 	return errors.Join(errs...)
 }

@@ -92,7 +92,7 @@ func mountBlock() []key {
 
 func limitKeys() []key {
 	return []key{
-		{name: "pids_limit", kind: "number", unset: "the operator's", meaning: "maximum number of processes and threads"},
+		{name: "pids_limit", kind: "number", unset: "the operator's", meaning: "maximum number of processes and threads, up to the operator's; docker's `-1` for no limit is not accepted"},
 		{name: "ulimit", kind: "map(string)", meaning: "`nofile = \"1024:4096\"`: soft and hard limit, or one number for both; `-1` is no limit. Up to the operator's `ulimit_max`"},
 		{name: "sysctl", kind: "map(string)", meaning: "`net.*` in a network namespace; `kernel.shm*`, `kernel.msg*`, `kernel.sem`, `fs.mqueue.*`; `kernel.domainname`. In a shared namespace it applies to the pod; limits of shared memory and queues are minimums for the pod, bounded by the operator's `shared_memory_max`"},
 		{name: "cpu_hard_limit", kind: "bool", unset: "`false`", meaning: "limit CPU time to `resources { cpu }` even on an idle host"},

@@ -86,6 +86,7 @@ func checkTarget(target string) error {
 
 // volume is a bind mount requested by the task's author.
 type volume struct {
+	key            string // of the task's config
 	source, target string
 	readonly       bool
 	propagation    string // empty: rprivate
@@ -100,7 +101,7 @@ func parseVolume(text string) (volume, error) {
 	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" {
 		return volume{}, errors.New("want \"source:/target\" or \"source:/target:ro\"")
 	}
-	v := volume{source: parts[0], target: parts[1], make: true}
+	v := volume{key: "volumes", source: parts[0], target: parts[1], make: true}
 	if len(parts) == 2 {
 		return v, nil
 	}
@@ -113,7 +114,7 @@ func parseVolume(text string) (volume, error) {
 		case slices.Contains(propagations, option):
 			v.propagation = option
 		default:
-			return volume{}, fmt.Errorf("unknown option %q: want ro, rw, or a propagation such as rslave", option)
+			return volume{}, fmt.Errorf("unknown option %q: want ro, rw, or a propagation such as rslave; %q is a path, since there are no named volumes: for persistent data use a volume of the group and volume_mount", option, parts[0])
 		}
 	}
 	return v, nil
@@ -156,7 +157,7 @@ func addBeneath(t *pod.Task, cfg *drivers.TaskConfig, source string, v volume) e
 		return errors.New("a propagation needs an absolute source: leave it out")
 	}
 	dir := cfg.TaskDir()
-	b := pod.UntrustedBind{Target: v.target, Readonly: v.readonly, Make: v.make}
+	b := pod.UntrustedBind{Key: v.key, Target: v.target, Readonly: v.readonly, Make: v.make}
 	if name, ok := below(dir.Dir, source); ok && name != "." && !isOrBelow(name, "private") {
 		b.DirHostPath, b.Name = dir.Dir, name
 		t.UntrustedBinds = append(t.UntrustedBinds, b)
@@ -178,7 +179,7 @@ func addBeneath(t *pod.Task, cfg *drivers.TaskConfig, source string, v volume) e
 	b.Make = b.Make && name != logsDir
 	t.UntrustedBinds = append(t.UntrustedBinds, b)
 	if name == "." {
-		t.UntrustedBinds = append(t.UntrustedBinds, pod.UntrustedBind{DirHostPath: dir.SharedAllocDir, Name: logsDir,
+		t.UntrustedBinds = append(t.UntrustedBinds, pod.UntrustedBind{Key: v.key, DirHostPath: dir.SharedAllocDir, Name: logsDir,
 			Target: filepath.Join(v.target, "logs"), Readonly: true})
 	}
 	return nil
@@ -207,7 +208,7 @@ func (s settings) addMount(t *pod.Task, cfg *drivers.TaskConfig, m MountConfig) 
 		if p := m.BindOptions.Propagation; p != "" && !slices.Contains(propagations, p) {
 			return fmt.Errorf("propagation = %q: want one of %s", p, strings.Join(propagations, ", "))
 		}
-		return s.addBind(t, cfg, volume{source: m.Source, target: m.Target, readonly: m.Readonly, propagation: m.BindOptions.Propagation})
+		return s.addBind(t, cfg, volume{key: "mount", source: m.Source, target: m.Target, readonly: m.Readonly, propagation: m.BindOptions.Propagation})
 	case "tmpfs":
 		if m.Source != "" || m.BindOptions != (BindOptions{}) {
 			return errors.New("source and bind_options are for type = \"bind\": leave them out")

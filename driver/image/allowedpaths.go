@@ -54,6 +54,10 @@ func (a AllowedPaths) locateAbsolute(r Reference) (Reference, error) {
 			return r, nil
 		}
 	}
+	if len(allowed) > 0 {
+		return Reference{}, fmt.Errorf("%w %q: absolute paths are allowed only below %s (image { paths } of the plugin's config); "+
+			"use one of these, or a path relative to the task's directory", ErrInvalidReference, r, strings.Join(a.Paths, ", "))
+	}
 	return Reference{}, fmt.Errorf("%w %q: absolute paths are not allowed here; the operator can set "+
 		"image { paths = [%q] } in the plugin's config, or use a path relative to the task's directory",
 		ErrInvalidReference, r, filepath.Dir(r.path))

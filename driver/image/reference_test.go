@@ -90,16 +90,20 @@ func TestLocate(t *testing.T) {
 		"oci:../../y/task/secrets":   "leaves the task's directory",
 		"oci:..":                     "leaves the task's directory",
 		"oci:../alloc2":              "leaves the task's directory",
-		"oci:/srv/imagesx":           "paths = [",
-		"oci:/srv/images/../../etc":  "paths = [",
-		"oci-archive:/srv/two.tar":   "paths = [",
-		"docker-archive:/etc/shadow": "paths = [",
-		"oci:/a/x/task/img":          "paths = [",
+		"oci:/srv/imagesx":           "absolute paths are allowed only below /srv/images, ",
+		"oci:/srv/images/../../etc":  "absolute paths are allowed only below /srv/images, ",
+		"oci-archive:/srv/two.tar":   "absolute paths are allowed only below /srv/images, ",
+		"docker-archive:/etc/shadow": "absolute paths are allowed only below /srv/images, ",
+		"oci:/a/x/task/img":          "absolute paths are allowed only below /srv/images, ",
 	} {
 		_, err := locate(in)
 		must.ErrorIs(t, err, image.ErrInvalidReference, must.Sprint(in))
 		must.StrContains(t, err.Error(), says)
 	}
+	absolute, err := image.ParseReference("oci:/srv/images/x")
+	must.NoError(t, err)
+	_, err = image.AllowedPaths{TaskDir: "/a/x/task"}.Locate(absolute)
+	must.ErrorContains(t, err, `can set image { paths = ["/srv/images"] }`)
 	ref, err := image.ParseReference("oci:img")
 	must.NoError(t, err)
 	_, err = image.AllowedPaths{}.Locate(ref)

@@ -98,8 +98,11 @@ func (c *Container) stage(list []UntrustedBind) ([]ocispec.Mount, error) {
 	for i, b := range list {
 		at := filepath.Join(c.stageDir(), strconv.Itoa(i))
 		m, err := c.stageOne(b, at)
+		if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+			return nil, mistakef("%smount at %s: source %q has a symbolic link, or a file in place of a directory; neither is followed", b.prefix(), b.Target, b.source())
+		}
 		if err != nil {
-			return nil, fmt.Errorf("mount %s: %w", b.Target, err)
+			return nil, fmt.Errorf("%smount at %s: source %q: %w", b.prefix(), b.Target, b.source(), withoutPath(err))
 		}
 		mounts = append(mounts, m)
 	}
@@ -150,6 +153,21 @@ func (c *Container) stageOne(b UntrustedBind, at string) (ocispec.Mount, error) 
 		return ocispec.Mount{}, fmt.Errorf("bind %s: %w", f.Name(), err)
 	}
 	return bind(at, b.Target, b.Readonly), nil
+}
+
+// source is the source as a job writes it: relative to the task's directory, or to the allocation's.
+func (b UntrustedBind) source() string {
+	if dir := filepath.Base(b.DirHostPath); dir == "alloc" {
+		return filepath.Join("../alloc", b.Name)
+	}
+	return b.Name
+}
+
+func (b UntrustedBind) prefix() string {
+	if b.Key == "" {
+		return ""
+	}
+	return b.Key + ": "
 }
 
 // fixed reports whether only root can replace the source by name. Such a source

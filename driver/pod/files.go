@@ -89,11 +89,15 @@ func imageVolumes(t Task, root rootfs) ([]ocispec.Mount, error) {
 		}
 		// Symbolic links in an image resolve within the image.
 		path, err := securejoin.SecureJoin(root.hostPath, target)
-		if err == nil {
-			err = os.MkdirAll(path, 0o755)
+		if err != nil {
+			return nil, t.Image.explain(mistakef("VOLUME %q leads through too many symbolic links", v))
+		}
+		err = os.MkdirAll(path, 0o755)
+		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EEXIST) {
+			return nil, t.Image.explain(mistakef("VOLUME %q: the image has a file there, or in place of a parent directory", v))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("volume %s of the image: %w", v, err)
+			return nil, t.Image.explain(fmt.Errorf("VOLUME %q: %w", v, withoutPath(err)))
 		}
 		if t.ReadonlyRoot {
 			mounts = append(mounts, ocispec.Bind(path, target, false))

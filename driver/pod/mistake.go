@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"cmp"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -14,95 +15,84 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
-// mistake returns the reason why a task's program cannot start, or nil if it finds none. It names
-// common mistakes in the same words whichever runtime is in use; the runtime's own message goes to
-// the log. Since the runtime decides, the caller reports a mistake only after a start has failed.
-// image may be nil.
-func mistake(spec *specs.Spec, args []string, image *Image) error {
-	v := view{root: spec.Root.Path, mounts: spec.Mounts}
-	if image == nil {
-		return v.mistake(spec.Process, args, "add its folder to the plugin's host_paths, or bring it with an artifact")
+// checkStart returns the reason why a task's program cannot start, in the same words whichever
+// runtime is in use, or nil if it finds none. It creates a missing working directory in the task's
+// root. suspected is a reason that only holds if the start fails: it depends on the kernel and the
+// runtime. image may be nil.
+func checkStart(v view, p *specs.Process, args []string, image *Image) (suspected, err error) {
+	fix := "add its folder to the plugin's host_paths, or bring it with an artifact"
+	if image != nil {
+		fix = "check command and entrypoint"
 	}
-	return image.explain(v.mistake(spec.Process, args, "check command and entrypoint"))
+	if err := v.prepareWorkDir(p.Cwd); err != nil {
+		return nil, image.explain(err)
+	}
+	file, name, err := v.findProgram(args[0], p, fix)
+	if errors.Is(err, ErrInvalid) {
+		return nil, image.explain(err)
+	}
+	if file != nil {
+		defer file.Close()
+	}
+	suspected = v.checkWorkDir(p)
+	if err == nil && suspected == nil {
+		suspected = v.checkFormat(file, name)
+	}
+	return image.explain(suspected), nil
 }
 
-// explain adds the image's name to an error about its content.
+// explain adds the image's name, if there is one, to an error about its content.
 func (i *Image) explain(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || i == nil {
+		return err
 	}
 	return fmt.Errorf("%w (image %s)", err, i.Reference)
 }
 
-// mistake is the same for the paths of a view. fix is the advice for a missing program.
-func (v view) mistake(p *specs.Process, args []string, fix string) error {
-	if err := v.checkWorkDir(p); err != nil {
-		return err
-	}
-	file, name, err := v.lookPath(args[0], p)
-	if errors.Is(err, os.ErrNotExist) {
-		return notFound(args[0], variable(p.Env, "PATH"), fix)
-	}
-	if err != nil {
-		return nil
-	}
-	defer file.Close()
-	return v.checkProgram(file, name, p)
-}
+// mistakeError is an ErrInvalid whose text is all that a user needs.
+type mistakeError struct{ error }
+
+func (mistakeError) Is(target error) bool { return target == ErrInvalid }
+func (e mistakeError) Unwrap() error      { return e.error }
 
 func mistakef(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, args...))
+	return mistakeError{fmt.Errorf(format, args...)}
 }
 
-// checkWorkDir checks an existing working directory; the runtime creates a missing one.
-func (v view) checkWorkDir(p *specs.Process) error {
-	dir, err := v.open(p.Cwd)
-	if err != nil {
-		return nil
+// findProgram finds a program like execvp(3) and opens it. Errors other than ErrInvalid mean that a
+// mount that cannot be inspected may contain the program.
+func (v view) findProgram(command string, p *specs.Process, fix string) (file *os.File, name string, err error) {
+	search := []string{""}
+	if !strings.Contains(command, "/") {
+		search = strings.Split(variable(p.Env, "PATH"), ":")
 	}
-	defer dir.Close()
-	info, err := dir.Stat()
-	switch {
-	case err != nil:
-		return nil
-	case !info.IsDir():
-		return mistakef("work_dir %q is not a directory", p.Cwd)
-	case !mayExecute(info, p.User):
-		return mistakef("work_dir %q: permission denied for user %d:%d; its mode is %#o: use another directory or user",
-			p.Cwd, p.User.UID, p.User.GID, info.Mode().Perm())
-	}
-	return nil
-}
-
-// lookPath finds a program like execvp(3). Errors other than os.ErrNotExist mean that a mount that
-// cannot be inspected may contain the program.
-func (v view) lookPath(command string, p *specs.Process) (file *os.File, name string, err error) {
-	candidates := []string{command}
-	if strings.Contains(command, "/") {
-		if !path.IsAbs(command) {
-			candidates = []string{path.Join(p.Cwd, command)}
+	var refused error
+	for _, dir := range search {
+		name := path.Join(dir, command)
+		relative := !path.IsAbs(name)
+		if relative {
+			name = path.Join(p.Cwd, name)
 		}
-	} else {
-		candidates = nil
-		for _, dir := range strings.Split(variable(p.Env, "PATH"), ":") {
-			candidates = append(candidates, path.Join(p.Cwd, dir, command))
-			if path.IsAbs(dir) {
-				candidates[len(candidates)-1] = path.Join(dir, command)
-			}
-		}
-	}
-	for _, name := range candidates {
-		file, err := v.open(name)
-		if err == nil {
+		file, err := v.openProgram(name, relative, p)
+		switch {
+		case err == nil && relative && !strings.Contains(command, "/"):
+			return nil, "", errors.Join(file.Close(),
+				mistakef("command %q is only in the relative entry %q of PATH; write its absolute path, or %q", command, dir, "./"+path.Join(dir, command)))
+		case err == nil:
 			return file, name, nil
-		}
-		if !errors.Is(err, os.ErrNotExist) {
+		case errors.Is(err, ErrInvalid):
+			refused = cmp.Or(refused, err)
+		case !errors.Is(err, os.ErrNotExist):
 			return nil, "", err
 		}
 	}
-	return nil, "", os.ErrNotExist
+	if refused == nil {
+		refused = notFound(command, variable(p.Env, "PATH"), fix)
+	}
+	return nil, "", refused
 }
 
 func notFound(command, searched, fix string) error {
@@ -125,44 +115,69 @@ func variable(env []string, name string) string {
 	return ""
 }
 
-// checkProgram checks the type, mode and format of a program.
-func (v view) checkProgram(file *os.File, name string, p *specs.Process) error {
-	info, err := file.Stat()
-	switch {
-	case err != nil:
+// openProgram opens a program with O_PATH if a process may execute it. The directories that lead to a
+// relative one need no permission.
+func (v view) openProgram(name string, relative bool, p *specs.Process) (*os.File, error) {
+	enter := func(dir *os.File, at string) error {
+		if info, ok := mayExecute(dir, p); !ok {
+			return mistakef("command %q: permission denied for user %d; %s is %#o", name, p.User.UID, at, info.Mode().Perm())
+		}
 		return nil
-	case info.IsDir():
-		return mistakef("command %q is a directory; name a program", name)
-	case !info.Mode().IsRegular():
-		return mistakef("command %q is not a regular file", name)
-	case !mayExecute(info, p.User):
-		return mistakef("command %q: permission denied for user %d:%d; its mode is %#o: make it executable, or set the task's user", name, p.User.UID, p.User.GID, info.Mode().Perm())
-	case info.Size() == 0:
-		return mistakef("command %q: exec format error: it is empty", name)
 	}
-	// A path of the descriptor, so that the file that was checked is read.
-	content, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+	if relative {
+		enter = nil
+	}
+	file, _, _, err := v.walk(name, enter)
+	if errors.Is(err, errTooLinky) {
+		return nil, mistakef("command %q leads through too many symbolic links", name)
+	}
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	defer content.Close()
-	return v.checkFormat(content, name)
+	info, may := mayExecute(file, p)
+	switch {
+	case info == nil:
+		return file, nil
+	case info.IsDir():
+		err = mistakef("command %q is a directory; name a program", name)
+	case !info.Mode().IsRegular():
+		err = mistakef("command %q is not a regular file", name)
+	case !may:
+		err = mistakef("command %q: permission denied for user %d:%d; its mode is %#o: make it executable, or set the task's user", name, p.User.UID, p.User.GID, info.Mode().Perm())
+	default:
+		return file, nil
+	}
+	return nil, errors.Join(err, file.Close())
 }
 
-// mayExecute reports whether the mode permits a user to execute a file or to enter a directory. It
-// ignores capabilities of users other than root, and access control lists.
-func mayExecute(info os.FileInfo, u specs.User) bool {
-	uid, gid := owner(info)
-	mode := info.Mode().Perm()
-	switch {
-	case u.UID == 0:
-		return info.IsDir() || mode&0o111 != 0
-	case u.UID == uid:
-		return mode&0o100 != 0
-	case u.GID == gid || slices.Contains(u.AdditionalGids, gid):
-		return mode&0o010 != 0
+// mayExecute reports whether a process may execute a file, or enter a directory, that was opened
+// with O_PATH. It allows what access control lists may allow. info is nil if it is unknown.
+func mayExecute(file *os.File, p *specs.Process) (info os.FileInfo, ok bool) {
+	info, err := file.Stat()
+	if err != nil {
+		return nil, true
 	}
-	return mode&0o001 != 0
+	capable := func(name string) bool {
+		return p.Capabilities != nil && slices.Contains(p.Capabilities.Effective, name)
+	}
+	uid, gid := owner(info)
+	mode, u := info.Mode().Perm(), p.User
+	switch {
+	case info.IsDir() && (capable("CAP_DAC_OVERRIDE") || capable("CAP_DAC_READ_SEARCH")):
+		return info, true
+	case mode&0o111 != 0 && capable("CAP_DAC_OVERRIDE"), hasACL(file):
+		return info, true
+	case u.UID == uid:
+		return info, mode&0o100 != 0
+	case u.GID == gid || slices.Contains(u.AdditionalGids, gid):
+		return info, mode&0o010 != 0
+	}
+	return info, mode&0o001 != 0
+}
+
+func hasACL(file *os.File) bool {
+	size, err := unix.Getxattr(openedPath(file), "system.posix_acl_access", nil)
+	return err == nil && size > 0
 }
 
 const (
@@ -171,8 +186,14 @@ const (
 )
 
 // checkFormat checks for a script's interpreter, and for the machine and dynamic loader of an ELF
-// file. File content never reaches the error, except for a plain path.
-func (v view) checkFormat(content io.ReaderAt, name string) error {
+// file. The kernel may know other formats (binfmt_misc). File content never reaches the error, except
+// for a plain path.
+func (v view) checkFormat(program *os.File, name string) error {
+	content, err := os.Open(openedPath(program)) // the file that was checked
+	if err != nil {
+		return nil
+	}
+	defer content.Close()
 	head := make([]byte, shebangBytes)
 	n, err := content.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -180,6 +201,8 @@ func (v view) checkFormat(content io.ReaderAt, name string) error {
 	}
 	head = head[:n]
 	switch {
+	case n == 0:
+		return mistakef("command %q: exec format error: it is empty", name)
 	case strings.HasPrefix(string(head), "#!"):
 		return v.checkInterpreter(string(head[2:]), name)
 	case strings.HasPrefix(string(head), elf.ELFMAG):

@@ -27,8 +27,11 @@ type rootfs struct {
 // buildSpec builds the runtime-spec of a task.
 func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	args := t.Process.args(root.config)
-	if len(args) == 0 {
-		return nil, fmt.Errorf("%w: image %s has no command: set \"command\" or \"entrypoint\"", ErrInvalid, t.Image.Reference)
+	if len(args) == 0 || args[0] == "" {
+		return nil, t.Image.explain(mistakef("no command, or an empty one: set \"command\" or \"entrypoint\""))
+	}
+	if err := t.checkNUL(root.config); err != nil {
+		return nil, err
 	}
 	user, home, err := t.user(root)
 	if err != nil {
@@ -49,7 +52,7 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 		ReadonlyRoot: t.ReadonlyRoot,
 		Args:         args,
 		Env:          env,
-		WorkDir:      firstOf(t.Process.WorkDir, filepath.Join("/", root.config.WorkingDir)),
+		WorkDir:      filepath.Join("/", firstOf(t.Process.WorkDir, root.config.WorkingDir)),
 		User:         user,
 		Namespaces:   p.namespaces(t),
 		Mounts:       keepFlags(outerFirst(append(mounts, t.Mounts...))),
@@ -220,6 +223,32 @@ func checkExec(args, env []string) error {
 	}
 	if total > maxExecBytes {
 		return fmt.Errorf("%w: arguments and environment take %d bytes; the kernel accepts at most %d (execve(2)); pass some in files", ErrInvalid, total, maxExecBytes)
+	}
+	return nil
+}
+
+// checkNUL refuses NUL bytes, at which a runtime written in C ends a string.
+func (t Task) checkNUL(config image.ImageConfig) error {
+	for _, list := range []struct {
+		key    string
+		values []string
+		of     *Image
+	}{
+		{"entrypoint", t.Process.Entrypoint, nil}, {"command or args", t.Process.Command, nil},
+		{"env", t.Process.Env, nil}, {"work_dir", []string{t.Process.WorkDir}, nil},
+		{"ENTRYPOINT", config.Entrypoint, t.Image}, {"CMD", config.Cmd, t.Image},
+		{"ENV", config.Env, t.Image}, {"WORKDIR", []string{config.WorkingDir}, t.Image},
+	} {
+		for i, value := range list.values {
+			if !strings.Contains(value, "\x00") {
+				continue
+			}
+			what := fmt.Sprintf("entry %d", i)
+			if name, _, ok := strings.Cut(value, "="); ok && strings.EqualFold(list.key, "env") {
+				what = fmt.Sprintf("variable %.64q", name)
+			}
+			return list.of.explain(mistakef("%s: %s contains a NUL byte, which no program can receive; remove it", list.key, what))
+		}
 	}
 	return nil
 }

@@ -189,6 +189,10 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, wat
 	if err != nil {
 		return nil, err
 	}
+	v := view{root: spec.Root.Path, mounts: spec.Mounts}
+	if err := v.checkNested(); err != nil {
+		return nil, err
+	}
 	if t.Image != nil {
 		if err := prepareTargets(root.hostPath, spec.Mounts); err != nil {
 			return nil, t.Image.explain(err)
@@ -198,8 +202,10 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, wat
 		return nil, err
 	}
 	args := t.Process.args(root.config)
-	c.mistake = mistake(spec, args, t.Image)
-	c.initHint = t.initHint(view{root: spec.Root.Path, mounts: spec.Mounts}, args)
+	if c.mistake, err = checkStart(v, spec.Process, args, t.Image); err != nil {
+		return nil, err
+	}
+	c.initHint = t.initHint(v, args)
 	c.m.filters.apply(spec)
 	if err := c.m.checkpoint("write spec", func() error { return c.m.writeBundle(c.dir, spec) }); err != nil {
 		return nil, err

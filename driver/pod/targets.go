@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -28,6 +29,28 @@ func prepareTargets(root string, mounts []specs.Mount) error {
 		}
 	}
 	return nil
+}
+
+// checkNested refuses a mount whose target is missing in a read-only mount, where no runtime can
+// create it.
+func (v view) checkNested() error {
+	for i, m := range v.mounts {
+		outer := view{root: v.root, mounts: v.mounts[:i]}
+		_, at, rest, err := outer.walk(m.Destination, nil)
+		if !errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		around, missing := outer.mountOf(path.Join(append([]string{at}, rest...)...))
+		if around != nil && isReadonly(*around) && missing != "" {
+			return mistakef("the mount at %s is read-only and has no %s to mount over; create it in the source",
+				filepath.Clean(around.Destination), strings.TrimPrefix(missing, "/"))
+		}
+	}
+	return nil
+}
+
+func isReadonly(m specs.Mount) bool {
+	return slices.Contains(m.Options, "ro") || slices.Contains(m.Options, "rro")
 }
 
 // isBelow reports whether a target is below the target of another mount.

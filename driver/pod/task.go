@@ -88,6 +88,7 @@ type PreStop struct {
 // UntrustedBind is a bind mount of a source inside a directory that tasks can write to.
 // No symbolic link in Name is followed.
 type UntrustedBind struct {
+	Key         string // of the task's config, or empty for a directory of Nomad's
 	DirHostPath string // trusted
 	Name        string // relative to DirHostPath
 	Target      string

@@ -31,22 +31,32 @@ const maxLinks = 40
 // open opens a path with O_PATH. It returns os.ErrNotExist if the path does not exist, and
 // errOpaque if it can only be resolved in the running task.
 func (v view) open(name string) (*os.File, error) {
-	at, rest := "/", split(name)
+	f, _, _, err := v.walk(name, nil)
+	return f, err
+}
+
+// walk is open. It calls enter, unless nil, for every directory on the way. After an error, at is the
+// path that could not be opened, which contains no symbolic link, and rest is the path below it.
+func (v view) walk(name string, enter func(dir *os.File, at string) error) (f *os.File, at string, rest []string, err error) {
+	at, rest = "/", split(name)
 	for links := 0; ; {
 		f, err := v.openExact(at)
 		if err != nil {
-			return nil, err
+			return nil, at, rest, err
 		}
 		target, isLink, err := readLink(f)
 		if err == nil && !isLink && len(rest) == 0 {
-			return f, nil
+			return f, at, nil, nil
+		}
+		if err == nil && !isLink && enter != nil {
+			err = enter(f, at)
 		}
 		if err := errors.Join(err, f.Close()); err != nil {
-			return nil, err
+			return nil, at, rest, err
 		}
 		if isLink {
 			if links++; links > maxLinks {
-				return nil, errTooLinky
+				return nil, at, rest, errTooLinky
 			}
 			at, rest = path.Dir(at), append(split(target), rest...)
 			if path.IsAbs(target) {
@@ -67,16 +77,11 @@ func split(name string) []string {
 // openExact opens a path of the task. Its parents contain no symbolic link.
 func (v view) openExact(name string) (*os.File, error) {
 	source, rest := v.root, name
-	for _, m := range v.mounts {
-		if below, ok := cutDir(name, filepath.Clean(m.Destination)); ok {
-			source, rest = m.Source, below
-			if m.Type != "bind" {
-				source = ""
-			}
+	if m, below := v.mountOf(name); m != nil {
+		if m.Type != "bind" {
+			return nil, errOpaque
 		}
-	}
-	if source == "" {
-		return nil, errOpaque
+		source, rest = m.Source, below
 	}
 	how := unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
@@ -93,6 +98,17 @@ func (v view) openExact(name string) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: source, Err: err}
 	}
 	return os.NewFile(uintptr(fd), source), nil
+}
+
+// mountOf returns the mount that contains a path without symbolic links, and the path below it, or
+// nil for a path in the root.
+func (v view) mountOf(name string) (found *specs.Mount, below string) {
+	for i, m := range v.mounts {
+		if rest, ok := cutDir(name, filepath.Clean(m.Destination)); ok {
+			found, below = &v.mounts[i], rest
+		}
+	}
+	return found, below
 }
 
 // cutDir returns the part of name below dir, which begins with a slash or is empty.

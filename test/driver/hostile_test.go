@@ -140,7 +140,7 @@ func TestStart_DirectorySwappedForSymlink(t *testing.T) {
 		must.Eq(t, "link\n", swapper.exec("[ -L /alloc/data/dir ] && echo link"))
 
 		early := n.newTask(alloc, "early", config, quiet)
-		must.ErrorContains(t, n.refuses(early), "mount /conf")
+		must.ErrorContains(t, n.refuses(early), "mount at /conf")
 		must.ErrorContains(t, n.refuses(early), "symbolic link")
 	})
 }

@@ -96,7 +96,7 @@ func TestLocalUser_SwapsDirectories(t *testing.T) {
 			dir  func(tk *task) string
 			want string
 		}{
-			"local": {func(tk *task) string { return tk.TaskDir().LocalDir }, "mount /local"},
+			"local": {func(tk *task) string { return tk.TaskDir().LocalDir }, "mount at /local"},
 			"logs":  {func(tk *task) string { return tk.TaskDir().LogDir }, "symbolic link"},
 		} {
 			tk := n.newTask("", "victim", sh("cat /local/file /alloc/logs/file; exec sleep 600"), quiet)
