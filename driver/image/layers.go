@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -27,9 +28,16 @@ const (
 
 	blockBytes = 512 // of a tar archive
 
+	// extendedBytes is less than the length of tar-split's line for an entry with extended
+	// attributes, which has at least three blocks.
+	extendedBytes = 3 * blockBytes
+
 	// maxEntryBytes limits the description of one entry of a layer.
 	maxEntryBytes = 8 << 20
 )
+
+// entryPrefix begins the line of an entry's name in tar-split's description.
+var entryPrefix = []byte(`{"type":1,`)
 
 // layerStore is the store that a pull adds layers to. It applies the parts of a layer that the
 // library ignores, and names the path of an entry that the library cannot unpack.
@@ -57,7 +65,8 @@ func (s layerStore) PutLayer(id, parent string, names []string, label string, wr
 		return layer, size, explainUnpack(err)
 	}
 	if err := s.applyRoot(layer.ID, parent); err != nil {
-		return nil, -1, fmt.Errorf("set mode of root directory: %w", err)
+		// A later pull must not find the layer.
+		return nil, -1, errors.Join(fmt.Errorf("set mode of root directory: %w", err), s.DeleteLayer(layer.ID))
 	}
 	return layer, size, nil
 }
@@ -109,18 +118,29 @@ func copyRoot(from, to string) error {
 
 // rootEntry returns the last entry for the root directory in a layer, or nil. r is the layer's
 // description by tar-split: for each entry a JSON line with its raw headers, then one with its name.
+// It refuses extended attributes through which a layer could change the overlay.
 func rootEntry(r io.Reader) (root *tar.Header, err error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxEntryBytes)
 	var before []byte
 	for lines.Scan() {
-		if !namesRoot(lines.Bytes()) {
+		if !bytes.HasPrefix(lines.Bytes(), entryPrefix) {
 			before = append(before[:0], lines.Bytes()...)
+			continue
+		}
+		isRoot := namesRoot(lines.Bytes())
+		if !isRoot && len(before) < extendedBytes {
 			continue
 		}
 		var segment struct{ Payload []byte }
 		if err := json.Unmarshal(before, &segment); err != nil {
 			return nil, err
+		}
+		if bytes.Contains(segment.Payload, []byte(xattrRecord+overlayXattrs)) {
+			return nil, invalid("%s", printable(fmt.Sprintf("its entry %q has an extended attribute %s*, which is reserved for the host", nameOf(lines.Bytes()), overlayXattrs)))
+		}
+		if !isRoot {
+			continue
 		}
 		padding := len(segment.Payload) % blockBytes // of the entry before
 		h, err := tar.NewReader(bytes.NewReader(segment.Payload[padding:])).Next()
@@ -134,9 +154,19 @@ func rootEntry(r io.Reader) (root *tar.Header, err error) {
 	return root, lines.Err()
 }
 
+// nameOf returns the absolute path in a line of tar-split's description.
+func nameOf(line []byte) string {
+	var entry struct {
+		Name string
+		Raw  []byte `json:"name_raw"` // of a name that is not UTF-8
+	}
+	_ = json.Unmarshal(line, &entry) // the name is for an error
+	return path.Clean("/" + cmp.Or(entry.Name, string(entry.Raw)))
+}
+
 // namesRoot reports whether a line of tar-split's description names the root directory.
 func namesRoot(line []byte) bool {
-	rest, ok := bytes.CutPrefix(line, []byte(`{"type":1,"name":"`))
+	rest, ok := bytes.CutPrefix(line, append(bytes.Clone(entryPrefix), `"name":"`...))
 	if !ok {
 		return false
 	}

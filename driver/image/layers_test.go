@@ -95,7 +95,9 @@ func TestEnsure_LayerNotUnpackable(t *testing.T) {
 		"link to a dir":  {tar.Header{Name: "h2", Typeflag: tar.TypeLink, Linkname: "d"}, `"/d", which is not a regular file`},
 		"long name":      {tar.Header{Name: long}, "/nnn"},
 		"unknown type":   {tar.Header{Name: "odd", Typeflag: 'Q'}, `"/odd" has the unknown type 'Q'`},
-		"escapes":        {tar.Header{Name: "a\x1b[31m\nb", Typeflag: tar.TypeLink, Linkname: "x\ny"}, `"/a\x1b[31m\nb" names "/x\ny"`},
+		"overlay xattr": {tar.Header{Name: "d/esc/", Typeflag: tar.TypeDir, PAXRecords: map[string]string{"SCHILY.xattr.trusted.overlay.redirect": "/../etc"}},
+			`"/d/esc" has an extended attribute trusted.overlay.*`},
+		"escapes": {tar.Header{Name: "a\x1b[31m\nb", Typeflag: tar.TypeLink, Linkname: "x\ny"}, `"/a\x1b[31m\nb" names "/x\ny"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			repo := strings.ReplaceAll(name, " ", "-") + ":1"
@@ -105,6 +107,8 @@ func TestEnsure_LayerNotUnpackable(t *testing.T) {
 			must.ErrorContains(t, err, hub.ref(repo))
 			must.ErrorContains(t, err, c.says)
 			must.Less(t, 1024, len(err.Error()))
+			_, again := s.Ensure(testContext(t), parse(t, hub.ref(repo)), image.PullOptions{})
+			must.ErrorContains(t, again, c.says, must.Sprint("no layer is left that a second pull finds"))
 			t.Log(err)
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -63,8 +64,36 @@ var knownTexts = regexp.MustCompile(`no space left on device|read-only file syst
 	`(StatusCode: |status code from registry )\d{3}|exceeded maximum allowed size of \d+ bytes|` +
 	`[Dd]igest did not match, expected [a-z0-9]+:[0-9a-f]+, got [a-z0-9]+:[0-9a-f]+`)
 
+// diffIDText matches the error about a layer whose content is not the one that the config lists.
+var diffIDText = regexp.MustCompile(`layer (\d+) \(blob .* does not match config's DiffID`)
+
+// fieldName matches the names of a manifest's or config's fields that are repeated in errors.
+var fieldName = regexp.MustCompile(`^[A-Za-z0-9_.]{1,64}$`)
+
+// notJSON describes an error of decoding JSON, or returns "".
+func notJSON(err error) string {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return "its manifest or config, or an answer of the registry, is not JSON"
+	case errors.As(err, &kind) && fieldName.MatchString(kind.Field):
+		have, _, _ := strings.Cut(kind.Value, " ") // without the number
+		return fmt.Sprintf("its manifest or config has the wrong type at %s: JSON %s", kind.Field, have)
+	case errors.As(err, &kind):
+		return "its manifest or config has a field of the wrong type"
+	}
+	return ""
+}
+
 func reasonByText(err error) string {
 	var errno unix.Errno
+	if text := notJSON(err); text != "" {
+		return text
+	}
+	if layer := diffIDText.FindStringSubmatch(err.Error()); layer != nil {
+		return "the content of layer " + layer[1] + ", counted from 0, does not match its diff_id in the config"
+	}
 	switch text := knownTexts.FindString(err.Error()); {
 	case text != "":
 		return text
