@@ -134,7 +134,7 @@ func awaitCreate(ctx context.Context, sync *os.File, bundle string) (Pair, error
 		return Pair{}, fmt.Errorf("waiting for conmon: %w", ctx.Err())
 	}
 	if err != nil && len(line) == 0 {
-		return Pair{}, fmt.Errorf("conmon exited without a report: %w", err)
+		return Pair{}, fmt.Errorf("%w: %w", errNoReport, err)
 	}
 	init, err := parseReport(line)
 	return Pair{InitPID: init, MonitorPID: monitor}, err

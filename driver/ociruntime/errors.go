@@ -12,4 +12,7 @@ var (
 	// ErrNoExit is returned if conmon left no exit file: the container still runs, or
 	// conmon died first.
 	ErrNoExit = errors.New("no exit status was recorded")
+
+	// errNoReport is the consequence of an error of the runtime.
+	errNoReport = errors.New("conmon exited without a report")
 )

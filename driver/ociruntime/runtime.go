@@ -273,7 +273,11 @@ func (l logFile) remove() {
 
 // explain adds the runtime's logged error to the error of its command.
 func (l logFile) explain(what string, err error) error {
-	if msg := l.lastError(); msg != "" {
+	msg := l.lastError()
+	switch {
+	case msg != "" && errors.Is(err, errNoReport):
+		return fmt.Errorf("%s: %s", what, msg)
+	case msg != "":
 		return fmt.Errorf("%s: %s: %w", what, msg, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)

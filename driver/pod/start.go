@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -145,7 +146,7 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 		return berr // omit the monitor's error, which is a consequence
 	}
 	if err != nil {
-		return c.explainFailure(err)
+		return c.explainFailure(err, spec.Root.Path)
 	}
 	c.stopwatch.addParallel(bundling)
 	c.m.filters.learn(spec, c.id)
@@ -220,14 +221,25 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, wat
 }
 
 // explainFailure replaces a runtime error by a mistake in the task's configuration, if one was
-// found. The runtime's error goes to the log.
-func (c *Container) explainFailure(err error) error {
-	if c.mistake == nil {
-		return err
-	}
+// found, or else removes the names that mean nothing to the job's author. The runtime's error goes
+// to the log.
+func (c *Container) explainFailure(err error, root string) error {
 	c.m.cfg.Log.Error("task was not started", "task_id", c.state.TaskID, "error", err)
-	return c.mistake
+	if c.mistake != nil {
+		return c.mistake
+	}
+	names := strings.NewReplacer(root+"/", "/", root, "/", c.dir, "DIR", c.id, "task "+c.state.Name)
+	return renamedError{names.Replace(err.Error()), err}
 }
+
+// renamedError is an error with another text.
+type renamedError struct {
+	text  string
+	cause error
+}
+
+func (e renamedError) Error() string { return e.text }
+func (e renamedError) Unwrap() error { return e.cause }
 
 func (c *Container) writeState() error { return writeState(c.stateFile(), c.state) }
 

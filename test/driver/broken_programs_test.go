@@ -56,6 +56,7 @@ func TestStart_ProgramRemoved(t *testing.T) {
 				tk := n.newTask("", "hapless", sh("exit 0"), quiet)
 				_, _, err = n.StartTask(tk.TaskConfig)
 				must.ErrorContains(t, err, tc.want)
+				must.StrNotContains(t, err.Error(), tk.AllocID, must.Sprint("container ids and directories of the task"))
 				other.unharmed()
 				must.NoError(t, n.StopTask(leaver.ID, patience, "SIGTERM"))
 				must.Eq(t, 6, leaver.wait().ExitCode)
