@@ -217,9 +217,9 @@ func (s *scope) readVarFile(path string, vars map[string]*variable) hcl.Diagnost
 
 // parseVarFile parses a file with values of variables, in HCL or JSON.
 func parseVarFile(src []byte, path string) (*hcl.File, hcl.Diagnostics) {
-	if bytes.HasPrefix(src, []byte(byteOrderMark)) { // Nomad's own parser reads the file too
+	if json, marked := bytes.CutPrefix(src, []byte(byteOrderMark)); marked && isJSON(json) { // Nomad's own parser reads the file too
 		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Byte order mark in a variable file",
-			Detail: fmt.Sprintf("%s begins with a byte order mark, which Nomad does not accept there. Save the file as UTF-8 without one.", path)}}
+			Detail: fmt.Sprintf("%s begins with a byte order mark, with which Nomad does not recognize JSON. Save the file as UTF-8 without one.", path)}}
 	}
 	if isJSON(src) {
 		if at := bounds.JSON(src); at >= 0 {
