@@ -73,6 +73,7 @@ func TestStart_CommonMistakes(t *testing.T) {
 				must.ErrorContains(t, err, tc.says)
 				must.StrNotContains(t, err.Error(), "canary")
 				must.StrNotContains(t, err.Error(), "conmon")
+				must.StrNotContains(t, err.Error(), "invalid task")
 			})
 		}
 	})
