@@ -75,8 +75,9 @@ func setTmpfsModes(root string, mounts []specs.Mount) error {
 		if err != nil {
 			continue // the runtime reports it
 		}
-		if info, err := os.Lstat(at); err != nil || !info.IsDir() {
-			continue
+		var info unix.Stat_t
+		if err := unix.Lstat(at, &info); err != nil || info.Mode&unix.S_IFMT != unix.S_IFDIR || info.Mode&0o7777 == mode {
+			continue // a change would copy the directory to the root's own layer
 		}
 		if err := unix.Chmod(at, mode); err != nil {
 			return fmt.Errorf("mode of the tmpfs at %s: %w", target, err)
