@@ -36,7 +36,10 @@ func prepareTargets(root string, mounts []specs.Mount) error {
 func (v view) checkNested() error {
 	for i, m := range v.mounts {
 		outer := view{root: v.root, mounts: v.mounts[:i]}
-		_, at, rest, err := outer.walk(m.Destination, nil)
+		file, at, rest, err := outer.walk(m.Destination, nil)
+		if err == nil {
+			_ = file.Close() // opened with O_PATH
+		}
 		if !errors.Is(err, os.ErrNotExist) {
 			continue
 		}

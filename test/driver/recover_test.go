@@ -209,7 +209,9 @@ func TestRecover_RuntimeChanged(t *testing.T) {
 		late := n.newTask(tk.AllocID, "late", config, nil)
 		late.start()
 		late.output("stdout", contains("up"))
-		must.Eq(t, "2\n", late.exec("pgrep -c -f 'exi[t] 6'"), must.Sprint("one pod"))
+		n.waitFor("one pod", func() bool { // a shell's child has its command line until it executes sleep
+			return late.exec("pgrep -c -f 'exi[t] 6'") == "2\n"
+		})
 		must.NoError(t, os.Remove(n.programs.runtime)) // not even then
 		for _, tk := range []*task{tk, late} {
 			must.NoError(t, n.StopTask(tk.ID, patience, "SIGTERM"))
