@@ -70,11 +70,28 @@ func (s Scope) Snapshot() (Snapshot, error) {
 	return snap, nil
 }
 
+// identity returns what stays the same about an entry. A process may execute another program, or get
+// another parent, between two snapshots.
+func (e Entry) identity() Entry {
+	if e.Kind != Process {
+		return e
+	}
+	name, rest, _ := strings.Cut(e.Name, ", child of ")
+	if strings.Contains(rest, "): defunct ") {
+		name += ", defunct"
+	}
+	return Entry{e.Kind, name}
+}
+
 // Diff lists the entries that occur more often in after than in before.
 func Diff(before, after Snapshot) []Entry {
+	known := Snapshot{}
+	for entry, n := range before {
+		known[entry.identity()] += n
+	}
 	var more []Entry
 	for entry, n := range after {
-		if n > before[entry] {
+		if n > known[entry.identity()] {
 			more = append(more, entry)
 		}
 	}

@@ -194,3 +194,23 @@ func TestSettleNamed_FindsEachKind(t *testing.T) {
 		})
 	}
 }
+
+// A process that executed another program or was reparented is not new; one that became a zombie,
+// or has the PID of another, is.
+func TestDiff_SameProcess(t *testing.T) {
+	process := func(name string) ledger.Snapshot {
+		return ledger.Snapshot{ledger.Entry{Kind: ledger.Process, Name: name}: 1}
+	}
+	before := process("7 (started at tick 5, child of 3): sh -c exec sleep 600")
+	for name, leaks := range map[string]int{
+		"7 (started at tick 5, child of 3): sleep 600":               0,
+		"7 (started at tick 5, child of 1): sh -c exec sleep 600":    0,
+		"7 (started at tick 5, child of 3): defunct sleep":           1,
+		"7 (started at tick 6, child of 3): sh -c exec sleep 600":    1,
+		"77 (started at tick 5, child of 3): sh -c exec sleep 600":   1,
+		"7 (started at tick 55, child of 3): sh -c exec sleep 600":   1,
+		"7 (started at tick 5, child of 3): echo , child of 9): x y": 0,
+	} {
+		must.Len(t, leaks, ledger.Diff(before, process(name)), must.Sprint(name))
+	}
+}
