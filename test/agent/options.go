@@ -297,6 +297,7 @@ func reserveNetwork() (network, error) {
 	if err != nil {
 		return network{}, fmt.Errorf("read addresses: %w", err)
 	}
+	var problem error
 	for n := range 200 {
 		candidate := network{
 			Bridge: fmt.Sprintf("podtest%d", n),
@@ -306,15 +307,12 @@ func reserveNetwork() (network, error) {
 		if overlaps(candidate.Subnet, addresses) || !candidate.Ports.free() {
 			continue
 		}
-		err := run("ip", "link", "add", candidate.Bridge, "type", "bridge")
-		if err == nil {
+		// It fails if another agent has the bridge. That agent may have removed it since.
+		if problem = run("ip", "link", "add", candidate.Bridge, "type", "bridge"); problem == nil {
 			return candidate, nil
 		}
-		if _, missing := net.InterfaceByName(candidate.Bridge); missing != nil {
-			return network{}, fmt.Errorf("make the agent's bridge: %w", err)
-		}
 	}
-	return network{}, fmt.Errorf("no free subnet in 10.213.0.0/16 for the agent's bridge")
+	return network{}, errors.Join(errors.New("no free subnet in 10.213.0.0/16 for the agent's bridge"), problem)
 }
 
 func overlaps(subnet netip.Prefix, addresses []net.Addr) bool {

@@ -7,12 +7,14 @@ package browser
 
 import (
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
@@ -104,18 +106,40 @@ func (b *Tab) do(step chromedp.Action[chromedp.Void]) {
 	must.NoError(b.t, chromedp.Do(b.ctx, step))
 }
 
-// Value evaluates an expression in the page and waits if it is a promise.
+// Value evaluates an expression in the page and waits if it is a promise. It repeats the evaluation if
+// the page was replaced meanwhile, as by a page that reloads itself: the expression must not change
+// the page.
 func Value[T any](b *Tab, expression string) T {
 	b.t.Helper()
-	got, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
-	must.NoError(b.t, err, must.Sprint(expression))
-	return got
+	deadline := time.Now().Add(patience.For(20 * time.Second))
+	for {
+		got, err := evaluate[T](b, expression)
+		if replaced(err) && time.Now().Before(deadline) {
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		must.NoError(b.t, err, must.Sprint(expression))
+		return got
+	}
+}
+
+func evaluate[T any](b *Tab, expression string) (T, error) {
+	return chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+}
+
+// replaced reports whether an evaluation failed since its page was replaced. Chromium has several
+// messages for it, and one code.
+func replaced(err error) bool {
+	const serverError = -32000
+	var failure *cdproto.Error
+	return errors.As(err, &failure) && failure.Code == serverError
 }
 
 // Do runs statements in the page. They are exempt from the page's content security policy.
 func (b *Tab) Do(statements string) {
 	b.t.Helper()
-	Value[bool](b, "{"+statements+"}; true")
+	_, err := evaluate[bool](b, "{"+statements+"}; true")
+	must.NoError(b.t, err, must.Sprint(statements))
 }
 
 // Sees waits until an expression is true. It avoids chromedp.Poll, which a page's content security

@@ -1,6 +1,7 @@
 package browser_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -30,4 +31,26 @@ func TestTab_FindsProblems(t *testing.T) {
 	b.WithoutScripts()
 	b.Go(server.URL)
 	must.Eq(t, "", browser.Value[string](b, `document.title`))
+}
+
+// A check that is in progress while the page reloads itself is made again on the new page.
+func TestValue_PageReloads(t *testing.T) {
+	titles := []string{"first", "second"}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = fmt.Fprintf(w, `<title>%s</title>`, titles[0])
+		if len(titles) > 1 {
+			_, _ = fmt.Fprint(w, `<meta http-equiv="refresh" content="1">`)
+			titles = titles[1:]
+		}
+	}))
+	t.Cleanup(server.Close)
+	b := browser.Open(t)
+	b.Go(server.URL)
+	must.Eq(t, "second", browser.Value[string](b,
+		`new Promise((done) => { if (document.title === "second") { done(document.title) } })`))
 }
