@@ -111,10 +111,10 @@ func (b *Tab) do(step chromedp.Action[chromedp.Void]) {
 // the page.
 func Value[T any](b *Tab, expression string) T {
 	b.t.Helper()
-	deadline := time.Now().Add(patience.For(20 * time.Second))
+	deadline := time.Now().Add(patience.For(30 * time.Second))
 	for {
-		got, err := evaluate[T](b, expression)
-		if replaced(err) && time.Now().Before(deadline) {
+		got, err := evaluateOnce[T](b, expression)
+		if replaced(err) && time.Now().Before(deadline) && b.ctx.Err() == nil {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
@@ -123,22 +123,29 @@ func Value[T any](b *Tab, expression string) T {
 	}
 }
 
-func evaluate[T any](b *Tab, expression string) (T, error) {
-	return chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+// evaluateOnce has a limit of its own: Chromium may never answer for a page that was replaced.
+func evaluateOnce[T any](b *Tab, expression string) (T, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, patience.For(5*time.Second))
+	defer cancel()
+	return evaluate[T](ctx, expression)
 }
 
-// replaced reports whether an evaluation failed since its page was replaced. Chromium has several
-// messages for it, and one code.
+func evaluate[T any](ctx context.Context, expression string) (T, error) {
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+}
+
+// replaced reports whether an evaluation may have failed since its page was replaced. Chromium has
+// several messages for it, and one code.
 func replaced(err error) bool {
 	const serverError = -32000
 	var failure *cdproto.Error
-	return errors.As(err, &failure) && failure.Code == serverError
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &failure) && failure.Code == serverError
 }
 
 // Do runs statements in the page. They are exempt from the page's content security policy.
 func (b *Tab) Do(statements string) {
 	b.t.Helper()
-	_, err := evaluate[bool](b, "{"+statements+"}; true")
+	_, err := evaluate[bool](b.ctx, "{"+statements+"}; true")
 	must.NoError(b.t, err, must.Sprint(statements))
 }
 

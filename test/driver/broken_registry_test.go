@@ -86,7 +86,7 @@ func TestPull_BrokenRegistry(t *testing.T) {
 				s := &spoiled{next: g.next, blobs: func(digest string) bool { return slices.Contains(layers, digest) != tc.config }}
 				g.next = s
 				n := newNode(t, func(c *driver.PluginConfig) {
-					c.Runtime, c.Image.PullActivityTimeout, c.Image.PullTimeout = runtime, "1s", patience.String()
+					c.Runtime, c.Image.PullActivityTimeout, c.Image.PullTimeout = runtime, "3s", patience.String()
 				})
 				other := n.bystand()
 				sent.Store(0)

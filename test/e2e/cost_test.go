@@ -33,20 +33,38 @@ func TestStart_SystemCalls(t *testing.T) {
 	} {
 		alone(t, []string{runtime}, func(c *cluster) {
 			c.run(oneTask(c.t, "first"), api.AllocClientStatusRunning)
-			stop := c.countCalls(strace)
-			c.run(oneTask(c.t, "second"), api.AllocClientStatusRunning)
-			calls := stop()
-			total := 0
-			for name, n := range calls {
-				if !waiting.MatchString(name) {
-					total += n
+			// On a busy machine a start takes longer and calls more: the best of three counts.
+			least := 0
+			for _, name := range []string{"second", "third", "fourth"} {
+				total, executed := c.callsOfStart(strace, name)
+				must.Eq(c.t, want.executed, executed)
+				if least == 0 || total < least {
+					least = total
+				}
+				if least <= want.calls {
+					break
 				}
 			}
-			c.t.Logf("%d system calls, %d programs executed", total, calls["execve"]+calls["execveat"])
-			must.Eq(c.t, want.executed, calls["execve"]+calls["execveat"])
-			must.LessEq(c.t, want.calls, total)
+			must.LessEq(c.t, want.calls, least)
 		})
 	}
+}
+
+// callsOfStart starts a job and returns its system calls, except waiting ones, and how many programs
+// were executed.
+func (c *cluster) callsOfStart(strace, job string) (total, executed int) {
+	c.t.Helper()
+	stop := c.countCalls(strace)
+	c.run(oneTask(c.t, job), api.AllocClientStatusRunning)
+	calls := stop()
+	for name, n := range calls {
+		if !waiting.MatchString(name) {
+			total += n
+		}
+	}
+	executed = calls["execve"] + calls["execveat"]
+	c.t.Logf("%s: %d system calls, %d programs executed", job, total, executed)
+	return total, executed
 }
 
 // waiting are system calls that become more with the duration of a start: of Go's runtime, of
