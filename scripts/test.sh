@@ -4,7 +4,7 @@
 # From the environment:
 #   TIMEOUT            of each package, 40m
 #   POD_TEST_PATIENCE  how much longer than on a fast machine tests wait, 4
-#   POD_TEST_ALL       the full matrix, see test/matrix
+#   POD_TEST_ALL       the full matrix, see test/internal/matrix
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -11,7 +11,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // group gives a test a cgroup of its own, which is gone afterwards.
@@ -26,7 +26,7 @@ func group(t *testing.T) Group {
 	}
 	g := At(v, fmt.Sprintf("/nomad-driver-pod-test-%d", os.Getpid()))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience.For(10*time.Second))
+		ctx, cancel := context.WithTimeout(context.Background(), testtimeout.Scale(10*time.Second))
 		defer cancel()
 		must.NoError(t, g.Kill(ctx))
 		must.NoError(t, g.Remove())
@@ -54,7 +54,7 @@ func TestKillReachesDetachedDescendants(t *testing.T) {
 	must.NoError(t, in.Close())
 	must.NoError(t, cmd.Wait())
 
-	deadline := time.Now().Add(patience.For(10 * time.Second))
+	deadline := time.Now().Add(testtimeout.Scale(10 * time.Second))
 	for {
 		pids, err := g.Procs()
 		must.NoError(t, err)
@@ -63,7 +63,7 @@ func TestKillReachesDetachedDescendants(t *testing.T) {
 		}
 		must.True(t, time.Now().Before(deadline), must.Sprintf("only %v in the group", pids))
 	}
-	must.NoError(t, g.Kill(within(t, patience.For(10*time.Second))))
+	must.NoError(t, g.Kill(within(t, testtimeout.Scale(10*time.Second))))
 	pids, err := g.Procs()
 	must.NoError(t, err)
 	must.Len(t, 0, pids)
@@ -72,7 +72,7 @@ func TestKillReachesDetachedDescendants(t *testing.T) {
 func TestTheRootIsRefused(t *testing.T) {
 	for _, path := range []string{"", "/", "..", "/a/.."} {
 		g := At(V2, path)
-		must.ErrorContains(t, g.Kill(within(t, patience.For(10*time.Second))), "root group")
+		must.ErrorContains(t, g.Kill(within(t, testtimeout.Scale(10*time.Second))), "root group")
 		must.ErrorContains(t, g.Remove(), "root group")
 	}
 }
@@ -87,7 +87,7 @@ func TestAGroupThatIsNotThere(t *testing.T) {
 	pids, err := g.Procs()
 	must.NoError(t, err)
 	must.Len(t, 0, pids)
-	must.NoError(t, g.Kill(within(t, patience.For(10*time.Second))))
+	must.NoError(t, g.Kill(within(t, testtimeout.Scale(10*time.Second))))
 	must.NoError(t, g.Remove())
 }
 

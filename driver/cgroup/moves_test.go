@@ -11,7 +11,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // groupsFile is a /proc/PID/cgroup whose content others change.
@@ -43,7 +43,7 @@ func TestAMoveOnTheSpotIsNoMoveBack(t *testing.T) {
 	own.content <- "0::/elsewhere"
 	select {
 	case <-moved:
-	case <-time.After(patience.For(10 * time.Second)):
+	case <-time.After(testtimeout.Scale(10 * time.Second)):
 		t.Fatal("it goes on where it was moved to")
 	}
 }

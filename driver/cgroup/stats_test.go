@@ -9,7 +9,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // make makes the group wherever something is counted.
@@ -45,7 +45,7 @@ func TestStatsCountWhatRan(t *testing.T) {
 	busy(t, g)
 	m := g.Meter()
 	defer m.Close()
-	deadline := time.Now().Add(patience.For(20 * time.Second))
+	deadline := time.Now().Add(testtimeout.Scale(20 * time.Second))
 	for {
 		s, err := m.Stats()
 		must.NoError(t, err)

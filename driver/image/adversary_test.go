@@ -23,8 +23,8 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
-	"github.com/nomad-sidecar/nomad-sidecar/test/hostileimage"
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/hostileimage"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 const (
@@ -206,7 +206,7 @@ func (a *arena) attack(path, name string, seed uint64) {
 	asked, logins := a.asked.Load(), a.logins.Load()
 	timeout := attackTimeout
 	if name == "none" { // it must succeed, also on a busy machine
-		timeout = patience.For(time.Minute)
+		timeout = testtimeout.Scale(time.Minute)
 	}
 	must.NoError(a.t, a.in.Encode(attempt{reference, place, timeout}), must.Sprint(what))
 	answered := make(chan bool, 1)
@@ -214,7 +214,7 @@ func (a *arena) attack(path, name string, seed uint64) {
 	select {
 	case ok := <-answered:
 		must.True(a.t, ok, must.Sprintf("%s: the process crashed: %v", what, a.out.Err()))
-	case <-time.After(patience.For(10 * timeout)):
+	case <-time.After(testtimeout.Scale(10 * timeout)):
 		a.t.Fatalf("%s: it hangs", what)
 	}
 	var v verdict
@@ -222,7 +222,7 @@ func (a *arena) attack(path, name string, seed uint64) {
 	must.StrNotContains(a.t, v.Error, canary, must.Sprint(what))
 	must.StrNotContains(a.t, v.Error, "\x1b", must.Sprint(what))
 	must.Less(a.t, 2048, len(v.Error), must.Sprint(what))
-	must.Less(a.t, patience.For(2*timeout+10*time.Second), v.Took, must.Sprintf("%s: %s", what, v.Error))
+	must.Less(a.t, testtimeout.Scale(2*timeout+10*time.Second), v.Took, must.Sprintf("%s: %s", what, v.Error))
 	must.Less(a.t, int64(maxPluginBytes), v.Peak, must.Sprint(what))
 	if strings.HasPrefix(name, "manifest: urls") {
 		must.Eq(a.t, asked, a.asked.Load(), must.Sprint(what, ": the client asked an address in the image"))

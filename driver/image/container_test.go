@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
-	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 // local stores img by pulling it from an OCI layout.
@@ -38,7 +38,7 @@ func TestMount_Release(t *testing.T) {
 	must.Eq(t, "shared", contents(t, b, "etc/hello"))
 	must.Eq(t, a, mount(t, s, "alloc/web/1234", img))
 	must.Eq(t, "mine", contents(t, a, "etc/hello"))
-	must.SliceLen(t, 2, ledger.MountsBelow(t, h.dir))
+	must.SliceLen(t, 2, leakcheck.MountsBelow(t, h.dir))
 	infos, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(a))
 	must.NoError(t, err)
 	must.StrContains(t, infos[0].Options, "nodev")
@@ -56,7 +56,7 @@ func TestMount_Release(t *testing.T) {
 		must.NoError(t, s.Release(testContext(t), "alloc/web/1234"))
 	}
 	must.NoError(t, s.Release(testContext(t), "alloc/never/1"))
-	must.Eq(t, []string{b}, ledger.MountsBelow(t, h.dir))
+	must.Eq(t, []string{b}, leakcheck.MountsBelow(t, h.dir))
 	must.SliceLen(t, 3, h.layerDirs(t), must.Sprint("two images and one container"))
 	must.Eq(t, "shared", contents(t, mount(t, s, "alloc/web/1234", img), "etc/hello"))
 }
@@ -89,12 +89,12 @@ func TestMount_Concurrent(t *testing.T) {
 		})
 	}
 	all.Wait()
-	must.SliceLen(t, 8, ledger.MountsBelow(t, h.dir))
+	must.SliceLen(t, 8, leakcheck.MountsBelow(t, h.dir))
 	for i := range 16 {
 		all.Go(func() { must.NoError(t, s.Release(testContext(t), string(rune('a'+i/2)))) })
 	}
 	all.Wait()
-	must.SliceEmpty(t, ledger.MountsBelow(t, h.dir))
+	must.SliceEmpty(t, leakcheck.MountsBelow(t, h.dir))
 	must.SliceLen(t, 1, h.layerDirs(t))
 }
 

@@ -21,8 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
-	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // startChild starts this binary as a child with a store at h. The child is killed at the end of
@@ -82,7 +82,7 @@ func TestEnsure_KilledMidPull(t *testing.T) {
 
 func poll(t *testing.T, what string, reached func() bool) {
 	t.Helper()
-	deadline := time.After(patience.For(30 * time.Second))
+	deadline := time.After(testtimeout.Scale(30 * time.Second))
 	for !reached() {
 		select {
 		case <-deadline:
@@ -112,7 +112,7 @@ func TestMount_Killed(t *testing.T) {
 			must.Eq(t, "whole", contents(t, mount(t, s, id, img), "etc/hello"))
 			must.NoError(t, s.Release(testContext(t), id))
 		}
-		must.SliceEmpty(t, ledger.MountsBelow(t, h.dir))
+		must.SliceEmpty(t, leakcheck.MountsBelow(t, h.dir))
 		must.SliceLen(t, 1, h.layerDirs(t), must.Sprint("the image's"))
 		must.NoError(t, s.Close())
 	}
@@ -163,7 +163,7 @@ func TestMount_HalfDeleted(t *testing.T) {
 		must.NoError(t, err)
 		mount(t, s, "c", img)
 		must.NoError(t, s.Close())
-		for _, dir := range ledger.MountsBelow(t, h.dir) {
+		for _, dir := range leakcheck.MountsBelow(t, h.dir) {
 			must.NoError(t, unix.Unmount(dir, 0))
 		}
 		// The list that the store writes before it deletes a layer's files.
@@ -202,11 +202,11 @@ func TestMount_SurvivesProcess(t *testing.T) {
 	must.NoError(t, s.Close())
 
 	s = h.open(t)
-	must.SliceLen(t, 1, ledger.MountsBelow(t, h.dir))
+	must.SliceLen(t, 1, leakcheck.MountsBelow(t, h.dir))
 	must.Eq(t, path, mount(t, s, "c", img))
 	must.Eq(t, "kept", contents(t, path, "kept"))
 	must.NoError(t, s.Release(testContext(t), "c"))
-	must.SliceEmpty(t, ledger.MountsBelow(t, h.dir))
+	must.SliceEmpty(t, leakcheck.MountsBelow(t, h.dir))
 }
 
 // After a reboot mounts, RunRoot and containers are gone; images remain.

@@ -31,7 +31,7 @@ import (
 	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // entry is one tar entry of a layer: a directory if the name ends in "/", a
@@ -164,7 +164,7 @@ func (h *hub) push(t testing.TB, repo string, img v1.Image) {
 	t.Helper()
 	ref, err := name.ParseReference(h.ref(repo), name.Insecure)
 	must.NoError(t, err)
-	must.NoError(t, remote.Write(ref, img, fixture.NoKeepAlive(), remote.WithAuth(h.auth())))
+	must.NoError(t, remote.Write(ref, img, testimage.NoKeepAlive(), remote.WithAuth(h.auth())))
 	h.fetched()
 }
 
@@ -172,7 +172,7 @@ func (h *hub) pushIndex(t testing.TB, repo string, index v1.ImageIndex) {
 	t.Helper()
 	ref, err := name.ParseReference(h.ref(repo), name.Insecure)
 	must.NoError(t, err)
-	must.NoError(t, remote.WriteIndex(ref, index, fixture.NoKeepAlive(), remote.WithAuth(h.auth())))
+	must.NoError(t, remote.WriteIndex(ref, index, testimage.NoKeepAlive(), remote.WithAuth(h.auth())))
 	h.fetched()
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
-	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // childEnv makes this binary a child that performs one operation on a store, for tests that
@@ -120,7 +120,7 @@ func newHome(t testing.TB) home {
 	needRoot(t)
 	dir := t.TempDir()
 	t.Cleanup(func() {
-		mounts := ledger.MountsBelow(t, dir)
+		mounts := leakcheck.MountsBelow(t, dir)
 		for _, m := range mounts {
 			t.Errorf("mount left behind: %s", m)
 		}
@@ -178,7 +178,7 @@ func parse(t testing.TB, s string) image.Reference {
 
 func testContext(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience.For(time.Minute))
+	ctx, cancel := context.WithTimeout(context.Background(), testtimeout.Scale(time.Minute))
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
-	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
-var testPatience = patiently.For(30 * time.Second)
+var testPatience = testtimeout.Scale(30 * time.Second)
 
 // outlet is a FIFO, the stream that empties it, and the files it fills.
 type outlet struct {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 func needRoot(t *testing.T) {
@@ -31,7 +31,7 @@ func TestPinnedNamespacesOutliveTheirThread(t *testing.T) {
 	must.True(t, Pinned(dir, IPC))
 	must.True(t, Pinned(dir, UTS))
 	must.False(t, Pinned(dir, Net))
-	must.SliceLen(t, 2, ledger.MountsBelow(t, dir))
+	must.SliceLen(t, 2, leakcheck.MountsBelow(t, dir))
 
 	out, err := exec.Command("nsenter", "--uts="+filepath.Join(dir, "uts"), "--ipc="+filepath.Join(dir, "ipc"),
 		"sh", "-c", "hostname; readlink /proc/self/ns/ipc").CombinedOutput()
@@ -47,7 +47,7 @@ func TestPinnedNamespacesOutliveTheirThread(t *testing.T) {
 
 	must.NoError(t, Unpin(dir, IPC, UTS))
 	must.NoError(t, Unpin(dir, IPC, UTS), must.Sprint("twice is no error"))
-	must.SliceEmpty(t, ledger.MountsBelow(t, dir))
+	must.SliceEmpty(t, leakcheck.MountsBelow(t, dir))
 	entries, err := os.ReadDir(dir)
 	must.NoError(t, err)
 	must.Len(t, 0, entries)
@@ -58,7 +58,7 @@ func TestPinLeavesNothingAfterAnError(t *testing.T) {
 	dir := t.TempDir()
 	err := Pin(dir, SetHostname(strings.Repeat("x", 65)), IPC, UTS) // HOST_NAME_MAX is 64
 	must.ErrorContains(t, err, "set hostname")
-	must.SliceEmpty(t, ledger.MountsBelow(t, dir))
+	must.SliceEmpty(t, leakcheck.MountsBelow(t, dir))
 	must.ErrorContains(t, Pin(dir, nil, Kind("pid")), "cannot be pinned")
 	entries, err := os.ReadDir(dir)
 	must.NoError(t, err)

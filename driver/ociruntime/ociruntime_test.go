@@ -15,7 +15,7 @@ import (
 	"github.com/shoenig/test/wait"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // fake is a program that stands in for a runtime or conmon. It is a shell
@@ -29,7 +29,7 @@ func fake(t *testing.T, name, script string) string {
 
 func ctx(t *testing.T) context.Context {
 	t.Helper()
-	c, cancel := context.WithTimeout(context.Background(), patience.For(30*time.Second))
+	c, cancel := context.WithTimeout(context.Background(), testtimeout.Scale(30*time.Second))
 	t.Cleanup(cancel)
 	return c
 }
@@ -87,7 +87,7 @@ func TestARuntimeDoesNotOutliveItsCaller(t *testing.T) {
 
 func eventually(t *testing.T, ok func() error) {
 	t.Helper()
-	must.Wait(t, wait.InitialSuccess(wait.ErrorFunc(ok), wait.Gap(5*time.Millisecond), wait.Timeout(patience.For(30*time.Second))))
+	must.Wait(t, wait.InitialSuccess(wait.ErrorFunc(ok), wait.Gap(5*time.Millisecond), wait.Timeout(testtimeout.Scale(30*time.Second))))
 }
 
 // The reason of a failure is what the runtime logged, not its exit status.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 const alloc = "01234567-89ab-cdef-0123-456789abcdef"
@@ -195,7 +195,7 @@ func TestUsersThatAreNoFile(t *testing.T) {
 			select {
 			case err := <-done:
 				must.ErrorContains(t, err, "/etc/passwd in the task's root is not a regular file of at most")
-			case <-time.After(patience.For(10 * time.Second)):
+			case <-time.After(testtimeout.Scale(10 * time.Second)):
 				t.Fatal("it waits for the pipe")
 			}
 		})

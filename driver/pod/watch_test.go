@@ -10,7 +10,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // The container is released while the goroutines of watch begin.
@@ -39,7 +39,7 @@ func TestWatch_BothProcessesEnd(t *testing.T) {
 		c.watch()
 		select {
 		case <-c.done:
-		case <-time.After(patience.For(10 * time.Second)):
+		case <-time.After(testtimeout.Scale(10 * time.Second)):
 			t.Fatal("the end was not noticed")
 		}
 		m.leave(c.pod)

@@ -10,7 +10,7 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // start runs a shell command and returns it with its identity.
@@ -37,7 +37,7 @@ func TestWaitReturnsAtTheEnd(t *testing.T) {
 	select {
 	case err := <-done:
 		must.NoError(t, err)
-	case <-time.After(patience.For(10 * time.Second)):
+	case <-time.After(testtimeout.Scale(10 * time.Second)):
 		t.Fatal("Wait did not return")
 	}
 	must.False(t, id.Alive())

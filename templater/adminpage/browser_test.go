@@ -11,7 +11,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
-	"github.com/nomad-sidecar/nomad-sidecar/test/browser"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/browser"
 )
 
 // What tests ask of the page.

@@ -20,7 +20,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/explanation"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -167,7 +167,7 @@ func (f *fixture) read() *fixture {
 
 func (f *fixture) eventually(holds func() bool) {
 	f.t.Helper()
-	deadline := time.After(patience.For(20 * time.Second))
+	deadline := time.After(testtimeout.Scale(20 * time.Second))
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !holds() {

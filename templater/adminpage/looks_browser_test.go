@@ -6,7 +6,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/browser"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/browser"
 )
 
 func TestThePageWithoutScripts(t *testing.T) {

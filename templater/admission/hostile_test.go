@@ -23,7 +23,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // raw sends bytes and returns the first response, or nil if the connection is closed without one.
@@ -32,7 +32,7 @@ func (f *fixture) raw(text string) *http.Response {
 	conn, err := net.Dial("tcp", f.front.Listener.Addr().String())
 	must.NoError(f.t, err)
 	f.t.Cleanup(func() { _ = conn.Close() })
-	must.NoError(f.t, conn.SetDeadline(time.Now().Add(patience.For(time.Minute))))
+	must.NoError(f.t, conn.SetDeadline(time.Now().Add(testtimeout.Scale(time.Minute))))
 	_, err = io.WriteString(conn, text)
 	must.NoError(f.t, err)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)

@@ -19,7 +19,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 const (
@@ -48,7 +48,7 @@ func ended(t *testing.T, spans *tracetest.SpanRecorder, name string) sdk.ReadOnl
 			}
 		}
 		return len(found) > 0
-	}), wait.Timeout(patience.For(10*time.Second)), wait.Gap(time.Millisecond)), must.Sprintf("no span %q ended", name))
+	}), wait.Timeout(testtimeout.Scale(10*time.Second)), wait.Gap(time.Millisecond)), must.Sprintf("no span %q ended", name))
 	must.Len(t, 1, found)
 	return found[0]
 }

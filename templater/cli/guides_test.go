@@ -6,7 +6,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/guide"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/guide"
 )
 
 // What the guides tell to do without a Nomad; test/e2e does the rest as well.

@@ -14,7 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // TestScriptsWithNomad runs the scripts that need a Nomad, with one of their own: a
@@ -84,7 +84,7 @@ func startNomad(t *testing.T) (program, addr string) {
 		_ = log.Close()
 	})
 	addr = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
-	if !eventually(patience.For(time.Minute), ended, func() bool { return hasLeader(addr) }) {
+	if !eventually(testtimeout.Scale(time.Minute), ended, func() bool { return hasLeader(addr) }) {
 		text, _ := os.ReadFile(log.Name())
 		t.Fatalf("nomad ended or still has no leader:\n%s", text)
 	}

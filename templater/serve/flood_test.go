@@ -18,7 +18,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 const (
@@ -134,7 +134,7 @@ func answers(all []net.Conn, enough int, wait time.Duration) map[int]int {
 func (s *serving) served() time.Duration {
 	s.t.Helper()
 	begin := time.Now()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience.For(10*time.Second))
+	ctx, cancel := context.WithTimeout(s.t.Context(), testtimeout.Scale(10*time.Second))
 	defer cancel()
 	for _, ask := range [][2]string{{http.MethodPut, "/v1/jobs"}, {http.MethodPut, "/v1/job/web/plan"}, {http.MethodGet, "/v1/jobs"}} {
 		req, err := http.NewRequestWithContext(ctx, ask[0], "http://"+s.address+ask[1], strings.NewReader(servedJob))
@@ -188,7 +188,7 @@ func TestFlood_OthersAreServed(t *testing.T) {
 			s.client.CloseIdleConnections()
 			s.flood(stranger, c.sends)
 			for range 3 {
-				must.Less(t, patience.For(5*time.Second), s.served())
+				must.Less(t, testtimeout.Scale(5*time.Second), s.served())
 			}
 			// One belongs to the other client.
 			must.LessEq(t, c.holds+2, nomad.most.Load())
@@ -216,7 +216,7 @@ func TestFlood_ClientsLeave(t *testing.T) {
 				for _, conn := range s.flood(stranger, sends) {
 					must.NoError(t, conn.Close())
 				}
-				must.Less(t, patience.For(5*time.Second), s.served())
+				must.Less(t, testtimeout.Scale(5*time.Second), s.served())
 			}
 			must.LessEq(t, clientShare+6, nomad.most.Load()) // the page has four, the other client two
 			s.quit()
@@ -240,7 +240,7 @@ func TestFlood_SlotReturns(t *testing.T) {
 		must.NoError(t, err)
 		_, err = io.WriteString(conn, "GET /v1/jobs?index=7 HTTP/1.1\r\nHost: nomad\r\n\r\n")
 		must.NoError(t, err)
-		must.Eq(t, map[int]int{http.StatusOK: 1}, answers([]net.Conn{conn}, 1, patience.For(10*time.Second)))
+		must.Eq(t, map[int]int{http.StatusOK: 1}, answers([]net.Conn{conn}, 1, testtimeout.Scale(10*time.Second)))
 		must.NoError(t, conn.Close())
 	}
 	s.quit()
@@ -252,7 +252,7 @@ func TestFlood_LimitInResponse(t *testing.T) {
 	nomad := startCounting(t)
 	s := startServing(t, &http.Client{Transport: &http.Transport{}}, "-nomad-addr", nomad.URL, "-drain", "0s", "-max-connections-per-client", "200", "-max-upstream-per-client", "8", "-max-buffer", "20")
 	all := s.flood(stranger, "GET /v1/jobs?index=7 HTTP/1.1\r\nHost: nomad\r\n\r\n")
-	got := answers(all, floods-6, patience.For(20*time.Second))                         // requests wait for 5 s
+	got := answers(all, floods-6, testtimeout.Scale(20*time.Second))                    // requests wait for 5 s
 	must.Between(t, 200-6, got[http.StatusTooManyRequests], floods-6, must.Sprint(got)) // some are closed without a response
 	_, text := s.get(s.admin + "/metrics")
 	must.StrContains(t, text, `nomad_sidecar_refused_total{limit="connections",scope="client"} 100`)
@@ -267,7 +267,7 @@ func TestFlood_LimitInResponse(t *testing.T) {
 		must.NoError(t, err)
 		defer conn.Close()
 		go func() { _, _ = io.WriteString(conn, large) }() // may be closed meanwhile
-		for status := range answers([]net.Conn{conn}, 1, patience.For(time.Second)) {
+		for status := range answers([]net.Conn{conn}, 1, testtimeout.Scale(time.Second)) {
 			statuses[status]++
 		}
 	}
@@ -307,7 +307,7 @@ func TestHostile_Requests(t *testing.T) {
 			must.NoError(t, err)
 			defer conn.Close()
 			go func() { _, _ = io.WriteString(conn, c.sends) }() // may be closed meanwhile
-			got := answers([]net.Conn{conn}, 1, patience.For(5*time.Second))
+			got := answers([]net.Conn{conn}, 1, testtimeout.Scale(5*time.Second))
 			if c.status != 0 {
 				must.Eq(t, map[int]int{c.status: 1}, got)
 			}
@@ -379,7 +379,7 @@ func TestDrain_WaitsForUpgradedConnections(t *testing.T) {
 				must.NoError(t, conn.Close())
 			}
 			must.NoError(t, s.cmd.Wait())
-			must.Less(t, patience.For(20*time.Second), time.Since(begin))
+			must.Less(t, testtimeout.Scale(20*time.Second), time.Since(begin))
 			if !c.leave {
 				must.GreaterEq(t, c.drain, time.Since(begin))
 			}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // A client that sends a header slowly or incompletely is cut off; others are served meanwhile.
@@ -34,7 +34,7 @@ func TestServe_SlowHeader(t *testing.T) {
 	}
 	must.Eq(t, "passed", s.decision("http"))
 	for _, conn := range slow {
-		must.NoError(t, conn.SetReadDeadline(time.Now().Add(patience.For(time.Minute))))
+		must.NoError(t, conn.SetReadDeadline(time.Now().Add(testtimeout.Scale(time.Minute))))
 		_, err := io.ReadAll(conn) // ends with the connection
 		must.NoError(t, err)
 	}
@@ -71,7 +71,7 @@ func TestServe_StreamsReset(t *testing.T) {
 	must.NoError(t, err)
 	must.NoError(t, resp.Body.Close())
 	must.Eq(t, http.StatusOK, resp.StatusCode)
-	for deadline := time.Now().Add(patience.For(30 * time.Second)); open.Load() > 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testtimeout.Scale(30 * time.Second)); open.Load() > 0; time.Sleep(time.Millisecond) {
 		must.True(t, time.Now().Before(deadline), must.Sprintf("%d requests are left at Nomad", open.Load()))
 	}
 	s.skip(`"msg":"job"`) // and the errors of broken connections

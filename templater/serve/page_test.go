@@ -16,7 +16,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/explanation"
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 const pagedDefinition = `sidecar "note" {
@@ -91,7 +91,7 @@ type pagedJob struct {
 
 func (s *serving) pageOf(path string, holds func(code int, text string) bool) string {
 	s.t.Helper()
-	deadline := time.After(patience.For(20 * time.Second))
+	deadline := time.After(testtimeout.Scale(20 * time.Second))
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {

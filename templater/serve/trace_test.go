@@ -14,8 +14,8 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/collector"
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/otelcollector"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 const (
@@ -75,7 +75,7 @@ func (s *serving) register(query string) {
 // The collector receives a trace for each request with a job, the last spans at shutdown, and no
 // secrets.
 func TestTracing_JobRequests(t *testing.T) {
-	c := collector.Start(t)
+	c := otelcollector.Start(t)
 	tracedTo(t, c.URL, "OTEL_SERVICE_NAME", "the-proxy", "OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test", "OTEL_BSP_SCHEDULE_DELAY", "3600000")
 	nomad, headers := listeningNomad(t)
 	dir := t.TempDir()
@@ -88,7 +88,7 @@ func TestTracing_JobRequests(t *testing.T) {
 	must.Eq(t, clientTrace, line["trace"].(string))
 	s.end()
 
-	spans := map[string]collector.Span{}
+	spans := map[string]otelcollector.Span{}
 	for _, span := range c.Spans() {
 		must.Eq(t, clientTrace, fmt.Sprintf("%x", span.TraceId))
 		must.Eq(t, "the-proxy test", span.Resource["service.name"]+" "+span.Resource["deployment.environment.name"])
@@ -127,7 +127,7 @@ func TestTracing_CollectorHangs(t *testing.T) {
 	s.next("job")
 	select {
 	case <-asked: // not answered until the test ends
-	case <-time.After(patience.For(30 * time.Second)):
+	case <-time.After(testtimeout.Scale(30 * time.Second)):
 		t.Fatal("the collector was not asked")
 	}
 	for range 20 {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/browser"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/browser"
 )
 
 // openPages shows a document in a browser, as a file: it needs no server.

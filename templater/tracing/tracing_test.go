@@ -20,7 +20,7 @@ import (
 	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/collector"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/otelcollector"
 )
 
 // environ sets these OpenTelemetry variables and no others.
@@ -61,7 +61,7 @@ func TestOpen_NoEndpoint(t *testing.T) {
 }
 
 func TestOpen_Environment(t *testing.T) {
-	c := collector.Start(t)
+	c := otelcollector.Start(t)
 	environ(t, "OTEL_EXPORTER_OTLP_ENDPOINT", c.URL, "OTEL_EXPORTER_OTLP_HEADERS", "api-key=k%20y", "OTEL_EXPORTER_OTLP_COMPRESSION", "gzip",
 		"OTEL_RESOURCE_ATTRIBUTES", "service.name=other,deployment.environment.name=test", "OTEL_SERVICE_NAME", "proxy")
 	tr, log := opened(t)
@@ -77,7 +77,7 @@ func TestOpen_Environment(t *testing.T) {
 }
 
 func TestOpen_ServiceAndSampler(t *testing.T) {
-	c := collector.Start(t)
+	c := otelcollector.Start(t)
 	environ(t, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", c.URL+"/v1/traces", "OTEL_TRACES_SAMPLER", "parentbased_always_off")
 	tr, _ := opened(t)
 	_, span := tr.Tracer("scope").Start(t.Context(), "dropped")

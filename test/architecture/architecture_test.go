@@ -246,8 +246,8 @@ func TestRulesForbid(t *testing.T) {
 		{"only templater/catalog fetches, and no other adapter beside it", "templater/cli", registries + "/pkg/name", true},
 		{"only templater/catalog fetches, and no other adapter beside it", "templater/catalog", "templater/cluster", true},
 		{"only templater/catalog fetches, and no other adapter beside it", "templater/catalog", "templater/sidecar", false},
-		{"nothing imports test", "driver", "test/agent", true},
-		{"nothing imports test", "test/e2e", "test/agent", false},
+		{"nothing imports test", "driver", "test/internal/agent", true},
+		{"nothing imports test", "test/e2e", "test/internal/agent", false},
 	}
 	all := rules()
 	for _, c := range cases {

@@ -51,7 +51,7 @@ func TestAppArmor_TasksAreConfined(t *testing.T) {
 		must.Eq(t, confined+confined+"traced\n", beside)
 
 		first.exec("kill -0 $(pgrep -f 'sleep 424[2]') && cat /proc/$(pgrep -f 'sleep 424[2]')/environ >/dev/null")
-		must.NoError(t, n.StopTask(first.ID, patience, "SIGTERM"))
+		must.NoError(t, n.StopTask(first.ID, maxWait, "SIGTERM"))
 		must.Eq(t, 3, first.wait().ExitCode)
 	})
 }

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // Tasks on a host with a full or read-only disk.
@@ -60,15 +60,15 @@ func sealDisk(t *testing.T, dir string) (mend func()) {
 	// The kernel refuses it while a process writes, such as a starting monitor.
 	must.Wait(t, wait.InitialSuccess(wait.ErrorFunc(func() error {
 		return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
-	}), wait.Timeout(patience), wait.Gap(5*time.Millisecond)))
+	}), wait.Timeout(maxWait), wait.Gap(5*time.Millisecond)))
 	return func() { must.NoError(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND, "")) }
 }
 
 // TestStart_DiskFull checks that a start on a full disk fails with the path in its error, leaves
 // nothing behind and succeeds once there is space, and that other tasks continue and can be stopped.
 func TestStart_DiskFull(t *testing.T) {
-	small := fixture.Layout(t, t.TempDir(), scratch(t))
-	large := fixture.Layout(t, t.TempDir(), withRandomLayer(t, scratch(t), 64<<20))
+	small := testimage.Layout(t, t.TempDir(), scratch(t))
+	large := testimage.Layout(t, t.TempDir(), withRandomLayer(t, scratch(t), 64<<20))
 	const noSpace, noWrite = "no space left on device", "read-only file system"
 	plain := sh("exit 0")
 	for name, tc := range map[string]struct {
@@ -147,7 +147,7 @@ func TestStart_EndlessUserFiles(t *testing.T) {
 		"group":  withFile(t, scratch(t), "etc/group", 17<<20),
 		"passwd": withFile(t, scratch(t), "etc/passwd", 17<<20),
 	} {
-		reference := fixture.Layout(t, t.TempDir(), img)
+		reference := testimage.Layout(t, t.TempDir(), img)
 		withOneRuntime(t, func(t *testing.T, runtime string) {
 			n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 			other := n.bystand()

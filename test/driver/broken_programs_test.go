@@ -59,7 +59,7 @@ func TestStart_ProgramRemoved(t *testing.T) {
 				must.ErrorContains(t, err, tc.want)
 				must.StrNotContains(t, err.Error(), tk.AllocID, must.Sprint("container ids and directories of the task"))
 				other.unharmed()
-				must.NoError(t, n.StopTask(leaver.ID, patience, "SIGTERM"))
+				must.NoError(t, n.StopTask(leaver.ID, maxWait, "SIGTERM"))
 				must.Eq(t, 6, leaver.wait().ExitCode)
 				must.NoError(t, os.RemoveAll(path))
 				must.NoError(t, os.WriteFile(path, before, 0o755))
@@ -91,7 +91,7 @@ func TestStart_ProgramHangs(t *testing.T) {
 				w.Plain = true
 				w.accompany(t, uuid.Generate())
 				config := w.config()
-				config.CreateTimeout, config.TeardownTimeout = patience/24, patience // the first is spent
+				config.CreateTimeout, config.TeardownTimeout = maxWait/24, maxWait // the first is spent
 				if verb == "conmon" {
 					config.Monitor.Path = hanging(t, w.Conmon, "--cid")
 				} else {
@@ -118,7 +118,7 @@ func TestStart_ProgramHangs(t *testing.T) {
 // awaitNoProcess waits until none has a word in its command line.
 func (w *world) awaitNoProcess(t *testing.T, word string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); hostProcesses(t, word) > 0; {
+	for deadline := time.Now().Add(maxWait); hostProcesses(t, word) > 0; {
 		must.True(t, time.Now().Before(deadline), must.Sprint("what hung is left"))
 		time.Sleep(time.Millisecond)
 	}

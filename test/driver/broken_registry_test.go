@@ -22,8 +22,8 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
-	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // Tasks with a broken or hostile registry or image.
@@ -87,7 +87,7 @@ func TestPull_BrokenRegistry(t *testing.T) {
 				s := &spoiled{next: g.next, blobs: func(digest string) bool { return slices.Contains(layers, digest) != tc.config }}
 				g.next = s
 				n := newNode(t, func(c *driver.PluginConfig) {
-					c.Runtime, c.Image.PullActivityTimeout, c.Image.PullTimeout = runtime, patiently.For(3*time.Second).String(), patience.String()
+					c.Runtime, c.Image.PullActivityTimeout, c.Image.PullTimeout = runtime, testtimeout.Scale(3*time.Second).String(), maxWait.String()
 				})
 				other := n.bystand()
 				sent.Store(0)
@@ -135,7 +135,7 @@ func TestPull_LayerEscapes(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				must.NoError(t, os.WriteFile(victim, []byte("intact"), 0o600))
 				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-				reference := fixture.Layout(t, t.TempDir(), withLayer(t, scratch(t), entries...))
+				reference := testimage.Layout(t, t.TempDir(), withLayer(t, scratch(t), entries...))
 				tk := n.newTask("", "climber", driver.TaskConfig{Image: reference}, quiet)
 				if _, _, err := n.StartTask(tk.TaskConfig); err == nil {
 					tk.wait()
@@ -158,8 +158,8 @@ func TestPull_LayerEscapes(t *testing.T) {
 
 // TestPull_LayerBomb checks that a layer larger than the disk fails only its own task.
 func TestPull_LayerBomb(t *testing.T) {
-	reference := fixture.Layout(t, t.TempDir(), withFile(t, scratch(t), "zeros", 256<<20))
-	small := fixture.Layout(t, t.TempDir(), scratch(t))
+	reference := testimage.Layout(t, t.TempDir(), withFile(t, scratch(t), "zeros", 256<<20))
+	small := testimage.Layout(t, t.TempDir(), scratch(t))
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		disk := smallDisk(t)
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.DataDir = runtime, filepath.Join(disk, "data") })

@@ -62,7 +62,7 @@ func TestTask_ClockJumps(t *testing.T) {
 			must.Eq(t, before.DriverAttributes["pid"], after.DriverAttributes["pid"])
 			must.Eq(t, drivers.TaskStateRunning, after.State)
 		}
-		must.NoError(t, n.StopTask(old.ID, patience, "SIGTERM"))
+		must.NoError(t, n.StopTask(old.ID, maxWait, "SIGTERM"))
 		must.Eq(t, drivers.ExitResult{ExitCode: 6}, *old.wait())
 	})
 }

@@ -36,7 +36,7 @@ func TestTask_Cost(t *testing.T) {
 			n.waitForNew(before, append(slices.Repeat([]string{"conmon", "sleep"}, i+1), "nomad-pod-logs"))
 			_, err := n.InspectTask(tk.ID)
 			must.NoError(t, err)
-			usage, err := n.TaskStats(t.Context(), tk.ID, patience)
+			usage, err := n.TaskStats(t.Context(), tk.ID, maxWait)
 			must.NoError(t, err)
 			must.NotNil(t, <-usage)
 			must.SliceEmpty(t, ran.take(), must.Sprint("programs run for statistics"))
@@ -44,7 +44,7 @@ func TestTask_Cost(t *testing.T) {
 		last := n.newTask("", "last", sh("exec sleep 600"), unread)
 		last.start()
 		ran.take()
-		must.NoError(t, n.StopTask(last.ID, patience, "SIGKILL"))
+		must.NoError(t, n.StopTask(last.ID, maxWait, "SIGKILL"))
 		must.NoError(t, n.DestroyTask(last.ID, false))
 		must.Eq(t, []string{"delete"}, ran.take())
 	})
@@ -105,7 +105,7 @@ func (n *node) waitForNew(before map[int]string, want []string) {
 	n.t.Helper()
 	slices.Sort(want)
 	var names []string
-	for deadline := time.Now().Add(patience); !slices.Equal(want, names); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(maxWait); !slices.Equal(want, names); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			must.Eq(n.t, want, names)
 		}
@@ -245,7 +245,7 @@ func TestCrun_ExecutedOnce(t *testing.T) {
 // that is seen to run in its stead.
 func (n *node) executed(tk *task) (copied, executed uint64) {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	before := processes(n.t)
 	c, ended := newClient(ctx), make(chan error, 1)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 func debugged(t *testing.T, runtime string, config driver.TaskConfig) *task {
@@ -32,7 +32,7 @@ func debuggedWith(t *testing.T, config driver.TaskConfig, change func(*driver.Pl
 
 // beside runs a script in a container beside the task.
 func (tk *task) beside(words ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	c := newClient(ctx)
 	close(c.send)
@@ -86,7 +86,7 @@ func TestDebug_SeesTask(t *testing.T) {
 
 // TestDebug_Image checks that the programs can come from an image.
 func TestDebug_Image(t *testing.T) {
-	layout := fixture.Layout(t, t.TempDir(), scratch(t))
+	layout := testimage.Layout(t, t.TempDir(), scratch(t))
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		tk := debugged(t, runtime, sh(waits))
 		out, err := tk.beside("-image", layout, "/init", "--version")

@@ -13,7 +13,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // TestNetworkDefaults checks docker's defaults in a network namespace of the group's own, and that
@@ -95,7 +95,7 @@ func TestDeniedHostUsers(t *testing.T) {
 func TestImageConfig(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		image := fixture.Layout(t, filepath.Join(t.TempDir(), "odd"), fixture.Image(t, func(c *v1.Config) {
+		image := testimage.Layout(t, filepath.Join(t.TempDir(), "odd"), testimage.New(t, func(c *v1.Config) {
 			c.User, c.WorkingDir, c.Env, c.StopSignal = "1234", "srv", []string{"NOVALUE", "=x", "A=1", "HOME="}, "SIGBOGUS"
 			c.Entrypoint, c.Cmd = []string{"/none"}, []string{"--ignored"}
 		}))
@@ -127,7 +127,7 @@ func TestImageConfig(t *testing.T) {
 func TestUser_NotInImage(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		image := fixture.Layout(t, filepath.Join(t.TempDir(), "user"), fixture.Image(t, func(c *v1.Config) { c.User = "ghost" }))
+		image := testimage.Layout(t, filepath.Join(t.TempDir(), "user"), testimage.New(t, func(c *v1.Config) { c.User = "ghost" }))
 		tk := n.newTask("", "app", driver.TaskConfig{Image: image}, quiet)
 		_, _, err := n.StartTask(tk.TaskConfig)
 		must.ErrorContains(t, err, `user "ghost"`)
@@ -141,7 +141,7 @@ func TestUser_NotInImage(t *testing.T) {
 func TestStart_CommandNotInImage(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		image := fixture.Layout(t, filepath.Join(t.TempDir(), "command"), fixture.Image(t))
+		image := testimage.Layout(t, filepath.Join(t.TempDir(), "command"), testimage.New(t))
 		for entrypoint, says := range map[string]string{
 			"/nope": `command "/nope" not found in the task's file system; check command and entrypoint (image ` + image + `)`,
 			"nope":  `not found in PATH (/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin); check command and entrypoint (image ` + image + `)`,
@@ -159,7 +159,7 @@ func TestStart_CommandNotInImage(t *testing.T) {
 func TestTmpfs_Modes(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Image.Paths = runtime, []string{"/"} })
-		image := fixture.Layout(t, filepath.Join(t.TempDir(), "tmpfs"), fixture.Image(t))
+		image := testimage.Layout(t, filepath.Join(t.TempDir(), "tmpfs"), testimage.New(t))
 		for name, config := range map[string]driver.TaskConfig{
 			"host": sh("sleep 1000"), "image": {Image: image, Args: []string{"-P"}},
 		} {
@@ -183,7 +183,7 @@ func TestTmpfs_Modes(t *testing.T) {
 func TestHostnameAndMtab(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Image.Paths = runtime, []string{"/"} })
-		image := fixture.Layout(t, filepath.Join(t.TempDir(), "plain"), fixture.Image(t))
+		image := testimage.Layout(t, filepath.Join(t.TempDir(), "plain"), testimage.New(t))
 		first := sh("sleep 1000")
 		first.Hostname = "first"
 		host := n.newTask("", "host", first, quiet)

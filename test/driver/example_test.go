@@ -27,8 +27,8 @@ import (
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
-	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/sandbox"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // dockerOptions are those of docker's driver that the example uses, as its
@@ -149,7 +149,7 @@ func mirrorOfDockerHub(t *testing.T, repository string, img v1.Image) {
 	host := insecureRegistry(t)
 	ref, err := name.NewTag(host+"/"+repository, name.Insecure)
 	must.NoError(t, err)
-	must.NoError(t, remote.Write(ref, img, fixture.NoKeepAlive()))
+	must.NoError(t, remote.Write(ref, img, testimage.NoKeepAlive()))
 	conf := filepath.Join(t.TempDir(), "registries.conf")
 	must.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nprefix = \"docker.io\"\nlocation = \""+host+"\"\ninsecure = true\n"), 0o644))
 	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
@@ -207,7 +207,7 @@ func TestImageVolumesAndLabels(t *testing.T) {
 	must.NoError(t, remote.Write(ref, shellImage(t, v1.Config{
 		Volumes: map[string]struct{}{"/data": {}, "/new/volume": {}, "/own": {}}, WorkingDir: "/data",
 		Labels: map[string]string{"from": "image", "both": "image"},
-	}), fixture.NoKeepAlive()))
+	}), testimage.NoKeepAlive()))
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		for _, readonly := range []bool{true, false} {

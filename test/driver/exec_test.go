@@ -114,7 +114,7 @@ func (tk *task) stream(c *client, tty bool, command ...string) error {
 func TestExec_LargeOutput(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 		defer cancel()
 		const size = 50 << 20
 		for _, tty := range []bool{false, true} {
@@ -131,7 +131,7 @@ func TestExec_LargeOutput(t *testing.T) {
 func TestExec_HundredResizes(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 		defer cancel()
 		c := newClient(ctx)
 		// A size that comes before the program has a terminal says little: a
@@ -169,7 +169,7 @@ func stdin(text string) *drivers.ExecTaskStreamingRequestMsg {
 func TestExec_InputAfterEOF(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 		defer cancel()
 		c := newClient(ctx)
 		go func() { // ends when all was received
@@ -209,7 +209,7 @@ func (tk *task) endsWith(c *client, tty bool, leave func()) {
 	select {
 	case err := <-done:
 		must.ErrorIs(t, err, context.Canceled)
-	case <-time.After(patience):
+	case <-time.After(maxWait):
 		t.Fatal("exec did not end")
 	}
 	tk.n.waitFor("the command to be gone", func() bool { return !strings.Contains(tk.exec("ps -eo args"), "sleep 424242") })
@@ -219,18 +219,18 @@ func TestExec_Errors(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n, tk := idle(t, runtime)
 		for command, code := range map[string]int{"/no/such/program": 127, "no-such-program": 127, "/etc/passwd": 126, "/usr": 126} {
-			result, err := n.ExecTask(tk.ID, []string{command}, patience)
+			result, err := n.ExecTask(tk.ID, []string{command}, maxWait)
 			must.NoError(t, err)
 			must.Eq(t, code, result.ExitResult.ExitCode, must.Sprintf("%s: %s", command, result.Stderr))
 			must.StrContains(t, string(result.Stderr), "exec failed: ")
 		}
 		_, err := n.ExecTask(tk.ID, []string{"/bin/sleep", "600"}, 300*time.Millisecond)
 		must.ErrorContains(t, err, "deadline exceeded")
-		_, err = n.ExecTask("no-such-task", []string{"/bin/true"}, patience)
+		_, err = n.ExecTask("no-such-task", []string{"/bin/true"}, maxWait)
 		must.ErrorContains(t, err, drivers.ErrTaskNotFound.Error())
-		must.NoError(t, n.StopTask(tk.ID, patience, "SIGKILL"))
+		must.NoError(t, n.StopTask(tk.ID, maxWait, "SIGKILL"))
 		tk.wait()
-		result, err := n.ExecTask(tk.ID, []string{"/bin/true"}, patience)
+		result, err := n.ExecTask(tk.ID, []string{"/bin/true"}, maxWait)
 		must.NoError(t, err)
 		must.Eq(t, 125, result.ExitResult.ExitCode)
 		must.StrContains(t, string(result.Stderr), "has ended")
@@ -244,11 +244,11 @@ func TestExec_BackgroundChild(t *testing.T) {
 		n, tk := idle(t, runtime)
 		begin := time.Now()
 		result, err := n.ExecTask(tk.ID, []string{"/bin/sh", "-c",
-			"(sleep 4; echo late; echo alive > /tmp/alive; exec sleep 1000) & echo started; exit 7"}, patience)
+			"(sleep 4; echo late; echo alive > /tmp/alive; exec sleep 1000) & echo started; exit 7"}, maxWait)
 		must.NoError(t, err)
 		must.Eq(t, 7, result.ExitResult.ExitCode)
 		must.Eq(t, "started\n", string(result.Stdout))
-		must.Less(t, patience/2, time.Since(begin))
+		must.Less(t, maxWait/2, time.Since(begin))
 		tk.n.waitFor("the child to live on", func() bool { return strings.Contains(tk.exec("cat /tmp/alive || true"), "alive") })
 	})
 }
@@ -261,7 +261,7 @@ func TestExec_ExitOfCommand(t *testing.T) {
 		for script, want := range map[string]int{
 			"exec >&- 2>&-; exit 3": 3, "kill -9 $$": 137, "kill -TERM $$": 143, "yes | head -1 >/dev/null; exit 0": 0, "exit 255": 255,
 		} {
-			result, err := n.ExecTask(tk.ID, []string{"/bin/sh", "-c", script}, patience)
+			result, err := n.ExecTask(tk.ID, []string{"/bin/sh", "-c", script}, maxWait)
 			must.NoError(t, err)
 			must.Eq(t, want, result.ExitResult.ExitCode, must.Sprint(script))
 		}

@@ -195,7 +195,7 @@ func TestFrozenHelper_Pull(t *testing.T) {
 		select {
 		case err := <-refused:
 			must.ErrorContains(t, err, "pull")
-		case <-time.After(patience + 2*frozenBound):
+		case <-time.After(maxWait + 2*frozenBound):
 			t.Fatal("the start of a task whose pull is frozen has no deadline")
 		}
 		end() // the leak check would find its connection

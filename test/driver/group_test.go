@@ -30,7 +30,7 @@ func (n *node) makeGroup(cfg *drivers.TaskConfig) {
 	cfg.Resources.LinuxResources.CpusetCgroupPath = group
 	n.t.Cleanup(func() {
 		_ = os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0) // it may be gone
-		_ = os.Remove(group)                                                  // the ledger sees what is left
+		_ = os.Remove(group)                                                  // the leak check reports what is left
 	})
 }
 

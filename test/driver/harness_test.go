@@ -25,10 +25,10 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
-	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
-	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
-	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/sandbox"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 func TestMain(m *testing.M) {
@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 	os.Exit(sandbox.Main(m))
 }
 
-// patience bounds every wait. Nothing is expected to take that long.
-var patience = patiently.For(30 * time.Second)
+// maxWait bounds every wait. Nothing is expected to take that long.
+var maxWait = testtimeout.Scale(30 * time.Second)
 
 // withRuntimes runs a test with each OCI runtime: one that starts, recovers,
 // executes in, measures, stops or attacks containers.
@@ -110,11 +110,11 @@ type node struct {
 // the test.
 func newNode(t *testing.T, change func(*driver.PluginConfig)) *node {
 	t.Helper()
-	ledger.Check(t, scope())
+	leakcheck.Check(t, scope())
 	dir := t.TempDir()
 	n := &node{t: t, allocs: map[string]*allocdir.AllocDir{}, config: driver.PluginConfig{
 		DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"),
-		PodLinger: "0s", PidsLimit: 512, LogCollector: "nomad", Image: driver.ImageConfig{Paths: []string{"/"}, PullTimeout: (2 * patience).String(), PullActivityTimeout: patience.String()},
+		PodLinger: "0s", PidsLimit: 512, LogCollector: "nomad", Image: driver.ImageConfig{Paths: []string{"/"}, PullTimeout: (2 * maxWait).String(), PullActivityTimeout: maxWait.String()},
 	}}
 	if change != nil {
 		change(&n.config)
@@ -150,7 +150,7 @@ func (n *node) ownPrograms(dir string) {
 // fingerprint returns the first that the driver gives.
 func (n *node) fingerprint() *drivers.Fingerprint {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	ch, err := n.impl.Fingerprint(ctx)
 	must.NoError(n.t, err)
@@ -191,7 +191,7 @@ func (n *node) abandon() {
 
 func (n *node) waitFor(what string, done func() bool) {
 	n.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(maxWait)
 	for !done() {
 		if time.Now().After(deadline) {
 			n.t.Fatalf("timed out waiting for %s", what)
@@ -316,7 +316,7 @@ func (tk *task) start() *drivers.TaskHandle {
 // wait returns how the task ended.
 func (tk *task) wait() *drivers.ExitResult {
 	tk.n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	ch, err := tk.n.WaitTask(ctx, tk.ID)
 	must.NoError(tk.n.t, err)
@@ -330,7 +330,7 @@ func (tk *task) wait() *drivers.ExitResult {
 	}
 }
 
-// output waits until the task's output is enough, for at most patience.
+// output waits until the task's output is enough, for at most maxWait.
 func (tk *task) output(stream string, enough func(string) bool) string {
 	tk.n.t.Helper()
 	path := filepath.Join(tk.TaskDir().LogDir, tk.Name+"."+stream+".0")
@@ -350,15 +350,15 @@ func contains(part string) func(string) bool {
 // exec runs a script in the task and returns what it printed.
 func (tk *task) exec(script string) string {
 	tk.n.t.Helper()
-	res, err := tk.n.ExecTask(tk.ID, []string{"/bin/sh", "-c", script}, patience)
+	res, err := tk.n.ExecTask(tk.ID, []string{"/bin/sh", "-c", script}, maxWait)
 	must.NoError(tk.n.t, err)
 	must.Eq(tk.n.t, 0, res.ExitResult.ExitCode, must.Sprintf("%s: %s%s", script, res.Stdout, res.Stderr))
 	return string(res.Stdout)
 }
 
 // scope selects everything that the driver and its helpers create on the machine.
-func scope() ledger.Scope {
-	return ledger.Scope{
+func scope() leakcheck.Scope {
+	return leakcheck.Scope{
 		Cgroups:  []string{"nomad", "nomad.slice", "nomad-driver-pod"},
 		Programs: []string{"conmon", "runc", "crun", "catatonit", "runc:[2:INIT]", "sleep", "sh", "nomad-pod-logs"},
 	}

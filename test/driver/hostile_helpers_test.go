@@ -61,7 +61,7 @@ func TestStart_HelpersGetNoTaskEnvironment(t *testing.T) {
 		tk := n.newTask("", "evil", ready(config, driver.ReadyConfig{Exec: []string{"/bin/true"}}), evil)
 		tk.start()
 		must.StrContains(t, tk.exec("tr '\\0' '\\n' < /proc/self/environ"), "LD_PRELOAD=/evil\n")
-		must.NoError(t, n.StopTask(tk.ID, patience, "SIGKILL"))
+		must.NoError(t, n.StopTask(tk.ID, maxWait, "SIGKILL"))
 		must.NoError(t, n.DestroyTask(tk.ID, true))
 		pulled := n.newTask("", "pulled", driver.TaskConfig{Image: image}, evil)
 		pulled.start()
@@ -169,7 +169,7 @@ func (n *node) isNotWritten(program string) {
 	tk.start()
 	entered := ""
 	n.waitFor("the task to see the runtime inside", func() bool {
-		if res, err := n.ExecTask(tk.ID, []string{"/tmp/entry"}, patience); err == nil {
+		if res, err := n.ExecTask(tk.ID, []string{"/tmp/entry"}, maxWait); err == nil {
 			entered = string(res.Stdout) + string(res.Stderr)
 		}
 		_, err := os.Stat(filepath.Join(tk.TaskDir().SharedAllocDir, "data/seen"))

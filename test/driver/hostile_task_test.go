@@ -163,7 +163,7 @@ func (b *battlefield) attack(t *testing.T, c cell, seed uint64) []attemptResult 
 // execute runs the program as a command in the task, and stops the task.
 func (b *battlefield) execute(t *testing.T, tk *task, args []string) {
 	t.Helper()
-	res, err := b.ExecTask(tk.ID, append([]string{"/local/hostiletask"}, args...), 4*patience)
+	res, err := b.ExecTask(tk.ID, append([]string{"/local/hostiletask"}, args...), 4*maxWait)
 	must.NoError(t, err)
 	must.Zero(t, res.ExitResult.ExitCode, must.Sprint(string(res.Stderr)))
 	must.NoError(t, b.StopTask(tk.ID, 0, "SIGKILL"))

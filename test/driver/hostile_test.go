@@ -15,7 +15,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
-	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 // Attacks of a task with root on its client and on other tasks.
@@ -150,7 +150,7 @@ func TestStart_SwapBetweenCheckAndMount(t *testing.T) {
 	victim := t.TempDir()
 	must.NoError(t, os.WriteFile(filepath.Join(victim, "file"), []byte("secret"), 0o644))
 	withRuntimes(t, func(t *testing.T, runtime string) {
-		ledger.Check(t, scope())
+		leakcheck.Check(t, scope())
 		w := newWorld(t, runtime)
 		dir := w.path("alloc/dir")
 		must.NoError(t, os.Mkdir(dir, 0o755))

@@ -22,19 +22,19 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // scratch is an image of one program, which runs as user 1234.
 func scratch(t *testing.T) v1.Image {
 	t.Helper()
-	return fixture.Image(t)
+	return testimage.New(t)
 }
 
 // TestStart_Image checks each kind of image reference.
 func TestStart_Image(t *testing.T) {
 	img, dir, host := scratch(t), t.TempDir(), insecureRegistry(t)
-	oci := fixture.Layout(t, filepath.Join(dir, "oci"), img)
+	oci := testimage.Layout(t, filepath.Join(dir, "oci"), img)
 	tag, err := name.NewTag("example.test/scratch:v1")
 	must.NoError(t, err)
 	must.NoError(t, tarball.WriteToFile(filepath.Join(dir, "docker.tar"), tag, img))
@@ -105,7 +105,7 @@ func pushed(t *testing.T, at string) string {
 	t.Helper()
 	ref, err := name.NewTag(at, name.Insecure)
 	must.NoError(t, err)
-	must.NoError(t, remote.Write(ref, scratch(t), fixture.NoKeepAlive()))
+	must.NoError(t, remote.Write(ref, scratch(t), testimage.NoKeepAlive()))
 	return at
 }
 
@@ -148,7 +148,7 @@ func TestPull_Events(t *testing.T) {
 	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), maxWait)
 		defer cancel()
 		events, err := n.impl.TaskEvents(ctx)
 		must.NoError(t, err)
@@ -180,7 +180,7 @@ func TestPull_Events(t *testing.T) {
 // none or the platform is invalid.
 func TestPull_Platform(t *testing.T) {
 	madeFor := func(arch string) mutate.IndexAddendum {
-		img := fixture.Image(t, func(c *v1.Config) { c.Env = append(c.Env, "MADE_FOR="+arch) })
+		img := testimage.New(t, func(c *v1.Config) { c.Env = append(c.Env, "MADE_FOR="+arch) })
 		config, err := img.ConfigFile()
 		must.NoError(t, err)
 		config.Architecture = arch
@@ -191,7 +191,7 @@ func TestPull_Platform(t *testing.T) {
 	at := insecureRegistry(t) + "/both:v1"
 	ref, err := name.NewTag(at, name.Insecure)
 	must.NoError(t, err)
-	must.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(empty.Index, madeFor("arm64"), madeFor("amd64")), fixture.NoKeepAlive()))
+	must.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(empty.Index, madeFor("arm64"), madeFor("amd64")), testimage.NoKeepAlive()))
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
 		task := func(platform string) *task {
@@ -221,8 +221,8 @@ func TestPull_Platform(t *testing.T) {
 
 // TestStop_SignalOfImage checks that the image's STOPSIGNAL is sent unless the job sets kill_signal.
 func TestStop_SignalOfImage(t *testing.T) {
-	img := fixture.Image(t, func(c *v1.Config) { c.StopSignal = "SIGUSR1" })
-	reference := fixture.Layout(t, t.TempDir(), img)
+	img := testimage.New(t, func(c *v1.Config) { c.StopSignal = "SIGUSR1" })
+	reference := testimage.Layout(t, t.TempDir(), img)
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
 		for signal, code := range map[string]int{"": 9, "SIGUSR2": 8} {
@@ -233,7 +233,7 @@ func TestStop_SignalOfImage(t *testing.T) {
 			}, nil)
 			tk.start()
 			tk.output("stdout", contains("up"))
-			must.NoError(t, n.StopTask(tk.ID, patience, signal))
+			must.NoError(t, n.StopTask(tk.ID, maxWait, signal))
 			must.Eq(t, code, tk.wait().ExitCode, must.Sprint(signal))
 		}
 	})

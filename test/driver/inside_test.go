@@ -234,7 +234,7 @@ func TestStatsAndSignals(t *testing.T) {
 		must.NoError(t, n.SignalTask(tk.ID, "SIGHUP"))
 		tk.output("stdout", contains("hup"))
 
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 		defer cancel()
 		ch, err := n.TaskStats(ctx, tk.ID, 100*time.Millisecond)
 		must.NoError(t, err)

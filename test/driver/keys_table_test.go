@@ -14,7 +14,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // keyTests names, for each key of a task, the test in which a real task shows
@@ -170,8 +170,8 @@ func TestPull_Policy(t *testing.T) {
 	ref, err := name.NewTag(at, name.Insecure)
 	must.NoError(t, err)
 	push := func(version string) {
-		img := fixture.Image(t, func(c *v1.Config) { c.Env = append(c.Env, "VERSION="+version) })
-		must.NoError(t, remote.Write(ref, img, fixture.NoKeepAlive()))
+		img := testimage.New(t, func(c *v1.Config) { c.Env = append(c.Env, "VERSION="+version) })
+		must.NoError(t, remote.Write(ref, img, testimage.NoKeepAlive()))
 	}
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })

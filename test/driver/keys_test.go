@@ -15,7 +15,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
-	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/sandbox"
 )
 
 // scenario is a task and what can be seen of its keys from inside.
@@ -252,7 +252,7 @@ func TestKillSignal(t *testing.T) {
 			tk := n.newTask("", "signal", config, nil)
 			tk.start()
 			tk.output("stdout", contains("up"))
-			must.NoError(t, n.StopTask(tk.ID, patience, "SIGUSR1"))
+			must.NoError(t, n.StopTask(tk.ID, maxWait, "SIGUSR1"))
 			must.Eq(t, 9, tk.wait().ExitCode)
 		}
 	})

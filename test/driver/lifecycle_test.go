@@ -16,7 +16,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
-	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 func TestStart_LogsOutput(t *testing.T) {
@@ -86,9 +86,9 @@ func TestStop_SignalThenKill(t *testing.T) {
 		polite := n.newTask("", "polite", sh("trap 'echo bye; exit 3' INT; echo up; while :; do sleep 0.05; done"), nil)
 		polite.start()
 		polite.output("stdout", contains("up"))
-		must.NoError(t, n.StopTask(polite.ID, patience, "SIGINT"))
+		must.NoError(t, n.StopTask(polite.ID, maxWait, "SIGINT"))
 		must.Eq(t, 3, polite.wait().ExitCode)
-		must.NoError(t, n.StopTask(polite.ID, patience, "SIGINT"), must.Sprint("a task that has ended"))
+		must.NoError(t, n.StopTask(polite.ID, maxWait, "SIGINT"), must.Sprint("a task that has ended"))
 
 		deaf := n.newTask("", "deaf", sh("trap '' TERM; echo up; while :; do sleep 60; done"), nil)
 		deaf.start()
@@ -123,7 +123,7 @@ func TestExit_KillsRemainingProcesses(t *testing.T) {
 // pipe open after all of them were killed.
 func TestExit_OpenOutputPipe(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
-		ledger.Check(t, scope())
+		leakcheck.Check(t, scope())
 		w := newWorld(t, runtime)
 		var said bytes.Buffer
 		config := w.config()

@@ -118,7 +118,7 @@ func TestLogs_CollectorAndPluginKilled(t *testing.T) {
 			n.start()
 			must.NoError(t, n.RecoverTask(handle))
 		}
-		must.NoError(t, n.StopTask(tk.ID, patience, "SIGTERM"))
+		must.NoError(t, n.StopTask(tk.ID, maxWait, "SIGTERM"))
 		must.Eq(t, 7, tk.wait().ExitCode)
 		lines := strings.Split(strings.TrimSuffix(tk.logged("stdout"), "\n"), "\n")
 		must.Eq(t, "last", lines[len(lines)-1])

@@ -13,7 +13,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // localFile writes a file that the task has in /local.
@@ -86,7 +86,7 @@ func TestExit_RuntimeCannotExecute(t *testing.T) {
 	const ipcLock = 14
 	binary.LittleEndian.PutUint32(capability, 0x02000001)
 	binary.LittleEndian.PutUint32(capability[4:], 1<<ipcLock)
-	image := fixture.Layout(t, filepath.Join(t.TempDir(), "capable"), withLayer(t, fixture.Image(t), tar.Header{
+	image := testimage.Layout(t, filepath.Join(t.TempDir(), "capable"), withLayer(t, testimage.New(t), tar.Header{
 		Name: "capable", Typeflag: tar.TypeLink, Linkname: "init", Mode: 0o755,
 		PAXRecords: map[string]string{"SCHILY.xattr.security.capability": string(capability)},
 	}))

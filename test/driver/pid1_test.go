@@ -84,7 +84,7 @@ func TestStop_SignalWithoutHandler(t *testing.T) {
 			return tk.wait()
 		}
 		const short = 50 * time.Millisecond
-		must.Eq(t, int(syscall.SIGTERM), stop("shared", "", "SIGTERM", patience, func(c *driver.TaskConfig) { c.Share = []string{"pid"} }).Signal)
+		must.Eq(t, int(syscall.SIGTERM), stop("shared", "", "SIGTERM", maxWait, func(c *driver.TaskConfig) { c.Share = []string{"pid"} }).Signal)
 		must.Eq(t, int(syscall.SIGKILL), stop("ignores", "trap '' TERM; ", "SIGTERM", short, nil).Signal)
 		must.Eq(t, int(syscall.SIGKILL), stop("handles", "trap 'echo got it' TERM; ", "SIGTERM", short, nil).Signal)
 		must.Eq(t, int(syscall.SIGKILL), stop("plain", "", "", short, nil).Signal)

@@ -16,7 +16,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
-	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 func ready(c driver.TaskConfig, r driver.ReadyConfig) driver.TaskConfig {
@@ -24,7 +24,7 @@ func ready(c driver.TaskConfig, r driver.ReadyConfig) driver.TaskConfig {
 		r.Interval = "20ms"
 	}
 	if r.Timeout == "" {
-		r.Timeout = patience.String()
+		r.Timeout = maxWait.String()
 	}
 	c.Ready = &r
 	return c
@@ -80,9 +80,9 @@ func TestReady_Timeout(t *testing.T) {
 		}{
 			"timeout": {ready(sh("exec sleep 600"), driver.ReadyConfig{File: "/never", Timeout: "300ms"}), "file /never did not pass within 300ms: no such file or directory"},
 			"ended":   {ready(sh("exit 7"), driver.ReadyConfig{File: "/never"}), "ended before it was ready: exit code 7"},
-			"status": {ready(sh(fmt.Sprintf(serve, 18473, "503 Busy")), driver.ReadyConfig{HTTP: "http://127.0.0.1:18473", Timeout: patiently.For(time.Second).String()}),
+			"status": {ready(sh(fmt.Sprintf(serve, 18473, "503 Busy")), driver.ReadyConfig{HTTP: "http://127.0.0.1:18473", Timeout: testtimeout.Scale(time.Second).String()}),
 				"status 503"},
-			"exec": {ready(sh("exec sleep 600"), driver.ReadyConfig{Exec: []string{"/bin/sh", "-c", "echo too early; exit 3"}, Timeout: patiently.For(time.Second).String()}),
+			"exec": {ready(sh("exec sleep 600"), driver.ReadyConfig{Exec: []string{"/bin/sh", "-c", "echo too early; exit 3"}, Timeout: testtimeout.Scale(time.Second).String()}),
 				"exit code 3: too early"},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -120,7 +120,7 @@ func TestAfter_StartAndStopOrder(t *testing.T) {
 			wg.Wait()
 		}
 		all(func(tk *task) { tk.start() })
-		all(func(tk *task) { must.NoError(t, n.StopTask(tk.ID, patience, "SIGTERM")) })
+		all(func(tk *task) { must.NoError(t, n.StopTask(tk.ID, maxWait, "SIGTERM")) })
 		b, err := os.ReadFile(filepath.Join(tasks[0].TaskDir().SharedAllocDir, "data", "order"))
 		must.NoError(t, err)
 		must.Eq(t, "start config\nstart proxy\nstart app\nstop app\nstop proxy\nstop config\n", string(b))
@@ -156,11 +156,11 @@ func TestPreStop_BeforeSignal(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("trap 'cat /tmp/pre; exit 0' TERM; echo up; while :; do sleep 0.05; done")
-		config.PreStop = &driver.PreStopConfig{Command: "/bin/sh", Args: []string{"-c", "echo drained > /tmp/pre"}, Timeout: patiently.For(10 * time.Second).String()}
+		config.PreStop = &driver.PreStopConfig{Command: "/bin/sh", Args: []string{"-c", "echo drained > /tmp/pre"}, Timeout: testtimeout.Scale(10 * time.Second).String()}
 		tk := n.newTask("", "web", config, nil)
 		tk.start()
 		tk.output("stdout", contains("up"))
-		must.NoError(t, n.StopTask(tk.ID, patience, "SIGTERM"))
+		must.NoError(t, n.StopTask(tk.ID, maxWait, "SIGTERM"))
 		tk.wait()
 		tk.output("stdout", contains("drained"))
 	})

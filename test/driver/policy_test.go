@@ -16,7 +16,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // runImage runs an image with a program that exits immediately.
@@ -70,7 +70,7 @@ func TestSignaturePolicy(t *testing.T) {
 	ours, theirs := keyPair(t), keyPair(t)
 	signed := sign(t, pushed(t, host+"/unsigned:v1"), host+"/signed:v1", ours)
 	forged := sign(t, host+"/unsigned:v1", host+"/forged:v1", theirs)
-	layout := fixture.Layout(t, t.TempDir(), scratch(t))
+	layout := testimage.Layout(t, t.TempDir(), scratch(t))
 	policy := written(t, filepath.Join(t.TempDir(), "policy.json"), fmt.Sprintf(
 		`{"default": [{"type": "reject"}], "transports": {"docker": {%q: [{"type": "sigstoreSigned", "keyPath": %q}]}}}`,
 		host, ours+".pub"))

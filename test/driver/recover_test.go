@@ -17,7 +17,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
-	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 func TestRecover_RunningTask(t *testing.T) {
@@ -30,7 +30,7 @@ func TestRecover_RunningTask(t *testing.T) {
 
 		n.abandon()
 		n.start()
-		must.ErrorContains(t, n.StopTask(tk.ID, patience, ""), drivers.ErrTaskNotFound.Error())
+		must.ErrorContains(t, n.StopTask(tk.ID, maxWait, ""), drivers.ErrTaskNotFound.Error())
 		must.NoError(t, n.RecoverTask(handle))
 		must.NoError(t, n.RecoverTask(handle), must.Sprint("twice is no error"))
 		after, err := n.InspectTask(tk.ID)
@@ -39,7 +39,7 @@ func TestRecover_RunningTask(t *testing.T) {
 		must.Eq(t, before.DriverAttributes["pid"], after.DriverAttributes["pid"])
 		must.Eq(t, "ok\n", tk.exec("echo ok"))
 
-		must.NoError(t, n.StopTask(tk.ID, patience, "SIGTERM"))
+		must.NoError(t, n.StopTask(tk.ID, maxWait, "SIGTERM"))
 		must.Eq(t, drivers.ExitResult{ExitCode: 6}, *tk.wait())
 		lines := strings.Fields(strings.ReplaceAll(tk.output("stdout", contains("line 2\n")), "line ", ""))
 		for i, l := range lines {
@@ -106,7 +106,9 @@ func TestPod_InfraProcessKilled(t *testing.T) {
 // Trap D15: the pod is kept between one task and the next.
 func TestPod_LingersBetweenTasks(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
-		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PodLinger = runtime, patiently.For(time.Second).String() })
+		n := newNode(t, func(c *driver.PluginConfig) {
+			c.Runtime, c.PodLinger = runtime, testtimeout.Scale(time.Second).String()
+		})
 		alloc := uuid.Generate()
 		first := n.newTask(alloc, "prestart", sh("echo kept > /dev/shm/file"), nil)
 		first.start()
@@ -214,7 +216,7 @@ func TestRecover_RuntimeChanged(t *testing.T) {
 		})
 		must.NoError(t, os.Remove(n.programs.runtime)) // not even then
 		for _, tk := range []*task{tk, late} {
-			must.NoError(t, n.StopTask(tk.ID, patience, "SIGTERM"))
+			must.NoError(t, n.StopTask(tk.ID, maxWait, "SIGTERM"))
 			must.Eq(t, drivers.ExitResult{ExitCode: 6}, *tk.wait())
 			must.NoError(t, n.DestroyTask(tk.ID, false))
 		}

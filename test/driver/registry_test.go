@@ -28,7 +28,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 const (
@@ -97,7 +97,7 @@ func (g *guarded) push(t *testing.T, tag string, extraBytes int64) string {
 	at := g.host + "/" + tag
 	ref, err := name.NewTag(at, name.Insecure)
 	must.NoError(t, err)
-	must.NoError(t, remote.Write(ref, img, fixture.NoKeepAlive(), remote.WithAuth(&authn.Basic{Username: registryUser, Password: registryPassword})))
+	must.NoError(t, remote.Write(ref, img, testimage.NoKeepAlive(), remote.WithAuth(&authn.Basic{Username: registryUser, Password: registryPassword})))
 	return at
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // TestMount_RuntimePath checks that a task cannot mount over /dev or /proc, which would unmask paths
@@ -49,7 +49,7 @@ func TestMount_RuntimePathByLink(t *testing.T) {
 		for target, header := range map[string]tar.Header{
 			"/opt/self/attr": link("opt", "/proc"), "/opt/pts": link("opt", "dev"), "/etc/hosts": link("etc/hosts", "/proc/self/attr/exec"),
 		} {
-			reference := fixture.Layout(t, t.TempDir(), withLayer(t, scratch(t), header))
+			reference := testimage.Layout(t, t.TempDir(), withLayer(t, scratch(t), header))
 			config := driver.TaskConfig{Image: reference, Tmpfs: []string{"/tmp"}}
 			if target != "/etc/hosts" {
 				config.Tmpfs = []string{target}

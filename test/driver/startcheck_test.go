@@ -11,7 +11,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 func tarDir(name string, mode int64) tar.Header {
@@ -80,11 +80,11 @@ func TestStart_ImageMistakes(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })
 		for name, tc := range cases {
 			t.Run(name, func(t *testing.T) {
-				image := fixture.Image(t)
+				image := testimage.New(t)
 				if tc.config != nil {
-					image = fixture.Image(t, tc.config)
+					image = testimage.New(t, tc.config)
 				}
-				tc.task.Image = fixture.Layout(t, filepath.Join(t.TempDir(), "image"), withLayer(t, image, tc.layer...))
+				tc.task.Image = testimage.Layout(t, filepath.Join(t.TempDir(), "image"), withLayer(t, image, tc.layer...))
 				tk := n.newTask("", "app", tc.task, quiet)
 				_, _, err := n.StartTask(tk.TaskConfig)
 				must.ErrorContains(t, err, tc.says)
@@ -103,9 +103,9 @@ func TestStart_WorkDirBehindDeadLink(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		for name, link := range map[string]string{"absolute": "/data/real", "outside": "../../../../../../data/real"} {
 			t.Run(name, func(t *testing.T) {
-				image := fixture.Image(t, func(c *v1.Config) { c.WorkingDir, c.Cmd = "/srv/app", []string{"-P"} })
+				image := testimage.New(t, func(c *v1.Config) { c.WorkingDir, c.Cmd = "/srv/app", []string{"-P"} })
 				tk := n.newTask("", "app", driver.TaskConfig{
-					Image: fixture.Layout(t, filepath.Join(t.TempDir(), "image"), withLayer(t, image, tarLink("srv", link))),
+					Image: testimage.Layout(t, filepath.Join(t.TempDir(), "image"), withLayer(t, image, tarLink("srv", link))),
 				}, quiet)
 				tk.start()
 				status, err := n.InspectTask(tk.ID)

@@ -56,7 +56,7 @@ func crashScenarios() []crashScenario {
 		if err != nil {
 			return err
 		}
-		return c.Stop(ctx, 0, patience)
+		return c.Stop(ctx, 0, maxWait)
 	}}
 	destroy := act{"destroy", func(ctx context.Context, w *world, m *pod.Manager, _ func() bool) error {
 		c, err := m.Get(w.task().ID)
@@ -149,7 +149,7 @@ func withoutLayer(t *testing.T, w *world) {
 func leftovers(t *testing.T, w *world) {
 	t.Helper()
 	config := w.config()
-	config.Linger = patience
+	config.Linger = maxWait
 	m := pod.New(config)
 	c, err := m.Start(t.Context(), w.task())
 	must.NoError(t, err)
@@ -201,7 +201,7 @@ func (s crashScenario) play(w *world, before func(step string) error, tell func(
 	defer func() { err = errors.Join(err, m.Close()) }()
 	for _, a := range s.acts {
 		tell(a.name + " begun")
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 		defer cancel()
 		if err := a.do(ctx, w, m, failed.Load); err != nil {
 			if err := a.do(ctx, w, m, failed.Load); err != nil {

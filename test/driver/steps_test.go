@@ -17,8 +17,8 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
-	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 // tally is what is printed at the end.
@@ -47,7 +47,7 @@ func kindsOf(step, runtime string) []string {
 // same id, no other task is affected, and nothing is left behind.
 func TestCrash_EveryCheckpoint(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
-		ledger.Check(t, scope())
+		leakcheck.Check(t, scope())
 		w := newWorld(t, runtime)
 		shared := uuid.Generate()
 		w.accompany(t, uuid.Generate())
@@ -134,7 +134,7 @@ func (w *world) record(t *testing.T, s crashScenario) []string {
 	if s.prepare == nil {
 		// The collector of an earlier play may be about to end.
 		collector := cgroup.At(w.Cgroups, "/nomad-driver-pod/logs")
-		for deadline := time.Now().Add(patience); collector.Exists() && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(maxWait); collector.Exists() && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond) // between two looks
 		}
 	}
@@ -165,7 +165,7 @@ func (w *world) failAt(t *testing.T, s crashScenario, step string) (journal []st
 	return journal
 }
 
-func (w *world) scope() ledger.Scope {
+func (w *world) scope() leakcheck.Scope {
 	s := scope()
 	s.Dirs = []string{w.path("run/pods"), w.path("run/runtime"), w.path("data/roots"), w.path("data/images/tmp")}
 	return s
@@ -185,7 +185,7 @@ func (w *world) layers(t *testing.T) (names []string) {
 	return names
 }
 
-func (w *world) snapshot(t *testing.T) ledger.Snapshot {
+func (w *world) snapshot(t *testing.T) leakcheck.Snapshot {
 	t.Helper()
 	s, err := w.scope().Snapshot()
 	must.NoError(t, err)
@@ -195,20 +195,20 @@ func (w *world) snapshot(t *testing.T) ledger.Snapshot {
 // dropRuntimeCopies unmounts and removes the copies of itself that crun makes in
 // /tmp if it is not executed from a sealed one, as behind a script. A crun that
 // is killed leaves them.
-func (w *world) dropRuntimeCopies(t *testing.T, before ledger.Snapshot) {
+func (w *world) dropRuntimeCopies(t *testing.T, before leakcheck.Snapshot) {
 	t.Helper()
-	for _, left := range ledger.Diff(before, w.snapshot(t)) {
+	for _, left := range leakcheck.Diff(before, w.snapshot(t)) {
 		path, _, _ := strings.Cut(left.Name, " (")
-		if left.Kind == ledger.Mount && strings.HasPrefix(path, "/tmp/crun.") {
+		if left.Kind == leakcheck.Mount && strings.HasPrefix(path, "/tmp/crun.") {
 			_ = unix.Unmount(path, unix.MNT_DETACH) // it may just have ended
 			_ = os.Remove(path)
 		}
 	}
 }
 
-func (w *world) settle(t *testing.T, before ledger.Snapshot) {
+func (w *world) settle(t *testing.T, before leakcheck.Snapshot) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), ledger.SettleTime())
+	ctx, cancel := context.WithTimeout(t.Context(), leakcheck.SettleTime())
 	defer cancel()
 	must.NoError(t, w.scope().Settle(ctx, before))
 }

@@ -26,7 +26,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // world is a node without Nomad: the directories that one manager after the
@@ -57,7 +57,7 @@ func newWorld(t *testing.T, runtime string) *world {
 	must.NoError(t, err)
 	w := &world{Dir: t.TempDir(), Runtime: runtime, Conmon: conmon, Cgroups: v, Alloc: uuid.Generate()}
 	must.NoError(t, os.MkdirAll(filepath.Join(w.Dir, "alloc/logs"), 0o755))
-	w.Image = fixture.Layout(t, filepath.Join(w.Dir, "layout"), fixture.Image(t))
+	w.Image = testimage.Layout(t, filepath.Join(w.Dir, "layout"), testimage.New(t))
 	return w
 }
 
@@ -65,7 +65,7 @@ func (w *world) path(name string) string { return filepath.Join(w.Dir, name) }
 
 func (w *world) config() pod.Config {
 	c := pod.Config{
-		RunDir: w.path("run"), DataDir: w.path("data"), Init: fixture.Program, Cgroups: w.Cgroups,
+		RunDir: w.path("run"), DataDir: w.path("data"), Init: testimage.Program, Cgroups: w.Cgroups,
 		Runtime: ociruntime.Runtime{Path: w.Runtime, StateDir: w.path("run/runtime")},
 		Monitor: ociruntime.Monitor{Path: w.Conmon},
 		Images:  image.Config{Root: w.path("data/images"), RunRoot: w.path("run/images")},
@@ -93,7 +93,7 @@ func (w *world) reference() (image.Reference, error) {
 // task is one that has as much as a task can have.
 func (w *world) task() pod.Task {
 	t := w.plainTask(w.Alloc, "app")
-	t.Ready = &pod.Ready{File: "/proc/1", Interval: time.Millisecond, Timeout: patience}
+	t.Ready = &pod.Ready{File: "/proc/1", Interval: time.Millisecond, Timeout: maxWait}
 	if w.Enlarges {
 		t.ShmSizeBytes = w.sharedMemory() + 1<<20
 	}
@@ -114,7 +114,7 @@ func (w *world) task() pod.Task {
 	t.Files = []pod.File{{Target: "/etc/hosts", Content: []byte("127.0.0.1 localhost\n")}}
 	t.Volumes = []pod.Volume{{Name: "shared", Target: "/shared", SizeBytes: 1 << 20}}
 	t.UntrustedBinds = []pod.UntrustedBind{{DirHostPath: w.path("alloc"), Name: ".", Target: "/alloc"}}
-	t.PreStop = &pod.PreStop{Args: []string{"/init", "--version"}, Timeout: patience}
+	t.PreStop = &pod.PreStop{Args: []string{"/init", "--version"}, Timeout: maxWait}
 	return t
 }
 
@@ -180,7 +180,7 @@ func (w *world) awaitEnd(alloc string, failed func() bool) {
 }
 
 func (w *world) awaitNone(pattern string, failed func() bool) {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(maxWait)
 	for !failed() && time.Now().Before(deadline) {
 		if found, _ := filepath.Glob(w.path(pattern)); len(found) == 0 {
 			return
@@ -229,7 +229,7 @@ func (w *world) killAt(t *testing.T, s crashScenario, step string) []string {
 	t.Helper()
 	text, err := json.Marshal(childPlay{w, s.name, step})
 	must.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*maxWait)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Env = append(os.Environ(), childEnv+"="+string(text))
@@ -252,7 +252,7 @@ func (w *world) killAt(t *testing.T, s crashScenario, step string) []string {
 // recovers the tasks whose start it was told of, repeats what was cut off,
 // and ends what it had begun to end.
 func (w *world) mend(ctx context.Context, journal []string) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	m := pod.New(w.config())
 	defer func() { err = errors.Join(err, m.Close()) }()
@@ -278,7 +278,7 @@ func (w *world) mend(ctx context.Context, journal []string) (err error) {
 			return fmt.Errorf("start with the same id: %w", err)
 		}
 	}
-	if err := c.Stop(ctx, 0, patience); err != nil {
+	if err := c.Stop(ctx, 0, maxWait); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
 	if err := c.Destroy(ctx, false); err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // hog takes more memory than the task may have.
@@ -108,7 +108,7 @@ func (n *node) watchEvents() (all func() string) {
 // enough is known.
 func (tk *task) readStats(enough func() bool) {
 	tk.n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	ch, err := tk.n.TaskStats(ctx, tk.ID, 50*time.Millisecond)
 	must.NoError(tk.n.t, err)
@@ -122,7 +122,7 @@ func (tk *task) readStats(enough func() bool) {
 // Trap D19 (nomad#7848, nomad#28467): all mounts of a task are gone after its removal, and the pod's
 // mounts after the pod's.
 func TestDestroy_RemovesMounts(t *testing.T) {
-	reference := fixture.Layout(t, t.TempDir(), fixture.Image(t))
+	reference := testimage.Layout(t, t.TempDir(), testimage.New(t))
 	host := t.TempDir()
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Volumes.Enabled = runtime, true })

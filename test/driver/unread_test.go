@@ -67,7 +67,7 @@ func TestLogs_NomadCollectorKilled(t *testing.T) {
 		c := talk(t, runtime, "head -c 1000000 /dev/zero; exit 7", 40*time.Millisecond, &events, func(string) {})
 		select {
 		case <-c.Done():
-		case <-time.After(patience):
+		case <-time.After(maxWait):
 			t.Fatal("the task waits for ever")
 		}
 		exit, _ := c.Exit()
@@ -75,7 +75,7 @@ func TestLogs_NomadCollectorKilled(t *testing.T) {
 		must.StrContains(t, events.String(), "stdout is full")
 		must.Wait(t, wait.InitialSuccess(wait.BoolFunc(func() bool {
 			return strings.Contains(events.String(), "bytes of stdout were dropped")
-		}), wait.Timeout(patience), wait.Gap(time.Millisecond)))
+		}), wait.Timeout(maxWait), wait.Gap(time.Millisecond)))
 	})
 }
 

@@ -15,9 +15,9 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
-	"github.com/nomad-sidecar/nomad-sidecar/test/ledger"
-	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/sandbox"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 // shared are the agents that tests share.
@@ -53,7 +53,7 @@ func alone(t *testing.T, runtimes []string, test func(c *cluster), changes ...fu
 	for _, runtime := range runtimes {
 		t.Run(runtime, func(t *testing.T) {
 			sandbox.Require(t)
-			ledger.Check(t, leakScope())
+			leakcheck.Check(t, leakScope())
 			test(start(t, runtime, changes...))
 		})
 	}
@@ -72,7 +72,7 @@ func share(t *testing.T, runtime string) *cluster {
 	ctx, cancel := context.WithTimeout(t.Context(), atMost)
 	t.Cleanup(func() {
 		defer cancel()
-		ctx, cancel := context.WithTimeout(context.Background(), ledger.SettleTime()+patience)
+		ctx, cancel := context.WithTimeout(context.Background(), leakcheck.SettleTime()+maxWait)
 		defer cancel()
 		ids, err := tenant.Leave(ctx)
 		if err != nil {
@@ -149,14 +149,14 @@ func agentOptions(t *testing.T, runtime string) agent.Options {
 	}
 }
 
-func leakScope() ledger.Scope {
-	return ledger.Scope{Cgroups: []string{"nomad", "nomad.slice", "nomad-driver-pod"}}
+func leakScope() leakcheck.Scope {
+	return leakcheck.Scope{Cgroups: []string{"nomad", "nomad.slice", "nomad-driver-pod"}}
 }
 
 // checkLeaks fails a test if something on the machine has one of the names.
 func checkLeaks(t *testing.T, dirs []string, names ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), ledger.SettleTime())
+	ctx, cancel := context.WithTimeout(context.Background(), leakcheck.SettleTime())
 	defer cancel()
 	scope := leakScope()
 	scope.Dirs = dirs
@@ -188,7 +188,7 @@ func runTests(m *testing.M) int {
 	}
 	before, err := leakScope().Snapshot()
 	code := m.Run()
-	ctx, cancel := context.WithTimeout(context.Background(), ledger.SettleTime())
+	ctx, cancel := context.WithTimeout(context.Background(), leakcheck.SettleTime())
 	defer cancel()
 	err = errors.Join(err, shared.stop())
 	if err == nil {

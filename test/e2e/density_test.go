@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/procfs"
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
 // density returns the number of pods and how long to hold them: few and briefly by default, or as set

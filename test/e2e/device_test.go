@@ -9,8 +9,8 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
 // TestDevicePlugin checks that only the task that reserved a device gets the device nodes, mounts and
@@ -20,7 +20,7 @@ func TestDevicePlugin(t *testing.T) {
 		t.Skipf("needs a device that no task has otherwise: %v", err)
 	}
 	dir := t.TempDir()
-	plugin := build(t, t.TempDir(), "test/device")
+	plugin := build(t, t.TempDir(), "test/cmd/device")
 	must.NoError(t, os.Chmod(dir, 0o755))
 	must.NoError(t, os.WriteFile(filepath.Join(dir, "firmware"), []byte("of the device\n"), 0o644))
 	onOwnAgent(t, matrix.One(), func(c *cluster) {

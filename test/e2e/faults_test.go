@@ -12,15 +12,15 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // Trap D18: the plugin is killed while a container is created. Nomad repeats the start; then the
 // store has a layer for the running task only, and in the end none.
 func TestStart_PluginKilledDuringCreate(t *testing.T) {
-	reference := fixture.Layout(t, t.TempDir(), fixture.Image(t))
+	reference := testimage.Layout(t, t.TempDir(), testimage.New(t))
 	dir := t.TempDir()
 	onOwnAgent(t, matrix.Both(), func(c *cluster) {
 		armed, stuck := filepath.Join(dir, "armed"), filepath.Join(dir, "stuck")

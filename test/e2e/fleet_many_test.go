@@ -79,7 +79,7 @@ func TestUpgrade_ManyJobs(t *testing.T) {
 // manyJob is a job whose deployment needs no time to be healthy.
 func manyJob(t *testing.T, id, command string) string {
 	return testdata(t, "fleet.nomad.hcl", "JOB", id, "COMMAND", command, `min_healthy_time  = "1s"`, `min_healthy_time  = "0s"`,
-		`healthy_deadline  = "20s"`, fmt.Sprintf(`healthy_deadline  = "%s"`, patience))
+		`healthy_deadline  = "20s"`, fmt.Sprintf(`healthy_deadline  = "%s"`, maxWait))
 }
 
 // manyRun waits until all jobs run. It gives up only when for long no more of them do.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/guide"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/guide"
 )
 
 // Guides that need an agent do what they say. The templater's tests run the

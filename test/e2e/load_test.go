@@ -18,8 +18,8 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
 // load is what tasks write while those who carry it are killed.
@@ -60,7 +60,7 @@ func TestLogs_UnderLoad(t *testing.T) {
 	all := loads(t)
 	lines := t.TempDir()
 	must.NoError(t, os.Chmod(lines, 0o755))
-	build(t, lines, "test/lines")
+	build(t, lines, "test/cmd/numberedlines")
 	alone(t, matrix.One(), func(c *cluster) {
 		seed := uint64(time.Now().UnixNano())
 		c.t.Logf("seed %d", seed)

@@ -12,8 +12,8 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
 // Trap D3: a task continues to write without SIGPIPE and without a lost line after the death of every

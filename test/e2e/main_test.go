@@ -15,9 +15,9 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
-	patiently "github.com/nomad-sidecar/nomad-sidecar/test/patience"
-	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/sandbox"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 func TestMain(m *testing.M) {
@@ -33,10 +33,10 @@ const (
 )
 
 var (
-	// patience bounds each single wait.
-	patience = patiently.For(30 * time.Second)
+	// maxWait bounds each single wait.
+	maxWait = testtimeout.Scale(30 * time.Second)
 	// atMost bounds a whole test.
-	atMost = patiently.For(5 * time.Minute)
+	atMost = testtimeout.Scale(5 * time.Minute)
 )
 
 // cluster is a running agent and the test that uses it.
@@ -131,7 +131,7 @@ func (c *cluster) run(hcl string, statuses ...string) *api.Allocation {
 
 func (c *cluster) waitAlloc(id string, statuses ...string) *api.Allocation {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	ctx, cancel := context.WithTimeout(c.ctx, maxWait)
 	defer cancel()
 	alloc, err := c.WaitAlloc(ctx, id, statuses...)
 	must.NoError(c.t, err)
@@ -140,7 +140,7 @@ func (c *cluster) waitAlloc(id string, statuses ...string) *api.Allocation {
 
 func (c *cluster) waitTask(id, task string, condition func(*api.TaskState) error) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	ctx, cancel := context.WithTimeout(c.ctx, maxWait)
 	defer cancel()
 	must.NoError(c.t, c.WaitTask(ctx, id, task, condition))
 }
@@ -150,7 +150,7 @@ func (c *cluster) runInjected() *api.Allocation {
 	c.t.Helper()
 	alloc, err := c.RunJob(c.ctx, inject(c.t, webJob))
 	must.NoError(c.t, err)
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	ctx, cancel := context.WithTimeout(c.ctx, maxWait)
 	defer cancel()
 	alloc, err = c.WaitRunning(ctx, alloc.ID)
 	must.NoError(c.t, err)
@@ -179,7 +179,7 @@ func (c *cluster) exec(alloc *api.Allocation, task string, command ...string) st
 // eventually waits until try gives no error.
 func (c *cluster) eventually(what string, try func() error) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, patience)
+	ctx, cancel := context.WithTimeout(c.ctx, maxWait)
 	defer cancel()
 	must.NoError(c.t, agent.Until(ctx, what, try))
 }

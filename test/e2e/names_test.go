@@ -8,7 +8,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
 const nameServers = `dns {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
 // call sends one request as a client, by the host's port.
@@ -53,7 +53,7 @@ func TestRateLimit(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		alloc, err := c.RunJob(c.ctx, inject(c.t, "testdata/rate-limit.nomad.hcl"))
 		must.NoError(c.t, err)
-		ctx, cancel := context.WithTimeout(c.ctx, patience)
+		ctx, cancel := context.WithTimeout(c.ctx, maxWait)
 		defer cancel()
 		alloc, err = c.WaitRunning(ctx, alloc.ID)
 		must.NoError(c.t, err)

@@ -16,8 +16,8 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
 // rounds returns the number of kills and of pods: few by default, or POD_TEST_ROUNDS kills and 50 pods.
@@ -39,9 +39,9 @@ func TestRestartRounds(t *testing.T) {
 	n, pods := rounds(t)
 	lines := t.TempDir()
 	must.NoError(t, os.Chmod(lines, 0o755))
-	build(t, lines, "test/lines")
+	build(t, lines, "test/cmd/numberedlines")
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
-		ctx, cancel := context.WithTimeout(c.t.Context(), atMost+time.Duration(n)*patience)
+		ctx, cancel := context.WithTimeout(c.t.Context(), atMost+time.Duration(n)*maxWait)
 		defer cancel()
 		c.ctx = ctx
 		seed := uint64(time.Now().UnixNano())

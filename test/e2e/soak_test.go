@@ -13,9 +13,9 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
-	"github.com/nomad-sidecar/nomad-sidecar/test/fixture"
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
 // soakFor returns the duration for each runtime: a few actions by default, or half of
@@ -48,8 +48,8 @@ func TestSoak(t *testing.T) {
 	steps, length := soakFor(t)
 	dir := t.TempDir()
 	must.NoError(t, os.Chmod(dir, 0o755))
-	build(t, dir, "test/lines")
-	image := fixture.Layout(t, t.TempDir(), fixture.Image(t))
+	build(t, dir, "test/cmd/numberedlines")
+	image := testimage.Layout(t, t.TempDir(), testimage.New(t))
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		ctx, cancel := context.WithTimeout(c.t.Context(), atMost+2*length)
 		defer cancel()

@@ -10,9 +10,9 @@ import (
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/agent"
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
-	"github.com/nomad-sidecar/nomad-sidecar/test/sandbox"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/agent"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/sandbox"
 )
 
 // writes prints whether a task can write in a directory.
@@ -168,7 +168,7 @@ func (c *cluster) stop(job string, alloc *api.Allocation) {
 // TestCSIVolume checks that a CSI plugin can run in a pod and mount volumes for tasks of other pods.
 func TestCSIVolume(t *testing.T) {
 	dir := t.TempDir()
-	build(t, dir, "test/csi")
+	build(t, dir, "test/cmd/csi")
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		plugin := c.run(testdata(c.t, "csi.nomad.hcl"), api.AllocClientStatusRunning)
 		defer func() { c.stop("csi", plugin) }()

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
 // TestInjectedPod runs the injected example job: an application that speaks plain HTTP on loopback,

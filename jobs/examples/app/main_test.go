@@ -21,7 +21,7 @@ import (
 	"github.com/shoenig/test/must"
 	"go.uber.org/goleak"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -49,7 +49,7 @@ func (o *output) waitFor(t *testing.T, text string) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(patience.For(10 * time.Second))
+	deadline := time.After(testtimeout.Scale(10 * time.Second))
 	for !strings.Contains(o.String(), text) {
 		select {
 		case <-tick.C:

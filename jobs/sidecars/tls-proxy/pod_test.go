@@ -31,7 +31,7 @@ import (
 	"github.com/shoenig/test/must"
 	"github.com/zclconf/go-cty/cty"
 
-	"github.com/nomad-sidecar/nomad-sidecar/test/patience"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // pod is what Nomad would give to the task: its directories and an app.
@@ -169,7 +169,7 @@ func (x *proxy) exit(t *testing.T) int {
 			t.Fatal(err)
 		}
 		return x.ProcessState.ExitCode()
-	case <-time.After(patience.For(10 * time.Second)):
+	case <-time.After(testtimeout.Scale(10 * time.Second)):
 		_ = syscall.Kill(-x.Process.Pid, syscall.SIGKILL)
 		<-done
 		t.Fatalf("it did not end; it said:\n%s", x.stderr.String())
@@ -182,7 +182,7 @@ func eventually(t *testing.T, x *proxy, attempt func() error) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(patience.For(10 * time.Second))
+	deadline := time.After(testtimeout.Scale(10 * time.Second))
 	for {
 		err := attempt()
 		if err == nil {
@@ -227,7 +227,7 @@ func (p *pod) client(trusted *x509.Certificate, http2 bool) *http.Client {
 		return new(net.Dialer).DialContext(ctx, network, fmt.Sprintf("127.0.0.1:%d", p.port))
 	}
 	p.t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: patience.For(10 * time.Second)}
+	return &http.Client{Transport: transport, Timeout: testtimeout.Scale(10 * time.Second)}
 }
 
 func (p *pod) url(name, path string) string {

@@ -12,7 +12,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/podprocs/procstest"
-	"github.com/nomad-sidecar/nomad-sidecar/test/browser"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/browser"
 )
 
 // onlyOwn checks that the page asked for nothing but what its own server has.

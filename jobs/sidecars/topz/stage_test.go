@@ -11,7 +11,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/podprocs/procstest"
-	"github.com/nomad-sidecar/nomad-sidecar/test/browser"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/browser"
 )
 
 // stage is a made-up pod in a browser, whose clock only the test moves.

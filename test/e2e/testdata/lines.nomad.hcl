@@ -20,7 +20,7 @@ job "JOB" {
 
       config {
         command = "/bin/sh"
-        args    = ["-c", "/opt/lines/lines WHAT; exit 7"]
+        args    = ["-c", "/opt/lines/numberedlines WHAT; exit 7"]
 
         logs {
           max_files     = MAX_FILES

@@ -20,7 +20,7 @@ job "rounds" {
 
       config {
         command = "/bin/sh"
-        args    = ["-c", "/opt/lines/lines -lines 100000000 -burst 1 -until /alloc/data/stop; exit $((NOMAD_ALLOC_INDEX + 3))"]
+        args    = ["-c", "/opt/lines/numberedlines -lines 100000000 -burst 1 -until /alloc/data/stop; exit $((NOMAD_ALLOC_INDEX + 3))"]
 
         logs {
           max_files     = 30
