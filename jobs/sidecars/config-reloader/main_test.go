@@ -20,6 +20,7 @@ import (
 
 	"github.com/shoenig/test/must"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/program/programtest"
 )
@@ -122,6 +123,7 @@ type app struct {
 
 func (p *pod) startApp() *app {
 	p.t.Helper()
+	programtest.DefaultSignal(p.t, unix.SIGHUP)
 	cmd := exec.Command("/bin/sh", "-c", `trap 'echo >>"$0"' HUP; echo >"$0.ready"; while :; do sleep 0.01; done`, p.path("reloads"))
 	cmd.Env = []string{"NOMAD_TASK_NAME=app", "NOMAD_ALLOC_ID=" + p.dir, "PATH=" + os.Getenv("PATH")}
 	must.NoError(p.t, cmd.Start())

@@ -5,6 +5,8 @@ package programtest
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
 	"regexp"
 	"strings"
 	"sync"
@@ -18,6 +20,15 @@ import (
 
 // Patience bounds every wait. It is far longer than any wait should take.
 const Patience = time.Minute
+
+// DefaultSignal gives a signal its default action in processes that the test starts. A shell cannot
+// trap a signal that it inherits as ignored, such as SIGHUP under nohup.
+func DefaultSignal(t *testing.T, s os.Signal) {
+	t.Helper()
+	received := make(chan os.Signal, 1)
+	signal.Notify(received, s) // an exec resets what is not ignored
+	t.Cleanup(func() { signal.Stop(received) })
+}
 
 // Until polls until try returns nil, for at most Patience.
 func Until(t *testing.T, try func() error) {

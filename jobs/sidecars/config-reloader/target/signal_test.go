@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/nomad-sidecar/nomad-sidecar/jobs/internal/program/programtest"
 	"github.com/nomad-sidecar/nomad-sidecar/jobs/sidecars/config-reloader/target"
 )
 
@@ -66,6 +67,7 @@ type child struct {
 // can read one.
 func shell(t *testing.T, task, script string) child {
 	t.Helper()
+	programtest.DefaultSignal(t, unix.SIGHUP)
 	cmd := exec.Command("/bin/sh", "-c", script)
 	cmd.Env = []string{"NOMAD_TASK_NAME=" + task, "NOMAD_ALLOC_ID=" + allocID(), "PATH=" + os.Getenv("PATH")}
 	out, err := cmd.StdoutPipe()
