@@ -74,9 +74,10 @@ func shell(t *testing.T, task, script string) child {
 	must.NoError(t, err)
 	in, err := cmd.StdinPipe()
 	must.NoError(t, err)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // and the command that it runs
 		_ = cmd.Wait()
 	})
 	c := child{cmd, bufio.NewReader(out), in}
