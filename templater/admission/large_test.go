@@ -43,7 +43,7 @@ func TestRules_LargeInjection(t *testing.T) {
 		"too many groups":  {bounds.Sidecars + 1, map[string]string{"noted": "yes"}, "gets more than 2048 sidecars"},
 		"too large values": {1000, map[string]string{"noted": "yes", "sidecar.note.text": strings.Repeat("x", 1<<20)}, "add more than 32 MiB"},
 	} {
-		v := rules.treat(t.Context(), groupsOf(c.groups, c.meta), anywhere)
+		v := rules.inject(t.Context(), groupsOf(c.groups, c.meta), anywhere)
 		if c.denial == "" {
 			must.Nil(t, v.denial, must.Sprint(name))
 			continue

@@ -64,10 +64,15 @@ type location struct{ namespace, region string }
 // treatTimeout limits the injection into one job.
 const treatTimeout = 5 * time.Second
 
-// treat injects into the job of a request body, or denies it.
+// treat injects into the job of a request body, or denies it, also if that takes too long.
 func (r *Rules) treat(ctx context.Context, body []byte, where func(*jsonjob.Request) location) *verdict {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), treatTimeout)
 	defer cancel()
+	return r.inject(ctx, body, where)
+}
+
+// inject injects into the job of a request body, or denies it.
+func (r *Rules) inject(ctx context.Context, body []byte, where func(*jsonjob.Request) location) *verdict {
 	v, in, diags := r.pick(ctx, body, where)
 	if in == nil {
 		return v
