@@ -118,6 +118,11 @@ func (f *front) inTeam(token string) {
 			return fmt.Errorf("%d allocations: %w", len(allocs), err)
 		}
 		alloc = allocs[0]
+		for name, state := range alloc.TaskStates { // one that runs is enough for the allocation
+			if state.State != "running" {
+				return fmt.Errorf("task %s is %s", name, state.State)
+			}
+		}
 		return nil
 	})
 	must.MapContainsKeys(f.t, alloc.TaskStates, []string{"counter", "beside"})

@@ -25,6 +25,7 @@ let timer = 0;
 let pressing = false; // a click is lost when its link is exchanged meanwhile
 let latest = 0; // number of the last request: an older answer is dropped
 let answered = new Date();
+let searched = false; // its matches are not announced yet
 
 function measured() {
   return document.querySelectorAll("[data-cpu]");
@@ -47,6 +48,7 @@ function take(fresh) {
   grid.adopt(rows);
   if (!new URL(location.href).searchParams.get("q")) grid.prune();
   draw();
+  announceMatches();
   if (focused && document.activeElement === document.body) {
     [...document.querySelectorAll("[data-nav]")].find((a) => a.dataset.nav === focused)?.focus({ preventScroll: true });
   }
@@ -105,12 +107,20 @@ function follow(nav) {
   go(url);
 }
 
-async function filter() {
+function filter() {
   const url = new URL(location.href);
   if (search.value) url.searchParams.set("q", search.value);
   else url.searchParams.delete("q");
   grid.expandAll(); // make all matches visible
-  await go(url);
+  searched = true;
+  return go(url);
+}
+
+// Announces what a search has found, with the first answer to it: a later request may have replaced
+// the search's own.
+function announceMatches() {
+  if (!searched) return;
+  searched = false;
   const found = grid.rows.filter((row) => row.dataset.pid && !row.classList.contains("context")).length;
   announce.textContent = search.value ? `${found} ${found === 1 ? "process matches" : "processes match"}` : "";
 }
