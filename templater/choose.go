@@ -98,13 +98,13 @@ func Choose(j *job.Job, catalog job.Catalog, flags Flags) ([]*Choice, hcl.Diagno
 }
 
 type chooser struct {
-	job     *job.Job
-	catalog job.Catalog
-	flags   Flags
-	used    map[string]bool // sidecars chosen or excluded somewhere
-	told    []*Explanation  // of the current group
-	binder  sidecar.Binder
-	diags   hcl.Diagnostics
+	job          *job.Job
+	catalog      job.Catalog
+	flags        Flags
+	used         map[string]bool // sidecars chosen or excluded somewhere
+	explanations []*Explanation  // of the current group
+	binder       sidecar.Binder
+	diags        hcl.Diagnostics
 	// sidecars are for policy conditions, including those that turn out to be invalid.
 	sidecars map[*job.Group]Sidecars
 }
@@ -147,7 +147,7 @@ func (c *chooser) group(g *job.Group) []*Choice {
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		c.used[name] = true
 		choice := c.resolve(g, found[name])
-		c.tell(g, found[name], choice)
+		c.explain(g, found[name], choice)
 		if choice != nil {
 			out = append(out, choice)
 		}

@@ -70,16 +70,16 @@ func Explain(j *job.Job, catalog job.Catalog, flags Flags) ([]*Explanation, hcl.
 	c.checkGroups()
 	var out []*Explanation
 	for _, g := range j.Groups {
-		c.told = nil
+		c.explanations = nil
 		c.group(g)
 		for _, name := range catalog.Names() {
-			if !slices.ContainsFunc(c.told, func(e *Explanation) bool { return e.Sidecar == name }) {
-				c.told = append(c.told, &Explanation{
+			if !slices.ContainsFunc(c.explanations, func(e *Explanation) bool { return e.Sidecar == name }) {
+				c.explanations = append(c.explanations, &Explanation{
 					Group: g, Sidecar: name, State: StateNotChosen, Reason: c.whyNot(g, name), Definition: catalog.Find(name),
 				})
 			}
 		}
-		out = append(out, c.told...)
+		out = append(out, c.explanations...)
 	}
 	c.checkPolicy()
 	c.checkEmpty()
@@ -107,8 +107,8 @@ func (c *chooser) whyNot(g *job.Group, name string) string {
 	return "nothing chooses it"
 }
 
-// tell records the result for a candidate. choice is nil if the candidate is invalid.
-func (c *chooser) tell(g *job.Group, cand *candidate, choice *Choice) {
+// explain records the result for a candidate. choice is nil if the candidate is invalid.
+func (c *chooser) explain(g *job.Group, cand *candidate, choice *Choice) {
 	e := &Explanation{Group: g, Sidecar: cand.name, State: StateWrong, Sources: cand.sources()}
 	for _, con := range cand.constraints {
 		e.Constraints = append(e.Constraints, con.String())
@@ -121,11 +121,11 @@ func (c *chooser) tell(g *job.Group, cand *candidate, choice *Choice) {
 			})
 		}
 	}
-	c.told = append(c.told, e)
+	c.explanations = append(c.explanations, e)
 }
 
 func (c *chooser) tellExcluded(g *job.Group, cand *candidate, at hcl.Range) {
-	c.told = append(c.told, &Explanation{
+	c.explanations = append(c.explanations, &Explanation{
 		Group: g, Sidecar: cand.name, State: StateExcluded, Sources: cand.sources(), Definition: c.catalog.Find(cand.name),
 		Reason: fmt.Sprintf("%q excludes it (%s)", metaExclude, at),
 	})

@@ -219,8 +219,8 @@ type groupState struct {
 	provider   string
 	providerOf owner
 	unknown    unknowns
-	// filled are the containers with an added item, as "task/field".
-	filled map[string]bool
+	// recorded are the containers with an added item, as "task/field".
+	recorded map[string]bool
 }
 
 // unknowns are the reasons why parts of a group are unknown; nil for a known part.
@@ -240,8 +240,8 @@ func newGroupState(g *job.Group) *groupState {
 		group: g, tasks: map[string]owner{}, ports: map[string]owner{}, inside: map[int]owner{},
 		env: map[string]map[string]envValue{}, config: map[string]map[string]cty.Value{},
 		volumes: map[string]owner{}, service: map[string]owner{}, destinations: map[string]map[string]owner{},
-		filled:  map[string]bool{},
-		unknown: unknowns{env: map[string]*diagnostic.Unknown{}, destinations: map[string]*diagnostic.Unknown{}},
+		recorded: map[string]bool{},
+		unknown:  unknowns{env: map[string]*diagnostic.Unknown{}, destinations: map[string]*diagnostic.Unknown{}},
 	}
 	for _, n := range g.Networks {
 		for _, port := range n.Ports {

@@ -30,15 +30,15 @@ func (x *sidecarPlan) me() owner {
 	return owner{fmt.Sprintf("sidecar %q %s", x.def.Name, x.def.Version), x.def.Range}
 }
 
-// fill records the original spelling of a container before its first item is added. The
+// recordSpelling records the original spelling of a container before its first item is added. The
 // container belongs to task t, or to the group if t is nil.
-func (x *sidecarPlan) fill(t *job.Task, field string) {
+func (x *sidecarPlan) recordSpelling(t *job.Task, field string) {
 	name, bare := "", x.state.group.Bare
 	if t != nil {
 		name, bare = t.Name, t.Bare
 	}
-	if key := name + "/" + field; !x.state.filled[key] {
-		x.state.filled[key] = true
+	if key := name + "/" + field; !x.state.recorded[key] {
+		x.state.recorded[key] = true
 		if spelt, ok := bare[field]; ok {
 			x.added.SetBare(name, field, spelt)
 		}
@@ -97,7 +97,7 @@ func (x *sidecarPlan) ports(inst *sidecar.Instance) {
 		if p.To > 0 {
 			st.inside[p.To] = of
 		}
-		x.fill(nil, "DynamicPorts")
+		x.recordSpelling(nil, "DynamicPorts")
 		x.add(&job.AddPort{Group: st.group.Name, Label: p.Label, To: p.To})
 		x.added.AddPort(p.Label, p.To)
 	}
@@ -111,7 +111,7 @@ func (x *sidecarPlan) volumes(inst *sidecar.Instance) {
 			continue
 		}
 		x.state.volumes[v.Label()] = x.me()
-		x.fill(nil, "Volumes")
+		x.recordSpelling(nil, "Volumes")
 		x.add(&job.AddVolume{Group: x.state.group.Name, Volume: v})
 		x.added.AddVolume(v)
 	}
@@ -120,7 +120,7 @@ func (x *sidecarPlan) volumes(inst *sidecar.Instance) {
 func (x *sidecarPlan) services(inst *sidecar.Instance) {
 	for _, s := range inst.Services {
 		x.checkService(s)
-		x.fill(nil, "Services")
+		x.recordSpelling(nil, "Services")
 		x.add(&job.AddService{Group: x.state.group.Name, Service: s})
 		x.added.AddService(s)
 	}
@@ -189,7 +189,7 @@ func (x *sidecarPlan) setEnv(t *job.Task, v *sidecar.Attr) {
 		return
 	}
 	env[v.Name] = envValue{job.Text{Value: value, Range: v.Range}, x.me()}
-	x.fill(t, "Env")
+	x.recordSpelling(t, "Env")
 	x.add(&job.SetEnv{Group: x.state.group.Name, Task: t.Name, Name: v.Name, Value: value})
 	x.added.SetEnv(t.Name, v.Name, value)
 }
@@ -208,7 +208,7 @@ func (x *sidecarPlan) blocks(inst *sidecar.Instance) {
 				continue
 			}
 			x.state.destinations[t.Name][key] = x.me()
-			x.fill(t, job.FieldOf(b.Type))
+			x.recordSpelling(t, job.FieldOf(b.Type))
 			x.add(&job.AddAppBlock{Group: x.state.group.Name, Task: t.Name, Block: b})
 			x.added.AddBlock(t.Name, b)
 		}
@@ -227,7 +227,7 @@ func (x *sidecarPlan) tasks(inst *sidecar.Instance) {
 		x.state.tasks[envSpelling(name)] = owner{fmt.Sprintf("task %q of sidecar %q", name, x.def.Name), t.Range}
 		x.added.Tasks = append(x.added.Tasks, name)
 	}
-	x.fill(nil, "Tasks")
+	x.recordSpelling(nil, "Tasks")
 	for i, t := range inst.Tasks {
 		mark := &job.Mark{Name: x.def.Name, Version: x.def.Version.String(), Digest: x.def.Digest, Origin: x.choice.Origin}
 		if i == 0 {

@@ -148,7 +148,7 @@ func (x *sidecarPlan) setConfig(t *job.Task, name string, v cty.Value, items []c
 		text, _ = ctyjson.Marshal(list, list.Type()) // known values always marshal
 	}
 	x.added.SetConfig(t.Name, name, v, text)
-	x.fill(t, "Config")
+	x.recordSpelling(t, "Config")
 	x.add(e)
 }
 

@@ -24,7 +24,7 @@ func Reconcile(marks []job.Marked, choices []*Choice, catalog job.Catalog, polic
 		chosen[c.Group.Name+"/"+c.Definition.Name] = true
 	}
 	diags = Doubts(marks, catalog)
-	told, dropped := map[string]bool{}, false
+	reported, dropped := map[string]bool{}, false
 	for _, m := range marks {
 		if m.Mark.Origin == OriginPolicy && policy != nil && !chosen[m.Group+"/"+m.Mark.Name] {
 			dropped = true
@@ -39,10 +39,10 @@ func Reconcile(marks []job.Marked, choices []*Choice, catalog job.Catalog, polic
 			continue
 		}
 		key := m.Group + "/" + m.Mark.Name
-		if keep || chosen[key] || told[key] {
+		if keep || chosen[key] || reported[key] {
 			continue
 		}
-		told[key] = true
+		reported[key] = true
 		if m.Mark.Origin == OriginPolicy && policy != nil {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Sidecar removed",
 				Detail: fmt.Sprintf("Sidecar %q in group %q was injected by a policy that no longer chooses it.", m.Mark.Name, m.Group)})

@@ -152,7 +152,7 @@ type strangeCase struct {
 // make draws a job, and which of its values are given.
 func (x *strangeCase) make(t *testing.T) {
 	e := newExpressions(x.r)
-	s := &strangeJob{expressions: e, odd: x.r.Float64() * 0.8, dynamic: x.r.IntN(2) == 0}
+	s := &generatedJob{expressions: e, odd: x.r.Float64() * 0.8, dynamic: x.r.IntN(2) == 0}
 	body := s.job()
 	x.open = e.head() + body
 	x.futures = e.futures

@@ -36,7 +36,7 @@ func (a AllowedPaths) Locate(r Reference) (Reference, error) {
 	}
 	path := filepath.Join(a.TaskDir, r.path)
 	for _, anchor := range []string{a.TaskDir, a.SharedDir} {
-		if name, ok := beneath(anchor, path); ok {
+		if name, ok := relativeTo(anchor, path); ok {
 			r.anchor, r.path = filepath.Clean(anchor), filepath.Join(anchor, name)
 			return r, nil
 		}
@@ -49,7 +49,7 @@ func (a AllowedPaths) locateAbsolute(r Reference) (Reference, error) {
 	allowed := slices.Clone(a.Paths)
 	slices.SortFunc(allowed, func(x, y string) int { return len(y) - len(x) }) // innermost first
 	for _, anchor := range allowed {
-		if _, ok := beneath(anchor, r.path); ok {
+		if _, ok := relativeTo(anchor, r.path); ok {
 			r.anchor = filepath.Clean(anchor)
 			return r, nil
 		}
@@ -63,8 +63,8 @@ func (a AllowedPaths) locateAbsolute(r Reference) (Reference, error) {
 		ErrInvalidReference, r, filepath.Dir(r.path))
 }
 
-// beneath returns path relative to dir, and false if path is outside dir.
-func beneath(dir, path string) (name string, ok bool) {
+// relativeTo returns path relative to dir, and false if path is outside dir.
+func relativeTo(dir, path string) (name string, ok bool) {
 	if dir == "" {
 		return "", false
 	}

@@ -69,7 +69,7 @@ func (r Reference) openAnchored() (*os.File, error) {
 	if r.anchor == "" {
 		return nil, fmt.Errorf("%w %q: the path is not bound to an allowed directory", ErrInvalidReference, r)
 	}
-	name, ok := beneath(r.anchor, r.path)
+	name, ok := relativeTo(r.anchor, r.path)
 	if !ok {
 		return nil, fmt.Errorf("%w %q: the path is outside %s", ErrInvalidReference, r, r.anchor)
 	}

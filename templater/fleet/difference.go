@@ -28,7 +28,7 @@ func difference(made, stored []byte, group, sidecar string) (string, error) {
 	d := &comparison{want: want, have: have}
 	d.tasks(sidecar)
 	if d.added != nil && d.found == "" {
-		d.outside()
+		d.compareAdditions()
 	}
 	return d.found, nil
 }

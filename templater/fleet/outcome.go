@@ -9,13 +9,13 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-// place is a task of a job.
-type place struct{ group, task string }
+// taskKey identifies a task of a job.
+type taskKey struct{ group, task string }
 
 // marks are the marks of a job's tasks without their origin.
-type marks map[place]job.Mark
+type marks map[taskKey]job.Mark
 
-func (m marks) set(at place, meta map[string]string) {
+func (m marks) set(at taskKey, meta map[string]string) {
 	delete(m, at)
 	if mark := job.ReadMark(meta); mark != nil {
 		m[at] = job.Mark{Name: mark.Name, Version: mark.Version, Digest: mark.Digest}
@@ -26,7 +26,7 @@ func (h *header) marks() marks {
 	out := marks{}
 	for _, g := range h.TaskGroups {
 		for _, t := range g.Tasks {
-			out.set(place{g.Name, t.Name}, t.Meta)
+			out.set(taskKey{g.Name, t.Name}, t.Meta)
 		}
 	}
 	return out
@@ -36,7 +36,7 @@ func (h *header) marks() marks {
 func (h *header) after(changes []TaskChange) marks {
 	out := h.marks()
 	for _, c := range changes {
-		at := place{c.Group, c.Task}
+		at := taskKey{c.Group, c.Task}
 		if c.Removed {
 			delete(out, at)
 			continue
@@ -56,7 +56,7 @@ func (h *header) after(changes []TaskChange) marks {
 
 // unlike describes the first task that has other marks than wanted; "" if there is none.
 func (m marks) unlike(want marks) string {
-	at := slices.SortedFunc(maps.Keys(merged(m, want)), func(a, b place) int {
+	at := slices.SortedFunc(maps.Keys(merged(m, want)), func(a, b taskKey) int {
 		return strings.Compare(a.group+"/"+a.task, b.group+"/"+b.task)
 	})
 	for _, at := range at {
@@ -134,7 +134,7 @@ func ComparePlan(sent, now []byte, changes []TaskChange) (string, error) {
 
 // lacks is unlike for the tasks in want.
 func (m marks) lacks(want marks) string {
-	maps.DeleteFunc(m, func(at place, _ job.Mark) bool { _, ok := want[at]; return !ok })
+	maps.DeleteFunc(m, func(at taskKey, _ job.Mark) bool { _, ok := want[at]; return !ok })
 	return m.unlike(want)
 }
 

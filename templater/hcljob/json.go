@@ -28,7 +28,7 @@ func (f *File) JSON() ([]byte, hcl.Diagnostics) {
 func (f *File) SourceJSON() ([]byte, hcl.Diagnostics) { return f.toJSON(f.source) }
 
 func (f *File) toJSON(text []byte) ([]byte, hcl.Diagnostics) {
-	if diags := f.weigh(text); diags.HasErrors() {
+	if diags := f.checkBounds(text); diags.HasErrors() {
 		return nil, diags
 	}
 	if diags := f.unset(); diags.HasErrors() {

@@ -49,8 +49,8 @@ func scopeNames() map[string][]string {
 	}
 }
 
-// place describes which references an expression may contain.
-type place struct {
+// refScope describes which references an expression may contain.
+type refScope struct {
 	job       bool     // job, group, app and local are available
 	iterators []string // of the enclosing dynamic blocks
 }
@@ -61,10 +61,10 @@ func (d *Definition) checkReferences() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, p := range d.Parameters {
 		for _, v := range p.validations {
-			diags = append(diags, d.checkExpression(v.condition, place{})...)
+			diags = append(diags, d.checkExpression(v.condition, refScope{})...)
 		}
 	}
-	inJob := place{job: true}
+	inJob := refScope{job: true}
 	for _, a := range d.locals {
 		diags = append(diags, d.checkExpression(a.Expr, inJob)...)
 	}
@@ -96,7 +96,7 @@ func (d *Definition) checkReferences() hcl.Diagnostics {
 	return diags
 }
 
-func (d *Definition) checkBody(b *hclsyntax.Body, at place) hcl.Diagnostics {
+func (d *Definition) checkBody(b *hclsyntax.Body, at refScope) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, a := range sortedAttributes(b) {
 		diags = append(diags, d.checkExpression(a.Expr, at)...)
@@ -111,20 +111,20 @@ func (d *Definition) checkBody(b *hclsyntax.Body, at place) hcl.Diagnostics {
 	return diags
 }
 
-func (d *Definition) checkDynamic(b *hclsyntax.Block, at place) hcl.Diagnostics {
+func (d *Definition) checkDynamic(b *hclsyntax.Block, at refScope) hcl.Diagnostics {
 	dyn, diags := readDynamic(b)
 	if dyn == nil {
 		return diags
 	}
 	diags = append(diags, d.checkExpression(dyn.forEach, at)...)
-	inner := place{at.job, append(slices.Clone(at.iterators), dyn.iterator)}
+	inner := refScope{at.job, append(slices.Clone(at.iterators), dyn.iterator)}
 	if dyn.labels != nil {
 		diags = append(diags, d.checkExpression(dyn.labels, inner)...)
 	}
 	return append(diags, d.checkBody(dyn.content.Body, inner)...)
 }
 
-func (d *Definition) checkExpression(expr hcl.Expression, at place) hcl.Diagnostics {
+func (d *Definition) checkExpression(expr hcl.Expression, at refScope) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, t := range expr.Variables() {
 		if diag := d.checkTraversal(t, at); diag != nil {
@@ -152,7 +152,7 @@ func (d *Definition) checkExpression(expr hcl.Expression, at place) hcl.Diagnost
 	return diags
 }
 
-func (d *Definition) checkTraversal(t hcl.Traversal, in place) *hcl.Diagnostic {
+func (d *Definition) checkTraversal(t hcl.Traversal, in refScope) *hcl.Diagnostic {
 	at := t.SourceRange()
 	root := t.RootName()
 	second := ""

@@ -30,7 +30,7 @@ func TestTask_Cost(t *testing.T) {
 		before := processes(t)
 		ran.take()
 		for i := range 3 {
-			tk := n.newTask("", fmt.Sprint("t", i), sh("exec sleep 600"), unread)
+			tk := n.newTask("", fmt.Sprint("t", i), sh("exec sleep 600"), withoutCollector)
 			tk.start()
 			must.Eq(t, []string{"conmon", "create", "start"}, ran.take())
 			n.waitForNew(before, append(slices.Repeat([]string{"conmon", "sleep"}, i+1), "nomad-pod-logs"))
@@ -41,7 +41,7 @@ func TestTask_Cost(t *testing.T) {
 			must.NotNil(t, <-usage)
 			must.SliceEmpty(t, ran.take(), must.Sprint("programs run for statistics"))
 		}
-		last := n.newTask("", "last", sh("exec sleep 600"), unread)
+		last := n.newTask("", "last", sh("exec sleep 600"), withoutCollector)
 		last.start()
 		ran.take()
 		must.NoError(t, n.StopTask(last.ID, maxWait, "SIGKILL"))

@@ -127,7 +127,7 @@ func TestLogs_Flood(t *testing.T) {
 		other := n.bystand()
 		config := sh("yes flood & exec yes flood >&2")
 		config.Logs = &driver.LogsConfig{MaxFiles: 2, MaxFileSizeMB: 1}
-		flood := n.newTask("", "flood", config, unread)
+		flood := n.newTask("", "flood", config, withoutCollector)
 		flood.start()
 		n.waitFor("the files to be rotated", func() bool {
 			_, err := os.Stat(filepath.Join(flood.TaskDir().LogDir, "flood.stderr.0"))
@@ -163,7 +163,7 @@ func TestExit_KillsDaemons(t *testing.T) {
 				in := func(name, script string) *task {
 					config := sh(script)
 					config.Share = share
-					return n.newTask(alloc, name, config, func(c *drivers.TaskConfig) { unread(c); c.User = "root" })
+					return n.newTask(alloc, name, config, func(c *drivers.TaskConfig) { withoutCollector(c); c.User = "root" })
 				}
 				sibling := in("sibling", "exec sleep 600")
 				sibling.start()
@@ -201,7 +201,7 @@ func TestExit_CannotBeForged(t *testing.T) {
 			tk := n.newTask("", name, sh(`for f in $(find / -path /proc -prune -o -path /sys -prune -o -path /usr -prune -o \( -name exit -o -name oom -o -name task.json -o -name config.json -o -name conmon.pid -o -name "*.json" -newer /proc/1 \) -print); do
 				echo $f; echo 0 > $f; done
 				for d in /proc/1/cwd /proc/self/fd/3 /proc/self/fd/4 /run /; do echo 0 > $d/exit; done
-				exit `+strconv.Itoa(want)), func(c *drivers.TaskConfig) { unread(c); c.User = "root" })
+				exit `+strconv.Itoa(want)), func(c *drivers.TaskConfig) { withoutCollector(c); c.User = "root" })
 			tk.start()
 			result := tk.wait()
 			must.Eq(t, want, result.ExitCode)

@@ -116,7 +116,7 @@ func (b *battlefield) pod(c cell) string {
 	if b.pods[key] == "" {
 		b.pods[key] = uuid.Generate()
 		for _, user := range []string{"0", "65534", "1234"} {
-			b.newTask(b.pods[key], "sibling-"+user, shared(sh("exec sleep 600"), c), func(t *drivers.TaskConfig) { unread(t); t.User = user }).start()
+			b.newTask(b.pods[key], "sibling-"+user, shared(sh("exec sleep 600"), c), func(t *drivers.TaskConfig) { withoutCollector(t); t.User = user }).start()
 		}
 	}
 	return b.pods[key]
@@ -142,7 +142,7 @@ func (b *battlefield) attack(t *testing.T, c cell, seed uint64) []attemptResult 
 	if c.image {
 		config.Image, config.Command, config.Entrypoint = b.image, "", []string{config.Command}
 	}
-	tk := b.newTask(b.pod(c), "hostile", config, func(t *drivers.TaskConfig) { unread(t); t.User = c.user })
+	tk := b.newTask(b.pod(c), "hostile", config, func(t *drivers.TaskConfig) { withoutCollector(t); t.User = c.user })
 	text, err := os.ReadFile(b.program)
 	must.NoError(t, err)
 	must.NoError(t, os.WriteFile(filepath.Join(tk.TaskDir().LocalDir, "hostiletask"), text, 0o755))
@@ -272,12 +272,12 @@ func TestHostileTask_KillsEveryProcess(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		b, c := newBattlefield(t, runtime, "", ""), cell{sharePID: true}
 		alloc := b.pod(c)
-		killer := b.newTask(alloc, "killer", shared(sh("kill -9 -1; sleep 0.1; echo done"), c), func(t *drivers.TaskConfig) { unread(t); t.User = "root" })
+		killer := b.newTask(alloc, "killer", shared(sh("kill -9 -1; sleep 0.1; echo done"), c), func(t *drivers.TaskConfig) { withoutCollector(t); t.User = "root" })
 		killer.start()
 		killer.wait()
 		must.StrContains(t, killer.logged("stdout"), "done")
 		b.other.unharmed()
-		after := b.newTask(alloc, "after", shared(sh("echo up"), c), unread)
+		after := b.newTask(alloc, "after", shared(sh("echo up"), c), withoutCollector)
 		after.start()
 		must.Zero(t, after.wait().ExitCode)
 	})

@@ -75,7 +75,7 @@ func TestLogs_HostileLogDirectory(t *testing.T) {
 				must.NoError(t, os.WriteFile(victim, []byte("intact"), 0o600))
 				config := sh("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); echo line $i; done") // 1.2 MB
 				config.Logs = &driver.LogsConfig{MaxFiles: 3, MaxFileSizeMB: 1}
-				tk := n.newTask("", "talker", config, unread)
+				tk := n.newTask("", "talker", config, withoutCollector)
 				trap := filepath.Join(tk.TaskDir().LogDir, "talker.stdout.1")
 				must.NoError(t, put(trap))
 				reader := listen(t, trap)

@@ -62,7 +62,7 @@ func TestLocalUser_ReplacesDirectories(t *testing.T) {
 		n := collecting(t, runtime)
 		other := n.bystand()
 		for _, plant := range []string{"ln -s " + victim, "mkfifo", "touch", "ln -s /proc/1/root", "ln -s ../../../.."} {
-			tk := n.newTask("", "victim", sh("cat /local/file /secrets/file /alloc/file"), func(c *drivers.TaskConfig) { unread(c); c.User = "root" })
+			tk := n.newTask("", "victim", sh("cat /local/file /secrets/file /alloc/file"), func(c *drivers.TaskConfig) { withoutCollector(c); c.User = "root" })
 			restore := tk.replace(plant)
 			if _, _, err := n.StartTask(tk.TaskConfig); err == nil {
 				tk.wait()

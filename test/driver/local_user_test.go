@@ -58,7 +58,7 @@ func TestLocalUser_ReachesNoFileOfTheDriver(t *testing.T) {
 		config := sh("cp /usr/bin/id /tmp/id; chmod 4755 /tmp/id; echo made; exec sleep 600")
 		config.Share = []string{"ipc", "uts", "pid"}
 		config.PodVolumes = map[string]driver.VolumeConfig{"data": {Target: "/shared"}}
-		tk := n.newTask("", "maker", config, func(c *drivers.TaskConfig) { unread(c); c.User = "root" })
+		tk := n.newTask("", "maker", config, func(c *drivers.TaskConfig) { withoutCollector(c); c.User = "root" })
 		tk.start()
 		n.waitFor("the program", func() bool { return strings.Contains(tk.logged("stdout"), "made") })
 

@@ -22,8 +22,8 @@ func collecting(t *testing.T, runtime string) *node {
 	return newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.LogCollector = runtime, "pod" })
 }
 
-// unread changes a task as if Nomad had started no collector for it.
-func unread(c *drivers.TaskConfig) { c.StdoutPath, c.StderrPath = "/not/there", "/not/there" }
+// withoutCollector changes a task as if Nomad had started no collector for it.
+func withoutCollector(c *drivers.TaskConfig) { c.StdoutPath, c.StderrPath = "/not/there", "/not/there" }
 
 // collectors are the processes that collect for this node.
 func (n *node) collectors() []int {
@@ -70,11 +70,11 @@ func (tk *task) logged(stream string) string {
 func TestLogs_OneCollector(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
-		waiting := n.newTask("", "waiting", sh("echo up; exec sleep 600"), unread)
+		waiting := n.newTask("", "waiting", sh("echo up; exec sleep 600"), withoutCollector)
 		waiting.start()
 		must.Eq(t, "up\n", waiting.output("stdout", contains("up")))
 		for i := range 3 {
-			tk := n.newTask("", fmt.Sprint("t", i), sh("echo out; echo err >&2; printf end"), unread)
+			tk := n.newTask("", fmt.Sprint("t", i), sh("echo out; echo err >&2; printf end"), withoutCollector)
 			tk.start()
 			must.Eq(t, 0, tk.wait().ExitCode)
 			must.Eq(t, "out\nend", tk.logged("stdout"))
@@ -90,7 +90,7 @@ func TestLogs_FirstTask(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for range 8 {
 			t.Run("first", func(t *testing.T) {
-				tk := collecting(t, runtime).newTask("", "short", sh("echo out; echo err >&2"), unread)
+				tk := collecting(t, runtime).newTask("", "short", sh("echo out; echo err >&2"), withoutCollector)
 				tk.start()
 				must.Eq(t, 0, tk.wait().ExitCode)
 				must.Eq(t, "out\n", tk.logged("stdout"))
@@ -105,7 +105,7 @@ func TestLogs_FirstTask(t *testing.T) {
 func TestLogs_CollectorAndPluginKilled(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
-		tk := n.newTask("", "counter", sh("trap 'echo last; exit 7' TERM; i=0; while :; do i=$((i+1)); echo $i; done"), unread)
+		tk := n.newTask("", "counter", sh("trap 'echo last; exit 7' TERM; i=0; while :; do i=$((i+1)); echo $i; done"), withoutCollector)
 		tk.Resources.NomadResources.Memory.MemoryMB = 64
 		handle := tk.start()
 		for range 3 {
@@ -134,7 +134,7 @@ func TestLogs_Rotated(t *testing.T) {
 		n := collecting(t, runtime)
 		config := sh("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); echo \"line $i\"; done") // 3.5 MB
 		config.Logs = &driver.LogsConfig{MaxFiles: 2, MaxFileSizeMB: 1}
-		tk := n.newTask("", "talker", config, unread)
+		tk := n.newTask("", "talker", config, withoutCollector)
 		tk.start()
 		must.Eq(t, 0, tk.wait().ExitCode)
 		files, err := filepath.Glob(filepath.Join(tk.TaskDir().LogDir, "talker.stdout.*"))

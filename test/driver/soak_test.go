@@ -36,7 +36,7 @@ func TestStartStop_NothingGrows(t *testing.T) {
 			slots := make(chan struct{}, atOnce)
 			var wg sync.WaitGroup
 			for i := range tasks {
-				tk := n.newTask("", fmt.Sprintf("t%d-%d", round, i), sh("echo up; exec sleep 600"), unread)
+				tk := n.newTask("", fmt.Sprintf("t%d-%d", round, i), sh("echo up; exec sleep 600"), withoutCollector)
 				slots <- struct{}{}
 				wg.Go(func() {
 					defer func() { <-slots }()

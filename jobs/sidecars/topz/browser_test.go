@@ -68,7 +68,7 @@ func TestPageInABrowser(t *testing.T) {
 // A process names itself as it likes. Its name is text, whatever way it comes
 // into the page, and the policy would stop it if it were not.
 func TestHostileNamesAreText(t *testing.T) {
-	s := openStage(t)
+	s := openFakePod(t)
 	s.Go(s.url + "/")
 	s.play()
 	name := `<img src=x onerror=alert(1)> --thumbnail "quoted" & <b>bold</b>`
@@ -141,7 +141,7 @@ func TestOffline(t *testing.T) {
 
 // The history is in the page, and bounded.
 func TestHistoryIsBounded(t *testing.T) {
-	s := openStage(t)
+	s := openFakePod(t)
 	s.Go(s.url + "/")
 	const fill = `(async () => {
 		const { History } = await import("/assets/history.js");

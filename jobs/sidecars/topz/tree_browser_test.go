@@ -17,7 +17,7 @@ const (
 )
 
 func TestTreeByKeys(t *testing.T) {
-	s := openStage(t)
+	s := openFakePod(t)
 	s.Resize(1280, 760)
 	s.Go(s.url + "/")
 	see := func(expression, want string) {
@@ -83,7 +83,7 @@ func TestTreeByKeys(t *testing.T) {
 }
 
 func TestFilterKeepsTheWayToWhatItFinds(t *testing.T) {
-	s := openStage(t)
+	s := openFakePod(t)
 	s.Go(s.url + "/?sort=pid")
 	s.Type("c/thumbnail")
 	s.Sees(visibleRows + ` === "task-app 20 28 52"`)
@@ -98,7 +98,7 @@ func TestFilterKeepsTheWayToWhatItFinds(t *testing.T) {
 
 // What a reader has done to the page is there after a refresh.
 func TestARefreshDisturbsNobody(t *testing.T) {
-	s := openStage(t)
+	s := openFakePod(t)
 	s.Resize(500, 300)
 	s.Go(s.url + "/?sort=pid")
 	s.Do(`globalThis.row = document.querySelector('[data-pid="35"]'); row.querySelector("td:last-child").click(); scrollTo(0, 400)`)
@@ -117,7 +117,7 @@ func TestARefreshDisturbsNobody(t *testing.T) {
 }
 
 func TestLettersCanBeTurnedOff(t *testing.T) {
-	s := openStage(t)
+	s := openFakePod(t)
 	s.Go(s.url + "/?sort=pid")
 	s.Type("?")
 	s.Do(`document.getElementById("letters").click()`)
@@ -133,7 +133,7 @@ func TestLettersCanBeTurnedOff(t *testing.T) {
 // Keys that scroll, press and follow stay with the browser where the table has
 // no use for them.
 func TestOtherKeysAreTheBrowsers(t *testing.T) {
-	s := openStage(t)
+	s := openFakePod(t)
 	s.Go(s.url + "/?sort=pid")
 	s.Do(`globalThis.taken = []; addEventListener("keydown", (e) => taken.push(e.defaultPrevented))`)
 	s.Type(" \rx")
@@ -147,7 +147,7 @@ func TestOtherKeysAreTheBrowsers(t *testing.T) {
 }
 
 func TestColours(t *testing.T) {
-	s := openStage(t)
+	s := openFakePod(t)
 	s.Go(s.url + "/")
 	const page = `getComputedStyle(document.body).backgroundColor`
 	s.Prefers("prefers-color-scheme", "light")
@@ -172,7 +172,7 @@ func TestColours(t *testing.T) {
 // What the page looks like: wide and narrow, light and dark. The pictures of
 // the README come from here, see make pictures.
 func TestLooks(t *testing.T) {
-	s := openStage(t)
+	s := openFakePod(t)
 	s.Resize(1280, 760)
 	s.Go(s.url + "/")
 	steps := 3

@@ -10,9 +10,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 )
 
-// weigh evaluates all of a text within bounds before Nomad's own parser, which has none,
+// checkBounds evaluates all of a text within bounds before Nomad's own parser, which has none,
 // evaluates it. It leaves other errors to the parser.
-func (f *File) weigh(text []byte) hcl.Diagnostics {
+func (f *File) checkBounds(text []byte) hcl.Diagnostics {
 	file, diags := hclsyntax.ParseConfig(text, f.name, hcl.InitialPos)
 	if diags.HasErrors() {
 		return nil
@@ -22,11 +22,11 @@ func (f *File) weigh(text []byte) hcl.Diagnostics {
 		return bad
 	}
 	s, _ := newScope(file, f.inputs)
-	s.weigh(body, s.ctx)
+	s.checkBounds(body, s.ctx)
 	return s.budget.Exceeded()
 }
 
-func (s *scope) weigh(body *hclsyntax.Body, ctx *hcl.EvalContext) {
+func (s *scope) checkBounds(body *hclsyntax.Body, ctx *hcl.EvalContext) {
 	for _, a := range body.Attributes {
 		_, _ = bounds.Value(a.Expr, ctx) // an excess is recorded in the budget
 	}
@@ -34,15 +34,15 @@ func (s *scope) weigh(body *hclsyntax.Body, ctx *hcl.EvalContext) {
 		switch {
 		case b.Type == "locals" || b.Type == "variable" || b.Type == "variables":
 		case b.Type == "dynamic" && len(b.Labels) == 1:
-			s.weighDynamic(b, ctx)
+			s.checkDynamicBounds(b, ctx)
 		default:
-			s.weigh(b.Body, ctx)
+			s.checkBounds(b.Body, ctx)
 		}
 	}
 }
 
-// weighDynamic is weigh for each block that a dynamic block generates.
-func (s *scope) weighDynamic(b *hclsyntax.Block, ctx *hcl.EvalContext) {
+// checkDynamicBounds is checkBounds for each block that a dynamic block generates.
+func (s *scope) checkDynamicBounds(b *hclsyntax.Block, ctx *hcl.EvalContext) {
 	each, name := b.Body.Attributes["for_each"], b.Labels[0]
 	if a := b.Body.Attributes["iterator"]; a != nil {
 		name = hcl.ExprAsKeyword(a.Expr)
@@ -60,7 +60,7 @@ func (s *scope) weighDynamic(b *hclsyntax.Block, ctx *hcl.EvalContext) {
 		inner.Variables = maps.Clone(ctx.Variables)
 		inner.Variables[name] = cty.ObjectVal(map[string]cty.Value{"key": key, "value": value})
 		for _, c := range b.Body.Blocks {
-			s.weigh(c.Body, &inner)
+			s.checkBounds(c.Body, &inner)
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/browser"
 )
 
-// stage is a made-up pod in a browser, whose clock only the test moves.
-type stage struct {
+// fakePod is a made-up pod in a browser, whose clock only the test moves.
+type fakePod struct {
 	*browser.Tab
 	t       *testing.T
 	dir     string
@@ -25,21 +25,21 @@ type stage struct {
 	url     string
 }
 
-// stageBoot is when the stage's machine was booted. It is ahead of any real
+// fakePodBoot is when its machine was booted. It is ahead of any real
 // clock, so that no sample is ever old.
-const stageBoot = 4_070_908_800 // 2099
+const fakePodBoot = 4_070_908_800 // 2099
 
-// openStage shows a pod of three tasks: an application with two workers, a
+// openFakePod shows a pod of three tasks: an application with two workers, a
 // proxy, and topz, and in the application a process with a hostile name.
-func openStage(t *testing.T) *stage {
+func openFakePod(t *testing.T) *fakePod {
 	t.Helper()
 	dir := procstest.Dir(t)
-	procstest.Write(t, filepath.Join(dir, "stat"), fmt.Sprintf("cpu  1 2 3 4 5 6 7 8 9 10\nbtime %d\n", stageBoot))
-	s := &stage{Tab: browser.Open(t), t: t, dir: dir, now: time.Unix(stageBoot, 0).Add(5 * time.Hour)}
+	procstest.Write(t, filepath.Join(dir, "stat"), fmt.Sprintf("cpu  1 2 3 4 5 6 7 8 9 10\nbtime %d\n", fakePodBoot))
+	s := &fakePod{Tab: browser.Open(t), t: t, dir: dir, now: time.Unix(fakePodBoot, 0).Add(5 * time.Hour)}
 	s.perform(0)
 	sampler := podSampler(t, dir, 0)
 	sampler.pod.Job, sampler.pod.Group, sampler.pod.Hostname = "shop", "web", "web-0d5fa7c1"
-	sampler.bootTime = time.Unix(stageBoot, 0).UTC()
+	sampler.bootTime = time.Unix(fakePodBoot, 0).UTC()
 	sampler.now = func() time.Time { return s.now }
 	var err error
 	s.monitor, err = newMonitor(sampler, 2*time.Second, quiet())
@@ -51,7 +51,7 @@ func openStage(t *testing.T) *stage {
 }
 
 // perform writes /proc as of a step.
-func (s *stage) perform(step int) {
+func (s *fakePod) perform(step int) {
 	s.t.Helper()
 	ticks := func(rate, swing, period float64) uint64 { // of two seconds a step, up to it
 		x := float64(step) + 40
@@ -74,7 +74,7 @@ func (s *stage) perform(step int) {
 }
 
 // play goes on by one step and waits until the page shows it.
-func (s *stage) play() {
+func (s *fakePod) play() {
 	s.t.Helper()
 	s.step++
 	s.perform(s.step)

@@ -132,11 +132,11 @@ func flood() []string {
 func TestPluginMemory_EndlessBytes(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		s := servedNode(t, runtime)
-		victim := s.newTask("", "victim", sh("exec sleep 600"), unread)
+		victim := s.newTask("", "victim", sh("exec sleep 600"), withoutCollector)
 		preStop := flood()
 		config := sh("exec sleep 600")
 		config.PreStop = &driver.PreStopConfig{Command: preStop[0], Args: preStop[1:], Timeout: "2s"}
-		stopped := s.newTask("", "stopped", config, unread)
+		stopped := s.newTask("", "stopped", config, withoutCollector)
 		var refused []*task
 		for i, ready := range []*driver.ReadyConfig{{Exec: flood()}, {HTTP: "/status"}, {HTTP: "/headers"}, {HTTP: "/body"}, {HTTP: "/redirect"}} {
 			if ready.HTTP != "" {
@@ -145,7 +145,7 @@ func TestPluginMemory_EndlessBytes(t *testing.T) {
 			ready.Interval, ready.Timeout = "10ms", "3s"
 			config := sh("exec sleep 600")
 			config.Ready = ready
-			refused = append(refused, s.newTask("", fmt.Sprint("refused", i), config, unread))
+			refused = append(refused, s.newTask("", fmt.Sprint("refused", i), config, withoutCollector))
 		}
 		for _, tk := range []*task{victim, stopped} {
 			_, _, err := s.plugin.StartTask(tk.TaskConfig)

@@ -30,7 +30,7 @@ func TestTask_ClockJumps(t *testing.T) {
 	const day = 24 * time.Hour
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
-		old := n.newTask("", "old", sh("trap 'exit 6' TERM; while :; do sleep 0.01; done"), unread)
+		old := n.newTask("", "old", sh("trap 'exit 6' TERM; while :; do sleep 0.01; done"), withoutCollector)
 		handle := old.start()
 		before, err := n.InspectTask(old.ID)
 		must.NoError(t, err)
@@ -47,7 +47,7 @@ func TestTask_ClockJumps(t *testing.T) {
 			must.Eq(t, "ok\n", old.exec("echo ok"))
 
 			young := n.newTask("", fmt.Sprint("young", i), ready(sh("echo line; touch /tmp/up; until [ -e /alloc/go ]; do sleep 0.01; done; exit 5"),
-				driver.ReadyConfig{File: "/tmp/up"}), unread)
+				driver.ReadyConfig{File: "/tmp/up"}), withoutCollector)
 			young.start()
 			must.NoError(t, os.WriteFile(young.TaskDir().SharedAllocDir+"/go", nil, 0o644))
 			must.Eq(t, drivers.ExitResult{ExitCode: 5}, *young.wait())

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// strangeJob writes a job whose values are expressions, and whose blocks are partly generated
+// generatedJob writes a job whose values are expressions, and whose blocks are partly generated
 // by dynamic blocks. Names of groups and tasks are constant.
-type strangeJob struct {
+type generatedJob struct {
 	*expressions
 	out strings.Builder
 	odd float64 // the share of values that are not the most harmless
@@ -18,10 +18,10 @@ type strangeJob struct {
 	dynamic bool
 }
 
-func (s *strangeJob) line(format string, args ...any) { fmt.Fprintf(&s.out, format+"\n", args...) }
+func (s *generatedJob) line(format string, args ...any) { fmt.Fprintf(&s.out, format+"\n", args...) }
 
 // pick returns one of openValues.
-func (s *strangeJob) pick(part string) string {
+func (s *generatedJob) pick(part string) string {
 	values := openValues()[part]
 	if s.r.Float64() < s.odd {
 		return values[s.r.IntN(len(values))]
@@ -30,11 +30,11 @@ func (s *strangeJob) pick(part string) string {
 }
 
 // has returns true, but for one time in n.
-func (s *strangeJob) has(n int) bool { return s.r.IntN(n) > 0 }
+func (s *generatedJob) has(n int) bool { return s.r.IntN(n) > 0 }
 
 // block writes a block, or a dynamic block that generates it. write gets a function that makes
 // some of the values those of the iterator.
-func (s *strangeJob) block(kind, label string, write func(value func(string) string)) {
+func (s *generatedJob) block(kind, label string, write func(value func(string) string)) {
 	if !s.dynamic || s.has(4) {
 		s.line("%s %s {", kind, label)
 		write(func(v string) string { return s.text(v) })
@@ -75,7 +75,7 @@ func (s *strangeJob) block(kind, label string, write func(value func(string) str
 }
 
 // each returns the values of the blocks that a dynamic block generates.
-func (s *strangeJob) each(kind, value string) []string {
+func (s *generatedJob) each(kind, value string) []string {
 	switch kind {
 	case "group", "task":
 		return []string{value}
@@ -86,7 +86,7 @@ func (s *strangeJob) each(kind, value string) []string {
 }
 
 // items writes env or meta as an attribute or a block.
-func (s *strangeJob) items(name string, items map[string]string) {
+func (s *generatedJob) items(name string, items map[string]string) {
 	for _, k := range slices.Sorted(maps.Keys(items)) {
 		if items[k] == "" && s.chance(2) {
 			delete(items, k)
@@ -106,7 +106,7 @@ func (s *strangeJob) items(name string, items map[string]string) {
 	})
 }
 
-func (s *strangeJob) job() string {
+func (s *generatedJob) job() string {
 	s.line(`job "j" {`)
 	for _, name := range []string{"namespace", "type", "region", "node_pool"} {
 		if s.chance(2) {
@@ -135,7 +135,7 @@ func (s *strangeJob) job() string {
 }
 
 // orNull writes one of openValues, or null for the first, which is the default.
-func (s *strangeJob) orNull(part string) string {
+func (s *generatedJob) orNull(part string) string {
 	value := s.pick(part)
 	switch {
 	case value != openValues()[part][0] || s.has(3):
@@ -147,7 +147,7 @@ func (s *strangeJob) orNull(part string) string {
 	}
 }
 
-func (s *strangeJob) request() {
+func (s *generatedJob) request() {
 	if !s.chance(4) {
 		return
 	}
@@ -161,11 +161,11 @@ func (s *strangeJob) request() {
 	s.line("}")
 }
 
-func (s *strangeJob) group(name string) {
+func (s *generatedJob) group(name string) {
 	s.block("group", strconv.Quote(name), func(func(string) string) { s.inGroup() })
 }
 
-func (s *strangeJob) inGroup() {
+func (s *generatedJob) inGroup() {
 	if s.has(3) {
 		s.line("count = %s", s.number(1+s.r.IntN(2)))
 	}
@@ -219,7 +219,7 @@ func (s *strangeJob) inGroup() {
 	}
 }
 
-func (s *strangeJob) service() {
+func (s *generatedJob) service() {
 	s.block("service", "", func(value func(string) string) {
 		s.line("name = %s", value(s.pick("service")))
 		if s.chance(2) {
@@ -229,11 +229,11 @@ func (s *strangeJob) service() {
 	})
 }
 
-func (s *strangeJob) task(name string) {
+func (s *generatedJob) task(name string) {
 	s.block("task", strconv.Quote(name), func(func(string) string) { s.inTask() })
 }
 
-func (s *strangeJob) inTask() {
+func (s *generatedJob) inTask() {
 	s.line("driver = %s", s.text(s.pick("driver")))
 	if s.chance(8) {
 		s.line("kind = %s", s.text(""))

@@ -10,8 +10,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-// outside compares additions of the sidecar other than its tasks.
-func (d *comparison) outside() {
+// compareAdditions compares additions of the sidecar other than its tasks.
+func (d *comparison) compareAdditions() {
 	for _, label := range d.added.Ports {
 		if !within(generic(port(d.want, label)), generic(port(d.have, label)), false) {
 			d.differs("port %q", label)

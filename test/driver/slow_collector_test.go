@@ -16,27 +16,27 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// heard keeps the events of a world's tasks.
-type heard struct {
+// eventLog keeps the events of a world's tasks.
+type eventLog struct {
 	mu  sync.Mutex
 	all []string
 }
 
-func (h *heard) event(_, _, _, message string) {
+func (h *eventLog) event(_, _, _, message string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.all = append(h.all, message)
 }
 
-func (h *heard) String() string {
+func (h *eventLog) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return strings.Join(h.all, "\n")
 }
 
-// talk starts a task whose output somebody else reads, from the FIFO that it
+// startTalker starts a task whose output somebody else reads, from the FIFO that it
 // gives. At the end of the test all is as it was.
-func talk(t *testing.T, runtime, script string, unreadTimeout time.Duration, events *heard, read func(fifo string)) *pod.Container {
+func startTalker(t *testing.T, runtime, script string, unreadTimeout time.Duration, events *eventLog, read func(fifo string)) *pod.Container {
 	t.Helper()
 	w := newWorld(t, runtime)
 	fifo := w.path("stdout")
@@ -63,8 +63,8 @@ func talk(t *testing.T, runtime, script string, unreadTimeout time.Duration, eve
 // dropped, with an event.
 func TestLogs_NomadCollectorKilled(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
-		var events heard
-		c := talk(t, runtime, "head -c 1000000 /dev/zero; exit 7", 40*time.Millisecond, &events, func(string) {})
+		var events eventLog
+		c := startTalker(t, runtime, "head -c 1000000 /dev/zero; exit 7", 40*time.Millisecond, &events, func(string) {})
 		select {
 		case <-c.Done():
 		case <-time.After(maxWait):
@@ -82,9 +82,9 @@ func TestLogs_NomadCollectorKilled(t *testing.T) {
 // Trap D3: a slow collector still gets every byte.
 func TestLogs_SlowCollector(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
-		var events heard
+		var events eventLog
 		var reader *os.File
-		talk(t, runtime, "head -c 1000000 /dev/zero; exec sleep infinity", time.Millisecond, &events, func(fifo string) {
+		startTalker(t, runtime, "head -c 1000000 /dev/zero; exec sleep infinity", time.Millisecond, &events, func(fifo string) {
 			fd, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK, 0) // it waits for no writer
 			must.NoError(t, err)
 			must.NoError(t, unix.SetNonblock(fd, false))

@@ -23,7 +23,7 @@ func (n *node) bystand() *bystander {
 	n.t.Helper()
 	b := &bystander{task: n.newTask("", "bystander", sh("i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"), func(c *drivers.TaskConfig) {
 		if n.config.LogCollector == "pod" {
-			unread(c)
+			withoutCollector(c)
 		}
 	})}
 	b.start()

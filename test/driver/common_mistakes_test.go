@@ -92,7 +92,7 @@ func TestExit_RuntimeCannotExecute(t *testing.T) {
 	}))
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
-		tk := n.newTask("", "app", driver.TaskConfig{Image: image, Entrypoint: []string{"/capable"}}, unread)
+		tk := n.newTask("", "app", driver.TaskConfig{Image: image, Entrypoint: []string{"/capable"}}, withoutCollector)
 		tk.start()
 		result := tk.wait()
 		must.Eq(t, 1, result.ExitCode)

@@ -89,7 +89,7 @@ func TestFrozenHelper(t *testing.T) {
 				if tc.shared {
 					config.Share = []string{"pid"}
 				}
-				tk := n.newTask("", "app", config, unread)
+				tk := n.newTask("", "app", config, withoutCollector)
 				handle := tk.start()
 				tk.output("stdout", contains("up"))
 				tc.freeze(n, tk)
@@ -104,7 +104,7 @@ func (n *node) frozen(tk *task, handle *drivers.TaskHandle, other *bystander) {
 	otherHandle := drivers.NewTaskHandle(1)
 	otherHandle.Config = other.TaskConfig
 	n.within("a start in another pod", func() {
-		late := n.newTask("", "late", sh("echo heard"), unread)
+		late := n.newTask("", "late", sh("echo heard"), withoutCollector)
 		late.start()
 		must.Eq(n.t, 0, late.wait().ExitCode)
 		must.Eq(n.t, "heard\n", late.logged("stdout"))
@@ -113,7 +113,7 @@ func (n *node) frozen(tk *task, handle *drivers.TaskHandle, other *bystander) {
 	n.within("a start in the same pod", func() {
 		config := sh("exit 0")
 		config.Share = []string{"pid"}
-		late := n.newTask(tk.AllocID, "late", config, unread)
+		late := n.newTask(tk.AllocID, "late", config, withoutCollector)
 		late.start()
 		must.Eq(n.t, 0, late.wait().ExitCode)
 		must.NoError(n.t, n.DestroyTask(late.ID, true))
