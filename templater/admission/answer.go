@@ -39,8 +39,16 @@ func (p *Proxy) answer(resp *http.Response) error {
 	if !ok {
 		return nil
 	}
+	if v.parsing != nil && resp.StatusCode == http.StatusOK {
+		if err := p.finish(resp, v); err != nil {
+			return err
+		}
+	}
 	v.answered = resp.StatusCode
-	v.audit() // before the client has the answer
+	v.audit()             // before the client has the answer
+	if v.parsing != nil { // the answer is a job, in which warnings have no place
+		return nil
+	}
 	if len(v.warnings) == 0 || resp.StatusCode != http.StatusOK {
 		return nil
 	}

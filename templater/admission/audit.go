@@ -43,7 +43,7 @@ type Decision struct {
 	Accessor  string    `json:"accessor,omitempty"` // of the token in the request's header
 	Method    string    `json:"method"`
 	Path      string    `json:"path"`
-	Route     string    `json:"route"`    // register, plan, validate or revert
+	Route     string    `json:"route"`    // register, plan, validate, revert or parse
 	Decision  string    `json:"decision"` // passed, injected, denied, refused or unanswered
 	Job       string    `json:"job"`      // its ID; "" if it could not be read
 	Namespace string    `json:"namespace"`
@@ -81,6 +81,9 @@ func (p *Proxy) sender(r *http.Request) string {
 func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration) {
 	p.Metrics.count(to, v.decision())
 	p.Metrics.took.WithLabelValues(string(to)).Observe(took.Seconds())
+	if v.quiet {
+		return
+	}
 	d := Decision{
 		At: time.Now(), Client: p.sender(r), Method: r.Method, Path: r.URL.Path, Route: string(to), Decision: v.decision(),
 		Job: v.job.ID.Value, Namespace: v.job.Namespace.Value, Region: v.job.Region.Value,

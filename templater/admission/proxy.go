@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
 )
@@ -66,6 +67,7 @@ type Proxy struct {
 	mux        *http.ServeMux
 	forward    *httputil.ReverseProxy
 	askTimeout time.Duration // for the proxy's own requests to Nomad
+	maxAnswer  int           // bytes of Nomad's answer to a parse request with sidecar blocks
 	// jobSlots limits the jobs being processed, of which one client has half. A job needs many times
 	// its size meanwhile, and more concurrent jobs than processors finish no sooner.
 	jobSlots *limit.Slots
@@ -74,7 +76,7 @@ type Proxy struct {
 // New returns a proxy. It does not connect yet.
 func New(o Options) *Proxy {
 	p := &Proxy{
-		Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second,
+		Options: o, upstream: o.Upstream.URL, transport: o.Upstream.Transport, mux: http.NewServeMux(), askTimeout: 30 * time.Second, maxAnswer: bounds.JSONBytes,
 		jobSlots: &limit.Slots{Total: 2 * runtime.GOMAXPROCS(0), PerClient: runtime.GOMAXPROCS(0)},
 	}
 	p.Use(o.Rules)
@@ -87,6 +89,7 @@ func New(o Options) *Proxy {
 	// The patterns are Nomad's own, so they match the same requests
 	// (command/agent/http.go, registerHandlers).
 	p.mux.HandleFunc("/v1/jobs", p.fixed(register))
+	p.mux.HandleFunc("/v1/jobs/parse", p.fixed(parse))
 	p.mux.HandleFunc("/v1/validate/job", p.fixed(validate))
 	p.mux.HandleFunc("/v1/job/", func(w http.ResponseWriter, r *http.Request) {
 		to, _ := jobRoute(r)
@@ -147,6 +150,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, to route) {
 		return
 	}
 	took := time.Since(begin)
+	v.client = p.Limits.Proxies.Client(r)
 	v.audit = sync.OnceFunc(func() { p.audit(r, to, v, took) })
 	if v.denial != nil {
 		v.audit()
@@ -249,6 +253,9 @@ func (p *Proxy) judge(r *http.Request, body []byte, to route) (*verdict, error) 
 	rules := p.rules.Load()
 	release, err := p.jobSlots.Acquire(r.Context(), p.Limits.Proxies.Client(r), limit.Job, jobWait)
 	switch {
+	case err == nil && to == parse:
+		defer release()
+		return rules.withoutBlocks(body), nil
 	case err == nil:
 		defer release()
 		return rules.treat(r.Context(), body, rules.locationOf(to, r)), nil
@@ -291,14 +298,19 @@ func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 // unreachable responds to a request that Nomad did not answer.
 func (p *Proxy) unreachable(w http.ResponseWriter, r *http.Request, err error) {
 	var why *refusal
+	v, ok := r.Context().Value(admitted{}).(*verdict)
 	if errors.As(err, &why) {
+		if ok {
+			v.answered = why.status()
+			v.audit()
+		}
 		p.refuse(w, r, pass, why)
 		return
 	}
 	if r.Context().Err() != nil {
 		return // the client has gone
 	}
-	if v, ok := r.Context().Value(admitted{}).(*verdict); ok {
+	if ok {
 		v.answered, v.unreachable = http.StatusBadGateway, true
 		v.audit()
 	}

@@ -14,6 +14,7 @@ const (
 	plan     route = "plan"
 	validate route = "validate"
 	revert   route = "revert"
+	parse    route = "parse"
 )
 
 // jobRoute returns the route of a request below /v1/job/. It follows Nomad's rules: it checks the

@@ -13,6 +13,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/limit"
 )
 
 // Rules are the catalog and policy that apply to jobs. They are immutable.
@@ -39,7 +40,12 @@ type verdict struct {
 	answered int    // status of Nomad's response, 0 before it arrives
 	// unreachable means that answered is the proxy's own status, since Nomad does not respond.
 	unreachable bool
-	audit       func() // writes the line about the request, once
+	client      limit.Client
+	// parsing is set if Nomad parses the job without its sidecar blocks.
+	parsing *parsing
+	// quiet means that the request is only counted: it concerns no sidecar.
+	quiet bool
+	audit func() // writes the line about the request, once
 }
 
 // denial is the reason of a denied request. text is for the user; summaries contain no values from

@@ -45,6 +45,8 @@ func (to route) template(r *http.Request) string {
 	switch {
 	case to == validate:
 		return "/v1/validate/job"
+	case to == parse:
+		return "/v1/jobs/parse"
 	case to == plan || to == revert:
 		return "/v1/job/{job_id}/" + string(to)
 	case r.URL.Path == "/v1/jobs":

@@ -44,6 +44,13 @@ func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 // job, without any sidecar.
 func (f *File) Plain() ([]byte, hcl.Diagnostics) { return f.Apply(nil) }
 
+// HasSidecars reports whether the file has sidecar blocks, which Nomad does not accept.
+func (f *File) HasSidecars() bool {
+	p := newPatch(f.base, f.name)
+	p.dropSidecars(f.job.Body)
+	return len(p.parts) > 0 || p.diags.HasErrors()
+}
+
 // change collects the edits of one block.
 type change struct {
 	block  block

@@ -20,7 +20,10 @@ import (
 type Inputs struct {
 	Vars     []string // "name=value", from -var
 	VarFiles []string // paths, from -var-file
-	Env      []string // the environment: NOMAD_VAR_name=value
+	// VarText is the text of a variable file, as a request to Nomad's API holds it. Variables that
+	// the job does not declare are ignored there.
+	VarText string
+	Env     []string // the environment: NOMAD_VAR_name=value
 	// AllowFS lets functions such as file() read what this process can read, relative to
 	// BaseDir. Without it they fail, as in Nomad's own API.
 	AllowFS bool
@@ -66,6 +69,7 @@ func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
 	for _, path := range in.VarFiles {
 		diags = append(diags, s.readVarFile(path, vars)...)
 	}
+	diags = append(diags, s.useVarText(in.VarText, vars)...)
 	for _, arg := range in.Vars {
 		name, value, ok := strings.Cut(arg, "=")
 		if !ok {
@@ -192,6 +196,24 @@ func (s *scope) readVarFile(path string, vars map[string]*variable) hcl.Diagnost
 	if err != nil {
 		return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot read variable file", Detail: fmt.Sprintf("%s. Check -var-file.", err)}}
 	}
+	return s.useVariables(src, path, vars, false)
+}
+
+// VarTextName is the file name in diagnostics about Inputs.VarText.
+const VarTextName = "variables"
+
+func (s *scope) useVarText(text string, vars map[string]*variable) hcl.Diagnostics {
+	if text == "" {
+		return nil
+	}
+	if bad := bounds.Size([]byte(text), VarTextName, bounds.DefinitionBytes); bad != nil {
+		return hcl.Diagnostics{bad}
+	}
+	return s.useVariables([]byte(text), VarTextName, vars, true)
+}
+
+// useVariables assigns the values of a variable file. Undeclared variables are errors unless lax.
+func (s *scope) useVariables(src []byte, path string, vars map[string]*variable, lax bool) hcl.Diagnostics {
 	file, diags := parseVarFile(src, path)
 	if diags.HasErrors() {
 		return diags
@@ -201,6 +223,9 @@ func (s *scope) readVarFile(path string, vars map[string]*variable) hcl.Diagnost
 	diags = append(diags, more...)
 	for name, a := range attrs {
 		v := vars[name]
+		if v == nil && lax {
+			continue
+		}
 		if v == nil {
 			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Undefined variable", Subject: a.NameRange.Ptr(),
 				Detail: fmt.Sprintf("The job has no variable %q. Declare it with variable %q {}, or correct the name.", name, name)})

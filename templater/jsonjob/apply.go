@@ -30,6 +30,7 @@ func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 			return nil, hcl.Diagnostics{diagnostic.Error(f.view.Range, "Cannot edit the job", err.Error())}
 		}
 	}
+	e.restoreOrder(e.jobNode())
 	return f.bytes(e.root), nil
 }
 
@@ -43,14 +44,18 @@ type editor struct {
 
 func newEditor(f *File) *editor {
 	e := &editor{File: f, root: f.root.clone(), groups: map[string]*node{}, made: fragments{}}
-	j := e.root
-	if f.depth == 1 {
-		j = e.root.get("Job")
-	}
-	for _, g := range j.get("TaskGroups").elements() {
+	for _, g := range e.jobNode().get("TaskGroups").elements() {
 		e.groups[g.get("Name").str()] = g
 	}
 	return e
+}
+
+// jobNode returns the job in the edited copy.
+func (e *editor) jobNode() *node {
+	if e.depth == 1 {
+		return e.root.get("Job")
+	}
+	return e.root
 }
 
 func (e *editor) edit(edit job.Edit) error {

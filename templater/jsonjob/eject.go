@@ -23,14 +23,18 @@ func (f *File) eject(catalog job.Catalog, keep []job.Marked) {
 	if !slices.ContainsFunc(f.job.get("TaskGroups").elements(), marked) {
 		return
 	}
+	f.before = f.job
 	f.document = &document{root: f.root.clone(), lead: f.lead, rest: f.rest} // the document may be shared
 	f.findJob()
 	for _, g := range f.job.get("TaskGroups").elements() {
 		tasks := g.get("Tasks")
 		found := f.injected(g)
 		found = slices.DeleteFunc(found, func(i injected) bool {
-			f.kept[tasks.items[i.index].value] = slices.ContainsFunc(keep, i.Same)
-			return f.kept[tasks.items[i.index].value]
+			keeps := slices.ContainsFunc(keep, i.Same)
+			if keeps {
+				f.kept[tasks.items[i.index].value] = true
+			}
+			return keeps
 		})
 		f.checkSeals(g, found)
 		for _, i := range found {

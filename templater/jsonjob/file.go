@@ -26,7 +26,9 @@ type File struct {
 	step  string
 	marks []job.Marked
 	kept  map[*node]bool // injected tasks to keep
-	view  *job.Job
+	// before is the job with its injected parts, or nil if there are none.
+	before *node
+	view   *job.Job
 }
 
 // Parse reads a job. name is used in diagnostics. Injected parts are removed if the catalog confirms
