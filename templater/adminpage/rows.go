@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -132,7 +133,7 @@ func decisionTable(path string) *table[Decided] {
 			{"job", "Job", by(func(d Decided) string { return d.Namespace + "/" + d.Job })},
 			{"decision", "Decision", by(func(d Decided) string { return d.Decision.Decision })},
 			{"what", "Sidecars, or reason", nil},
-			{"rules", "Rules", by(func(d Decided) string { return strings.Join(d.Rules, ", ") })},
+			{"rules", "Rules", by(func(d Decided) string { return strings.Join(append(slices.Clone(d.Rules), d.Warned...), ", ") })},
 			{"request", "Request", by(func(d Decided) string { return d.Route })},
 			{"who", "Who", by(func(d Decided) string { return d.Accessor + " " + d.Client })},
 		},
@@ -141,7 +142,7 @@ func decisionTable(path string) *table[Decided] {
 			for _, s := range d.Sidecars {
 				parts = append(parts, s.Sidecar)
 			}
-			return strings.Join(append(append(parts, d.Rules...), d.Reasons...), "\n")
+			return strings.Join(slices.Concat(parts, d.Rules, d.Warned, d.Reasons), "\n")
 		},
 		state: func(d Decided) string { return d.Decision.Decision },
 	}

@@ -19,6 +19,9 @@ import (
 func answerDenial(w http.ResponseWriter, to route, v *verdict) int {
 	text := display.Text("denied by nomad-sidecar: " + v.denial.text) // it contains names of the job, and the command prints it unescaped
 	if to != validate {
+		if len(v.warnings) > 0 { // so that one correction is enough
+			text += "\nWarnings:\n" + joined("", v.warnings)
+		}
 		http.Error(w, text, v.denial.status)
 		return v.denial.status
 	}

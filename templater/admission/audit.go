@@ -51,7 +51,10 @@ type Decision struct {
 	// Sidecars are the chosen sidecars, Rules the policy rules that choose a sidecar or deny the job.
 	Sidecars []Injected `json:"sidecars"`
 	Rules    []string   `json:"rules"`
-	Warnings int        `json:"warnings"` // number of warnings
+	// Warned are the rules that only warn about the job: those with level = "warn", and in a dry run
+	// all that would change or deny it.
+	Warned   []string `json:"warned,omitempty"`
+	Warnings int      `json:"warnings"` // number of warnings
 	// Before and After are digests, "sha256:" and hex, of the received body, unless it was too
 	// large, and of the body sent to Nomad, empty for a denial.
 	Before string        `json:"before,omitempty"`
@@ -80,6 +83,7 @@ func (p *Proxy) sender(r *http.Request) string {
 // audit writes one line about a request with a job.
 func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration) {
 	p.Metrics.count(to, v.decision())
+	p.Metrics.warned(to, v.warned)
 	p.Metrics.took.WithLabelValues(string(to)).Observe(took.Seconds())
 	if v.quiet {
 		return
@@ -87,7 +91,7 @@ func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration)
 	d := Decision{
 		At: time.Now(), Client: p.sender(r), Method: r.Method, Path: r.URL.Path, Route: string(to), Decision: v.decision(),
 		Job: v.job.ID.Value, Namespace: v.job.Namespace.Value, Region: v.job.Region.Value,
-		Sidecars: v.injected, Rules: v.rules, Warnings: len(v.warnings), Before: v.before, Took: took, Status: v.answered,
+		Sidecars: v.injected, Rules: v.rules, Warned: v.warned, Warnings: len(v.warnings), Before: v.before, Took: took, Status: v.answered,
 	}
 	if p.Accessors != nil {
 		d.Accessor = p.Accessors.of(r, p.Upstream)
@@ -124,6 +128,9 @@ func (d *Decision) attrs() []slog.Attr {
 	if d.Denied() {
 		attrs = append(attrs, slog.Any("reasons", d.Reasons))
 	}
+	if len(d.Warned) > 0 {
+		attrs = append(attrs, slog.Any("warned", d.Warned))
+	}
 	if d.Trace != "" {
 		attrs = append(attrs, slog.String("trace", d.Trace))
 	}
@@ -133,6 +140,7 @@ func (d *Decision) attrs() []slog.Attr {
 // Metrics are a proxy's Prometheus metrics.
 type Metrics struct {
 	requests *prometheus.CounterVec
+	warnings *prometheus.CounterVec // by route and rule
 	took     *prometheus.HistogramVec
 	errors   prometheus.Counter
 	refusals *prometheus.CounterVec // by reason and scope
@@ -144,6 +152,7 @@ type Metrics struct {
 func NewMetrics(to prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_requests_total", Help: "Requests by route and decision: passed, injected, denied, refused by Nomad or unanswered."}, []string{"route", "decision"}),
+		warnings: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_rule_warnings_total", Help: "Requests that a rule of the policy warned about, by route and rule. In a dry run also those that it would change or deny."}, []string{"route", "rule"}),
 		took:     prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nomad_sidecar_decision_seconds", Help: "Time to read a job and decide about it."}, []string{"route"}),
 		errors:   prometheus.NewCounter(prometheus.CounterOpts{Name: "nomad_sidecar_upstream_errors_total", Help: "Requests that Nomad did not answer."}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nomad_sidecar_refused_total", Help: "Connections and requests that are refused, by the limit, and whether it is that of one client or of all."}, []string{"limit", "scope"}),
@@ -151,7 +160,7 @@ func NewMetrics(to prometheus.Registerer) *Metrics {
 		reloaded: prometheus.NewGauge(prometheus.GaugeOpts{Name: "nomad_sidecar_last_reload_successful", Help: "Whether policy and catalog are those that were last to be read: 1, or 0 if these have errors."}),
 	}
 	m.reloaded.Set(1)
-	to.MustRegister(m.requests, m.took, m.errors, m.refusals, m.reloads, m.reloaded)
+	to.MustRegister(m.requests, m.warnings, m.took, m.errors, m.refusals, m.reloads, m.reloaded)
 	return m
 }
 
@@ -167,6 +176,13 @@ func (m *Metrics) Reloaded(ok bool) {
 
 func (m *Metrics) count(to route, decision string) {
 	m.requests.WithLabelValues(string(to), decision).Inc()
+}
+
+// warned counts the rules that warn about a request. Their names come from the policy.
+func (m *Metrics) warned(to route, rules []string) {
+	for _, rule := range rules {
+		m.warnings.WithLabelValues(string(to), rule).Inc()
+	}
 }
 
 // RefusedConnection counts a refused connection.

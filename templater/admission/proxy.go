@@ -242,7 +242,12 @@ func (p *Proxy) decide(r *http.Request, in *incoming, to route) (*verdict, error
 		return nil, err
 	}
 	if to == revert {
-		v = p.treatRevert(p.rules.Load(), r, body)
+		rules := p.rules.Load()
+		if v = p.treatRevert(rules, r, body); rules.DryRun {
+			would := v
+			v = &verdict{body: body, job: would.job}
+			v.rehearse(would)
+		}
 	}
 	v.before = digest(body)
 	return v, nil

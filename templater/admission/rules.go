@@ -22,6 +22,8 @@ type Rules struct {
 	Policy  templater.Policy // nil for no policy
 	// Region is the agent's region, for jobs without one.
 	Region string
+	// DryRun means that the policy neither changes nor denies jobs: warnings say what it would do.
+	DryRun bool
 }
 
 // requestName is the file name in diagnostics about a job.
@@ -34,6 +36,7 @@ type verdict struct {
 	changed  bool
 	injected []Injected
 	rules    []string
+	warned   []string // rules that only warn
 	warnings []string
 	denial   *denial
 	before   string // digest of the received body
@@ -72,6 +75,13 @@ const treatTimeout = 5 * time.Second
 
 // treat injects into the job of a request body, or denies it, also if that takes too long.
 func (r *Rules) treat(ctx context.Context, body []byte, where func(*jsonjob.Request) location) *verdict {
+	if r.DryRun && r.Policy != nil {
+		return r.rehearse(ctx, body, where)
+	}
+	return r.enforce(ctx, body, where)
+}
+
+func (r *Rules) enforce(ctx context.Context, body []byte, where func(*jsonjob.Request) location) *verdict {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), treatTimeout)
 	defer cancel()
 	return r.inject(ctx, body, where)
@@ -156,6 +166,12 @@ func (v *verdict) note(choices []*templater.Choice) {
 	}
 }
 
+func (v *verdict) noteWarned(name string) {
+	if !slices.Contains(v.warned, name) {
+		v.warned = append(v.warned, name)
+	}
+}
+
 func (v *verdict) noteRule(name string) {
 	if !slices.Contains(v.rules, name) {
 		v.rules = append(v.rules, name)
@@ -175,12 +191,16 @@ func (r *Rules) denied(v *verdict, in *templater.Injection, diags hcl.Diagnostic
 		if d.Subject != nil && d.Subject.Filename != requestName {
 			text += fmt.Sprintf(" (%s:%d)", d.Subject.Filename, d.Subject.Start.Line)
 		}
+		rule, byRule := d.Extra.(templater.ByRule)
 		if d.Severity == hcl.DiagWarning {
 			v.warnings = append(v.warnings, text)
+			if byRule {
+				v.noteWarned(string(rule))
+			}
 			continue
 		}
 		errs, summaries = append(errs, text), append(summaries, d.Summary)
-		if rule, ok := d.Extra.(templater.ByRule); ok {
+		if byRule {
 			v.noteRule(string(rule))
 		}
 	}

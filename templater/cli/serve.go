@@ -58,11 +58,13 @@ const fleetTokenVariable = "NOMAD_SIDECAR_FLEET_TOKEN"
 type serveOptions struct {
 	serve.Options
 	policies, catalogs, nomads, trusted texts
+	dryRun                              bool
 }
 
 // declare adds the flags to a flag set.
 func (o *serveOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	fs.Var(&o.policies, "policy", "`FILE|DIR` File with rules, or folder with *.policy.hcl files; may be repeated.")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "Only warn about what the policy would change or deny, to try it on a live cluster.")
 	fs.Var(&o.catalogs, "catalog", "`DIR` Folder of definitions, or an address that get has fetched; may be repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in catalog.")
 	fs.StringVar(&o.Address, "address", "127.0.0.1:4747", "`HOST:PORT` Address to listen on. Default is 127.0.0.1:4747.")
 	fs.StringVar(&o.AdminAddress, "admin-address", "127.0.0.1:4748", "`HOST:PORT` Address of the page with the fleet and the admitted and denied jobs, and of /healthz, /readyz and /metrics. Default is 127.0.0.1:4748; empty for none.")
@@ -123,6 +125,8 @@ func (o *serveOptions) check() error {
 		return errors.New("-tls-client-ca requires -tls-cert and -tls-key")
 	case o.MaxBodyMiB < 1 || o.MaxBodyMiB > 1024:
 		return fmt.Errorf("-max-body must be a number of MiB from 1 to 1024, not %d", o.MaxBodyMiB)
+	case o.dryRun && len(o.policies) == 0:
+		return errors.New("-dry-run requires -policy")
 	case o.Drain < 0:
 		return fmt.Errorf("-drain must be a duration of at least 0, not %s", o.Drain)
 	case o.ReloadEvery != 0 && o.ReloadEvery < 100*time.Millisecond:
@@ -185,10 +189,13 @@ func (c *serveCommand) rules(o *serveOptions, r *reporter) (*admission.Rules, er
 	if !diags.HasErrors() && len(o.policies) > 0 {
 		policy, more := loadPolicy(o.policies, catalog, r)
 		diags = append(diags, more...)
-		rules.Policy = policy
+		rules.Policy, rules.DryRun = policy, o.dryRun
 	}
 	if diags.HasErrors() {
 		return nil, diags
+	}
+	if rules.DryRun {
+		diags = append(diags, warning("Dry run", "The policy changes and denies no jobs; answers, log and metrics say what it would do.")...)
 	}
 	r.report(diags)
 	return rules, nil

@@ -117,7 +117,11 @@ func (p *Policy) Orders(j *job.Job, g *job.Group) ([]*templater.Order, hcl.Diagn
 	for _, r := range p.Rules {
 		ok, undecided := r.match.matches(j, g)
 		if undecided != nil {
-			diags = append(diags, undecided.Error(fmt.Sprintf("Whether rule %q of the policy concerns group %q", r.Name, g.Name)))
+			d := undecided.Error(fmt.Sprintf("Whether rule %q of the policy concerns group %q", r.Name, g.Name))
+			if r.onlyWarns() {
+				d.Severity = hcl.DiagWarning
+			}
+			diags = append(diags, d)
 		}
 		if !ok {
 			continue

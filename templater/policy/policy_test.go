@@ -9,6 +9,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
@@ -174,5 +175,29 @@ func TestLoad_UnknownPolicyField(t *testing.T) {
 		must.True(t, diags.HasErrors(), must.Sprint(src))
 		must.Eq(t, line, diags[0].Subject.Start.Line, must.Sprintf("%s\n%v", src, diags))
 		must.Eq(t, "p.hcl", diags[0].Subject.Filename)
+	}
+}
+
+// The level of a validation is deny unless it says otherwise, and nothing but the two words is
+// accepted.
+func TestValidation_Level(t *testing.T) {
+	for level, want := range map[string]hcl.DiagnosticSeverity{"": hcl.DiagError, `level = "deny"`: hcl.DiagError, `level = "warn"`: hcl.DiagWarning} {
+		p := parse(t, "rule \"r\" {\n validation {\n"+level+"\n condition = job.id == \"other\"\n error_message = \"no\"\n}\n}\n")
+		j, _ := aJob()
+		diags := p.Check(j, nil)
+		must.Len(t, 1, diags)
+		must.Eq(t, want, diags[0].Severity, must.Sprint(level))
+		must.Eq(t, templater.ByRule("r"), diags[0].Extra.(templater.ByRule))
+
+		j.ID = job.Text{Unknown: &diagnostic.Unknown{Expr: "var.id", WayOut: "Set it."}}
+		diags = p.Check(j, nil)
+		must.Len(t, 1, diags)
+		must.Eq(t, want, diags[0].Severity, must.Sprint(level))
+	}
+	for _, level := range []string{`"warning"`, `""`, "1", "job.id", "null"} {
+		var p Policy
+		diags := p.Add([]byte("rule \"r\" {\n validation {\n level = "+level+"\n condition = job.id == \"x\"\n error_message = \"no\"\n}\n}\n"), "p.hcl")
+		must.True(t, diags.HasErrors(), must.Sprint(level))
+		must.Eq(t, 3, diags[0].Subject.Start.Line)
 	}
 }

@@ -95,6 +95,11 @@ func (r *Rule) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 	return diags
 }
 
+// onlyWarns reports whether the rule neither changes nor denies a job.
+func (r *Rule) onlyWarns() bool {
+	return len(r.injects) == 0 && !slices.ContainsFunc(r.validations, func(v *validation) bool { return !v.warns })
+}
+
 // check reports settings that contradict each other or have no effect.
 func (r *Rule) check(b *hcl.Block, content *hcl.BodyContent) hcl.Diagnostics {
 	if len(r.injects) > 0 {
@@ -106,7 +111,7 @@ func (r *Rule) check(b *hcl.Block, content *hcl.BodyContent) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, name := range []string{"required", "on_error"} {
 		if a := content.Attributes[name]; a != nil {
-			diags = append(diags, diagnostic.Error(a.NameRange, "Setting without effect", fmt.Sprintf("%s applies to injected sidecars, but rule %q injects none: a job that fails its validation is always denied.", name, r.Name)))
+			diags = append(diags, diagnostic.Error(a.NameRange, "Setting without effect", fmt.Sprintf("%s applies to injected sidecars, but rule %q injects none. Set level in its validation instead.", name, r.Name)))
 		}
 	}
 	return diags

@@ -22,12 +22,28 @@ import (
 // validation is a condition that a job must fulfil.
 type validation struct {
 	condition, message hcl.Expression
-	at                 hcl.Range
+	// warns means that a job which fails it is admitted with a warning.
+	warns bool
+	at    hcl.Range
 }
 
+// Levels of a validation.
+const (
+	levelDeny = "deny"
+	levelWarn = "warn"
+)
+
 func decodeValidation(b *hcl.Block) (*validation, hcl.Diagnostics) {
-	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attributes("condition!", "error_message!")})
+	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attributes("condition!", "error_message!", "level")})
 	v := &validation{at: b.DefRange}
+	if a := content.Attributes["level"]; a != nil {
+		var level string
+		more := gohcl.DecodeExpression(a.Expr, nil, &level)
+		if !more.HasErrors() && level != levelDeny && level != levelWarn {
+			more = append(more, diagnostic.Error(a.Expr.Range(), "Invalid level", `level must be "deny", the default, or "warn".`))
+		}
+		diags, v.warns = append(diags, more...), level == levelWarn
+	}
 	for name, into := range map[string]*hcl.Expression{"condition": &v.condition, "error_message": &v.message} {
 		if a := content.Attributes[name]; a != nil {
 			*into = a.Expr
@@ -55,6 +71,14 @@ func checkConstant(condition hcl.Expression) hcl.Diagnostics {
 
 // check returns nil if the group passes. A condition that cannot be evaluated fails.
 func (v *validation) check(r *Rule, j *job.Job, g *job.Group, sidecars templater.Sidecars) *hcl.Diagnostic {
+	d := v.judge(r, j, g, sidecars)
+	if d != nil && v.warns {
+		d.Severity = hcl.DiagWarning
+	}
+	return d
+}
+
+func (v *validation) judge(r *Rule, j *job.Job, g *job.Group, sidecars templater.Sidecars) *hcl.Diagnostic {
 	ctx := r.scope(j, g, &sidecars)
 	result, diags := bounds.Value(v.condition, ctx)
 	if !diags.HasErrors() {
@@ -75,7 +99,11 @@ func (v *validation) check(r *Rule, j *job.Job, g *job.Group, sidecars templater
 	if diags.HasErrors() {
 		text = "its validation cannot be evaluated for this job: " + diags[0].Detail
 	}
-	d := diagnostic.Error(v.at, "Not allowed by policy", fmt.Sprintf("Rule %q: %s", r.Name, text)+v.unproven(g, sidecars.Kept))
+	summary := "Not allowed by policy"
+	if v.warns {
+		summary = "Warning of the policy"
+	}
+	d := diagnostic.Error(v.at, summary, fmt.Sprintf("Rule %q: %s", r.Name, text)+v.unproven(g, sidecars.Kept))
 	d.Extra = templater.ByRule(r.Name)
 	return d
 }

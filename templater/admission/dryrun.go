@@ -1,0 +1,46 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
+)
+
+// rehearsed begins the warnings of a policy that is not enforced.
+const rehearsed = "Dry run of the policy: "
+
+// rehearse treats a job as if there were no policy, and adds a warning for everything that the
+// policy would do.
+func (r *Rules) rehearse(ctx context.Context, body []byte, where func(*jsonjob.Request) location) *verdict {
+	plain := &Rules{Catalog: r.Catalog, Region: r.Region}
+	v := plain.enforce(ctx, body, where)
+	if v.denial != nil {
+		return v
+	}
+	would := r.enforce(ctx, body, where)
+	v.rehearse(would)
+	for _, i := range would.injected {
+		if !slices.ContainsFunc(v.injected, func(is Injected) bool { return is.Group == i.Group && is.Sidecar == i.Sidecar }) {
+			v.warnings = append(v.warnings, rehearsed+fmt.Sprintf("sidecar %q %s would be injected into group %q.", i.Sidecar, i.Version, i.Group))
+		}
+	}
+	return v
+}
+
+// rehearse adds the denial and the warnings of another verdict to the warnings.
+func (v *verdict) rehearse(would *verdict) {
+	for _, text := range would.warnings {
+		if !slices.Contains(v.warnings, text) {
+			v.warnings = append(v.warnings, rehearsed+text)
+		}
+	}
+	if would.denial != nil {
+		v.warnings = append(v.warnings, rehearsed+"the job would be denied: "+strings.ReplaceAll(would.denial.text, "\n", " "))
+	}
+	for _, rule := range slices.Concat(would.rules, would.warned) {
+		v.noteWarned(rule)
+	}
+}
