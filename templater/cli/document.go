@@ -50,8 +50,8 @@ func openJob(src []byte, name string, o *injectOptions, catalog job.Catalog, env
 		return f, diags
 	}
 	raw, more := f.JSON()
-	if more.HasErrors() {
-		return nil, append(diags, more...)
+	if diags = append(diags, more...); diags.HasErrors() {
+		return nil, diags
 	}
 	j, more := jsonjob.Parse(raw, name+" (as JSON)", catalog)
 	if j == nil {

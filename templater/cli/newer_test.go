@@ -46,6 +46,11 @@ func TestNewerField(t *testing.T) {
 				return
 			}
 			_, _ = w.Write([]byte(`{"ID":"newer","TaskGroups":[{"Name":"g","Tasks":[{"Name":"t","Driver":"raw_exec","Shiny":"a"}]}]}`))
+		case "/v1/jobs":
+			var body bytes.Buffer
+			_, _ = body.ReadFrom(r.Body)
+			sent = body.Bytes()
+			_, _ = w.Write([]byte(`{}`))
 		case "/v1/job/newer/plan":
 			var body bytes.Buffer
 			_, _ = body.ReadFrom(r.Body)
@@ -70,6 +75,8 @@ func TestNewerField(t *testing.T) {
 	code, out := run(environ, "inject", "-out", "json")
 	must.Zero(t, code, must.Sprint(out))
 	must.StrContains(t, out, `"Shiny": "a"`)
+	must.StrContains(t, out, "Warning: Parsed by Nomad")
+	must.StrContains(t, out, `An argument named "shiny" is not expected here`)
 	must.StrContains(t, out, `"Name": "beside"`)
 	must.StrContains(t, asked.JobHCL, "shiny  = var.text")
 	must.StrContains(t, asked.Variables, `text = "a"`)
@@ -80,6 +87,31 @@ func TestNewerField(t *testing.T) {
 	code, out = run(nil, "plan")
 	must.Zero(t, code, must.Sprint(out))
 	must.StrContains(t, string(sent), `"Shiny":"a"`)
+	must.StrContains(t, out, "Warning: Parsed by Nomad")
+	sent = nil
+	code, out = run(nil, "run", "-detach")
+	must.Zero(t, code, must.Sprint(out))
+	must.StrContains(t, string(sent), `"Shiny":"a"`)
+	must.StrContains(t, out, "Warning: Parsed by Nomad")
+
+	// What works on the text alone needs no parser.
+	for _, args := range [][]string{{"inject"}, {"explain"}, {"diff"}} {
+		_, out = run(nil, args...)
+		must.StrContains(t, out, "beside", must.Sprint(args))
+		must.StrNotContains(t, out, "Error", must.Sprint(args))
+	}
+
+	// Without a connection the error names the field and the way out.
+	t.Setenv("NOMAD_ADDR", "http://127.0.0.1:1")
+	offline := []string{"NOMAD_ADDR=http://127.0.0.1:1"}
+	for _, args := range [][]string{{"inject", "-out", "json"}, {"plan"}, {"run"}} {
+		code, out = run(offline, args...)
+		must.Positive(t, code, must.Sprint(args))
+		must.StrContains(t, out, `An argument named "shiny" is not expected here`)
+		must.StrContains(t, out, "that Nomad must parse the job")
+		must.StrContains(t, out, "connection refused")
+	}
+	t.Setenv("NOMAD_ADDR", nomad.URL)
 
 	// The test command as well.
 	must.NoError(t, os.Mkdir(filepath.Join(dir, "tests"), 0o700))
@@ -89,6 +121,7 @@ func TestNewerField(t *testing.T) {
 		var text bytes.Buffer
 		p := &cli.Program{Version: "0", Args: []string{"test", "-catalog", dir, dir}, Stdin: strings.NewReader(""), Stdout: &text, Stderr: &text, Environ: environ}
 		must.Eq(t, code, p.Run(), must.Sprint(text.String()))
+		must.StrContains(t, text.String(), map[int]string{0: "newer (parsed by Nomad)", 1: "set NOMAD_ADDR"}[code])
 	}
 
 	// Without a Nomad the error says what to do; a name that Nomad does not know either is an error.

@@ -77,7 +77,11 @@ func (c *test) run(tests []*sidecartest.Test, only *regexp.Regexp, others *sidec
 		failures := t.Run(others, update)
 		if len(failures) == 0 {
 			passed++
-			display.Fprintf(c.p.Stdout, "ok    %s: %s\n", t.Of, t.Name)
+			by := ""
+			if t.ParsedByNomad() {
+				by = " (parsed by Nomad)"
+			}
+			display.Fprintf(c.p.Stdout, "ok    %s: %s%s\n", t.Of, t.Name, by)
 			continue
 		}
 		failed++

@@ -15,7 +15,7 @@ import (
 
 // JSON returns the job without any sidecar as JSON from Nomad's own parser, like
 // `nomad job run -output`. It needs every variable. Fields that are newer than the Nomad release
-// that this program was built with need Inputs.ParseJob.
+// that this program was built with need Inputs.ParseJob; a warning says that it was used.
 func (f *File) JSON() ([]byte, hcl.Diagnostics) {
 	plain, diags := f.Plain()
 	if diags.HasErrors() {

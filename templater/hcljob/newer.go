@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclwrite"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // newerField reports whether an error is about a name that a newer parser may know. The parser
@@ -30,9 +32,12 @@ func (f *File) parsedByNomad(text []byte, unknown error) ([]byte, hcl.Diagnostic
 		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Nomad cannot parse the job", Detail: detail}}
 	}
 	if f.inputs.ParseJob == nil {
-		return failed(unknown.Error() + " Correct the name. If only a newer Nomad knows it, set NOMAD_ADDR, so that this Nomad parses the job.")
+		return failed(fmt.Sprintf("%s Correct the name. If only a Nomad newer than %s knows it, set NOMAD_ADDR, so that this Nomad parses the job.", unknown, sidecar.ParserVersion))
 	}
 	raw, err := f.inputs.ParseJob(string(text), f.scope.variableFile())
+	if err != nil && !strings.Contains(err.Error(), "input.hcl:") { // Nomad did not read the job
+		return failed(fmt.Sprintf("%s Correct the name. If only a Nomad newer than %s knows it, that Nomad must parse the job, but: %s.", unknown, sidecar.ParserVersion, err))
+	}
 	if err != nil {
 		return failed(strings.ReplaceAll(err.Error(), "input.hcl:", f.name+":"))
 	}
@@ -41,7 +46,8 @@ func (f *File) parsedByNomad(text []byte, unknown error) ([]byte, hcl.Diagnostic
 		return failed("Nomad's answer is not JSON: " + err.Error())
 	}
 	out.WriteByte('\n')
-	return out.Bytes(), nil
+	return out.Bytes(), hcl.Diagnostics{{Severity: hcl.DiagWarning, Summary: "Parsed by Nomad", Detail: fmt.Sprintf(
+		"The parser of this program, of Nomad %s, does not know a part of the job, so Nomad's API parsed it: %s", sidecar.ParserVersion, unknown)}}
 }
 
 // variableFile returns the values of all variables as the text of a variable file.

@@ -15,8 +15,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 )
 
-// parserVersion is the Nomad release of the built-in parser.
-const parserVersion = "1.11.3"
+// ParserVersion is the Nomad release of the built-in parser.
+const ParserVersion = "1.11.3"
 
 // Lint returns advice as warnings, and blocks that the built-in parser of Nomad
 // rejects as errors. To find the latter it evaluates the definition with its defaults
@@ -97,7 +97,7 @@ func (d *Definition) unshared(t *Block) string {
 }
 
 func (d *Definition) checkNomad(inst *Instance) hcl.Diagnostics {
-	if d.Requires.Nomad != nil && !d.Requires.Nomad.Check(version.Must(version.NewVersion(parserVersion))) {
+	if d.Requires.Nomad != nil && !d.Requires.Nomad.Check(version.Must(version.NewVersion(ParserVersion))) {
 		return nil
 	}
 	var diags hcl.Diagnostics
@@ -130,7 +130,7 @@ func notNomad(b *Block, text string, err error) hcl.Diagnostics {
 		}
 		diags = append(diags, diagnostic.Error(at, "Not a Nomad block", fmt.Sprintf(
 			"Nomad %s does not accept this in %s %q. %s If a newer Nomad does, say so with requires { nomad = \"> %s\" }.",
-			parserVersion, b.Type, b.Label(), what, parserVersion)))
+			ParserVersion, b.Type, b.Label(), what, ParserVersion)))
 	}
 	return diags
 }

@@ -137,6 +137,7 @@ func (t *Test) parse(out []byte) (cty.Value, error) {
 	if diags.HasErrors() {
 		return cty.NilVal, errors.New(diags[0].Detail)
 	}
+	t.parsedByNomad = len(diags) > 0
 	var request struct{ Job json.RawMessage }
 	if err := json.Unmarshal(whole, &request); err != nil {
 		return cty.NilVal, fmt.Errorf("read job: %w", err)

@@ -45,7 +45,13 @@ type Test struct {
 	golden     string   // path, "" for none
 	wantError  string
 	asserts    []assertion
+
+	parsedByNomad bool
 }
+
+// ParsedByNomad reports whether Run used ParseJob, because the built-in parser does not know a part
+// of the result.
+func (t *Test) ParsedByNomad() bool { return t.parsedByNomad }
 
 // subject is the definition or policy in the parent folder.
 type subject struct {
