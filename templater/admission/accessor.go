@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -78,26 +77,9 @@ func (a *Accessors) remember(key [sha256.Size]byte, id string) {
 
 // accessor queries Nomad for the accessor. It returns "" on any error.
 func (u *Upstream) accessor(ctx context.Context, header http.Header) string {
-	ctx, span := u.call(ctx, http.MethodGet, "/v1/acl/token/self")
-	defer span.End()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.URL.JoinPath("v1/acl/token/self").String(), nil)
-	if err != nil {
-		return ""
-	}
-	req.Header = header
-	propagate(ctx, req.Header)
-	client := &http.Client{Transport: u.Transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse // the token is only for this Nomad
-	}}
-	resp, err := client.Do(req)
-	if err != nil {
-		answered(span, 0, wrongOfClient)
-		return ""
-	}
-	defer resp.Body.Close()
-	answered(span, resp.StatusCode, wrongOfClient)
+	status, raw, err := u.self(ctx, header)
 	var token struct{ AccessorID string }
-	if resp.StatusCode != http.StatusOK || json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&token) != nil {
+	if err != nil || status != http.StatusOK || json.Unmarshal(raw, &token) != nil {
 		return ""
 	}
 	return token.AccessorID[:min(len(token.AccessorID), maxAccessorText)]

@@ -128,6 +128,11 @@ func TestParse_SameAsInject(t *testing.T) {
 			must.Nil(t, v.denial, must.Sprint(name))
 			must.Eq(t, `{"Job":`+got+`}`, string(v.body), must.Sprint(name))
 
+			// nomad-pack and Terraform's provider decode the canonical answer and encode it again.
+			v = f.proxy.InUse().treat(t.Context(), []byte(`{"Job":`+canonicalJob(t, canonical)+`}`), anywhere)
+			must.Nil(t, v.denial, must.Sprint(name))
+			must.Eq(t, canonicalJob(t, got), canonicalJob(t, strings.TrimSuffix(strings.TrimPrefix(string(v.body), `{"Job":`), "}")), must.Sprint(name))
+
 			plain, diags := file.Plain()
 			must.False(t, diags.HasErrors())
 			want, err = jobspec2.ParseWithConfig(&jobspec2.ParseConfig{Path: "input.hcl", Body: plain, VarContent: variables})

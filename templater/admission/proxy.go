@@ -233,16 +233,25 @@ func (p *Proxy) decide(r *http.Request, in *incoming, to route) (*verdict, error
 		return nil, err
 	}
 	var v *verdict
-	if to != revert { // a revert queries Nomad first
-		if v, err = p.judge(r, body, to); err != nil {
+	rules := p.rules.Load()
+	asks := to == revert || to != parse && rules.asksWho() // Nomad, before the decision
+	if !asks {
+		if v, err = p.judge(r, rules, body, to); err != nil {
 			return nil, err
 		}
 	}
 	if err := p.slot(r, to); err != nil {
 		return nil, err
 	}
+	if asks && rules.asksWho() {
+		rules = rules.askedBy(p.requester(r, body))
+	}
+	if asks && to != revert {
+		if v, err = p.judge(r, rules, body, to); err != nil {
+			return nil, err
+		}
+	}
 	if to == revert {
-		rules := p.rules.Load()
 		if v = p.treatRevert(rules, r, body); rules.DryRun {
 			would := v
 			v = &verdict{body: body, job: would.job}
@@ -254,8 +263,7 @@ func (p *Proxy) decide(r *http.Request, in *incoming, to route) (*verdict, error
 }
 
 // judge applies the rules to the body of a request.
-func (p *Proxy) judge(r *http.Request, body []byte, to route) (*verdict, error) {
-	rules := p.rules.Load()
+func (p *Proxy) judge(r *http.Request, rules *Rules, body []byte, to route) (*verdict, error) {
 	release, err := p.jobSlots.Acquire(r.Context(), p.Limits.Proxies.Client(r), limit.Job, jobWait)
 	switch {
 	case err == nil && to == parse:

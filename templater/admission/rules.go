@@ -24,6 +24,9 @@ type Rules struct {
 	Region string
 	// DryRun means that the policy neither changes nor denies jobs: warnings say what it would do.
 	DryRun bool
+
+	// who registers the job, or nil if no rule asks.
+	who *job.Requester
 }
 
 // requestName is the file name in diagnostics about a job.
@@ -152,6 +155,7 @@ func (r *Rules) choose(ctx context.Context, read jobReader, at location) (*templ
 			return nil, diags
 		}
 		file.Job().Namespace, file.Job().Region = job.Text{Value: at.namespace}, job.Text{Value: at.region}
+		file.Job().Requester = r.who
 		return file, diags
 	}
 	return templater.SelectStored(open, r.Catalog, templater.Flags{Policy: r.Policy, Done: ctx.Done()})

@@ -24,6 +24,8 @@ type Job struct {
 	Meta     map[string]Text
 	MoreMeta *diagnostic.Unknown // there may be other keys
 	Groups   []*Group
+	// Requester is nil if nothing registers the job, as for a command that reads a file.
+	Requester *Requester
 	// Requests are the sidecar blocks of the job itself.
 	Requests []*Request
 	// Inherited are blocks that Nomad's parser copies into every task of the job: vault and

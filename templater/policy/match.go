@@ -87,15 +87,25 @@ func drivers(g *job.Group) []job.Text {
 	return out
 }
 
-func decodeMatch(b *hcl.Block) (match, hcl.Diagnostics) {
+func decodeMatch(b *hcl.Block) (match, requestMatch, hcl.Diagnostics) {
 	names := []string{"meta"}
 	props := properties()
 	for name := range props {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attributes(names...)})
+	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attributes(names...), Blocks: []hcl.BlockHeaderSchema{{Type: requestRoot}}})
 	m := match{}
+	var request requestMatch
+	for _, inner := range content.Blocks {
+		if request != nil {
+			diags = append(diags, diagnostic.Error(inner.DefRange, "Duplicate request block", "All attributes of a request block must match. Merge the two blocks."))
+			continue
+		}
+		var more hcl.Diagnostics
+		request, more = decodeRequestMatch(inner)
+		diags = append(diags, more...)
+	}
 	for name, a := range content.Attributes {
 		if name == "meta" {
 			var want map[string]string
@@ -112,7 +122,7 @@ func decodeMatch(b *hcl.Block) (match, hcl.Diagnostics) {
 		diags = append(diags, more...)
 		m = append(m, anyOf(name, props[name], patterns))
 	}
-	return m, diags
+	return m, request, diags
 }
 
 func anyOf(name string, of func(*job.Job, *job.Group) values, patterns []string) condition {

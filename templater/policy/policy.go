@@ -163,9 +163,17 @@ func (p *Policy) Check(j *job.Job, sidecars map[*job.Group]templater.Sidecars) h
 	var diags hcl.Diagnostics
 	told := map[string]bool{}
 	for _, r := range p.Rules {
+		known, undecided := r.concerns(j)
 		for _, g := range j.Groups {
 			if ok, _ := r.match.matches(j, g); !ok { // Orders reports undecided matches
 				continue
+			}
+			if undecided != nil {
+				diags = append(diags, undecided)
+				break
+			}
+			if !known {
+				break
 			}
 			for _, v := range r.validations {
 				if d := v.check(r, j, g, sidecars[g]); d != nil && !told[r.Name+d.Detail] {

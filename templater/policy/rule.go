@@ -25,6 +25,7 @@ type Rule struct {
 	Range hcl.Range
 
 	match       match
+	request     requestMatch // nil for any
 	injects     []*inject
 	validations []*validation
 	// functions are the functions available to the rule's expressions. Creating them for each
@@ -79,7 +80,7 @@ func (r *Rule) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 		if r.match != nil {
 			return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Duplicate match block", "A rule may have only one match block, whose attributes must all match. Add another rule, or list several values in an attribute.")}
 		}
-		r.match, diags = decodeMatch(b)
+		r.match, r.request, diags = decodeMatch(b)
 	case "inject":
 		in, more := decodeInject(b)
 		diags = more
@@ -103,6 +104,9 @@ func (r *Rule) onlyWarns() bool {
 // check reports settings that contradict each other or have no effect.
 func (r *Rule) check(b *hcl.Block, content *hcl.BodyContent) hcl.Diagnostics {
 	if len(r.injects) > 0 {
+		if r.request != nil {
+			return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Injection by requester", onlyValidations)}
+		}
 		return nil
 	}
 	if len(r.validations) == 0 {

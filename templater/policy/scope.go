@@ -138,6 +138,7 @@ func names(condition bool) map[string][]string {
 	}
 	if condition {
 		out["group"] = append(out["group"], chosenSidecars)
+		out[requestRoot] = requestFields()
 	}
 	return out
 }
@@ -153,18 +154,20 @@ func (r *Rule) scope(j *job.Job, g *job.Group, sidecars *templater.Sidecars) *hc
 		"name": cty.StringVal(g.Name), "count": count, "meta": texts(g.Meta, g.MoreMeta),
 		"networks": list(modes(g), g.MoreNetworks), "drivers": list(drivers(g), unknownDriver(g)), "images": images(g),
 	}
-	if sidecars != nil {
-		group[chosenSidecars] = list(plain(sidecars.Chosen), nil)
-	}
-	return bounds.NewBudget().In(&hcl.EvalContext{Functions: r.functions, Variables: map[string]cty.Value{
+	variables := map[string]cty.Value{
 		"job": cty.ObjectVal(map[string]cty.Value{
 			"id": text(j.ID), "name": text(j.Name), "namespace": text(j.Namespace),
 			"type": text(j.Type), "region": text(j.Region), "node_pool": text(j.NodePool),
 			"datacenters": list(j.Datacenters, j.MoreDatacenters), "meta": texts(j.Meta, j.MoreMeta),
 		}),
-		"group": cty.ObjectVal(group),
-		"app":   cty.ObjectVal(map[string]cty.Value{"tasks": list(plain(g.TaskNames()), g.MoreTasks)}),
-	}})
+		"app": cty.ObjectVal(map[string]cty.Value{"tasks": list(plain(g.TaskNames()), g.MoreTasks)}),
+	}
+	if sidecars != nil {
+		group[chosenSidecars] = list(plain(sidecars.Chosen), nil)
+		variables[requestRoot] = requestValue(j.Requester)
+	}
+	variables["group"] = cty.ObjectVal(group)
+	return bounds.NewBudget().In(&hcl.EvalContext{Functions: r.functions, Variables: variables})
 }
 
 // unknownDriver returns the reason why the number of a group's drivers is unknown: two unknown
@@ -294,7 +297,11 @@ func checkReferences(expr hcl.Expression, condition bool) hcl.Diagnostics {
 		at := t.SourceRange()
 		fields, ok := known[t.RootName()]
 		if !ok {
-			diags = append(diags, diagnostic.Error(at, "Unknown reference", fmt.Sprintf("A policy has no %q. It has: job, group, app.", t.RootName())))
+			text := fmt.Sprintf("A policy has no %q. It has: job, group, app, and request in validations.", t.RootName())
+			if t.RootName() == requestRoot {
+				text = onlyValidations
+			}
+			diags = append(diags, diagnostic.Error(at, "Unknown reference", text))
 			continue
 		}
 		if len(t) > 1 {

@@ -51,6 +51,7 @@ func (t *Test) inject(others job.Catalog) ([]byte, hcl.Diagnostics) {
 	if f == nil || diags.HasErrors() {
 		return nil, diags
 	}
+	f.Job().Requester = t.request
 	flags, c := templater.Flags{}, others
 	if t.policy != nil {
 		flags.Policy = t.policy

@@ -1,6 +1,7 @@
 package sidecartest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -13,9 +14,11 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+	"github.com/zclconf/go-cty/cty/gocty"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/policy"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
@@ -45,6 +48,7 @@ type Test struct {
 	golden     string   // path, "" for none
 	wantError  string
 	asserts    []assertion
+	request    *job.Requester // nil for none
 
 	parsedByNomad bool
 }
@@ -171,7 +175,7 @@ func definition(dir string, files map[string]*hcl.File) (*sidecar.Definition, hc
 func (t *Test) decode(b *hcl.Block) hcl.Diagnostics {
 	content, diags := b.Body.Content(&hcl.BodySchema{
 		Attributes: []hcl.AttributeSchema{
-			{Name: "job", Required: true}, {Name: "parameters"}, {Name: "variables"}, {Name: "golden"}, {Name: "error"},
+			{Name: "job", Required: true}, {Name: "parameters"}, {Name: "variables"}, {Name: "golden"}, {Name: "error"}, {Name: "request"},
 		},
 		Blocks: []hcl.BlockHeaderSchema{{Type: "assert"}},
 	})
@@ -190,6 +194,9 @@ func (t *Test) decode(b *hcl.Block) hcl.Diagnostics {
 		var more hcl.Diagnostics
 		t.parameters, more = object(a)
 		diags = append(diags, more...)
+	}
+	if a := content.Attributes["request"]; a != nil {
+		diags = append(diags, t.decodeRequest(a)...)
 	}
 	if a := content.Attributes["variables"]; a != nil {
 		diags = append(diags, t.decodeVariables(a)...)
@@ -222,6 +229,35 @@ func (t *Test) readJob(a *hcl.Attribute) hcl.Diagnostics {
 	}
 	t.job, t.jobName = string(src), path
 	return nil
+}
+
+// decodeRequest reads who registers the job, for rules that depend on it.
+func (t *Test) decodeRequest(a *hcl.Attribute) hcl.Diagnostics {
+	if t.policy == nil {
+		return hcl.Diagnostics{diagnostic.Error(a.NameRange, "Request in a test of a definition", "Only policies depend on who registers a job. Remove request.")}
+	}
+	values, diags := object(a)
+	t.request = &job.Requester{}
+	texts := map[string]*string{"accessor": &t.request.Accessor, "client": &t.request.Client}
+	lists := map[string]*[]string{"policies": &t.request.Policies, "roles": &t.request.Roles}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		var err error
+		switch {
+		case texts[name] != nil:
+			err = gocty.FromCtyValue(values[name], texts[name])
+		case lists[name] != nil:
+			var v cty.Value
+			if v, err = convert.Convert(values[name], cty.List(cty.String)); err == nil {
+				err = gocty.FromCtyValue(v, lists[name])
+			}
+		default:
+			err = errors.New("it is none of accessor, client, policies and roles")
+		}
+		if err != nil {
+			diags = append(diags, diagnostic.Error(a.Expr.Range(), "Invalid request", fmt.Sprintf("Field %q of request: %s.", name, err)))
+		}
+	}
+	return diags
 }
 
 func (t *Test) decodeVariables(a *hcl.Attribute) hcl.Diagnostics {
