@@ -21,19 +21,19 @@ type habit struct {
 // never are habits without an exception, rare are phrases that are sometimes the right ones.
 var (
 	never = []habit{
-		{regexp.MustCompile(`\bwhere there (is|are|was|were)\b|\bwhere none\b|\bwhat is left of\b`), "if …, or the noun"},
-		{regexp.MustCompile(`\b(is|are|was|were|be) told\b|\btells? (of|that|so|how|which|what|where|whether|who)\b`), "reports, returns, logs"},
-		{regexp.MustCompile(`\b(nobody|somebody|whoever)\b|\bsees? to it\b`), "the caller, the user, the process"},
-		{regexp.MustCompile(`\blook(s|ed|ing)? at\b`), "checks, reads, probes, scans"},
-		{regexp.MustCompile(`\b(goes|go|went) on\b|\bin its place\b|\blikewise\b|\bcan not\b|\banew\b|\bis there no more\b`), "continues, replaces, also, cannot, again"},
+		{regexp.MustCompile(`(?i)\bwhere there (is|are|was|were)\b|\bwhere none\b|\bwhat is left of\b`), "if …, or the noun"},
+		{regexp.MustCompile(`(?i)\b(is|are|was|were|be) told\b|\btells? (of|that|so|how|which|what|where|whether|who)\b`), "reports, returns, logs"},
+		{regexp.MustCompile(`(?i)\b(nobody|somebody|whoever)\b|\bsees? to it\b`), "the caller, the user, the process"},
+		{regexp.MustCompile(`(?i)\blook(s|ed|ing)? at\b`), "checks, reads, probes, scans"},
+		{regexp.MustCompile(`(?i)\b(goes|go|went) on\b|\bin its place\b|\blikewise\b|\bcan not\b|\banew\b|\bis there no more\b`), "continues, replaces, also, cannot, again"},
 	}
 	rare = []habit{
-		{regexp.MustCompile(`\bwhere (it|one|that|they|this) (is|are|was|were|has|have)\b`), "if …"},
-		{regexp.MustCompile(`\b[Ww]hat (is|was|are|were|it|they|a|an|the|has|had|comes|came|makes|made)\b`), "name the thing"},
-		{regexp.MustCompile(`\bwho (may|is|has|asks|waits)\b|\bwhose\b|\bsays? so\b`), "name the caller, or begin with the noun"},
-		{regexp.MustCompile(`\blook(s|ed|ing)? for\b|\btried for\b`), "checks, reads, probes, scans"},
-		{regexp.MustCompile(`\b(that|those|the one|the ones) of\b`), "repeat the noun"},
-		{regexp.MustCompile(`\bno more\b|\bas it is\b|\bby itself\b|\bat once\b`), "no longer, unchanged, immediately"},
+		{regexp.MustCompile(`(?i)\bwhere (it|one|that|they|this) (is|are|was|were|has|have)\b`), "if …"},
+		{regexp.MustCompile(`(?i)\bwhat (is|was|are|were|it|they|a|an|the|has|had|comes|came|makes|made)\b`), "name the thing"},
+		{regexp.MustCompile(`(?i)\bwho (may|is|has|asks|waits)\b|\bwhose\b|\bsays? so\b`), "name the caller, or begin with the noun"},
+		{regexp.MustCompile(`(?i)\blook(s|ed|ing)? for\b|\btried for\b`), "checks, reads, probes, scans"},
+		{regexp.MustCompile(`(?i)\b(that|those|the one|the ones) of\b`), "repeat the noun"},
+		{regexp.MustCompile(`(?i)\bno more\b|\bas it is\b|\bby itself\b|\bat once\b`), "no longer, unchanged, immediately"},
 	}
 )
 
