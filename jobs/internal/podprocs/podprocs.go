@@ -16,7 +16,7 @@ import (
 )
 
 // TicksPerSecond is USER_HZ, the unit of times in /proc/<pid>/stat: 100 on
-// every architecture Linux runs Continue (proc(5), time(7)).
+// every architecture of Linux that Go supports (proc(5), time(7)).
 const TicksPerSecond = 100
 
 // Process is a snapshot of one process.
