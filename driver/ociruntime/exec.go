@@ -77,8 +77,15 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 		reaper(cmd, pidFile)
 	}
 	cmd.Cancel = func() error { return killExec(cmd, pidFile) }
+	first := o.withholdFailure()
 	err = run(cmd, o)
-	return exitCode(ctx, cmd, log, id, err)
+	code, err := exitCode(ctx, cmd, log, id, err)
+	var failed execError
+	if errors.As(err, &failed) {
+		err = failed.about(o.Process)
+	}
+	first.finish(err != nil)
+	return code, err
 }
 
 // exitCode distinguishes the program's exit code from a failure of the runtime, which
@@ -88,7 +95,7 @@ func exitCode(ctx context.Context, cmd *exec.Cmd, log logFile, id string, err er
 		return 0, fmt.Errorf("exec in %s: %w", id, ctx.Err())
 	}
 	if msg := log.lastError(); msg != "" {
-		return 0, execFailure(msg)
+		return 0, execError(msg)
 	}
 	if cmd.ProcessState == nil {
 		return 0, fmt.Errorf("exec in %s: %w", id, err)
@@ -101,25 +108,6 @@ func exitCode(ctx context.Context, cmd *exec.Cmd, log logFile, id string, err er
 		return 128 + int(ws.Signal()), nil
 	}
 	return cmd.ProcessState.ExitCode(), nil
-}
-
-// execFailure classifies a runtime's log message about a command that did not start.
-func execFailure(msg string) error {
-	text := strings.ToLower(msg)
-	for _, c := range []struct {
-		words string
-		kind  error
-	}{
-		{"executable file not found", ErrNoProgram}, {"not found in $path", ErrNoProgram},
-		{"no such file or directory", ErrNoProgram},
-		{"permission denied", ErrNotExecutable}, {"exec format error", ErrNotExecutable},
-		{"is a directory", ErrNotExecutable}, {"open executable", ErrNotExecutable},
-	} {
-		if strings.Contains(text, c.words) {
-			return fmt.Errorf("%w: %s", c.kind, msg)
-		}
-	}
-	return errors.New(msg)
 }
 
 // killExec kills the program in the container with its children, and the runtime's

@@ -218,11 +218,21 @@ func (tk *task) endsWith(c *client, tty bool, leave func()) {
 func TestExec_Errors(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n, tk := idle(t, runtime)
-		for command, code := range map[string]int{"/no/such/program": 127, "no-such-program": 127, "/etc/passwd": 126, "/usr": 126} {
-			result, err := n.ExecTask(tk.ID, []string{command}, maxWait)
+		for _, c := range []struct {
+			command, says string
+			code          int
+		}{
+			{"/no/such/program", "not found in the task's file system", 127},
+			{"no-such-program", "not found in PATH (", 127},
+			{"/etc/passwd", "permission denied; it must be a file that the task's user may execute", 126},
+			{"/usr", "permission denied; it must be a file that the task's user may execute", 126},
+		} {
+			result, err := n.ExecTask(tk.ID, []string{c.command}, maxWait)
 			must.NoError(t, err)
-			must.Eq(t, code, result.ExitResult.ExitCode, must.Sprintf("%s: %s", command, result.Stderr))
-			must.StrContains(t, string(result.Stderr), "exec failed: ")
+			must.Eq(t, c.code, result.ExitResult.ExitCode, must.Sprintf("%s: %s", c.command, result.Stderr))
+			must.StrHasPrefix(t, fmt.Sprintf("exec failed: command %q", c.command), string(result.Stderr))
+			must.StrContains(t, string(result.Stderr), c.says)
+			must.Eq(t, 1, strings.Count(string(result.Stderr), "\n"), must.Sprintf("%s: %s", c.command, result.Stderr))
 		}
 		_, err := n.ExecTask(tk.ID, []string{"/bin/sleep", "600"}, 300*time.Millisecond)
 		must.ErrorContains(t, err, "deadline exceeded")
