@@ -148,7 +148,7 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"extra_hosts":      {"command = \"a\"\nextra_hosts = [\"db\"]", `extra_hosts: "db": want "name:address"`},
 	"extra host":       {"command = \"a\"\nextra_hosts = [\"db:gateway\"]", `extra_hosts: "db:gateway": want "name:address"`},
 	"two hosts files":  {"command = \"a\"\nextra_hosts = [\"db:10.0.0.1\"]\ntmpfs = [\"/etc/hosts\"]", `extra_hosts and a mount at /etc/hosts contradict`},
-	"ports":            {"command = \"a\"\nports = [\"http\"]", `ports: the task's network is the host's, which has no port mapping: set mode = "bridge"`},
+	"ports":            {"command = \"a\"\nports = [\"http\"]", `ports: the task's network is the host's, which has no port mapping: set mode = "bridge" in the group's network block, or leave ports out; a port "http" of that block is then ${NOMAD_PORT_http}`},
 	"no such cap":      {"command = \"a\"\ncap_add = [\"fly\"]", `cap_add: "fly" is not a capability`},
 }
 

@@ -27,3 +27,12 @@ func checkBlobs(config types.BlobInfo, layers []types.BlobInfo) error {
 	}
 	return nil
 }
+
+// checkDiffIDs requires a digest of the content of each layer. Without one, image/v5 takes the content
+// as it is, and the config says nothing about it.
+func checkDiffIDs(diffIDs, layers int) error {
+	if diffIDs == layers {
+		return nil
+	}
+	return invalid("it has %d layers, but its config lists %d of them in rootfs.diff_ids; rebuild the image", layers, diffIDs)
+}

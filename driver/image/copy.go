@@ -159,6 +159,9 @@ func inspect(ctx context.Context, key flightKey, chosen *cimage.UnparsedImage, s
 	if err != nil {
 		return nil, err
 	}
+	if err := checkDiffIDs(len(config.RootFS.DiffIDs), len(img.LayerInfos())); err != nil {
+		return nil, err
+	}
 	if have := platformOf(config.Platform); !key.platform.fits(have) {
 		return nil, key.platform.mismatch(key.ref, have.String())
 	}

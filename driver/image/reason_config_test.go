@@ -67,6 +67,14 @@ func TestEnsure_BrokenConfig(t *testing.T) {
 		}, "wrong type at config.Env: JSON object"},
 		"diff_id": {func(config string) string { return strings.ReplaceAll(config, diffID.Hex, strings.Repeat("0", 64)) },
 			"the content of layer 0, counted from 0, does not match its diff_id in the config"},
+		"no diff_ids": {func(config string) string { return strings.Replace(config, `"sha256:`+diffID.Hex+`"`, "", 1) },
+			"it has 1 layers, but its config lists 0 of them in rootfs.diff_ids; rebuild the image"},
+		"two diff_ids": {func(config string) string {
+			id := `"sha256:` + diffID.Hex + `"`
+			return strings.Replace(config, id, id+","+id, 1)
+		}, "it has 1 layers, but its config lists 2 of them"},
+		"no rootfs": {func(config string) string { return strings.Replace(config, `"rootfs"`, `"canary"`, 1) },
+			"its config lists 0 of them in rootfs.diff_ids"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "layout")
