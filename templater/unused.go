@@ -11,12 +11,23 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
+// Summaries of warnings about choices that do nothing.
+const (
+	unusedMeta      = "Meta without effect"
+	unusedParameter = "Parameter without a sidecar"
+)
+
+// WithoutEffect reports whether a warning of Select is about a choice that does nothing.
+func WithoutEffect(d *hcl.Diagnostic) bool {
+	return d.Severity == hcl.DiagWarning && (d.Summary == unusedMeta || d.Summary == unusedParameter)
+}
+
 // checkUnused reports values for sidecars that nothing chose and meta without effect, which are
 // most likely typos.
 func (c *chooser) checkUnused() {
 	for _, name := range slices.Sorted(maps.Keys(c.flags.Params)) {
 		if !c.used[name] && !c.diags.HasErrors() {
-			c.fail(hcl.Range{}, "Parameter without a sidecar", fmt.Sprintf("-param sets a value for sidecar %q, which nothing chooses. Add -with %s, or correct the name.", name, name))
+			c.fail(hcl.Range{}, unusedParameter, fmt.Sprintf("-param sets a value for sidecar %q, which nothing chooses. Add -with %s, or correct the name.", name, name))
 		}
 	}
 	c.unusedMeta(c.job.Meta)
@@ -38,11 +49,11 @@ func (c *chooser) unusedMeta(meta map[string]job.Text) {
 			c.excludesNothing(meta[key])
 		case strings.HasPrefix(key, metaPrefix) && parameter:
 			if !c.used[name] {
-				c.warn(meta[key].Range, "Parameter without a sidecar", fmt.Sprintf("%q has no effect, because nothing chooses sidecar %q. Add it to %q, or correct the name.", key, name, metaInject))
+				c.warn(meta[key].Range, unusedParameter, fmt.Sprintf("%q has no effect, because nothing chooses sidecar %q. Add it to %q, or correct the name.", key, name, metaInject))
 			}
 		default:
 			if meant, near := c.meant(key); near {
-				c.warn(meta[key].Range, "Meta without effect", fmt.Sprintf("%q has no effect.%s The keys are %q, %q and \"sidecar.NAME.PARAMETER\".", key, meant, metaInject, metaExclude))
+				c.warn(meta[key].Range, unusedMeta, fmt.Sprintf("%q has no effect.%s The keys are %q, %q and \"sidecar.NAME.PARAMETER\".", key, meant, metaInject, metaExclude))
 			}
 		}
 	}
@@ -55,7 +66,7 @@ func (c *chooser) taskMeta(t *job.Task) {
 			continue
 		}
 		if _, near := c.meant(key); near || key == metaInject || key == metaExclude {
-			c.warn(t.Meta[key].Range, "Meta without effect", fmt.Sprintf("%q has no effect in the meta of task %q. Move it to the meta of the group or the job.", key, t.Name))
+			c.warn(t.Meta[key].Range, unusedMeta, fmt.Sprintf("%q has no effect in the meta of task %q. Move it to the meta of the group or the job.", key, t.Name))
 		}
 	}
 }
@@ -64,7 +75,7 @@ func (c *chooser) taskMeta(t *job.Task) {
 func (c *chooser) excludesNothing(text job.Text) {
 	for _, name := range splitList(text.Value) {
 		if name != "*" && len(c.catalog.Versions(name)) == 0 {
-			c.warn(text.Range, "Meta without effect", fmt.Sprintf("%q names %q, and the catalog has no such sidecar.%s", metaExclude, name, suggestion(name, c.catalog.Names())))
+			c.warn(text.Range, unusedMeta, fmt.Sprintf("%q names %q, and the catalog has no such sidecar.%s", metaExclude, name, suggestion(name, c.catalog.Names())))
 		}
 	}
 }

@@ -89,6 +89,7 @@ func (p *Program) commands() map[string]cli.CommandFactory {
 	definitions := complete.PredictOr(complete.PredictFiles("*.hcl"), complete.PredictDirs("*"))
 	out := map[string]cli.CommandFactory{}
 	for name, c := range map[string]*completed{
+		"analyze": {verb: &analyzeCommand{p: p}, args: jobFiles()},
 		"diff":    {verb: &diffCommand{p: p}, args: jobFiles()},
 		"docs":    {verb: &docs{p: p}, args: p.sidecars()},
 		"eject":   {verb: &eject{p: p}, args: jobFiles()},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/posener/complete"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/analyze"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/catalog"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/fleet"
 )
@@ -45,6 +46,10 @@ func (p *Program) predictValue(flag string) complete.Predictor {
 		return complete.PredictSet("hcl", "json")
 	case "format":
 		return complete.PredictSet("text", "markdown", "html")
+	case "severity":
+		return severities()
+	case "threshold":
+		return complete.PredictSet(analyze.Severities()[1:]...)
 	case "with", "sidecar":
 		return p.sidecars()
 	case "is":
@@ -75,6 +80,17 @@ func (p *Program) parameters() complete.Predictor {
 		}
 		return out
 	})
+}
+
+// severities completes CODE=LEVEL.
+func severities() complete.Predictor {
+	var all []string
+	for _, c := range analyze.Codes() {
+		for _, level := range analyze.Severities() {
+			all = append(all, c.ID+"="+level)
+		}
+	}
+	return complete.PredictSet(all...)
 }
 
 // lockedAddresses completes the catalogs pinned in the working directory.

@@ -16,6 +16,7 @@ import (
 // File is a parsed job file. Its methods do not change it.
 type File struct {
 	name   string
+	given  string // the name of source
 	source []byte
 	// base is the source without injected parts; all ranges refer to it.
 	base []byte
@@ -35,7 +36,7 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 	if bad := bounds.HCL(src, name, bounds.HCLBytes); bad != nil {
 		return nil, hcl.Diagnostics{bad}
 	}
-	f := &File{name: name, source: src, inputs: in}
+	f := &File{name: name, given: name, source: src, inputs: in}
 	whole, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos)
 	f.file = whole
 	if diags.HasErrors() {
@@ -111,7 +112,7 @@ func (f *File) Source() ([]byte, hcl.Diagnostics) { return f.source, nil }
 // Files returns the sources that diagnostics of this file refer to. Ranges refer to the file
 // without injected parts.
 func (f *File) Files() map[string]*hcl.File {
-	files := map[string]*hcl.File{f.name: f.file}
+	files := map[string]*hcl.File{f.given: {Bytes: f.source}, f.name: f.file}
 	maps.Copy(files, f.scope.files)
 	return files
 }

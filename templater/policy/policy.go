@@ -22,8 +22,9 @@ const Suffix = ".policy.hcl"
 
 // Policy is a list of rules. The zero value has none.
 type Policy struct {
-	Rules []*Rule
-	files map[string]*hcl.File
+	Rules    []*Rule
+	files    map[string]*hcl.File
+	analysis analysis
 }
 
 // Files returns the sources that were read, for printing diagnostics.
@@ -72,8 +73,12 @@ func (p *Policy) Add(src []byte, filename string) hcl.Diagnostics {
 	if bad := bounds.Meter(file.Body.(*hclsyntax.Body)); bad.HasErrors() {
 		return bad
 	}
-	content, diags := file.Body.Content(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "rule", LabelNames: []string{"name"}}}})
+	content, diags := file.Body.Content(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "rule", LabelNames: []string{"name"}}, {Type: "analyze"}}})
 	for _, b := range content.Blocks {
+		if b.Type == "analyze" {
+			diags = append(diags, p.analysis.decode(b)...)
+			continue
+		}
 		rule, more := decodeRule(b)
 		diags = append(diags, more...)
 		if first := p.rule(rule.Name); first != nil {

@@ -1,0 +1,112 @@
+package analyze
+
+import (
+	"slices"
+	"time"
+)
+
+// defaultKill is Nomad's default kill_timeout (api.Task.Canonicalize).
+const defaultKill = 5 * time.Second
+
+// maxKill is the default max_kill_timeout of clients.
+const maxKill = 30 * time.Second
+
+// lifecycle checks how the tasks of the group start and stop.
+func (c *checker) lifecycle(w *workload) {
+	c.drain(w)
+	c.canary(w)
+	for _, t := range c.group.Tasks {
+		if t.isProxy() {
+			continue
+		}
+		if t.Sidecar.V && !t.Restart && !c.group.RestartMode.Unknown() && c.group.RestartMode.V != "delay" && !c.group.restartMayVary() {
+			c.report("NS1020", t, t.Range, t.Name, c.group.Name)
+		}
+		if t.Kill.V > maxKill {
+			c.report("NS1024", t, t.Kill.Range, t.Name, c.group.Name, t.Kill.V)
+		}
+		ends := t.Hook.Known && (t.Hook.V == "prestart" || t.Hook.V == "poststart") && !t.Sidecar.V && !t.Sidecar.Unknown()
+		if t.Leader.V && ends {
+			c.report("NS1025", t, t.Leader.Range, t.Name, c.group.Name)
+		}
+		if t.isPod() {
+			c.preStop(t)
+			c.dependents(t)
+		}
+	}
+}
+
+// restartMayVary reports whether an unknown dynamic block may make the group's restart block.
+func (g *group) restartMayVary() bool { return g.Node.More["restart"] != nil }
+
+// drain finds services that clients still use while their tasks stop.
+func (c *checker) drain(w *workload) {
+	g := c.group
+	if len(g.Services) == 0 || g.Partial || !w.serves() || g.Delay.Unknown() || g.Delay.V > 0 {
+		return
+	}
+	if slices.ContainsFunc(g.Tasks, func(t *task) bool { return t.Delay.Unknown() || t.Delay.V > 0 }) {
+		return
+	}
+	c.report("NS1023", nil, g.Services[0].Range, g.Name)
+}
+
+// canary finds static ports in groups that are updated with canaries.
+func (c *checker) canary(w *workload) {
+	canaries := c.group.Canary
+	if !canaries.Set {
+		canaries = w.Canary
+	}
+	if canaries.V == 0 || w.Type.Or("service") != "service" {
+		return
+	}
+	for _, p := range c.group.groupPorts() {
+		if p.Static.V > 0 {
+			c.report("NS1026", nil, p.Range, c.group.Name, p.Label)
+			return
+		}
+	}
+}
+
+// kill returns the time that a task has to stop; ok is false if it is unknown.
+func (t *task) kill() (timeout time.Duration, ok bool) {
+	if t.Kill.V == 0 && !t.Kill.Unknown() {
+		return defaultKill, true
+	}
+	return t.Kill.V, t.Kill.Known
+}
+
+// preStop compares pre_stop with the time that the driver gives it.
+func (c *checker) preStop(t *task) {
+	block := t.Config.block("pre_stop")
+	kill, known := t.kill()
+	if block == nil || !known {
+		return
+	}
+	timeout := setting(block, "timeout", toDuration)
+	needs := timeout.Or(5 * time.Second)
+	if timeout.Unknown() || needs <= kill/2 {
+		return
+	}
+	at := t.Range
+	if block.node != nil {
+		at = block.node.Range
+	}
+	c.report("NS1021", t, at, t.Name, c.group.Name, needs, kill/2)
+}
+
+// dependents compares the kill timeouts of tasks that end one after the other.
+func (c *checker) dependents(t *task) {
+	kill, known := t.kill()
+	if !known {
+		return
+	}
+	for _, o := range c.group.Tasks {
+		theirs, known := o.kill()
+		after := o.Config.list("after")
+		if !known || !o.isPod() || theirs <= kill/2 || !slices.ContainsFunc(after.V, func(e element) bool { return e.Known && e.V == t.Name }) {
+			continue
+		}
+		c.report("NS1022", t, t.Range, t.Name, c.group.Name, o.Name, kill/2, o.Name, theirs)
+	}
+}
