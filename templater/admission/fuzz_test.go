@@ -8,6 +8,8 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/hcljob"
 )
 
 // FuzzTreat checks trap I12: no request panics, and every job that Nomad would run has the sidecars
@@ -37,6 +39,32 @@ func FuzzTreat(f *testing.F) {
 		again := rules.treat(t.Context(), v.body, anywhere)
 		must.Nil(t, again.denial)
 		must.Eq(t, string(v.body), string(again.body))
+	})
+}
+
+// FuzzParseRequest checks that no parse request panics, and that Nomad gets either the request itself
+// or a file without sidecar blocks.
+func FuzzParseRequest(f *testing.F) {
+	for _, text := range []string{
+		blocksJob, strings.ReplaceAll(blocksJob, "\n", "\r\n"), "sidecar", "job \"a\" {\n  sidecar \"note\" {}\n}\n",
+		"job \"a\" {\n  dynamic \"group\" {\n    for_each = [1]\n    labels   = [\"g\"]\n    content {\n      sidecar \"note\" {}\n    }\n  }\n}\n",
+	} {
+		f.Add([]byte(`{"JobHCL":`+quoted(text)+`,"Variables":"note = 1"}`), []byte(jobNamed("web")))
+	}
+	f.Add([]byte(`{"JobHCL":"job \"a\" {\n  sidecar \"note\" {}\n}\n","jobhcl":"sidecar"} x`), []byte(`{"ID":"a","TaskGroups":[null]}`))
+	rules := rulesOf(f, "")
+	f.Fuzz(func(t *testing.T, body, answer []byte) {
+		v := rules.withoutBlocks(body)
+		if v.parsing == nil {
+			must.True(t, v.denial != nil || string(body) == string(v.body))
+			return
+		}
+		var sent parseFields
+		must.NoError(t, json.Unmarshal(v.body, &sent))
+		file, diags := hcljob.Parse([]byte(sent.JobHCL), parsedName, hcljob.Inputs{VarText: sent.Variables})
+		must.False(t, diags.HasErrors(), must.Sprint(diags))
+		must.False(t, file.HasSidecars())
+		v.parsing.inject(t.Context(), v, answer)
 	})
 }
 

@@ -152,7 +152,12 @@ func TestParse_SameAsInject(t *testing.T) {
 func TestParse_WithoutBlocks(t *testing.T) {
 	f := start(t, notePolicy).parsing()
 	plain := strings.ReplaceAll(strings.ReplaceAll(blocksJob, `sidecar "other" {}`, ""), `sidecar "note"`, `meta`)
+	file, diags := hcljob.Parse([]byte(blocksJob), "input.hcl", hcljob.Inputs{})
+	must.False(t, diags.HasErrors())
+	injected, diags := templater.Inject(file, f.proxy.InUse().Catalog, templater.Flags{})
+	must.False(t, diags.HasErrors())
 	for _, body := range []string{
+		parseBody(t, api.JobsParseRequest{JobHCL: string(injected.Output)}), // its blocks are comments
 		parseBody(t, api.JobsParseRequest{JobHCL: plain}) + "\n trailing", parseBody(t, api.JobsParseRequest{JobHCL: "# sidecar\n" + plain, Canonicalize: true}),
 		parseBody(t, api.JobsParseRequest{JobHCL: strings.TrimSuffix(blocksJob, "}\n")}), `{"JobHCL":["sidecar"]}`, "sidecar", "", `{"JobHCL":"sidecar","Variables":1}`,
 		parseBody(t, api.JobsParseRequest{JobHCL: blocksJob, Variables: "= sidecar"}),

@@ -44,13 +44,6 @@ func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 // job, without any sidecar.
 func (f *File) Plain() ([]byte, hcl.Diagnostics) { return f.Apply(nil) }
 
-// HasSidecars reports whether the file has sidecar blocks, which Nomad does not accept.
-func (f *File) HasSidecars() bool {
-	p := newPatch(f.base, f.name)
-	p.dropSidecars(f.job.Body)
-	return len(p.parts) > 0 || p.diags.HasErrors()
-}
-
 // change collects the edits of one block.
 type change struct {
 	block  block
@@ -183,16 +176,23 @@ func (e *editor) task(group, task string) (block, error) {
 
 // dropSidecars disables the sidecar blocks of the job and its groups.
 func (p *patch) dropSidecars(body *hclsyntax.Body) {
+	for _, b := range sidecarBlocks(body) {
+		p.keep(b.Range())
+	}
+}
+
+// sidecarBlocks returns the sidecar blocks of the job and its groups.
+func sidecarBlocks(body *hclsyntax.Body) []*hclsyntax.Block {
+	var out []*hclsyntax.Block
 	for _, b := range body.Blocks {
 		switch {
 		case madeBy(b) == "sidecar":
-			p.keep(b.Range())
-		case b.Type == "group", b.Type == "content":
-			p.dropSidecars(b.Body)
-		case madeBy(b) == "group":
-			p.dropSidecars(b.Body)
+			out = append(out, b)
+		case b.Type == "group", b.Type == "content", madeBy(b) == "group":
+			out = append(out, sidecarBlocks(b.Body)...)
 		}
 	}
+	return out
 }
 
 // change edits one block: env and config are added to their own blocks if present, everything

@@ -28,6 +28,8 @@ type File struct {
 	inputs Inputs
 	view   *job.Job
 	marks  []job.Marked
+	// sidecars reports sidecar blocks in the source, in addition to those that comments disable.
+	sidecars bool
 }
 
 // Parse reads a job file in HCL. name is used in diagnostics. The File is nil if there are
@@ -44,6 +46,9 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 	}
 	if bad := bounds.Meter(whole.Body.(*hclsyntax.Body)); bad.HasErrors() {
 		return nil, bad
+	}
+	if j, diags := jobBlock(whole); !diags.HasErrors() {
+		f.sidecars = len(sidecarBlocks(j.Body)) > 0
 	}
 	f.base, diags = Eject(src, name)
 	if diags.HasErrors() {
@@ -108,6 +113,10 @@ func (f *File) Marks() []job.Marked { return f.marks }
 
 // Source returns the original file.
 func (f *File) Source() ([]byte, hcl.Diagnostics) { return f.source, nil }
+
+// HasSidecars reports whether the file has sidecar blocks, which Nomad does not accept. Those that an
+// injection has disabled do not count.
+func (f *File) HasSidecars() bool { return f.sidecars }
 
 // Files returns the sources that diagnostics of this file refer to. Ranges refer to the file
 // without injected parts.

@@ -11,6 +11,7 @@ func FuzzPolicy(f *testing.F) {
 	for _, seed := range []string{
 		"rule \"a\" {\n match {\n namespace = [\"prod-*\"]\n meta = { x = \"y\" }\n }\n inject \"s\" {\n x = 1\n }\n}\n",
 		"rule \"a\" {\n required = true\n validation {\n condition = length(job.name) > 0\n error_message = \"${job.name}\"\n }\n}\n",
+		"rule \"a\" {\n match {\n request {\n client = [\"10.0.0.0/8\"]\n }\n }\n validation {\n level = \"warn\"\n condition = request.roles == []\n error_message = request.accessor\n }\n}\n",
 		"rule \"a\" {}\nrule \"a\" {\n match {}\n match {}\n}\n",
 		"rule {\n validation {\n condition = job[[[[\n",
 	} {
@@ -22,5 +23,6 @@ func FuzzPolicy(f *testing.F) {
 			must.NotNil(t, diag.Subject, must.Sprint(diag))
 		}
 		_ = p.MaySkip()
+		_ = p.AsksWho()
 	})
 }
