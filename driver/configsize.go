@@ -3,6 +3,7 @@ package driver
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 )
@@ -16,7 +17,7 @@ const (
 	maxEnvBytes    = 1 << 20
 )
 
-// checkSizes bounds every list, map and string of a task's config.
+// checkSizes bounds every list, map and string of a task's config, and refuses NUL bytes in them.
 func checkSizes(c TaskConfig, cfg *drivers.TaskConfig) error {
 	if err := checkSize("config", reflect.ValueOf(c)); err != nil {
 		return err
@@ -40,6 +41,10 @@ func checkSize(key string, v reflect.Value) error {
 	case reflect.String:
 		if v.Len() > maxStringBytes {
 			return fmt.Errorf("%s has a value of %d bytes: want at most %d", key, v.Len(), maxStringBytes)
+		}
+		// A runtime written in C ends a string there: a path would be another one than was checked.
+		if strings.Contains(v.String(), "\x00") {
+			return fmt.Errorf("%s contains a NUL byte, which no path, argument or name can have: remove it", key)
 		}
 	case reflect.Slice, reflect.Map:
 		return checkEntries(key, v)

@@ -44,3 +44,33 @@ func TestConfigSize(t *testing.T) {
 	_, err := defaults(t).taskFrom(cfg, cgroup.V2)
 	must.ErrorContains(t, err, "env has 1048577 bytes: want at most 1048576")
 }
+
+// A NUL byte is refused in each text of the config, also in one that is added: crun would mount at
+// /dev for "/dev\x00x", which is no path that checks of targets know.
+func TestConfigSize_NUL(t *testing.T) {
+	const nul = "/dev\x00x"
+	for i := range reflect.TypeFor[TaskConfig]().NumField() {
+		field := reflect.TypeFor[TaskConfig]().Field(i)
+		c := TaskConfig{Command: "a"}
+		v := reflect.ValueOf(&c).Elem().Field(i)
+		switch {
+		case field.Type.Kind() == reflect.String:
+			v.SetString(nul)
+		case field.Type == reflect.TypeFor[[]string]():
+			v.Set(reflect.ValueOf([]string{"a", nul}))
+		default:
+			continue
+		}
+		_, err := defaults(t).taskFrom(taskConfig(t, c), cgroup.V2)
+		must.ErrorContains(t, err, field.Tag.Get("codec")+" contains a NUL byte", must.Sprint(field.Name))
+	}
+	for want, c := range map[string]TaskConfig{
+		"container_path contains": {Command: "a", Devices: []DeviceConfig{{HostPath: "/dev/null", ContainerPath: nul}}},
+		"target contains":         {Command: "a", Mounts: []MountConfig{{Type: "tmpfs", Target: nul}}},
+		"sysctl contains":         {Command: "a", Sysctl: map[string]string{"kernel.domainname": nul}},
+		"labels contains":         {Command: "a", Labels: map[string]string{nul: ""}},
+	} {
+		_, err := defaults(t).taskFrom(taskConfig(t, c), cgroup.V2)
+		must.ErrorContains(t, err, want+" a NUL byte")
+	}
+}

@@ -125,6 +125,9 @@ func (s settings) setUlimits(t *pod.Task, c TaskConfig) error {
 	for _, name := range sortedKeys(c.Ulimit) {
 		value := strings.ReplaceAll(c.Ulimit[name], "unlimited", "-1")
 		u, err := units.ParseUlimit(name + "=" + value)
+		if err == nil && (u.Soft < -1 || u.Hard < -1) {
+			err = errors.New("it is negative")
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("ulimit: %s = %q: %w: want \"soft:hard\" or one number, -1 for no limit", name, c.Ulimit[name], err))
 			continue

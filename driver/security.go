@@ -3,7 +3,6 @@ package driver
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/hashicorp/nomad/drivers/shared/capabilities"
 	"github.com/moby/sys/capability"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
@@ -70,6 +70,9 @@ func (s settings) setSecurityOpt(t *pod.Task, opt string) error {
 	return nil
 }
 
+// maxProfileBytes is many times the size of the default profile.
+const maxProfileBytes = 1 << 20
+
 func setSeccomp(t *pod.Task, value string) error {
 	if value == ocispec.SeccompUnconfined {
 		t.Security.SeccompProfile = value
@@ -78,7 +81,11 @@ func setSeccomp(t *pod.Task, value string) error {
 	if !filepath.IsAbs(value) {
 		return errors.New("want seccomp=unconfined, or the absolute path of a profile on the host")
 	}
-	b, err := os.ReadFile(value)
+	path, err := filepath.EvalSymlinks(value)
+	var b []byte
+	if err == nil {
+		b, err = bounds.ReadFile(path, maxProfileBytes)
+	}
 	if err != nil {
 		return fmt.Errorf("seccomp profile: %w", err)
 	}

@@ -119,6 +119,7 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"device rights":    {"command = \"a\"\ndevices {\n host_path = \"/dev/null\"\n cgroup_permissions = \"rx\"\n}", `cgroup_permissions = "rx": want some of`},
 	"device target":    {"command = \"a\"\ndevices {\n host_path = \"/dev/null\"\n container_path = \"x\"\n}", `container_path = "x": want an absolute path`},
 	"ulimit":           {"command = \"a\"\nulimit = { nofile = \"many\" }", `ulimit: nofile = "many"`},
+	"negative ulimit":  {"command = \"a\"\nulimit = { nofile = \"-2:5\" }", `ulimit: nofile = "-2:5": it is negative: want "soft:hard"`},
 	"no such ulimit":   {"command = \"a\"\nulimit = { files = \"1\" }", `ulimit: files = "1": invalid ulimit type: files`},
 	"soft ulimit":      {"command = \"a\"\nulimit = { nofile = \"2:1\" }", `ulimit: nofile = "2:1"`},
 	"sysctl":           {"command = \"a\"\nsysctl = { \"vm.swappiness\" = \"1\" }", `sysctl: vm.swappiness belongs to no namespace`},

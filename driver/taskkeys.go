@@ -68,7 +68,7 @@ func mountKeys() []key {
 			meaning: "`TARGET[:size=64m,mode=1777,uid=0,gid=0,ro,exec,suid,dev]`"},
 		{name: "devices", kind: "blocks", podman: `["/dev/a:/dev/b:rw"]`, keys: []key{
 			{name: "host_path", kind: "string", podman: none, unset: "required", meaning: "a device that the operator's `allow_devices` names, or a harmless one such as `/dev/null`"},
-			{name: "container_path", kind: "string", podman: none, unset: "`host_path`", meaning: "path in the task"},
+			{name: "container_path", kind: "string", podman: none, unset: "`host_path`", meaning: "path in the task, outside of its mounts"},
 			{name: "cgroup_permissions", kind: "string", podman: none, unset: "`rwm`", meaning: "some of `r`, `w` and `m`"},
 		}},
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -32,6 +33,26 @@ func devices(list []Device) ([]specs.LinuxDevice, []specs.LinuxDeviceCgroup, err
 			Access: firstOf(d.Permissions, "rwm")})
 	}
 	return nodes, rules, nil
+}
+
+// checkTarget refuses a device in place of a file of the runtime, and one in a mount: the runtime
+// would create the device in the mount's source. There it stays after the task, and processes of
+// the host can open it, to which the rules of the task's cgroup do not apply.
+func (d Device) checkTarget(mounted []string, resolve func(target string) (string, error)) error {
+	target := firstOf(d.TaskPath, d.HostPath)
+	at, err := resolve(target)
+	if err != nil {
+		return fmt.Errorf("device at %s: %w", target, err)
+	}
+	if isRuntimePath(at) && at != d.HostPath {
+		return fmt.Errorf("%w: device at %s: %s is the runtime's; use another container_path", ErrInvalid, target, at)
+	}
+	for _, m := range mounted {
+		if at == m || strings.HasPrefix(at, strings.TrimSuffix(m, "/")+"/") {
+			return fmt.Errorf("%w: device at %s: the task has a mount at %s; use a container_path outside of mounts, such as below /dev", ErrInvalid, target, m)
+		}
+	}
+	return nil
 }
 
 // hostDevices lists the devices below a directory of the host. It skips terminals

@@ -121,12 +121,33 @@ func isRuntimePath(target string) bool {
 	})
 }
 
-// checkTargets refuses mounts over runtimePaths, unless the task is privileged.
-// resolve maps a target to the path at which it is mounted.
+// checkTargets refuses mounts over runtimePaths and devices there or in a mount, unless the task
+// is privileged. resolve maps a target to the path at which it is mounted.
 func (t Task) checkTargets(resolve func(target string) (string, error)) error {
 	if t.Privileged {
 		return nil
 	}
+	mounted := []string{"/dev/shm", "/dev/mqueue"}
+	for _, target := range t.mountTargets() {
+		at, err := resolve(target)
+		if err != nil {
+			return fmt.Errorf("mount at %s: %w", target, err)
+		}
+		if isRuntimePath(at) {
+			return fmt.Errorf("%w: mount at %s: %s is the runtime's; mount elsewhere, or set privileged = true where the operator allows it", ErrInvalid, target, at)
+		}
+		mounted = append(mounted, at)
+	}
+	for _, d := range t.Devices {
+		if err := d.checkTarget(mounted, resolve); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mountTargets returns the targets of all mounts of a task.
+func (t Task) mountTargets() []string {
 	var targets []string
 	for _, m := range t.Mounts {
 		targets = append(targets, m.Target)
@@ -140,16 +161,7 @@ func (t Task) checkTargets(resolve func(target string) (string, error)) error {
 	for _, f := range t.Files {
 		targets = append(targets, f.Target)
 	}
-	for _, target := range targets {
-		at, err := resolve(target)
-		if err != nil {
-			return fmt.Errorf("mount at %s: %w", target, err)
-		}
-		if isRuntimePath(at) {
-			return fmt.Errorf("%w: mount at %s: %s is the runtime's; mount elsewhere, or set privileged = true where the operator allows it", ErrInvalid, target, at)
-		}
-	}
-	return nil
+	return targets
 }
 
 // inRoot returns a function that resolves symbolic links within an image.

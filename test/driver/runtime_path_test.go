@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/shoenig/test/must"
@@ -76,6 +77,38 @@ func TestMount_RuntimePathByLinkInVolume(t *testing.T) {
 		}
 		config := sh("exec sleep 600")
 		config.Volumes = []string{"../alloc/data/outer:/a", "../alloc/data/inner:/a/sub"}
+		n.newTask("", "plain", config, quiet).start()
+	})
+}
+
+// TestDevice_InMount checks that a job cannot have the runtime create a device in a directory of the
+// host, where processes outside of the task's cgroup could open it, or in place of a runtime's file.
+func TestDevice_InMount(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		image := testimage.Layout(t, t.TempDir(), withLayer(t, testimage.New(t), tarLink("opt", "/alloc"), tarLink("srv", "../../dev")))
+		for target, says := range map[string]string{
+			"/alloc/x": "has a mount at /alloc", "/alloc/data/x": "has a mount at /alloc", "/local/../secrets/x": "has a mount at /secrets",
+			"/v/a/x": "has a mount at /v", "/v": "has a mount at /v", "/dev/shm/x": "has a mount at /dev/shm", "/etc/hosts": "has a mount at /etc/hosts",
+			"/dev/null": "is the runtime's; use another", "/proc/x": "is the runtime's; use another", "/dev": "is the runtime's; use another",
+			"/opt/x": "has a mount at /alloc", "/srv/ptmx": "is the runtime's; use another",
+		} {
+			config := sh("exec sleep 600")
+			if strings.HasPrefix(target, "/opt") || strings.HasPrefix(target, "/srv") {
+				config = driver.TaskConfig{Image: image}
+			}
+			config.Volumes = []string{"local/a:/v"}
+			config.Devices = []driver.DeviceConfig{{HostPath: "/dev/zero", ContainerPath: target}}
+			tk := n.newTask("", "sneak", config, quiet)
+			must.ErrorContains(t, n.refuses(tk), says, must.Sprint(target))
+		}
+		config := sh("exec sleep 600")
+		config.Volumes = []string{"local/a:/dev/random"}
+		config.Devices = []driver.DeviceConfig{{HostPath: "/dev/random"}}
+		must.ErrorContains(t, n.refuses(n.newTask("", "sneak", config, quiet)), "has a mount at /dev/random")
+
+		config = sh("exec sleep 600")
+		config.Devices = []driver.DeviceConfig{{HostPath: "/dev/null"}, {HostPath: "/dev/zero", ContainerPath: "/etc/zero"}, {HostPath: "/dev/zero", ContainerPath: "/dev/shm0"}}
 		n.newTask("", "plain", config, quiet).start()
 	})
 }
