@@ -73,7 +73,9 @@ func (d *Driver) ExecTaskStreamingRaw(ctx context.Context, taskID string, comman
 		code = failureCode(err)
 		_, _ = conn.writer(stderrOf).Write(failureText(err))
 	}
-	return conn.finish(code)
+	err = conn.finish(code)
+	conn.linger(quietInput, lingerLimit)
+	return err
 }
 
 // Exit codes of a command that did not run, as in shells and docker.

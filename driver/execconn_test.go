@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/hashicorp/nomad/plugins/drivers/proto"
@@ -70,4 +71,52 @@ func FuzzExecConn(f *testing.F) {
 		<-done
 		must.True(t, len(input) <= len(sent) && (len(input) == 0 || bytes.Contains(sent, input[:1])))
 	})
+}
+
+// eager is a client that sends input until it gets the exit code, and some more until it reads it.
+type eager struct {
+	exited chan struct{}
+	late   int
+}
+
+func (e *eager) Send(m *drivers.ExecTaskStreamingResponseMsg) error {
+	if m.Exited {
+		close(e.exited)
+	}
+	return nil
+}
+
+func (e *eager) Recv() (*drivers.ExecTaskStreamingRequestMsg, error) {
+	select {
+	case <-e.exited:
+		e.late--
+	default:
+	}
+	if e.late < 0 {
+		return nil, io.EOF
+	}
+	return &drivers.ExecTaskStreamingRequestMsg{Stdin: &proto.ExecTaskStreamingIOOperation{Data: []byte("x")}}, nil
+}
+
+// Input that a command leaves must not end the stream before the client has read the exit code.
+func TestExecConn_Linger(t *testing.T) {
+	client := &eager{exited: make(chan struct{}), late: 10_000}
+	conn := newExecConn(client)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go conn.receive(ctx, cancel)
+	_, err := conn.stdin.Read(make([]byte, 1)) // all that the command reads
+	must.NoError(t, err)
+	must.NoError(t, conn.finish(0))
+	conn.linger(time.Hour, time.Hour)
+	must.Eq(t, -1, client.late, must.Sprint("it returned before the client was done"))
+}
+
+// A client that is silent, or ended the input, holds nothing up.
+func TestExecConn_LingerEnds(t *testing.T) {
+	conn := newExecConn(&wire{})
+	conn.linger(time.Nanosecond, time.Hour)
+	conn.linger(time.Hour, time.Nanosecond)
+	conn.closed.Store(true)
+	conn.linger(time.Hour, time.Hour)
 }

@@ -79,20 +79,22 @@ func path(env []string) (value string) {
 // A runtime that cannot execute a command writes its error to the command's output, in words of its
 // own, in color on a terminal, and, depending on its version, in JSON.
 
-// runtimeError matches such a line.
-var runtimeError = regexp.MustCompile("^(?:\x1b\\[[0-9;]*m)?" +
+// runtimeError matches such a line. A terminal may have echoed input in front of it.
+var runtimeError = regexp.MustCompile("(?:\x1b\\[[0-9;]*m)?" +
 	"(?:executable file `|open executable|exec(?: container process| the container process)? `|" +
 	"exec failed: |chdir to `|cannot chdir|\\{\"msg\":\")[^\n]*\n$")
 
 // releaseAfter bounds how long a command's own line may be withheld.
 const releaseAfter = 10 * time.Second
 
-// firstLine withholds the first piece of a command's output if it looks like a runtime's error. It is
-// discarded if the runtime has failed. Otherwise it is the command's, and is released by the next
-// piece, the command's end, or the time.
+// firstLine withholds the first piece of a command's output if it looks like a runtime's error; of a
+// terminal's output, which may begin with an echo, any piece. It is discarded if the runtime has
+// failed. Otherwise it is the command's, and is released by the next piece, the command's end, or
+// the time.
 type firstLine struct {
 	mu    sync.Mutex
 	to    io.Writer
+	tty   bool
 	over  bool // the first piece has been seen
 	held  []byte
 	timer *time.Timer
@@ -105,7 +107,7 @@ func (o *ExecOptions) withholdFailure() *firstLine {
 	if o.Process.Terminal {
 		to = &o.Stdout
 	}
-	f := &firstLine{to: *to}
+	f := &firstLine{to: *to, tty: o.Process.Terminal}
 	if *to != nil {
 		*to = f
 	}
@@ -115,17 +117,22 @@ func (o *ExecOptions) withholdFailure() *firstLine {
 func (f *firstLine) Write(p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.over && runtimeError.Match(p) {
-		f.over, f.held = true, bytes.Clone(p)
-		f.timer = time.AfterFunc(releaseAfter, f.release)
-		return len(p), nil
-	}
-	f.over = true
 	f.releaseLocked()
 	if f.err != nil {
 		return 0, f.err
 	}
-	return f.to.Write(p)
+	rest := p
+	if at := runtimeError.FindIndex(p); at != nil && (f.tty || !f.over && at[0] == 0) {
+		rest, f.held = p[:at[0]], bytes.Clone(p[at[0]:])
+		f.timer = time.AfterFunc(releaseAfter, f.release)
+	}
+	f.over = true
+	if len(rest) > 0 {
+		if _, err := f.to.Write(rest); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
 }
 
 func (f *firstLine) release() {
@@ -135,6 +142,9 @@ func (f *firstLine) release() {
 }
 
 func (f *firstLine) releaseLocked() {
+	if f.timer != nil {
+		f.timer.Stop()
+	}
 	if len(f.held) > 0 {
 		_, f.err = f.to.Write(f.held)
 		f.held = nil
@@ -148,9 +158,6 @@ func (f *firstLine) finish(failed bool) {
 		return
 	}
 	defer f.mu.Unlock()
-	if f.timer != nil {
-		f.timer.Stop()
-	}
 	if failed {
 		f.held = nil
 	}

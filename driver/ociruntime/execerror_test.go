@@ -89,3 +89,16 @@ func TestFirstLine(t *testing.T) {
 	first.finish(true)
 	must.Eq(t, "exec failed: a\nbexec failed: c\n", out.String())
 }
+
+func TestFirstLine_Terminal(t *testing.T) {
+	var out strings.Builder
+	o := ExecOptions{Process: &specs.Process{Terminal: true}, Stdout: &out}
+	first := o.withholdFailure()
+	for _, piece := range []string{"^@", "^C\x1b[1;31mexec failed: a\x1b[0m\r\n"} {
+		_, err := o.Stdout.Write([]byte(piece))
+		must.NoError(t, err)
+	}
+	must.Eq(t, "^@^C", out.String())
+	first.finish(true)
+	must.Eq(t, "^@^C", out.String())
+}
