@@ -47,7 +47,7 @@ func compatKeys() []compatKey {
 		accept(without("isolation", "string", "it is for Windows"), "`default`", values("default")),
 		accept(attr("advertise_ipv6_address", "bool", network), "`false`", values(false)),
 		accept(compatKey{key: key{name: "healthchecks", kind: "block", keys: []key{{name: "disable", kind: "bool"}}},
-			instead: "a check of the service", because: "HEALTHCHECK of an image is not run"}, "`{ disable = true }`", disabled),
+			instead: "live { }, or a check of the service", because: "HEALTHCHECK of an image is not run"}, "`{ disable = true }`", disabled),
 		attr("dns_servers", "list(string)", "network { dns { servers } } of the group"),
 		attr("dns_search_domains", "list(string)", "network { dns { searches } } of the group"),
 		attr("dns_options", "list(string)", "network { dns { options } } of the group"),

@@ -45,7 +45,7 @@ func TestCompatKeys(t *testing.T) {
 		"another network":       {`network_mode = "weave"`, bridge, "network_mode: only the mode of the group's network is accepted here: use the group's network block"},
 		"bridge in the host's":  {`network_mode = "bridge"`, nil, "use the group's network block"},
 		"no health checks":      {"healthchecks {\n disable = true\n}", nil, ""},
-		"health checks":         {"healthchecks {\n disable = false\n}", nil, "use a check of the service"},
+		"health checks":         {"healthchecks {\n disable = false\n}", nil, "use live { }, or a check of the service"},
 		"cgroup namespace":      {`cgroupns = "private"`, nil, ""},
 		"the host's cgroups":    {`cgroupns = "host"`, nil, "cgroupns"},
 		"verified TLS":          {"image = \"a\"\nauth {\n username = \"u\"\n password = \"p\"\n tls_verify = true\n}", nil, ""},

@@ -122,9 +122,13 @@ type TaskConfig struct {
 
 	Ready      *ReadyConfig            `codec:"ready"`
 	After      []string                `codec:"after"`
+	Live       *LiveConfig             `codec:"live"`
 	PreStop    *PreStopConfig          `codec:"pre_stop"`
 	PodVolumes map[string]VolumeConfig `codec:"pod_volume"`
 	ShmSize    string                  `codec:"shm_size"`
+
+	KillSignal  string `codec:"kill_signal"`
+	KillTimeout string `codec:"kill_timeout"`
 
 	ForcePull bool               `codec:"force_pull"`
 	Init      bool               `codec:"init"`

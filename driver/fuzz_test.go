@@ -42,6 +42,9 @@ func fuzzedConfigs(a, b string) []TaskConfig {
 		{Ready: &ReadyConfig{HTTP: a}},
 		{Ready: &ReadyConfig{TCP: a}},
 		{Ready: &ReadyConfig{File: a, Timeout: b}},
+		{Live: &LiveConfig{HTTP: a, Interval: b}},
+		{Live: &LiveConfig{TCP: a, Interval: "10s", Timeout: b}},
+		{KillSignal: a, KillTimeout: b},
 		{PreStop: &PreStopConfig{Command: a, Timeout: b}},
 	}
 }

@@ -26,6 +26,9 @@ type Container struct {
 	// damage is the error because of which state does not come from the task's state file.
 	damage error
 
+	stateMu sync.Mutex // guards the fields of state that change after the start, and their writes
+	attempt *attempt   // of the liveness check, or nil; guarded by m.liveness.mu
+
 	sibling   *sibling
 	stopwatch stopwatch // of the start
 	mistake   error     // a configuration error that explains a failed start, or nil
@@ -91,8 +94,15 @@ func (c *Container) Exit() (Exit, bool) {
 }
 
 // Signal sends a signal to the task's first process. It returns nil if the task
-// has ended.
+// has ended. While the task may end because of the signal, its liveness is not checked.
 func (c *Container) Signal(sig unix.Signal) error {
+	if c.endsPrograms(sig) {
+		c.m.liveness.hold(c, c.state.Kill.Timeout)
+	}
+	return c.signal(sig)
+}
+
+func (c *Container) signal(sig unix.Signal) error {
 	c.handles.Lock()
 	defer c.handles.Unlock()
 	if c.init == nil {
@@ -108,13 +118,30 @@ func (c *Container) Signal(sig unix.Signal) error {
 // processes. Signal 0 means the image's STOPSIGNAL, or SIGTERM. It returns nil if
 // the task has already ended.
 func (c *Container) Stop(ctx context.Context, sig unix.Signal, timeout time.Duration) error {
+	if c.noteStop() {
+		return c.stop(ctx, sig, timeout)
+	}
+	// The driver stops the task already: a second pre_stop or signal could harm it.
+	grace, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-grace.Done():
+	}
+	return c.Kill(ctx)
+}
+
+func (c *Container) stop(ctx context.Context, sig unix.Signal, timeout time.Duration) error {
 	if sig == 0 {
 		sig = c.stopSignal()
 	}
 	grace, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	c.prepareStop(grace, timeout)
-	if err := c.m.checkpoint("signal task", func() error { return c.Signal(sig) }); err != nil {
+	if err := c.m.checkpoint("signal task", func() error { return c.signal(sig) }); err != nil {
 		return err
 	}
 	select {
@@ -200,6 +227,7 @@ func (c *Container) Destroy(ctx context.Context, force bool) error {
 		if !force {
 			return fmt.Errorf("task %s: %w", c.state.TaskID, ErrRunning)
 		}
+		c.m.liveness.drop(c)
 		if err := c.Kill(ctx); err != nil {
 			return err
 		}
@@ -288,6 +316,11 @@ func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*C
 	c.sibling.after, c.sibling.ready = c.state.After, true
 	p.addSibling(c.sibling)
 	m.adopt(c)
+	if c.state.Ending != "" {
+		m.background.Go(c.finishEnd)
+	} else {
+		m.liveness.resume(c)
+	}
 	return c, nil
 }
 

@@ -95,7 +95,9 @@ type Manager struct {
 	filters *filters
 	limiter *limiter
 	layers  layers
-	moves   cgroup.Moves
+
+	liveness *liveness
+	moves    cgroup.Moves
 
 	sweep      sync.Once
 	dangling   *time.Timer
@@ -123,7 +125,7 @@ func New(cfg Config) *Manager {
 		cfg: cfg, pods: map[string]*pod{}, tasks: map[string]*Container{}, closing: make(chan struct{}),
 		filters: newFilters(cfg.Runtime), limiter: newLimiter(cfg.CreateTimeout),
 	}
-	m.logs = m.newLogs()
+	m.logs, m.liveness = m.newLogs(), newLiveness(m)
 	m.layers = layers{m: m, dir: filepath.Join(cfg.RunDir, "skeletons")}
 	return m
 }

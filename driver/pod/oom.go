@@ -25,8 +25,11 @@ func (c *Container) noteOOM(kills uint64, now time.Time) {
 	case now.Sub(c.oom.seen) < oomGrace:
 		return
 	}
+	c.stateMu.Lock()
 	c.state.OOMKills = kills
-	if err := writeState(c.stateFile(), c.state); err != nil {
+	err := c.writeState()
+	c.stateMu.Unlock()
+	if err != nil {
 		c.m.cfg.Log.Error("record OOM kill", "task_id", c.state.TaskID, "error", err)
 	}
 	c.event("Out of memory: the kernel killed a process of the task; the task continues")

@@ -77,6 +77,9 @@ func (c *Container) becomeReady(ctx context.Context, r *Ready) error {
 		return err
 	}
 	c.pod.change(func(*order) { c.sibling.ready = true })
+	if c.state.Live != nil {
+		c.m.liveness.add(c, c.state.Live.Interval)
+	}
 	return nil
 }
 
@@ -87,7 +90,7 @@ func (m *Manager) newContainer(p *pod, t Task) *Container {
 		sibling: &sibling{name: t.Name, after: t.After},
 		state: taskState{
 			Version: stateVersion, TaskID: t.ID, AllocID: t.AllocID, Name: t.Name,
-			Share: t.Share, CgroupPath: t.CgroupPath, CpusetPath: t.CpusetHostPath, After: t.After, PreStop: t.PreStop,
+			Share: t.Share, CgroupPath: t.CgroupPath, CpusetPath: t.CpusetHostPath, After: t.After, PreStop: t.PreStop, Live: t.Live, Kill: t.Kill,
 		},
 	}
 }

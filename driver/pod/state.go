@@ -54,6 +54,10 @@ type taskState struct {
 	ReadyAt    time.Time        `json:"ready_at,omitzero"`   // zero: not ready yet
 	After      []string         `json:"after,omitempty"`
 	PreStop    *PreStop         `json:"pre_stop,omitempty"`
+	Live       *Live            `json:"live,omitempty"`
+	Kill       Kill             `json:"kill,omitzero"`
+	Stopping   bool             `json:"stopping,omitempty"` // Nomad has begun to stop the task
+	Ending     string           `json:"ending,omitempty"`   // why the driver stops the task, or empty
 	// Stdout and Stderr are set if Nomad's log collector reads the task's FIFOs.
 	Stdout *pipeState `json:"stdout,omitempty"`
 	Stderr *pipeState `json:"stderr,omitempty"`
@@ -66,7 +70,7 @@ type taskState struct {
 func writeState(path string, v any) error {
 	b, err := json.Marshal(v)
 	if err == nil && len(b) > maxStateBytes {
-		err = fmt.Errorf("%w: task state exceeds %d bytes; shorten pre_stop.args or after", ErrInvalid, maxStateBytes)
+		err = fmt.Errorf("%w: task state exceeds %d bytes; shorten live.exec, pre_stop.args or after", ErrInvalid, maxStateBytes)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

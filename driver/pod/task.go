@@ -53,7 +53,9 @@ type Task struct {
 
 	Ready   *Ready   // nil: ready when running
 	After   []string // tasks of the pod that must be ready before this one starts
+	Live    *Live    // nil: not checked once it is ready
 	PreStop *PreStop
+	Kill    Kill
 	Volumes []Volume
 	// ShmSizeBytes is the minimum size of /dev/shm; 0 means the default.
 	ShmSizeBytes int64

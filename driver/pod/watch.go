@@ -35,6 +35,7 @@ func (c *Container) watch() {
 		}
 		c.exit = c.end()
 		close(c.done)
+		c.m.liveness.drop(c)
 		c.pod.change(func(*order) { c.sibling.ended = true })
 	}()
 }
@@ -94,6 +95,9 @@ func (c *Container) end() Exit {
 		exit.Err = c.infraLoss()
 	case code != 0 && exit.Signal == 0 && at.Sub(c.state.StartedAt) < execGrace:
 		exit.Err = c.execFailure()
+	}
+	if reason := c.endReason(); reason != nil {
+		exit.Err = reason
 	}
 	c.explainInit(exit)
 	return exit

@@ -36,6 +36,8 @@ type crashScenario struct {
 	alone bool
 	// plain has the task be without an image.
 	plain bool
+	// dying has its liveness check fail.
+	dying bool
 	// enlarges has the task ask for more shared memory than its pod has.
 	enlarges bool
 }
@@ -73,6 +75,21 @@ func crashScenarios() []crashScenario {
 		w.awaitEnd(w.Alloc, failed)
 		return nil
 	}}
+	dies := act{"liveness", func(ctx context.Context, w *world, m *pod.Manager, _ func() bool) error {
+		c, err := m.Get(w.task().ID)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-c.Done():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if exit, _ := c.Exit(); exit.Err == nil {
+			return errors.New("the task ended without a reason")
+		}
+		return nil
+	}}
 	sweep := act{"sweep", func(_ context.Context, _ *world, m *pod.Manager, _ func() bool) error {
 		m.Sweep()
 		return nil
@@ -95,6 +112,7 @@ func crashScenarios() []crashScenario {
 		{name: "one with more shared memory", joins: true, enlarges: true, acts: []act{start, destroy}, from: "enlarge shared memory", until: "start monitor"},
 		{name: "first of a pod", acts: []act{start, stop, destroy, gone}},
 		{name: "first of a node", prepare: withoutHostRoots, alone: true, plain: true, acts: []act{start, destroy, gone}, from: "make host root", until: "make overlay"},
+		{name: "not alive", dying: true, acts: []act{start, dies, destroy, gone}, from: "write state of an ending task", until: "run pre_stop"},
 		{name: "recovered", prepare: started, acts: []act{recovers, stop, destroy, gone}, until: "run pre_stop"},
 		{name: "started again", prepare: halfStarted, acts: []act{start, destroy, gone}, until: "make task directory"},
 		{name: "started again without a layer", prepare: withoutLayer, acts: []act{start, destroy, gone}, from: "unmount layer", until: "make task directory"},

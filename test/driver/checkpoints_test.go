@@ -59,7 +59,7 @@ func TestCrash_EveryCheckpoint(t *testing.T) {
 				if s.alone {
 					at = *newWorld(t, runtime)
 				}
-				at.Plain, at.NoOverlay, at.Enlarges = s.plain || s.joins, s.noOverlay, s.enlarges
+				at.Plain, at.NoOverlay, at.Enlarges, at.Dying = s.plain || s.joins, s.noOverlay, s.enlarges, s.dying
 				if s.joins {
 					at.Alloc = shared
 				}

@@ -40,6 +40,7 @@ type world struct {
 	Plain           bool   // it has no image
 	NoOverlay       bool   // nor can its root be one
 	Enlarges        bool   // it asks for more shared memory than its pod has
+	Dying           bool   // its liveness check fails
 	Company         []companion
 }
 
@@ -93,7 +94,12 @@ func (w *world) reference() (image.Reference, error) {
 // task is one that has as much as a task can have.
 func (w *world) task() pod.Task {
 	t := w.plainTask(w.Alloc, "app")
-	t.Ready = &pod.Ready{File: "/proc/1", Interval: time.Millisecond, Timeout: maxWait}
+	t.Ready = &pod.Ready{Check: pod.Check{File: "/proc/1"}, Interval: time.Millisecond, Timeout: maxWait}
+	t.Live = &pod.Live{Check: t.Ready.Check, Interval: time.Hour, Timeout: maxWait, Failures: 1}
+	t.Kill.Timeout = maxWait
+	if w.Dying {
+		t.Live.File, t.Live.Interval = "/never", time.Millisecond
+	}
 	if w.Enlarges {
 		t.ShmSizeBytes = w.sharedMemory() + 1<<20
 	}
@@ -267,7 +273,7 @@ func (w *world) mend(ctx context.Context, journal []string) (err error) {
 		if err != nil {
 			return fmt.Errorf("a task that was started: %w", err)
 		}
-		if exit, ended := c.Exit(); ended && !has("stop begun") {
+		if exit, ended := c.Exit(); ended && !has("stop begun") && !w.Dying {
 			return fmt.Errorf("a task that was started ended: %s", exit)
 		}
 	case err != nil && !errors.Is(err, pod.ErrNotFound):
