@@ -96,6 +96,7 @@ func (p *Program) commands() map[string]cli.CommandFactory {
 		"explain": {verb: &explain{p: p}, args: jobFiles()},
 		"fmt":     {verb: &format{p: p}, args: definitions},
 		"get":     {verb: &get{p: p}, args: complete.PredictNothing},
+		"import":  {verb: &importCommand{p: p}, args: manifests()},
 		"init":    {verb: &initCommand{p: p}, args: complete.PredictNothing},
 		"inject":  {verb: &inject{p: p}, args: jobFiles()},
 		"lint":    {verb: &lint{p: p}, args: definitions},

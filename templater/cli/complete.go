@@ -26,14 +26,15 @@ func (c *completed) AutocompleteFlags() complete.Flags {
 	c.flags().VisitAll(func(f *flag.Flag) {
 		out["-"+f.Name] = complete.PredictNothing
 		if !isSwitch(f) {
-			out["-"+f.Name] = c.p.predictValue(f.Name)
+			out["-"+f.Name] = c.p.predictValue(f)
 		}
 	})
 	return out
 }
 
-func (p *Program) predictValue(flag string) complete.Predictor {
-	switch flag {
+func (p *Program) predictValue(f *flag.Flag) complete.Predictor {
+	kind, _ := flag.UnquoteUsage(f)
+	switch f.Name {
 	case "catalog":
 		return complete.PredictOr(complete.PredictDirs("*"), lockedAddresses())
 	case "dir":
@@ -43,6 +44,9 @@ func (p *Program) predictValue(flag string) complete.Predictor {
 	case "var-file", "tls-cert", "tls-key", "tls-client-ca", "fleet-token", "state":
 		return complete.PredictFiles("*")
 	case "out":
+		if kind == "DIR" {
+			return complete.PredictDirs("*")
+		}
 		return complete.PredictSet("hcl", "json")
 	case "format":
 		return complete.PredictSet("text", "markdown", "html")
@@ -99,6 +103,10 @@ func lockedAddresses() complete.Predictor {
 		lock, _ := catalog.ReadLock(catalog.LockName) // completion ignores errors in the lock file
 		return slices.Sorted(maps.Keys(lock.Entries))
 	})
+}
+
+func manifests() complete.Predictor {
+	return complete.PredictOr(complete.PredictFiles("*.yaml"), complete.PredictFiles("*.yml"), complete.PredictFiles("*.json"))
 }
 
 func jobFiles() complete.Predictor {

@@ -170,7 +170,7 @@ func rules() []rule {
 
 // core reports whether a package belongs to the templater and does no I/O.
 func core(path string) bool {
-	return path == "templater" || slices.ContainsFunc([]string{"sidecar", "job", "diagnostic", "hcljob", "jsonjob", "sidecardoc", "policy", "analyze", "fleet", "explanation"}, func(name string) bool {
+	return path == "templater" || slices.ContainsFunc([]string{"sidecar", "job", "diagnostic", "hcljob", "jsonjob", "sidecardoc", "policy", "analyze", "fleet", "explanation", "kube"}, func(name string) bool {
 		return in(path, "templater/"+name)
 	})
 }
