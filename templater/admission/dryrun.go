@@ -15,7 +15,7 @@ const rehearsed = "Dry run of the policy: "
 // rehearse treats a job as if there were no policy, and adds a warning for everything that the
 // policy would do.
 func (r *Rules) rehearse(ctx context.Context, body []byte, where func(*jsonjob.Request) location) *verdict {
-	plain := &Rules{Catalog: r.Catalog, Region: r.Region}
+	plain := &Rules{Catalog: r.Catalog, Region: r.Region, Analysis: r.Analysis}
 	v := plain.enforce(ctx, body, where)
 	if v.denial != nil {
 		return v

@@ -24,6 +24,8 @@ type Rules struct {
 	Region string
 	// DryRun means that the policy neither changes nor denies jobs: warnings say what it would do.
 	DryRun bool
+	// Analysis says which findings about admitted jobs are warnings.
+	Analysis Analysis
 
 	// who registers the job, or nil if no rule asks.
 	who *job.Requester
@@ -100,6 +102,7 @@ func (r *Rules) inject(ctx context.Context, body []byte, where func(*jsonjob.Req
 	defer span.End()
 	if diags = append(diags, in.Carry()...); !diags.HasErrors() {
 		v.body, v.changed = in.Output, !bytes.Equal(in.Output, body)
+		diags = append(diags, r.Analysis.of(in.Output)...)
 	}
 	return r.denied(v, in, diags)
 }

@@ -43,7 +43,7 @@ func Job(root *job.Node, edits []job.Edit, s Settings) []Finding {
 	c := &checker{settings: s}
 	w := newWorkload(inject(root, edits))
 	for _, g := range w.Groups {
-		c.group = g
+		c.group, c.portMap = g, newPortMap(g)
 		c.network(w)
 		c.lifecycle(w)
 		c.files()
@@ -57,6 +57,7 @@ func Job(root *job.Node, edits []job.Edit, s Settings) []Finding {
 type checker struct {
 	settings Settings
 	group    *group
+	portMap  portMap
 	found    []Finding
 }
 

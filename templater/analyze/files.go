@@ -21,8 +21,9 @@ func (c *checker) files() {
 			c.report("NS1030", t, image.Range, t.Name, c.group.Name, image.V)
 		}
 		c.sources(t)
+		mounts := newMounted(t.Config)
 		for _, f := range t.Files {
-			c.outside(t, f)
+			c.outside(t, f, mounts)
 		}
 	}
 }
@@ -68,7 +69,7 @@ func (c *checker) sources(t *task) {
 }
 
 // outside finds a file that the task's container does not have.
-func (c *checker) outside(t *task, f file) {
+func (c *checker) outside(t *task, f file, mounts mounted) {
 	to := f.Destination.V
 	if !f.Destination.Known || to == "" || f.Env.V || f.Env.Unknown() {
 		return
@@ -84,40 +85,54 @@ func (c *checker) outside(t *task, f file) {
 	to = strings.TrimPrefix(path.Clean("/"+to), "/")
 	top, _, _ := strings.Cut(to, "/")
 	escapes := strings.HasPrefix(path.Clean(f.Destination.V), "..")
-	if slices.Contains([]string{"local", "secrets", "alloc"}, top) || escapes || c.mounts(t, to) {
+	if slices.Contains([]string{"local", "secrets", "alloc"}, top) || escapes || mounts.has(to) {
 		return
 	}
 	c.report("NS1031", t, f.Range, f.Block, t.Name, c.group.Name, f.Destination.V)
 }
 
-// mounts reports whether a task mounts a path of its directory, or may mount it.
-func (c *checker) mounts(t *task, file string) bool {
-	within := func(source string) bool {
-		source = strings.TrimPrefix(path.Clean("/"+source), "/")
-		return source == "" || source == file || strings.HasPrefix(file, source+"/") || strings.Contains(source, "${")
-	}
-	if t.Config.partial() {
-		return true
-	}
-	if s, ok := t.Config.get("volumes"); ok {
-		if s.Unknown != nil || !s.Value.IsWhollyKnown() {
-			return true
-		}
+// mounted are the paths of the task's directory that its config mounts.
+type mounted struct {
+	sources map[string]bool
+	any     bool // it may mount others
+}
+
+func newMounted(cfg *config) mounted {
+	m := mounted{sources: map[string]bool{}, any: cfg.partial()}
+	if s, ok := cfg.get("volumes"); ok {
+		m.any = m.any || s.Unknown != nil || !s.Value.IsWhollyKnown()
 		for _, text := range stringsIn(s.Value, s.Range) {
-			if source, _, _ := strings.Cut(text.value, ":"); within(source) {
-				return true
-			}
+			source, _, _ := strings.Cut(text.value, ":")
+			m.add(source)
 		}
 	}
 	for _, name := range []string{"mount", "mounts"} {
-		all, known := t.Config.blocks(name)
-		if !known {
-			return true
-		}
-		for _, m := range all {
-			if s := read(m, "source", toRaw); s.Unknown() || s.Known && within(s.V) {
-				return true
+		all, known := cfg.blocks(name)
+		m.any = m.any || !known
+		for _, b := range all {
+			s := read(b, "source", toRaw)
+			m.any = m.any || s.Unknown()
+			if s.Known {
+				m.add(s.V)
 			}
+		}
+	}
+	return m
+}
+
+func (m *mounted) add(source string) {
+	m.any = m.any || strings.Contains(source, "${")
+	m.sources[strings.TrimPrefix(path.Clean("/"+source), "/")] = true
+}
+
+// has reports whether a file is mounted, by its own path or with a folder above it.
+func (m mounted) has(file string) bool {
+	if m.any || m.sources[""] || m.sources[file] || len(file) > maxName {
+		return true
+	}
+	for i, r := range file {
+		if r == '/' && m.sources[file[:i]] {
+			return true
 		}
 	}
 	return false

@@ -97,16 +97,17 @@ func (c *checker) preStop(t *task) {
 
 // dependents compares the kill timeouts of tasks that end one after the other.
 func (c *checker) dependents(t *task) {
-	kill, known := t.kill()
+	theirs, known := t.kill()
 	if !known {
 		return
 	}
-	for _, o := range c.group.Tasks {
-		theirs, known := o.kill()
-		after := o.Config.list("after")
-		if !known || !o.isPod() || theirs <= kill/2 || !slices.ContainsFunc(after.V, func(e element) bool { return e.Known && e.V == t.Name }) {
+	for _, e := range t.Config.list("after").V {
+		o := c.group.byName[e.V]
+		if !e.Known || o == nil || o == t || !o.isPod() {
 			continue
 		}
-		c.report("NS1022", t, t.Range, t.Name, c.group.Name, o.Name, kill/2, o.Name, theirs)
+		if kill, known := o.kill(); known && theirs > kill/2 {
+			c.report("NS1022", o, o.Range, o.Name, c.group.Name, t.Name, kill/2, t.Name, theirs)
+		}
 	}
 }

@@ -38,7 +38,7 @@ func (c *checker) references() {
 		return
 	}
 	undeclared := func(v value[string], t *task, at hcl.Range, subject string) {
-		if _, declared := labels[v.V]; v.Known && v.V != "" && !declared && !isNumber(v.V) && !c.mapped(v.V) && !c.added(v.V) {
+		if _, declared := labels[v.V]; v.Known && v.V != "" && !declared && !isNumber(v.V) && !c.portMap.declares(v.V) {
 			c.report("NS1010", t, at, subject, v.V, c.group.Name, suggest(v.V, labels))
 		}
 	}
@@ -73,30 +73,37 @@ func (c *checker) publishing() {
 	}
 }
 
-// added reports whether Nomad may add a port to the group: for a proxy or gateway, or for a check
-// with expose.
-func (c *checker) added(label string) bool {
-	return (strings.HasPrefix(label, "connect-") || strings.HasPrefix(label, "svc_")) &&
-		slices.ContainsFunc(c.group.Services, func(s *service) bool { return s.Mesh })
+// portMap are the labels that docker tasks declare in port_map.
+type portMap struct {
+	labels map[string]bool
+	any    bool // there may be others
+	mesh   bool // the group has a service with connect
 }
 
-// mapped reports whether a docker task may declare a label in port_map.
-func (c *checker) mapped(label string) bool {
-	return slices.ContainsFunc(c.group.Tasks, func(t *task) bool {
+func newPortMap(g *group) portMap {
+	out := portMap{labels: map[string]bool{}}
+	for _, t := range g.Tasks {
 		if !t.Config.may("port_map") {
-			return !t.Driver.Known
+			out.any = out.any || !t.Driver.Known
+			continue
 		}
 		maps, known := t.Config.blocks("port_map")
-		if !known {
-			return true
-		}
+		out.any = out.any || !known
 		for _, m := range maps {
-			if _, ok := m.Attrs[label]; ok {
-				return true
+			for label := range m.Attrs {
+				out.labels[label] = true
 			}
 		}
-		return false
-	})
+	}
+	out.mesh = slices.ContainsFunc(g.Services, func(s *service) bool { return s.Mesh })
+	return out
+}
+
+// declares reports whether a label may be that of port_map, or of a port that Nomad adds to the group
+// for a proxy or gateway, or for a check with expose.
+func (m portMap) declares(label string) bool {
+	added := strings.HasPrefix(label, "connect-") || strings.HasPrefix(label, "svc_")
+	return m.any || m.labels[label] || m.mesh && added
 }
 
 func (s *service) title() string { return quoted("service", s.Name.V) }
@@ -119,16 +126,16 @@ func (c *checker) literals() {
 	if !known || !c.group.isolated() {
 		return
 	}
+	static := map[string]bool{}
+	for _, p := range labels {
+		if p.Static.Unknown() {
+			return
+		}
+		static[strconv.Itoa(p.Static.V)] = true
+	}
 	atHost := func(n value[string]) bool {
-		if _, declared := labels[n.V]; declared || !n.Known || !isNumber(n.V) {
-			return false
-		}
-		for _, p := range labels {
-			if p.Static.Unknown() || strconv.Itoa(p.Static.V) == n.V {
-				return false
-			}
-		}
-		return true
+		_, declared := labels[n.V]
+		return !declared && n.Known && isNumber(n.V) && !static[n.V]
 	}
 	number := func(n value[string]) int { i, _ := strconv.Atoi(n.V); return i }
 	for _, s := range c.group.Services {
@@ -185,25 +192,32 @@ func (c *checker) clashes() {
 			}
 		}
 	}
-	ports := c.group.groupPorts()
-	for i, p := range ports {
-		for _, o := range ports[:i] {
-			a, b := owners[o.Label], owners[p.Label]
-			if p.inside() > 0 && p.inside() == o.inside() && a != "" && b != "" && a != b {
-				c.report("NS1012", nil, p.Range, o.Label, p.Label, c.group.Name, p.inside(), a, b)
-			}
+	first := map[int]*port{}
+	for _, p := range c.group.groupPorts() {
+		if p.inside() == 0 || owners[p.Label] == "" {
+			continue
+		}
+		o := first[p.inside()]
+		if o == nil {
+			first[p.inside()] = p
+			continue
+		}
+		if a, b := owners[o.Label], owners[p.Label]; a != b {
+			c.report("NS1012", nil, p.Range, o.Label, p.Label, c.group.Name, p.inside(), a, b)
 		}
 	}
 }
 
 // unmapped finds ports without `to` that no text mentions, and `to` that nothing maps.
 func (c *checker) unmapped() {
+	mentioned, unmappable := c.mentions(), c.unmappable()
 	gateway := slices.ContainsFunc(c.group.Services, func(s *service) bool { return s.Gateway })
+	isolated := c.group.isolated()
 	for _, p := range c.group.groupPorts() {
 		switch {
-		case c.group.isolated() && !gateway && !p.To.Set && !p.Static.Set && !c.mentions(p.Label):
+		case isolated && !gateway && !p.To.Set && !p.Static.Set && !mentioned.has(p.Label):
 			c.report("NS1013", nil, p.Range, p.Label, c.group.Name, p.Label)
-		case c.unmappable() && p.To.Known && p.To.V > 0 && !p.Static.Unknown() && p.Static.V != p.To.V:
+		case unmappable && p.To.Known && p.To.V > 0 && !p.Static.Unknown() && p.Static.V != p.To.V:
 			listen := "NOMAD_PORT_" + p.Label
 			if p.Static.V > 0 {
 				listen = strconv.Itoa(p.Static.V)
@@ -277,10 +291,13 @@ func (c *checker) published() (labels map[string]bool, known bool) {
 	return labels, known
 }
 
-// suggest returns " Did you mean …?" or the declared labels.
+// suggest returns " Did you mean …?", or "" if no known name is similar.
 func suggest[T any](given string, known map[string]T) string {
+	if len(given) > maxName || len(known) > maxName {
+		return ""
+	}
 	for _, k := range slices.Sorted(maps.Keys(known)) {
-		if levenshtein.Distance(given, k, nil) < 3 {
+		if len(k) <= maxName && levenshtein.Distance(given, k, nil) < 3 {
 			return fmt.Sprintf(" Did you mean %q?", k)
 		}
 	}

@@ -228,13 +228,13 @@ func (c *checker) order(t *task) {
 			continue
 		}
 		why := ""
-		switch o := c.group.task(e.V); {
+		switch o := c.group.byName[e.V]; {
 		case o == nil:
 			why = fmt.Sprintf("its after names %q, and the group has no such task", e.V)
 		case !o.isPod() || o.Hook.Unknown() || o.Sidecar.Unknown():
 		case stage(o) > stage(t):
 			why = fmt.Sprintf("its after names %q, which Nomad starts only when this task is ready", e.V)
-		case c.waits(o, t.Name, nil):
+		case c.waits(o, t, map[*task]bool{}):
 			why = fmt.Sprintf("it and %q wait for each other", e.V)
 		}
 		if why != "" {
@@ -249,15 +249,15 @@ func stage(t *task) int {
 }
 
 // waits reports whether a task waits for another one, over any number of others.
-func (c *checker) waits(t *task, name string, seen []string) bool {
-	if t == nil || slices.Contains(seen, t.Name) {
+func (c *checker) waits(t, other *task, seen map[*task]bool) bool {
+	switch {
+	case t == other:
+		return true
+	case t == nil || seen[t] || len(c.group.Tasks) > maxName:
 		return false
 	}
-	if t.Name == name {
-		return true
-	}
-	seen = append(seen, t.Name)
+	seen[t] = true
 	return slices.ContainsFunc(t.Config.list("after").V, func(e element) bool {
-		return e.Known && c.waits(c.group.task(e.V), name, seen)
+		return e.Known && c.waits(c.group.byName[e.V], other, seen)
 	})
 }

@@ -50,6 +50,7 @@ func taskCases() []kase {
 		{"NS1031", "alloc", task(" template {\n  data = \"\"\n  destination = \"../alloc/app.conf\"\n }\n"), nil, ""},
 		{"NS1031", "mounted", task(" template {\n  data = \"\"\n  destination = \"etc/app.conf\"\n }\n config {\n  volumes = [\"etc:/etc/app\"]\n }\n"), nil, ""},
 		{"NS1031", "mount block", task(" template {\n  data = \"\"\n  destination = \"etc/app.conf\"\n }\n config {\n  mount {\n   type = \"bind\"\n   source = \"etc/app.conf\"\n   target = \"/x\"\n  }\n }\n"), nil, ""},
+		{"NS1031", "beside a tmpfs", task(" template {\n  data = \"\"\n  destination = \"etc/app.conf\"\n }\n config {\n  mount {\n   type = \"tmpfs\"\n   target = \"/x\"\n  }\n }\n"), []int{5}, ""},
 		{"NS1031", "env", task(" template {\n  data = \"\"\n  destination = \"env\"\n  env = true\n }\n"), nil, ""},
 		{"NS1031", "exec", "task \"t\" {\n driver = \"exec\"\n template {\n  data = \"\"\n  destination = \"etc/app.conf\"\n }\n}", nil, ""},
 

@@ -50,30 +50,55 @@ func stringsIn(v cty.Value, at hcl.Range) (out []text) {
 	return out
 }
 
-// mentions reports whether a text of the group may contain a variable of a port, or its label in a
-// connect block.
-func (c *checker) mentions(label string) bool {
+// maxName bounds the names that are compared. Longer ones are hostile or a mistake, and cause no finding.
+const maxName = 200
+
+// mentioned is the set of port labels that the texts of a group may refer to; all is true if they
+// cannot be listed.
+type mentioned struct {
+	labels map[string]bool
+	all    bool
+}
+
+var portName = regexp.MustCompile(`NOMAD_[A-Z_]*_?(?:PORT|ADDR|HOSTPORT)_([A-Za-z0-9_]+)`)
+
+// mentions lists the labels in variables of ports, and all texts of connect blocks.
+func (c *checker) mentions() mentioned {
+	out := mentioned{labels: map[string]bool{}}
 	all, complete := texts(c.group.Node)
-	if !complete || c.group.More || c.group.Partial {
-		return true
-	}
-	name := regexp.MustCompile(`_(?:PORT|ADDR|HOSTPORT)_(?:[A-Za-z0-9_-]+_)?` + regexp.QuoteMeta(underscored(label)) + `\b`)
+	out.all = !complete || c.group.More || c.group.Partial
 	for _, t := range all {
-		if strings.Contains(t.value, "NOMAD_") && name.MatchString(underscored(t.value)) {
-			return true
+		if !strings.Contains(t.value, "NOMAD_") {
+			continue
+		}
+		for _, m := range portName.FindAllStringSubmatch(underscored(t.value), -1) {
+			out.add(m[1])
 		}
 	}
 	services, _ := c.group.Node.All("service")
 	for _, s := range services {
 		if connect := s.First("connect"); connect != nil {
 			inside, _ := texts(connect)
-			if slices.ContainsFunc(inside, func(t text) bool { return t.value == label }) {
-				return true
+			for _, t := range inside {
+				out.labels[underscored(t.value)] = true
 			}
 		}
 	}
-	return false
+	return out
 }
+
+// add adds a name, which may be a label after the name of a task.
+func (m *mentioned) add(name string) {
+	if len(name) > maxName {
+		m.all = true
+		return
+	}
+	for rest, more := name, true; more; _, rest, more = strings.Cut(rest, "_") {
+		m.labels[rest] = true
+	}
+}
+
+func (m mentioned) has(label string) bool { return m.all || m.labels[underscored(label)] }
 
 // underscored replaces dashes, which Nomad does in the names of some variables only.
 func underscored(text string) string { return strings.ReplaceAll(text, "-", "_") }
@@ -87,6 +112,7 @@ func (c *checker) variables() {
 	if !known {
 		return
 	}
+	names := c.names(labels)
 	reference := regexp.MustCompile(`\$\{` + portVariable + `\}|\benv "` + portVariable + `"`)
 	for _, t := range c.group.Tasks {
 		all, _ := texts(t.Node)
@@ -94,7 +120,7 @@ func (c *checker) variables() {
 		for _, text := range all {
 			for _, m := range reference.FindAllStringSubmatch(text.value, -1) {
 				variable, label := m[1]+m[3], m[2]+m[4]
-				if told[label] || c.declares(labels, label) {
+				if told[label] || names.declare(label) {
 					continue
 				}
 				told[label] = true
@@ -104,25 +130,33 @@ func (c *checker) variables() {
 	}
 }
 
-// declares reports whether a label, or a label after the name of a task, is declared, or may be a
+// names are those of a group that variables of ports may contain.
+type names struct {
+	labels, tasks map[string]bool
+	any           bool // port_map may declare others
+}
+
+func (c *checker) names(labels map[string]*port) names {
+	n := names{labels: map[string]bool{}, tasks: map[string]bool{}, any: c.portMap.any || len(c.portMap.labels) > 0}
+	for label := range labels {
+		n.labels[underscored(label)] = true
+	}
+	for _, t := range c.group.Tasks {
+		n.tasks[underscored(t.Name)] = true
+	}
+	return n
+}
+
+// declare reports whether a label, or a label after the name of a task, is declared, or may be a
 // port that Nomad adds for Connect or for a check with expose.
-func (c *checker) declares(labels map[string]*port, label string) bool {
+func (n names) declare(label string) bool {
 	label = underscored(label)
-	if strings.HasPrefix(label, "connect_") || strings.HasPrefix(label, "svc_") {
+	if n.any || n.labels[label] || len(label) > maxName || strings.HasPrefix(label, "connect_") || strings.HasPrefix(label, "svc_") {
 		return true
 	}
-	if slices.ContainsFunc(c.group.Tasks, func(t *task) bool { return t.Config.may("port_map") }) {
-		return true
-	}
-	for known := range labels {
-		known = underscored(known)
-		if label == known {
+	for i, r := range label {
+		if r == '_' && n.tasks[label[:i]] && n.labels[label[i+1:]] {
 			return true
-		}
-		for _, t := range c.group.Tasks {
-			if label == underscored(t.Name)+"_"+known {
-				return true
-			}
 		}
 	}
 	return false

@@ -24,8 +24,8 @@ type group struct {
 	// services.
 	More, Partial bool
 	Tasks         []*task
+	byName        map[string]*task
 	Services      []*service
-	Volumes       []*job.Node
 	Delay         value[time.Duration]
 	RestartMode   value[string]
 	Canary        value[int]
@@ -78,8 +78,6 @@ type task struct {
 	PortsMore    bool
 	Files        []file
 	Vault        bool // it has or may have a vault block
-	Mounts       []string
-	MountsMore   bool
 	Logs         *job.Node
 	// Origin is the name of the sidecar that it belongs to, or "".
 	Origin string
@@ -115,9 +113,8 @@ func (w *workload) serves() bool {
 func newGroup(n *job.Node) *group {
 	g := &group{
 		Name: n.Label(), Delay: read(n, "shutdown_delay", toDuration), RestartMode: read(n.First("restart"), "mode", toText),
-		Canary: read(n.First("update"), "canary", toNumber), Node: n,
+		Canary: read(n.First("update"), "canary", toNumber), Node: n, byName: map[string]*task{},
 	}
-	g.Volumes, _ = n.All("volume")
 	networks, complete := n.All("network")
 	g.More = !complete
 	for _, b := range networks {
@@ -133,6 +130,7 @@ func newGroup(n *job.Node) *group {
 	for _, b := range tasks {
 		t := newTask(b)
 		g.Tasks = append(g.Tasks, t)
+		g.byName[t.Name] = t
 		services, complete := b.All("service")
 		g.Partial = g.Partial || !complete
 		for _, s := range services {
@@ -212,12 +210,6 @@ func newTask(n *job.Node) *task {
 			})
 		}
 	}
-	mounts, complete := n.All("volume_mount")
-	t.MountsMore = !complete
-	for _, b := range mounts {
-		m := read(b, "volume", toText)
-		t.Mounts, t.MountsMore = append(t.Mounts, m.V), t.MountsMore || !m.Known
-	}
 	return t
 }
 
@@ -236,9 +228,6 @@ func (t *task) in(names ...string) bool {
 
 // isProxy reports whether Nomad's servers wrote the task.
 func (t *task) isProxy() bool { return job.IsProxy(t.Kind.V) }
-
-// Main reports whether the task has no lifecycle block.
-func (t *task) Main() bool { return !t.Hook.Set }
 
 // title names the task in a sentence.
 func (t *task) title() string { return quoted("task", t.Name) }
@@ -293,14 +282,4 @@ func (g *group) groupPorts() []*port {
 		out = append(out, n.Ports...)
 	}
 	return out
-}
-
-// task returns a task by its name, or nil.
-func (g *group) task(name string) *task {
-	for _, t := range g.Tasks {
-		if t.Name == name {
-			return t
-		}
-	}
-	return nil
 }

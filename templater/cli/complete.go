@@ -52,6 +52,8 @@ func (p *Program) predictValue(f *flag.Flag) complete.Predictor {
 		return complete.PredictSet("text", "markdown", "html")
 	case "severity":
 		return severities()
+	case "analyze":
+		return complete.PredictSet(analyze.Severities()...)
 	case "threshold":
 		return complete.PredictSet(analyze.Severities()[1:]...)
 	case "with", "sidecar":

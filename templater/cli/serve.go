@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/nomad/api"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/admission"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/analyze"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/catalog"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/serve"
@@ -59,11 +60,13 @@ type serveOptions struct {
 	serve.Options
 	policies, catalogs, nomads, trusted texts
 	dryRun                              bool
+	analyze                             string // lowest severity of a warning
 }
 
 // declare adds the flags to a flag set.
 func (o *serveOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	fs.Var(&o.policies, "policy", "`FILE|DIR` File with rules, or folder with *.policy.hcl files; may be repeated.")
+	fs.StringVar(&o.analyze, "analyze", "off", "`LEVEL` Warn about faults of admitted jobs, as \"nomad-sidecar analyze\" finds them, from this severity on: error, warning, info or off. Default is off.")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "Only warn about what the policy would change or deny, to try it on a live cluster.")
 	fs.Var(&o.catalogs, "catalog", "`DIR` Folder of definitions, or an address that get has fetched; may be repeated. Default is NOMAD_SIDECAR_CATALOG, then the built-in catalog.")
 	fs.StringVar(&o.Address, "address", "127.0.0.1:4747", "`HOST:PORT` Address to listen on. Default is 127.0.0.1:4747.")
@@ -125,6 +128,8 @@ func (o *serveOptions) check() error {
 		return errors.New("-tls-client-ca requires -tls-cert and -tls-key")
 	case o.MaxBodyMiB < 1 || o.MaxBodyMiB > 1024:
 		return fmt.Errorf("-max-body must be a number of MiB from 1 to 1024, not %d", o.MaxBodyMiB)
+	case !slices.Contains(analyze.Severities(), o.analyze):
+		return fmt.Errorf("-analyze must be %s, not %q", strings.Join(analyze.Severities(), ", "), o.analyze)
 	case o.dryRun && len(o.policies) == 0:
 		return errors.New("-dry-run requires -policy")
 	case o.Drain < 0:
@@ -190,7 +195,9 @@ func (c *serveCommand) rules(o *serveOptions, r *reporter) (*admission.Rules, er
 		policy, more := loadPolicy(o.policies, catalog, r)
 		diags = append(diags, more...)
 		rules.Policy, rules.DryRun = policy, o.dryRun
+		rules.Analysis.Settings = policy.Analysis()
 	}
+	rules.Analysis.Lowest, _ = analyze.ParseSeverity(o.analyze) // check has reported an error
 	if diags.HasErrors() {
 		return nil, diags
 	}

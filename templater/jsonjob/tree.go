@@ -15,8 +15,12 @@ import (
 
 // Tree returns the whole job with earlier injections. It uses the names of job files, as Nomad's
 // API types declare them; fields that these lack are left out.
-func (f *File) Tree() (*job.Node, hcl.Diagnostics) {
-	doc, err := parseJSON(f.source)
+func (f *File) Tree() (*job.Node, hcl.Diagnostics) { return Tree(f.source, f.name) }
+
+// Tree is File.Tree for a job or request in JSON.
+func Tree(src []byte, name string) (*job.Node, hcl.Diagnostics) {
+	f := newFile(src, name, nil)
+	doc, err := parseJSON(src)
 	if err != nil {
 		return nil, hcl.Diagnostics{diagnostic.Error(f.at(0), "Invalid JSON", err.Error())}
 	}
