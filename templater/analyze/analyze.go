@@ -40,7 +40,7 @@ func (s Settings) Severity(c Code) Severity {
 // Job checks a job as it stands with the edits of an injection applied, which may be none. Findings
 // are in the order of their positions.
 func Job(root *job.Node, edits []job.Edit, s Settings) []Finding {
-	c := &checker{settings: s}
+	c := newChecker(s)
 	w := newWorkload(inject(root, edits))
 	for _, g := range w.Groups {
 		c.group, c.portMap = g, newPortMap(g)
@@ -56,14 +56,23 @@ func Job(root *job.Node, edits []job.Edit, s Settings) []Finding {
 // checker collects findings.
 type checker struct {
 	settings Settings
+	codes    map[string]Code
 	group    *group
 	portMap  portMap
 	found    []Finding
 }
 
+func newChecker(s Settings) *checker {
+	c := &checker{settings: s, codes: map[string]Code{}}
+	for _, code := range Codes() {
+		c.codes[code.ID] = code
+	}
+	return c
+}
+
 // report adds a finding of the group, or of one of its tasks, with the arguments of the code's text.
 func (c *checker) report(id string, t *task, at hcl.Range, args ...any) {
-	code, ok := Find(id)
+	code, ok := c.codes[id]
 	severity := c.settings.Severity(code)
 	if !ok || severity == Off {
 		return

@@ -31,7 +31,7 @@ func Injection(in *templater.Injection, doc Document, selected hcl.Diagnostics, 
 	if !told.HasErrors() && len(doc.Marks()) == 0 {
 		edits = in.Edits
 	}
-	c := &checker{settings: s}
+	c := newChecker(s)
 	c.choices(in.Redact(told))
 	secrets := templater.NewRedactor(in.Secrets())
 	for _, f := range Job(root, edits, s) {

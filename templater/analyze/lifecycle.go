@@ -101,9 +101,9 @@ func (c *checker) dependents(t *task) {
 	if !known {
 		return
 	}
-	for _, e := range t.Config.list("after").V {
-		o := c.group.byName[e.V]
-		if !e.Known || o == nil || o == t || !o.isPod() {
+	for _, name := range t.After {
+		o := c.group.byName[name]
+		if o == nil || o == t || !o.isPod() {
 			continue
 		}
 		if kill, known := o.kill(); known && theirs > kill/2 {

@@ -219,26 +219,25 @@ func (c *checker) podLogs(t *task) {
 
 // order finds tasks that wait for what never comes.
 func (c *checker) order(t *task) {
-	after := t.Config.list("after")
-	if c.group.Partial || t.Hook.Unknown() || t.Sidecar.Unknown() {
+	if c.group.Partial || t.Hook.Unknown() || t.Sidecar.Unknown() || len(c.group.Tasks) > maxName {
 		return
 	}
-	for _, e := range after.V {
-		if !e.Known || e.V == "" {
-			continue
-		}
-		why := ""
-		switch o := c.group.byName[e.V]; {
+	s, _ := t.Config.get("after")
+	never := func(why, name string) {
+		c.report("NS1053", t, at(s.Range, t), t.Name, c.group.Name, fmt.Sprintf(why, name))
+	}
+	seen := map[*task]bool{} // shared by all names: these tasks do not wait for t
+	for _, name := range t.After {
+		o := c.group.byName[name]
+		switch {
 		case o == nil:
-			why = fmt.Sprintf("its after names %q, and the group has no such task", e.V)
+			never("its after names %q, and the group has no such task", name)
 		case !o.isPod() || o.Hook.Unknown() || o.Sidecar.Unknown():
 		case stage(o) > stage(t):
-			why = fmt.Sprintf("its after names %q, which Nomad starts only when this task is ready", e.V)
-		case c.waits(o, t, map[*task]bool{}):
-			why = fmt.Sprintf("it and %q wait for each other", e.V)
-		}
-		if why != "" {
-			c.report("NS1053", t, at(after.Range, t), t.Name, c.group.Name, why)
+			never("its after names %q, which Nomad starts only when this task is ready", name)
+		case c.waits(o, t, seen):
+			never("it and %q wait for each other", name)
+			return
 		}
 	}
 }
@@ -250,14 +249,9 @@ func stage(t *task) int {
 
 // waits reports whether a task waits for another one, over any number of others.
 func (c *checker) waits(t, other *task, seen map[*task]bool) bool {
-	switch {
-	case t == other:
-		return true
-	case t == nil || seen[t] || len(c.group.Tasks) > maxName:
-		return false
+	if t == nil || t == other || seen[t] {
+		return t == other
 	}
 	seen[t] = true
-	return slices.ContainsFunc(t.Config.list("after").V, func(e element) bool {
-		return e.Known && c.waits(c.group.byName[e.V], other, seen)
-	})
+	return slices.ContainsFunc(t.After, func(name string) bool { return c.waits(c.group.byName[name], other, seen) })
 }

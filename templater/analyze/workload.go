@@ -74,7 +74,8 @@ type task struct {
 	Kill, Delay  value[time.Duration]
 	Memory, Max  value[int]
 	Config       *config
-	Ports        []*port // of its own networks
+	After        []string // the known ones of the pod driver's after
+	Ports        []*port  // of its own networks
 	PortsMore    bool
 	Files        []file
 	Vault        bool // it has or may have a vault block
@@ -185,6 +186,11 @@ func newTask(n *job.Node) *task {
 		Leader: read(n, "leader", toBool), Kill: read(n, "kill_timeout", toDuration), Delay: read(n, "shutdown_delay", toDuration),
 		Memory: read(resources, "memory", toNumber), Max: read(resources, "memory_max", toNumber),
 		Config: &config{n.First("config")}, Logs: n.First("logs"), Node: n, Range: n.Range,
+	}
+	for _, e := range t.Config.list("after").V {
+		if e.Known && e.V != "" {
+			t.After = append(t.After, e.V)
+		}
 	}
 	if n.More["lifecycle"] != nil {
 		t.Hook.Set, t.Sidecar.Set = true, true
