@@ -12,7 +12,7 @@ import (
 
 // pods checks the tasks of the pod driver.
 func (c *checker) pods() {
-	keys := newPodSchema()
+	var keys podSchema
 	first := true
 	for _, t := range c.group.Tasks {
 		if !t.isPod() || t.isProxy() {
@@ -20,9 +20,9 @@ func (c *checker) pods() {
 		}
 		if first {
 			c.podNetwork()
-			first = false
+			keys, first = newPodSchema(), false
 		}
-		c.refused(t)
+		c.refused(t, keys.refused)
 		c.unknownKeys(t, keys, "", t.Config)
 		c.podPrograms(t)
 		c.order(t)
@@ -32,19 +32,21 @@ func (c *checker) pods() {
 
 // podSchema has the keys of each block, by its path.
 type podSchema struct {
-	keys  map[string]map[string]string // kinds by name
-	other map[string]bool              // keys of other drivers
+	keys    map[string]map[string]string // kinds by name
+	refused []refusedKey
+	other   map[string]bool // the names of refused
 }
 
 func newPodSchema() podSchema {
-	s := podSchema{keys: map[string]map[string]string{}, other: map[string]bool{}}
+	own, refused := podKeys()
+	s := podSchema{keys: map[string]map[string]string{}, refused: refused, other: map[string]bool{}}
 	put := func(block, name, kind string) {
 		if s.keys[block] == nil {
 			s.keys[block] = map[string]string{}
 		}
 		s.keys[block][name] = kind
 	}
-	for _, k := range podKeys() {
+	for _, k := range own {
 		block, name := "", k.name
 		if i := strings.LastIndex(name, "."); i >= 0 {
 			block, name = name[:i], name[i+1:]
@@ -54,7 +56,7 @@ func newPodSchema() podSchema {
 			put("mounts"+strings.TrimPrefix(block, "mount"), name, k.kind)
 		}
 	}
-	for _, k := range refusedKeys() {
+	for _, k := range refused {
 		s.other[k.name] = true
 	}
 	return s
@@ -108,12 +110,12 @@ func namedBlocks(cfg *config, name string) (out []*job.Node) {
 }
 
 // refused finds keys and values that the driver refuses.
-func (c *checker) refused(t *task) {
+func (c *checker) refused(t *task, keys []refusedKey) {
 	refuse := func(name, what, instead string) {
 		s, _ := t.Config.get(name)
 		c.report("NS1050", t, at(s.Range, t), t.Name, c.group.Name, what, instead)
 	}
-	for _, k := range refusedKeys() {
+	for _, k := range keys {
 		s, ok := t.Config.get(k.name)
 		if !ok || c.harmless(t, k, s) {
 			continue
