@@ -41,7 +41,7 @@ func TestRules_LargeInjection(t *testing.T) {
 	}{
 		"at the limit":     {bounds.Sidecars, map[string]string{"noted": "yes"}, ""},
 		"too many groups":  {bounds.Sidecars + 1, map[string]string{"noted": "yes"}, "gets more than 2048 sidecars"},
-		"too large values": {1000, map[string]string{"noted": "yes", "sidecar.note.text": strings.Repeat("x", 1<<20)}, "add more than 32 MiB"},
+		"too large values": {100, map[string]string{"noted": "yes", "sidecar.note.text": strings.Repeat("x", bounds.AddedBytes/99)}, "add more than 32 MiB"},
 	} {
 		v := rules.inject(t.Context(), groupsOf(c.groups, c.meta), anywhere)
 		if c.denial == "" {
