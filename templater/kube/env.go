@@ -143,7 +143,12 @@ func (c *container) envFrom(field string, from corev1.EnvFromSource) {
 	default:
 		return
 	}
-	if o = c.j.im.lookup(kind, c.j.of.ns(), name); o == nil {
+	o = c.j.im.lookup(kind, c.j.of.ns(), name)
+	if o == nil && optional {
+		c.find(field, Decision, "%s %q is optional and in none of the files; if it exists, import the file that has it too", kind, name)
+		return
+	}
+	if o == nil {
 		c.find(field, Decision, "%s %q is in none of the files, so that its keys are unknown; import the file that has it too", kind, name)
 		return
 	}

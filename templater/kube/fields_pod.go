@@ -8,7 +8,7 @@ func podFields() map[string]Field {
 		"restartPolicy":                 yes("`restart`, and the type of a job made from a Pod"),
 		"terminationGracePeriodSeconds": yes("`kill_timeout` of each task, by default 30s as in Kubernetes"),
 		"activeDeadlineSeconds":         no("Nomad 1.11 has no limit for the time that an allocation runs"),
-		"dnsPolicy":                     yes("`network { dns }` with dnsConfig; ClusterFirst has no equivalent and is ignored, since it is the default"),
+		"dnsPolicy":                     no("there is no DNS of a cluster: tasks have the client's name servers, or those of dnsConfig", "ClusterFirst", "Default", "None"),
 		"dnsConfig":                     yes("`network { dns { } }`"),
 		"serviceAccountName":            no("a task has an `identity` of Nomad's own; a service account's rights are those of an ACL policy for that identity", "default"),
 		"serviceAccount":                no("the former name of serviceAccountName", "default"),

@@ -28,7 +28,7 @@ func volumeFields() map[string]Field {
 			"sizeLimit": yes("`size` of a `pod_volume`; on disk it has no equivalent"),
 			"mode":      no("the directories are those of the allocation"),
 		}),
-		group("HostPathVolumeSource", map[string]Field{"path": yes("the source"), "type": yes("a missing directory is created; devices need a decision")}),
+		group("HostPathVolumeSource", map[string]Field{"path": yes("the source"), "type": yes("`mount` for what must exist; a missing directory is created; devices need a decision")}),
 		group("ConfigMapVolumeSource", map[string]Field{
 			"items": yes("templates"), "defaultMode": mode, "optional": yes("without the ConfigMap the directory is empty"), "defaultUser": owner,
 		}),

@@ -123,7 +123,7 @@ func TestImport_Deterministic(t *testing.T) {
 		must.NoError(t, err)
 		once, errors := fromText(string(text))
 		must.Eq(t, "", errors)
-		for range 5 {
+		for range 2 {
 			again, _ := fromText(string(text))
 			must.Eq(t, report(once), report(again))
 		}

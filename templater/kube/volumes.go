@@ -118,12 +118,17 @@ func (c *container) mountHostPath(m *corev1.VolumeMount, h *corev1.HostPathVolum
 		c.j.im.wrong(c.j.of, at+".hostPath.path", "want an absolute path without colons.")
 		return
 	}
+	kind := or(h.Type, "")
 	what := "the operator must set volumes { enabled = true } in the driver's plugin config"
-	if t := or(h.Type, ""); t == corev1.HostPathCharDev || t == corev1.HostPathBlockDev {
+	if kind == corev1.HostPathCharDev || kind == corev1.HostPathBlockDev {
 		what = "name the device in `devices` instead of `volumes`; the operator must set allow_devices"
 	}
 	c.j.find(at+".hostPath", Decision, "%s", what)
-	if p := or(m.MountPropagation, ""); p == corev1.MountPropagationHostToContainer || p == corev1.MountPropagationBidirectional {
+	propagation := map[corev1.MountPropagationMode]string{
+		corev1.MountPropagationHostToContainer: "rslave", corev1.MountPropagationBidirectional: "rshared",
+	}[or(m.MountPropagation, "")]
+	mustExist := kind == corev1.HostPathDirectory || kind == corev1.HostPathFile || kind == corev1.HostPathSocket
+	if propagation != "" || mustExist { // volumes creates a missing directory
 		b := &block{kind: "mount", config: true}
 		b.text("type", "bind")
 		b.text("source", path.Join(h.Path, m.SubPath))
@@ -131,8 +136,9 @@ func (c *container) mountHostPath(m *corev1.VolumeMount, h *corev1.HostPathVolum
 		if m.ReadOnly {
 			b.flag("readonly")
 		}
-		mode := map[corev1.MountPropagationMode]string{corev1.MountPropagationHostToContainer: "rslave", corev1.MountPropagationBidirectional: "rshared"}[p]
-		b.child("bind_options").text("propagation", mode)
+		if propagation != "" {
+			b.child("bind_options").text("propagation", propagation)
+		}
 		c.binds = append(c.binds, b)
 		return
 	}

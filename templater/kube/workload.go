@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -70,7 +71,11 @@ func (im *importer) jobs() []*podJob {
 		case *batchv1.CronJob:
 			t := &w.Spec.JobTemplate.Spec
 			j.base = "spec.jobTemplate.spec.template."
-			j.labels, j.meta, j.spec = w.Labels, &t.Template.ObjectMeta, &t.Template.Spec
+			j.labels, j.meta, j.spec = maps.Clone(w.Labels), &t.Template.ObjectMeta, &t.Template.Spec
+			if j.labels == nil {
+				j.labels = map[string]string{}
+			}
+			maps.Copy(j.labels, w.Spec.JobTemplate.Labels)
 			j.batch(t, "spec.jobTemplate.spec.")
 			j.cron(w)
 		default:
@@ -166,15 +171,10 @@ func (j *podJob) deployment(d *appsv1.Deployment) {
 	default:
 		j.im.wrong(j.of, "spec.strategy.type", "want RollingUpdate or Recreate.")
 	}
-	j.minReady(b, d.Spec.MinReadySeconds)
-	if p := d.Spec.ProgressDeadlineSeconds; p != nil && *p != 600 {
-		if *p <= d.Spec.MinReadySeconds+1 {
-			j.im.wrong(j.of, "spec.progressDeadlineSeconds", "it must be greater than minReadySeconds.")
-			return
-		}
-		b.text("healthy_deadline", seconds(int64(*p)-1))
-		b.text("progress_deadline", seconds(int64(*p)))
+	if p := d.Spec.ProgressDeadlineSeconds; p != nil && *p <= d.Spec.MinReadySeconds+1 {
+		j.im.wrong(j.of, "spec.progressDeadlineSeconds", "it must be greater than minReadySeconds.")
 	}
+	deadlines(b, d.Spec.MinReadySeconds, d.Spec.ProgressDeadlineSeconds)
 	j.update = []*block{b}
 }
 
@@ -194,13 +194,33 @@ func (j *podJob) scaled(v intstr.IntOrString, up bool, path string) int32 {
 	return int32(n)
 }
 
-func (j *podJob) minReady(b *block, n int32) {
-	if n > 0 {
-		b.text("min_healthy_time", seconds(int64(n)))
-		if n >= 300 { // the default of healthy_deadline
-			b.text("healthy_deadline", seconds(int64(n)+60))
-			b.text("progress_deadline", seconds(int64(n)+600))
-		}
+// Defaults of Nomad's update block, in seconds. Kubernetes has the same progress deadline.
+const (
+	defaultMinHealthy = 10
+	defaultHealthy    = 300
+	defaultProgress   = 600
+)
+
+// deadlines adds the times of an update. Nomad wants each of them to be less than the next.
+func deadlines(b *block, minReady int32, progress *int32) {
+	healthy, total := int64(defaultHealthy), int64(or(progress, defaultProgress))
+	ready := int64(max(minReady, 0))
+	if ready >= healthy {
+		healthy = ready + 60
+	}
+	if healthy >= total && progress != nil {
+		healthy = total - 1
+	} else if healthy >= total {
+		total = healthy + defaultHealthy
+	}
+	if ready > 0 || healthy <= defaultMinHealthy {
+		b.text("min_healthy_time", seconds(ready))
+	}
+	if healthy != defaultHealthy {
+		b.text("healthy_deadline", seconds(healthy))
+	}
+	if total != defaultProgress {
+		b.text("progress_deadline", seconds(total))
 	}
 }
 
@@ -220,7 +240,7 @@ func (j *podJob) statefulSet(s *appsv1.StatefulSet) {
 		n = max(1, j.scaled(*r.MaxUnavailable, false, "spec.updateStrategy.rollingUpdate.maxUnavailable"))
 	}
 	b.number("max_parallel", int64(n))
-	j.minReady(b, s.Spec.MinReadySeconds)
+	deadlines(b, s.Spec.MinReadySeconds, nil)
 	j.update = []*block{b}
 }
 
@@ -238,7 +258,7 @@ func (j *podJob) daemonSet(d *appsv1.DaemonSet) {
 		}
 	}
 	b.number("max_parallel", n)
-	j.minReady(b, d.Spec.MinReadySeconds)
+	deadlines(b, d.Spec.MinReadySeconds, nil)
 	j.update = []*block{b}
 }
 

@@ -164,7 +164,9 @@ func (c *cluster) startImported(j imported, image string) {
 	}
 	text, err := os.ReadFile(filepath.Join(dir, j.job+".nomad.hcl"))
 	must.NoError(c.t, err)
-	job, err := c.Client().Jobs().ParseHCL(strings.ReplaceAll(string(text), `"busybox:1.36"`, fmt.Sprintf("%q", image)), true)
+	// As PID 1 the commands ignore SIGTERM.
+	hcl := strings.NewReplacer(`"busybox:1.36"`, fmt.Sprintf("%q", image), `kill_timeout = "30s"`, `kill_timeout = "2s"`).Replace(string(text))
+	job, err := c.Client().Jobs().ParseHCL(hcl, true)
 	must.NoError(c.t, err)
 	_, _, err = c.Client().Jobs().Register(job, nil)
 	must.NoError(c.t, err)

@@ -10,6 +10,8 @@ job "node-exporter" {
     #   in the driver's plugin config
     # to decide: spec.template.spec.hostIPC: the operator must set allow_host_namespaces
     #   in the driver's plugin config
+    # not translated: spec.template.spec.dnsPolicy: there is no DNS of a cluster: tasks
+    #   have the client's name servers, or those of dnsConfig
     # to decide: spec.template.spec.priorityClassName: choose a `priority` of the job from
     #   1 to 100
     # not translated: spec.template.spec.serviceAccountName: a task has an `identity` of
@@ -100,6 +102,7 @@ job "node-exporter" {
 # host.yaml:7: no equivalent: DaemonSet "node-exporter" spec.updateStrategy.type
 # host.yaml:12: needs a decision: DaemonSet "node-exporter" spec.template.spec.hostPID
 # host.yaml:13: needs a decision: DaemonSet "node-exporter" spec.template.spec.hostIPC
+# host.yaml:15: no equivalent: DaemonSet "node-exporter" spec.template.spec.dnsPolicy
 # host.yaml:16: needs a decision: DaemonSet "node-exporter" spec.template.spec.priorityClassName
 # host.yaml:17: no equivalent: DaemonSet "node-exporter" spec.template.spec.serviceAccountName
 # host.yaml:26: needs a decision: DaemonSet "node-exporter" spec.template.spec.containers[0].securityContext.privileged

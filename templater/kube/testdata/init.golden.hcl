@@ -28,7 +28,7 @@ job "prepared" {
 
     task "fetch" {
       driver       = "pod"
-      kill_timeout = "10s"
+      kill_timeout = "4s"
 
       lifecycle {
         hook = "prestart"
@@ -49,7 +49,7 @@ job "prepared" {
 
     task "server" {
       driver       = "pod"
-      kill_timeout = "10s"
+      kill_timeout = "4s"
 
       config {
         image = "busybox:1.36"
@@ -69,7 +69,7 @@ EOT
         pre_stop {
           command = "sh"
           args    = ["-c", "echo bye > /srv/stopped"]
-          timeout = "5s"
+          timeout = "2s"
         }
       }
 
