@@ -88,10 +88,10 @@ func choiceCodes() []Code {
 	return []Code{
 		{
 			ID: "NS1001", Name: "InjectionFails", Severity: Error,
-			Text: "The sidecars of the job cannot be injected: %s",
+			Text: "\"inject\" refuses the job: %s",
 			Fix:  "Follow the message, or see \"nomad-sidecar explain\".",
-			Why: "The job chooses sidecars, but \"inject\", \"run\" and \"serve\" would refuse it. The job is then checked " +
-				"without them.",
+			Why: "A sidecar that the job chooses cannot be injected, or a rule of the policy denies the job; \"run\" and " +
+				"\"serve\" refuse it too. The job is then checked without sidecars.",
 		},
 		{
 			ID: "NS1002", Name: "ChoiceWithoutEffect", Severity: Warning,

@@ -119,7 +119,7 @@ func TestInjection_Fails(t *testing.T) {
   }
 }`
 	must.Eq(t, []string{
-		`NS1001 / The sidecars of the job cannot be injected: Unknown sidecar: There is no sidecar "unknown" in the catalog. It has: proxy. Correct the name, or name its catalog with -catalog.`,
+		`NS1001 / "inject" refuses the job: Unknown sidecar: There is no sidecar "unknown" in the catalog. It has: proxy. Correct the name, or name its catalog with -catalog.`,
 		`NS1030 g/app Task "app" of group "g" runs image "app", which may be another one at each start.`,
 	}, told(injected(t, hostJob, templater.Flags{}, Settings{})))
 }

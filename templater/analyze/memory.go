@@ -171,14 +171,10 @@ func (*checker) tmpfsMount(m *job.Node, check func(what, size string, at hcl.Ran
 // sizeMB reads a size: bytes, or a number with a unit as docker has them.
 func sizeMB(text string) (mb int, ok bool) {
 	text = strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(strings.TrimSpace(text)), "b"), "i")
-	shift := 20
-	for unit, s := range map[string]int{"k": 10, "m": 0, "g": -10} {
-		if number, found := strings.CutSuffix(text, unit); found {
-			text, shift = number, s
-		}
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(text))
-	if err != nil || n < 0 {
+	number := strings.TrimRight(text, "kmg")
+	shift, known := map[string]int{"": 20, "k": 10, "m": 0, "g": -10}[text[len(number):]]
+	n, err := strconv.Atoi(strings.TrimSpace(number))
+	if err != nil || n < 0 || !known {
 		return 0, false
 	}
 	return scaled(n, shift), true
