@@ -1,11 +1,5 @@
 package namespace
 
-import (
-	"fmt"
-
-	"golang.org/x/sys/unix"
-)
-
 // InNetwork runs f on a thread in the network namespace at path. Sockets that f itself
 // creates belong to that namespace; sockets created by goroutines that f starts do not.
 func InNetwork(path string, f func() error) error { return enter(path, Net, f) }
@@ -19,16 +13,5 @@ func enter(path string, k Kind, f func() error) error {
 	if err != nil {
 		return err
 	}
-	return onSpareThread(func() error {
-		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("open %s namespace %s: %w", k, path, err)
-		}
-		err = unix.Setns(fd, flag)
-		_ = unix.Close(fd) // opened read-only
-		if err != nil {
-			return fmt.Errorf("enter %s namespace %s: %w", k, path, err)
-		}
-		return f()
-	})
+	return onSpareThread(func() error { return enterHere(path, flag, f) })
 }

@@ -12,12 +12,10 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
-	"github.com/nomad-sidecar/nomad-sidecar/driver/namespace"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
@@ -101,7 +99,6 @@ func (c *Container) tryHTTP(ctx context.Context, address string) error {
 		return err
 	}
 	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	if req.URL.Scheme == "https" {
 		conn = tls.Client(conn, &tls.Config{ServerName: req.URL.Hostname()})
 	}
@@ -138,34 +135,6 @@ func hostPort(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), u.Scheme) // the name of the port
 }
 
-// dial connects from the task's network namespace. It does not resolve names: the
-// host is an IP address or "localhost".
-func (c *Container) dial(ctx context.Context, address string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	if host == "localhost" || host == "" {
-		host = "127.0.0.1"
-	}
-	ns, err := c.openProc("ns/net")
-	if err != nil {
-		return nil, err
-	}
-	defer ns.Close()
-	var conn net.Conn
-	entered := false
-	err = namespace.InNetwork(openedPath(ns), func() error {
-		entered = true
-		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
-		return err
-	})
-	if err != nil && (!entered || shortage(err)) {
-		return nil, brokenCheck{err}
-	}
-	return conn, err
-}
-
 func (c *Container) tryFile(path string) error {
 	root, err := c.openProc("root")
 	if err != nil {
@@ -191,10 +160,20 @@ func (c *Container) openProc(what string) (*os.File, error) {
 		return nil, brokenCheck{&os.PathError{Op: "open", Path: path, Err: err}}
 	}
 	f := os.NewFile(uintptr(fd), path)
-	if !c.state.Init.Alive() {
+	if !c.initAlive() {
 		return nil, brokenCheck{errors.Join(process.ErrGone, f.Close())}
 	}
 	return f, nil
+}
+
+// initAlive reports whether the first process of the task has not been reaped.
+func (c *Container) initAlive() bool {
+	c.handles.Lock()
+	defer c.handles.Unlock()
+	if c.init == nil {
+		return c.state.Init.Alive()
+	}
+	return c.init.Signal(0) == nil // costs less than reading /proc
 }
 
 // openedPath returns a path to the open file itself.
