@@ -175,6 +175,7 @@ func TestSettleNamed_FindsEachKind(t *testing.T) {
 			cmd := exec.Command("sleep", "60")
 			cmd.Env = []string{"NOMAD_ALLOC_ID=" + name}
 			must.NoError(t, cmd.Start())
+			awaitEnviron(t, cmd.Process.Pid)
 			return func() {
 				must.NoError(t, cmd.Process.Kill())
 				must.Error(t, cmd.Wait())
@@ -192,6 +193,22 @@ func TestSettleNamed_FindsEachKind(t *testing.T) {
 			defer cancel()
 			must.ErrorContains(t, scope.SettleNamed(short, name), kind+" ")
 		})
+	}
+}
+
+// awaitEnviron waits until a process has the environment of its program, which is empty while the
+// program is loaded.
+func awaitEnviron(t *testing.T, pid int) {
+	t.Helper()
+	deadline := time.Now().Add(testtimeout.Scale(10 * time.Second))
+	for {
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		must.NoError(t, err)
+		if len(environ) > 0 {
+			return
+		}
+		must.True(t, time.Now().Before(deadline), must.Sprint("the environment stays empty"))
+		time.Sleep(time.Millisecond)
 	}
 }
 
