@@ -13,6 +13,8 @@ import (
 
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/freeze"
 )
 
 func TestMain(m *testing.M) {
@@ -177,7 +179,7 @@ func TestATaskEndsWhileThereIsNoCollector(t *testing.T) {
 	h, err := c.Attach(ctx(t), dir)
 	must.NoError(t, err)
 	pid := n.started()[0]
-	must.NoError(t, unix.Kill(pid, unix.SIGSTOP))
+	freeze.Process(t, pid)
 	_, err = w.WriteString("last words\n")
 	must.NoError(t, err)
 	must.NoError(t, w.Close())

@@ -11,6 +11,8 @@ import (
 
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
+
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/freeze"
 )
 
 // frozen is a node with a task and a collector that is stopped by a signal.
@@ -18,14 +20,14 @@ import (
 func frozen(t *testing.T) (n *node, c *Client, dir, logDir string, w *os.File) {
 	t.Helper()
 	n = newNode(t)
-	n.cfg.AnswerTimeout = 300 * time.Millisecond
+	n.cfg.AnswerTimeout = time.Second
 	c = n.client()
 	dir, logDir, w = n.task("web")
 	h, err := c.Attach(ctx(t), dir)
 	must.NoError(t, err)
 	t.Cleanup(func() { must.NoError(t, h.Close()) })
 	pid := n.started()[0]
-	must.NoError(t, unix.Kill(pid, unix.SIGSTOP))
+	freeze.Process(t, pid)
 	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) }) // the test ends it, unless it failed
 	_, err = fmt.Fprintln(w, "printed meanwhile")
 	must.NoError(t, err)

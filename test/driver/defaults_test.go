@@ -111,7 +111,7 @@ func TestImageConfig(t *testing.T) {
 			env = strings.Split(string(environ), "\x00")
 			return err == nil && slices.Contains(env, "A=1")
 		})
-		must.SliceContainsSubset(t, env, []string{"HOME=/", "HOSTNAME=" + tk.AllocID[:8]})
+		must.SliceContainsSubset(t, env, []string{"HOME=/", "HOSTNAME=" + shortID(tk.AllocID)})
 		must.SliceNotContains(t, env, "NOVALUE")
 		must.SliceNotContains(t, env, "=x")
 		cwd, err := os.Readlink(proc + "/cwd")

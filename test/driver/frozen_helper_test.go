@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/freeze"
 )
 
 // frozenBound is how long any one call may take while a helper is frozen. It
@@ -33,10 +34,10 @@ func (n *node) within(what string, call func()) {
 	must.Less(n.t, frozenBound, took, must.Sprint(what))
 }
 
-// freeze stops a process by a signal, until the end of the test.
-func freeze(t *testing.T, pid int) {
+// freezeForTest stops a process by a signal, until the end of the test.
+func freezeForTest(t *testing.T, pid int) {
 	t.Helper()
-	must.NoError(t, unix.Kill(pid, unix.SIGSTOP))
+	freeze.Process(t, pid)
 	p, err := os.FindProcess(pid)
 	must.NoError(t, err)
 	t.Cleanup(func() { _ = p.Signal(unix.SIGCONT); _ = p.Release() }) // it may be gone
@@ -77,9 +78,9 @@ func TestFrozenHelper(t *testing.T) {
 		freeze func(n *node, tk *task)
 		shared bool // it has the PID namespace of the pod
 	}{
-		"log collector": {freeze: func(n *node, _ *task) { freeze(n.t, n.collectors()[0]) }},
-		"monitor":       {freeze: func(n *node, tk *task) { freeze(n.t, n.pidIn(tk.AllocID+"/tasks/*/conmon.pid")) }},
-		"infra process": {freeze: func(n *node, tk *task) { freeze(n.t, n.pidIn(tk.AllocID+"/holder/pid")) }, shared: true},
+		"log collector": {freeze: func(n *node, _ *task) { freezeForTest(n.t, n.collectors()[0]) }},
+		"monitor":       {freeze: func(n *node, tk *task) { freezeForTest(n.t, n.pidIn(tk.AllocID+"/tasks/*/conmon.pid")) }},
+		"infra process": {freeze: func(n *node, tk *task) { freezeForTest(n.t, n.pidIn(tk.AllocID+"/holder/pid")) }, shared: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withRuntimes(t, func(t *testing.T, runtime string) {
@@ -188,7 +189,7 @@ func TestFrozenHelper_Pull(t *testing.T) {
 			refused <- err
 		}()
 		<-asked
-		freeze(t, pullProcess(t))
+		freezeForTest(t, pullProcess(t))
 		n.within("a start with a cached image", func() { n.starts(image) })
 		n.within("a start without an image", func() { n.starts(sh("exit 0")) })
 		other.unharmed()
