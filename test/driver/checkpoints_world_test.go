@@ -254,6 +254,18 @@ func (w *world) killAt(t *testing.T, s crashScenario, step string) []string {
 	return lines
 }
 
+// startAgain starts a task with the id of one whose start was killed. The kernel closes the pipes of
+// a killed process before it ends the processes that are to die with it, so that the monitor of the
+// killed start may still create the container, as soon as there is a bundle. A start that fails for
+// that removes the container. Nomad never uses an id twice.
+func (w *world) startAgain(ctx context.Context, m *pod.Manager, t pod.Task) (*pod.Container, error) {
+	c, err := m.Start(ctx, t)
+	if err != nil && strings.Contains(err.Error(), "already exists") {
+		return m.Start(ctx, t)
+	}
+	return c, err
+}
+
 // mend does what Nomad does when its plugin has died and is there again:
 // recovers the tasks whose start it was told of, repeats what was cut off,
 // and ends what it had begun to end.
@@ -280,7 +292,7 @@ func (w *world) mend(ctx context.Context, journal []string) (err error) {
 		return fmt.Errorf("recover: %w", err)
 	}
 	if err != nil {
-		if c, err = m.Start(ctx, t); err != nil {
+		if c, err = w.startAgain(ctx, m, t); err != nil {
 			return fmt.Errorf("start with the same id: %w", err)
 		}
 	}

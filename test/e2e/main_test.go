@@ -166,7 +166,7 @@ func (c *cluster) exec(alloc *api.Allocation, task string, command ...string) st
 	var err error
 	c.eventually("Nomad runs a command in "+task, func() error {
 		result, err = c.Exec(c.ctx, alloc, task, command...)
-		if err != nil && strings.Contains(err.Error(), "is not running") {
+		if err != nil && (strings.Contains(err.Error(), "is not running") || strings.Contains(err.Error(), "not started yet")) {
 			return err
 		}
 		return nil
