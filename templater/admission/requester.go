@@ -2,12 +2,12 @@ package admission
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
@@ -37,7 +37,16 @@ func (p *Proxy) requester(r *http.Request, body []byte) *job.Requester {
 	who := &job.Requester{Client: addr.Unmap().WithZone("").String()}
 	ctx, cancel := context.WithTimeout(r.Context(), p.askTimeout)
 	defer cancel()
-	status, raw, err := p.Upstream.self(ctx, tokenOf(r, body))
+	secret, ok := tokenOf(r, body)
+	if !ok {
+		who.Unknown = unknownRequester("The body has two tokens")
+		return who
+	}
+	header := http.Header{}
+	if secret != "" {
+		header.Set("X-Nomad-Token", secret)
+	}
+	status, raw, err := p.Upstream.self(ctx, header)
 	var token struct {
 		AccessorID string
 		Policies   []string
@@ -64,28 +73,25 @@ func unknownRequester(why string) *diagnostic.Unknown {
 	return &diagnostic.Unknown{Expr: "request", WayOut: why + ". Use a valid token of a user, or try again."}
 }
 
-// tokenOf returns the headers with a request's token. Nomad reads it from a header, else from the
-// body.
-func tokenOf(r *http.Request, body []byte) http.Header {
-	header := http.Header{}
-	for _, name := range []string{"X-Nomad-Token", "Authorization"} {
-		if v := r.Header.Get(name); v != "" {
-			header.Set(name, v)
-		}
+// tokenOf returns the token that Nomad will use for a request, "" for none: from the header
+// X-Nomad-Token, else from a bearer Authorization (parseToken in Nomad's command/agent/http.go), else
+// from the body. It returns false if the body has two: which one counts depends on the route.
+func tokenOf(r *http.Request, body []byte) (token string, ok bool) {
+	if token = r.Header.Get("X-Nomad-Token"); token != "" {
+		return token, true
 	}
-	if len(header) > 0 {
-		return header
+	scheme, value, found := strings.Cut(r.Header.Get("Authorization"), " ")
+	if found && strings.EqualFold(scheme, "bearer") {
+		token, _, _ = strings.Cut(strings.TrimSpace(value), " ")
+		return token, true
 	}
 	var inner struct{ SecretID, AuthToken string }
 	// A body that is not JSON has no token.
 	_ = json.NewDecoder(bytes.NewReader(body)).Decode(&inner)
-	for _, token := range slices.Backward([]string{inner.AuthToken, inner.SecretID}) {
-		if token != "" {
-			header.Set("X-Nomad-Token", token)
-			break
-		}
+	if inner.SecretID != "" && inner.AuthToken != "" && inner.SecretID != inner.AuthToken {
+		return "", false
 	}
-	return header
+	return cmp.Or(inner.SecretID, inner.AuthToken), true
 }
 
 // self asks Nomad about a token, with the token itself.

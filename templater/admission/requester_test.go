@@ -83,6 +83,33 @@ func TestRequester_Rules(t *testing.T) {
 	must.StrNotContains(t, f.audit.String(), "s3cret")
 }
 
+// The token is the one that Nomad uses, so that no other one hides the requester.
+func TestRequester_TokenThatCounts(t *testing.T) {
+	f := start(t, whoPolicy)
+	f.tokens(map[string]string{
+		"s3cret": `{"AccessorID":"a-1","Policies":["contractor-x"]}`,
+		"staff":  `{"AccessorID":"a-2","Policies":["staff"]}`,
+		"":       `{"AccessorID":"anonymous"}`,
+	})
+	denied, unknown := "a-1 may only use the namespace sandbox", "The body has two tokens"
+	for _, c := range []struct{ body, header, value, want string }{
+		{`{"SecretID":"s3cret",`, "Authorization", "Basic c3RhZmY6", denied},
+		{`{"AuthToken":"s3cret",`, "Authorization", "Basic c3RhZmY6", denied},
+		{`{"SecretID":"s3cret",`, "Authorization", "Bearer", denied},
+		{`{"SecretID":"staff",`, "Authorization", "bEARER  s3cret more", denied},
+		{`{"SecretID":"staff",`, "X-Nomad-Token", "s3cret", denied},
+		{`{"secretid":"staff","SecretID":"s3cret",`, "X-Other", "x", "Send it once"},
+		{`{"SecretID":"staff","AuthToken":"s3cret",`, "X-Other", "x", unknown},
+		{`{"SecretID":"s3cret","AuthToken":"staff",`, "X-Other", "x", unknown},
+		{`{"SecretID":"s3cret",`, "X-Nomad-Token", "staff", ""},
+	} {
+		resp, text := f.send(http.MethodPut, "/v1/jobs", strings.Replace(jobNamed("web"), "{", c.body, 1), c.header, c.value)
+		what := must.Sprintf("%s %s: %s: %s", c.body, c.header, c.value, text)
+		must.Eq(t, c.want == "", resp.StatusCode == http.StatusOK, what)
+		must.StrContains(t, text, c.want, what)
+	}
+}
+
 // If Nomad does not say whose token it is, rules that ask deny the job, and those that warn do so.
 func TestRequester_Unknown(t *testing.T) {
 	for name, answer := range map[string]func(w http.ResponseWriter){
