@@ -28,8 +28,8 @@ func checkBlobs(config types.BlobInfo, layers []types.BlobInfo) error {
 	return nil
 }
 
-// checkDiffIDs requires a digest of the content of each layer. Without one, image/v5 takes the content
-// as it is, and the config says nothing about it.
+// checkDiffIDs requires a digest of the content of each layer. Without one, image/v5 does
+// not verify the content.
 func checkDiffIDs(diffIDs, layers int) error {
 	if diffIDs == layers {
 		return nil

@@ -18,7 +18,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
-// checked is a manager whose tasks are this process.
+// checked holds a manager with tasks that are this process.
 type checked struct {
 	t *testing.T
 	m *Manager

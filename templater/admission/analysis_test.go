@@ -54,7 +54,7 @@ func TestAnalysis_Injected(t *testing.T) {
 	must.Eq(t, 1, strings.Count(got, "NS1010: "), must.Sprint(got))
 }
 
-// What a job's author may write is bounded: the number of warnings, and the size of the job.
+// The number of warnings and the size of an analyzed job are bounded.
 func TestAnalysis_Bounded(t *testing.T) {
 	many := func(n int) string {
 		var tasks []map[string]any

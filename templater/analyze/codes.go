@@ -123,7 +123,7 @@ func networkCodes() []Code {
 		},
 		{
 			ID: "NS1011", Name: "LiteralPortUnreachable", Severity: Warning,
-			Text: "%s uses port %d of the host, but group %q has a network of its own and maps no such port: nobody can listen there.",
+			Text: "%s uses port %d of the host, but group %q has a network of its own and maps no such port: no task can listen there.",
 			Fix: "Declare a port with to = NUMBER and use its label, or set address_mode = \"alloc\" for a service of the " +
 				"group: in the check too, which does not inherit it.",
 			Why: "In bridge and CNI networks a number in `port` is a port of the host's address, where no task of the group " +
@@ -159,7 +159,7 @@ func networkCodes() []Code {
 		},
 		{
 			ID: "NS1015", Name: "PortNotPublished", Severity: Warning,
-			Text: "%s names port %q, but no docker task of group %q publishes it: nobody can listen there.",
+			Text: "%s names port %q, but no docker task of group %q publishes it: no task can listen there.",
 			Fix:  "Add the label to `ports` of the task's config, or use mode = \"bridge\" in the group's network block.",
 			Why: "Without a bridge network of the group, a docker task has a network of docker's, and only the ports that its " +
 				"config lists are published. Not reported if a task has another driver, a `network_mode`, or an unknown config.",
@@ -177,7 +177,7 @@ func networkCodes() []Code {
 			ID: "NS1017", Name: "UndeclaredPortVariable", Severity: Warning,
 			Text: "Task %q of group %q reads %s, but the group declares no port %q.%s",
 			Fix:  "Declare the port, or correct the name of the variable.",
-			Why: "Nomad sets variables such as `NOMAD_PORT_http` for declared ports only; in a text the reference stays as it is, " +
+			Why: "Nomad sets variables such as `NOMAD_PORT_http` for declared ports only; in a text the reference stays unchanged, " +
 				"and `env \"…\"` in a template is empty. Variables of ports that Nomad adds for Connect are not checked.",
 			Reports: []string{issues + "27058", issues + "3038"},
 		},

@@ -30,7 +30,7 @@ func lifecycleCodes() []Code {
 			ID: "NS1023", Name: "NoShutdownDelay", Severity: Info,
 			Text: "Group %q has services, but no shutdown_delay: clients still use the service's address while its tasks stop.",
 			Fix:  "Set shutdown_delay = \"10s\" in the group: the time that clients need to notice the deregistration.",
-			Why: "Nomad deregisters the services and stops the tasks at once. Reported once for a group of a service or system " +
+			Why: "Nomad deregisters the services and stops the tasks at the same time. Reported once for a group of a service or system " +
 				"job, unless the group or one of its tasks has the delay.",
 			Reports: []string{issues + "23326", issues + "2441", issues + "2607", issues + "15602"},
 		},

@@ -41,7 +41,7 @@ func (c *analyzeCommand) Help() string {
 	return `Usage: nomad-sidecar analyze [options] JOB|-...
 
   Checks jobs, in HCL or in the JSON of Nomad's API, with the sidecars that inject
-  would add: ports on which nobody can listen, tasks that fail or stop badly, images
+  would add: ports that no task can listen on, tasks that fail or stop badly, images
   without a version, keys that the pod driver refuses, and others. A value that is
   not known causes no finding that assumes one. The codes are in docs/analyze.md.
 

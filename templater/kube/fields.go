@@ -101,7 +101,7 @@ func workloadFields() map[string]Field {
 			"updateStrategy":                       yes("`update { max_parallel }`"),
 			"revisionHistoryLimit":                 history,
 			"minReadySeconds":                      yes("`update { min_healthy_time }`"),
-			"persistentVolumeClaimRetentionPolicy": no("Nomad never deletes a volume by itself"),
+			"persistentVolumeClaimRetentionPolicy": no("Nomad never deletes a volume automatically"),
 			"ordinals":                             no("allocation indexes begin at 0"),
 		}),
 		group("StatefulSetUpdateStrategy", map[string]Field{"type": yes("OnDelete has no equivalent"), "rollingUpdate": yes("`update`")}),

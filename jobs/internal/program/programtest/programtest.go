@@ -26,7 +26,7 @@ const Patience = time.Minute
 func DefaultSignal(t *testing.T, s os.Signal) {
 	t.Helper()
 	received := make(chan os.Signal, 1)
-	signal.Notify(received, s) // an exec resets what is not ignored
+	signal.Notify(received, s) // exec resets caught signals to their defaults
 	t.Cleanup(func() { signal.Stop(received) })
 }
 
