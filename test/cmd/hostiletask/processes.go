@@ -75,16 +75,24 @@ func processes() []attempt {
 	return all
 }
 
-// onEach returns nil if the attempt succeeded on one process of the kind.
+// onEach returns nil if the attempt succeeded on one process of the kind. One on a process
+// without memory is none: some kernels let everyone open the empty /proc/<pid>/maps, mem and
+// environ of a process that has ended and is not yet waited for.
 func onEach(kind string, try func(pid int) error) error {
 	err := errAbsent
 	for _, pid := range targets(kind) {
-		if err = try(pid); err == nil {
+		tried := try(pid)
+		if tried == nil && hasMemory(pid) {
 			return reached(fmt.Sprintf("process %d %q", pid, status(strconv.Itoa(pid), "Name")))
+		}
+		if tried != nil {
+			err = tried
 		}
 	}
 	return err
 }
+
+func hasMemory(pid int) bool { return status(strconv.Itoa(pid), "VmSize") != "" }
 
 func of(pid int, file string) string { return fmt.Sprintf("/proc/%d/%s", pid, file) }
 
