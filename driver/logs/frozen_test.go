@@ -66,7 +66,8 @@ func TestClient_FrozenCollector(t *testing.T) {
 			must.Less(t, startTimeout, time.Since(begin))
 			_, contents := read(t, logDir, "web.stdout")
 			must.Eq(t, []string{"printed meanwhile\n"}, contents)
-			must.Len(t, 2, n.started())
+			// A busy machine may hold up the next one for as long.
+			must.GreaterEq(t, 2, len(n.started()))
 		})
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -186,6 +188,7 @@ func runTests(m *testing.M) int {
 	if sandbox.Unavailable() != "" {
 		return m.Run()
 	}
+	defer keepLogs()()
 	before, err := leakScope().Snapshot()
 	code := m.Run()
 	ctx, cancel := context.WithTimeout(context.Background(), leakcheck.SettleTime())
@@ -196,9 +199,41 @@ func runTests(m *testing.M) int {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: after all tests:", err)
+		printLogs(os.Stderr, uuids.FindAllString(err.Error(), -1))
 		return 1
 	}
 	return code
+}
+
+// logsEnv names the directory that has the agents' logs.
+const logsEnv = "POD_TEST_LOGS"
+
+// keepLogs has the agents' logs outlive their tests, until the returned function is called.
+func keepLogs() (remove func()) {
+	if os.Getenv(logsEnv) != "" {
+		return func() {}
+	}
+	dir, err := os.MkdirTemp("", "podlogs")
+	if err != nil {
+		return func() {}
+	}
+	_ = os.Setenv(logsEnv, dir)
+	return func() { _ = os.RemoveAll(dir) }
+}
+
+var uuids = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+
+// printLogs prints what the agents logged about allocations.
+func printLogs(to io.Writer, ids []string) {
+	files, _ := filepath.Glob(filepath.Join(os.Getenv(logsEnv), "*", "*"))
+	for _, file := range files {
+		text, _ := os.ReadFile(file)
+		for line := range strings.Lines(string(text)) {
+			if slices.ContainsFunc(ids, func(id string) bool { return strings.Contains(line, id) }) {
+				fmt.Fprintf(to, "%s: %s", filepath.Base(filepath.Dir(file)), line)
+			}
+		}
+	}
 }
 
 // sharedAgents starts an agent for each runtime when the first test needs it.

@@ -47,10 +47,10 @@ type cluster struct {
 }
 
 // logDir is where the agent's logs stay after the test: a directory of its own
-// below the one that POD_TEST_LOGS names, or "" for nowhere.
+// below the one that logsEnv names, or "" for nowhere.
 func logDir(t *testing.T, name string) string {
 	t.Helper()
-	top := os.Getenv("POD_TEST_LOGS")
+	top := os.Getenv(logsEnv)
 	if top == "" {
 		return ""
 	}
