@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -222,11 +223,19 @@ func (s *soak) lookedInto() {
 	must.Eq(s.t, pod.ID+"\n", s.exec(alloc, "lines", "/bin/sh", "-c", "echo $NOMAD_ALLOC_ID"))
 }
 
-// stop stops a job in order, and has Nomad forget it.
+// stop stops a job in order, and has Nomad forget it. A client that is killed while it removes the
+// network of an ended allocation never does so later (nomad#11096).
 func (s *soak) stop(job, id string) {
 	s.t.Helper()
 	s.deregister(job, false)
 	s.waitAlloc(id, api.AllocClientStatusComplete)
+	s.eventually("Nomad has removed the network", func() error {
+		_, err := os.Stat(filepath.Join("/run/netns", id))
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return cmp.Or(err, errors.New("it is there"))
+	})
 	s.deregister(job, true)
 }
 
