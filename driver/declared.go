@@ -120,12 +120,13 @@ type TaskConfig struct {
 	CapDrop        []string `codec:"cap_drop"`
 	ReadonlyRootfs bool     `codec:"readonly_rootfs"`
 
-	Ready      *ReadyConfig            `codec:"ready"`
-	After      []string                `codec:"after"`
-	Live       *LiveConfig             `codec:"live"`
-	PreStop    *PreStopConfig          `codec:"pre_stop"`
-	PodVolumes map[string]VolumeConfig `codec:"pod_volume"`
-	ShmSize    string                  `codec:"shm_size"`
+	Ready       *ReadyConfig            `codec:"ready"`
+	After       []string                `codec:"after"`
+	RestartWith []string                `codec:"restart_with"`
+	Live        *LiveConfig             `codec:"live"`
+	PreStop     *PreStopConfig          `codec:"pre_stop"`
+	PodVolumes  map[string]VolumeConfig `codec:"pod_volume"`
+	ShmSize     string                  `codec:"shm_size"`
 
 	KillSignal  string `codec:"kill_signal"`
 	KillTimeout string `codec:"kill_timeout"`

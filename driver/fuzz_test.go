@@ -44,6 +44,7 @@ func fuzzedConfigs(a, b string) []TaskConfig {
 		{Ready: &ReadyConfig{File: a, Timeout: b}},
 		{Live: &LiveConfig{HTTP: a, Interval: b}},
 		{Live: &LiveConfig{TCP: a, Interval: "10s", Timeout: b}},
+		{RestartWith: []string{a, b}},
 		{KillSignal: a, KillTimeout: b},
 		{PreStop: &PreStopConfig{Command: a, Timeout: b}},
 	}

@@ -66,11 +66,13 @@ func lifeKeys() []key {
 				key{name: "failures", kind: "number", value: "3", meaning: "failed attempts in a row that stop the task"},
 			)},
 		{name: "kill_signal", kind: "string", unset: "the image's `STOPSIGNAL`, or `SIGTERM`", docker: none, podman: none,
-			meaning: "for a stop by the driver itself, as after `live`: the same as the task's `kill_signal`, which Nomad passes to drivers only when it stops the task"},
+			meaning: "for a stop by the driver itself, as after `live` and `restart_with`: the same as the task's `kill_signal`, which Nomad passes to drivers only when it stops the task"},
 		{name: "kill_timeout", kind: "string", unset: "`5s`", docker: none, podman: none,
 			meaning: "the same for the task's `kill_timeout`; a shorter one suits a task that hangs"},
 		{name: "after", kind: "list(string)", docker: none, podman: none,
 			meaning: "tasks of the pod that must be ready before this one starts; at a stop they end after it"},
+		{name: "restart_with", kind: "list(string)", docker: none, podman: none,
+			meaning: "tasks of the pod that this one starts after and stops before, as with `after`; when one of them ends, this one is stopped, and the job's `restart` block applies; see [Shared fate](#shared-fate)"},
 		{name: "pre_stop", kind: "block", docker: none, podman: none,
 			meaning: "a command that runs in the task before the stop signal is sent, for at most half of the `kill_timeout`",
 			keys: []key{
@@ -105,6 +107,10 @@ func setPod(t *pod.Task, c TaskConfig) error {
 	var errs []error
 	if slices.Contains(c.After, "") {
 		errs = append(errs, errors.New("after: \"\": want the names of other tasks of the group"))
+	}
+	t.RestartWith = c.RestartWith
+	if slices.Contains(c.RestartWith, "") {
+		errs = append(errs, errors.New("restart_with: \"\": want the names of other tasks of the group"))
 	}
 	if c.ShmSize != "" {
 		var err error

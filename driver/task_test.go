@@ -73,6 +73,7 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"ready file":       {"command = \"a\"\nready {\n file = \"x\"\n}", `ready.file = "x": want an absolute path`},
 	"ready interval":   {"command = \"a\"\nready {\n file = \"/x\"\n interval = \"0s\"\n}", `ready.interval = "0s": want a duration above 0`},
 	"ready timeout":    {"command = \"a\"\nready {\n file = \"/x\"\n timeout = \"x\"\n}", `ready.timeout = "x"`},
+	"restart_with":     {"command = \"a\"\nrestart_with = [\"\"]", `restart_with: "": want the names of other tasks`},
 	"live no check":    {"command = \"a\"\nlive {\n}", `live has 0 checks: set exactly one of exec, http, tcp and file`},
 	"live exec":        {"command = \"a\"\nlive {\n exec = [\"\"]\n}", `live.exec: its first word is empty`},
 	"live http":        {"command = \"a\"\nlive {\n http = \"localhost:80\"\n}", `live.http = "localhost:80": want a URL`},

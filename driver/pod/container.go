@@ -313,7 +313,8 @@ func (m *Manager) Recover(ctx context.Context, allocID, name, taskID string) (*C
 	if err := c.attachLogs(ctx); err != nil {
 		m.cfg.Log.Error("task output is not collected", "task_id", taskID, "error", err)
 	}
-	c.sibling.after, c.sibling.ready = c.state.After, true
+	c.sibling.after, c.sibling.restartWith, c.sibling.partners = c.state.After, c.state.RestartWith, c.state.Partners
+	c.sibling.ready, c.sibling.stopping = true, c.state.Stopping || c.state.Ending != ""
 	p.addSibling(c.sibling)
 	m.adopt(c)
 	if c.state.Ending != "" {

@@ -89,7 +89,7 @@ func (c *Container) noteStop() bool {
 	own := c.state.Ending != ""
 	c.stateMu.Unlock()
 	c.m.liveness.drop(c)
-	if _, ended := c.Exit(); first && !ended && c.state.Live != nil {
+	if _, ended := c.Exit(); first && !ended && (c.state.Live != nil || len(c.state.RestartWith) > 0) {
 		if err := c.m.checkpoint("write state of a stopping task", c.rewriteState); err != nil {
 			c.m.cfg.Log.Error("record that the task is stopped", "task_id", c.state.TaskID, "error", err)
 		}

@@ -2,7 +2,10 @@ package pod
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -19,9 +22,14 @@ const stopNotice = 250 * time.Millisecond
 
 // sibling is the state of a task that the other tasks of its pod can read.
 type sibling struct {
-	name     string
-	after    []string
-	waiting  bool // waiting for the tasks in after
+	c           *Container
+	name        string
+	after       []string
+	restartWith []string
+	// partners are the IDs of the tasks in restartWith that this one was started beside, by name.
+	partners map[string]string
+
+	waiting  bool // waiting for the tasks in after and restartWith
 	ready    bool
 	stopping bool
 	ended    bool
@@ -34,11 +42,17 @@ type order struct {
 	changed  chan struct{} // closed and replaced at every change
 }
 
-// change runs f with the order locked and wakes all waiters.
+// change runs f with the order locked, stops the tasks that have lost a partner, and wakes all
+// waiters.
 func (p *pod) change(f func(*order)) {
 	p.orderMu.Lock()
 	defer p.orderMu.Unlock()
 	f(&p.order)
+	for _, s := range p.order.siblings {
+		if name, how := p.order.lostPartner(s); name != "" {
+			s.leave(name, how)
+		}
+	}
 	if p.order.changed != nil {
 		close(p.order.changed)
 		p.order.changed = nil
@@ -89,7 +103,8 @@ func (o *order) find(name string) *sibling {
 	return nil
 }
 
-// missing lists the tasks in s.after that are not ready.
+// missing lists the tasks that s waits for: those in after that are not ready, and those in
+// restartWith that are not ready or stop, since s would stop with them.
 func (o *order) missing(s *sibling) []string {
 	var out []string
 	for _, name := range s.after {
@@ -97,7 +112,18 @@ func (o *order) missing(s *sibling) []string {
 			out = append(out, name)
 		}
 	}
+	for _, name := range s.restartWith {
+		other := o.find(name)
+		if (other == nil || !other.ready || other.stopping || other.ended) && !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
 	return out
+}
+
+// follows reports whether s starts after a task and stops before it.
+func (s *sibling) follows(name string) bool {
+	return slices.Contains(s.after, name) || slices.Contains(s.restartWith, name)
 }
 
 // findCycle detects a cycle of waiting tasks that includes s and stores it in each
@@ -135,14 +161,18 @@ func (o *order) pathBack(s *sibling) []string {
 
 // awaitTurn blocks until the tasks in after are ready. It fails immediately if
 // tasks wait for each other.
-func (c *Container) awaitTurn(ctx context.Context) error {
+func (c *Container) awaitTurn(ctx context.Context, allocDir string) error {
 	s := c.sibling
-	if len(s.after) == 0 {
+	if len(s.after)+len(s.restartWith) == 0 {
 		return nil
 	}
+	key := strings.Join(s.waitKeys(), " and ")
 	var missing, cycle []string
 	look := func(o *order) bool {
 		missing, cycle = o.missing(s), s.cycle
+		if len(missing) == 0 {
+			o.pair(s)
+		}
 		return len(missing) == 0 || cycle != nil
 	}
 	c.pod.change(func(o *order) {
@@ -152,15 +182,52 @@ func (c *Container) awaitTurn(ctx context.Context) error {
 	})
 	defer c.pod.change(func(*order) { s.waiting = false })
 	if len(missing) > 0 && cycle == nil {
-		c.event(fmt.Sprintf("Waiting for %s (after)", strings.Join(missing, ", ")))
+		c.event(fmt.Sprintf("Waiting for %s (%s)", strings.Join(missing, ", "), key))
 	}
 	ctx, cancel := context.WithTimeout(ctx, afterTimeout)
 	defer cancel()
-	if err := c.pod.await(ctx, look); err != nil {
-		return fmt.Errorf("after: %s did not become ready within %s: %w", strings.Join(missing, ", "), afterTimeout, err)
+	err := c.awaitKnown(ctx, look, func() error { return s.unknown(allocDir, missing) })
+	if errors.Is(err, errUnknownTask) {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %s did not become ready within %s: %w", key, strings.Join(missing, ", "), afterTimeout, err)
 	}
 	if cycle != nil {
-		return fmt.Errorf("%w: after: tasks wait for each other: %s", ErrInvalid, strings.Join(cycle, " → "))
+		return fmt.Errorf("%w: %s: tasks wait for each other: %s", ErrInvalid, key, strings.Join(cycle, " → "))
+	}
+	return nil
+}
+
+// unknownAfter is how long a task that restart_with names may have no directory in the allocation.
+// Nomad creates it as soon as the task may start.
+const unknownAfter = 30 * time.Second
+
+var errUnknownTask = errors.New("restart_with names no task that runs beside this one")
+
+// awaitKnown is await, but fails if check does so after unknownAfter.
+func (c *Container) awaitKnown(ctx context.Context, done func(*order) bool, check func() error) error {
+	known, cancel := context.WithTimeout(ctx, unknownAfter)
+	defer cancel()
+	if err := c.pod.await(known, done); err == nil || ctx.Err() != nil {
+		return err
+	}
+	if err := check(); err != nil {
+		return err
+	}
+	return c.pod.await(ctx, done)
+}
+
+// unknown returns an error if a missing task that restart_with names has no directory in the
+// allocation: the group has no such task, or Nomad starts it only after this one.
+func (s *sibling) unknown(allocDir string, missing []string) error {
+	for _, name := range missing {
+		if !slices.Contains(s.restartWith, name) || allocDir == "" {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(allocDir, filepath.Base(name))); errors.Is(err, os.ErrNotExist) || name != filepath.Base(name) {
+			return fmt.Errorf("%w: restart_with = [%q]: check the name, and the lifecycle block of that task", errUnknownTask, name)
+		}
 	}
 	return nil
 }
@@ -171,7 +238,7 @@ func (c *Container) awaitDependents(ctx context.Context) {
 	c.pod.change(func(*order) { c.sibling.stopping = true })
 	dependents := func(o *order, still func(*sibling) bool) bool {
 		return slices.ContainsFunc(o.siblings, func(s *sibling) bool {
-			return slices.Contains(s.after, c.sibling.name) && !s.ended && still(s)
+			return s.follows(c.sibling.name) && !s.ended && still(s)
 		})
 	}
 	notice, cancel := context.WithTimeout(ctx, stopNotice)
@@ -179,6 +246,13 @@ func (c *Container) awaitDependents(ctx context.Context) {
 	// Running dependents may be stopped a moment later.
 	_ = c.pod.await(notice, func(o *order) bool {
 		return !dependents(o, func(s *sibling) bool { return !s.stopping })
+	})
+	c.pod.change(func(o *order) {
+		for _, s := range o.siblings {
+			if slices.Contains(s.restartWith, c.sibling.name) && s.ready && !s.stopping && !s.ended {
+				s.leave(c.sibling.name, "is stopped")
+			}
+		}
 	})
 	// The task is stopped even if its dependents do not end in time.
 	_ = c.pod.await(ctx, func(o *order) bool {

@@ -85,22 +85,25 @@ func (c *Container) becomeReady(ctx context.Context, r *Ready) error {
 
 func (m *Manager) newContainer(p *pod, t Task) *Container {
 	id := containerID(t.AllocID, t.Name, t.ID)
-	return &Container{
+	c := &Container{
 		m: m, pod: p, id: id, dir: p.taskDir(id), done: make(chan struct{}),
-		sibling: &sibling{name: t.Name, after: t.After},
+		sibling: &sibling{name: t.Name, after: t.After, restartWith: t.RestartWith},
 		state: taskState{
 			Version: stateVersion, TaskID: t.ID, AllocID: t.AllocID, Name: t.Name,
-			Share: t.Share, CgroupPath: t.CgroupPath, CpusetPath: t.CpusetHostPath, After: t.After, PreStop: t.PreStop, Live: t.Live, Kill: t.Kill,
+			Share: t.Share, CgroupPath: t.CgroupPath, CpusetPath: t.CpusetHostPath, After: t.After, RestartWith: t.RestartWith, PreStop: t.PreStop, Live: t.Live, Kill: t.Kill,
 		},
 	}
+	c.sibling.c = c
+	return c
 }
 
 // start runs the phases of a start and pushes the rollback of each.
 func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 	c.stopwatch.endPhase("purge")
-	if err := c.awaitTurn(ctx); err != nil {
+	if err := c.awaitTurn(ctx, t.AllocDirHostPath); err != nil {
 		return err
 	}
+	c.state.Partners = c.sibling.partners
 	c.stopwatch.endPhase("turn")
 	if err := c.pod.join(ctx, t); err != nil {
 		return err

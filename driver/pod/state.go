@@ -53,11 +53,14 @@ type taskState struct {
 	StartedAt  time.Time        `json:"started_at,omitzero"` // zero: not started yet
 	ReadyAt    time.Time        `json:"ready_at,omitzero"`   // zero: not ready yet
 	After      []string         `json:"after,omitempty"`
-	PreStop    *PreStop         `json:"pre_stop,omitempty"`
-	Live       *Live            `json:"live,omitempty"`
-	Kill       Kill             `json:"kill,omitzero"`
-	Stopping   bool             `json:"stopping,omitempty"` // Nomad has begun to stop the task
-	Ending     string           `json:"ending,omitempty"`   // why the driver stops the task, or empty
+	// RestartWith names tasks; Partners has the IDs that they had when this one was started.
+	RestartWith []string          `json:"restart_with,omitempty"`
+	Partners    map[string]string `json:"partners,omitempty"`
+	PreStop     *PreStop          `json:"pre_stop,omitempty"`
+	Live        *Live             `json:"live,omitempty"`
+	Kill        Kill              `json:"kill,omitzero"`
+	Stopping    bool              `json:"stopping,omitempty"` // Nomad has begun to stop the task
+	Ending      string            `json:"ending,omitempty"`   // why the driver stops the task, or empty
 	// Stdout and Stderr are set if Nomad's log collector reads the task's FIFOs.
 	Stdout *pipeState `json:"stdout,omitempty"`
 	Stderr *pipeState `json:"stderr,omitempty"`

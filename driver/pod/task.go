@@ -51,12 +51,14 @@ type Task struct {
 	// AllocDirHostPath is trusted; the directories between it and a FIFO are not.
 	AllocDirHostPath string
 
-	Ready   *Ready   // nil: ready when running
-	After   []string // tasks of the pod that must be ready before this one starts
-	Live    *Live    // nil: not checked once it is ready
-	PreStop *PreStop
-	Kill    Kill
-	Volumes []Volume
+	Ready *Ready   // nil: ready when running
+	After []string // tasks of the pod that must be ready before this one starts
+	// RestartWith names tasks of the pod that this one starts after and stops with.
+	RestartWith []string
+	Live        *Live // nil: not checked once it is ready
+	PreStop     *PreStop
+	Kill        Kill
+	Volumes     []Volume
 	// ShmSizeBytes is the minimum size of /dev/shm; 0 means the default.
 	ShmSizeBytes int64
 
@@ -209,6 +211,9 @@ func (t Task) Check() error {
 	}
 	if slices.Contains(t.After, t.Name) {
 		return fmt.Errorf("%w: after = [%q]: a task cannot come after itself", ErrInvalid, t.Name)
+	}
+	if slices.Contains(t.RestartWith, t.Name) {
+		return fmt.Errorf("%w: restart_with = [%q]: a task cannot name itself", ErrInvalid, t.Name)
 	}
 	for _, m := range t.Mounts {
 		if !filepath.IsAbs(m.Target) {

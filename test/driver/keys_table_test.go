@@ -62,6 +62,7 @@ var keyTests = map[string]string{
 	"live.failures":                  "TestLive_EndsTask",
 	"kill_signal":                    "TestLive_EndsTask",
 	"kill_timeout":                   "TestLive_KillTimeout",
+	"restart_with":                   "TestRestartWith_PartnerEnds",
 	"pre_stop":                       "TestPreStop_BeforeSignal",
 	"pre_stop.command":               "TestPreStop_BeforeSignal",
 	"pre_stop.args":                  "TestPreStop_BeforeSignal",
