@@ -23,6 +23,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // Tasks with a broken or hostile registry or image.
@@ -86,7 +87,7 @@ func TestPull_BrokenRegistry(t *testing.T) {
 				s := &spoiled{next: g.next, blobs: func(digest string) bool { return slices.Contains(layers, digest) != tc.config }}
 				g.next = s
 				n := newNode(t, func(c *driver.PluginConfig) {
-					c.Runtime, c.Image.PullActivityTimeout, c.Image.PullTimeout = runtime, (2 * time.Second).String(), maxWait.String()
+					c.Runtime, c.Image.PullActivityTimeout, c.Image.PullTimeout = runtime, testtimeout.Scale(500*time.Millisecond).String(), maxWait.String()
 				})
 				other := n.bystand()
 				sent.Store(0)
