@@ -16,6 +16,7 @@ type container struct {
 	init, sidecar bool
 	env           environment
 	block         *block
+	ready, live   *block // of the config; nil if there is none
 
 	templates []*block
 	mounts    []*block // volume_mount
@@ -36,6 +37,7 @@ func (c *container) wrong(field, format string, args ...any) {
 func (c *container) translate() {
 	c.environment()
 	c.mount()
+	c.probes()
 	b := &block{kind: "task", labels: []string{c.Name}}
 	c.block = b
 	b.text("driver", "pod")
@@ -92,13 +94,18 @@ func (c *container) config() *block {
 	c.namespaces(b)
 	b.texts("after", c.j.sidecarsBefore(c))
 	c.security(b)
+	c.killKeys(b)
 	b.texts("volumes", c.volumes)
 	for _, parts := range [][]*block{c.binds, c.memory} {
 		for _, p := range parts {
 			b.add(p)
 		}
 	}
-	c.probes(b)
+	for _, p := range []*block{c.ready, c.live} {
+		if p != nil {
+			b.add(p)
+		}
+	}
 	c.preStop(b)
 	return b
 }

@@ -100,7 +100,7 @@ func containerFields() map[string]Field {
 			"restartPolicyRules": no("Nomad restarts by the `restart` block, whatever the exit code"),
 			"volumeMounts":       yes("`volumes`, `pod_volume` or `volume_mount`"),
 			"volumeDevices":      no("Nomad mounts block devices as file systems only"),
-			"livenessProbe":      yes("see Probe"), "readinessProbe": yes("see Probe"), "startupProbe": yes("`ready`"),
+			"livenessProbe":      yes("`live`; see Probe"), "readinessProbe": yes("see Probe"), "startupProbe": yes("`ready`"),
 			"lifecycle":                yes("see Lifecycle"),
 			"terminationMessagePath":   no("write the reason to stderr; `nomad alloc logs -stderr` shows it", "/dev/termination-log"),
 			"terminationMessagePolicy": no("write the reason to stderr; `nomad alloc logs -stderr` shows it", "File"),
@@ -156,15 +156,15 @@ func envFields() map[string]Field {
 func probeFields() map[string]Field {
 	return join(
 		group("Probe", map[string]Field{
-			"initialDelaySeconds":           yes("added to the time limits"),
-			"timeoutSeconds":                yes("`timeout` of a check"),
+			"initialDelaySeconds":           yes("added to the time limits; `live` begins after `ready`, or gets more failures"),
+			"timeoutSeconds":                yes("`timeout` of `live` and of a service's check"),
 			"periodSeconds":                 yes("`interval`"),
 			"successThreshold":              no("one passing check is enough", "1"),
-			"failureThreshold":              yes("times the period: `timeout` of `ready`; failures of a liveness check"),
-			"terminationGracePeriodSeconds": no("`kill_timeout` applies, whatever the reason"),
+			"failureThreshold":              yes("times the period: `timeout` of `ready`; `failures` of `live`"),
+			"terminationGracePeriodSeconds": yes("of a liveness probe: `kill_timeout` of the config"),
 		}),
 		group("ProbeHandler", map[string]Field{
-			"exec": yes("`exec` of `ready`"), "httpGet": yes("`http`, or a check of the service"), "tcpSocket": yes("`tcp`, or a check of the service"),
+			"exec": yes("`exec` of `ready` and `live`"), "httpGet": yes("`http` of `ready` and `live`, or a check of the service"), "tcpSocket": yes("`tcp` of `ready` and `live`, or a check of the service"),
 			"grpc": no("use a tcp check, or a program such as grpc_health_probe in `exec`"),
 		}),
 		group("HTTPGetAction", map[string]Field{

@@ -2,22 +2,30 @@ package kube
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// probes adds ready to the config, and checks to the services of the group.
-func (c *container) probes(b *block) {
+// probes translates the probes: to ready and live of the config, and to checks of the services of
+// the group.
+func (c *container) probes() {
+	for field, p := range map[string]*corev1.Probe{"startupProbe": c.StartupProbe, "readinessProbe": c.ReadinessProbe} {
+		if p != nil && p.TerminationGracePeriodSeconds != nil {
+			c.find(field+".terminationGracePeriodSeconds", NoEquivalent, "the task's `kill_timeout` applies")
+		}
+	}
 	if p := c.StartupProbe; p != nil {
-		c.ready(b, "startupProbe", p)
+		c.setReady("startupProbe", p)
 	}
 	if p := c.ReadinessProbe; p != nil {
-		c.readiness(b, p)
+		c.readiness(p)
 	}
 	if p := c.LivenessProbe; p != nil {
 		c.liveness(p)
@@ -42,9 +50,25 @@ func (c *container) probePort(field string, p intstr.IntOrString) int32 {
 	return n
 }
 
-// ready adds a ready block. It returns false if the probe has no action for it.
-func (c *container) ready(b *block, field string, p *corev1.Probe) {
+// longest is the number of seconds that a duration can have.
+const longest = int64(math.MaxInt64 / time.Second)
+
+// setReady makes the ready block, if the probe has an action for it.
+func (c *container) setReady(field string, p *corev1.Probe) {
 	r := &block{kind: "ready", config: true}
+	if !c.action(r, field, p) {
+		return
+	}
+	period := orDefault(p.PeriodSeconds, 10)
+	failures := orDefault(p.FailureThreshold, 3)
+	r.text("interval", seconds(period))
+	r.text("timeout", seconds(min(int64(p.InitialDelaySeconds)+period*failures, longest)))
+	c.ready = r
+}
+
+// action adds the action of a probe to a ready or live block. It returns false if the probe has
+// none for it.
+func (c *container) action(b *block, field string, p *corev1.Probe) bool {
 	switch {
 	case p.Exec != nil:
 		var command []string
@@ -53,35 +77,45 @@ func (c *container) ready(b *block, field string, p *corev1.Probe) {
 		}
 		if len(command) == 0 {
 			c.wrong(field+".exec.command", "the command is empty.")
-			return
+			return false
 		}
-		r.attr("exec", list(command))
+		b.attr("exec", list(command))
 	case p.HTTPGet != nil:
 		port := c.probePort(field+".httpGet.port", p.HTTPGet.Port)
-		c.headers(field, p.HTTPGet)
+		address := net.JoinHostPort("127.0.0.1", fmt.Sprint(port))
+		if len(p.HTTPGet.HTTPHeaders) > 0 {
+			c.find(field+".httpGet.httpHeaders", NoEquivalent, "only a check of a service can send headers")
+		}
 		if p.HTTPGet.Scheme == corev1.URISchemeHTTPS {
-			c.find(field+".httpGet.scheme", Decision, "Kubernetes does not check the certificate and `ready` would, so that it connects only")
-			r.text("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			c.find(field+".httpGet.scheme", Decision, "Kubernetes does not check the certificate and `%s` would, so that it connects only", b.kind)
+			b.text("tcp", address)
 			break
 		}
-		u := url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", fmt.Sprint(port)), Opaque: ""}
-		r.text("http", u.String()+pathOf(p.HTTPGet.Path))
+		b.text("http", urlOf(address, p.HTTPGet.Path))
 	case p.TCPSocket != nil:
-		r.text("tcp", fmt.Sprintf("127.0.0.1:%d", c.probePort(field+".tcpSocket.port", p.TCPSocket.Port)))
+		b.text("tcp", fmt.Sprintf("127.0.0.1:%d", c.probePort(field+".tcpSocket.port", p.TCPSocket.Port)))
 	default:
-		return
+		return false
 	}
-	period := int64(p.PeriodSeconds)
-	if period <= 0 {
-		period = 10
+	return true
+}
+
+// orDefault returns a number of a probe, or Kubernetes' default.
+func orDefault(n int32, or int64) int64 {
+	if n <= 0 {
+		return or
 	}
-	failures := int64(p.FailureThreshold)
-	if failures <= 0 {
-		failures = 3
+	return int64(n)
+}
+
+// urlOf returns the URL of a path, which may be any text.
+func urlOf(address, path string) string {
+	text := "http://" + address + pathOf(path)
+	if _, err := url.Parse(text); err != nil {
+		u := url.URL{Scheme: "http", Host: address, Path: pathOf(path)}
+		return u.String()
 	}
-	r.text("interval", seconds(period))
-	r.text("timeout", seconds(int64(p.InitialDelaySeconds)+period*failures))
-	b.add(r)
+	return text
 }
 
 func pathOf(p string) string {
@@ -91,16 +125,9 @@ func pathOf(p string) string {
 	return p
 }
 
-// headers reports headers, which only checks of services can send.
-func (c *container) headers(field string, g *corev1.HTTPGetAction) {
-	if len(g.HTTPHeaders) > 0 {
-		c.find(field+".httpGet.httpHeaders", NoEquivalent, "only a check of a service can send headers")
-	}
-}
-
 // readiness adds a check of the service with the probe's port. Without one, Nomad has no place for
 // the state of a running task, and the probe runs at the start only.
-func (c *container) readiness(b *block, p *corev1.Probe) {
+func (c *container) readiness(p *corev1.Probe) {
 	if number := c.networkPort("readinessProbe", p); number != 0 {
 		if s := c.j.serviceOf(number); s != nil {
 			c.check(s, "readinessProbe", p, number)
@@ -114,7 +141,7 @@ func (c *container) readiness(b *block, p *corev1.Probe) {
 		return
 	}
 	c.find("readinessProbe", Decision, "it runs at the start only, and the task fails if it does not pass in time: checks of Nomad's services are http and tcp, of a port of a Service")
-	c.ready(b, "readinessProbe", p)
+	c.setReady("readinessProbe", p)
 }
 
 // networkPort returns the port of an http or tcp probe, else 0.
@@ -158,15 +185,8 @@ func (c *container) check(s *registered, field string, p *corev1.Probe, number i
 	if s.number != number {
 		b.text("port", c.j.portOf(number, "").label)
 	}
-	interval, timeout := p.PeriodSeconds, p.TimeoutSeconds
-	if interval <= 0 {
-		interval = 10
-	}
-	if timeout <= 0 {
-		timeout = 1
-	}
-	b.text("interval", seconds(int64(interval)))
-	b.text("timeout", seconds(int64(timeout)))
+	b.text("interval", seconds(orDefault(p.PeriodSeconds, 10)))
+	b.text("timeout", seconds(orDefault(p.TimeoutSeconds, 1)))
 	if g != nil && len(g.HTTPHeaders) > 0 {
 		var headers []pair
 		for _, h := range g.HTTPHeaders {
@@ -176,28 +196,4 @@ func (c *container) check(s *registered, field string, p *corev1.Probe, number i
 	}
 	s.checks++
 	return b
-}
-
-// liveness adds a check that restarts the task.
-func (c *container) liveness(p *corev1.Probe) {
-	number := c.networkPort("livenessProbe", p)
-	s := c.j.serviceOf(number)
-	if p.GRPC != nil {
-		return // reported as a field
-	}
-	if number == 0 || s == nil {
-		c.find("livenessProbe", NoEquivalent, "Nomad restarts a task by http and tcp checks of a service only, and no Service has this one")
-		return
-	}
-	b := c.check(s, "livenessProbe", p, number)
-	b.text("task", c.Name) // without it all tasks restart
-	r := b.child("check_restart")
-	failures := p.FailureThreshold
-	if failures <= 0 {
-		failures = 3
-	}
-	r.number("limit", int64(failures))
-	if p.InitialDelaySeconds > 0 {
-		r.text("grace", seconds(int64(p.InitialDelaySeconds)))
-	}
 }

@@ -48,7 +48,6 @@ job "redis" {
     update {
       max_parallel     = 1
       min_healthy_time = "20s"
-      health_check     = "checks"
     }
 
     restart {
@@ -78,19 +77,6 @@ job "redis" {
       name     = "redis"
       port     = "redis"
       provider = "nomad"
-
-      check {
-        name     = "redis liveness"
-        type     = "tcp"
-        interval = "10s"
-        timeout  = "1s"
-        task     = "redis"
-
-        check_restart {
-          limit = 5
-          grace = "20s"
-        }
-      }
     }
 
     service {
@@ -170,16 +156,24 @@ job "redis" {
       kill_timeout = "1m"
 
       config {
-        image      = "redis:7.2"
-        entrypoint = ["redis-server", "/conf/redis.conf", "--cluster-announce-ip", "${POD_IP}"]
-        hostname   = "redis-${NOMAD_ALLOC_INDEX}"
-        group_add  = ["999"]
-        volumes    = ["local/conf:/conf:ro"]
+        image        = "redis:7.2"
+        entrypoint   = ["redis-server", "/conf/redis.conf", "--cluster-announce-ip", "${POD_IP}"]
+        hostname     = "redis-${NOMAD_ALLOC_INDEX}"
+        group_add    = ["999"]
+        kill_timeout = "1m"
+        volumes      = ["local/conf:/conf:ro"]
 
         ready {
           exec     = ["redis-cli", "ping"]
           interval = "10s"
           timeout  = "30s"
+        }
+
+        live {
+          tcp      = "127.0.0.1:6379"
+          interval = "10s"
+          timeout  = "1s"
+          failures = 5
         }
       }
 

@@ -47,10 +47,18 @@ job "web" {
       kill_timeout = "30s"
 
       config {
-        image      = "busybox:1.36"
-        entrypoint = ["webapp"]
-        args       = ["-listen", "0.0.0.0:8080"]
-        volumes    = ["local/config:/etc/web:ro", "local/config/app.conf:/etc/app.conf:ro"]
+        image        = "busybox:1.36"
+        entrypoint   = ["webapp"]
+        args         = ["-listen", "0.0.0.0:8080"]
+        kill_timeout = "30s"
+        volumes      = ["local/config:/etc/web:ro", "local/config/app.conf:/etc/app.conf:ro"]
+
+        live {
+          http     = "http://127.0.0.1:8080/"
+          interval = "10s"
+          timeout  = "1s"
+          failures = 3
+        }
       }
 
       env {
