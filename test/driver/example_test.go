@@ -24,6 +24,7 @@ import (
 	"github.com/hashicorp/nomad/jobspec2"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
+	"github.com/zclconf/go-cty/cty"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
@@ -84,7 +85,7 @@ func TestStart_DockerJob(t *testing.T) {
 			c.NetworkIsolation = &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: namespace,
 				HostsConfig: &drivers.HostsConfig{Hostname: "example", Address: "172.26.64.2"}}
 		})
-		n.encode(tk, job.Config)
+		n.encode(tk, job.Config, nil)
 		for _, template := range job.Templates {
 			path := filepath.Join(tk.TaskDir().Dir, *template.DestPath)
 			must.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -118,13 +119,13 @@ func exampleTask(t *testing.T, file string) *api.Task {
 }
 
 // encode reads a config block as a Nomad client does.
-func (n *node) encode(tk *task, config map[string]any) {
+func (n *node) encode(tk *task, config map[string]any, vars map[string]cty.Value) {
 	n.t.Helper()
 	schema, err := n.impl.TaskConfigSchema()
 	must.NoError(n.t, err)
 	spec, diags := hclspecutils.Convert(schema)
 	must.False(n.t, diags.HasErrors(), must.Sprint(diags))
-	value, diags, errs := hclutils.ParseHclInterface(config, spec, nil)
+	value, diags, errs := hclutils.ParseHclInterface(config, spec, vars)
 	must.False(n.t, diags.HasErrors(), must.Sprint(diags))
 	must.SliceEmpty(n.t, errs)
 	must.NoError(n.t, tk.EncodeDriverConfig(value))
