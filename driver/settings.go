@@ -58,6 +58,35 @@ func newSettings(c PluginConfig) (settings, error) {
 		// With no delay an image could be removed between its pull and its use.
 		s.gcDelay = max(duration("image.gc_delay", c.Image.GCDelay), time.Second)
 	}
+	errs = append(errs, c.checkPaths()...)
+	if c.LogCollector != collectorPod && c.LogCollector != collectorNomad {
+		errs = append(errs, fmt.Errorf("log_collector = %q: want \"pod\" or \"nomad\"", c.LogCollector))
+	}
+	var cerr error
+	if s.ceilings, cerr = newCeilings(c); cerr != nil {
+		errs = append(errs, cerr)
+	}
+	if c.PidsLimit < 0 {
+		errs = append(errs, fmt.Errorf("pids_limit = %d: want a number of processes, or 0 for no limit", c.PidsLimit))
+	}
+	var err error
+	if s.sharedMemoryMax, err = sharedMemoryMax(c.SharedMemoryMax); err != nil {
+		errs = append(errs, err)
+	}
+	if s.deniedUIDs, err = parseIDs(c.DeniedHostUIDs); err != nil {
+		errs = append(errs, fmt.Errorf("denied_host_uids: %w", err))
+	}
+	if s.deniedGIDs, err = parseIDs(c.DeniedHostGIDs); err != nil {
+		errs = append(errs, fmt.Errorf("denied_host_gids: %w", err))
+	}
+	if s.hostPaths, err = hostPaths(c.HostPaths); err != nil {
+		errs = append(errs, err)
+	}
+	return s, errors.Join(append(errs, checkCaps("allow_caps", c.AllowCaps), c.AllowedModes.check())...)
+}
+
+// checkPaths returns an error for each path and pattern that cannot be one.
+func (c PluginConfig) checkPaths() (errs []error) {
 	for key, path := range map[string]string{
 		"runtime": c.Runtime, "conmon": c.Conmon, "data_dir": c.DataDir, "run_dir": c.RunDir,
 		"image.auth_file": c.Image.AuthFile, "image.registries_conf": c.Image.RegistriesConf,
@@ -71,40 +100,17 @@ func newSettings(c PluginConfig) (settings, error) {
 		// runc passes the paths of namespaces in a comma-separated list.
 		errs = append(errs, fmt.Errorf("run_dir = %q: want a path without a comma", c.RunDir))
 	}
-	if c.LogCollector != collectorPod && c.LogCollector != collectorNomad {
-		errs = append(errs, fmt.Errorf("log_collector = %q: want \"pod\" or \"nomad\"", c.LogCollector))
-	}
-	var cerr error
-	if s.ceilings, cerr = newCeilings(c); cerr != nil {
-		errs = append(errs, cerr)
-	}
-	if c.PidsLimit < 0 {
-		errs = append(errs, fmt.Errorf("pids_limit = %d: want a number of processes, or 0 for no limit", c.PidsLimit))
-	}
 	for _, path := range c.Image.Paths {
 		if !filepath.IsAbs(path) {
 			errs = append(errs, fmt.Errorf("image.paths: %q: want an absolute path", path))
 		}
-	}
-	var err error
-	if s.sharedMemoryMax, err = sharedMemoryMax(c.SharedMemoryMax); err != nil {
-		errs = append(errs, err)
 	}
 	for _, pattern := range c.AllowDevices {
 		if _, err := filepath.Match(pattern, ""); err != nil || !filepath.IsAbs(pattern) {
 			errs = append(errs, fmt.Errorf("allow_devices: %q: want a path such as \"/dev/fuse\" or \"/dev/dri/*\"", pattern))
 		}
 	}
-	if s.deniedUIDs, err = parseIDs(c.DeniedHostUIDs); err != nil {
-		errs = append(errs, fmt.Errorf("denied_host_uids: %w", err))
-	}
-	if s.deniedGIDs, err = parseIDs(c.DeniedHostGIDs); err != nil {
-		errs = append(errs, fmt.Errorf("denied_host_gids: %w", err))
-	}
-	if s.hostPaths, err = hostPaths(c.HostPaths); err != nil {
-		errs = append(errs, err)
-	}
-	return s, errors.Join(append(errs, checkCaps("allow_caps", c.AllowCaps), c.AllowedModes.check())...)
+	return errs
 }
 
 // check returns an error for each pattern that matches no value of a task's key.

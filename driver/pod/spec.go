@@ -70,21 +70,27 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	if !t.Share.UTS && !t.HostNamespaces.UTS {
 		c.Hostname = t.Hostname
 	}
+	if c.Devices, c.DeviceRules, err = t.devices(); err != nil {
+		return nil, err
+	}
+	return ocispec.Build(c)
+}
+
+// devices returns the device nodes to create in the task, and the rules of what it may open.
+func (t Task) devices() (nodes []specs.LinuxDevice, rules []specs.LinuxDeviceCgroup, err error) {
 	wanted := t.Devices
 	if t.Privileged {
 		all, err := hostDevices("/dev")
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		wanted = append(all, wanted...)
 	}
-	if c.Devices, c.DeviceRules, err = devices(wanted); err != nil {
-		return nil, err
-	}
+	nodes, rules, err = devices(wanted)
 	if t.mountsAt("/dev") {
-		c.Devices = nil // /dev is the host's, do not create nodes there
+		nodes = nil // /dev is the host's, do not create nodes there
 	}
-	return ocispec.Build(c)
+	return nodes, rules, err
 }
 
 // sysctl returns the task's settings, plus the defaults of a network namespace of its own, without

@@ -110,20 +110,7 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 	}
 	c.stopwatch.endPhase("join")
 	r.push("container", c.remove)
-	err := c.m.checkpoint("make task directory", func() error { return os.MkdirAll(c.dir, 0o700) })
-	if err != nil {
-		return fmt.Errorf("create task directory: %w", err)
-	}
-	if t.Image != nil {
-		if _, err := c.m.images(); err != nil {
-			return err
-		}
-	}
-	c.state.WithImage = t.Image != nil
-	if err := c.m.checkpoint("write task state", c.writeState); err != nil {
-		return err
-	}
-	if err := c.makeLogs(&t); err != nil {
+	if err := c.begin(&t); err != nil {
 		return err
 	}
 	c.stopwatch.endPhase("state")
@@ -159,6 +146,24 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 	return nil
 }
 
+// begin makes the task's directory, its state and the pipes of its output.
+func (c *Container) begin(t *Task) error {
+	err := c.m.checkpoint("make task directory", func() error { return os.MkdirAll(c.dir, 0o700) })
+	if err != nil {
+		return fmt.Errorf("create task directory: %w", err)
+	}
+	if t.Image != nil {
+		if _, err := c.m.images(); err != nil {
+			return err
+		}
+	}
+	c.state.WithImage = t.Image != nil
+	if err := c.m.checkpoint("write task state", c.writeState); err != nil {
+		return err
+	}
+	return c.makeLogs(t)
+}
+
 // makeBundle creates the root of the task and the sources of its mounts, and writes
 // the bundle.
 func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, watch *stopwatch) (*specs.Spec, error) {
@@ -192,6 +197,13 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, wat
 	} else if cpus != "" {
 		t.Limits.CPUSet = cpus
 	}
+	spec, err := c.makeSpec(t, root)
+	watch.endPhase("spec")
+	return spec, err
+}
+
+// makeSpec prepares the root for the runtime and writes the runtime-spec.
+func (c *Container) makeSpec(t Task, root rootfs) (*specs.Spec, error) {
 	spec, err := c.pod.buildSpec(t, root)
 	if err != nil {
 		return nil, err
@@ -222,7 +234,6 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, wat
 		c.event(fmt.Sprintf("STOPSIGNAL %.32q of the image is not a signal; a stop sends SIGTERM unless kill_signal is set", c.state.StopSignal))
 	}
 	c.state.OOMKills, _ = c.cgroup().OOMKills() // the cgroup may not exist yet
-	watch.endPhase("spec")
 	return spec, nil
 }
 
@@ -298,16 +309,7 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 		return err
 	}
 	c.stopwatch.endPhase("create")
-	if c.state.Monitor, err = process.Identify(pair.MonitorPID); err != nil {
-		return fmt.Errorf("monitor: %w", err)
-	}
-	if c.state.Init, err = process.Identify(pair.InitPID); err != nil {
-		return fmt.Errorf("first process: %w", err)
-	}
-	if err := c.checkMountpoints(t); err != nil {
-		return err
-	}
-	if err := c.unstage(); err != nil { // the container has its own copies now
+	if err := c.identify(pair, t); err != nil {
 		return err
 	}
 	c.stopwatch.endPhase("identify")
@@ -318,7 +320,29 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 	if err := c.m.checkpoint("hold processes", c.hold); err != nil {
 		return err
 	}
-	err = c.m.checkpoint("write state of a created task", c.writeState)
+	if err := c.startProgram(ctx); err != nil {
+		return errors.Join(err, c.release())
+	}
+	return nil
+}
+
+// identify records the processes of a created container, and removes what only its creation needs.
+func (c *Container) identify(pair ociruntime.Pair, t Task) (err error) {
+	if c.state.Monitor, err = process.Identify(pair.MonitorPID); err != nil {
+		return fmt.Errorf("monitor: %w", err)
+	}
+	if c.state.Init, err = process.Identify(pair.InitPID); err != nil {
+		return fmt.Errorf("first process: %w", err)
+	}
+	if err := c.checkMountpoints(t); err != nil {
+		return err
+	}
+	return c.unstage() // the container has its own copies now
+}
+
+// startProgram starts the program of a created container, and records that.
+func (c *Container) startProgram(ctx context.Context) error {
+	err := c.m.checkpoint("write state of a created task", c.writeState)
 	if err == nil {
 		err = c.m.checkpoint("move task to its cpuset", func() error { return c.cpuset().Add(c.state.Init.PID) })
 	}
@@ -330,10 +354,7 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 	if err == nil {
 		err = c.m.checkpoint("write state of a started task", c.writeState)
 	}
-	if err != nil {
-		return errors.Join(err, c.release())
-	}
-	return nil
+	return err
 }
 
 // cgroup is the task's own cgroup.
