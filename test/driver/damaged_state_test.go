@@ -107,8 +107,7 @@ func TestDamagedState_Task(t *testing.T) {
 			must.NoError(t, damage(filepath.Join(victims[name].dir, "task.json")), must.Sprint(name))
 		}
 		n.start()
-		events, err := n.impl.TaskEvents(t.Context())
-		must.NoError(t, err)
+		events := n.watchEvents()
 		must.NoError(t, n.RecoverTask(keeper.handle))
 		must.NoError(t, n.RecoverTask(otherHandle))
 		late := n.newTask(alloc, "late", sh("exit 0"), quiet)
@@ -124,10 +123,12 @@ func TestDamagedState_Task(t *testing.T) {
 			again.start()
 			must.Eq(t, 0, again.wait().ExitCode, must.Sprint(name))
 			n.waitFor(name+": the old program to end", func() bool { return hostProcesses(t, victim.word) == 0 })
-			event := <-events
-			must.StrContains(t, event.Message, "cannot read its state")
-			must.Eq(t, victim.Name, event.TaskName)
-			readable(t, event.Message)
+			n.waitFor(name+": its event", func() bool {
+				_, event, found := strings.Cut(events(), victim.Name+": ")
+				event, _, _ = strings.Cut(event, "\n")
+				readable(t, event)
+				return found && strings.Contains(event, "cannot read its state")
+			})
 		}
 		must.Eq(t, 1, hostProcesses(t, keeper.word))
 		other.unharmed()
