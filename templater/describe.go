@@ -13,12 +13,12 @@ import (
 // EditText is an edit for programs to read. Fields that an operation does not use are empty.
 type EditText struct {
 	// Op is add_task, add_port, add_service, add_volume, set_env, set_config,
-	// add_template or add_volume_mount.
+	// add_template, add_volume_mount or set_proxy.
 	Op    string `json:"op"`
 	Group string `json:"group"`
 	// Task is the changed or added task.
 	Task string `json:"task,omitempty"`
-	// Name is the name of the port, service, volume, variable or setting.
+	// Name is the name of the port, service, volume, variable or setting; of a proxy's service.
 	Name string `json:"name,omitempty"`
 	// Value is the variable's or setting's value, or the port inside the pod.
 	Value json.RawMessage `json:"value,omitempty"`
@@ -53,6 +53,8 @@ func Describe(e job.Edit) (*EditText, error) {
 			return nil, fmt.Errorf("config %s of task %q: %w", e.Name, e.Task, err)
 		}
 		return &EditText{Op: "set_config", Group: e.Group, Task: e.Task, Name: e.Name, Value: value}, nil
+	case *job.SetProxy:
+		return &EditText{Op: "set_proxy", Group: e.Group, Task: e.Task, Name: e.Service.Name.String(), HCL: block(e.Block())}, nil
 	}
 	return nil, fmt.Errorf("unknown edit %T", e)
 }

@@ -1,6 +1,8 @@
 package templater
 
 import (
+	"fmt"
+
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
@@ -30,6 +32,8 @@ type Injection struct {
 	Keep   bool
 	Edits  []job.Edit
 	Output []byte
+	// Proxies are the proxies to which rules give a driver. Plan sets them.
+	Proxies []*Proxy
 
 	given Flags
 }
@@ -88,6 +92,7 @@ func (in *Injection) Carry() hcl.Diagnostics {
 	if in.Keep = keep; !keep {
 		return append(diags, in.Make()...)
 	}
+	diags = append(diags, in.keptProxies()...)
 	var more hcl.Diagnostics
 	in.Output, more = in.Document.Source()
 	return append(diags, more...)
@@ -108,6 +113,14 @@ func (in *Injection) Make() hcl.Diagnostics {
 func (in *Injection) Plan() hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	in.Edits, diags = plan(in.Document.Job(), in.Choices, in.Flags)
+	var more hcl.Diagnostics
+	in.Proxies, more = Proxies(in.Document.Job(), in.Flags)
+	edits, warnings := planProxies(in.Proxies)
+	if diags = append(append(diags, more...), warnings...); diags.HasErrors() {
+		in.Edits = nil
+		return diags
+	}
+	in.Edits = append(in.Edits, edits...)
 	return diags
 }
 
@@ -115,6 +128,18 @@ func (in *Injection) Plan() hcl.Diagnostics {
 func (in *Injection) Explain() []*Explanation {
 	explained, _ := Explain(in.Document.Job(), in.Catalog, in.Flags) // Select has its diagnostics
 	return explained
+}
+
+// keptProxies returns warnings about proxies that a rule would change in a job that stays unchanged.
+func (in *Injection) keptProxies() hcl.Diagnostics {
+	proxies, diags := Proxies(in.Document.Job(), in.Flags)
+	for _, p := range proxies {
+		if p.State == StateChosen && !p.Service.Mesh.Marked {
+			diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Proxy keeps its driver", Detail: fmt.Sprintf(
+				"By %s the proxy of service %q in group %q would run under driver %q, but the job has sidecars that nothing chooses now, and is not changed. Inject into the original job.", p.by(), p.Service.Name, p.Group.Name, p.Driver)})
+		}
+	}
+	return diags
 }
 
 // Totals returns the resources that the edits add.

@@ -16,6 +16,9 @@ type Policy interface {
 	// Orders returns the sidecars that rules choose for a group, in the order of the rules.
 	// Values of later rules override earlier ones.
 	Orders(*job.Job, *job.Group) ([]*Order, hcl.Diagnostics)
+	// Proxies returns the driver that a rule gives to the proxies of a group's services, or nil. Orders
+	// reports whether rules are undecided.
+	Proxies(*job.Job, *job.Group) *ProxyOrder
 	// MaySkip reports whether any job could have orders that may be skipped.
 	MaySkip() bool
 	// Check reports violations of the job as its author wrote it, with the sidecars that its

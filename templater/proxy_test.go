@@ -3,13 +3,16 @@ package templater_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"testing/fstest"
 
 	"github.com/hashicorp/nomad/api"
 	"github.com/shoenig/test/must"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -80,15 +83,50 @@ func addProxy(g *api.TaskGroup, s *api.Service) {
 	if port != "" && !slices.ContainsFunc(ports, func(p api.Port) bool { return p.Label == port }) {
 		g.Networks[0].DynamicPorts = append(ports, api.Port{Label: port, To: -1, HostNetwork: "default"})
 	}
-	if slices.ContainsFunc(g.Tasks, func(t *api.Task) bool { return t.Kind == kind+":"+s.Name }) {
+	if i := slices.IndexFunc(g.Tasks, func(t *api.Task) bool { return t.Kind == kind+":"+s.Name }); i >= 0 {
+		if kind == "connect-proxy" {
+			mergeProxy(g.Tasks[i], s.Connect.SidecarTask)
+		}
 		return
 	}
 	task := api.NewTask(kind+"-"+s.Name, "docker")
 	task.Kind = kind + ":" + s.Name
-	task.Config = map[string]any{"image": "${meta.connect.sidecar_image}"}
+	task.Config = map[string]any{}
+	for _, c := range job.ProxyConfig(kind != "connect-proxy") {
+		raw, err := ctyjson.Marshal(c.Value, c.Value.Type())
+		if err != nil {
+			panic(err) // a string and a list of strings
+		}
+		var v any
+		_ = json.Unmarshal(raw, &v) // just marshalled
+		task.Config[c.Name] = v
+	}
+	mergeProxy(task, s.Connect.SidecarTask)
 	task.Lifecycle = &api.TaskLifecycle{Hook: "prestart", Sidecar: true}
 	task.Constraints = []*api.Constraint{api.NewConstraint("${attr.consul.version}", "semver", ">= 1.8.0"), api.NewConstraint("${attr.consul.grpc}", ">", "0")}
 	g.Tasks = append(g.Tasks, task)
+}
+
+// mergeProxy is structs.SidecarTask.MergeIntoTask, as far as these tests need it.
+func mergeProxy(task *api.Task, with *api.SidecarTask) {
+	if with == nil {
+		return
+	}
+	if with.Name != "" {
+		task.Name = with.Name
+	}
+	if with.User != "" {
+		task.User = with.User
+	}
+	if with.Driver != "" && with.Driver != task.Driver {
+		task.Driver, task.Config = with.Driver, maps.Clone(with.Config)
+	} else {
+		maps.Copy(task.Config, with.Config)
+	}
+	if task.Meta == nil && with.Meta != nil {
+		task.Meta = map[string]string{}
+	}
+	maps.Copy(task.Meta, with.Meta)
 }
 
 const meshSidecar = `sidecar "edge" {

@@ -101,7 +101,7 @@ func Reveal(text, evaluated *job.Job) *job.Job {
 		seen := text.Group(g.Name)
 		switch {
 		case seen == nil:
-		case len(seen.Opaque) == 0:
+		case len(seen.Opaque) == 0 && !opaqueMesh(seen):
 			g = seen
 		default:
 			c := *g

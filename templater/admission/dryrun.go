@@ -27,6 +27,11 @@ func (r *Rules) rehearse(ctx context.Context, body []byte, where func(*jsonjob.R
 			v.warnings = append(v.warnings, rehearsed+fmt.Sprintf("sidecar %q %s would be injected into group %q.", i.Sidecar, i.Version, i.Group))
 		}
 	}
+	for _, p := range would.proxies {
+		if !p.Service.Mesh.Marked {
+			v.warnings = append(v.warnings, rehearsed+fmt.Sprintf("the proxy of service %q in group %q would run under driver %s.", p.Service.Name, p.Group.Name, p.Driver))
+		}
+	}
 	return v
 }
 

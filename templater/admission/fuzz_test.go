@@ -21,10 +21,12 @@ func FuzzTreat(f *testing.F) {
 		jobNamed("web"), bridged, marked, strings.Replace(marked, `"policy"`, `"flag"`, 1), strings.ToLower(marked), marked + marked,
 		`{"Job":{"ID":"web","TaskGroups":[null,{"Name":null,"Tasks":[null]},{"Tasks":{}}]}}`, `{"Job":{"ID":"web","TaskGroups":{}}}`,
 		`{"Job":{"ID":"web","Meta":{"sidecar.inject":"other","sidecar.exclude":"*"},"TaskGroups":[{"Name":"g"}]}}`, `{"Job":[]}`, `[]`,
+		meshJob("pod"), string(rulesOf(f, meshRule).treat(f.Context(), []byte(meshJob("pod")), anywhere).body),
+		strings.Replace(meshJob("pod"), `"Name":"other"`, `"Kind":"connect-proxy:web","Meta":{"sidecar_connect":"{}"},"Name":"other"`, 1),
 	} {
 		f.Add([]byte(s))
 	}
-	rules := rulesOf(f, "rule \"all\" {\n inject \"note\" {}\n required = true\n}\nrule \"some\" {\n inject \"other\" {}\n on_error = \"skip\"\n}\n")
+	rules := rulesOf(f, "rule \"all\" {\n inject \"note\" {}\n required = true\n}\nrule \"some\" {\n inject \"other\" {}\n on_error = \"skip\"\n}\n"+meshRule)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		v := rules.treat(t.Context(), body, anywhere)
 		var req api.JobRegisterRequest

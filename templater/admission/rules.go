@@ -40,6 +40,7 @@ type verdict struct {
 	job      job.Job
 	changed  bool
 	injected []Injected
+	proxies  []*templater.Proxy // with a driver by a rule
 	rules    []string
 	warned   []string // rules that only warn
 	warnings []string
@@ -100,7 +101,9 @@ func (r *Rules) inject(ctx context.Context, body []byte, where func(*jsonjob.Req
 	}
 	_, span := startSpan(ctx, "plan")
 	defer span.End()
-	if diags = append(diags, in.Carry()...); !diags.HasErrors() {
+	diags = append(diags, in.Carry()...)
+	v.noteProxies(in.Proxies)
+	if !diags.HasErrors() {
 		v.body, v.changed = in.Output, !bytes.Equal(in.Output, body)
 		diags = append(diags, r.Analysis.of(in.Output)...)
 	}
@@ -169,6 +172,16 @@ func (v *verdict) note(choices []*templater.Choice) {
 		v.injected = append(v.injected, Injected{c.Group.Name, c.Definition.Name, c.Definition.Version.String(), c.Origin})
 		for _, rule := range c.Rules {
 			v.noteRule(rule)
+		}
+	}
+}
+
+// noteProxies records the rules that give proxies a driver.
+func (v *verdict) noteProxies(proxies []*templater.Proxy) {
+	for _, p := range proxies {
+		if p.State == templater.StateChosen && p.Rule != "" {
+			v.proxies = append(v.proxies, p)
+			v.noteRule(p.Rule)
 		}
 	}
 }

@@ -58,10 +58,11 @@ func (c *explain) Run(args []string) int {
 		diags = append(diags, in.Plan()...)
 		totals = in.Totals()
 	}
-	out := explainText(in.doc.Job(), in.Explain(), totals)
+	proxies, _ := templater.Proxies(in.doc.Job(), in.Flags) // Plan reports unknown values
+	out := explainText(in.doc.Job(), in.Explain(), proxies, totals)
 	if c.json {
 		var more hcl.Diagnostics
-		out, more = explainJSON(in.doc.Job(), in.Explain(), totals)
+		out, more = explainJSON(in.doc.Job(), in.Explain(), proxies, totals)
 		diags = append(diags, more...)
 	}
 	if code := c.p.write(r, r.redact(out)); code != exitDone {
@@ -73,7 +74,7 @@ func (c *explain) Run(args []string) int {
 	return exitDone
 }
 
-func explainText(j *job.Job, told []*templater.Explanation, totals []templater.Total) []byte {
+func explainText(j *job.Job, told []*templater.Explanation, proxies []*templater.Proxy, totals []templater.Total) []byte {
 	var out bytes.Buffer
 	for i, g := range j.Groups {
 		if i > 0 {
@@ -83,6 +84,11 @@ func explainText(j *job.Job, told []*templater.Explanation, totals []templater.T
 		for _, e := range told {
 			if e.Group == g {
 				explainOne(&out, e)
+			}
+		}
+		for _, p := range proxies {
+			if p.Group == g {
+				explainProxy(&out, p)
 			}
 		}
 		for _, t := range totals {
@@ -119,6 +125,15 @@ func explainOne(out *bytes.Buffer, e *templater.Explanation) {
 		display.Fprintf(w, "    %s\t= %s\t  %s%s\n", p.Name, value, p.Source.Origin, in(p.Source.Range))
 	}
 	_ = w.Flush() // a buffer accepts everything
+}
+
+func explainProxy(out *bytes.Buffer, p *templater.Proxy) {
+	from := p.Source()
+	text := fmt.Sprintf("driver %s by %s%s", p.Driver, from.Origin, in(from.Range))
+	if p.Reason != "" {
+		text = fmt.Sprintf("%s: %s; %s%s chose driver %s", p.State, p.Reason, from.Origin, in(from.Range), p.Driver)
+	}
+	display.Fprintf(out, "  proxy of service %q: %s\n", p.Service.Name.String(), text)
 }
 
 func by(e *templater.Explanation) string {

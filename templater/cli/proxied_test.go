@@ -55,8 +55,14 @@ func (p *proxied) write(name, text string) {
 // front starts an admission proxy with the catalog of a version.
 func (p *proxied) front(version string) (address string) {
 	p.Helper()
+	return p.frontWith(version, proxiedPolicy)
+}
+
+// frontWith is front with other rules.
+func (p *proxied) frontWith(version, text string) (address string) {
+	p.Helper()
 	catalog, rules := &sidecar.Catalog{}, &policy.Policy{}
-	diags := append(catalog.Load(os.DirFS(p.path(version)), ""), rules.Add([]byte(proxiedPolicy), "rules.policy.hcl")...)
+	diags := append(catalog.Load(os.DirFS(p.path(version)), ""), rules.Add([]byte(text), "rules.policy.hcl")...)
 	must.False(p, diags.HasErrors())
 	upstream, err := admission.OpenUpstream(p.nomad, &api.TLSConfig{})
 	must.NoError(p, err)

@@ -28,7 +28,18 @@ type Group struct {
 	File     string     `json:"file,omitempty"`
 	Line     int        `json:"line,omitempty"`
 	Sidecars []*Sidecar `json:"sidecars"`
+	Proxies  []*Proxy   `json:"proxies,omitempty"`
 	Adds     *Total     `json:"adds,omitempty"`
+}
+
+// Proxy is the proxy of a service in Consul's service mesh, to which a rule gives a driver.
+type Proxy struct {
+	Service string  `json:"service"`
+	Driver  string  `json:"driver"`
+	State   string  `json:"state"` // see templater.Proxy
+	Reason  string  `json:"reason,omitempty"`
+	Rule    string  `json:"rule,omitempty"`
+	From    *Source `json:"from"`
 }
 
 // Sidecar is a sidecar of the catalog, or a chosen one that the catalog does not have.
@@ -69,9 +80,9 @@ type Total struct {
 	Disk      int `json:"disk_mb"`
 }
 
-// Of converts the results of templater.Explain and templater.Totals. It returns an error if a
-// value cannot be written as JSON.
-func Of(j *job.Job, told []*templater.Explanation, totals []templater.Total) (*Job, error) {
+// Of converts the results of templater.Explain, templater.Proxies and templater.Totals. It returns
+// an error if a value cannot be written as JSON.
+func Of(j *job.Job, told []*templater.Explanation, proxies []*templater.Proxy, totals []templater.Total) (*Job, error) {
 	out := &Job{ID: j.ID.Value, Groups: []*Group{}}
 	for _, g := range j.Groups {
 		group := &Group{Name: g.Name, File: g.Range.Filename, Line: g.Range.Start.Line, Sidecars: []*Sidecar{}}
@@ -84,6 +95,11 @@ func Of(j *job.Job, told []*templater.Explanation, totals []templater.Total) (*J
 				return nil, err
 			}
 			group.Sidecars = append(group.Sidecars, s)
+		}
+		for _, p := range proxies {
+			if p.Group == g {
+				group.Proxies = append(group.Proxies, &Proxy{p.Service.Name.String(), p.Driver, p.State, p.Reason, p.Rule, source(p.Source())})
+			}
 		}
 		for _, t := range totals {
 			if t.Group == g.Name {

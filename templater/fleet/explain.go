@@ -11,9 +11,10 @@ import (
 
 // Explained explains the sidecars of a stored job.
 type Explained struct {
-	Job    *job.Job
-	Told   []*templater.Explanation
-	Totals []templater.Total // none if a choice is invalid
+	Job     *job.Job
+	Told    []*templater.Explanation
+	Proxies []*templater.Proxy
+	Totals  []templater.Total // none if a choice is invalid
 	// Secrets are texts that must not be displayed.
 	Secrets []string
 }
@@ -33,6 +34,7 @@ func (r *Rules) Explain(raw []byte) (*Explained, error) {
 		return nil, fmt.Errorf("read job %q: %w", head.ID, diags)
 	}
 	out := &Explained{Job: c.Document.Job(), Told: c.Explain(), Secrets: c.Secrets()}
+	out.Proxies, _ = templater.Proxies(out.Job, c.Flags) // of which nothing is changed here
 	c.byMarks(out.Told)
 	withoutPositions(out.Told, name)
 	if !c.diags.HasErrors() && !c.Plan().HasErrors() {

@@ -29,6 +29,12 @@ func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 	for _, c := range e.order {
 		p.change(c)
 	}
+	for _, c := range e.proxies {
+		p.proxy(c)
+	}
+	for _, c := range e.ownProxies {
+		p.ownProxy(c)
+	}
 	if p.diags.HasErrors() {
 		return nil, p.diags
 	}
@@ -59,6 +65,8 @@ type editor struct {
 	groups  map[string]block
 	changes map[*hclsyntax.Block]*change // by the text of the block
 	order   []*change
+	// proxies are the connect blocks to change, ownProxies the tasks of such proxies in the file.
+	proxies, ownProxies []proxyChange
 }
 
 func newEditor(f *File) *editor {
@@ -127,6 +135,8 @@ func (e *editor) add(edit job.Edit) error {
 			c.blocks = append(c.blocks, edit.Block)
 		}
 		return err
+	case *job.SetProxy:
+		return e.setProxy(edit)
 	}
 	return fmt.Errorf("unknown edit %T", edit)
 }
@@ -199,7 +209,7 @@ func sidecarBlocks(body *hclsyntax.Body) []*hclsyntax.Block {
 // else at the end.
 func (p *patch) change(c *change) {
 	var rest sidecar.Body
-	if len(c.env) > 0 && !p.env(c.block, c.env) {
+	if len(c.env) > 0 && !p.texts(c.block, "env", c.env) {
 		rest = append(rest, &sidecar.Block{Type: "env", Body: envBody(c.env)})
 	}
 	if len(c.config) > 0 && !p.config(c.block, c.config) {
@@ -216,25 +226,26 @@ func (p *patch) change(c *change) {
 	}
 }
 
-// env adds variables to the env block or attribute of a task. It returns false if there is none.
-func (p *patch) env(task block, env map[string]string) bool {
-	if a := task.Body.Attributes["env"]; a != nil {
-		p.checkIterators(task, envBody(env))
+// texts adds texts to the env or meta of a task, a block or an attribute. It returns false if there
+// is none.
+func (p *patch) texts(task block, name string, texts map[string]string) bool {
+	if a := task.Body.Attributes[name]; a != nil {
+		p.checkIterators(task, envBody(texts))
 		indent := p.indent(a.SrcRange)
 		s := p.style
 		s.Indent, s.Heredoc = indent, false
 		values := map[string]cty.Value{}
-		for k, v := range env {
+		for k, v := range texts {
 			values[k] = cty.StringVal(v)
 		}
 		was := strings.TrimSpace(string(p.src[a.EqualsRange.End.Byte:a.SrcRange.End.Byte]))
 		p.replace(a.SrcRange, indent,
-			indent+"env = merge("+was+p.made(", "+sidecar.Value(cty.ObjectVal(values), s)+")\n"))
+			indent+name+" = merge("+was+p.made(", "+sidecar.Value(cty.ObjectVal(values), s)+")\n"))
 		return true
 	}
 	for _, b := range task.in.blocks(task.Body) {
-		if b.Type == "env" {
-			p.extend(b, envBody(env), "")
+		if b.Type == name {
+			p.extend(b, envBody(texts), "")
 			return true
 		}
 	}
@@ -247,33 +258,7 @@ func (p *patch) config(task block, config map[string]*job.SetConfig) bool {
 		if b.Type != "config" {
 			continue
 		}
-		added := configBody(config)
-		if p.oneLine(b.text) {
-			replaced := ""
-			for name := range b.Body.Attributes {
-				if _, ok := config[name]; ok {
-					replaced = name
-				}
-			}
-			p.extend(b, added, replaced)
-			return true
-		}
-		var rest sidecar.Body
-		for _, it := range added {
-			attr, ok := it.(*sidecar.Attr)
-			if !ok || b.Body.Attributes[attr.Name] == nil {
-				rest = append(rest, it)
-				continue
-			}
-			p.checkIterators(b, sidecar.Body{attr})
-			was := b.Body.Attributes[attr.Name]
-			s := p.style
-			s.Indent = p.indent(was.SrcRange)
-			p.replace(was.SrcRange, s.Indent, p.made(sidecar.Body{attr}.HCL(s)))
-		}
-		if len(rest) > 0 {
-			p.extend(b, rest, "")
-		}
+		p.set(b, configBody(config))
 		return true
 	}
 	return false

@@ -50,12 +50,13 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 	if j, diags := jobBlock(whole); !diags.HasErrors() {
 		f.sidecars = len(sidecarBlocks(j.Body)) > 0
 	}
+	meshed := map[string]bool{}
 	f.base, diags = Eject(src, name)
 	if diags.HasErrors() {
 		return nil, diags
 	}
 	if !bytes.Equal(f.base, src) {
-		f.marks, diags = readMarks(whole, in)
+		f.marks, diags = readMarks(whole, in, meshed)
 		if diags.HasErrors() {
 			return nil, diags
 		}
@@ -76,6 +77,13 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 	diags = append(diags, more...)
 	f.view, more = f.readJob()
 	diags = append(diags, more...)
+	for _, g := range f.view.Groups {
+		for _, s := range g.Services {
+			if s.Mesh != nil {
+				s.Mesh.Marked = meshed[g.Name+"/"+s.Name.String()]
+			}
+		}
+	}
 	if over := f.scope.budget.Exceeded(); over.HasErrors() {
 		return nil, over // without the errors that it causes
 	}
@@ -126,8 +134,9 @@ func (f *File) Files() map[string]*hcl.File {
 	return files
 }
 
-// readMarks returns the marks of tasks in an injected file.
-func readMarks(whole *hcl.File, in Inputs) ([]job.Marked, hcl.Diagnostics) {
+// readMarks returns the marks of tasks in an injected file, and records the services with the mark of
+// a proxy in meshed, as GROUP/NAME.
+func readMarks(whole *hcl.File, in Inputs, meshed map[string]bool) ([]job.Marked, hcl.Diagnostics) {
 	j, diags := jobBlock(whole)
 	if diags.HasErrors() {
 		return nil, diags
@@ -138,6 +147,11 @@ func readMarks(whole *hcl.File, in Inputs) ([]job.Marked, hcl.Diagnostics) {
 	}
 	var marks []job.Marked
 	for _, g := range newReader(scope).samples(j.Body, "group") {
+		for _, s := range g.in.blocks(g.Body) {
+			if s.Type == "service" && proxyMarked(s) {
+				meshed[g.Labels[0]+"/"+s.in.service(s).Name.String()] = true
+			}
+		}
 		for _, t := range g.in.samples(g.Body, "task") {
 			meta := map[string]string{}
 			texts, _ := t.in.texts(t.Body, "meta")

@@ -153,6 +153,7 @@ func (r *reader) group(b block) *job.Group {
 	if r.repeated != nil {
 		g.Opaque = append(g.Opaque, b.obstacle())
 	}
+	services := 0
 	for _, c := range r.blocks(b.Body) {
 		if c.unknown != nil {
 			r.unexpandedPart(g, c)
@@ -164,7 +165,12 @@ func (r *reader) group(b block) *job.Group {
 		case "network":
 			g.Networks = append(g.Networks, c.in.network(g, c))
 		case "service":
-			g.Services = append(g.Services, c.in.service(c))
+			s := c.in.service(c)
+			if s.Mesh = c.in.mesh(c); s.Mesh != nil {
+				s.Mesh.Index = services
+			}
+			services++
+			g.Services = append(g.Services, s)
 		case "volume":
 			if r.labelled(c.Block) {
 				g.Volumes[c.Labels[0]] = c.DefRange()
@@ -199,7 +205,9 @@ func (r *reader) unexpandedPart(g *job.Group, c block) {
 		g.MoreNetworks = c.unknown
 		g.Opaque = append(g.Opaque, c.obstacle())
 	case "service":
-		g.Services = append(g.Services, r.service(c))
+		s := r.service(c)
+		s.Mesh = &job.Mesh{Unknown: c.unknown, Range: c.DefRange()}
+		g.Services = append(g.Services, s)
 	case "volume":
 		g.Opaque = append(g.Opaque, c.obstacle())
 	case "ephemeral_disk":

@@ -7,7 +7,7 @@ import (
 )
 
 // Edit is one change of a job, addressed by names: *AddTask, *AddPort,
-// *AddService, *AddVolume, *SetEnv, *SetConfig or *AddAppBlock.
+// *AddService, *AddVolume, *SetEnv, *SetConfig, *AddAppBlock or *SetProxy.
 type Edit interface{ edit() }
 
 // AddTask appends a task to a group.

@@ -104,7 +104,9 @@ type Service struct {
 	Name, Port, Provider Text
 	// Connect reports a connect block, for which Nomad may add a task to the group.
 	Connect bool
-	Range   hcl.Range
+	// Mesh is the connect block of a service of a group, nil if it has none or needs no proxy.
+	Mesh  *Mesh
+	Range hcl.Range
 }
 
 // Task is a task of the user.
@@ -126,7 +128,9 @@ type Task struct {
 	Meta         map[string]Text
 	MoreMeta     *diagnostic.Unknown // there may be other keys
 	Bare         Bare
-	Range        hcl.Range
+	// ProxyMark reports that the task is a proxy with a driver from an injection.
+	ProxyMark bool
+	Range     hcl.Range
 }
 
 // Logs is a task's logs block. A number is 0 if unset.

@@ -77,6 +77,8 @@ func (e *editor) edit(edit job.Edit) error {
 		return e.setConfig(edit)
 	case *job.AddAppBlock:
 		return e.addAppBlock(edit)
+	case *job.SetProxy:
+		return e.setProxy(edit)
 	}
 	return fmt.Errorf("unknown edit %T", edit)
 }

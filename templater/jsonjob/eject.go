@@ -19,7 +19,11 @@ type injected struct {
 // eject removes the injected parts that marks list and the catalog confirms: the tasks themselves
 // and all other changes. If one change was edited since, that sidecar is not removed at all.
 func (f *File) eject(catalog job.Catalog, keep []job.Marked) {
-	marked := func(g *node) bool { return len(f.injected(g)) > 0 }
+	marked := func(g *node) bool {
+		return len(f.injected(g)) > 0 || slices.ContainsFunc(g.get("Services").elements(), func(s *node) bool {
+			return proxyMark(s.get("Connect").get("SidecarTask")) != nil
+		})
+	}
 	if !slices.ContainsFunc(f.job.get("TaskGroups").elements(), marked) {
 		return
 	}
@@ -27,6 +31,7 @@ func (f *File) eject(catalog job.Catalog, keep []job.Marked) {
 	f.document = &document{root: f.root.clone(), lead: f.lead, rest: f.rest} // the document may be shared
 	f.findJob()
 	for _, g := range f.job.get("TaskGroups").elements() {
+		f.ejectProxies(g)
 		tasks := g.get("Tasks")
 		found := f.injected(g)
 		found = slices.DeleteFunc(found, func(i injected) bool {

@@ -26,6 +26,9 @@ type File struct {
 	step  string
 	marks []job.Marked
 	kept  map[*node]bool // injected tasks to keep
+	// meshed are the marks of services with an injected driver of the proxy, proxies their tasks.
+	meshed  map[*node]*job.MeshMark
+	proxies map[*node]bool
 	// before is the job with its injected parts, or nil if there are none.
 	before *node
 	view   *job.Job
@@ -64,7 +67,7 @@ func ParseKeeping(src []byte, name string, catalog job.Catalog, keep []job.Marke
 
 // newFile returns the file of a document, which it does not change.
 func newFile(src []byte, name string, doc *document) *File {
-	return &File{name: name, source: src, lines: lineStarts(src), document: doc, kept: map[*node]bool{}}
+	return &File{name: name, source: src, lines: lineStarts(src), document: doc, kept: map[*node]bool{}, meshed: map[*node]*job.MeshMark{}, proxies: map[*node]bool{}}
 }
 
 // read finds the job in the document, and removes the injected parts.

@@ -68,6 +68,11 @@ func (f *File) group(n *node) *job.Group {
 		maps.Copy(g.Bare, bare(nets[0], "DynamicPorts"))
 	}
 	g.Services = f.services(nil, n)
+	for i, s := range n.get("Services").elements() {
+		if g.Services[i].Mesh = f.mesh(s); g.Services[i].Mesh != nil {
+			g.Services[i].Mesh.Index = i
+		}
+	}
 	if v := n.get("Volumes"); v != nil {
 		for _, it := range v.items {
 			g.Volumes[strings.Clone(it.name)] = f.at(it.value.start)
@@ -115,7 +120,10 @@ func (f *File) task(n *node) *job.Task {
 		Name: n.get("Name").str(), Kind: fieldText(n, "Kind", ""), Driver: fieldText(n, "Driver", ""),
 		Env: f.texts(n.get("Env")), Meta: f.texts(n.get("Meta")),
 		Config: map[string]job.Setting{}, Range: f.at(n.start),
-		Bare: bare(n, "Env", "Config", "Templates", "VolumeMounts"),
+		Bare: bare(n, "Env", "Config", "Templates", "VolumeMounts", "Meta"),
+	}
+	if f.proxies[n] {
+		t.Driver.Value, t.ProxyMark = podDriver, true
 	}
 	if c := n.get("Config"); c != nil {
 		for _, it := range c.items {

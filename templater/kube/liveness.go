@@ -42,8 +42,8 @@ func (c *container) liveTimes(l *block, p *corev1.Probe) {
 	l.number("failures", failures)
 }
 
-// killKeys adds what the driver must know to stop the task after a failed check: Nomad does not pass
-// it the task's own kill_signal and kill_timeout.
+// killKeys adds the settings with which the driver stops the task after a failed check: Nomad does
+// not pass it the task's own kill_signal and kill_timeout.
 func (c *container) killKeys(b *block) {
 	if c.live == nil {
 		return

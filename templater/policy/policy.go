@@ -121,7 +121,7 @@ func (p *Policy) Orders(j *job.Job, g *job.Group) ([]*templater.Order, hcl.Diagn
 	var diags hcl.Diagnostics
 	for _, r := range p.Rules {
 		ok, undecided := r.match.matches(j, g)
-		if undecided != nil {
+		if undecided != nil && !r.onlyProxies(g) {
 			d := undecided.Error(fmt.Sprintf("Whether rule %q of the policy concerns group %q", r.Name, g.Name))
 			if r.onlyWarns() {
 				d.Severity = hcl.DiagWarning
@@ -151,6 +151,26 @@ func (p *Policy) Orders(j *job.Job, g *job.Group) ([]*templater.Order, hcl.Diagn
 		}
 	}
 	return orders, diags
+}
+
+// Proxies returns the driver that the first matching rule gives to the proxies of a group.
+func (p *Policy) Proxies(j *job.Job, g *job.Group) *templater.ProxyOrder {
+	for _, r := range p.Rules {
+		if r.connect == "" {
+			continue
+		}
+		if ok, _ := r.match.matches(j, g); ok { // Orders reports undecided matches
+			return &templater.ProxyOrder{Rule: r.Name, Driver: r.connect, Range: r.connectAt}
+		}
+	}
+	return nil
+}
+
+// onlyProxies reports whether the rule concerns nothing of a group, because the rule is about proxies
+// only and the group has none.
+func (r *Rule) onlyProxies(g *job.Group) bool {
+	return r.connect != "" && len(r.injects)+len(r.validations) == 0 &&
+		!slices.ContainsFunc(g.Services, func(s job.Service) bool { return s.Mesh != nil })
 }
 
 // discreet hides the details of errors in sensitive expressions: HCL's message may contain part of

@@ -201,3 +201,57 @@ func TestValidation_Level(t *testing.T) {
 		must.Eq(t, 3, diags[0].Subject.Start.Line)
 	}
 }
+
+// A rule gives a driver to the proxies of the groups that it matches, without sidecars.
+func TestConnect(t *testing.T) {
+	p := parse(t, `rule "other" {
+  match {
+    group = ["other"]
+  }
+  connect = "pod"
+}
+rule "mesh" {
+  match {
+    driver = ["pod"]
+  }
+  connect = "pod"
+}`)
+	j, g := aJob()
+	orders, diags := p.Orders(j, g)
+	must.SliceEmpty(t, orders)
+	must.SliceEmpty(t, diags)
+	order := p.Proxies(j, g)
+	must.Eq(t, "mesh", order.Rule)
+	must.Eq(t, "pod", order.Driver)
+	must.Eq(t, 11, order.Range.Start.Line)
+	g.Tasks = g.Tasks[:1]
+	must.Nil(t, p.Proxies(j, g))
+}
+
+// If the match of such a rule is undecided, groups with proxies are refused, and no others.
+func TestConnect_Undecided(t *testing.T) {
+	p := parse(t, "rule \"mesh\" {\n match {\n job = [\"x\"]\n}\n connect = \"pod\"\n}\n")
+	j, g := aJob()
+	j.ID = job.Text{Unknown: &diagnostic.Unknown{Expr: "var.id", WayOut: "Set it."}}
+	_, diags := p.Orders(j, g)
+	must.SliceEmpty(t, diags)
+	g.Services = []job.Service{{Mesh: &job.Mesh{Kind: "connect-proxy"}}}
+	_, diags = p.Orders(j, g)
+	must.True(t, diags.HasErrors())
+}
+
+func TestConnect_Invalid(t *testing.T) {
+	for text, want := range map[string]string{
+		`connect = "docker"`:                     `connect must be "pod"`,
+		`connect = ""`:                           `connect must be "pod"`,
+		`connect = true`:                         `connect must be "pod"`,
+		"connect = \"pod\"\nrequired = true":     "required applies to injected sidecars",
+		"connect = \"pod\"\non_error = \"skip\"": "on_error applies to injected sidecars",
+		"match {\n request {\n client = [\"10.0.0.1\"]\n }\n }\n connect = \"pod\"": "who registers a job",
+	} {
+		var p Policy
+		diags := p.Add([]byte("rule \"r\" {\n"+text+"\n}\n"), "p.hcl")
+		must.True(t, diags.HasErrors(), must.Sprint(text))
+		must.StrContains(t, diags.Error(), want, must.Sprint(text))
+	}
+}

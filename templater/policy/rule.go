@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/hcl/v2/gohcl"
 	"github.com/zclconf/go-cty/cty/function"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
@@ -28,6 +29,9 @@ type Rule struct {
 	request     requestMatch // nil for any
 	injects     []*inject
 	validations []*validation
+	// connect is the driver of the proxies of Consul's service mesh, "" for none.
+	connect   string
+	connectAt hcl.Range
 	// functions are the functions available to the rule's expressions. Creating them for each
 	// group would cause a quarter of a decision's allocations.
 	functions map[string]function.Function
@@ -54,11 +58,11 @@ func attributes(names ...string) []hcl.AttributeSchema {
 func decodeRule(b *hcl.Block) (*Rule, hcl.Diagnostics) {
 	r := &Rule{Name: b.Labels[0], Range: b.DefRange, functions: sidecar.Functions()}
 	content, diags := b.Body.Content(&hcl.BodySchema{
-		Attributes: attributes("description", "required", "on_error"),
+		Attributes: attributes("description", "required", "on_error", "connect"),
 		Blocks:     []hcl.BlockHeaderSchema{{Type: "match"}, {Type: "inject", LabelNames: []string{"sidecar"}}, {Type: "validation"}},
 	})
 	var onError string
-	for name, into := range map[string]any{"description": &r.Description, "required": &r.Required, "on_error": &onError} {
+	for name, into := range map[string]any{"description": &r.Description, "required": &r.Required, "on_error": &onError, "connect": &r.connect} {
 		if a := content.Attributes[name]; a != nil {
 			diags = append(diags, gohcl.DecodeExpression(a.Expr, nil, into)...)
 		}
@@ -67,6 +71,11 @@ func decodeRule(b *hcl.Block) (*Rule, hcl.Diagnostics) {
 		diags = append(diags, diagnostic.Error(a.Expr.Range(), "Invalid on_error", `on_error must be "deny", the default, or "skip".`))
 	}
 	r.Skip = onError == "skip"
+	if a := content.Attributes["connect"]; a != nil {
+		if r.connectAt = a.Range; r.connect != templater.PodDriver {
+			diags = append(diags, diagnostic.Error(a.Expr.Range(), "Invalid connect", `connect must be "pod": the driver of the proxies in groups whose tasks all use driver "pod".`))
+		}
+	}
 	for _, blk := range content.Blocks {
 		diags = append(diags, r.decodeBlock(blk)...)
 	}
@@ -98,18 +107,18 @@ func (r *Rule) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 
 // onlyWarns reports whether the rule neither changes nor denies a job.
 func (r *Rule) onlyWarns() bool {
-	return len(r.injects) == 0 && !slices.ContainsFunc(r.validations, func(v *validation) bool { return !v.warns })
+	return len(r.injects) == 0 && r.connect == "" && !slices.ContainsFunc(r.validations, func(v *validation) bool { return !v.warns })
 }
 
 // check reports settings that contradict each other or have no effect.
 func (r *Rule) check(b *hcl.Block, content *hcl.BodyContent) hcl.Diagnostics {
+	if r.request != nil && (len(r.injects) > 0 || r.connect != "") {
+		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Injection by requester", onlyValidations)}
+	}
 	if len(r.injects) > 0 {
-		if r.request != nil {
-			return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Injection by requester", onlyValidations)}
-		}
 		return nil
 	}
-	if len(r.validations) == 0 {
+	if len(r.validations) == 0 && content.Attributes["connect"] == nil {
 		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Rule without effect", fmt.Sprintf("Rule %q neither injects nor validates anything. Add inject \"name\" { … } or validation { … }.", r.Name))}
 	}
 	var diags hcl.Diagnostics
