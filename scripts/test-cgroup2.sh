@@ -86,6 +86,7 @@ compile() {
 
 say "compiling"
 compile "$@"
+CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$work/.hostiletask" ./test/cmd/hostiletask
 shim=
 if wide_registers; then
 	shim=$work/xstate.so
@@ -102,7 +103,7 @@ boot() {
 		root=/dev/root rootfstype=hostfs rootflags=/ ro quiet loglevel=4 panic=-1 \
 		con=null con0=null,fd:1 ssl=null init="$PWD/test/cgroup2/init.sh" \
 		POD_TEST_WORK="$work" POD_TEST_NAME="$1" POD_TEST_TIMEOUT="${minutes}m" \
-		POD_TEST_OWN_CLOCK=1 POD_TEST_PATIENCE="${PATIENCE:-10}" POD_TEST_ALL=1 POD_TEST_RUN="${RUN:-.}" POD_TEST_SKIP="./$other|././$other" \
+		POD_TEST_HOSTILETASK=/tmp/work/.hostiletask POD_TEST_OWN_CLOCK=1 POD_TEST_PATIENCE="${PATIENCE:-10}" POD_TEST_ALL=1 POD_TEST_RUN="${RUN:-.}" POD_TEST_SKIP="./$other|././$other" \
 		</dev/null 2>"$work/kernel.$1" >"$work/console.$1" &
 	machine=$!
 	trap 'stop $machine; wait; exit 1' TERM

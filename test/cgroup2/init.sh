@@ -15,6 +15,7 @@
 #   POD_TEST_RUN       which tests, as -test.run takes it
 #   POD_TEST_SKIP      which tests not, as -test.skip takes it
 #   POD_TEST_PATIENCE  for the tests, see test/shared/testtimeout
+#   POD_TEST_HOSTILETASK  a program that they would build
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export HOME=/tmp/home TMPDIR=/tmp
