@@ -13,14 +13,15 @@ import (
 // EditText is an edit for programs to read. Fields that an operation does not use are empty.
 type EditText struct {
 	// Op is add_task, add_port, add_service, add_volume, set_env, set_config,
-	// add_template, add_volume_mount or set_proxy.
+	// add_template, add_volume_mount, set_proxy or set_defaults.
 	Op    string `json:"op"`
 	Group string `json:"group"`
 	// Task is the changed or added task.
 	Task string `json:"task,omitempty"`
 	// Name is the name of the port, service, volume, variable or setting; of a proxy's service.
 	Name string `json:"name,omitempty"`
-	// Value is the variable's or setting's value, or the port inside the pod.
+	// Value is the variable's or setting's value, the port inside the pod, or the defaults as their
+	// mark records them.
 	Value json.RawMessage `json:"value,omitempty"`
 	// HCL is the added block.
 	HCL string `json:"hcl,omitempty"`
@@ -44,6 +45,8 @@ func Describe(e job.Edit) (*EditText, error) {
 			out.Value = fmt.Appendf(nil, "%d", e.To)
 		}
 		return out, nil
+	case *job.SetDefaults:
+		return &EditText{Op: "set_defaults", Group: e.Group, Value: json.RawMessage(e.Mark)}, nil
 	case *job.SetEnv:
 		value, err := json.Marshal(e.Value)
 		return &EditText{Op: "set_env", Group: e.Group, Task: e.Task, Name: e.Name, Value: value}, err

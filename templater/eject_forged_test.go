@@ -70,7 +70,7 @@ func refusedAsAltered(t *testing.T, c *sidecar.Catalog, src, what string) {
 	must.Eq(t, "job.json", diags[0].Subject.Filename)
 	must.Eq(t, src, string(apply(t, f, nil)))
 	choices, _ := templater.Choose(f.Job(), c, with("greedy"))
-	_, diags = templater.Reconcile(f.Marks(), choices, c, nil)
+	_, diags = templater.Reconcile(f.Marks(), choices, c, nil, false)
 	must.True(t, diags.HasErrors())
 	_, diags = templater.Plan(f.Job(), choices)
 	must.True(t, diags.HasErrors(), must.Sprint("what is left is no app task"))

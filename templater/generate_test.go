@@ -14,6 +14,7 @@ type jobText struct {
 	t       *rapid.T
 	out     strings.Builder
 	inherit bool // with vault and secret of jobs and groups
+	fields  bool // draw fields that defaults may be for
 }
 
 func drawJob(t *rapid.T, inherit bool) string {
@@ -27,6 +28,22 @@ func drawJob(t *rapid.T, inherit bool) string {
 		text = strings.TrimRight(text, "\r\n")
 	}
 	return text
+}
+
+// drawJobWithFields draws a job that has some of the fields with defaults.
+func drawJobWithFields(t *rapid.T) string {
+	g := &jobText{t: t, fields: true}
+	g.job()
+	return g.out.String()
+}
+
+// field writes a field or block that a default may be for, or not.
+func (g *jobText) field(depth int, text string) {
+	if g.fields && g.chance(text) {
+		for line := range strings.SplitSeq(text, "\n") {
+			g.line(depth, "%s", line)
+		}
+	}
 }
 
 func (g *jobText) chance(what string) bool { return rapid.Bool().Draw(g.t, what) }
@@ -78,6 +95,11 @@ func (g *jobText) job() {
 		g.line(2, `policies = ["p"]`)
 		g.line(1, `}`)
 	}
+	if g.fields {
+		g.line(1, `type = %q`, g.pick("type", "service", "batch", "system", "sysbatch"))
+	}
+	g.field(1, "update {\nstagger = \"9s\"\n}")
+	g.field(1, "reschedule { attempts = 8 }")
 	for i := range rapid.IntRange(1, 3).Draw(g.t, "groups") {
 		g.group(i)
 	}
@@ -108,6 +130,9 @@ func (g *jobText) group(i int) {
 		g.line(3, `attempts = 0`)
 		g.line(2, `}`)
 	}
+	g.field(2, `shutdown_delay = "8s"`)
+	g.field(2, "update { canary = 0 }")
+	g.field(2, "reschedule {\n}")
 	if g.inherit && g.chance("group vault") {
 		g.line(2, `vault { policies = ["q"] }`)
 	}
@@ -174,6 +199,10 @@ func (g *jobText) task(k int) {
 	case "share last":
 		g.config("last")
 	}
+	g.field(3, `kill_timeout = "8s"`)
+	g.field(3, "resources { memory = 77 }")
+	g.field(3, "dynamic \"restart\" {\nfor_each = [1]\ncontent {\nattempts = 8\n}\n}")
+	g.field(3, "dynamic \"restart\" {\nfor_each = []\ncontent {\n}\n}")
 	if g.chance("template") {
 		g.line(3, `template {`)
 		g.line(4, `destination = "local/t"`)

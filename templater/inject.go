@@ -14,6 +14,8 @@ type Document interface {
 	Job() *job.Job
 	// Marks returns the marks of the injected tasks that the document came with.
 	Marks() []job.Marked
+	// Defaulted returns the groups with defaults of an earlier injection.
+	Defaulted() []string
 	// Source returns the original document, in the form that Apply writes.
 	Source() ([]byte, hcl.Diagnostics)
 	// Apply applies edits to the job without earlier injections.
@@ -28,6 +30,8 @@ type Injection struct {
 	// Flags are the given ones, without the skipped rules of the policy.
 	Flags   Flags
 	Choices []*Choice
+	// Defaults is what becomes of the policy's defaults.
+	Defaults []*DefaultState
 	// Keep means that nothing is chosen and the document is not changed.
 	Keep   bool
 	Edits  []job.Edit
@@ -47,12 +51,16 @@ func Inject(doc Document, catalog job.Catalog, flags Flags) (*Injection, hcl.Dia
 	return in, diags
 }
 
-// Select settles the policy and chooses the sidecars of a document.
+// Select settles the policy and chooses the sidecars and defaults of a document.
 func Select(doc Document, catalog job.Catalog, flags Flags) (*Injection, hcl.Diagnostics) {
 	in := &Injection{Document: doc, Catalog: catalog, given: flags}
 	var diags, more hcl.Diagnostics
 	in.Flags, diags = settle(doc, catalog, flags)
 	in.Choices, more = Choose(doc.Job(), catalog, in.Flags)
+	if diags = append(diags, more...); diags.HasErrors() {
+		return in, diags
+	}
+	in.Defaults, more = chooseDefaults(doc.Job(), in.Flags.Policy)
 	return in, append(diags, more...)
 }
 
@@ -85,11 +93,11 @@ func (in *Injection) Keepable() []job.Marked {
 
 // Carry compares the choices with earlier injections and applies them.
 func (in *Injection) Carry() hcl.Diagnostics {
-	keep, diags := Reconcile(in.Document.Marks(), in.Choices, in.Catalog, in.Flags.Policy)
+	keep, diags := Reconcile(in.Document.Marks(), in.Choices, in.Catalog, in.Flags.Policy, in.setsDefaults())
 	if diags.HasErrors() {
 		return diags
 	}
-	if in.Keep = keep; !keep {
+	if in.Keep = keep || in.keepsDefaults(); !in.Keep {
 		return append(diags, in.Make()...)
 	}
 	diags = append(diags, in.keptProxies()...)
@@ -112,7 +120,11 @@ func (in *Injection) Make() hcl.Diagnostics {
 // Plan computes the edits for the choices.
 func (in *Injection) Plan() hcl.Diagnostics {
 	var diags hcl.Diagnostics
-	in.Edits, diags = plan(in.Document.Job(), in.Choices, in.Flags)
+	p := newPlanner(in.Document.Job(), in.Choices)
+	if in.Flags.Policy != nil {
+		p.defaults(in.Defaults, in.Document.Defaulted(), in.Flags)
+	}
+	in.Edits, diags = p.plan(in.Choices, in.Flags)
 	var more hcl.Diagnostics
 	in.Proxies, more = Proxies(in.Document.Job(), in.Flags)
 	edits, warnings := planProxies(in.Proxies)

@@ -38,7 +38,7 @@ func TestInject_ForgedMark(t *testing.T) {
 		f := parseJSON(t, []byte(src), c)
 		must.Len(t, 2, f.Job().Groups[0].Tasks)
 		must.MapContainsKey(t, f.Job().Groups[0].Tasks[0].Env, "SECRET")
-		keep, diags := templater.Reconcile(f.Marks(), nil, c, nil)
+		keep, diags := templater.Reconcile(f.Marks(), nil, c, nil, false)
 		must.True(t, keep)
 		must.Len(t, 1, diags)
 		must.Eq(t, "Doubtful marks", diags[0].Summary)

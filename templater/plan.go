@@ -22,14 +22,22 @@ const PodDriver = "pod"
 // or conflict with the user's own configuration is an error that names both sides; with an
 // error there are no edits.
 func Plan(j *job.Job, choices []*Choice) ([]job.Edit, hcl.Diagnostics) {
-	return plan(j, choices, Flags{})
+	return newPlanner(j, choices).plan(choices, Flags{})
 }
 
-func plan(j *job.Job, choices []*Choice, flags Flags) ([]job.Edit, hcl.Diagnostics) {
-	p := &planner{job: j, last: map[*job.Group]*Choice{}}
+func newPlanner(j *job.Job, choices []*Choice) *planner {
+	p := &planner{job: j, last: map[*job.Group]*Choice{}, named: map[string][]*job.Group{}}
 	for _, c := range choices {
 		p.last[c.Group] = c
 	}
+	for _, g := range j.Groups {
+		p.named[g.Name] = append(p.named[g.Name], g)
+	}
+	return p
+}
+
+// plan adds the edits for the choices, and returns all edits.
+func (p *planner) plan(choices []*Choice, flags Flags) ([]job.Edit, hcl.Diagnostics) {
 	groups := map[*job.Group]*groupState{}
 	for _, c := range choices {
 		st := groups[c.Group]
@@ -61,6 +69,7 @@ func plan(j *job.Job, choices []*Choice, flags Flags) ([]job.Edit, hcl.Diagnosti
 type planner struct {
 	job   *job.Job
 	last  map[*job.Group]*Choice // of each group
+	named map[string][]*job.Group
 	edits []job.Edit
 	added int // bytes
 	diags hcl.Diagnostics
@@ -108,8 +117,8 @@ func (p *planner) refuse(c *Choice) bool {
 // such a job as well (structs.Job.Validate).
 func (p *planner) refuseTwins(g *job.Group) {
 	const text = "There are two %s called %q%s, the other at %s. Rename one of the two."
-	for _, o := range p.job.Groups {
-		if o != g && o.Name == g.Name {
+	for _, o := range p.named[g.Name] {
+		if o != g {
 			p.conflict(g.Range, "Duplicate name", text, "groups", g.Name, "", o.Range)
 			return
 		}

@@ -19,6 +19,8 @@ type Policy interface {
 	// Proxies returns the driver that a rule gives to the proxies of a group's services, or nil. Orders
 	// reports whether rules are undecided.
 	Proxies(*job.Job, *job.Group) *ProxyOrder
+	// Defaults returns the defaults that rules set in a group, in the order of the rules.
+	Defaults(*job.Job, *job.Group) []*job.Default
 	// MaySkip reports whether any job could have orders that may be skipped.
 	MaySkip() bool
 	// Check reports violations of the job as its author wrote it, with the sidecars that its
@@ -101,6 +103,9 @@ func settle(doc Document, catalog job.Catalog, flags Flags) (Flags, hcl.Diagnost
 		if in.Choices, diags = Choose(doc.Job(), catalog, f); diags.HasErrors() {
 			return diags
 		}
+		if in.Defaults, diags = chooseDefaults(doc.Job(), f.Policy); diags.HasErrors() {
+			return diags
+		}
 		return in.Make()
 	}
 	if len(rules) == 0 || !try(nil).HasErrors() {
@@ -163,6 +168,10 @@ func withoutRules(p Policy, rules []string) Policy {
 func (p partial) Orders(j *job.Job, g *job.Group) ([]*Order, hcl.Diagnostics) {
 	orders, diags := p.Policy.Orders(j, g)
 	return slices.DeleteFunc(orders, func(o *Order) bool { return slices.Contains(p.without, o.Rule) }), diags
+}
+
+func (p partial) Defaults(j *job.Job, g *job.Group) []*job.Default {
+	return slices.DeleteFunc(p.Policy.Defaults(j, g), func(d *job.Default) bool { return slices.Contains(p.without, d.Rule) })
 }
 
 // Keepable returns the injected tasks to keep when a job is submitted again without the flags

@@ -11,11 +11,11 @@ import (
 )
 
 // Reconcile compares the injected tasks that a job came with to the current choices. If keep is
-// true, nothing is chosen and the job is not changed. Otherwise the choices replace the earlier
+// true, nothing is chosen, nothing else changes, and the job stays unchanged. Otherwise the choices replace the earlier
 // injection. Losing a sidecar is an error, since only the user who chose it by a flag can
 // choose it again, and so is losing anything that injection did not write. A sidecar that a
 // policy chose is not lost if the policy is consulted again and no longer chooses it.
-func Reconcile(marks []job.Marked, choices []*Choice, catalog job.Catalog, policy Policy) (keep bool, diags hcl.Diagnostics) {
+func Reconcile(marks []job.Marked, choices []*Choice, catalog job.Catalog, policy Policy, changes bool) (keep bool, diags hcl.Diagnostics) {
 	if len(marks) == 0 {
 		return false, nil
 	}
@@ -30,7 +30,7 @@ func Reconcile(marks []job.Marked, choices []*Choice, catalog job.Catalog, polic
 			dropped = true
 		}
 	}
-	keep = len(choices) == 0 && !dropped
+	keep = len(choices) == 0 && !dropped && !changes
 	if !keep {
 		diags = append(diags, job.Altered(marks)...)
 	}
@@ -54,10 +54,14 @@ func Reconcile(marks []job.Marked, choices []*Choice, catalog job.Catalog, polic
 	return keep, diags
 }
 
-// Unrecognized returns an error for each task that has marks but was not recognized as injected.
+// Unrecognized returns an error for each task that has marks but was not recognized as injected, and
+// for each such mark of defaults.
 func Unrecognized(j *job.Job) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, g := range j.Groups {
+		if g.StrayMark != nil {
+			diags = append(diags, strayMark(g))
+		}
 		for _, t := range slices.Concat(g.Tasks, g.Proxies) {
 			if d := unrecognized(g, t); d != nil {
 				diags = append(diags, d)
@@ -73,6 +77,12 @@ func unrecognized(g *job.Group, t *job.Task) *hcl.Diagnostic {
 		return nil
 	}
 	return diagnostic.Error(t.Range, "Task with sidecar marks", fmt.Sprintf("Task %q of group %q has the marks of sidecar %q, but differs from the injected task, or the comments that begin with #sidecar are missing. So it can be neither replaced nor removed, nor treated as an app task. Remove the task, or the sidecar.* keys from its meta.", t.Name, g.Name, m.Name))
+}
+
+// strayMark returns an error about a mark of defaults that injection did not write.
+func strayMark(g *job.Group) *hcl.Diagnostic {
+	return diagnostic.Error(*g.StrayMark, "Mark of defaults", fmt.Sprintf(
+		"Group %q has a constraint on %q, which marks defaults of a policy, but injection did not write it, or the comments that begin with #sidecar are missing. So the defaults can be neither replaced nor removed. Remove the constraint, and the values that it names if the job should not have them.", g.Name, job.MarkDefaults))
 }
 
 // Doubts returns warnings about marks that cannot be true.

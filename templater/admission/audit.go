@@ -48,9 +48,12 @@ type Decision struct {
 	Job       string    `json:"job"`      // its ID; "" if it could not be read
 	Namespace string    `json:"namespace"`
 	Region    string    `json:"region"`
-	// Sidecars are the chosen sidecars, Rules the policy rules that choose a sidecar or deny the job.
+	// Sidecars are the chosen sidecars, Rules the policy rules that choose a sidecar, set a default or
+	// deny the job.
 	Sidecars []Injected `json:"sidecars"`
 	Rules    []string   `json:"rules"`
+	// Defaults are the defaults of the policy that are set, such as "web/app kill_timeout".
+	Defaults []string `json:"defaults,omitempty"`
 	// Warned are the rules that only warn about the job: those with level = "warn", and in a dry run
 	// all that would change or deny it.
 	Warned   []string `json:"warned,omitempty"`
@@ -91,7 +94,7 @@ func (p *Proxy) audit(r *http.Request, to route, v *verdict, took time.Duration)
 	d := Decision{
 		At: time.Now(), Client: p.sender(r), Method: r.Method, Path: r.URL.Path, Route: string(to), Decision: v.decision(),
 		Job: v.job.ID.Value, Namespace: v.job.Namespace.Value, Region: v.job.Region.Value,
-		Sidecars: v.injected, Rules: v.rules, Warned: v.warned, Warnings: len(v.warnings), Before: v.before, Took: took, Status: v.answered,
+		Sidecars: v.injected, Defaults: v.defaults, Rules: v.rules, Warned: v.warned, Warnings: len(v.warnings), Before: v.before, Took: took, Status: v.answered,
 	}
 	if p.Accessors != nil {
 		d.Accessor = p.Accessors.of(r, p.Upstream)
@@ -127,6 +130,9 @@ func (d *Decision) attrs() []slog.Attr {
 	}
 	if d.Denied() {
 		attrs = append(attrs, slog.Any("reasons", d.Reasons))
+	}
+	if len(d.Defaults) > 0 {
+		attrs = append(attrs, slog.Any("defaults", d.Defaults))
 	}
 	if len(d.Warned) > 0 {
 		attrs = append(attrs, slog.Any("warned", d.Warned))

@@ -32,8 +32,19 @@ func (r *Rules) rehearse(ctx context.Context, body []byte, where func(*jsonjob.R
 			v.warnings = append(v.warnings, rehearsed+fmt.Sprintf("the proxy of service %q in group %q would run under driver %s.", p.Service.Name, p.Group.Name, p.Driver))
 		}
 	}
+	if n := len(would.defaults); n > 0 && would.changed {
+		shown := would.defaults[:min(n, maxRehearsed)]
+		more := ""
+		if n > len(shown) {
+			more = fmt.Sprintf(" and %d more", n-len(shown))
+		}
+		v.warnings = append(v.warnings, rehearsed+"defaults would be set: "+strings.Join(shown, ", ")+more+".")
+	}
 	return v
 }
+
+// maxRehearsed is how many defaults a warning lists.
+const maxRehearsed = 20
 
 // rehearse adds the denial and the warnings of another verdict to the warnings.
 func (v *verdict) rehearse(would *verdict) {

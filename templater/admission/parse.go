@@ -126,8 +126,14 @@ type parsedJob struct {
 
 func (p *parsedJob) Job() *job.Job       { return p.view }
 func (p *parsedJob) Marks() []job.Marked { return p.text.Marks() }
+func (p *parsedJob) Defaulted() []string { return p.text.Defaulted() }
 
-func (p *parsedJob) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) { return p.answer.Apply(edits) }
+func (p *parsedJob) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
+	if lost := p.text.CheckDefaults(edits); lost.HasErrors() {
+		return nil, lost
+	}
+	return p.answer.Apply(edits)
+}
 
 // Source is called if nothing is chosen for a file with injected tasks, which Nomad did not get.
 func (p *parsedJob) Source() ([]byte, hcl.Diagnostics) {

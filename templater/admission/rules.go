@@ -41,6 +41,7 @@ type verdict struct {
 	changed  bool
 	injected []Injected
 	proxies  []*templater.Proxy // with a driver by a rule
+	defaults []string           // that the policy sets, such as "web/app kill_timeout"
 	rules    []string
 	warned   []string // rules that only warn
 	warnings []string
@@ -131,6 +132,7 @@ func (r *Rules) pick(ctx context.Context, body []byte, where func(*jsonjob.Reque
 		return r.denied(v, in, diags), nil, nil
 	}
 	v.note(in.Choices)
+	v.noteDefaults(in.Defaults)
 	return v, in, append(diags, keptResources(req, in.Choices)...)
 }
 
@@ -183,6 +185,20 @@ func (v *verdict) noteProxies(proxies []*templater.Proxy) {
 			v.proxies = append(v.proxies, p)
 			v.noteRule(p.Rule)
 		}
+	}
+}
+
+func (v *verdict) noteDefaults(states []*templater.DefaultState) {
+	for _, s := range states {
+		if s.State != templater.DefaultSet {
+			continue
+		}
+		place := s.Group.Name
+		if s.Task != "" {
+			place += "/" + s.Task
+		}
+		v.defaults = append(v.defaults, place+" "+s.Default.Field.Name)
+		v.noteRule(s.Default.Rule)
 	}
 }
 

@@ -19,6 +19,7 @@ func (d Decision) Shortened(bytes, items int) Decision {
 	for _, text := range []*string{&d.Client, &d.Accessor, &d.Method, &d.Path, &d.Job, &d.Namespace, &d.Region} {
 		*text = short(*text)
 	}
+	d.Defaults = few(d.Defaults, items, short)
 	d.Rules, d.Warned, d.Reasons = few(d.Rules, items, short), few(d.Warned, items, short), few(d.Reasons, items, short)
 	d.Sidecars = few(d.Sidecars, items, func(i Injected) Injected {
 		return Injected{Group: short(i.Group), Sidecar: short(i.Sidecar), Version: short(i.Version), Origin: i.Origin}

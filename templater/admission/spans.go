@@ -112,6 +112,9 @@ func (d *Decision) describe(span trace.Span) {
 		text("nomad_sidecar.decision", d.Decision), text("nomad.job", d.Job), text("nomad.namespace", d.Namespace), text("nomad.region", d.Region),
 		texts("nomad_sidecar.sidecars", sidecars), texts("nomad_sidecar.rules", d.Rules), attribute.Int("nomad_sidecar.warnings", d.Warnings),
 	)
+	if len(d.Defaults) > 0 {
+		span.SetAttributes(texts("nomad_sidecar.defaults", d.Defaults))
+	}
 	if len(d.Warned) > 0 {
 		span.SetAttributes(texts("nomad_sidecar.warned", d.Warned))
 	}

@@ -74,6 +74,10 @@ func (t *tree) apply(e job.Edit) {
 		t.addBlock(t.groups[e.Group], e.Volume)
 	case *job.AddAppBlock:
 		t.addBlock(t.tasks[[2]string{e.Group, e.Task}], e.Block)
+	case *job.SetDefaults:
+		for _, v := range e.Values {
+			t.setDefault(e.Group, v)
+		}
 	case *job.SetEnv:
 		t.set(e.Group, e.Task, "env", e.Name, cty.StringVal(e.Value))
 	case *job.SetConfig:
@@ -88,6 +92,24 @@ func (*tree) add(to, n *job.Node) {
 }
 
 func (t *tree) addBlock(to *job.Node, b *sidecar.Block) { t.add(to, job.NodeOf(b)) }
+
+// setDefault sets a default and removes the value of an earlier injection.
+func (t *tree) setDefault(group string, v job.DefaultValue) {
+	n := t.groups[group]
+	if v.Task != "" {
+		n = t.tasks[[2]string{group, v.Task}]
+	}
+	if n == nil {
+		return
+	}
+	switch it := v.Item.(type) {
+	case *sidecar.Attr:
+		n.Attrs[it.Name] = job.Setting{Value: it.Value, Range: it.Range}
+	case *sidecar.Block:
+		n.Blocks = slices.DeleteFunc(n.Blocks, func(b *job.Node) bool { return b.Type == it.Type })
+		n.Blocks = append(n.Blocks, job.NodeOf(it))
+	}
+}
 
 // set sets an attribute in a block of a task.
 func (t *tree) set(group, task, block, name string, v cty.Value) {

@@ -91,6 +91,7 @@ type mixedDocument struct {
 
 func (d *mixedDocument) Job() *job.Job       { return d.view }
 func (d *mixedDocument) Marks() []job.Marked { return d.text.Marks() }
+func (d *mixedDocument) Defaulted() []string { return d.text.Defaulted() }
 
 func (d *mixedDocument) Files() map[string]*hcl.File {
 	files := d.text.Files()
@@ -100,4 +101,9 @@ func (d *mixedDocument) Files() map[string]*hcl.File {
 
 func (d *mixedDocument) Source() ([]byte, hcl.Diagnostics) { return d.text.SourceJSON() }
 
-func (d *mixedDocument) Apply(e []job.Edit) ([]byte, hcl.Diagnostics) { return d.json.Apply(e) }
+func (d *mixedDocument) Apply(e []job.Edit) ([]byte, hcl.Diagnostics) {
+	if lost := d.text.CheckDefaults(e); lost.HasErrors() {
+		return nil, lost
+	}
+	return d.json.Apply(e)
+}

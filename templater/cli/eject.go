@@ -87,7 +87,7 @@ func (c *eject) eject(path string, dirs []string, r *reporter) ([]byte, hcl.Diag
 		return nil, diags
 	}
 	diags = append(diags, templater.Doubts(f.Marks(), catalog)...)
-	out, more := f.Apply(nil)
+	out, more := f.Original()
 	return out, append(diags, more...)
 }
 

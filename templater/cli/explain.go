@@ -59,10 +59,10 @@ func (c *explain) Run(args []string) int {
 		totals = in.Totals()
 	}
 	proxies, _ := templater.Proxies(in.doc.Job(), in.Flags) // Plan reports unknown values
-	out := explainText(in.doc.Job(), in.Explain(), proxies, totals)
+	out := explainText(in.doc.Job(), in.Injection, proxies, totals)
 	if c.json {
 		var more hcl.Diagnostics
-		out, more = explainJSON(in.doc.Job(), in.Explain(), proxies, totals)
+		out, more = explainJSON(in.doc.Job(), in.Injection, proxies, totals)
 		diags = append(diags, more...)
 	}
 	if code := c.p.write(r, r.redact(out)); code != exitDone {
@@ -74,7 +74,8 @@ func (c *explain) Run(args []string) int {
 	return exitDone
 }
 
-func explainText(j *job.Job, told []*templater.Explanation, proxies []*templater.Proxy, totals []templater.Total) []byte {
+func explainText(j *job.Job, made *templater.Injection, proxies []*templater.Proxy, totals []templater.Total) []byte {
+	told := made.Explain()
 	var out bytes.Buffer
 	for i, g := range j.Groups {
 		if i > 0 {
@@ -89,6 +90,11 @@ func explainText(j *job.Job, told []*templater.Explanation, proxies []*templater
 		for _, p := range proxies {
 			if p.Group == g {
 				explainProxy(&out, p)
+			}
+		}
+		for _, s := range made.Defaults {
+			if s.Group == g {
+				explainDefault(&out, s)
 			}
 		}
 		for _, t := range totals {
@@ -134,6 +140,26 @@ func explainProxy(out *bytes.Buffer, p *templater.Proxy) {
 		text = fmt.Sprintf("%s: %s; %s%s chose driver %s", p.State, p.Reason, from.Origin, in(from.Range), p.Driver)
 	}
 	display.Fprintf(out, "  proxy of service %q: %s\n", p.Service.Name.String(), text)
+}
+
+func explainDefault(out *bytes.Buffer, s *templater.DefaultState) {
+	where, d := "", s.Default
+	if s.Task != "" {
+		where = fmt.Sprintf(" of task %q", s.Task)
+	}
+	display.Fprintf(out, "  default %s%s: %s; rule %q%s\n", d.Field.Name, where, defaultText(s), d.Rule, in(d.Range))
+}
+
+func defaultText(s *templater.DefaultState) string {
+	switch s.State {
+	case templater.DefaultSet:
+		return "set"
+	case templater.DefaultNotUsed:
+		return "not used, jobs of this type cannot have it"
+	case templater.DefaultNotSeen:
+		return "not set, the job has it" + in(s.Written) + ", from its author or from Nomad"
+	}
+	return "not set, the job has it" + in(s.Written)
 }
 
 func by(e *templater.Explanation) string {

@@ -8,8 +8,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
 
-func explainJSON(j *job.Job, told []*templater.Explanation, proxies []*templater.Proxy, totals []templater.Total) ([]byte, hcl.Diagnostics) {
-	out, err := explanation.Of(j, told, proxies, totals)
+func explainJSON(j *job.Job, made *templater.Injection, proxies []*templater.Proxy, totals []templater.Total) ([]byte, hcl.Diagnostics) {
+	out, err := explanation.Of(j, made.Explain(), made.Defaults, proxies, totals)
 	if err != nil {
 		return nil, failureOf("Cannot write JSON", err)
 	}

@@ -29,6 +29,7 @@ type Group struct {
 	Line     int        `json:"line,omitempty"`
 	Sidecars []*Sidecar `json:"sidecars"`
 	Proxies  []*Proxy   `json:"proxies,omitempty"`
+	Defaults []*Default `json:"defaults,omitempty"`
 	Adds     *Total     `json:"adds,omitempty"`
 }
 
@@ -61,6 +62,18 @@ type Parameter struct {
 	From      *Source         `json:"from"`
 }
 
+// Default is a default of the policy. Task is "" for the group.
+type Default struct {
+	Name  string          `json:"name"`
+	Task  string          `json:"task,omitempty"`
+	State string          `json:"state"` // see templater.DefaultSet and the others
+	Value json.RawMessage `json:"value"` // as in Nomad's API
+	Rule  string          `json:"rule"`
+	From  *Source         `json:"from"`
+	// Written is the position of the field in the job, if the job has it.
+	Written *Source `json:"written,omitempty"`
+}
+
 // Source is the origin of a choice or of a value, with its position.
 type Source struct {
 	Origin string `json:"origin"`
@@ -80,9 +93,9 @@ type Total struct {
 	Disk      int `json:"disk_mb"`
 }
 
-// Of converts the results of templater.Explain, templater.Proxies and templater.Totals. It returns
-// an error if a value cannot be written as JSON.
-func Of(j *job.Job, told []*templater.Explanation, proxies []*templater.Proxy, totals []templater.Total) (*Job, error) {
+// Of converts the results of templater.Explain, templater.Proxies and templater.Totals, and the states
+// of defaults. It returns an error if a value cannot be written as JSON.
+func Of(j *job.Job, told []*templater.Explanation, defaults []*templater.DefaultState, proxies []*templater.Proxy, totals []templater.Total) (*Job, error) {
 	out := &Job{ID: j.ID.Value, Groups: []*Group{}}
 	for _, g := range j.Groups {
 		group := &Group{Name: g.Name, File: g.Range.Filename, Line: g.Range.Start.Line, Sidecars: []*Sidecar{}}
@@ -101,6 +114,11 @@ func Of(j *job.Job, told []*templater.Explanation, proxies []*templater.Proxy, t
 				group.Proxies = append(group.Proxies, &Proxy{p.Service.Name.String(), p.Driver, p.State, p.Reason, p.Rule, source(p.Source())})
 			}
 		}
+		for _, s := range defaults {
+			if s.Group == g {
+				group.Defaults = append(group.Defaults, defaultOf(s))
+			}
+		}
 		for _, t := range totals {
 			if t.Group == g.Name {
 				group.Adds = &Total{t.Count, t.Tasks, t.CPUMHz, t.Cores, t.MemoryMB, t.MemoryMaxMB, t.Ports, t.DiskMB}
@@ -109,6 +127,17 @@ func Of(j *job.Job, told []*templater.Explanation, proxies []*templater.Proxy, t
 		out.Groups = append(out.Groups, group)
 	}
 	return out, nil
+}
+
+func defaultOf(s *templater.DefaultState) *Default {
+	out := &Default{
+		Name: s.Default.Field.Name, Task: s.Task, State: s.State, Value: s.Default.JSON, Rule: s.Default.Rule,
+		From: source(templater.Source{Origin: templater.OriginPolicy, Range: s.Default.Range}),
+	}
+	if s.State == templater.DefaultWritten || s.State == templater.DefaultNotSeen {
+		out.Written = source(templater.Source{Origin: "job", Range: s.Written})
+	}
+	return out
 }
 
 func sidecarOf(e *templater.Explanation) (*Sidecar, error) {

@@ -14,7 +14,9 @@ type Explained struct {
 	Job     *job.Job
 	Told    []*templater.Explanation
 	Proxies []*templater.Proxy
-	Totals  []templater.Total // none if a choice is invalid
+	// Defaults are the states of the policy's defaults.
+	Defaults []*templater.DefaultState
+	Totals   []templater.Total // none if a choice is invalid
 	// Secrets are texts that must not be displayed.
 	Secrets []string
 }
@@ -33,10 +35,13 @@ func (r *Rules) Explain(raw []byte) (*Explained, error) {
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("read job %q: %w", head.ID, diags)
 	}
-	out := &Explained{Job: c.Document.Job(), Told: c.Explain(), Secrets: c.Secrets()}
+	out := &Explained{Job: c.Document.Job(), Told: c.Explain(), Defaults: c.Defaults, Secrets: c.Secrets()}
 	out.Proxies, _ = templater.Proxies(out.Job, c.Flags) // of which nothing is changed here
 	c.byMarks(out.Told)
 	withoutPositions(out.Told, name)
+	for _, s := range out.Defaults {
+		s.Written = hcl.Range{} // in the stored job's JSON as well
+	}
 	if !c.diags.HasErrors() && !c.Plan().HasErrors() {
 		out.Totals = c.Totals()
 	}

@@ -18,6 +18,13 @@ import (
 // Apply applies edits and disables the sidecar blocks, so that `nomad job run` accepts the
 // result. Every byte of the user's text is preserved: Eject of the result returns the file.
 func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
+	if lost := f.CheckDefaults(edits); lost.HasErrors() {
+		return nil, lost
+	}
+	return f.apply(edits)
+}
+
+func (f *File) apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 	p := newPatch(f.base, f.name)
 	p.dropSidecars(f.job.Body)
 	e := newEditor(f)
@@ -47,12 +54,13 @@ func (f *File) Apply(edits []job.Edit) ([]byte, hcl.Diagnostics) {
 }
 
 // Plain returns the file without injected parts and with its sidecar blocks disabled: the same
-// job, without any sidecar.
-func (f *File) Plain() ([]byte, hcl.Diagnostics) { return f.Apply(nil) }
+// job, without any sidecar or default.
+func (f *File) Plain() ([]byte, hcl.Diagnostics) { return f.apply(nil) }
 
 // change collects the edits of one block.
 type change struct {
 	block  block
+	attrs  []*sidecar.Attr  // to append
 	blocks []*sidecar.Block // to append
 	before *hclsyntax.Block // blocks go before this one; nil for the end
 	env    map[string]string
@@ -128,6 +136,8 @@ func (e *editor) add(edit job.Edit) error {
 			e.change(t).config[edit.Name] = edit
 		}
 		return err
+	case *job.SetDefaults:
+		return e.setDefaults(edit)
 	case *job.AddAppBlock:
 		t, err := e.task(edit.Group, edit.Task)
 		if err == nil {
@@ -209,6 +219,9 @@ func sidecarBlocks(body *hclsyntax.Body) []*hclsyntax.Block {
 // else at the end.
 func (p *patch) change(c *change) {
 	var rest sidecar.Body
+	for _, a := range c.attrs {
+		rest = append(rest, a)
+	}
 	if len(c.env) > 0 && !p.texts(c.block, "env", c.env) {
 		rest = append(rest, &sidecar.Block{Type: "env", Body: envBody(c.env)})
 	}

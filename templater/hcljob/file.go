@@ -28,6 +28,8 @@ type File struct {
 	inputs Inputs
 	view   *job.Job
 	marks  []job.Marked
+	// defaulted are the groups in which the source has defaults of an earlier injection.
+	defaulted []string
 	// sidecars reports sidecar blocks in the source, in addition to those that comments disable.
 	sidecars bool
 }
@@ -56,7 +58,7 @@ func Parse(src []byte, name string, in Inputs) (*File, hcl.Diagnostics) {
 		return nil, diags
 	}
 	if !bytes.Equal(f.base, src) {
-		f.marks, diags = readMarks(whole, in, meshed)
+		f.marks, f.defaulted, diags = readMarks(whole, in, meshed)
 		if diags.HasErrors() {
 			return nil, diags
 		}
@@ -119,6 +121,9 @@ func (f *File) Job() *job.Job { return f.view }
 // Marks returns the marks of the injected tasks that the file came with.
 func (f *File) Marks() []job.Marked { return f.marks }
 
+// Defaulted returns the groups with defaults of an earlier injection.
+func (f *File) Defaulted() []string { return f.defaulted }
+
 // Source returns the original file.
 func (f *File) Source() ([]byte, hcl.Diagnostics) { return f.source, nil }
 
@@ -134,19 +139,23 @@ func (f *File) Files() map[string]*hcl.File {
 	return files
 }
 
-// readMarks returns the marks of tasks in an injected file, and records the services with the mark of
-// a proxy in meshed, as GROUP/NAME.
-func readMarks(whole *hcl.File, in Inputs, meshed map[string]bool) ([]job.Marked, hcl.Diagnostics) {
+// readMarks returns the marks of tasks in an injected file, and the groups with marks of defaults. It
+// records the services with the mark of a proxy in meshed, as GROUP/NAME.
+func readMarks(whole *hcl.File, in Inputs, meshed map[string]bool) ([]job.Marked, []string, hcl.Diagnostics) {
 	j, diags := jobBlock(whole)
 	if diags.HasErrors() {
-		return nil, diags
+		return nil, nil, diags
 	}
 	scope, diags := newScope(whole, in)
 	if diags.HasErrors() {
-		return nil, diags
+		return nil, nil, diags
 	}
 	var marks []job.Marked
+	var defaulted []string
 	for _, g := range newReader(scope).samples(j.Body, "group") {
+		if g.in.strayMark(g.Body) != nil {
+			defaulted = append(defaulted, g.Labels[0])
+		}
 		for _, s := range g.in.blocks(g.Body) {
 			if s.Type == "service" && proxyMarked(s) {
 				meshed[g.Labels[0]+"/"+s.in.service(s).Name.String()] = true
@@ -163,7 +172,7 @@ func readMarks(whole *hcl.File, in Inputs, meshed map[string]bool) ([]job.Marked
 			}
 		}
 	}
-	return marks, scope.budget.Exceeded()
+	return marks, defaulted, scope.budget.Exceeded()
 }
 
 // samples returns the blocks of a type that have a name, and one for each dynamic block that

@@ -28,6 +28,7 @@ func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
 		Region: job.Text{Value: "global"}, NodePool: job.Text{Value: "default"}, Range: f.job.DefRange(),
 	}
 	j.Meta, j.MoreMeta = r.texts(body, "meta")
+	j.Written = r.written(body)
 	for name, into := range map[string]*job.Text{"id": &j.ID, "name": &j.Name, "namespace": &j.Namespace, "type": &j.Type, "region": &j.Region, "node_pool": &j.NodePool} {
 		r.text(body, name, into)
 	}
@@ -149,6 +150,7 @@ func (r *reader) group(b block) *job.Group {
 		Disk: job.Disk{SizeMB: job.DefaultDiskMB, Range: b.DefRange()},
 	}
 	g.Meta, g.MoreMeta = r.texts(b.Body, "meta")
+	g.Written, g.StrayMark = r.written(b.Body), r.strayMark(b.Body)
 	r.count(g, b.Block)
 	if r.repeated != nil {
 		g.Opaque = append(g.Opaque, b.obstacle())

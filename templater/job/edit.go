@@ -7,7 +7,7 @@ import (
 )
 
 // Edit is one change of a job, addressed by names: *AddTask, *AddPort,
-// *AddService, *AddVolume, *SetEnv, *SetConfig, *AddAppBlock or *SetProxy.
+// *AddService, *AddVolume, *SetEnv, *SetConfig, *AddAppBlock, *SetProxy or *SetDefaults.
 type Edit interface{ edit() }
 
 // AddTask appends a task to a group.

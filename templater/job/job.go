@@ -31,6 +31,10 @@ type Job struct {
 	// Inherited are blocks that Nomad's parser copies into every task of the job: vault and
 	// secret. A JSON job has none, since the parser has already copied them.
 	Inherited []*sidecar.Block
+	// Written are the fields that its groups inherit, by name; see DefaultFields.
+	Written map[string]Written
+	// Canonical means that Nomad has filled in every field that the job's author left out.
+	Canonical bool
 	// Opaque are parts that only evaluation can show, such as a dynamic group. With them, a
 	// choice that concerns all groups cannot be applied.
 	Opaque []Obstacle
@@ -65,6 +69,10 @@ type Group struct {
 	Disk      Disk
 	Requests  []*Request
 	Inherited []*sidecar.Block
+	// Written are the fields of DefaultFields that the group has, by name.
+	Written map[string]Written
+	// StrayMark is the position of a mark of defaults that injection did not write, or nil.
+	StrayMark *hcl.Range
 	// Bare are the group's empty containers that are not null, including containers of its first
 	// network.
 	Bare Bare
@@ -127,7 +135,9 @@ type Task struct {
 	Destinations []Destination
 	Meta         map[string]Text
 	MoreMeta     *diagnostic.Unknown // there may be other keys
-	Bare         Bare
+	// Written are the fields of DefaultFields that the task has, by name.
+	Written map[string]Written
+	Bare    Bare
 	// ProxyMark reports that the task is a proxy with a driver from an injection.
 	ProxyMark bool
 	Range     hcl.Range

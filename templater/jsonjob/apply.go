@@ -79,6 +79,8 @@ func (e *editor) edit(edit job.Edit) error {
 		return e.addAppBlock(edit)
 	case *job.SetProxy:
 		return e.setProxy(edit)
+	case *job.SetDefaults:
+		return e.setDefaults(edit)
 	}
 	return fmt.Errorf("unknown edit %T", edit)
 }

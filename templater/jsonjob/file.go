@@ -32,6 +32,8 @@ type File struct {
 	// before is the job with its injected parts, or nil if there are none.
 	before *node
 	view   *job.Job
+	// filledIn caches defaults as Nomad completes them.
+	filledIn map[string]map[string]any
 }
 
 // Parse reads a job. name is used in diagnostics. Injected parts are removed if the catalog confirms
@@ -67,7 +69,7 @@ func ParseKeeping(src []byte, name string, catalog job.Catalog, keep []job.Marke
 
 // newFile returns the file of a document, which it does not change.
 func newFile(src []byte, name string, doc *document) *File {
-	return &File{name: name, source: src, lines: lineStarts(src), document: doc, kept: map[*node]bool{}, meshed: map[*node]*job.MeshMark{}, proxies: map[*node]bool{}}
+	return &File{name: name, source: src, lines: lineStarts(src), document: doc, kept: map[*node]bool{}, meshed: map[*node]*job.MeshMark{}, proxies: map[*node]bool{}, filledIn: map[string]map[string]any{}}
 }
 
 // read finds the job in the document, and removes the injected parts.

@@ -23,6 +23,9 @@ func (f *File) readJob() *job.Job {
 		Region:    fieldText(f.job, "Region", "global"),
 		NodePool:  fieldText(f.job, "NodePool", "default"),
 		Meta:      f.texts(f.job.get("Meta")),
+		Written:   f.inherited(),
+		// The parser of job files leaves the version out.
+		Canonical: f.job.get("Version") != nil,
 		Range:     f.at(f.job.start),
 	}
 	for _, dc := range f.job.get("Datacenters").elements() {
@@ -50,7 +53,12 @@ func fieldText(n *node, name, otherwise string) job.Text {
 func (f *File) group(n *node) *job.Group {
 	g := &job.Group{
 		Name: n.get("Name").str(), Count: cty.NumberIntVal(1), Meta: f.texts(n.get("Meta")),
-		Volumes: map[string]hcl.Range{}, Bare: bare(n, "Tasks", "Services", "Volumes"), Range: f.at(n.start),
+		Volumes: map[string]hcl.Range{}, Bare: bare(n, "Tasks", "Services", "Volumes", "Constraints"), Range: f.at(n.start),
+	}
+	defaults, stray := f.defaultsOf(n)
+	g.Written, g.StrayMark = f.written(n, "", defaults, g.Bare), stray
+	if spelt, ok := defaults.Spelt("")["Constraints"]; ok {
+		g.Bare["Constraints"] = spelt
 	}
 	g.Disk = job.Disk{SizeMB: job.DefaultDiskMB, Range: g.Range}
 	if d := n.get("EphemeralDisk"); d.get("SizeMB") != nil {
@@ -84,10 +92,10 @@ func (f *File) group(n *node) *job.Group {
 		}
 		g.Services = f.services(g.Services, t)
 		if f.kept[t] {
-			g.Kept = append(g.Kept, f.task(t))
+			g.Kept = append(g.Kept, f.task(t, nil))
 			continue
 		}
-		g.Add(f.task(t))
+		g.Add(f.task(t, defaults))
 	}
 	return g
 }
@@ -115,7 +123,7 @@ func (f *File) ports(network *node) []job.Port {
 	return ports
 }
 
-func (f *File) task(n *node) *job.Task {
+func (f *File) task(n *node, defaults *job.Defaults) *job.Task {
 	t := &job.Task{
 		Name: n.get("Name").str(), Kind: fieldText(n, "Kind", ""), Driver: fieldText(n, "Driver", ""),
 		Env: f.texts(n.get("Env")), Meta: f.texts(n.get("Meta")),
@@ -125,6 +133,7 @@ func (f *File) task(n *node) *job.Task {
 	if f.proxies[n] {
 		t.Driver.Value, t.ProxyMark = podDriver, true
 	}
+	t.Written = f.written(n, t.Name, defaults, t.Bare)
 	if c := n.get("Config"); c != nil {
 		for _, it := range c.items {
 			t.Config[strings.Clone(it.name)] = job.Setting{Value: toCty(it.value), Range: f.at(it.value.start)}

@@ -169,7 +169,7 @@ func (p *Policy) Proxies(j *job.Job, g *job.Group) *templater.ProxyOrder {
 // onlyProxies reports whether the rule concerns nothing of a group, because the rule is about proxies
 // only and the group has none.
 func (r *Rule) onlyProxies(g *job.Group) bool {
-	return r.connect != "" && len(r.injects)+len(r.validations) == 0 &&
+	return r.connect != "" && len(r.injects)+len(r.defaults)+len(r.validations) == 0 &&
 		!slices.ContainsFunc(g.Services, func(s job.Service) bool { return s.Mesh != nil })
 }
 

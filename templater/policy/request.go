@@ -21,7 +21,7 @@ import (
 // injects would come and go with them.
 const requestRoot = "request"
 
-const onlyValidations = "Only rules without inject blocks and connect may depend on who registers a job: others register it again later, and its sidecars would come and go."
+const onlyValidations = "Only rules without inject blocks, default blocks and connect may depend on who registers a job: others register it again later, and its sidecars and defaults would come and go."
 
 // requestFields returns the fields of request, which are also the attributes of match { request { } }.
 func requestFields() []string { return []string{"accessor", "policies", "roles", "client"} }

@@ -28,6 +28,8 @@ type Rule struct {
 	match       match
 	request     requestMatch // nil for any
 	injects     []*inject
+	defaults    []*job.Default
+	defaultsAt  *hcl.Range
 	validations []*validation
 	// connect is the driver of the proxies of Consul's service mesh, "" for none.
 	connect   string
@@ -59,7 +61,7 @@ func decodeRule(b *hcl.Block) (*Rule, hcl.Diagnostics) {
 	r := &Rule{Name: b.Labels[0], Range: b.DefRange, functions: sidecar.Functions()}
 	content, diags := b.Body.Content(&hcl.BodySchema{
 		Attributes: attributes("description", "required", "on_error", "connect"),
-		Blocks:     []hcl.BlockHeaderSchema{{Type: "match"}, {Type: "inject", LabelNames: []string{"sidecar"}}, {Type: "validation"}},
+		Blocks:     []hcl.BlockHeaderSchema{{Type: "match"}, {Type: "inject", LabelNames: []string{"sidecar"}}, {Type: "default"}, {Type: "validation"}},
 	})
 	var onError string
 	for name, into := range map[string]any{"description": &r.Description, "required": &r.Required, "on_error": &onError, "connect": &r.connect} {
@@ -97,6 +99,8 @@ func (r *Rule) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 			diags = append(diags, diagnostic.Error(b.DefRange, "Duplicate inject block", fmt.Sprintf("This rule already injects sidecar %q. Merge the two blocks.", in.sidecar)))
 		}
 		r.injects = append(r.injects, in)
+	case "default":
+		diags = r.decodeDefault(b)
 	case "validation":
 		v, more := decodeValidation(b)
 		diags = more
@@ -107,24 +111,24 @@ func (r *Rule) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 
 // onlyWarns reports whether the rule neither changes nor denies a job.
 func (r *Rule) onlyWarns() bool {
-	return len(r.injects) == 0 && r.connect == "" && !slices.ContainsFunc(r.validations, func(v *validation) bool { return !v.warns })
+	return len(r.injects) == 0 && len(r.defaults) == 0 && r.connect == "" && !slices.ContainsFunc(r.validations, func(v *validation) bool { return !v.warns })
 }
 
 // check reports settings that contradict each other or have no effect.
 func (r *Rule) check(b *hcl.Block, content *hcl.BodyContent) hcl.Diagnostics {
-	if r.request != nil && (len(r.injects) > 0 || r.connect != "") {
+	if r.request != nil && (len(r.injects) > 0 || r.connect != "" || r.defaultsAt != nil) {
 		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Injection by requester", onlyValidations)}
 	}
 	if len(r.injects) > 0 {
 		return nil
 	}
-	if len(r.validations) == 0 && content.Attributes["connect"] == nil {
-		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Rule without effect", fmt.Sprintf("Rule %q neither injects nor validates anything. Add inject \"name\" { … } or validation { … }.", r.Name))}
+	if len(r.validations) == 0 && r.defaultsAt == nil && content.Attributes["connect"] == nil {
+		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Rule without effect", fmt.Sprintf("Rule %q neither injects nor validates anything, and has no defaults. Add inject \"name\" { … }, default { … } or validation { … }.", r.Name))}
 	}
 	var diags hcl.Diagnostics
 	for _, name := range []string{"required", "on_error"} {
 		if a := content.Attributes[name]; a != nil {
-			diags = append(diags, diagnostic.Error(a.NameRange, "Setting without effect", fmt.Sprintf("%s applies to injected sidecars, but rule %q injects none. Set level in its validation instead.", name, r.Name)))
+			diags = append(diags, diagnostic.Error(a.NameRange, "Setting without effect", fmt.Sprintf("%s applies to injected sidecars, but rule %q injects none. Remove it; a validation has level instead.", name, r.Name)))
 		}
 	}
 	return diags

@@ -99,7 +99,7 @@ func (f *pageFleet) Explain(ctx context.Context, of fleet.Ref) (*explanation.Job
 	if err != nil {
 		return nil, err
 	}
-	out, err := explanation.Of(e.Job, e.Told, e.Proxies, e.Totals)
+	out, err := explanation.Of(e.Job, e.Told, e.Defaults, e.Proxies, e.Totals)
 	if err != nil {
 		return nil, fmt.Errorf("explain job %s: %w", of, err)
 	}
