@@ -116,7 +116,7 @@ func (c *defaulter) decide(s *DefaultState, own, outer map[string]job.Written) {
 }
 
 func (s *DefaultState) place() string {
-	if s.Task == "" {
+	if !s.Default.Field.Task {
 		return fmt.Sprintf("group %q", s.Group.Name)
 	}
 	return fmt.Sprintf("task %q of group %q", s.Task, s.Group.Name)
@@ -192,12 +192,16 @@ func (p *planner) defaults(states []*DefaultState, defaulted []string, flags Fla
 
 func markOf(g *job.Group, values []job.DefaultValue) string {
 	mark := job.NewDefaults(values)
-	bare := map[string]job.Bare{"": g.Bare}
+	inTasks := map[string]job.Bare{}
 	for _, t := range g.Tasks {
-		bare[t.Name] = t.Bare
+		inTasks[t.Name] = t.Bare
 	}
 	for _, v := range values {
-		if spelt, ok := bare[v.Task][v.Field.API]; ok {
+		bare := g.Bare
+		if v.Field.Task {
+			bare = inTasks[v.Task]
+		}
+		if spelt, ok := bare[v.Field.API]; ok {
 			mark.SetBare(v.Task, v.Field.API, spelt)
 		}
 	}

@@ -19,6 +19,10 @@ type jobText struct {
 
 func drawJob(t *rapid.T, inherit bool) string {
 	g := &jobText{t: t, inherit: inherit}
+	return g.file()
+}
+
+func (g *jobText) file() string {
 	g.job()
 	text := g.out.String()
 	if g.chance("crlf") {
@@ -33,8 +37,7 @@ func drawJob(t *rapid.T, inherit bool) string {
 // drawJobWithFields draws a job that has some of the fields with defaults.
 func drawJobWithFields(t *rapid.T) string {
 	g := &jobText{t: t, fields: true}
-	g.job()
-	return g.out.String()
+	return g.file()
 }
 
 // field writes a field or block that a default may be for, or not.

@@ -21,12 +21,15 @@ func FuzzTreat(f *testing.F) {
 		jobNamed("web"), bridged, marked, strings.Replace(marked, `"policy"`, `"flag"`, 1), strings.ToLower(marked), marked + marked,
 		`{"Job":{"ID":"web","TaskGroups":[null,{"Name":null,"Tasks":[null]},{"Tasks":{}}]}}`, `{"Job":{"ID":"web","TaskGroups":{}}}`,
 		`{"Job":{"ID":"web","Meta":{"sidecar.inject":"other","sidecar.exclude":"*"},"TaskGroups":[{"Name":"g"}]}}`, `{"Job":[]}`, `[]`,
+		string(rulesOf(f, defaultsPolicy).treat(f.Context(), []byte(jobNamed("web")), anywhere).body),
+		`{"Job":{"Type":"batch","TaskGroups":[{"Constraints":[{"LTarget":"sidecar.defaults","Operand":"!=","RTarget":"{\"set\":{\"update\":{\"value\":{}}},\"bare\":{\"\":{\"Update\":\"absent\",\"Constraints\":\"empty\"}}}"}],"Update":{},"Tasks":[{"Name":"a"},{"Name":"a"}]}],"Version":1}}`,
+		`{"JoB":{"TAskGroups":[{"TAsks":[{}]}]}}`, // a task without a name is not the group
 		meshJob("pod"), string(rulesOf(f, meshRule).treat(f.Context(), []byte(meshJob("pod")), anywhere).body),
 		strings.Replace(meshJob("pod"), `"Name":"other"`, `"Kind":"connect-proxy:web","Meta":{"sidecar_connect":"{}"},"Name":"other"`, 1),
 	} {
 		f.Add([]byte(s))
 	}
-	rules := rulesOf(f, "rule \"all\" {\n inject \"note\" {}\n required = true\n}\nrule \"some\" {\n inject \"other\" {}\n on_error = \"skip\"\n}\n"+meshRule)
+	rules := rulesOf(f, "rule \"all\" {\n inject \"note\" {}\n required = true\n}\nrule \"some\" {\n inject \"other\" {}\n on_error = \"skip\"\n}\n"+meshRule+defaultsPolicy)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		v := rules.treat(t.Context(), body, anywhere)
 		var req api.JobRegisterRequest

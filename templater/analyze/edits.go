@@ -96,7 +96,7 @@ func (t *tree) addBlock(to *job.Node, b *sidecar.Block) { t.add(to, job.NodeOf(b
 // setDefault sets a default and removes the value of an earlier injection.
 func (t *tree) setDefault(group string, v job.DefaultValue) {
 	n := t.groups[group]
-	if v.Task != "" {
+	if v.Field.Task {
 		n = t.tasks[[2]string{group, v.Task}]
 	}
 	if n == nil {

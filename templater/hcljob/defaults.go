@@ -59,7 +59,7 @@ func (e *editor) setDefaults(edit *job.SetDefaults) error {
 	c := e.change(g)
 	for _, v := range edit.Values {
 		to := c
-		if v.Task != "" {
+		if v.Field.Task {
 			t, err := e.task(edit.Group, v.Task)
 			if err != nil {
 				return err

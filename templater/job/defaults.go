@@ -89,7 +89,7 @@ type SetDefaults struct {
 	Mark string
 }
 
-// DefaultValue is a default for a task, or for the group if Task is "".
+// DefaultValue is a default for a task, or for the group if its field is not in tasks.
 type DefaultValue struct {
 	Task string
 	*Default
@@ -139,7 +139,7 @@ func NewDefaults(values []DefaultValue) *Defaults {
 			s = &SetDefault{Value: v.Recorded()}
 			d.Set[v.Field.Name] = s
 		}
-		if v.Task != "" {
+		if v.Field.Task {
 			s.Tasks = append(s.Tasks, v.Task)
 		}
 	}
@@ -183,13 +183,13 @@ func ReadDefaults(text string) *Defaults {
 	return d
 }
 
-// Of returns the value of a field in a task, or in the group if task is "", as the mark that was read
-// records it. It returns nil if there is none.
-func (d *Defaults) Of(task, field string) json.RawMessage {
-	if d == nil || d.Set[field] == nil {
+// Of returns the value of a field in the group, or in a task if the field is in tasks, as the mark that
+// was read records it. It returns nil if there is none.
+func (d *Defaults) Of(task string, field *DefaultField) json.RawMessage {
+	if d == nil {
 		return nil
 	}
-	if set := d.Set[field]; set.in[task] || (task == "" && len(set.in) == 0) {
+	if set := d.Set[field.Name]; set != nil && (!field.Task || set.in[task]) {
 		return set.Value
 	}
 	return nil

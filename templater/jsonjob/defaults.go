@@ -56,8 +56,12 @@ func (f *File) inherited() map[string]job.Written {
 }
 
 // written returns the fields with defaults that a group or task has, and adds the original
-// spelling of the absent ones to bare. task is "" for a group.
-func (f *File) written(n *node, task string, defaults *job.Defaults, bare job.Bare) map[string]job.Written {
+// spelling of the absent ones to bare. defaults is the mark of the group.
+func (f *File) written(n *node, isTask bool, defaults *job.Defaults, bare job.Bare) map[string]job.Written {
+	task := ""
+	if isTask {
+		task = n.get("Name").str()
+	}
 	out := map[string]job.Written{}
 	for _, field := range job.DefaultFields() {
 		v := n.get(field.API)
@@ -68,7 +72,7 @@ func (f *File) written(n *node, task string, defaults *job.Defaults, bare job.Ba
 			continue
 		}
 		w := job.Written{Range: f.at(v.start)}
-		if raw := defaults.Of(task, field.Name); raw != nil && f.holds(v, &field, raw) {
+		if raw := defaults.Of(task, &field); field.Task == isTask && raw != nil && f.holds(v, &field, raw) {
 			w.Default = true
 			if spelt, ok := defaults.Spelt(task)[field.API]; ok {
 				bare[field.API] = spelt
@@ -158,30 +162,39 @@ func (e *editor) setDefaults(edit *job.SetDefaults) error {
 		return err
 	}
 	old, _ := e.defaultsOf(g)
-	values := map[string][]*job.Default{}
+	values, inTasks := map[string]*job.Default{}, map[string]map[string]*job.Default{}
 	for _, v := range edit.Values {
-		values[v.Task] = append(values[v.Task], v.Default)
+		to := values
+		if v.Field.Task {
+			if inTasks[v.Task] == nil {
+				inTasks[v.Task] = map[string]*job.Default{}
+			}
+			to = inTasks[v.Task]
+		}
+		to[v.Field.Name] = v.Default
 	}
-	if err := e.setFields(g, "", values[""], old, e.layout(inGroup)); err != nil {
+	if err := e.setFields(g, false, values, old, e.layout(inGroup)); err != nil {
 		return err
 	}
 	for _, t := range g.get("Tasks").elements() {
-		name := t.get("Name").str()
-		if err := e.setFields(t, name, values[name], old, e.layout(inTask)); err != nil {
+		if err := e.setFields(t, true, inTasks[t.get("Name").str()], old, e.layout(inTask)); err != nil {
 			return err
 		}
 	}
 	return e.markDefaults(g, old, edit.Mark)
 }
 
-// setFields sets the defaults of a task, or of the group if task is "", and takes back earlier ones.
-func (e *editor) setFields(n *node, task string, values []*job.Default, old *job.Defaults, l layout) error {
-	set := map[string]*job.Default{}
-	for _, d := range values {
-		set[d.Field.Name] = d
+// setFields sets the defaults of a group or task by their names, and takes back earlier ones.
+func (e *editor) setFields(n *node, isTask bool, set map[string]*job.Default, old *job.Defaults, l layout) error {
+	task := ""
+	if isTask {
+		task = n.get("Name").str()
 	}
 	for _, field := range job.DefaultFields() {
-		raw, has := old.Of(task, field.Name), n.get(field.API)
+		if field.Task != isTask {
+			continue
+		}
+		raw, has := old.Of(task, &field), n.get(field.API)
 		ours := raw != nil && has != nil && e.holds(has, &field, raw)
 		switch d := set[field.Name]; {
 		case d == nil && ours:

@@ -56,7 +56,7 @@ func (f *File) group(n *node) *job.Group {
 		Volumes: map[string]hcl.Range{}, Bare: bare(n, "Tasks", "Services", "Volumes", "Constraints"), Range: f.at(n.start),
 	}
 	defaults, stray := f.defaultsOf(n)
-	g.Written, g.StrayMark = f.written(n, "", defaults, g.Bare), stray
+	g.Written, g.StrayMark = f.written(n, false, defaults, g.Bare), stray
 	if spelt, ok := defaults.Spelt("")["Constraints"]; ok {
 		g.Bare["Constraints"] = spelt
 	}
@@ -133,7 +133,7 @@ func (f *File) task(n *node, defaults *job.Defaults) *job.Task {
 	if f.proxies[n] {
 		t.Driver.Value, t.ProxyMark = podDriver, true
 	}
-	t.Written = f.written(n, t.Name, defaults, t.Bare)
+	t.Written = f.written(n, true, defaults, t.Bare)
 	if c := n.get("Config"); c != nil {
 		for _, it := range c.items {
 			t.Config[strings.Clone(it.name)] = job.Setting{Value: toCty(it.value), Range: f.at(it.value.start)}
