@@ -161,7 +161,7 @@ func TestProbe_InterruptedIsRemoved(t *testing.T) {
 		waiting := exec.Command("sleep", "600")
 		must.NoError(t, waiting.Start())
 		must.NoError(t, group.Add(waiting.Process.Pid))
-		old := time.Now().Add(-time.Hour)
+		old := time.Now().Add(-24 * time.Hour) // before this process began
 		for _, path := range []string{dir, log} {
 			must.NoError(t, os.Chtimes(path, old, old))
 		}
