@@ -22,8 +22,11 @@ import (
 	"time"
 )
 
-// attemptTimeout bounds one attempt. None needs a tenth of it.
-const attemptTimeout = 20 * time.Second
+// attemptTimeout bounds one attempt. None needs a tenth of it, or on user-mode-linux half of it.
+const attemptTimeout = 2 * time.Minute
+
+// childTime is how long the children of an attempt run that are not ended.
+const childTime = 20 * time.Second
 
 // Verdicts of an attempt.
 const (
@@ -223,7 +226,7 @@ func play(role string) error {
 	case "true":
 		return nil
 	case "wait":
-		time.Sleep(attemptTimeout)
+		time.Sleep(childTime)
 		return nil
 	case "daemon":
 		ignoreSignals()
