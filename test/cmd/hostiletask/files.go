@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,8 +112,8 @@ func below(top string, try func(path string, d fs.DirEntry) error) error {
 
 func opensForWriting(top string) error {
 	return below(top, func(path string, d fs.DirEntry) error {
-		if path == "/proc/exitcode" {
-			return errAbsent // user-mode-linux alone has it
+		if slices.Contains([]string{"/proc/exitcode", "/proc/mconsole", "/proc/sysemu"}, path) {
+			return errAbsent // user-mode-linux alone has them
 		}
 		info, err := d.Info()
 		if err != nil || !info.Mode().IsRegular() || info.Mode()&0o222 == 0 {
