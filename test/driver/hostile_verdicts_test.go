@@ -85,6 +85,9 @@ func unproven() []string {
 		"limit/scheduler_fifo",     // cgroup v1 with CONFIG_RT_GROUP_SCHED
 		"limit/scheduler_deadline", // the same
 	}
+	if _, err := os.Stat("/proc/self/ns/time"); err != nil {
+		list = append(list, "namespace/unshare/time")
+	}
 	if !ownCapability(unix.CAP_SYS_RESOURCE) {
 		list = append(list, "process/limits/infra", "process/limits/other_user", "privilege/memory_map", "limit/open_files", "limit/locked_memory",
 			"limit/nice", "limit/realtime", "limit/message_queues", "limit/pending_signals", "limit/oom_score")

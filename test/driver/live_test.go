@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
 // live is a task that is checked every second, and stopped by SIGUSR1.
@@ -151,8 +153,9 @@ func TestLive_Recovered(t *testing.T) {
 func TestLive_StopWhileHung(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		attempt := testtimeout.Scale(time.Second).String() // a command needs longer to start on a slow machine
 		config := live(sh("trap 'exit 6' TERM; while :; do sleep 0.02; done"),
-			driver.LiveConfig{Exec: []string{"/bin/sh", "-c", "touch /alloc/hung; exec sleep 600"}, Failures: 1000})
+			driver.LiveConfig{Exec: []string{"/bin/sh", "-c", "touch /alloc/hung; exec sleep 600"}, Interval: attempt, Timeout: attempt, Failures: 1000})
 		tk := n.newTask("", "web", config, quiet)
 		tk.start()
 		tk.awaitTold("hung")
