@@ -155,7 +155,8 @@ func TestLive_StopWhileHung(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		attempt := testtimeout.Scale(time.Second).String() // a command needs longer to start on a slow machine
 		config := live(sh("trap 'exit 6' TERM; while :; do sleep 0.02; done"),
-			driver.LiveConfig{Exec: []string{"/bin/sh", "-c", "touch /alloc/hung; exec sleep 600"}, Interval: attempt, Timeout: attempt, Failures: 1000})
+			driver.LiveConfig{Exec: []string{"/bin/sh", "-c", "touch /alloc/hung; exec sleep 600"}, Failures: 1000})
+		config.Live.Interval, config.Live.Timeout = attempt, attempt
 		tk := n.newTask("", "web", config, quiet)
 		tk.start()
 		tk.awaitTold("hung")
