@@ -210,7 +210,7 @@ func TestDefaults_Edited(t *testing.T) {
 	}
 }
 
-// In a canonical job nothing is taken for left out, and a warning says so once.
+// No field of a canonical job counts as left out. There is one warning.
 func TestDefaults_Canonical(t *testing.T) {
 	c := loadCatalog(t)
 	src := canonical(t, fmt.Appendf(nil, `{"Job":%s}`, fmt.Sprintf(bareJob, "service")))
@@ -236,7 +236,7 @@ job "j" {
 }
 `
 
-// What is unknown is an error, never taken for left out.
+// An unknown field is an error. It does not count as left out.
 func TestDefaults_Unknown(t *testing.T) {
 	c := loadCatalog(t)
 	dynamic := func(name string) string {
@@ -264,7 +264,8 @@ func TestDefaults_Unknown(t *testing.T) {
 	}
 }
 
-// Without a policy nobody knows the defaults: a file whose injection is renewed would lose them, a job in JSON keeps them.
+// Without a policy, renewing the injection of a file would lose its defaults, and is an error. A job in
+// JSON keeps them.
 func TestDefaults_WithoutPolicy(t *testing.T) {
 	c := loadCatalog(t)
 	flags := templater.Flags{With: []*job.Request{{Sidecar: "viewer"}}}

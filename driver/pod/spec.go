@@ -76,7 +76,7 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	return ocispec.Build(c)
 }
 
-// devices returns the device nodes to create in the task, and the rules of what it may open.
+// devices returns the device nodes to create in the task, and the rules for opening devices.
 func (t Task) devices() (nodes []specs.LinuxDevice, rules []specs.LinuxDeviceCgroup, err error) {
 	wanted := t.Devices
 	if t.Privileged {

@@ -29,7 +29,7 @@ func TestConnect(t *testing.T) {
 	must.Eq(t, "injected", told[0].Decision)
 	must.Eq(t, []string{"mesh"}, told[0].Rules)
 
-	// What was injected stays as it is.
+	// An injected job does not change.
 	_, _ = f.send(http.MethodPut, "/v1/jobs", string(sent))
 	_, again := f.last(t)
 	must.Eq(t, string(sent), string(again))

@@ -70,6 +70,10 @@ type Default struct {
 	Range hcl.Range
 }
 
+// MaxRecorded is the largest recorded value of a default in bytes. It is several times that of a
+// block with all attributes; each task that has the default is compared with it.
+const MaxRecorded = 1 << 10
+
 // Recorded returns the value as a mark records it.
 func (d *Default) Recorded() json.RawMessage { return withoutNulls(d.JSON) }
 
@@ -172,7 +176,7 @@ func ReadDefaults(text string) *Defaults {
 		return nil
 	}
 	for name, set := range d.Set {
-		if f := FindDefaultField(name); f == nil || set == nil || f.Task != (len(set.Tasks) > 0) {
+		if f := FindDefaultField(name); f == nil || set == nil || len(set.Value) > MaxRecorded || f.Task != (len(set.Tasks) > 0) {
 			return nil
 		}
 		set.in = map[string]bool{}

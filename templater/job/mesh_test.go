@@ -9,7 +9,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// The config is the one of Nomad's servers, whose constants these are. TestConnect_ProxyConfig in
+// The config is what Nomad's servers write, with their constants. TestConnect_ProxyConfig in
 // test/driver compares the other arguments with Nomad's source.
 func TestProxyConfig(t *testing.T) {
 	for gateway, image := range map[bool]string{false: envoy.SidecarConfigVar, true: envoy.GatewayConfigVar} {

@@ -92,23 +92,28 @@ func (f *File) holds(value *node, field *job.DefaultField, recorded []byte) bool
 	if !isBlock || !ok {
 		return !isBlock && !ok && want != nil && reflect.DeepEqual(have, want)
 	}
+	for name, v := range block {
+		if !reflect.DeepEqual(in[name], v) {
+			return false
+		}
+	}
+	for name, v := range in {
+		if _, set := block[name]; !set && v != nil && !isUnset(v, f.filledOnce(field, recorded)[name]) {
+			return false
+		}
+	}
+	return true
+}
+
+// filledOnce is filled, computed once for each value.
+func (f *File) filledOnce(field *job.DefaultField, recorded []byte) map[string]any {
 	key := field.API + string(recorded)
 	filled, known := f.filledIn[key]
 	if !known {
 		filled = f.filled(field, recorded)
 		f.filledIn[key] = filled
 	}
-	for name := range in {
-		if _, set := block[name]; !set && !isUnset(in[name], filled[name]) {
-			return false
-		}
-	}
-	for name, v := range block {
-		if !reflect.DeepEqual(in[name], v) {
-			return false
-		}
-	}
-	return true
+	return filled
 }
 
 // isUnset reports whether a value is null, or that with which Nomad replaces null.
@@ -133,16 +138,14 @@ func (f *File) filled(field *job.DefaultField, recorded []byte) map[string]any {
 		return nil
 	}
 	j.Canonicalize()
+	of := reflect.ValueOf(j.TaskGroups[0])
 	if field.Task {
-		raw, err = json.Marshal(j.TaskGroups[0].Tasks[0])
-	} else {
-		raw, err = json.Marshal(j.TaskGroups[0])
+		of = reflect.ValueOf(j.TaskGroups[0].Tasks[0])
 	}
-	if err != nil {
+	if raw, err = json.Marshal(of.Elem().FieldByName(field.API).Interface()); err != nil {
 		return nil
 	}
-	all, _ := decoded(raw).(map[string]any)
-	out, _ := all[field.API].(map[string]any)
+	out, _ := decoded(raw).(map[string]any)
 	return out
 }
 

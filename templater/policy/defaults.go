@@ -162,7 +162,11 @@ func (r *Rule) addDefault(name string, item sidecar.Item, at hcl.Range, attrs []
 	f := job.FindDefaultField(name)
 	raw, err := parsedDefault(f, sidecar.Body{item})
 	if err == nil {
-		r.defaults = append(r.defaults, &job.Default{Field: f, Rule: r.Name, Item: item, JSON: raw, Range: at})
+		d := &job.Default{Field: f, Rule: r.Name, Item: item, JSON: raw, Range: at}
+		if n := len(d.Recorded()); n > job.MaxRecorded {
+			return hcl.Diagnostics{diagnostic.Error(at, "Default too large", fmt.Sprintf("The value for %s has %d bytes in JSON, and the limit is %d. Shorten it.", name, n, job.MaxRecorded))}
+		}
+		r.defaults = append(r.defaults, d)
 		return nil
 	}
 	// Nomad's parser gives no position in the policy: find the attribute.

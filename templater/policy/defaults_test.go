@@ -32,6 +32,7 @@ func TestDefault_Errors(t *testing.T) {
 		"kill_timeout = parseint(\"x\", 10)":                                 "p.hcl:3,26-27: Invalid function argument",
 		"resources {\n disk = 1\n}":                                          `p.hcl:4,2-6: Unsupported argument; An argument named "disk" is not expected here. A default for resources has cpu, cores, memory, memory_max.`,
 		"update {\n max_parallel = 1\n}\nupdate {\n max_parallel = 2\n}":     "p.hcl:6,1-7: Duplicate default; This rule already sets update at p.hcl:3,1-7. Merge the two blocks.",
+		"update {\n health_check = \"" + strings.Repeat("x", 1100) + "\"\n}": "p.hcl:3,1-7: Default too large; The value for update has 1118 bytes in JSON, and the limit is 1024.",
 		"kill_timeout = \"5s\"\n}\ndefault {\n":                              "p.hcl:5,1-8: Duplicate default block; This rule already has a default block at p.hcl:2,2-9.",
 		"kill_timeout = \"5s\"\n}\nrequired = true\nmatch {\n":               "p.hcl:5,1-9: Setting without effect",
 		"kill_timeout = \"5s\"\n}\nmatch {\nrequest {\nroles = [\"x\"]\n}\n": "p.hcl:1,1-9: Injection by requester; Only rules without inject blocks, default blocks and connect",

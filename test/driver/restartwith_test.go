@@ -74,8 +74,8 @@ func TestRestartWith_PartnerStops(t *testing.T) {
 	})
 }
 
-// TestRestartWith_PluginAway checks that a recovered app is stopped whose proxy ended without a
-// plugin.
+// TestRestartWith_PluginAway checks that a recovered app is stopped if its proxy ended while no
+// plugin was running.
 func TestRestartWith_PluginAway(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
