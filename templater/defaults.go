@@ -1,15 +1,19 @@
 package templater
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // States of a default in a group or task.
@@ -30,40 +34,53 @@ type DefaultState struct {
 	Task    string // "" for the group
 	Default *job.Default
 	State   string
+	task    *job.Task // nil for the group
+	logs    cty.Value // see job.DefaultValue
 	// Written is the position of the field in the job, for DefaultWritten and DefaultNotSeen.
 	Written hcl.Range
 }
 
 // chooseDefaults decides about the defaults of a policy in each group. If several rules set a
-// field, the last one counts, as for values of parameters.
+// field, or the same key of one, the last one counts, as for values of parameters.
 func chooseDefaults(j *job.Job, policy Policy) ([]*DefaultState, hcl.Diagnostics) {
 	if policy == nil {
 		return nil, nil
 	}
-	c := &defaulter{job: j}
+	c := &defaulter{job: j, inJob: constraintsOf(j.Constraints)}
 	for _, g := range j.Groups {
-		last := map[string]*job.Default{}
-		for _, d := range policy.Defaults(j, g) {
-			last[d.Field.Name] = d
-		}
-		for _, f := range job.DefaultFields() {
-			if d := last[f.Name]; d != nil {
-				c.field(g, d)
+		c.inGroup = nil
+		for _, d := range lastDefaults(policy.Defaults(j, g)) {
+			c.field(g, d)
+			if c.added > bounds.AddedBytes {
+				return nil, hcl.Diagnostics{diagnostic.Error(g.Range, "Injected job too large", fmt.Sprintf("Up to group %q the defaults of the policy add more than %d MiB to the job, the limit. Split the job.", g.Name, bounds.AddedBytes>>20))}
 			}
-		}
-		if c.added > bounds.AddedBytes {
-			return nil, hcl.Diagnostics{diagnostic.Error(g.Range, "Injected job too large", fmt.Sprintf("Up to group %q the defaults of the policy add more than %d MiB to the job, the limit. Split the job.", g.Name, bounds.AddedBytes>>20))}
 		}
 	}
 	c.warnNotSeen()
 	return c.states, c.diags
 }
 
+// lastDefaults returns the last default for each field and key, by field and then by key.
+func lastDefaults(list []*job.Default) []*job.Default {
+	last := map[string]*job.Default{}
+	for _, d := range list {
+		last[d.Name()] = d
+	}
+	place := map[string]int{}
+	for i, f := range job.DefaultFields() {
+		place[f.Name] = i
+	}
+	return slices.SortedFunc(maps.Values(last), func(x, y *job.Default) int {
+		return cmp.Or(place[x.Field.Name]-place[y.Field.Name], strings.Compare(x.Key, y.Key))
+	})
+}
+
 type defaulter struct {
-	job    *job.Job
-	states []*DefaultState
-	added  int // bytes
-	diags  hcl.Diagnostics
+	job            *job.Job
+	inJob, inGroup *constraints // inGroup is nil until the current group needs it
+	states         []*DefaultState
+	added          int // bytes
+	diags          hcl.Diagnostics
 }
 
 // stateBytes is about the size of a DefaultState.
@@ -81,31 +98,89 @@ func (c *defaulter) field(g *job.Group, d *job.Default) {
 		}
 	}
 	if !d.Field.Task {
-		c.decide(&DefaultState{Group: g, Default: d}, g.Written, c.job.Written)
+		c.decide(&DefaultState{Group: g, Default: d}, c.inGroupOf(g, d))
 		return
 	}
 	for _, t := range g.Tasks {
-		c.decide(&DefaultState{Group: g, Task: t.Name, Default: d}, t.Written, g.Written)
+		if c.added > bounds.AddedBytes {
+			return
+		}
+		c.decide(&DefaultState{Group: g, Task: t.Name, Default: d, task: t}, c.inTaskOf(g, t, d))
 	}
 }
 
-// decide sets the state from the fields of a group or task and those that it may inherit.
-func (c *defaulter) decide(s *DefaultState, own, outer map[string]job.Written) {
-	f := s.Default.Field
+// inGroupOf returns the field, or the value for the key, that the job has for a group; nil if there is
+// none.
+func (c *defaulter) inGroupOf(g *job.Group, d *job.Default) *job.Written {
+	switch d.Field.Name {
+	case "meta":
+		return cmp.Or(writtenText(d.Key, g.Meta, g.MoreMeta), writtenText(d.Key, c.job.Meta, c.job.MoreMeta))
+	case "constraint":
+		if c.inGroup == nil {
+			lists := [][]job.Constraint{g.Constraints}
+			for _, t := range g.Tasks {
+				lists = append(lists, t.Constraints)
+			}
+			c.inGroup = constraintsOf(lists...)
+		}
+		return cmp.Or(c.inGroup.written(d.Key), c.inJob.written(d.Key))
+	}
+	return c.inherited(d.Field, g.Written, c.job.Written)
+}
+
+// inTaskOf is inGroupOf for a task.
+func (c *defaulter) inTaskOf(g *job.Group, t *job.Task, d *job.Default) *job.Written {
+	switch d.Field.Name {
+	case "env":
+		return writtenText(d.Key, t.Env, t.MoreEnv)
+	case "logs":
+		if s, ok := t.Config[job.LogsSetting]; ok && t.Driver.Unknown == nil && t.Driver.Value == PodDriver {
+			return &job.Written{Range: s.Range}
+		}
+	}
+	return c.inherited(d.Field, t.Written, g.Written, c.job.Written)
+}
+
+// inherited returns a field of a group or task, or the one that it inherits.
+func (c *defaulter) inherited(f *job.DefaultField, own map[string]job.Written, outer ...map[string]job.Written) *job.Written {
 	w, has := own[f.Name]
 	ours := has && w.Default
 	if (!has || ours) && f.Inherited && (!ours || !c.job.Canonical) {
-		if inherited, ok := outer[f.Name]; ok {
-			w, has, ours = inherited, true, false
+		for _, fields := range outer {
+			if inherited, ok := fields[f.Name]; ok {
+				return &inherited
+			}
 		}
 	}
+	if !has {
+		return nil
+	}
+	return &w
+}
+
+// writtenText returns the position of a key in env or meta, or nil.
+func writtenText(key string, texts map[string]job.Text, more *diagnostic.Unknown) *job.Written {
+	t, has := texts[key]
 	switch {
-	case has && w.Unknown != nil:
-		c.diags = append(c.diags, w.Unknown.Error(fmt.Sprintf("Whether %s has %s, which rule %q sets by default,", s.place(), f.Name, s.Default.Rule)))
+	case has:
+		return &job.Written{Range: t.Range}
+	case more != nil:
+		return &job.Written{Unknown: more, Range: more.Range}
+	}
+	return nil
+}
+
+// decide sets the state. w is the field that the job has, or nil.
+func (c *defaulter) decide(s *DefaultState, w *job.Written) {
+	f := s.Default.Field
+	switch {
+	case w != nil && w.Unknown != nil:
+		c.unknown(s, w.Unknown, "Whether %s has %s, which rule %q sets by default,")
 		return
-	case !has || ours:
-		s.State = DefaultSet
-		c.added += len(s.Default.JSON)
+	case w == nil || w.Default:
+		if !c.set(s) {
+			return
+		}
 	case f.Canonical && c.job.Canonical:
 		s.State, s.Written = DefaultNotSeen, w.Range
 	default:
@@ -113,6 +188,48 @@ func (c *defaulter) decide(s *DefaultState, own, outer map[string]job.Written) {
 	}
 	c.added += stateBytes
 	c.states = append(c.states, s)
+}
+
+// unknown reports a dependency on an unknown value; format takes the place, the name and the rule.
+func (c *defaulter) unknown(s *DefaultState, u *diagnostic.Unknown, format string) {
+	c.diags = append(c.diags, u.Error(fmt.Sprintf(format, s.place(), s.Default.Name(), s.Default.Rule)))
+}
+
+// set sets a default, unless that is an error.
+func (c *defaulter) set(s *DefaultState) bool {
+	s.State = DefaultSet
+	c.added += len(s.Default.JSON) + len(s.Default.Key)
+	if b, ok := s.Default.Item.(*sidecar.Block); ok && b.Type == "logs" {
+		return c.setLogs(s, logsBlock(b))
+	}
+	return true
+}
+
+// setLogs checks that logs fit on the disk, by Nomad's rule for each task (structs.Task.Validate), and
+// repeats them in the config of a pod task, where Nomad does not pass them to the driver.
+func (c *defaulter) setLogs(s *DefaultState, logs job.Logs) bool {
+	task, disk := s.task, s.Group.Disk
+	if disk.Unknown != nil && logs.MaxMB() > 0 {
+		c.unknown(s, disk.Unknown, "Whether the disk of %s has room for %s, which rule %q sets by default,")
+		return false
+	}
+	if size := logs.MaxMB(); disk.SizeMB != 0 && disk.SizeMB <= size {
+		c.diags = append(c.diags, diagnostic.Error(disk.Range, "Too little disk", fmt.Sprintf(
+			"By default of rule %q the logs of %s may need %d MB, but the ephemeral disk of the group has %d MB. Set ephemeral_disk { size = %d } or more in the group, or logs in the task.",
+			s.Default.Rule, s.place(), size, disk.SizeMB, disk.SizeMB+size)))
+		return false
+	}
+	setting, ok := logs.ForDriver()
+	for _, u := range []*diagnostic.Unknown{task.Driver.Unknown, task.MoreConfig} {
+		if ok && u != nil && (task.Driver.Unknown != nil || task.Driver.Value == PodDriver) {
+			c.unknown(s, u, "Whether the config of %s repeats %s, which rule %q sets by default,")
+			return false
+		}
+	}
+	if ok && task.Driver.Value == PodDriver {
+		s.logs = setting
+	}
+	return true
 }
 
 func (s *DefaultState) place() string {
@@ -142,95 +259,4 @@ func (c *defaulter) warnNotSeen() {
 	c.diags = append(c.diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Defaults not set", Detail: fmt.Sprintf(
 		"The policy (%s) has defaults for %s, but in a job from Nomad's API or UI every field is set, so it is not known which of them the job's author left out. They stay as they are. To get the defaults, register the job's file, for example with nomad job run.",
 		strings.Join(rules, ", "), strings.Join(fields, ", "))})
-}
-
-// setsDefaults reports whether injection sets or removes a default.
-func (in *Injection) setsDefaults() bool {
-	if in.Flags.Policy == nil {
-		return false
-	}
-	return len(in.Document.Defaulted()) > 0 || slices.ContainsFunc(in.Defaults, func(s *DefaultState) bool { return s.State == DefaultSet })
-}
-
-// keepsDefaults reports whether the document has nothing but defaults of an earlier injection, which
-// only a policy can renew.
-func (in *Injection) keepsDefaults() bool {
-	return in.Flags.Policy == nil && len(in.Choices) == 0 && len(in.Document.Marks()) == 0 && len(in.Document.Defaulted()) > 0
-}
-
-// defaults plans the defaults of all groups. They come before sidecars, so that both are in the same
-// order after every injection. defaulted are the groups with defaults of an earlier injection.
-func (p *planner) defaults(states []*DefaultState, defaulted []string, flags Flags) {
-	values, had, stray := map[*job.Group][]job.DefaultValue{}, map[string]bool{}, map[*job.Group]bool{}
-	for _, s := range states {
-		stray[s.Group] = s.Group.StrayMark != nil
-		if s.State == DefaultSet {
-			values[s.Group] = append(values[s.Group], job.DefaultValue{Task: s.Task, Default: s.Default})
-		}
-	}
-	for _, name := range defaulted {
-		had[name] = true
-	}
-	for _, g := range p.job.Groups {
-		if (len(values[g]) == 0 && !had[g.Name] && !stray[g]) || p.refuseDefaults(g) {
-			continue
-		}
-		edit := &job.SetDefaults{Group: g.Name, Values: values[g]}
-		if len(edit.Values) > 0 {
-			edit.Mark = markOf(g, edit.Values)
-		} else {
-			p.diags = append(p.diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Defaults removed",
-				Detail: fmt.Sprintf("Group %q had defaults of a policy that no longer sets any there.", g.Name)})
-		}
-		p.add(edit)
-		if d := flags.late(g); d != nil {
-			p.diags = append(p.diags, d)
-			return
-		}
-	}
-}
-
-func markOf(g *job.Group, values []job.DefaultValue) string {
-	mark := job.NewDefaults(values)
-	inTasks := map[string]job.Bare{}
-	for _, t := range g.Tasks {
-		inTasks[t.Name] = t.Bare
-	}
-	for _, v := range values {
-		bare := g.Bare
-		if v.Field.Task {
-			bare = inTasks[v.Task]
-		}
-		if spelt, ok := bare[v.Field.API]; ok {
-			mark.SetBare(v.Task, v.Field.API, spelt)
-		}
-	}
-	if spelt, ok := g.Bare["Constraints"]; ok {
-		mark.SetBare("", "Constraints", spelt)
-	}
-	return mark.String()
-}
-
-// refuseDefaults reports obstacles to defaults in a group. A task with marks that injection did not
-// write only causes a warning: it is no reason to deny a job.
-func (p *planner) refuseDefaults(g *job.Group) bool {
-	before := len(p.diags)
-	for _, o := range g.Opaque {
-		p.diags = append(p.diags, o.Error(fmt.Sprintf("The policy has defaults for group %q, but it has", g.Name)))
-	}
-	if g.StrayMark != nil {
-		p.diags = append(p.diags, strayMark(g))
-	}
-	p.refuseTwins(g)
-	if len(p.diags) > before {
-		return true
-	}
-	for _, t := range slices.Concat(g.Tasks, g.Proxies) {
-		if d := unrecognized(g, t); d != nil {
-			d.Severity, d.Summary = hcl.DiagWarning, "Defaults not set"
-			p.diags = append(p.diags, d)
-			return true
-		}
-	}
-	return false
 }

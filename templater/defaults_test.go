@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,9 +29,14 @@ var defaultTexts = map[string]string{
 	"kill_timeout":   "kill_timeout = \"%ds\"",
 	"resources":      "resources {\n cpu = %d\n memory = 64\n}",
 	"restart":        "restart {\n attempts = %d\n mode = \"delay\"\n}",
+	"constraint":     "constraint {\n attribute = \"${attr.kernel.name}\"\n value = \"linux%d\"\n}\nconstraint {\n attribute = \"${meta.rack}\"\n operator = \"is_set\"\n}",
+	"meta":           "meta {\n tier = \"t%d\"\n owner = \"${node.unique.name}\"\n}",
+	"logs":           "logs {\n max_files = %d\n}",
+	"env":            "env {\n B = \"b%d\"\n D = \"${NOMAD_ALLOC_ID} $${x}\"\n}",
+	"vault":          "vault {\n role = \"r%d\"\n}",
 }
 
-var defaultNames = []string{"shutdown_delay", "reschedule", "update", "kill_timeout", "resources", "restart"}
+var defaultNames = []string{"shutdown_delay", "reschedule", "update", "constraint", "meta", "kill_timeout", "resources", "restart", "logs", "env", "vault"}
 
 // defaultsPolicy returns a policy with defaults for fields.
 func defaultsPolicy(t must.T, fields []string, number int) templater.Policy {
@@ -132,12 +138,42 @@ func checkGroup(t must.T, j *api.Job, before, after *api.TaskGroup, fields []str
 	changes("update", before.Update != nil || j.Update != nil || strings.HasSuffix(kind, "batch"), before.Update, after.Update)
 	changes("reschedule", before.ReschedulePolicy != nil || j.Reschedule != nil || strings.HasPrefix(kind, "sys"), before.ReschedulePolicy, after.ReschedulePolicy)
 	must.Eq(t, before.RestartPolicy, after.RestartPolicy)
+	_, inGroup := before.Meta["tier"]
+	_, inJob := j.Meta["tier"]
+	changes("meta", inGroup || inJob, before.Meta["tier"], after.Meta["tier"])
+	kernel := func(c *api.Constraint) bool {
+		return c.LTarget == "${attr.kernel.name}" && (c.Operand == "=" || c.Operand == "is")
+	}
+	written := slices.ContainsFunc(slices.Concat(j.Constraints, before.Constraints), kernel)
+	for _, task := range before.Tasks {
+		written = written || slices.ContainsFunc(task.Constraints, kernel)
+	}
+	is := slices.ContainsFunc(after.Constraints, func(c *api.Constraint) bool { return c.RTarget == "linux3" })
+	changes("constraint", written, false, is)
 	for i, b := range before.Tasks {
 		a := after.Tasks[i]
 		changes("kill_timeout", b.KillTimeout != nil, b.KillTimeout, a.KillTimeout)
 		changes("resources", b.Resources != nil, b.Resources, a.Resources)
+		_, set := b.Env["B"]
+		changes("env", set, b.Env["B"], a.Env["B"])
+		changes("vault", b.Vault != nil, b.Vault, a.Vault)
+		changes("logs", b.LogConfig != nil || b.Config["logs"] != nil, b.LogConfig, a.LogConfig)
+		if b.LogConfig == nil && b.Config["logs"] == nil && has["logs"] {
+			must.Eq(t, []map[string]any{{"max_files": 3.0, "max_file_size": 10.0}}, logsIn(t, a.Config["logs"]))
+		} else {
+			must.Eq(t, b.Config["logs"], a.Config["logs"])
+		}
 		changes("restart", b.RestartPolicy != nil || before.RestartPolicy != nil, b.RestartPolicy, a.RestartPolicy)
 	}
+}
+
+// logsIn returns the logs setting of a config.
+func logsIn(t must.T, setting any) []map[string]any {
+	raw, err := json.Marshal(setting)
+	must.NoError(t, err)
+	var out []map[string]any
+	must.NoError(t, json.Unmarshal(raw, &out))
+	return out
 }
 
 // A job that Nomad has stored, in which every field is set, does not change when it is registered again;
@@ -218,8 +254,10 @@ func TestDefaults_Canonical(t *testing.T) {
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
 	must.Len(t, 1, diags)
 	must.Eq(t, "Defaults not set", diags[0].Summary)
-	must.StrContains(t, diags[0].Detail, "The policy (base) has defaults for reschedule, update, kill_timeout, resources, restart, but")
-	must.StrContains(t, string(in.Output), `"ShutdownDelay":3000000000`) // Nomad fills in nothing there
+	must.StrContains(t, diags[0].Detail, "The policy (base) has defaults for reschedule, update, kill_timeout, resources, restart, logs, but")
+	for _, set := range []string{`"ShutdownDelay":3000000000`, `"tier":"t3"`, `"RTarget":"linux3"`, `"B":"b3"`, `"Role":"r3"`} {
+		must.StrContains(t, string(in.Output), set) // Nomad fills in nothing there
+	}
 	must.StrContains(t, string(in.Output), `"KillTimeout":5000000000`)
 }
 
@@ -288,7 +326,7 @@ func TestDefaults_WithoutPolicy(t *testing.T) {
 func TestDefaults_ForgedMark(t *testing.T) {
 	c := loadCatalog(t)
 	for _, mark := range []string{
-		``, `x`, `{"set":{"env":{"value":{}}}}`, `{"set":{"kill_timeout":{"value":1}}}`, `{"set":{"update":{"value":1,"tasks":["a"]}}}`, `{"set":{"update":null}}`, `{"set":{},"more":1}`, `{"set":{}} {}`,
+		``, `x`, `{"set":{"env":{"value":{}}}}`, `{"set":{"kill_timeout":{"value":1}}}`, `{"set":{"update":{"value":1,"tasks":["a"]}}}`, `{"set":{"update":null}}`, `{"set":{"env A":{"value":"x"}}}`, `{"set":{"update A":{"value":{}}}}`, `{"set":{},"more":1}`, `{"set":{}} {}`,
 	} {
 		text, err := json.Marshal(mark)
 		must.NoError(t, err)

@@ -91,7 +91,7 @@ func (g *jobText) job() {
 	g.line(0, `locals { l = "local ${var.name}" }`)
 	g.line(0, `job "j-%d" {`, rapid.IntRange(0, 9).Draw(g.t, "id"))
 	if g.chance("job meta") {
-		g.line(1, `meta = { "a.b" = "c" }`)
+		g.line(1, `meta = { "a.b" = "c", %s = "c" }`, g.pick("job meta key", "x", "tier"))
 	}
 	if g.inherit && g.chance("job vault") {
 		g.line(1, `vault {`)
@@ -103,6 +103,7 @@ func (g *jobText) job() {
 	}
 	g.field(1, "update {\nstagger = \"9s\"\n}")
 	g.field(1, "reschedule { attempts = 8 }")
+	g.field(1, "constraint {\nattribute = \"${attr.kernel.name}\"\nvalue = \"x\"\n}")
 	for i := range rapid.IntRange(1, 3).Draw(g.t, "groups") {
 		g.group(i)
 	}
@@ -136,6 +137,9 @@ func (g *jobText) group(i int) {
 	g.field(2, `shutdown_delay = "8s"`)
 	g.field(2, "update { canary = 0 }")
 	g.field(2, "reschedule {\n}")
+	g.field(2, "constraint { distinct_hosts = true }")
+	g.field(2, "constraint {\nattribute = \"${attr.kernel.name}\"\noperator = \"is\"\nvalue = \"linux\"\n}")
+	g.field(2, g.pick("group meta", "meta {}", "meta = {}", "meta { k = \"v\" }", "meta {\ntier = \"\"\n}", "meta = { \"a-b\" = \"c\" }"))
 	if g.inherit && g.chance("group vault") {
 		g.line(2, `vault { policies = ["q"] }`)
 	}
@@ -204,6 +208,8 @@ func (g *jobText) task(k int) {
 	}
 	g.field(3, `kill_timeout = "8s"`)
 	g.field(3, "resources { memory = 77 }")
+	g.field(3, "constraint {\nattribute = \"${attr.kernel.name}\"\nregexp = \"l.*\"\n}")
+	g.field(3, "vault { role = \"x\" }")
 	g.field(3, "dynamic \"restart\" {\nfor_each = [1]\ncontent {\nattempts = 8\n}\n}")
 	g.field(3, "dynamic \"restart\" {\nfor_each = []\ncontent {\n}\n}")
 	if g.chance("template") {

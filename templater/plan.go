@@ -26,7 +26,7 @@ func Plan(j *job.Job, choices []*Choice) ([]job.Edit, hcl.Diagnostics) {
 }
 
 func newPlanner(j *job.Job, choices []*Choice) *planner {
-	p := &planner{job: j, last: map[*job.Group]*Choice{}, named: map[string][]*job.Group{}}
+	p := &planner{job: j, last: map[*job.Group]*Choice{}, set: map[*job.Group][]job.DefaultValue{}, named: map[string][]*job.Group{}}
 	for _, c := range choices {
 		p.last[c.Group] = c
 	}
@@ -43,6 +43,7 @@ func (p *planner) plan(choices []*Choice, flags Flags) ([]job.Edit, hcl.Diagnost
 		st := groups[c.Group]
 		if st == nil {
 			st = newGroupState(c.Group)
+			p.takeDefaults(st, flags)
 			groups[c.Group] = st
 			if p.refuse(c) {
 				st.refused = true
@@ -69,6 +70,7 @@ func (p *planner) plan(choices []*Choice, flags Flags) ([]job.Edit, hcl.Diagnost
 type planner struct {
 	job   *job.Job
 	last  map[*job.Group]*Choice // of each group
+	set   map[*job.Group][]job.DefaultValue
 	named map[string][]*job.Group
 	edits []job.Edit
 	added int // bytes

@@ -245,7 +245,7 @@ func (x *sidecarPlan) tasks(inst *sidecar.Instance) {
 // disk applies Nomad's rule that the logs of each task fit on the group's disk
 // (structs.Task.Validate).
 func (x *sidecarPlan) disk(t *sidecar.Block) {
-	disk, logs := x.state.group.Disk, logsMB(t)
+	disk, logs := x.state.group.Disk, logsOf(t).MaxMB()
 	if disk.Unknown != nil && logs > 0 {
 		x.unknown(disk.Unknown, "Whether the logs of task %q of sidecar %q fit on the ephemeral disk of group %q", t.Label(), x.def.Name, x.state.group.Name)
 		return

@@ -7,30 +7,6 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// defaultLogs is the default number of files and their size in MB, in Nomad
-// (api.DefaultLogConfig) and in the pod driver.
-const defaultLogs = 10
-
-// driverLogs returns the logs setting for the driver; ok is false if it equals the default. A job
-// read from Nomad has the defaults written out for every task, and must produce the same result
-// as its source. Numbers that Nomad refuses are passed through.
-func driverLogs(l job.Logs) (v cty.Value, ok bool) {
-	files, size := l.Files, l.SizeMB
-	if files == 0 {
-		files = defaultLogs
-	}
-	if size == 0 {
-		size = defaultLogs
-	}
-	if l.Disabled || files < 1 || size < 1 || (files == defaultLogs && size == defaultLogs) {
-		return cty.NilVal, false
-	}
-	return cty.ObjectVal(map[string]cty.Value{
-		"max_files":     cty.NumberIntVal(int64(files)),
-		"max_file_size": cty.NumberIntVal(int64(size)),
-	}), true
-}
-
 // logs repeats the logs blocks of app tasks in their config, unless the config has logs. It runs
 // last in a group, since a sidecar may set logs itself.
 func (x *sidecarPlan) logs() {
@@ -43,7 +19,7 @@ func (x *sidecarPlan) logs() {
 			x.unknown(t.Logs.Unknown, "The logs block of task %q of group %q, which injection repeats in the config of the pod driver,", t.Name, x.state.group.Name)
 			continue
 		}
-		v, ok := driverLogs(*t.Logs)
+		v, ok := t.Logs.ForDriver()
 		if ok && t.Driver.Unknown != nil {
 			x.unknown(t.Driver.Unknown, "Whether injection repeats the logs block of task %q of group %q in its config", t.Name, x.state.group.Name)
 			continue
@@ -56,7 +32,7 @@ func (x *sidecarPlan) logs() {
 
 // withLogs does the same for a task of a definition.
 func withLogs(t *sidecar.Block) *sidecar.Block {
-	v, ok := driverLogs(logsOf(t))
+	v, ok := logsOf(t).ForDriver()
 	if !ok || t.Body.String("driver") != PodDriver {
 		return t
 	}
@@ -86,9 +62,16 @@ func withLogs(t *sidecar.Block) *sidecar.Block {
 func logsOf(t *sidecar.Block) job.Logs {
 	var l job.Logs
 	for _, b := range t.Body.Blocks("logs") {
-		off := b.Body.Attr("disabled")
-		l.Disabled = off != nil && off.Value.Type() == cty.Bool && off.Value.True()
-		l.Files, l.SizeMB = whole(b.Body.Attr("max_files")), whole(b.Body.Attr("max_file_size"))
+		l = logsBlock(b)
 	}
 	return l
+}
+
+// logsBlock reads a logs block with known values.
+func logsBlock(b *sidecar.Block) job.Logs {
+	off := b.Body.Attr("disabled")
+	return job.Logs{
+		Files: whole(b.Body.Attr("max_files")), SizeMB: whole(b.Body.Attr("max_file_size")),
+		Disabled: off != nil && off.Value.Type() == cty.Bool && off.Value.True(),
+	}
 }

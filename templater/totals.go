@@ -142,25 +142,8 @@ func TaskResources(t *sidecar.Block) Resources {
 		}
 	}
 	r.MemoryMaxMB = max(r.MemoryMaxMB, r.MemoryMB)
-	r.DiskMB = logsMB(t)
+	r.DiskMB = logsOf(t).MaxMB()
 	return r
-}
-
-// logsMB returns the space for a task's logs. Nomad's defaults are ten files of 10 MB
-// (api.DefaultLogConfig).
-func logsMB(t *sidecar.Block) int {
-	l := logsOf(t)
-	if l.Disabled {
-		return 0
-	}
-	files, size := defaultLogs, defaultLogs
-	if l.Files > 0 {
-		files = l.Files
-	}
-	if l.SizeMB > 0 {
-		size = l.SizeMB
-	}
-	return files * size
 }
 
 func lifecycleOf(t *sidecar.Block) (hook string, stays bool) {

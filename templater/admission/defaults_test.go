@@ -49,6 +49,20 @@ func TestDefaults_Set(t *testing.T) {
 	must.Eq(t, stored(t, first), string(sent))
 }
 
+// The log and errors name variables, and omit their values.
+func TestDefaults_EnvValues(t *testing.T) {
+	f := start(t, "rule \"base\" {\n default {\n env {\n TOKEN = \"hush-hush\"\n}\n vault {\n role = \"hush-role\"\n}\n}\n}\n")
+	var told []Decision
+	f.proxy.Decided = func(d Decision) { told = append(told, d) }
+	_, text := f.send(http.MethodPut, "/v1/jobs", jobNamed("web"))
+	must.StrNotContains(t, text, "hush")
+	_, sent := f.last(t)
+	must.StrContains(t, string(sent), `"TOKEN":"hush-hush"`)
+	must.Eq(t, []string{"g/app env TOKEN", "g/app vault"}, told[0].Defaults)
+	must.StrContains(t, f.audit.String(), `"g/app env TOKEN"`)
+	must.StrNotContains(t, f.audit.String(), "hush")
+}
+
 // In a job that Nomad or its UI has completed, nothing is taken for left out.
 func TestDefaults_CanonicalJob(t *testing.T) {
 	f := start(t, defaultsPolicy)

@@ -197,7 +197,7 @@ func (v *verdict) noteDefaults(states []*templater.DefaultState) {
 		if s.Task != "" {
 			place += "/" + s.Task
 		}
-		v.defaults = append(v.defaults, place+" "+s.Default.Field.Name)
+		v.defaults = append(v.defaults, place+" "+s.Default.Name())
 		v.noteRule(s.Default.Rule)
 	}
 }

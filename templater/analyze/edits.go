@@ -104,19 +104,32 @@ func (t *tree) setDefault(group string, v job.DefaultValue) {
 	}
 	switch it := v.Item.(type) {
 	case *sidecar.Attr:
+		if v.Field.Keyed {
+			setIn(n, v.Field.Name, it.Name, it.Value)
+			break
+		}
 		n.Attrs[it.Name] = job.Setting{Value: it.Value, Range: it.Range}
 	case *sidecar.Block:
-		n.Blocks = slices.DeleteFunc(n.Blocks, func(b *job.Node) bool { return b.Type == it.Type })
+		if !v.Field.Keyed {
+			n.Blocks = slices.DeleteFunc(n.Blocks, func(b *job.Node) bool { return b.Type == it.Type })
+		}
 		n.Blocks = append(n.Blocks, job.NodeOf(it))
+	}
+	if v.Logs != cty.NilVal {
+		setIn(n, "config", job.LogsSetting, v.Logs)
 	}
 }
 
 // set sets an attribute in a block of a task.
 func (t *tree) set(group, task, block, name string, v cty.Value) {
 	n := t.tasks[[2]string{group, task}]
-	if n == nil {
-		return
+	if n != nil {
+		setIn(n, block, name, v)
 	}
+}
+
+// setIn sets an attribute in a block of a node.
+func setIn(n *job.Node, block, name string, v cty.Value) {
 	i := slices.IndexFunc(n.Blocks, func(b *job.Node) bool { return b.Type == block })
 	if i < 0 {
 		i = len(n.Blocks)

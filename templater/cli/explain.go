@@ -147,7 +147,7 @@ func explainDefault(out *bytes.Buffer, s *templater.DefaultState) {
 	if s.Task != "" {
 		where = fmt.Sprintf(" of task %q", s.Task)
 	}
-	display.Fprintf(out, "  default %s%s: %s; rule %q%s\n", d.Field.Name, where, defaultText(s), d.Rule, in(d.Range))
+	display.Fprintf(out, "  default %s%s: %s; rule %q%s\n", d.Name(), where, defaultText(s), d.Rule, in(d.Range))
 }
 
 func defaultText(s *templater.DefaultState) string {

@@ -63,8 +63,10 @@ func startNomad(t *testing.T) (program, addr string) {
 	}
 	dir := t.TempDir()
 	ports := freePorts(t, 3)
+	// Servers do not contact Vault.
 	config := fmt.Sprintf("data_dir = %q\nbind_addr = \"127.0.0.1\"\ndisable_update_check = true\n"+
-		"ports {\n http = %d\n rpc = %d\n serf = %d\n}\nadvertise {\n http = \"127.0.0.1\"\n rpc = \"127.0.0.1\"\n serf = \"127.0.0.1\"\n}\nserver {\n enabled = true\n bootstrap_expect = 1\n}\n", dir, ports[0], ports[1], ports[2])
+		"ports {\n http = %d\n rpc = %d\n serf = %d\n}\nadvertise {\n http = \"127.0.0.1\"\n rpc = \"127.0.0.1\"\n serf = \"127.0.0.1\"\n}\nserver {\n enabled = true\n bootstrap_expect = 1\n}\n"+
+		"vault {\n enabled = true\n address = \"http://127.0.0.1:1\"\n default_identity {\n aud = [\"vault.io\"]\n }\n}\n", dir, ports[0], ports[1], ports[2])
 	file := filepath.Join(dir, "agent.hcl")
 	must.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 	log, err := os.Create(filepath.Join(dir, "agent.log"))

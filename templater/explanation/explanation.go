@@ -66,8 +66,8 @@ type Parameter struct {
 type Default struct {
 	Name  string          `json:"name"`
 	Task  string          `json:"task,omitempty"`
-	State string          `json:"state"` // see templater.DefaultSet and the others
-	Value json.RawMessage `json:"value"` // as in Nomad's API
+	State string          `json:"state"`           // see templater.DefaultSet and the others
+	Value json.RawMessage `json:"value,omitempty"` // as in Nomad's API; omitted for env and vault
 	Rule  string          `json:"rule"`
 	From  *Source         `json:"from"`
 	// Written is the position of the field in the job, if the job has it.
@@ -131,8 +131,11 @@ func Of(j *job.Job, told []*templater.Explanation, defaults []*templater.Default
 
 func defaultOf(s *templater.DefaultState) *Default {
 	out := &Default{
-		Name: s.Default.Field.Name, Task: s.Task, State: s.State, Value: s.Default.JSON, Rule: s.Default.Rule,
+		Name: s.Default.Name(), Task: s.Task, State: s.State, Rule: s.Default.Rule,
 		From: source(templater.Source{Origin: templater.OriginPolicy, Range: s.Default.Range}),
+	}
+	if !s.Default.Field.Private {
+		out.Value = s.Default.JSON
 	}
 	if s.State == templater.DefaultWritten || s.State == templater.DefaultNotSeen {
 		out.Written = source(templater.Source{Origin: "job", Range: s.Written})

@@ -64,6 +64,7 @@ type change struct {
 	blocks []*sidecar.Block // to append
 	before *hclsyntax.Block // blocks go before this one; nil for the end
 	env    map[string]string
+	meta   map[string]string
 	config map[string]*job.SetConfig
 }
 
@@ -90,7 +91,7 @@ func newEditor(f *File) *editor {
 func (e *editor) change(b block) *change {
 	c := e.changes[b.text]
 	if c == nil {
-		c = &change{block: b, env: map[string]string{}, config: map[string]*job.SetConfig{}}
+		c = &change{block: b, env: map[string]string{}, meta: map[string]string{}, config: map[string]*job.SetConfig{}}
 		e.changes[b.text] = c
 		e.order = append(e.order, c)
 	}
@@ -215,7 +216,7 @@ func sidecarBlocks(body *hclsyntax.Body) []*hclsyntax.Block {
 	return out
 }
 
-// change edits one block: env and config are added to their own blocks if present, everything
+// change edits one block: env, meta and config are added to their own blocks if present, everything
 // else at the end.
 func (p *patch) change(c *change) {
 	var rest sidecar.Body
@@ -224,6 +225,9 @@ func (p *patch) change(c *change) {
 	}
 	if len(c.env) > 0 && !p.texts(c.block, "env", c.env) {
 		rest = append(rest, &sidecar.Block{Type: "env", Body: envBody(c.env)})
+	}
+	if len(c.meta) > 0 && !p.texts(c.block, "meta", c.meta) {
+		rest = append(rest, &sidecar.Block{Type: "meta", Body: envBody(c.meta)})
 	}
 	if len(c.config) > 0 && !p.config(c.block, c.config) {
 		rest = append(rest, &sidecar.Block{Type: "config", Body: configBody(c.config)})
@@ -239,8 +243,8 @@ func (p *patch) change(c *change) {
 	}
 }
 
-// texts adds texts to the env or meta of a task, a block or an attribute. It returns false if there
-// is none.
+// texts adds texts to the env or meta of a task or group, a block or an attribute. It returns false if
+// there is none.
 func (p *patch) texts(task block, name string, texts map[string]string) bool {
 	if a := task.Body.Attributes[name]; a != nil {
 		p.checkIterators(task, envBody(texts))

@@ -28,7 +28,7 @@ func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
 		Region: job.Text{Value: "global"}, NodePool: job.Text{Value: "default"}, Range: f.job.DefRange(),
 	}
 	j.Meta, j.MoreMeta = r.texts(body, "meta")
-	j.Written = r.written(body)
+	j.Written, j.Constraints = r.written(body), r.constraints(body)
 	for name, into := range map[string]*job.Text{"id": &j.ID, "name": &j.Name, "namespace": &j.Namespace, "type": &j.Type, "region": &j.Region, "node_pool": &j.NodePool} {
 		r.text(body, name, into)
 	}
@@ -149,8 +149,10 @@ func (r *reader) group(b block) *job.Group {
 		Volumes: map[string]hcl.Range{}, Range: b.DefRange(),
 		Disk: job.Disk{SizeMB: job.DefaultDiskMB, Range: b.DefRange()},
 	}
-	g.Meta, g.MoreMeta = r.texts(b.Body, "meta")
-	g.Written, g.StrayMark = r.written(b.Body), r.strayMark(b.Body)
+	if g.Meta, g.MoreMeta = r.texts(b.Body, "meta"); r.isEmpty(b.Body, "meta") {
+		g.Bare = job.Bare{"Meta": job.BareEmpty} // Nomad's parser keeps it, unlike other empty containers
+	}
+	g.Written, g.StrayMark, g.Constraints = r.written(b.Body), r.strayMark(b.Body), r.constraints(b.Body)
 	r.count(g, b.Block)
 	if r.repeated != nil {
 		g.Opaque = append(g.Opaque, b.obstacle())
@@ -187,6 +189,8 @@ func (r *reader) group(b block) *job.Group {
 			}
 		case "vault", "secret":
 			g.Inherited = append(g.Inherited, c.in.block(c.Block))
+		case "meta":
+			g.Opaque = append(g.Opaque, c.in.unlessOnce(g, c)...)
 		}
 	}
 	return g

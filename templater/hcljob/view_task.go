@@ -16,7 +16,8 @@ func (r *reader) task(g *job.Group, b block) *job.Task {
 	}
 	t.Env, t.MoreEnv = r.texts(b.Body, "env")
 	t.Meta, t.MoreMeta = r.texts(b.Body, "meta")
-	t.Written = r.written(b.Body)
+	t.Written, t.Constraints = r.written(b.Body), r.constraints(b.Body)
+	r.vaultIdentity(b.Body, t.Written)
 	// Nomad's parser keeps these two empty; all other empty containers become null.
 	for field, name := range map[string]string{"Env": "env", "Config": "config"} {
 		if r.isEmpty(b.Body, name) {

@@ -3,10 +3,12 @@ package job
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/nomad/api"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
@@ -22,6 +24,11 @@ type DefaultField struct {
 	InJob string // in the API of the job that groups inherit from, or ""
 	Block bool
 	Task  bool // in each app task, otherwise in the group
+	// Keyed means that it holds any number of values, each with a default of its own: the keys of a map,
+	// or the constraints of a list.
+	Keyed bool
+	// Private means that its values may be secrets, so explanations omit them.
+	Private bool
 	// Inherited means that tasks get it from their group, or groups from their job.
 	Inherited bool
 	// Canonical means that Nomad sets it in every job that it has parsed or stored.
@@ -37,14 +44,20 @@ type DefaultField struct {
 
 // Nomad copies the restart block of a group into its tasks when it stores a job, where a
 // default could be neither changed nor taken back later: so tasks get it. The shutdown_delay of a
-// task is 0 in JSON whether its author wrote 0 or nothing; the one of a group is null then.
+// task is 0 in JSON whether its author wrote 0 or nothing; the one of a group is null then. Nomad fills
+// in no constraint, meta, env or vault, so that there a stored job shows what its author left out.
 var defaultFields = []DefaultField{
 	{Name: "shutdown_delay", API: "ShutdownDelay"},
 	{Name: "reschedule", API: "ReschedulePolicy", InJob: "Reschedule", Block: true, Inherited: true, Canonical: true, Types: []string{"service", "batch"}},
 	{Name: "update", API: "Update", InJob: "Update", Block: true, Inherited: true, Canonical: true, Refill: true, Types: []string{"service", "system"}},
+	{Name: "constraint", API: "Constraints", Block: true, Keyed: true, Attributes: []string{"attribute", "operator", "value"}},
+	{Name: "meta", API: "Meta", Block: true, Keyed: true},
 	{Name: "kill_timeout", API: "KillTimeout", Task: true, Canonical: true},
 	{Name: "resources", API: "Resources", Block: true, Task: true, Canonical: true, Attributes: []string{"cpu", "cores", "memory", "memory_max"}},
 	{Name: "restart", API: "RestartPolicy", Block: true, Task: true, Inherited: true, Canonical: true},
+	{Name: "logs", API: "LogConfig", Block: true, Task: true, Canonical: true, Attributes: []string{"max_files", "max_file_size", "disabled"}},
+	{Name: "env", API: "Env", Block: true, Task: true, Keyed: true, Private: true},
+	{Name: "vault", API: "Vault", Block: true, Task: true, Inherited: true, Private: true},
 }
 
 // DefaultFields returns all fields, group fields first.
@@ -63,8 +76,11 @@ func FindDefaultField(name string) *DefaultField {
 // Default is a value of a field for where the job's author left it out.
 type Default struct {
 	Field *DefaultField
-	Rule  string       // of the policy
-	Item  sidecar.Item // *sidecar.Attr or *sidecar.Block
+	// Key is the key of a map, or Constraint.Key, if the field is keyed.
+	Key  string
+	Rule string // of the policy
+	// Item is a *sidecar.Attr or a *sidecar.Block. Of a map it is the attribute for the key.
+	Item sidecar.Item
 	// JSON is the value in Nomad's API, as Nomad's parser writes it.
 	JSON  json.RawMessage
 	Range hcl.Range
@@ -74,8 +90,30 @@ type Default struct {
 // block with all attributes; each task that has the default is compared with it.
 const MaxRecorded = 1 << 10
 
-// Recorded returns the value as a mark records it.
-func (d *Default) Recorded() json.RawMessage { return withoutNulls(d.JSON) }
+// Name returns the name of the field and the key, if any, such as "env HTTP_PROXY".
+func (d *Default) Name() string { return d.Field.NameOf(d.Key) }
+
+// NameOf returns the name of a default of the field; key is "" unless it is keyed.
+func (f *DefaultField) NameOf(key string) string {
+	if !f.Keyed {
+		return f.Name
+	}
+	return f.Name + " " + key
+}
+
+// Recorded returns the value as a mark records it. One value of several is recorded by its seal.
+func (d *Default) Recorded() json.RawMessage {
+	if d.Field.Keyed {
+		return RecordedKey(d.JSON)
+	}
+	return d.Field.withoutUnset(d.JSON)
+}
+
+// RecordedKey returns the record of a value in JSON of a keyed field.
+func RecordedKey(raw []byte) json.RawMessage {
+	out, _ := json.Marshal(Seal(SealedJSON(raw))) // a string always marshals
+	return out
+}
 
 // Written is a field that the job has.
 type Written struct {
@@ -96,6 +134,9 @@ type SetDefaults struct {
 // DefaultValue is a default for a task, or for the group if its field is not in tasks.
 type DefaultValue struct {
 	Task string
+	// Logs is the setting that repeats the default of a logs block in the config of a pod task, or
+	// cty.NilVal.
+	Logs cty.Value
 	*Default
 }
 
@@ -118,9 +159,31 @@ func MarkConstraint(mark string) *sidecar.Block {
 	}}
 }
 
+// vaultIdentity precedes the name of the cluster in the name of an identity for Vault, which Nomad's
+// servers add to a task with a vault block (structs.Vault.IdentityName).
+const vaultIdentity = "vault_"
+
+// IsVaultIdentity reports whether an identity of a task is one for Vault.
+func IsVaultIdentity(name string) bool { return strings.HasPrefix(name, vaultIdentity) }
+
+// Implied reports whether a constraint is one that Nomad's servers add to a group with a vault block
+// (nomad/job_endpoint_hooks.go, job_endpoint_hook_implicit_identities.go).
+func Implied(attribute, operator, value string) bool {
+	switch attribute {
+	case "${attr.vault.version}":
+		return operator == "semver" && value == ">= 0.6.1"
+	case "${attr.nomad.version}":
+		return operator == "semver" && value == ">= 1.7.0-a"
+	case "${attr.os.signals}":
+		return operator == "set_contains"
+	}
+	cluster, ok := strings.CutPrefix(attribute, "${attr.vault.")
+	return ok && strings.HasSuffix(cluster, ".version}") && operator == "semver" && value == ">= 1.11.0"
+}
+
 // Defaults is the record of a group's defaults in its mark.
 type Defaults struct {
-	// Set has the values by their names in job files.
+	// Set has the values by Default.Name.
 	Set map[string]*SetDefault `json:"set"`
 	// Bare is task, "" for the group → original spelling of a field; see job.Bare.
 	Bare map[string]Bare `json:"bare,omitempty"`
@@ -138,10 +201,10 @@ type SetDefault struct {
 func NewDefaults(values []DefaultValue) *Defaults {
 	d := &Defaults{Set: map[string]*SetDefault{}}
 	for _, v := range values {
-		s := d.Set[v.Field.Name]
+		s := d.Set[v.Name()]
 		if s == nil {
 			s = &SetDefault{Value: v.Recorded()}
-			d.Set[v.Field.Name] = s
+			d.Set[v.Name()] = s
 		}
 		if v.Field.Task {
 			s.Tasks = append(s.Tasks, v.Task)
@@ -176,7 +239,9 @@ func ReadDefaults(text string) *Defaults {
 		return nil
 	}
 	for name, set := range d.Set {
-		if f := FindDefaultField(name); f == nil || set == nil || len(set.Value) > MaxRecorded || f.Task != (len(set.Tasks) > 0) {
+		name, _, keyed := strings.Cut(name, " ")
+		f := FindDefaultField(name)
+		if f == nil || f.Keyed != keyed || set == nil || len(set.Value) > MaxRecorded || f.Task != (len(set.Tasks) > 0) {
 			return nil
 		}
 		set.in = map[string]bool{}
@@ -188,15 +253,21 @@ func ReadDefaults(text string) *Defaults {
 }
 
 // Of returns the value of a field in the group, or in a task if the field is in tasks, as the mark that
-// was read records it. It returns nil if there is none.
-func (d *Defaults) Of(task string, field *DefaultField) json.RawMessage {
+// was read records it. key is "" unless the field is keyed. It returns nil if there is none.
+func (d *Defaults) Of(task string, field *DefaultField, key string) json.RawMessage {
 	if d == nil {
 		return nil
 	}
-	if set := d.Set[field.Name]; set != nil && (!field.Task || set.in[task]) {
+	if set := d.Set[field.NameOf(key)]; set != nil && (!field.Task || set.in[task]) {
 		return set.Value
 	}
 	return nil
+}
+
+// Holds reports whether a value in JSON is the default that the mark records for a key.
+func (d *Defaults) Holds(task string, field *DefaultField, key string, raw []byte) bool {
+	recorded := d.Of(task, field, key)
+	return recorded != nil && bytes.Equal(recorded, RecordedKey(raw))
 }
 
 // Spelt returns the original spellings of fields of a task, or of the group if task is "".
@@ -207,17 +278,38 @@ func (d *Defaults) Spelt(task string) Bare {
 	return d.Bare[task]
 }
 
-// withoutNulls returns a value without the null fields of an object.
-func withoutNulls(raw json.RawMessage) json.RawMessage {
+// ZeroIsUnset reports whether Nomad's API does not distinguish zero from unset in a field of the block.
+func (f *DefaultField) ZeroIsUnset(name string) bool {
+	a, ok := f.APIType().FieldByName(name)
+	return ok && a.Type.Kind() != reflect.Pointer
+}
+
+// withoutUnset returns a value without the fields of a block that are unset.
+func (f *DefaultField) withoutUnset(raw json.RawMessage) json.RawMessage {
 	var fields map[string]json.RawMessage
-	if json.Unmarshal(raw, &fields) != nil {
+	if !f.Block || json.Unmarshal(raw, &fields) != nil {
 		return raw
 	}
 	for name, v := range fields {
-		if bytes.Equal(v, []byte("null")) {
+		zero := slices.Contains([]string{`""`, "0", "false"}, string(v))
+		if string(v) == "null" || zero && f.ZeroIsUnset(name) {
 			delete(fields, name)
 		}
 	}
 	out, _ := json.Marshal(fields) // valid JSON always marshals
 	return out
+}
+
+// APIType returns the type of the field's block in Nomad's API.
+func (f *DefaultField) APIType() reflect.Type {
+	of := reflect.TypeFor[api.TaskGroup]()
+	if f.Task {
+		of = reflect.TypeFor[api.Task]()
+	}
+	field, _ := of.FieldByName(f.API)
+	t := field.Type
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	return t
 }

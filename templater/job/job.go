@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -30,7 +31,8 @@ type Job struct {
 	Requests []*Request
 	// Inherited are blocks that Nomad's parser copies into every task of the job: vault and
 	// secret. A JSON job has none, since the parser has already copied them.
-	Inherited []*sidecar.Block
+	Inherited   []*sidecar.Block
+	Constraints []Constraint
 	// Written are the fields that its groups inherit, by name; see DefaultFields.
 	Written map[string]Written
 	// Canonical means that Nomad has filled in every field that the job's author left out.
@@ -69,7 +71,9 @@ type Group struct {
 	Disk      Disk
 	Requests  []*Request
 	Inherited []*sidecar.Block
-	// Written are the fields of DefaultFields that the group has, by name.
+	// Constraints are without those that a policy has set by default.
+	Constraints []Constraint
+	// Written are the fields of DefaultFields that the group has, by name, except keyed ones.
 	Written map[string]Written
 	// StrayMark is the position of a mark of defaults that injection did not write, or nil.
 	StrayMark *hcl.Range
@@ -119,11 +123,13 @@ type Service struct {
 
 // Task is a task of the user.
 type Task struct {
-	Name    string
-	Kind    Text // such as "connect-proxy:web"
-	Driver  Text
-	Env     map[string]Text
-	MoreEnv *diagnostic.Unknown // there may be other variables
+	Name   string
+	Kind   Text // such as "connect-proxy:web"
+	Driver Text
+	Env    map[string]Text
+	// DefaultEnv are the variables that a policy has set by default; they are not in Env.
+	DefaultEnv map[string]Text
+	MoreEnv    *diagnostic.Unknown // there may be other variables
 	// Config holds the attributes of the driver config.
 	Config     map[string]Setting
 	MoreConfig *diagnostic.Unknown // there may be other attributes
@@ -135,12 +141,40 @@ type Task struct {
 	Destinations []Destination
 	Meta         map[string]Text
 	MoreMeta     *diagnostic.Unknown // there may be other keys
-	// Written are the fields of DefaultFields that the task has, by name.
+	Constraints  []Constraint
+	// Written are the fields of DefaultFields that the task has, by name, except keyed ones.
 	Written map[string]Written
 	Bare    Bare
 	// ProxyMark reports that the task is a proxy with a driver from an injection.
 	ProxyMark bool
 	Range     hcl.Range
+}
+
+// Constraint is a constraint of a job, group or task. Operator is as in Nomad's API.
+type Constraint struct {
+	Attribute, Operator Text
+	Unknown             *diagnostic.Unknown // there may be others, or this one may not exist
+	Range               hcl.Range
+}
+
+// Key returns the attribute and the operator. Two constraints with the same key concern the same
+// thing, and are the same if they differ only in the value.
+func (c Constraint) Key() string {
+	return c.Attribute.Value + " " + Operator(c.Operator.Value)
+}
+
+// AttributeOf returns the attribute in a Constraint.Key.
+func AttributeOf(key string) string { return key[:max(0, strings.LastIndexByte(key, ' '))] }
+
+// Operator returns the usual spelling of an operator of a constraint (scheduler/feasible).
+func Operator(name string) string {
+	switch name {
+	case "", "==", "is":
+		return "="
+	case "not":
+		return "!="
+	}
+	return name
 }
 
 // Logs is a task's logs block. A number is 0 if unset.

@@ -3,10 +3,11 @@ package jsonjob
 import (
 	"encoding/json"
 	"reflect"
-	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/nomad/api"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 )
@@ -55,24 +56,21 @@ func (f *File) inherited() map[string]job.Written {
 	return out
 }
 
-// written returns the fields with defaults that a group or task has, and adds the original
-// spelling of the absent ones to bare. defaults is the mark of the group.
+// written returns the fields with defaults that a group or task has, except keyed ones, and adds the
+// original spelling of the absent ones to bare. defaults is the mark of the group.
 func (f *File) written(n *node, isTask bool, defaults *job.Defaults, bare job.Bare) map[string]job.Written {
-	task := ""
-	if isTask {
-		task = n.get("Name").str()
-	}
+	task := nameIn(n, isTask)
 	out := map[string]job.Written{}
 	for _, field := range job.DefaultFields() {
 		v := n.get(field.API)
-		if v == nil {
-			if n.member(field.API) == nil {
+		if field.Keyed || v == nil {
+			if n.member(field.API) == nil && !field.Keyed {
 				bare[field.API] = job.BareAbsent
 			}
 			continue
 		}
 		w := job.Written{Range: f.at(v.start)}
-		if raw := defaults.Of(task, &field); field.Task == isTask && raw != nil && f.holds(v, &field, raw) {
+		if raw := defaults.Of(task, &field, ""); field.Task == isTask && raw != nil && f.ours(n, &field, raw) {
 			w.Default = true
 			if spelt, ok := defaults.Spelt(task)[field.API]; ok {
 				bare[field.API] = spelt
@@ -81,6 +79,131 @@ func (f *File) written(n *node, isTask bool, defaults *job.Defaults, bare job.Ba
 		out[field.Name] = w
 	}
 	return out
+}
+
+// nameIn returns the name of a task, or "" for a group, as marks use them.
+func nameIn(n *node, isTask bool) string {
+	if isTask {
+		return n.get("Name").str()
+	}
+	return ""
+}
+
+// vaultIdentity adds vault to the written fields of a task with an identity for Vault: its author has
+// decided how the task uses Vault.
+func (f *File) vaultIdentity(task *node, written map[string]job.Written) {
+	if _, has := written["vault"]; has {
+		return
+	}
+	for _, id := range task.get("Identities").elements() {
+		if job.IsVaultIdentity(id.get("Name").str()) {
+			written["vault"] = job.Written{Range: f.at(id.start)}
+		}
+	}
+}
+
+// ours reports whether the value of a field is still the recorded default, and so is the setting that
+// repeats logs in the config of a pod task.
+func (f *File) ours(n *node, field *job.DefaultField, recorded []byte) bool {
+	v := n.get(field.API)
+	if v == nil || !f.holds(v, field, recorded) {
+		return false
+	}
+	if field.Name != "logs" {
+		return true
+	}
+	setting := n.get("Config").key(job.LogsSetting)
+	return setting == nil || n.get("Driver").str() != podDriver || isLogsSetting(setting, recorded)
+}
+
+// isLogsSetting reports whether a setting of a config repeats recorded logs.
+func isLogsSetting(setting *node, recorded []byte) bool {
+	var l struct {
+		MaxFiles, MaxFileSizeMB int
+		Disabled                bool
+	}
+	if json.Unmarshal(recorded, &l) != nil {
+		return false
+	}
+	v, ok := job.Logs{Files: l.MaxFiles, SizeMB: l.MaxFileSizeMB, Disabled: l.Disabled}.ForDriver()
+	if !ok {
+		return false
+	}
+	raw, err := ctyjson.Marshal(v, v.Type())
+	return err == nil && job.SealedJSON(setting.write(nil)) == job.SealedJSON(raw)
+}
+
+// withoutDefaults removes default logs and variables from the view of a task.
+func (f *File) withoutDefaults(t *job.Task, n *node, defaults *job.Defaults) {
+	if defaults == nil {
+		return
+	}
+	t.DefaultEnv = f.authors(t.Env, t.Bare, "Env", n, t.Name, defaults)
+	if !t.Written["logs"].Default {
+		return
+	}
+	t.Logs = nil
+	recorded := defaults.Of(t.Name, job.FindDefaultField("logs"), "")
+	if s := n.get("Config").key(job.LogsSetting); s != nil && isLogsSetting(s, recorded) {
+		if delete(t.Config, job.LogsSetting); len(t.Config) == 0 {
+			spell(t.Bare, "Config", defaults.Spelt(t.Name))
+		}
+	}
+}
+
+// authors leaves only the author's values in the texts of a map, the env of a task or the meta of a
+// group, and returns those that are there by default.
+func (f *File) authors(texts map[string]job.Text, bare job.Bare, api string, n *node, task string, defaults *job.Defaults) map[string]job.Text {
+	field, set := keyedField(api), map[string]job.Text{}
+	if m := n.get(api); m != nil && m.kind == '{' && defaults != nil {
+		for _, it := range m.items {
+			if text, ok := texts[it.name]; ok && defaults.Holds(task, field, it.name, it.value.write(nil)) {
+				set[strings.Clone(it.name)] = text
+				delete(texts, it.name)
+			}
+		}
+	}
+	if len(texts) == 0 && len(set) > 0 {
+		spell(bare, api, defaults.Spelt(task))
+	}
+	return set
+}
+
+// keyedField returns a keyed field by its name in the API.
+func keyedField(api string) *job.DefaultField {
+	for _, f := range job.DefaultFields() {
+		if f.API == api {
+			return &f
+		}
+	}
+	return nil
+}
+
+// spell sets the spelling of a container to the recorded one.
+func spell(bare job.Bare, field string, recorded job.Bare) {
+	if spelt, ok := recorded[field]; ok {
+		bare[field] = spelt
+	}
+}
+
+// constraints returns the constraints of a job, group or task, except those that are there by default.
+func (f *File) constraints(n *node, defaults *job.Defaults) []job.Constraint {
+	var out []job.Constraint
+	for _, c := range n.get("Constraints").elements() {
+		if !isDefaultsMark(c) && !isDefaultConstraint(c, defaults) {
+			out = append(out, constraintOf(c, f.at(c.start)))
+		}
+	}
+	return out
+}
+
+func constraintOf(n *node, at hcl.Range) job.Constraint {
+	return job.Constraint{Attribute: fieldText(n, "LTarget", ""), Operator: fieldText(n, "Operand", ""), Range: at}
+}
+
+// isDefaultConstraint reports whether a constraint of a group is there by default.
+func isDefaultConstraint(n *node, defaults *job.Defaults) bool {
+	return defaults != nil && defaults.Holds("", job.FindDefaultField("constraint"), constraintOf(n, hcl.Range{}).Key(), n.write(nil))
 }
 
 // holds reports whether a value of the job is still the recorded default. Nomad may have filled in
@@ -98,7 +221,8 @@ func (f *File) holds(value *node, field *job.DefaultField, recorded []byte) bool
 		}
 	}
 	for name, v := range in {
-		if _, set := block[name]; !set && v != nil && !isUnset(v, f.filledOnce(field, recorded)[name]) {
+		_, set := block[name]
+		if unset := isZeroValue(v) && field.ZeroIsUnset(name); !set && v != nil && !unset && !isUnset(v, f.filledOnce(field, recorded)[name]) {
 			return false
 		}
 	}
@@ -118,9 +242,10 @@ func (f *File) filledOnce(field *job.DefaultField, recorded []byte) map[string]a
 
 // isUnset reports whether a value is null, or that with which Nomad replaces null.
 func isUnset(v, filled any) bool {
-	zero := func(v any) bool { return v == nil || reflect.ValueOf(v).IsZero() }
-	return v == nil || reflect.DeepEqual(v, filled) || (zero(v) && zero(filled))
+	return v == nil || reflect.DeepEqual(v, filled) || (isZeroValue(v) && isZeroValue(filled))
 }
+
+func isZeroValue(v any) bool { return v == nil || reflect.ValueOf(v).IsZero() }
 
 // filled returns a block as Nomad completes it for a job of this type. recorded may be nil for an
 // absent block.
@@ -156,101 +281,4 @@ func (f *File) Original() ([]byte, hcl.Diagnostics) {
 		edits = append(edits, &job.SetDefaults{Group: group})
 	}
 	return f.Apply(edits)
-}
-
-// setDefaults sets the defaults of a group in place, so that equal ones keep their bytes.
-func (e *editor) setDefaults(edit *job.SetDefaults) error {
-	g, err := e.group(edit.Group)
-	if err != nil {
-		return err
-	}
-	old, _ := e.defaultsOf(g)
-	values, inTasks := map[string]*job.Default{}, map[string]map[string]*job.Default{}
-	for _, v := range edit.Values {
-		to := values
-		if v.Field.Task {
-			if inTasks[v.Task] == nil {
-				inTasks[v.Task] = map[string]*job.Default{}
-			}
-			to = inTasks[v.Task]
-		}
-		to[v.Field.Name] = v.Default
-	}
-	if err := e.setFields(g, false, values, old, e.layout(inGroup)); err != nil {
-		return err
-	}
-	for _, t := range g.get("Tasks").elements() {
-		if err := e.setFields(t, true, inTasks[t.get("Name").str()], old, e.layout(inTask)); err != nil {
-			return err
-		}
-	}
-	return e.markDefaults(g, old, edit.Mark)
-}
-
-// setFields sets the defaults of a group or task by their names, and takes back earlier ones.
-func (e *editor) setFields(n *node, isTask bool, set map[string]*job.Default, old *job.Defaults, l layout) error {
-	task := ""
-	if isTask {
-		task = n.get("Name").str()
-	}
-	for _, field := range job.DefaultFields() {
-		if field.Task != isTask {
-			continue
-		}
-		raw, has := old.Of(task, &field), n.get(field.API)
-		ours := raw != nil && has != nil && e.holds(has, &field, raw)
-		switch d := set[field.Name]; {
-		case d == nil && ours:
-			if err := e.takeBack(n, &field, old.Spelt(task)[field.API], l); err != nil {
-				return err
-			}
-		case d == nil, ours && e.holds(has, &field, d.Recorded()):
-		default:
-			v, err := made(d.JSON, l.deeper())
-			if err != nil {
-				return err
-			}
-			n.set(field.API, v, l)
-		}
-	}
-	return nil
-}
-
-// takeBack removes a default from a group or task.
-func (e *editor) takeBack(n *node, field *job.DefaultField, spelt string, l layout) error {
-	if without := e.filled(field, nil); field.Refill && e.view.Canonical && without != nil {
-		v, err := made(without, l.deeper())
-		if err == nil {
-			n.set(field.API, v, l)
-		}
-		return err
-	}
-	n.respell(field.API, spelt)
-	return nil
-}
-
-// markDefaults replaces, adds or removes the mark of a group.
-func (e *editor) markDefaults(g *node, old *job.Defaults, mark string) error {
-	if mark == "" {
-		if old != nil {
-			g.drop("Constraints", old.Bare[""], e.layout(inTasks), isDefaultsMark)
-		}
-		return nil
-	}
-	n, err := made(api.Constraint{LTarget: job.MarkDefaults, RTarget: mark, Operand: job.MarkDefaultsOperand}, e.layout(inTasks).deeper())
-	if err != nil {
-		return err
-	}
-	list, err := g.container("Constraints", '[', e.layout(inGroup))
-	if err != nil {
-		return err
-	}
-	i := slices.IndexFunc(list.items, func(it *item) bool { return isDefaultsMark(it.value) })
-	switch {
-	case i < 0:
-		list.append(&item{value: n}, e.layout(inTasks))
-	case list.items[i].value.get("RTarget").str() != mark:
-		list.items[i].value = n
-	}
-	return nil
 }

@@ -50,6 +50,16 @@ func (n *node) append(it *item, l layout) {
 	n.items = append(n.items, it)
 }
 
+// insert inserts an item at an index, laid out like the item that it moves.
+func (n *node) insert(at int, it *item, l layout) {
+	if at == len(n.items) {
+		n.append(it, l)
+		return
+	}
+	it.lead = n.items[at].lead
+	n.items = slices.Insert(n.items, at, it)
+}
+
 // appendBefore is append, but before the last items if their values are those that
 // Nomad itself appends later: a job and its stored form get the same order.
 func (n *node) appendBefore(last func(*node) bool, it *item, l layout) {
@@ -57,12 +67,7 @@ func (n *node) appendBefore(last func(*node) bool, it *item, l layout) {
 	for i > 0 && last(n.items[i-1].value) {
 		i--
 	}
-	if i == len(n.items) {
-		n.append(it, l)
-		return
-	}
-	it.lead = n.items[i].lead
-	n.items = slices.Insert(n.items, i, it)
+	n.insert(i, it, l)
 }
 
 // remove removes an item. Removing the last one undoes the changes of append to an empty
@@ -73,6 +78,28 @@ func (n *node) remove(i int, l layout) {
 	}
 	n.items = append(n.items[:i:i], n.items[i+1:]...)
 	if len(n.items) == 0 && l.pretty() && n.tail == l.line(0) {
+		n.tail = ""
+	}
+}
+
+// filter removes all items for which keep is false, like remove.
+func (n *node) filter(l layout, keep func(*item) bool) {
+	count, last := len(n.items), false
+	kept := make([]*item, 0, count)
+	for i, it := range n.items {
+		if keep(it) {
+			kept = append(kept, it)
+		} else {
+			last = i == count-1
+		}
+	}
+	if n.items = kept; len(kept) == count {
+		return
+	}
+	if last && len(kept) > 0 {
+		kept[len(kept)-1].trail = ""
+	}
+	if len(kept) == 0 && l.pretty() && n.tail == l.line(0) {
 		n.tail = ""
 	}
 }

@@ -23,7 +23,7 @@ func (f *File) readJob() *job.Job {
 		Region:    fieldText(f.job, "Region", "global"),
 		NodePool:  fieldText(f.job, "NodePool", "default"),
 		Meta:      f.texts(f.job.get("Meta")),
-		Written:   f.inherited(),
+		Written:   f.inherited(), Constraints: f.constraints(f.job, nil),
 		// The parser of job files leaves the version out.
 		Canonical: f.job.get("Version") != nil,
 		Range:     f.at(f.job.start),
@@ -53,12 +53,13 @@ func fieldText(n *node, name, otherwise string) job.Text {
 func (f *File) group(n *node) *job.Group {
 	g := &job.Group{
 		Name: n.get("Name").str(), Count: cty.NumberIntVal(1), Meta: f.texts(n.get("Meta")),
-		Volumes: map[string]hcl.Range{}, Bare: bare(n, "Tasks", "Services", "Volumes", "Constraints"), Range: f.at(n.start),
+		Volumes: map[string]hcl.Range{}, Bare: bare(n, "Tasks", "Services", "Volumes", "Constraints", "Meta"), Range: f.at(n.start),
 	}
 	defaults, stray := f.defaultsOf(n)
 	g.Written, g.StrayMark = f.written(n, false, defaults, g.Bare), stray
-	if spelt, ok := defaults.Spelt("")["Constraints"]; ok {
-		g.Bare["Constraints"] = spelt
+	f.authors(g.Meta, g.Bare, "Meta", n, "", defaults)
+	if g.Constraints = f.constraints(n, defaults); len(g.Constraints) == 0 {
+		spell(g.Bare, "Constraints", defaults.Spelt(""))
 	}
 	g.Disk = job.Disk{SizeMB: job.DefaultDiskMB, Range: g.Range}
 	if d := n.get("EphemeralDisk"); d.get("SizeMB") != nil {
@@ -133,7 +134,8 @@ func (f *File) task(n *node, defaults *job.Defaults) *job.Task {
 	if f.proxies[n] {
 		t.Driver.Value, t.ProxyMark = podDriver, true
 	}
-	t.Written = f.written(n, true, defaults, t.Bare)
+	t.Written, t.Constraints = f.written(n, true, defaults, t.Bare), f.constraints(n, nil)
+	f.vaultIdentity(n, t.Written)
 	if c := n.get("Config"); c != nil {
 		for _, it := range c.items {
 			t.Config[strings.Clone(it.name)] = job.Setting{Value: toCty(it.value), Range: f.at(it.value.start)}
@@ -153,6 +155,7 @@ func (f *File) task(n *node, defaults *job.Defaults) *job.Task {
 	for _, net := range n.get("Resources").get("Networks").elements() {
 		t.Ports = append(t.Ports, f.ports(net)...)
 	}
+	f.withoutDefaults(t, n, defaults)
 	return t
 }
 

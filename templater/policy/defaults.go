@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/nomad/api"
 	"github.com/hashicorp/nomad/jobspec2"
 	"github.com/zclconf/go-cty/cty"
 
@@ -18,15 +17,6 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
-
-// refusedDefaults are the reasons why a policy cannot set some fields.
-var refusedDefaults = map[string]string{
-	"constraint": "a group may have any number of them, so none is left out; write a validation",
-	"env":        "it is a map, of which a part may be left out; inject a sidecar with api.env, or write a validation",
-	"logs":       "the pod driver reads the logs in a task's config instead",
-	"meta":       "it is a map, of which a part may be left out, and a change restarts every task of the group; write a validation",
-	"vault":      "Nomad adds a constraint and an identity for it to the job, which could not be removed again",
-}
 
 // decodeDefault reads a default block. Its values are constant, so that Nomad's parser can check
 // them before there is a job.
@@ -42,9 +32,6 @@ func (r *Rule) decodeDefault(b *hcl.Block) hcl.Diagnostics {
 		} else {
 			schema.Attributes = append(schema.Attributes, hcl.AttributeSchema{Name: f.Name})
 		}
-	}
-	for name := range refusedDefaults {
-		schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: name})
 	}
 	content, diags := b.Body.Content(schema)
 	for _, d := range diags {
@@ -79,13 +66,13 @@ func defaultNames() string {
 }
 
 func (r *Rule) defaultBlock(b *hcl.Block) hcl.Diagnostics {
-	if why, refused := refusedDefaults[b.Type]; refused {
-		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "No default for "+b.Type, fmt.Sprintf("A policy cannot set %s by default: %s. It has defaults for %s.", b.Type, why, defaultNames()))}
-	}
-	if first := r.defaultOf(b.Type); first != nil {
+	f := job.FindDefaultField(b.Type)
+	if first := r.defaultOf(b.Type); first != nil && b.Type != "constraint" {
 		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Duplicate default", fmt.Sprintf("This rule already sets %s at %s. Merge the two blocks.", b.Type, first.Range))}
 	}
-	f := job.FindDefaultField(b.Type)
+	if f.Keyed && f.Attributes == nil {
+		return r.defaultMap(f, b)
+	}
 	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attributes(attributesOf(f)...)})
 	for _, d := range diags {
 		d.Detail += fmt.Sprintf(" A default for %s has %s.", b.Type, strings.Join(attributesOf(f), ", "))
@@ -125,13 +112,8 @@ func attributesOf(f *job.DefaultField) []string {
 	if f.Attributes != nil {
 		return f.Attributes
 	}
-	of := reflect.TypeFor[api.TaskGroup]()
-	if f.Task {
-		of = reflect.TypeFor[api.Task]()
-	}
-	field, _ := of.FieldByName(f.API)
 	var out []string
-	for _, a := range reflect.VisibleFields(field.Type.Elem()) {
+	for _, a := range reflect.VisibleFields(f.APIType()) {
 		if name, _, ok := strings.Cut(a.Tag.Get("hcl"), ",optional"); ok {
 			out = append(out, name)
 		}
@@ -144,10 +126,14 @@ func constant(a *hcl.Attribute) (*sidecar.Attr, hcl.Diagnostics) {
 	if diags := checkReferences(a.Expr, false); diags.HasErrors() && len(a.Expr.Variables()) == 0 {
 		return nil, diags
 	}
-	if vars := a.Expr.Variables(); len(vars) > 0 {
-		return nil, hcl.Diagnostics{diagnostic.Error(vars[0].SourceRange(), "Default is not constant", "A default is the same for all jobs that its rule matches. Write a constant, and a rule with another match block for other jobs.")}
+	for _, t := range a.Expr.Variables() {
+		if !sidecar.IsRuntimeReference(t.RootName()) {
+			return nil, hcl.Diagnostics{diagnostic.Error(t.SourceRange(), "Default is not constant", "A default is the same for all jobs that its rule matches. Write a constant, and a rule with another match block for other jobs.")}
+		}
 	}
-	v, diags := bounds.Value(a.Expr, bounds.NewBudget().In(&hcl.EvalContext{Variables: map[string]cty.Value{}, Functions: sidecar.Functions()}))
+	v, diags := bounds.Value(a.Expr, bounds.NewBudget().In(&hcl.EvalContext{
+		Variables: map[string]cty.Value{}, Functions: sidecar.Functions(), UndefinedVariable: verbatim,
+	}))
 	switch {
 	case diags.HasErrors():
 		return nil, diags
@@ -157,17 +143,47 @@ func constant(a *hcl.Attribute) (*sidecar.Attr, hcl.Diagnostics) {
 	return &sidecar.Attr{Name: a.Name, Value: v, Range: a.Range}, nil
 }
 
+// verbatim returns a reference that Nomad resolves when the task runs or is placed.
+func verbatim(t hcl.Traversal) (cty.Value, hcl.Diagnostics) {
+	var out strings.Builder
+	for _, step := range t {
+		switch step := step.(type) {
+		case hcl.TraverseRoot:
+			out.WriteString(step.Name)
+		case hcl.TraverseAttr:
+			out.WriteString("." + step.Name)
+		default:
+			return cty.DynamicVal, hcl.Diagnostics{diagnostic.Error(t.SourceRange(), "Invalid reference", "A default refers to a value by names and dots, such as ${attr.kernel.name}.")}
+		}
+	}
+	return cty.StringVal("${" + out.String() + "}"), nil
+}
+
+// keep adds a default, unless its value is too large.
+func (r *Rule) keep(d *job.Default) hcl.Diagnostics {
+	size := len(d.Recorded())
+	if d.Field.Keyed {
+		size = len(d.Key) + len(d.JSON)
+	}
+	if size > job.MaxRecorded {
+		return hcl.Diagnostics{diagnostic.Error(d.Range, "Default too large", fmt.Sprintf("The value for %s has %d bytes in JSON, and the limit is %d. Shorten it.", d.Field.Name, size, job.MaxRecorded))}
+	}
+	r.defaults = append(r.defaults, d)
+	return nil
+}
+
 // addDefault adds a default after Nomad's parser has read it.
 func (r *Rule) addDefault(name string, item sidecar.Item, at hcl.Range, attrs []*hcl.Attribute) hcl.Diagnostics {
 	f := job.FindDefaultField(name)
 	raw, err := parsedDefault(f, sidecar.Body{item})
 	if err == nil {
 		d := &job.Default{Field: f, Rule: r.Name, Item: item, JSON: raw, Range: at}
-		if n := len(d.Recorded()); n > job.MaxRecorded {
-			return hcl.Diagnostics{diagnostic.Error(at, "Default too large", fmt.Sprintf("The value for %s has %d bytes in JSON, and the limit is %d. Shorten it.", name, n, job.MaxRecorded))}
+		if f.Name == "constraint" {
+			if bad := r.constraintKey(d, item.(*sidecar.Block)); bad != nil {
+				return hcl.Diagnostics{bad}
+			}
 		}
-		r.defaults = append(r.defaults, d)
-		return nil
+		return r.keep(d)
 	}
 	// Nomad's parser gives no position in the policy: find the attribute.
 	for _, a := range attrs {
@@ -212,6 +228,9 @@ func parsedDefault(f *job.DefaultField, body sidecar.Body) ([]byte, error) {
 	v := of.Elem().FieldByName(f.API)
 	if v.IsNil() {
 		return nil, errors.New("it has no value")
+	}
+	if v.Kind() == reflect.Slice {
+		v = v.Index(0)
 	}
 	return json.Marshal(v.Interface())
 }

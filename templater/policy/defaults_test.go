@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -12,16 +13,30 @@ import (
 )
 
 func TestDefault_Errors(t *testing.T) {
-	const names = "kill_timeout, reschedule, resources, restart, shutdown_delay and update"
+	const names = "constraint, env, kill_timeout, logs, meta, reschedule, resources, restart, shutdown_delay, update and vault"
 	for text, want := range map[string]string{
-		``:                         "p.hcl:2,2-9: Empty default block; Set one of " + names,
-		"kill_timeot = \"5s\"":     `p.hcl:3,1-12: Unsupported argument; An argument named "kill_timeot" is not expected here. Did you mean "kill_timeout"? A policy has defaults for ` + names + ".",
-		"services {\n}":            `p.hcl:3,1-9: Unsupported block type; Blocks of type "services" are not expected here. A policy has defaults for ` + names + ".",
-		"logs {\n}":                "p.hcl:3,1-5: No default for logs; A policy cannot set logs by default: the pod driver reads the logs in a task's config instead. It has defaults for " + names + ".",
-		"vault {\n}":               "p.hcl:3,1-6: No default for vault",
-		"env {\n}":                 "p.hcl:3,1-4: No default for env",
-		"meta {\n}":                "p.hcl:3,1-5: No default for meta",
-		"constraint {\n}":          "p.hcl:3,1-11: No default for constraint",
+		``:                                "p.hcl:2,2-9: Empty default block; Set one of " + names,
+		"kill_timeot = \"5s\"":            `p.hcl:3,1-12: Unsupported argument; An argument named "kill_timeot" is not expected here. Did you mean "kill_timeout"? A policy has defaults for ` + names + ".",
+		"services {\n}":                   `p.hcl:3,1-9: Unsupported block type; Blocks of type "services" are not expected here. A policy has defaults for ` + names + ".",
+		"logs {\n}":                       "p.hcl:3,1-5: Empty default; This logs block sets nothing. Set one of max_files, max_file_size, disabled, or remove it.",
+		"logs {\n enabled = true\n}":      `p.hcl:4,2-9: Unsupported argument; An argument named "enabled" is not expected here.`,
+		"vault {\n env = \"x\"\n}":        "p.hcl:4,8-11: Invalid default; Nomad cannot read this value for vault:",
+		"env {\n}":                        "p.hcl:3,1-4: Empty default; This env block sets nothing. Write name = value in it, or remove it.",
+		"env = {}":                        `p.hcl:3,1-4: Unsupported argument; An argument named "env" is not expected here. Did you mean to define a block of type "env"?`,
+		"env {\n A = [1]\n}":              "p.hcl:4,6-9: Invalid default; The value of A in env is not a string. Write a string.",
+		"env {\n A = null\n}":             "p.hcl:4,6-10: Default without a value",
+		"env {\n A = job.id\n}":           "p.hcl:4,6-12: Default is not constant",
+		"env {\n A = \"${attr.x[0]}\"\n}": "p.hcl:4,9-18: Invalid reference",
+		"env {\n A = \"" + strings.Repeat("x", 1030) + "\"\n}":      "p.hcl:4,2-1038: Default too large; The value for env has 1033 bytes in JSON, and the limit is 1024.",
+		"env {\n" + repeated("A%d = 1\n", 101) + "}":                "p.hcl:3,1-4: Too many defaults; A rule has defaults for at most 100 values of env.",
+		"env {\n A = 1\n}\nenv {\n B = 1\n}":                        "p.hcl:6,1-4: Duplicate default; This rule already sets env at p.hcl:4,2-7. Merge the two blocks.",
+		"meta {\n A {\n }\n}":                                       "p.hcl:4,2-3: Unexpected \"A\" block",
+		"constraint {\n}":                                           "p.hcl:3,1-11: Empty default",
+		"constraint {\n value = \"x\"\n}":                           "p.hcl:3,1-11: Invalid default; A constraint needs an attribute, such as",
+		"constraint {\n attribute = \"a\"\n operator = \"like\"\n}": `p.hcl:3,1-11: Invalid default; Nomad has no operator "like". It has =, !=,`,
+		"constraint {\n attribute = \"sidecar.defaults\"\n}":        `p.hcl:3,1-11: Invalid default; The attribute "sidecar.defaults" marks defaults.`,
+		"constraint {\n attribute = \"a\"\n}\nconstraint {\n attribute = \"a\"\n operator = \"is\"\n}": `p.hcl:6,1-11: Duplicate default; This rule already has a constraint with the attribute "a" and the operator "=" at p.hcl:3,1-11.`,
+		repeated("constraint {\n attribute = \"a%d\"\n}\n", 101):                                       "p.hcl:303,1-11: Too many defaults; A rule has defaults for at most 100 values of constraint.",
 		"restart {\n}":             "p.hcl:3,1-8: Empty default; This restart block sets nothing. Set one of interval, attempts, delay, mode, render_templates, or remove it.",
 		"restart {\n tries = 1\n}": `p.hcl:4,2-7: Unsupported argument; An argument named "tries" is not expected here. A default for restart has interval, attempts, delay, mode, render_templates.`,
 		"restart {\n delay = \"5s\"\n attempts = \"x\"\n}":                   "p.hcl:5,13-16: Invalid default; Nomad cannot read this value for restart:",
@@ -44,6 +59,14 @@ func TestDefault_Errors(t *testing.T) {
 	}
 }
 
+func repeated(format string, times int) string {
+	var out strings.Builder
+	for i := range times {
+		fmt.Fprintf(&out, format, i)
+	}
+	return out.String()
+}
+
 func TestDefault_Values(t *testing.T) {
 	p := parse(t, `rule "a" {
   default {
@@ -51,6 +74,22 @@ func TestDefault_Values(t *testing.T) {
     resources {
       memory = 64
       cores  = 1
+    }
+  }
+}
+rule "keys" {
+  default {
+    constraint {
+      attribute = "${attr.kernel.name}"
+      operator  = "is"
+      value     = "linux"
+    }
+    env {
+      N = 1
+      A = "${NOMAD_ALLOC_ID}"
+    }
+    vault {
+      role = "app"
     }
   }
 }
@@ -74,9 +113,16 @@ rule "c" {
 	j, g := aJob()
 	var got []string
 	for _, d := range p.Defaults(j, g) {
-		got = append(got, d.Rule+" "+d.Field.Name+" "+string(d.Recorded()))
+		value := d.Recorded()
+		if d.Field.Keyed {
+			value = d.JSON
+		}
+		got = append(got, d.Rule+" "+d.Name()+" "+string(value))
 	}
-	must.Eq(t, []string{`a resources {"Cores":1,"MemoryMB":64}`, "a kill_timeout 10000000000", "c kill_timeout 20000000000"}, got)
+	must.Eq(t, []string{`a resources {"Cores":1,"MemoryMB":64}`, "a kill_timeout 10000000000",
+		`keys constraint ${attr.kernel.name} = {"LTarget":"${attr.kernel.name}","RTarget":"linux","Operand":"is"}`,
+		`keys env A "${NOMAD_ALLOC_ID}"`, `keys env N "1"`, `keys vault {"ChangeMode":"restart","DisableFile":false,"Env":true,"Role":"app"}`,
+		"c kill_timeout 20000000000"}, got)
 }
 
 // A rule with defaults changes jobs: whether it matches must be known, as for one that injects.
