@@ -43,6 +43,7 @@ type Proxy struct {
 	State, Reason string
 
 	task *job.Task // that the job has for it, or nil
+	host bool      // in the host's network
 }
 
 // Proxies returns the proxies of a job to which rules give a driver.
@@ -85,7 +86,9 @@ type meshGroup struct {
 	podless bool
 	// obstacle is the reason why no proxy can run in the group's pod, or "".
 	obstacle string
-	tasks    map[string]*job.Task // the proxies' own, by kind
+	// host means that the group is in the host's network, where Nomad allows only gateways.
+	host  bool
+	tasks map[string]*job.Task // the proxies' own, by kind
 }
 
 func newMeshGroup(g *job.Group) *meshGroup {
@@ -107,8 +110,12 @@ func newMeshGroup(g *job.Group) *meshGroup {
 	}
 	for _, n := range g.Networks {
 		m.unknown = cmp.Or(m.unknown, n.Mode.Unknown)
+		if n.Mode.Value == "host" {
+			m.host = true
+			continue
+		}
 		if n.Mode.Value != "bridge" && !strings.HasPrefix(n.Mode.Value, "cni/") {
-			m.obstacle = fmt.Sprintf("the group's network has mode %q, not \"bridge\" or \"cni/…\"", n.Mode.Value)
+			m.obstacle = fmt.Sprintf("the group's network has mode %q, not \"bridge\", \"host\" or \"cni/…\"", n.Mode.Value)
 		}
 	}
 	return m
@@ -134,10 +141,12 @@ func (p *Proxy) decide(g *meshGroup) *diagnostic.Unknown {
 	if u := p.Service.Name.Unknown; u != nil && len(g.tasks) > 0 {
 		return u // which of them is its task
 	}
-	p.task = g.tasks[m.Kind+":"+p.Service.Name.Value]
+	p.task, p.host = g.tasks[m.Kind+":"+p.Service.Name.Value], g.host
 	switch t := p.task; {
 	case g.obstacle != "":
 		p.State, p.Reason = StateSkipped, g.obstacle
+	case g.host && !m.Gateway():
+		p.State, p.Reason = StateSkipped, "the group's network has mode \"host\", in which Nomad allows only gateways"
 	case t != nil && !t.ProxyMark && t.Driver.Value != job.ProxyDriver:
 		p.State, p.Reason = StateOwn, fmt.Sprintf("its task %q has driver %q", t.Name, t.Driver.Value)
 	}
@@ -179,7 +188,7 @@ func (p *Proxy) warning() *hcl.Diagnostic {
 func (p *Proxy) edit() *job.SetProxy {
 	m := p.Service.Mesh
 	e := &job.SetProxy{Group: p.Group.Name, Service: p.Service, Driver: p.Driver, Mark: &job.MeshMark{Task: !m.HasTask}}
-	for _, s := range job.ProxyConfig(m.Gateway()) {
+	for _, s := range job.ProxyConfig(m.Gateway(), p.host) {
 		if !slices.Contains(m.Config, s.Name) {
 			e.Config = append(e.Config, s)
 			e.Mark.Config = append(e.Mark.Config, s.Name)

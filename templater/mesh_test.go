@@ -82,6 +82,10 @@ func TestConnect_OneJob(t *testing.T) {
 				src = strings.ReplaceAll(src, "\n", "\r\n")
 			}
 			t.Run(kind+"/"+name, func(t *testing.T) { oneMeshJob(t, []byte(src), c, flags) })
+			if host := strings.Replace(src, `mode = "bridge"`, `mode = "host"`, 1); kind == "ingress" {
+				must.NotEq(t, src, host)
+				t.Run(kind+"/host/"+name, func(t *testing.T) { oneMeshJob(t, []byte(host), c, flags) })
+			}
 		}
 	}
 }
@@ -123,6 +127,9 @@ func oneMeshJob(t *testing.T, src []byte, c *sidecar.Catalog, flags templater.Fl
 	task := proxyOf(t, stored)
 	must.Eq(t, "pod", task.Driver)
 	must.MapContainsKeys(t, task.Config, []string{"image", "args"})
+	if bytes.Contains(src, []byte(`"host"`)) {
+		must.Eq(t, "host", task.Config["network_mode"])
+	}
 	must.Eq(t, "docker", proxyOf(t, plainStored).Driver)
 }
 
@@ -181,8 +188,9 @@ func TestConnect_Unchanged(t *testing.T) {
 		"native":       {job(bridge, "native = true", pod), ""},
 		"docker":       {job(bridge, "sidecar_service {}", `driver = "docker"`), ""},
 		"mixed":        {job(bridge+"\n task \"u\" {\n driver = \"exec\"\n }", "sidecar_service {}", pod), `task "u" of the group has driver "exec"`},
-		"host":         {job("network {\n mode = \"host\"\n }", "gateway {\n ingress {}\n }", pod), `the group's network has mode "host"`},
-		"default mode": {job("network {}", "gateway {\n mesh {}\n }", pod), `the group's network has mode "host"`},
+		"host":         {job("network {\n mode = \"host\"\n }", "sidecar_service {}", pod), `the group's network has mode "host", in which Nomad allows only gateways`},
+		"default mode": {job("network {}", "sidecar_service {}", pod), `the group's network has mode "host"`},
+		"none":         {job("network {\n mode = \"none\"\n }", "gateway {\n mesh {}\n }", pod), `the group's network has mode "none", not "bridge", "host" or "cni/…"`},
 		"no network":   {job("", "sidecar_service {}", pod), `the group has no network block`},
 	} {
 		t.Run(name, func(t *testing.T) {

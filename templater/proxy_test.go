@@ -92,7 +92,7 @@ func addProxy(g *api.TaskGroup, s *api.Service) {
 	task := api.NewTask(kind+"-"+s.Name, "docker")
 	task.Kind = kind + ":" + s.Name
 	task.Config = map[string]any{}
-	for _, c := range job.ProxyConfig(kind != "connect-proxy") {
+	for _, c := range job.ProxyConfig(kind != "connect-proxy", g.Networks[0].Mode == "host") {
 		raw, err := ctyjson.Marshal(c.Value, c.Value.Type())
 		if err != nil {
 			panic(err) // a string and a list of strings

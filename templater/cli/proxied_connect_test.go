@@ -50,16 +50,43 @@ const meshJob = `job "web" {
 }
 `
 
+// gatewayJob has a gateway in the host's network and no task of its own. Of the kinds of gateways it is the
+// one that Nomad registers without Consul.
+const gatewayJob = `job "web" {
+  group "gateway" {
+    count = 0
+    network {
+      mode = "host"
+    }
+    service {
+      name = "gateway"
+      port = "8080"
+      connect {
+        gateway {
+          mesh {}
+        }
+      }
+    }
+  }
+}
+`
+
 const meshRule = "rule \"mesh\" {\n  connect = \"pod\"\n}\n"
 
 // A job with proxies that is injected as a file, as JSON or by the proxy, and one that a server had
 // stored before, are one job to Nomad, whose proxies have the pod driver and Nomad's own settings.
 func TestProxied_Connect(t *testing.T) {
+	t.Run("proxies", func(t *testing.T) { connectTo(t, meshJob, "pod", "docker", "docker") })
+	t.Run("gateway in the host's network", func(t *testing.T) { connectTo(t, gatewayJob, "docker") })
+}
+
+func connectTo(t *testing.T, text string, drivers ...string) {
+	t.Helper()
 	p := newProxied(t)
 	p.write("rules.policy.hcl", meshRule)
-	p.write("job.hcl", meshJob)
+	p.write("job.hcl", text)
 	direct, through := p.client(p.nomad), p.client(p.frontWith("1.0.0", meshRule))
-	parsed, err := direct.Jobs().ParseHCL(meshJob, false)
+	parsed, err := direct.Jobs().ParseHCL(text, false)
 	must.NoError(t, err)
 	stored := func() *api.Job {
 		t.Helper()
@@ -78,14 +105,14 @@ func TestProxied_Connect(t *testing.T) {
 	_, _, err = direct.Jobs().Register(parsed, nil)
 	must.NoError(t, err)
 	before := stored()
-	must.Eq(t, []string{"pod", "docker", "docker"}, driversOf(before))
+	must.Eq(t, drivers, driversOf(before))
 	_, _, err = through.Jobs().Register(before, nil)
 	must.NoError(t, err)
 	after := stored()
-	must.Eq(t, []string{"pod", "pod", "pod"}, driversOf(after))
 	for i := range after.TaskGroups[0].Tasks {
 		was, is := before.TaskGroups[0].Tasks[i], after.TaskGroups[0].Tasks[i]
-		if i > 0 {
+		must.Eq(t, "pod", is.Driver)
+		if was.Driver != is.Driver {
 			must.NotEq(t, "", is.Meta[job.MarkProxy])
 			delete(is.Meta, job.MarkProxy)
 			is.Driver = was.Driver

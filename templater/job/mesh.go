@@ -119,10 +119,11 @@ type ProxySetting struct {
 	Value cty.Value
 }
 
-// ProxyConfig returns the config that Nomad's servers write into the task of a proxy or of a gateway
-// in a group with a network of its own. If sidecar_task has another driver, they replace all of it by
-// the config of sidecar_task (nomad/job_endpoint_hook_connect.go, structs.SidecarTask.MergeIntoTask).
-func ProxyConfig(gateway bool) []ProxySetting {
+// ProxyConfig returns the config that Nomad's servers write into the task of a proxy or of a gateway; host
+// means that the gateway's group is in the host's network. If sidecar_task has another driver, they
+// replace all of it by the config of sidecar_task (nomad/job_endpoint_hook_connect.go,
+// structs.SidecarTask.MergeIntoTask).
+func ProxyConfig(gateway, host bool) []ProxySetting {
 	image := "${meta.connect.sidecar_image}"
 	if gateway {
 		image = "${meta.connect.gateway_image}"
@@ -134,7 +135,11 @@ func ProxyConfig(gateway bool) []ProxySetting {
 	} {
 		args = append(args, cty.StringVal(a))
 	}
-	return []ProxySetting{{"image", cty.StringVal(image)}, {"args", cty.ListVal(args)}}
+	out := []ProxySetting{{"image", cty.StringVal(image)}, {"args", cty.ListVal(args)}}
+	if host {
+		out = append(out, ProxySetting{"network_mode", cty.StringVal("host")})
+	}
+	return out
 }
 
 // ProxyDriver is the driver that Nomad chooses for a proxy in a group without podman tasks.

@@ -189,7 +189,7 @@ func proxyMark(task *node) *job.MeshMark {
 // restoreProxyTask undoes setProxy. Settings that were changed since stay.
 func (f *File) restoreProxyTask(connect *node, mark *job.MeshMark, gateway bool) {
 	task := connect.get("SidecarTask")
-	for _, s := range job.ProxyConfig(gateway) {
+	for _, s := range job.ProxyConfig(gateway, true) { // whatever the mark names
 		have := task.get("Config").key(s.Name)
 		raw, err := ctyjson.Marshal(s.Value, s.Value.Type())
 		if have != nil && err == nil && slices.Contains(mark.Config, s.Name) && job.SealedJSON(have.write(nil)) == job.SealedJSON(raw) {
