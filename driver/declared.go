@@ -193,6 +193,16 @@ type MountConfig struct {
 	Readonly     bool         `codec:"readonly"`
 	BindOptions  BindOptions  `codec:"bind_options"`
 	TmpfsOptions TmpfsOptions `codec:"tmpfs_options"`
+	ImageOptions ImageOptions `codec:"image_options"`
+
+	ImagePullPolicy string    `codec:"image_pull_policy"`
+	Auth            MountAuth `codec:"auth"`
+}
+
+// MountAuth is the auth block of a mount.
+type MountAuth struct {
+	Username string `codec:"username"`
+	Password string `codec:"password"`
 }
 
 // BindOptions is the bind_options block of a mount.
@@ -204,6 +214,11 @@ type BindOptions struct {
 type TmpfsOptions struct {
 	SizeBytes int64 `codec:"size"`
 	Mode      int64 `codec:"mode"`
+}
+
+// ImageOptions is the image_options block of a mount.
+type ImageOptions struct {
+	Subpath string `codec:"subpath"`
 }
 
 func taskConfigSpec() *hclspec.Spec {

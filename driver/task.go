@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 
@@ -74,8 +73,9 @@ func checkTask(c TaskConfig) error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if c.Image == "" {
 		for key, set := range map[string]bool{
-			"image_pull_policy": c.ImagePullPolicy != "", "image_pull_timeout": c.ImagePullTimeout != "",
-			"auth": c.Auth != AuthConfig{}, "platform": c.Platform != "", "force_pull": c.ForcePull, "entrypoint": len(c.Entrypoint) > 0,
+			"image_pull_policy": c.ImagePullPolicy != "", "image_pull_timeout": c.ImagePullTimeout != "" && !c.mountsImage(),
+			"auth": c.Auth != AuthConfig{}, "platform": c.Platform != "" && !c.mountsImage(),
+			"force_pull": c.ForcePull, "entrypoint": len(c.Entrypoint) > 0,
 		} {
 			if set {
 				bad("%s is set and image is not: set image, or leave %s out", key, key)
@@ -147,52 +147,6 @@ func (s settings) setShare(t *pod.Task, c TaskConfig) error {
 	}
 	t.HostNamespaces = pod.Share{IPC: c.IPCMode == hostMode, UTS: c.UTSMode == hostMode, PID: c.PidMode == hostMode}
 	return errors.Join(errs...)
-}
-
-func (s settings) setImage(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
-	if c.Image == "" {
-		return nil
-	}
-	var errs []error
-	ref, err := image.ParseReference(c.Image)
-	if err == nil {
-		// A relative path comes from an artifact or template block.
-		dirs := cfg.TaskDir()
-		ref, err = image.AllowedPaths{TaskDir: dirs.Dir, SharedDir: dirs.SharedAllocDir, Paths: s.Image.Paths}.Locate(ref)
-	}
-	if err != nil {
-		errs = append(errs, fmt.Errorf("image: %w", err))
-	}
-	if err := checkServerAddress(c.Auth.ServerAddress, ref.Registry()); err != nil {
-		errs = append(errs, err)
-	}
-	if c.Auth.TLSVerify != nil && !*c.Auth.TLSVerify {
-		errs = append(errs, errors.New("auth.tls_verify = false: a job cannot turn verification off; the operator can set insecure = true for the registry in registries.conf"))
-	}
-	policy := image.PullPolicy(firstNonEmpty(c.ImagePullPolicy, string(image.PullMissing)))
-	if c.ForcePull {
-		policy = image.PullAlways
-	}
-	if !slices.Contains([]image.PullPolicy{image.PullMissing, image.PullAlways, image.PullNever}, policy) {
-		errs = append(errs, fmt.Errorf("image_pull_policy = %q: want \"missing\", \"always\" or \"never\"", c.ImagePullPolicy))
-	}
-	timeout := s.pullTimeout
-	if c.ImagePullTimeout != "" {
-		if timeout, err = time.ParseDuration(c.ImagePullTimeout); err != nil || timeout <= 0 {
-			errs = append(errs, fmt.Errorf("image_pull_timeout = %q: want a duration such as \"5m\"", c.ImagePullTimeout))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	t.Image = &pod.Image{
-		Reference: ref,
-		Pull: image.PullOptions{
-			Policy: policy, Username: c.Auth.Username, Password: c.Auth.Password,
-			Platform: c.Platform, Timeout: timeout,
-		},
-	}
-	return nil
 }
 
 // cgroupPath returns the task's cgroup. On v2 Nomad passes the full path; on v1 only

@@ -22,7 +22,7 @@ func imageKeys() []key {
 			"`docker-archive:PATH`; a relative path starts in the task's directory and may lead to `../alloc`, an absolute one needs `image.paths`. Without an image, host paths are the root"},
 		{name: "image_pull_policy", kind: "string", unset: "`missing`", meaning: "or `always`, `never`", docker: none, podman: none},
 		{name: "force_pull", kind: "bool", unset: "`false`", meaning: "the same as `image_pull_policy = \"always\"`"},
-		{name: "image_pull_timeout", kind: "string", unset: "the operator's", meaning: "how long a pull may take"},
+		{name: "image_pull_timeout", kind: "string", unset: "the operator's", meaning: "how long a pull may take, of each image"},
 		{name: "auth", kind: "block", keys: []key{
 			{name: "username", kind: "string", required: true, meaning: "for the image's registry"},
 			{name: "password", kind: "string", required: true, meaning: "for the image's registry"},
@@ -76,16 +76,24 @@ func mountKeys() []key {
 
 func mountBlock() []key {
 	return []key{
-		{name: "type", kind: "string", meaning: "`bind` or `tmpfs`", unset: "required"},
-		{name: "source", kind: "string", meaning: "as for `volumes`; it must exist"},
+		{name: "type", kind: "string", meaning: "`bind`, `tmpfs` or `image`", unset: "required"},
+		{name: "source", kind: "string", meaning: "of a bind mount as for `volumes`, and it must exist; of an image as for `image`"},
 		{name: "target", kind: "string", unset: "required", meaning: "absolute path in the task"},
-		{name: "readonly", kind: "bool", unset: "`false`", meaning: "including all mounts below"},
+		{name: "readonly", kind: "bool", unset: "`false`", meaning: "including all mounts below; an image is always read-only"},
 		{name: "bind_options", kind: "block", keys: []key{
 			{name: "propagation", kind: "string", unset: "`rprivate`", meaning: "or `private`, `slave`, `rslave`, `shared`, `rshared`; of an absolute source"},
 		}},
 		{name: "tmpfs_options", kind: "block", keys: []key{
 			{name: "size", kind: "number", unset: "half of the host's memory", meaning: "bytes; used memory counts as the task's"},
 			{name: "mode", kind: "number", unset: "`1777` octal", meaning: "permissions, in decimal: 511 is 0777"},
+		}},
+		{name: "image_options", kind: "block", docker: none, keys: []key{
+			{name: "subpath", kind: "string", unset: "the whole image", meaning: "a directory or file of the image; its symbolic links are followed within it", docker: none},
+		}},
+		{name: "image_pull_policy", kind: "string", unset: "`missing`", meaning: "or `always`, `never`; of `type = \"image\"`", docker: none},
+		{name: "auth", kind: "block", docker: none, keys: []key{
+			{name: "username", kind: "string", required: true, meaning: "for the registry of `source`", docker: none},
+			{name: "password", kind: "string", required: true, meaning: "for the registry of `source`", docker: none},
 		}},
 	}
 }

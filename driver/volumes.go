@@ -28,7 +28,7 @@ func (s settings) setVolumes(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig)
 		}
 	}
 	for _, m := range slices.Concat(c.Mounts, c.MountsAlias) {
-		if err := s.addMount(t, cfg, m); err != nil {
+		if err := s.addMount(t, c, cfg, m); err != nil {
 			errs = append(errs, fmt.Errorf("mount at %q: %w", m.Target, err))
 		}
 	}
@@ -52,6 +52,9 @@ func targets(t pod.Task) []string {
 	}
 	for _, v := range t.Volumes {
 		list = append(list, filepath.Clean(v.Target))
+	}
+	for _, m := range t.ImageMounts {
+		list = append(list, m.Target)
 	}
 	return list
 }
@@ -196,12 +199,19 @@ func below(dir, path string) (string, bool) {
 
 func isOrBelow(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
 
-func (s settings) addMount(t *pod.Task, cfg *drivers.TaskConfig, m MountConfig) error {
+// Types of mount blocks.
+const (
+	mountBind  = "bind"
+	mountTmpfs = "tmpfs"
+	mountImage = "image"
+)
+
+func (s settings) addMount(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig, m MountConfig) error {
+	if err := m.checkKeys(); err != nil {
+		return err
+	}
 	switch m.Type {
-	case "bind":
-		if m.TmpfsOptions != (TmpfsOptions{}) {
-			return errors.New("tmpfs_options are for type = \"tmpfs\": leave them out")
-		}
+	case mountBind:
 		if m.Source == "" {
 			return errors.New("source is missing: want a path in the task's directory, or of the host")
 		}
@@ -209,18 +219,39 @@ func (s settings) addMount(t *pod.Task, cfg *drivers.TaskConfig, m MountConfig) 
 			return fmt.Errorf("propagation = %q: want one of %s", p, strings.Join(propagations, ", "))
 		}
 		return s.addBind(t, cfg, volume{key: "mount", source: m.Source, target: m.Target, readonly: m.Readonly, propagation: m.BindOptions.Propagation})
-	case "tmpfs":
-		if m.Source != "" || m.BindOptions != (BindOptions{}) {
-			return errors.New("source and bind_options are for type = \"bind\": leave them out")
-		}
+	case mountTmpfs:
 		if m.TmpfsOptions.SizeBytes < 0 || m.TmpfsOptions.Mode < 0 || m.TmpfsOptions.Mode > 0o7777 {
 			return errors.New("tmpfs_options: want a size in bytes, and a mode in decimal up to 4095 (07777)")
 		}
 		return addTmpfs(t, m.Target, tmpfsOptions(m))
+	case mountImage:
+		return s.addImageMount(t, c, cfg, m)
 	case "", "volume":
-		return fmt.Errorf("type = %q: named volumes are not supported: want \"bind\" or \"tmpfs\"; for persistent data use a volume of the group and volume_mount", m.Type)
+		return fmt.Errorf("type = %q: named volumes are not supported: want \"bind\", \"tmpfs\" or \"image\"; for persistent data use a volume of the group and volume_mount", m.Type)
 	}
-	return fmt.Errorf("type = %q: want \"bind\" or \"tmpfs\"", m.Type)
+	return fmt.Errorf("type = %q: want \"bind\", \"tmpfs\" or \"image\"", m.Type)
+}
+
+// checkKeys refuses keys of other types of mounts.
+func (m MountConfig) checkKeys() error {
+	for _, k := range []struct {
+		name  string
+		set   bool
+		types []string
+	}{
+		{"source", m.Source != "", []string{mountBind, mountImage}},
+		{"bind_options", m.BindOptions != BindOptions{}, []string{mountBind}},
+		{"tmpfs_options", m.TmpfsOptions != TmpfsOptions{}, []string{mountTmpfs}},
+		{"image_options", m.ImageOptions != ImageOptions{}, []string{mountImage}},
+		{"image_pull_policy", m.ImagePullPolicy != "", []string{mountImage}},
+		{"auth", m.Auth != MountAuth{}, []string{mountImage}},
+	} {
+		known := slices.Contains([]string{mountBind, mountTmpfs, mountImage}, m.Type)
+		if known && k.set && !slices.Contains(k.types, m.Type) {
+			return fmt.Errorf("%s is for type = \"%s\": leave it out", k.name, strings.Join(k.types, "\" or \""))
+		}
+	}
+	return nil
 }
 
 func tmpfsOptions(m MountConfig) []string {

@@ -64,7 +64,7 @@ var knownTexts = regexp.MustCompile(`no space left on device|read-only file syst
 	`(StatusCode: |status code from registry )\d{3}|exceeded maximum allowed size of \d+ bytes|` +
 	`[Dd]igest did not match, expected [a-z0-9]+:[0-9a-f]+, got [a-z0-9]+:[0-9a-f]+`)
 
-// diffIDText matches the error about a layer whose content is not the one that the config lists.
+// diffIDText matches the error about a layer with another content than the config lists.
 var diffIDText = regexp.MustCompile(`layer (\d+) \(blob .* does not match config's DiffID`)
 
 // fieldName matches the names of a manifest's or config's fields that are repeated in errors.

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
@@ -87,15 +89,15 @@ func openat2(dir, name string, how unix.OpenHow) (*os.File, error) {
 // stage binds each opened source to a directory that no task can write to, and
 // returns mounts from there, so that a task cannot swap a source between the
 // check and the mount. Staged mounts are needed until the container is created.
-func (c *Container) stage(list []UntrustedBind) ([]ocispec.Mount, error) {
+func (c *Container) stage(ctx context.Context, t Task, images []image.Image) ([]ocispec.Mount, error) {
 	var mounts []ocispec.Mount
-	if len(list) == 0 {
+	if len(t.UntrustedBinds)+len(t.ImageMounts) == 0 {
 		return nil, nil
 	}
 	if err := c.m.checkpoint("make stage", c.bindStage); err != nil {
 		return nil, err
 	}
-	for i, b := range list {
+	for i, b := range t.UntrustedBinds {
 		at := filepath.Join(c.stageDir(), strconv.Itoa(i))
 		m, err := c.stageOne(b, at)
 		if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
@@ -105,6 +107,13 @@ func (c *Container) stage(list []UntrustedBind) ([]ocispec.Mount, error) {
 			return nil, fmt.Errorf("%smount at %s: source %q: %w", b.prefix(), b.Target, b.source(), withoutPath(err))
 		}
 		mounts = append(mounts, m)
+	}
+	for i, m := range t.ImageMounts {
+		mount, err := c.stageImage(ctx, i, m, images[i])
+		if err != nil {
+			return nil, fmt.Errorf("mount at %s: %w", m.Target, err)
+		}
+		mounts = append(mounts, mount)
 	}
 	return mounts, nil
 }
@@ -136,23 +145,12 @@ func (c *Container) stageOne(b UntrustedBind, at string) (ocispec.Mount, error) 
 	if err != nil {
 		return ocispec.Mount{}, err
 	}
-	bind := ocispec.BindFile
-	if info.IsDir() {
-		bind = ocispec.Bind
-	}
 	if fixed, err := b.fixed(); err != nil {
 		return ocispec.Mount{}, err
 	} else if fixed {
-		return bind(f.Name(), b.Target, b.Readonly), nil
+		return bindOf(info)(f.Name(), b.Target, b.Readonly), nil
 	}
-	if err := c.m.checkpoint("make stage", func() error { return makePoint(at, info.IsDir()) }); err != nil {
-		return ocispec.Mount{}, err
-	}
-	source := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
-	if err := c.m.checkpoint("mount on stage", func() error { return unix.Mount(source, at, "", unix.MS_BIND|unix.MS_REC, "") }); err != nil {
-		return ocispec.Mount{}, fmt.Errorf("bind %s: %w", f.Name(), err)
-	}
-	return bind(at, b.Target, b.Readonly), nil
+	return c.bindOnStage(f, info, at, b.Target, b.Readonly)
 }
 
 // source is the source as a job writes it: relative to the task's directory, or to the allocation's.

@@ -241,7 +241,7 @@ func (c *Container) Destroy(ctx context.Context, force bool) error {
 	c.m.mu.Unlock()
 	c.pod.removeSibling(c.sibling)
 	c.m.leave(c.pod)
-	if c.state.ImageID != "" {
+	if len(c.storeIDs()) > 0 {
 		c.m.collectImages()
 	}
 	return nil

@@ -24,7 +24,7 @@ func (m *Manager) salvage(p *pod, id string, damage error) *Container {
 
 func (c *Container) setDamaged(damage error) {
 	c.damage = damage
-	c.state.WithImage, c.state.CgroupPath = true, c.findCgroup()
+	c.state.WithImage, c.state.ImageMounts, c.state.CgroupPath = true, MaxImageMounts, c.findCgroup()
 }
 
 // findCgroup returns the container's cgroup, or "" if no path is certain to be its own.

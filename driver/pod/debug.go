@@ -231,7 +231,7 @@ func (b *debugContainer) namespaces(task *specs.Spec) ([]ocispec.Namespace, erro
 	return out, nil
 }
 
-// statusField returns the last value of a line of /proc/PID/status. That of NSpid is the process's PID
+// statusField returns the last value of a line of /proc/PID/status. For NSpid it is the PID
 // in its own PID namespace.
 func statusField(pid int, name string) (string, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -259,7 +259,7 @@ func (b *debugContainer) remove() error {
 		b.cgroup().Kill(ctx),
 		b.task.m.runtimeOf(b.dir).Delete(ctx, b.id),
 		b.cgroup().Remove(),
-		b.task.m.removeRoot(b.id, true),
+		b.task.m.removeRoot(b.id, []string{b.id}),
 	)
 	if err != nil {
 		return err // keep the directory for the task's removal

@@ -158,6 +158,9 @@ func (t Task) mountTargets() []string {
 	for _, v := range t.Volumes {
 		targets = append(targets, v.Target)
 	}
+	for _, m := range t.ImageMounts {
+		targets = append(targets, m.Target)
+	}
 	for _, f := range t.Files {
 		targets = append(targets, f.Target)
 	}
@@ -177,7 +180,5 @@ func inRoot(root string) func(target string) (string, error) {
 
 // mountsAt reports whether a task already has a mount at target.
 func (t Task) mountsAt(target string) bool {
-	return slices.ContainsFunc(t.Mounts, func(m ocispec.Mount) bool { return filepath.Clean(m.Target) == target }) ||
-		slices.ContainsFunc(t.UntrustedBinds, func(b UntrustedBind) bool { return filepath.Clean(b.Target) == target }) ||
-		slices.ContainsFunc(t.Volumes, func(v Volume) bool { return filepath.Clean(v.Target) == target })
+	return slices.ContainsFunc(t.mountTargets(), func(at string) bool { return filepath.Clean(at) == target })
 }

@@ -35,7 +35,7 @@ func (c *Container) makeRoot(ctx context.Context, t Task, img image.Image) (root
 	if errors.Is(err, errNoOverlay) {
 		c.m.cfg.Log.Info("tasks without an image get separate roots, which take longer to create", "reason", err)
 		c.m.layers.giveUp()
-		if err := c.m.removeRoot(c.id, false); err != nil {
+		if err := c.m.removeRoot(c.id, nil); err != nil {
 			return rootfs{}, err
 		}
 		return c.m.makeRoot(ctx, c.id, img)

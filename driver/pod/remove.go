@@ -13,7 +13,10 @@ func (c *Container) purge() error {
 		return nil
 	}
 	old, err := c.pod.taskState(c.id)
-	c.state.WithImage = err != nil || old.WithImage || old.ImageID != ""
+	c.state.WithImage, c.state.ImageMounts = old.WithImage || old.ImageID != "", old.ImageMounts
+	if err != nil {
+		c.state.WithImage, c.state.ImageMounts = true, MaxImageMounts
+	}
 	return c.remove()
 }
 
@@ -69,7 +72,7 @@ func (c *Container) remove() error {
 	if err := errors.Join(c.removeDebug(), c.removeContainer()); err != nil {
 		return err
 	}
-	if err := c.m.removeRoot(c.id, c.state.WithImage || c.state.ImageID != ""); err != nil {
+	if err := c.m.removeRoot(c.id, c.storeIDs()); err != nil {
 		return err
 	}
 	return c.removeDir()

@@ -55,9 +55,9 @@ func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (roo
 	return rootfs{hostPath: dir, userDir: dir, config: img.Config}, nil
 }
 
-// removeRoot undoes makeRoot for either kind of root. Without an image it does not
-// open the image store, which fails on a full disk.
-func (m *Manager) removeRoot(id string, withImage bool) error {
+// removeRoot undoes makeRoot for either kind of root, and releases the task's layers in the
+// image store. Without layers it does not open the store, which fails on a full disk.
+func (m *Manager) removeRoot(id string, storeIDs []string) error {
 	root := filepath.Join(m.rootsDir(), id)
 	err := m.checkpoint("remove root", func() error {
 		if _, err := os.Lstat(root); errors.Is(err, os.ErrNotExist) {
@@ -65,7 +65,7 @@ func (m *Manager) removeRoot(id string, withImage bool) error {
 		}
 		return os.RemoveAll(root)
 	})
-	if !withImage || !m.imagesUsed() {
+	if len(storeIDs) == 0 || !m.imagesUsed() {
 		return err
 	}
 	store, serr := m.images()
@@ -74,5 +74,9 @@ func (m *Manager) removeRoot(id string, withImage bool) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), m.cfg.TeardownTimeout)
 	defer cancel()
-	return errors.Join(err, store.Release(ctx, id))
+	errs := []error{err}
+	for _, id := range storeIDs {
+		errs = append(errs, store.Release(ctx, id))
+	}
+	return errors.Join(errs...)
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
-	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
@@ -114,7 +113,7 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 		return err
 	}
 	c.stopwatch.endPhase("state")
-	img, err := c.pulled(ctx, t)
+	images, err := c.pulled(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -123,10 +122,10 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 	var spec *specs.Spec
 	bundling := newStopwatch()
 	bundle := parallel(func() (err error) {
-		spec, err = c.makeBundle(ctx, t, img, &bundling)
+		spec, err = c.makeBundle(ctx, t, images, &bundling)
 		return err
 	})
-	if t.Image != nil {
+	if t.usesImages() {
 		// A pull may lock the store. Waiting for the lock must not occupy a slot or use
 		// up the create timeout.
 		if err := bundle(); err != nil {
@@ -152,12 +151,12 @@ func (c *Container) begin(t *Task) error {
 	if err != nil {
 		return fmt.Errorf("create task directory: %w", err)
 	}
-	if t.Image != nil {
+	if t.usesImages() {
 		if _, err := c.m.images(); err != nil {
 			return err
 		}
 	}
-	c.state.WithImage = t.Image != nil
+	c.state.WithImage, c.state.ImageMounts = t.Image != nil, len(t.ImageMounts)
 	if err := c.m.checkpoint("write task state", c.writeState); err != nil {
 		return err
 	}
@@ -166,8 +165,8 @@ func (c *Container) begin(t *Task) error {
 
 // makeBundle creates the root of the task and the sources of its mounts, and writes
 // the bundle.
-func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, watch *stopwatch) (*specs.Spec, error) {
-	root, err := c.makeRoot(ctx, t, img)
+func (c *Container) makeBundle(ctx context.Context, t Task, images imagesOf, watch *stopwatch) (*specs.Spec, error) {
+	root, err := c.makeRoot(ctx, t, images.root)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +176,7 @@ func (c *Container) makeBundle(ctx context.Context, t Task, img image.Image, wat
 		}
 	}
 	watch.endPhase("root")
-	staged, err := c.stage(t.UntrustedBinds)
+	staged, err := c.stage(ctx, t, images.mounts)
 	if err != nil {
 		return nil, err
 	}
@@ -259,16 +258,6 @@ func (e renamedError) Error() string { return e.text }
 func (e renamedError) Unwrap() error { return e.cause }
 
 func (c *Container) writeState() error { return writeState(c.stateFile(), c.state) }
-
-// pulled pulls the task's image. It returns the zero value if the task has none.
-func (c *Container) pulled(ctx context.Context, t Task) (image.Image, error) {
-	if t.Image == nil {
-		return image.Image{}, nil
-	}
-	img, err := c.pull(ctx, *t.Image)
-	c.state.ImageID, c.state.Digest = img.ID, img.Digest
-	return img, err
-}
 
 // run creates the container and its monitor, records both, and starts the program.
 // While the bundle is written, the monitor already starts and waits to be moved to

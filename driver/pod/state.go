@@ -44,15 +44,17 @@ type taskState struct {
 	CgroupPath string `json:"cgroup_path"`
 	CpusetPath string `json:"cpuset_path,omitempty"` // cpuset cgroup of the host, on cgroup v1
 	// WithImage is true if the image store may have a layer of the task.
-	WithImage  bool             `json:"with_image,omitempty"`
-	ImageID    string           `json:"image_id,omitempty"`
-	Digest     string           `json:"image_digest,omitempty"`
-	StopSignal string           `json:"stop_signal,omitempty"`
-	Init       process.Identity `json:"init,omitzero"`
-	Monitor    process.Identity `json:"monitor,omitzero"`
-	StartedAt  time.Time        `json:"started_at,omitzero"` // zero: not started yet
-	ReadyAt    time.Time        `json:"ready_at,omitzero"`   // zero: not ready yet
-	After      []string         `json:"after,omitempty"`
+	WithImage bool   `json:"with_image,omitempty"`
+	ImageID   string `json:"image_id,omitempty"`
+	// ImageMounts is how many mounts of images the image store may have for the task.
+	ImageMounts int              `json:"image_mounts,omitempty"`
+	Digest      string           `json:"image_digest,omitempty"`
+	StopSignal  string           `json:"stop_signal,omitempty"`
+	Init        process.Identity `json:"init,omitzero"`
+	Monitor     process.Identity `json:"monitor,omitzero"`
+	StartedAt   time.Time        `json:"started_at,omitzero"` // zero: not started yet
+	ReadyAt     time.Time        `json:"ready_at,omitzero"`   // zero: not ready yet
+	After       []string         `json:"after,omitempty"`
 	// RestartWith names tasks; Partners has the IDs that they had when this one was started.
 	RestartWith []string          `json:"restart_with,omitempty"`
 	Partners    map[string]string `json:"partners,omitempty"`

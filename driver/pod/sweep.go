@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -175,7 +176,7 @@ func (m *Manager) sweepLayers(live map[string]bool) error {
 	}
 	var errs []error
 	for _, id := range ids {
-		if !live[id] {
+		if task, _, _ := strings.Cut(id, "/"); !live[task] { // see imageMountID
 			errs = append(errs, m.checkpoint("remove forgotten layer", func() error { return store.Release(ctx, id) }))
 		}
 	}

@@ -32,6 +32,7 @@ type Task struct {
 	Image   *Image // nil: use host paths as the root
 	Process Process
 
+	ImageMounts    []ImageMount
 	Mounts         []ocispec.Mount
 	UntrustedBinds []UntrustedBind // mounted after Mounts
 	Devices        []Device
@@ -128,6 +129,19 @@ type Image struct {
 	Pull      image.PullOptions
 }
 
+// MaxImageMounts is the maximum number of a task's image mounts. Each is a mount on the host for as
+// long as the task exists.
+const MaxImageMounts = 32
+
+// ImageMount mounts the files of an image, read-only.
+type ImageMount struct {
+	Image
+	// Subpath is the directory or regular file of the image to mount, clean and relative; "." is
+	// the image's root. Symbolic links are followed within the image.
+	Subpath string
+	Target  string
+}
+
 // Process is the program of a task. Empty fields default to the image's.
 type Process struct {
 	Entrypoint []string
@@ -215,9 +229,12 @@ func (t Task) Check() error {
 	if slices.Contains(t.RestartWith, t.Name) {
 		return fmt.Errorf("%w: restart_with = [%q]: a task cannot name itself", ErrInvalid, t.Name)
 	}
-	for _, m := range t.Mounts {
-		if !filepath.IsAbs(m.Target) {
-			return fmt.Errorf("%w: mount target %q is not an absolute path", ErrInvalid, m.Target)
+	if len(t.ImageMounts) > MaxImageMounts {
+		return fmt.Errorf("%w: %d mounts of images: want at most %d", ErrInvalid, len(t.ImageMounts), MaxImageMounts)
+	}
+	for _, target := range t.mountTargets() {
+		if !filepath.IsAbs(target) {
+			return fmt.Errorf("%w: mount target %q is not an absolute path", ErrInvalid, target)
 		}
 	}
 	return t.checkTargets(func(target string) (string, error) { return filepath.Clean(target), nil })

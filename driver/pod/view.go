@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -41,6 +42,10 @@ func (v view) walk(name string, enter func(dir *os.File, at string) error) (f *o
 	at, rest = "/", split(name)
 	for links := 0; ; {
 		f, err := v.openExact(at)
+		if errors.Is(err, os.ErrNotExist) && len(rest) > 0 && v.isCreated(at) {
+			at, rest = path.Join(at, rest[0]), rest[1:]
+			continue
+		}
 		if err != nil {
 			return nil, at, rest, err
 		}
@@ -68,6 +73,18 @@ func (v view) walk(name string, enter func(dir *os.File, at string) error) (f *o
 		}
 		at, rest = path.Join(at, rest[0]), rest[1:]
 	}
+}
+
+// isCreated reports whether the runtime creates a missing directory of the root as a parent of a
+// mount's target.
+func (v view) isCreated(name string) bool {
+	if m, _ := v.mountOf(name); m != nil {
+		return false
+	}
+	return slices.ContainsFunc(v.mounts, func(m specs.Mount) bool {
+		below, ok := cutDir(filepath.Clean(m.Destination), name)
+		return ok && below != ""
+	})
 }
 
 func split(name string) []string {

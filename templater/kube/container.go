@@ -115,8 +115,14 @@ func (c *container) image(b *block) {
 		c.wrong("image", "a container needs an image.")
 	}
 	b.text("image", c.Image)
-	policy := c.ImagePullPolicy
-	if policy == "" && latest(c.Image) {
+	if !pullPolicy(b, c.Image, c.ImagePullPolicy) {
+		c.wrong("imagePullPolicy", "want Always, IfNotPresent or Never.")
+	}
+}
+
+// pullPolicy adds image_pull_policy, and reports whether the policy is one.
+func pullPolicy(b *block, image string, policy corev1.PullPolicy) bool {
+	if policy == "" && latest(image) {
 		policy = corev1.PullAlways // the default of Kubernetes for such an image
 	}
 	switch policy {
@@ -126,8 +132,9 @@ func (c *container) image(b *block) {
 		b.text("image_pull_policy", "never")
 	case corev1.PullIfNotPresent, "":
 	default:
-		c.wrong("imagePullPolicy", "want Always, IfNotPresent or Never.")
+		return false
 	}
+	return true
 }
 
 // latest reports whether an image has neither a digest nor a tag, or the tag "latest".

@@ -16,7 +16,7 @@ func volumeFields() map[string]Field {
 			"projected":             yes("templates"),
 			"persistentVolumeClaim": yes("`volume` of the group and `volume_mount`; which volume needs a decision"),
 			"ephemeral":             decide("use a directory in /alloc, or a volume of the group"),
-			"image":                 no("image volumes are not supported yet; copy the files in a prestart task"),
+			"image":                 yes("`mount` of type image"),
 			"gitRepo":               no("use an `artifact` block"),
 			"csi":                   csi, "nfs": csi, "iscsi": csi, "fc": csi, "cephfs": csi, "rbd": csi, "glusterfs": csi,
 			"awsElasticBlockStore": csi, "azureDisk": csi, "azureFile": csi, "cinder": csi, "gcePersistentDisk": csi,
@@ -28,6 +28,7 @@ func volumeFields() map[string]Field {
 			"sizeLimit": yes("`size` of a `pod_volume`; on disk it has no equivalent"),
 			"mode":      no("the directories are those of the allocation"),
 		}),
+		group("ImageVolumeSource", map[string]Field{"reference": yes("the source"), "pullPolicy": yes("`image_pull_policy`")}),
 		group("HostPathVolumeSource", map[string]Field{"path": yes("the source"), "type": yes("`mount` for what must exist; a missing directory is created; devices need a decision")}),
 		group("ConfigMapVolumeSource", map[string]Field{
 			"items": yes("templates"), "defaultMode": mode, "optional": yes("without the ConfigMap the directory is empty"), "defaultUser": owner,
@@ -51,7 +52,7 @@ func volumeFields() map[string]Field {
 		group("PersistentVolumeClaimVolumeSource", map[string]Field{"claimName": yes("`source` of the volume"), "readOnly": yes("`read_only`")}),
 		group("VolumeMount", map[string]Field{
 			"name": yes("the volume"), "mountPath": yes("the target"), "readOnly": yes("`:ro`, or `read_only`"),
-			"subPath":           yes("part of the source; of a persistent volume it has no equivalent"),
+			"subPath":           yes("part of the source; `image_options` of an image; of a persistent volume it has no equivalent"),
 			"subPathExpr":       no("use `subPath`, or a link that a prestart task makes"),
 			"mountPropagation":  yes("`propagation_mode` of a persistent volume; `bind_options` of a host path"),
 			"recursiveReadOnly": drop("the driver's read-only mounts include all mounts below"),

@@ -45,6 +45,8 @@ func (c *container) mountVolume(m *corev1.VolumeMount, field string) {
 	case v.PersistentVolumeClaim != nil:
 		j.claim(v, at)
 		c.mountClaim(m, field)
+	case v.Image != nil:
+		c.mountImage(m, v.Image, at)
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil, v.Projected != nil:
 		c.mountFiles(m, v, at)
 	}
@@ -111,6 +113,24 @@ func (j *podJob) disk(name string) (source string, open bool) {
 		return "../alloc/tmp", true
 	}
 	return "../alloc/" + name, false
+}
+
+func (c *container) mountImage(m *corev1.VolumeMount, i *corev1.ImageVolumeSource, at string) {
+	if i.Reference == "" {
+		c.j.im.wrong(c.j.of, at+".image.reference", "a volume needs an image.")
+		return
+	}
+	b := &block{kind: "mount", config: true}
+	b.text("type", "image")
+	b.text("source", i.Reference)
+	b.text("target", m.MountPath)
+	if !pullPolicy(b, i.Reference, i.PullPolicy) {
+		c.j.im.wrong(c.j.of, at+".image.pullPolicy", "want Always, IfNotPresent or Never.")
+	}
+	if m.SubPath != "" {
+		b.child("image_options").text("subpath", m.SubPath)
+	}
+	c.binds = append(c.binds, b)
 }
 
 func (c *container) mountHostPath(m *corev1.VolumeMount, h *corev1.HostPathVolumeSource, at string) {

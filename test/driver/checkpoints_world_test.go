@@ -114,6 +114,7 @@ func (w *world) task() pod.Task {
 		panic(err) // it was made above
 	}
 	t.Image = &pod.Image{Reference: ref, Pull: image.PullOptions{Policy: image.PullAlways}}
+	t.ImageMounts = []pod.ImageMount{{Image: *t.Image, Subpath: "init", Target: "/etc/model"}}
 	t.Process.Command = []string{"-P"}
 	t.ShmSizeBytes = 128 << 20
 	t.Logs = &pod.Logs{AllocDirHostPath: w.path("alloc"), Dir: "logs", MaxFiles: 2, MaxFileBytes: 1 << 20}

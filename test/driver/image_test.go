@@ -110,37 +110,48 @@ func pushed(t *testing.T, at string) string {
 }
 
 // TestImages_UnusedCollected checks that an image is removed some time after its last task, and not
-// earlier, even if the driver was restarted in between.
+// earlier, even if the driver was restarted in between: as a root and as a mount.
 func TestImages_UnusedCollected(t *testing.T) {
 	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
+	mounted := sh("sleep infinity")
+	mounted.Mounts = []driver.MountConfig{imageMount(at, "", "/image")}
 	withOneRuntime(t, func(t *testing.T, runtime string) {
-		n := newNode(t, func(c *driver.PluginConfig) {
-			c.Runtime = runtime
-			c.Image.GC, c.Image.GCDelay = true, "1s"
-		})
-		images := func() int {
-			found, err := filepath.Glob(filepath.Join(n.config.DataDir, "images", "used", "*"))
-			must.NoError(t, err)
-			return len(found)
+		for use, config := range map[string]driver.TaskConfig{
+			"root": {Image: at, Entrypoint: []string{"/init", "-P"}}, "mount": mounted,
+		} {
+			t.Run(use, func(t *testing.T) { imageIsCollected(t, runtime, at, config) })
 		}
-		user := n.newTask("", "user", driver.TaskConfig{Image: at, Entrypoint: []string{"/init", "-P"}}, nil)
-		handle, _, err := n.StartTask(user.TaskConfig)
-		must.NoError(t, err)
-		other := n.newTask("", "other", driver.TaskConfig{Image: at}, nil)
-		other.start()
-		other.wait()
-		must.NoError(t, n.DestroyTask(other.ID, false))
-		n.abandon()
-		n.start()
-		must.NoError(t, n.RecoverTask(handle))
-		deadline := time.Now().Add(3 * time.Second) // several collections
-		for time.Now().Before(deadline) {
-			must.Eq(t, 1, images(), must.Sprint("the image of a running task is gone"))
-			time.Sleep(50 * time.Millisecond) // between two looks
-		}
-		must.NoError(t, n.DestroyTask(user.ID, true))
-		n.waitFor("the image to be removed", func() bool { return images() == 0 })
 	})
+}
+
+func imageIsCollected(t *testing.T, runtime, at string, config driver.TaskConfig) {
+	t.Helper()
+	n := newNode(t, func(c *driver.PluginConfig) {
+		c.Runtime = runtime
+		c.Image.GC, c.Image.GCDelay = true, "1s"
+	})
+	images := func() int {
+		found, err := filepath.Glob(filepath.Join(n.config.DataDir, "images", "used", "*"))
+		must.NoError(t, err)
+		return len(found)
+	}
+	user := n.newTask("", "user", config, nil)
+	handle, _, err := n.StartTask(user.TaskConfig)
+	must.NoError(t, err)
+	other := n.newTask("", "other", driver.TaskConfig{Image: at}, nil)
+	other.start()
+	other.wait()
+	must.NoError(t, n.DestroyTask(other.ID, false))
+	n.abandon()
+	n.start()
+	must.NoError(t, n.RecoverTask(handle))
+	deadline := time.Now().Add(3 * time.Second) // several collections
+	for time.Now().Before(deadline) {
+		must.Eq(t, 1, images(), must.Sprint("the image of a running task is gone"))
+		time.Sleep(50 * time.Millisecond) // between two looks
+	}
+	must.NoError(t, n.DestroyTask(user.ID, true))
+	n.waitFor("the image to be removed", func() bool { return images() == 0 })
 }
 
 // TestPull_Events checks that task events report the progress of a pull.

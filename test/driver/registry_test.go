@@ -153,18 +153,29 @@ func TestRegistryCredentials(t *testing.T) {
 
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for name, tc := range map[string]struct {
-			file string
-			auth driver.AuthConfig
-			ok   bool
+			file  string
+			auth  driver.AuthConfig
+			mount *driver.MountAuth // mount the image, instead of running it
+			ok    bool
 		}{
 			"auth":   {auth: driver.AuthConfig{Username: registryUser, Password: registryPassword}, ok: true},
 			"file":   {file: authFile, ok: true},
 			"helper": {file: helped, ok: true},
 			"wrong":  {auth: driver.AuthConfig{Username: registryUser, Password: "wrong"}},
 			"none":   {},
+
+			"mount, auth":  {mount: &driver.MountAuth{Username: registryUser, Password: registryPassword}, ok: true},
+			"mount, file":  {file: authFile, mount: &driver.MountAuth{}, ok: true},
+			"mount, wrong": {mount: &driver.MountAuth{Username: registryUser, Password: "wrong"}},
+			"mount, none":  {mount: &driver.MountAuth{}},
 		} {
 			n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Image.AuthFile = runtime, tc.file })
-			tk := n.newTask("", name, driver.TaskConfig{Image: image, Auth: tc.auth}, nil)
+			config := driver.TaskConfig{Image: image, Auth: tc.auth}
+			if tc.mount != nil {
+				config = sh("test -x /image/init")
+				config.Mounts = []driver.MountConfig{{Type: "image", Source: image, Target: "/image", Auth: *tc.mount}}
+			}
+			tk := n.newTask("", name, config, nil)
 			if tc.ok {
 				tk.start()
 				must.Eq(t, 0, tk.wait().ExitCode, must.Sprint(name))

@@ -17,8 +17,6 @@ job "shop-example-org" {
     #   runtime of all pods of a client
     # to decide: spec.template.spec.topologySpreadConstraints: write a `spread` block over
     #   an attribute or meta of the clients
-    # not translated: spec.template.spec.volumes[0].image: image volumes are not supported
-    #   yet; copy the files in a prestart task
     # to decide: spec.template.spec.volumes[1].nfs: create a CSI volume with `nomad volume
     #   create`, and mount it with `volume` and `volume_mount`
     # not translated:
@@ -93,6 +91,17 @@ job "shop-example-org" {
           "../alloc/c/deep/er:/c",
           "secrets/token:/var/run/secrets:ro",
         ]
+
+        mount {
+          type              = "image"
+          source            = "example.com/model:1"
+          target            = "/model"
+          image_pull_policy = "always"
+
+          image_options {
+            subpath = "v2/weights"
+          }
+        }
       }
 
       env = {
@@ -134,7 +143,6 @@ EOT
 # unusual.yaml:30: needs a decision: Deployment "shop.example.org" spec.template.spec.imagePullSecrets
 # unusual.yaml:31: no equivalent: Deployment "shop.example.org" spec.template.spec.runtimeClassName
 # unusual.yaml:32: needs a decision: Deployment "shop.example.org" spec.template.spec.topologySpreadConstraints
-# unusual.yaml:34: no equivalent: Deployment "shop.example.org" spec.template.spec.volumes[0].image
 # unusual.yaml:35: needs a decision: Deployment "shop.example.org" spec.template.spec.volumes[1].nfs
 # unusual.yaml:36: no equivalent: Deployment "shop.example.org" spec.template.spec.volumes[2].projected.sources[0].serviceAccountToken
 # unusual.yaml:36: needs a decision: Deployment "shop.example.org" spec.template.spec.volumes[2].projected.sources[1].secret
