@@ -156,6 +156,7 @@ func (p *planner) inject(st *groupState, c *Choice) {
 	x.services(inst)
 	x.env(inst)
 	x.share()
+	x.restartWith(inst)
 	x.config(inst)
 	if p.last[c.Group] == c {
 		x.logs()

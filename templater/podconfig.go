@@ -68,6 +68,41 @@ func (x *sidecarPlan) mergeShare(t *job.Task, want []string) {
 	x.extendConfig(t, "share", have, stringTuple(want))
 }
 
+// restartWith has the app's main tasks stop and start with the sidecar's tasks, if the sidecar
+// requires it. Other app tasks may run before the sidecar.
+func (x *sidecarPlan) restartWith(inst *sidecar.Instance) {
+	if !x.def.Requires.RestartWith {
+		return
+	}
+	var partners []string
+	for _, t := range inst.Tasks {
+		hook, stays := lifecycleOf(t)
+		if hook != "" && !stays {
+			continue // it does not keep running
+		}
+		if driver := t.Body.String("driver"); driver != PodDriver {
+			x.conflict(t.Range, "Task without the pod driver", "Sidecar %q requires restart_with (%s), but its task %q has driver %q. Use driver = %q, or leave restart_with out.",
+				x.def.Name, x.def.Requires.Range, t.Label(), driver, PodDriver)
+			return
+		}
+		partners = append(partners, t.Label())
+	}
+	if len(partners) == 0 {
+		x.conflict(x.def.Requires.Range, "No task to restart with", "Sidecar %q requires restart_with, but each of its tasks ends by itself. Leave restart_with out.", x.def.Name)
+		return
+	}
+	list := &sidecar.Attr{Name: "restart_with", Value: stringTuple(partners), Range: x.def.Requires.Range}
+	for _, t := range x.state.group.Tasks {
+		if t.Hook.Unknown != nil {
+			x.unknown(t.Hook.Unknown, "Whether task %q of group %q is a main task, which sidecar %q restarts,", t.Name, x.state.group.Name, x.def.Name)
+			continue
+		}
+		if t.Hook.Value == "" && x.isPod(t, x.def.Requires.Range, "needs it to restart with "+quotedAnd(partners)) {
+			x.mergeConfig(t, list)
+		}
+	}
+}
+
 // extendConfig adds missing items to a list in a task's config.
 func (x *sidecarPlan) extendConfig(t *job.Task, name string, have, more cty.Value) {
 	items := have.AsValueSlice()

@@ -99,7 +99,7 @@ func newPortMap(g *group) portMap {
 	return out
 }
 
-// declares reports whether a label may be that of port_map, or of a port that Nomad adds to the group
+// declares reports whether a label may be in port_map, or belong to a port that Nomad adds to the group
 // for a proxy or gateway, or for a check with expose.
 func (m portMap) declares(label string) bool {
 	added := strings.HasPrefix(label, "connect-") || strings.HasPrefix(label, "svc_")

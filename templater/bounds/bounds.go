@@ -24,7 +24,7 @@ const (
 	JSONBytes = 32 << 20
 	// DefinitionBytes limits a definition, a policy and a file of variables.
 	DefinitionBytes = 1 << 20
-	// Sidecars limits the sidecars of one job, and AddedBytes what they add to it.
+	// Sidecars limits the sidecars of one job, and AddedBytes the bytes that they add.
 	Sidecars   = 2048
 	AddedBytes = 32 << 20
 	// Levels limits the nesting of blocks, brackets, templates and operators.

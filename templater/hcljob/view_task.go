@@ -52,6 +52,10 @@ func (r *reader) taskBlock(g *job.Group, t *job.Task, b block) {
 		for _, n := range b.Body.Blocks {
 			t.Config[n.Type] = job.Setting{Value: cty.DynamicVal, Range: n.DefRange()}
 		}
+	case "lifecycle":
+		if t.Hook.Unknown = b.unknown; b.unknown == nil {
+			r.text(b.Body, "hook", &t.Hook)
+		}
 	case "logs":
 		t.Logs = r.logs(b)
 	case "service":

@@ -126,6 +126,7 @@ type Task struct {
 	Name   string
 	Kind   Text // such as "connect-proxy:web"
 	Driver Text
+	Hook   Text // of its lifecycle, "" for a main task
 	Env    map[string]Text
 	// DefaultEnv are the variables that a policy has set by default; they are not in Env.
 	DefaultEnv map[string]Text

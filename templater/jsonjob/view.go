@@ -136,6 +136,9 @@ func (f *File) task(n *node, defaults *job.Defaults) *job.Task {
 	}
 	t.Written, t.Constraints = f.written(n, true, defaults, t.Bare), f.constraints(n, nil)
 	f.vaultIdentity(n, t.Written)
+	if l := n.get("Lifecycle"); l != nil {
+		t.Hook = fieldText(l, "Hook", "")
+	}
 	if c := n.get("Config"); c != nil {
 		for _, it := range c.items {
 			t.Config[strings.Clone(it.name)] = job.Setting{Value: toCty(it.value), Range: f.at(it.value.start)}

@@ -93,6 +93,8 @@ type Requires struct {
 	Network []string
 	// Share lists namespaces that the app tasks must share with the pod.
 	Share []string
+	// RestartWith makes the app's main tasks stop and start with the sidecar's running tasks.
+	RestartWith bool
 	// Nomad constrains Nomad's version; nil allows any.
 	Nomad version.Constraints
 	// After names sidecars that start earlier if they are present.

@@ -24,6 +24,9 @@ func (d *Definition) Reach() Reach {
 	if len(d.Requires.Share) > 0 {
 		r.Config = append(r.Config, "share")
 	}
+	if d.Requires.RestartWith {
+		r.Config = append(r.Config, "restart_with")
+	}
 	if d.app == nil {
 		return r
 	}

@@ -132,7 +132,7 @@ func (d *Definition) decodeAPIBlock(b *hcl.Block) hcl.Diagnostics {
 }
 
 func (d *Definition) decodeRequires(b *hcl.Block) hcl.Diagnostics {
-	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attrs("network", "share", "nomad", "after", "conflicts")})
+	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attrs("network", "share", "restart_with", "nomad", "after", "conflicts")})
 	d.Requires.Range = b.DefRange
 	lists := []struct {
 		name    string
@@ -156,6 +156,9 @@ func (d *Definition) decodeRequires(b *hcl.Block) hcl.Diagnostics {
 					fmt.Sprintf("%q is not one of %s.", v, strings.Join(l.allowed, ", "))))
 			}
 		}
+	}
+	if attr := content.Attributes["restart_with"]; attr != nil {
+		diags = append(diags, gohcl.DecodeExpression(attr.Expr, nil, &d.Requires.RestartWith)...)
 	}
 	if attr := content.Attributes["nomad"]; attr != nil {
 		var text string

@@ -160,6 +160,9 @@ func requires(d *sidecar.Definition) []string {
 	if len(r.Share) > 0 {
 		out = append(out, "app tasks of the pod driver, which get share = "+strings.Join(r.Share, ", "))
 	}
+	if r.RestartWith {
+		out = append(out, "app tasks of the pod driver, of which the main ones stop and start with it")
+	}
 	if len(r.After) > 0 {
 		out = append(out, "comes after "+strings.Join(r.After, ", ")+", where present")
 	}
