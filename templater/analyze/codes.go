@@ -137,8 +137,8 @@ func networkCodes() []Code {
 			Text: "Ports %q and %q of group %q both lead to port %d inside, which tasks %q and %q use: only one of them can listen.",
 			Fix:  "Give the two tasks different ports, with different `to`.",
 			Why: "The tasks of a group with a bridge or CNI network share it, so that a second task cannot listen on the same " +
-				"port. Reported if two ports with the same `to` belong to services, or `ports`, of different tasks. Nomad does " +
-				"not check `to`.",
+				"port. Reported if two ports with the same `to` belong to services, or `ports`, of different tasks that may run at " +
+				"the same time. Nomad does not check `to`. A port has no protocol: it is no fault if one task uses TCP and the other UDP.",
 		},
 		{
 			ID: "NS1013", Name: "PortWithoutTo", Severity: Info,
@@ -146,7 +146,7 @@ func networkCodes() []Code {
 			Fix:  "Set to = NUMBER if the program listens on a fixed port.",
 			Why: "In bridge and CNI networks, a dynamic port without `to` has the same number inside and outside. A program " +
 				"that does not read the variable listens elsewhere. It may read the variable without the job's text saying so; " +
-				"therefore this is an info.",
+				"therefore this is an info. Not reported if the data of a template is in a file.",
 			Reports: []string{issues + "18193"},
 		},
 		{

@@ -28,10 +28,12 @@ func lifecycleCodes() []Code {
 		},
 		{
 			ID: "NS1023", Name: "NoShutdownDelay", Severity: Info,
-			Text: "Group %q has services, but no shutdown_delay: clients still use the service's address while its tasks stop.",
-			Fix:  "Set shutdown_delay = \"10s\" in the group: the time that clients need to notice the deregistration.",
+			Text: "%s has services, but no shutdown_delay: clients still use their addresses while it stops.",
+			Fix: "Set shutdown_delay = \"10s\" beside the service, in the group or in the task that has it: the time that clients " +
+				"need to notice the deregistration.",
 			Why: "Nomad deregisters the services and stops the tasks at the same time. Reported once for a group of a service or system " +
-				"job, unless the group or one of its tasks has the delay.",
+				"job, unless it or one of its tasks has the delay, and for each task with services of its own: these are deregistered " +
+				"only after the delay of the group, so that the task needs one itself.",
 			Reports: []string{issues + "23326", issues + "2441", issues + "2607", issues + "15602"},
 		},
 		{

@@ -28,12 +28,18 @@ func (c *checker) files() {
 	}
 }
 
+// imageID is the ID of an image that a node has, which docker accepts as well.
+var imageID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
 // isMoving reports whether an image reference has no tag other than latest, and no digest. Images
 // from files have none.
 func isMoving(image string) bool {
 	image = strings.TrimPrefix(strings.TrimPrefix(image, "https://"), "docker://")
 	name := image[strings.LastIndex(image, "/")+1:]
 	if image == "" || strings.Contains(image, "@") || isPath(image) {
+		return false
+	}
+	if imageID.MatchString(image) {
 		return false
 	}
 	_, tag, tagged := strings.Cut(name, ":")

@@ -95,7 +95,7 @@ func TestInjection(t *testing.T) {
 	found := injected(t, proxied, templater.Flags{}, Settings{MemoryMB: 600})
 	must.Eq(t, []string{
 		`NS1002 / Meta without effect: "sidecar_inject" has no effect. Did you mean "sidecar.inject", as in meta = { "sidecar.inject" = … }? The keys are "sidecar.inject", "sidecar.exclude" and "sidecar.NAME.PARAMETER".`,
-		`NS1023 g/ Group "g" has services, but no shutdown_delay: clients still use the service's address while its tasks stop.`,
+		`NS1023 g/ Group "g" has services, but no shutdown_delay: clients still use their addresses while it stops.`,
 		`NS1030 g/proxy Task "proxy" of group "g" runs image "proxy", which may be another one at each start.`,
 		`NS1032 g/proxy Volume "${NOMAD_TASK_DIR}/(sensitive):/x" of task "proxy" of group "g": ${NOMAD_TASK_DIR} is the path inside the container, so that the source is a directory of the host.`,
 		`NS1040 g/ An allocation of group "g" reserves 800 MB with its sidecars, more than the limit of 600 MB: app 300, proxy 500.`,

@@ -1,6 +1,7 @@
 package analyze
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -41,14 +42,52 @@ func (g *group) restartMayVary() bool { return g.Node.More["restart"] != nil }
 
 // drain finds services that clients still use while their tasks stop.
 func (c *checker) drain(w *workload) {
-	g := c.group
-	if len(g.Services) == 0 || g.Partial || !w.serves() || g.Delay.Unknown() || g.Delay.V > 0 {
+	if c.group.Partial || !w.serves() {
 		return
 	}
-	if slices.ContainsFunc(g.Tasks, func(t *task) bool { return t.Delay.Unknown() || t.Delay.V > 0 }) {
-		return
+	told := map[*task]bool{}
+	for _, s := range c.group.Services {
+		if t := s.owner; !told[t] && !c.group.drains(t) {
+			told[t] = true
+			subject := quoted("Group", c.group.Name)
+			if t != nil {
+				subject = fmt.Sprintf("Task %q of group %q", t.Name, c.group.Name)
+			}
+			c.report("NS1023", t, s.Range, subject)
+		}
 	}
-	c.report("NS1023", nil, g.Services[0].Range, g.Name)
+}
+
+// drains reports whether time may pass between the deregistration of services and the stop of what serves
+// them. Services of the group, for which t is nil, are deregistered before all delays, those of a task
+// only before its own (Nomad's client/allocrunner: group_service_hook.go, taskrunner/task_runner.go).
+func (g *group) drains(t *task) bool {
+	delayed := func(v value[time.Duration]) bool { return v.Unknown() || v.V > 0 }
+	if t != nil {
+		return delayed(t.Delay) || !t.stays()
+	}
+	return delayed(g.Delay) || slices.ContainsFunc(g.Tasks, func(t *task) bool { return !t.isProxy() && delayed(t.Delay) })
+}
+
+// stays reports whether a task is known to run until the allocation stops.
+func (t *task) stays() bool {
+	return t.phased() && (t.Hook.V == "" || t.Sidecar.V)
+}
+
+// phased reports whether it is known when a task runs.
+func (t *task) phased() bool { return !t.Hook.Unknown() && !t.Sidecar.Unknown() }
+
+// together reports whether two tasks are known to run at the same time: prestart tasks that are no sidecars
+// end before the main tasks start, and poststop tasks start after all others have ended.
+func together(a, b *task) bool {
+	if !a.phased() || !b.phased() {
+		return false
+	}
+	if a.Hook.V == b.Hook.V {
+		return true
+	}
+	apart := func(t *task) bool { return t.Hook.V == "poststop" || t.Hook.V == "prestart" && !t.Sidecar.V }
+	return !apart(a) && !apart(b)
 }
 
 // canary finds static ports in groups that are updated with canaries.
@@ -103,8 +142,8 @@ func (c *checker) dependents(t *task) {
 	}
 	for _, name := range t.After {
 		o := c.group.byName[name]
-		if o == nil || o == t || !o.isPod() {
-			continue
+		if o == nil || o == t || !o.isPod() || !o.stays() || !t.stays() {
+			continue // of tasks that have ended before, there is no order at the stop
 		}
 		if kill, known := o.kill(); known && theirs > kill/2 {
 			c.report("NS1022", o, o.Range, o.Name, c.group.Name, t.Name, kill/2, t.Name, theirs)

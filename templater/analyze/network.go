@@ -29,7 +29,7 @@ func (c *checker) network(w *workload) {
 }
 
 // isNumber reports whether a port is a number instead of a label.
-func isNumber(port string) bool { _, err := strconv.Atoi(port); return err == nil }
+func isNumber(port string) bool { n, err := strconv.Atoi(port); return err == nil && n > 0 }
 
 // references finds labels that no network declares.
 func (c *checker) references() {
@@ -202,10 +202,16 @@ func (c *checker) clashes() {
 			first[p.inside()] = p
 			continue
 		}
-		if a, b := owners[o.Label], owners[p.Label]; a != b {
+		if a, b := owners[o.Label], owners[p.Label]; a != b && c.mayClash(a, b) {
 			c.report("NS1012", nil, p.Range, o.Label, p.Label, c.group.Name, p.inside(), a, b)
 		}
 	}
+}
+
+// mayClash reports whether two tasks may listen at the same time.
+func (c *checker) mayClash(a, b string) bool {
+	one, other := c.group.byName[a], c.group.byName[b]
+	return one == nil || other == nil || together(one, other)
 }
 
 // unmapped finds ports without `to` that no text mentions, and `to` that nothing maps.
@@ -215,7 +221,7 @@ func (c *checker) unmapped() {
 	isolated := c.group.isolated()
 	for _, p := range c.group.groupPorts() {
 		switch {
-		case isolated && !gateway && !p.To.Set && !p.Static.Set && !mentioned.has(p.Label):
+		case isolated && !gateway && len(c.group.Tasks) > 0 && !p.To.Set && !p.Static.Set && !mentioned.has(p.Label):
 			c.report("NS1013", nil, p.Range, p.Label, c.group.Name, p.Label)
 		case unmappable && p.To.Known && p.To.V > 0 && !p.Static.Unknown() && p.Static.V != p.To.V:
 			listen := "NOMAD_PORT_" + p.Label

@@ -58,6 +58,22 @@ func networkCases() []kase {
 		{"NS1012", "host", "network {\n port \"a\" {\n  to = 80\n }\n port \"b\" {\n  to = 80\n }\n}\n" +
 			"task \"t\" {\n driver = \"docker\"\n config {\n  ports = [\"a\"]\n }\n}\ntask \"u\" {\n driver = \"docker\"\n config {\n  ports = [\"b\"]\n }\n}", nil, ""},
 
+		{"NS1012", "one after the other", "network {\n mode = \"bridge\"\n port \"a\" {\n  to = 80\n }\n port \"b\" {\n  to = 80\n }\n}\n" +
+			"task \"t\" {\n driver = \"docker\"\n lifecycle { hook = \"prestart\" }\n config {\n  ports = [\"a\"]\n }\n}\ntask \"u\" {\n driver = \"docker\"\n config {\n  ports = [\"b\"]\n }\n}", nil, ""},
+		{"NS1012", "beside a sidecar", "network {\n mode = \"bridge\"\n port \"a\" {\n  to = 80\n }\n port \"b\" {\n  to = 80\n }\n}\n" +
+			"task \"t\" {\n driver = \"docker\"\n lifecycle {\n  hook = \"prestart\"\n  sidecar = true\n }\n config {\n  ports = [\"a\"]\n }\n}\ntask \"u\" {\n driver = \"docker\"\n lifecycle { hook = \"poststart\" }\n config {\n  ports = [\"b\"]\n }\n}", []int{8}, ""},
+		{"NS1012", "unknown hook", "variable \"h\" { type = string }\njob \"j\" {\ngroup \"g\" {\nnetwork {\n mode = \"bridge\"\n port \"a\" {\n  to = 80\n }\n port \"b\" {\n  to = 80\n }\n}\n" +
+			"task \"t\" {\n driver = \"docker\"\n lifecycle { hook = var.h }\n config {\n  ports = [\"a\"]\n }\n}\ntask \"u\" {\n driver = \"docker\"\n config {\n  ports = [\"b\"]\n }\n}\n}\n}", nil, ""},
+
+		{"NS1013", "port of an exposed check", "network {\n mode = \"bridge\"\n port \"x\" {}\n}\nservice {\n name = \"s\"\n port = \"80\"\n connect {\n  sidecar_service {}\n }\n check {\n  expose = true\n  type = \"http\"\n  path = \"/\"\n  port = \"x\"\n  interval = \"1s\"\n  timeout = \"1s\"\n }\n}\n" + docker, nil, ""},
+		{"NS1013", "port of another check", "network {\n mode = \"bridge\"\n port \"x\" {}\n}\nservice {\n name = \"s\"\n port = \"80\"\n connect {\n  sidecar_service {}\n }\n check {\n  type = \"http\"\n  path = \"/\"\n  port = \"x\"\n  interval = \"1s\"\n  timeout = \"1s\"\n }\n}\n" + docker, []int{5}, ""},
+		{"NS1013", "template from a file", "network {\n mode = \"bridge\"\n port \"x\" {}\n}\ntask \"t\" {\n driver = \"docker\"\n template {\n  source = \"local/a\"\n  destination = \"local/b\"\n }\n}", nil, ""},
+		{"NS1013", "computed name", "network {\n mode = \"bridge\"\n port \"x\" {}\n}\ntask \"t\" {\n driver = \"docker\"\n template {\n  data = \"{{ printf \\\"NOMAD_PORT_%s\\\" \\\"x\\\" | env }}\"\n  destination = \"local/b\"\n }\n}", nil, ""},
+		{"NS1010", "negative number", bridge + docker + `service { port = "-1" }`, []int{15}, `names port "-1"`},
+		{"NS1011", "negative number", bridge + docker + `service { port = "-1" }`, nil, ""},
+		{"NS1013", "no task", "network {\n mode = \"bridge\"\n port \"x\" {}\n}\n", nil, ""},
+		{"NS1017", "set in env", bridge + "task \"t\" {\n driver = \"docker\"\n env { NOMAD_PORT_admin = \"1\" }\n config {\n  args = [\"${NOMAD_PORT_admin}\"]\n }\n}", nil, ""},
+		{"NS1017", "another set in env", bridge + "task \"t\" {\n driver = \"docker\"\n env { NOMAD_PORT_other = \"1\" }\n config {\n  args = [\"${NOMAD_PORT_admin}\"]\n }\n}", []int{13}, ""},
 		{"NS1013", "not mentioned", "network {\n mode = \"bridge\"\n port \"http\" {}\n}\n" + docker, []int{5}, "nothing in the job reads NOMAD_PORT_http"},
 		{"NS1013", "mentioned", "network {\n mode = \"bridge\"\n port \"http\" {}\n}\ntask \"t\" {\n driver = \"docker\"\n env { A = \"${NOMAD_PORT_http}\" }\n}", nil, ""},
 		{"NS1013", "mentioned with underscores", "network {\n mode = \"bridge\"\n port \"web-ui\" {}\n}\ntask \"t\" {\n driver = \"docker\"\n config {\n  args = [\"$NOMAD_ADDR_web_ui\"]\n }\n}", nil, ""},

@@ -15,6 +15,8 @@ func podCases() []kase {
 		{"NS1021", "unknown", "variable \"k\" { type = string }\njob \"j\" {\ngroup \"g\" {\n" + with(" kill_timeout = var.k\n", "  pre_stop {\n   command = \"x\"\n  }\n") + "}\n}", nil, ""},
 
 		{"NS1022", "default", with("", "") + other("u", " config {\n  after = [\"t\"]\n }\n"), []int{3}, `Task "t" of group "g" ends after "u", but waits for it for at most half of its own kill_timeout, 2.5s, while "u" may take 5s.`},
+		{"NS1022", "after a task that has ended", with(" lifecycle { hook = \"prestart\" }\n", "") + other("u", " config {\n  after = [\"t\"]\n }\n"), nil, ""},
+		{"NS1022", "after a sidecar", with(" lifecycle {\n  hook = \"prestart\"\n  sidecar = true\n }\n", "") + other("u", " config {\n  after = [\"t\"]\n }\n"), []int{3}, ""},
 		{"NS1022", "enough", with(" kill_timeout = \"10s\"\n", "") + other("u", " config {\n  after = [\"t\"]\n }\n"), nil, ""},
 
 		{"NS1050", "logging", pod("  image = \"a:1\"\n  logging {\n   type = \"syslog\"\n  }\n"), []int{7}, "the pod driver refuses logging. Instead: the task's logs block, and config { logs { } }."},

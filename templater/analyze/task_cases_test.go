@@ -1,5 +1,7 @@
 package analyze
 
+import "strings"
+
 const sidecarHook = " lifecycle {\n  hook = \"prestart\"\n  sidecar = true\n }\n"
 
 func taskCases() []kase {
@@ -17,6 +19,11 @@ func taskCases() []kase {
 		{"NS1023", "group", bridge + docker + `service { port = "http" }`, []int{15}, `Group "g" has services`},
 		{"NS1023", "delayed", bridge + docker + "shutdown_delay = \"5s\"\n" + `service { port = "http" }`, nil, ""},
 		{"NS1023", "task delayed", bridge + "task \"t\" {\n driver = \"docker\"\n shutdown_delay = \"5s\"\n service { port = \"http\" }\n}", nil, ""},
+		{"NS1023", "task, delayed group", bridge + "shutdown_delay = \"5s\"\ntask \"t\" {\n driver = \"docker\"\n service { port = \"http\" }\n}", []int{12}, `Task "t" of group "g" has services, but no shutdown_delay`},
+		{"NS1023", "two tasks, one delayed", bridge + "task \"t\" {\n driver = \"docker\"\n shutdown_delay = \"5s\"\n service { port = \"http\" }\n}\ntask \"u\" {\n driver = \"docker\"\n service { port = \"http\" }\n service { port = \"1\" }\n}", []int{16}, `Task "u"`},
+		{"NS1023", "services of the group, delayed task", bridge + "task \"t\" {\n driver = \"docker\"\n shutdown_delay = \"5s\"\n}\nservice { port = \"http\" }", nil, ""},
+		{"NS1023", "delay of a proxy", bridge + docker + "task \"connect-proxy-s\" {\n kind = \"connect-proxy:s\"\n driver = \"docker\"\n shutdown_delay = \"5s\"\n}\nservice {\n name = \"s\"\n port = \"1\"\n connect {\n  sidecar_service {}\n }\n}", []int{20}, `Group "g"`},
+		{"NS1023", "task that ends by itself", bridge + docker + "task \"i\" {\n driver = \"docker\"\n lifecycle { hook = \"poststop\" }\n service { port = \"http\" }\n}", nil, ""},
 		{"NS1023", "no delay", bridge + docker + "shutdown_delay = \"0s\"\n" + `service { port = "http" }`, []int{16}, ""},
 		{"NS1023", "batch", "job \"j\" {\ntype = \"batch\"\ngroup \"g\" {\n" + bridge + docker + "service { port = \"http\" }\n}\n}", nil, ""},
 		{"NS1023", "unknown", "variable \"d\" { type = string }\njob \"j\" {\ngroup \"g\" {\nshutdown_delay = var.d\n" + bridge + docker + "service { port = \"http\" }\n}\n}", nil, ""},
@@ -33,6 +40,7 @@ func taskCases() []kase {
 		{"NS1026", "dynamic", "update {\n canary = 1\n}\n" + bridge + docker, nil, ""},
 		{"NS1026", "no canary", "network {\n port \"a\" {\n  static = 80\n }\n}\n" + docker, nil, ""},
 
+		{"NS1030", "ID", "task \"t\" {\n driver = \"docker\"\n config {\n  image = \"" + strings.Repeat("0a", 32) + "\"\n }\n}", nil, ""},
 		{"NS1030", "no tag", config("  image = \"redis\"\n"), []int{6}, `runs image "redis"`},
 		{"NS1030", "latest", config("  image = \"docker.io/library/redis:latest\"\n"), []int{6}, ""},
 		{"NS1030", "port of a registry", config("  image = \"registry.example:5000/redis\"\n"), []int{6}, ""},

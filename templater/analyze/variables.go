@@ -60,6 +60,9 @@ type mentioned struct {
 	all    bool
 }
 
+// computedName is the beginning of the name of such a variable, to which a program or template adds the label.
+var computedName = regexp.MustCompile(`NOMAD_[A-Z_]*_?(?:PORT|ADDR|HOSTPORT)_(?:[^A-Za-z0-9_]|$)`)
+
 var portName = regexp.MustCompile(`NOMAD_[A-Z_]*_?(?:PORT|ADDR|HOSTPORT)_([A-Za-z0-9_]+)`)
 
 // mentions lists the labels in variables of ports, and all texts of connect blocks.
@@ -71,9 +74,13 @@ func (c *checker) mentions() mentioned {
 		if !strings.Contains(t.value, "NOMAD_") {
 			continue
 		}
+		out.all = out.all || computedName.MatchString(t.value)
 		for _, m := range portName.FindAllStringSubmatch(underscored(t.value), -1) {
 			out.add(m[1])
 		}
+	}
+	for _, t := range c.group.Tasks {
+		out.all = out.all || slices.ContainsFunc(t.Files, func(f file) bool { return f.Block == "template" && f.Source })
 	}
 	services, _ := c.group.Node.All("service")
 	for _, s := range services {
@@ -81,6 +88,13 @@ func (c *checker) mentions() mentioned {
 			inside, _ := texts(connect)
 			for _, t := range inside {
 				out.labels[underscored(t.value)] = true
+			}
+		}
+	}
+	for _, s := range c.group.Services {
+		for _, k := range s.Checks {
+			if k.Expose.V || k.Expose.Unknown() { // the proxy listens there
+				out.labels[underscored(k.Port.V)] = true
 			}
 		}
 	}
@@ -120,7 +134,7 @@ func (c *checker) variables() {
 		for _, text := range all {
 			for _, m := range reference.FindAllStringSubmatch(text.value, -1) {
 				variable, label := m[1]+m[3], m[2]+m[4]
-				if told[label] || names.declare(label) {
+				if told[label] || names.declare(label) || t.sets(variable) {
 					continue
 				}
 				told[label] = true
@@ -128,6 +142,16 @@ func (c *checker) variables() {
 			}
 		}
 	}
+}
+
+// sets reports whether the env of a task has, or may have, a variable.
+func (t *task) sets(variable string) bool {
+	env := t.Node.First("env")
+	if env == nil {
+		return t.Node.More["env"] != nil
+	}
+	_, ok := env.Attrs[variable]
+	return ok || len(env.More) > 0
 }
 
 // names are those of a group that variables of ports may contain.

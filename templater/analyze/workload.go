@@ -93,6 +93,7 @@ type file struct {
 	Data        value[string]
 	Delimiter   value[string]
 	Env         value[bool]
+	Source      bool // the data of a template comes from a file
 	Range       hcl.Range
 }
 
@@ -212,7 +213,7 @@ func newTask(n *job.Node) *task {
 		for _, b := range all {
 			t.Files = append(t.Files, file{
 				Block: typ, Destination: read(b, "destination", toRaw), Data: read(b, "data", toRaw),
-				Delimiter: read(b, "left_delimiter", toRaw), Env: read(b, "env", toBool), Range: b.Range,
+				Delimiter: read(b, "left_delimiter", toRaw), Env: read(b, "env", toBool), Source: read(b, "source", toRaw).Set, Range: b.Range,
 			})
 		}
 	}
