@@ -57,6 +57,7 @@ type PluginConfig struct {
 	Volumes         VolumesConfig `codec:"volumes"`
 	AllowPrivileged bool          `codec:"allow_privileged"`
 	AllowDevices    []string      `codec:"allow_devices"`
+	CDISpecDirs     []string      `codec:"cdi_spec_dirs"`
 	DebugContainers bool          `codec:"debug_containers"`
 	LogCollector    string        `codec:"log_collector"`
 
@@ -143,6 +144,7 @@ type TaskConfig struct {
 	MountsAlias []MountConfig  `codec:"mounts"`
 	Tmpfs       []string       `codec:"tmpfs"`
 	Devices     []DeviceConfig `codec:"devices"`
+	CDIDevices  []string       `codec:"cdi_devices"`
 
 	Ulimit       hclutils.MapStrStr `codec:"ulimit"`
 	Sysctl       hclutils.MapStrStr `codec:"sysctl"`

@@ -106,8 +106,13 @@ func (c PluginConfig) checkPaths() (errs []error) {
 		}
 	}
 	for _, pattern := range c.AllowDevices {
-		if _, err := filepath.Match(pattern, ""); err != nil || !filepath.IsAbs(pattern) {
-			errs = append(errs, fmt.Errorf("allow_devices: %q: want a path such as \"/dev/fuse\" or \"/dev/dri/*\"", pattern))
+		if _, err := filepath.Match(pattern, ""); err != nil || !filepath.IsAbs(pattern) && !isCDIPattern(pattern) {
+			errs = append(errs, fmt.Errorf("allow_devices: %q: want a path such as \"/dev/fuse\" or \"/dev/dri/*\", or a CDI device such as \"vendor.com/class=*\"", pattern))
+		}
+	}
+	for _, dir := range c.CDISpecDirs {
+		if !filepath.IsAbs(dir) {
+			errs = append(errs, fmt.Errorf("cdi_spec_dirs: %q: want an absolute path", dir))
 		}
 	}
 	return errs

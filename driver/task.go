@@ -56,6 +56,7 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 		s.setLimits(&t, c, cfg, v),
 		s.setVolumes(&t, c, cfg),
 		s.setDevices(&t, c),
+		s.setCDI(&t, c, cfg),
 		setHosts(&t, c, cfg),
 		s.setLogs(&t, c, cfg),
 	)

@@ -71,6 +71,8 @@ func mountKeys() []key {
 			{name: "container_path", kind: "string", podman: none, unset: "`host_path`", meaning: "path in the task, outside of its mounts"},
 			{name: "cgroup_permissions", kind: "string", podman: none, unset: "`rwm`", meaning: "some of `r`, `w` and `m`"},
 		}},
+		{name: "cdi_devices", kind: "list(string)", docker: none, podman: none,
+			meaning: "devices of the [Container Device Interface](#devices) that the operator's `allow_devices` names: `vendor.com/class=name`"},
 	}
 }
 

@@ -73,7 +73,11 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 	if c.Devices, c.DeviceRules, err = t.devices(); err != nil {
 		return nil, err
 	}
-	return ocispec.Build(c)
+	spec, err := ocispec.Build(c)
+	if err == nil && t.EditSpec != nil {
+		err = t.EditSpec(spec)
+	}
+	return spec, err
 }
 
 // devices returns the device nodes to create in the task, and the rules for opening devices.

@@ -36,11 +36,13 @@ type Task struct {
 	Mounts         []ocispec.Mount
 	UntrustedBinds []UntrustedBind // mounted after Mounts
 	Devices        []Device
-	ReadonlyRoot   bool
-	Capabilities   []string // CAP_…
-	Ambient        []string // the subset of Capabilities that users other than root get too
-	Limits         ocispec.Limits
-	CgroupPath     string // relative to the root of the hierarchy
+	// EditSpec changes the runtime-spec, with the operator's rights; nil changes nothing.
+	EditSpec     func(*specs.Spec) error
+	ReadonlyRoot bool
+	Capabilities []string // CAP_…
+	Ambient      []string // the subset of Capabilities that users other than root get too
+	Limits       ocispec.Limits
+	CgroupPath   string // relative to the root of the hierarchy
 	// CpusetHostPath is the cgroup v1 directory that sets the task's CPUs, including
 	// later changes. Limits sets no CPUs then.
 	CpusetHostPath string

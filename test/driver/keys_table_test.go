@@ -95,6 +95,7 @@ var keyTests = map[string]string{
 	"devices.host_path":              "TestKeys_SeenFromInside",
 	"devices.container_path":         "TestKeys_SeenFromInside",
 	"devices.cgroup_permissions":     "TestKeys_SeenFromInside",
+	"cdi_devices":                    "TestCDI",
 	"pids_limit":                     "TestKeys_SeenFromInside",
 	"ulimit":                         "TestKeys_SeenFromInside",
 	"sysctl":                         "TestKeys_SeenFromInside",

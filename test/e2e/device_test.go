@@ -23,6 +23,11 @@ func TestDevicePlugin(t *testing.T) {
 	plugin := build(t, t.TempDir(), "test/cmd/device")
 	must.NoError(t, os.Chmod(dir, 0o755))
 	must.NoError(t, os.WriteFile(filepath.Join(dir, "firmware"), []byte("of the device\n"), 0o644))
+	specs := t.TempDir() // of the Container Device Interface
+	must.NoError(t, os.WriteFile(filepath.Join(specs, "gpu.json"), []byte(`{
+		"cdiVersion": "0.6.0", "kind": "nvidia.com/gpu",
+		"devices": [{"name": "fuse-0", "containerEdits": {
+			"env": ["GPU=by-cdi"], "deviceNodes": [{"path": "/dev/gpu0", "hostPath": "/dev/fuse", "permissions": "r"}]}}]}`), 0o644))
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		c.eventually("the device is known", func() error {
 			nodes, _, err := c.Client().Nodes().List(&api.QueryOptions{Params: map[string]string{"resources": "true"}})
@@ -39,11 +44,14 @@ func TestDevicePlugin(t *testing.T) {
 		c.see(with, writes("/opt/fuse"), "Read-only")
 		c.see(with, "stat -c %t:%T /dev/own; (: < /dev/own) && echo open; (: > /dev/own) 2>&1 | grep -o 'not permitted'",
 			"a:e5", "open", "not permitted")
+		c.see(with, "echo $GPU; stat -c %t:%T /dev/gpu0; (: < /dev/gpu0) && echo open", "by-cdi", "a:e5", "open")
 
-		without := c.runInside(inside{name: "without", task: `user = "root"`})
-		c.see(without, "ls -d /dev/own /opt/fuse 2>/dev/null | wc -l; echo \"[$FUSE_DEVICE]\"", "0", "[]")
+		without := c.runInside(inside{name: "without", task: `user = "root"
+			env { NVIDIA_VISIBLE_DEVICES = "fuse-0" }`})
+		c.see(without, "ls -d /dev/own /dev/gpu0 /opt/fuse 2>/dev/null | wc -l; echo \"[$FUSE_DEVICE$GPU]\"", "0", "[]")
 	}, func(o *agent.Options) {
 		o.MorePlugins = []string{plugin}
+		o.PluginConfig += fmt.Sprintf("cdi_spec_dirs = [%q]\n", specs)
 		o.ClientConfig += fmt.Sprintf("plugin \"device\" {\n  config {\n    dir = %q\n  }\n}\n", dir)
 	})
 }

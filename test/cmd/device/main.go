@@ -1,6 +1,6 @@
 // Command device is a Nomad device plugin for tests. Its only device is /dev/fuse, which tasks do not
 // have otherwise and which is harmless: reserving it gives a task the device node, read-only, a
-// mount and a variable.
+// mount and variables, one of them as NVIDIA's plugin does.
 //
 // It monitors nothing: its device is always healthy.
 package main
@@ -64,7 +64,7 @@ func (p *plugin) Reserve(ids []string) (*device.ContainerReservation, error) {
 		}
 	}
 	return &device.ContainerReservation{
-		Envs:    map[string]string{"FUSE_DEVICE": deviceID},
+		Envs:    map[string]string{"FUSE_DEVICE": deviceID, "NVIDIA_VISIBLE_DEVICES": deviceID},
 		Mounts:  []*device.Mount{{TaskPath: "/opt/fuse", HostPath: p.config.Dir, ReadOnly: true}},
 		Devices: []*device.DeviceSpec{{TaskPath: "/dev/own", HostPath: "/dev/fuse", CgroupPerms: "r"}},
 	}, nil
