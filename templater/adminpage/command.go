@@ -98,7 +98,8 @@ func commandFor(flags []string, j *fleet.Job) (command, why string) {
 	if why := j.Refusal(false); why != "" {
 		return "", why
 	}
-	mends := slices.ContainsFunc(j.Sidecars(), func(s *fleet.Sidecar) bool { return s.State != fleet.StateOK && s.Needs == "" })
+	mends := slices.ContainsFunc(j.Sidecars(), func(s *fleet.Sidecar) bool { return s.State != fleet.StateOK && s.Needs == "" }) ||
+		slices.ContainsFunc(j.Proxies(), func(p *fleet.Proxy) bool { return p.State != fleet.StateOK })
 	if !mends {
 		return "", ""
 	}

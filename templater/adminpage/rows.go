@@ -56,7 +56,7 @@ func fleetRows(jobs []*fleet.Job) []fleetRow {
 	for _, j := range jobs {
 		had := len(rows)
 		for _, g := range j.Groups {
-			for _, s := range g.Sidecars {
+			for _, s := range g.Rows() {
 				rows = append(rows, fleetRow{Job: j, Group: g.Name, Sidecar: s, State: s.State, Finding: finding(s, j)})
 			}
 		}

@@ -140,6 +140,9 @@ func connectTo(t *testing.T, text string, drivers ...string) {
 	}
 	p.Setenv("NOMAD_ADDR", p.nomad)
 	must.StrNotContains(t, p.output("plan", "-policy", p.path("rules.policy.hcl"), p.path("job.hcl")), "+/-")
+	listed := p.output("status", "-policy", p.path("rules.policy.hcl"))
+	must.Eq(t, strings.Count(strings.Join(drivers, " "), "docker"), strings.Count(listed, "  proxy of "))
+	must.StrContains(t, listed, "1 job, 0 of them differ")
 
 	// Eject restores the job without the rule.
 	raw, err := json.Marshal(stored())

@@ -113,7 +113,7 @@ func statusText(jobs []*fleet.Job) []byte {
 	rows, differ, idle := 0, 0, 0
 	for _, j := range jobs {
 		for _, g := range j.Groups {
-			for _, s := range g.Sidecars {
+			for _, s := range g.Rows() {
 				rows++
 				display.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.Namespace, j.ID, g.Name, s.Name, dash(s.Version), dash(s.Newest), dash(s.Origin), s.State, j.Activity)
 			}
@@ -142,7 +142,7 @@ func statusText(jobs []*fleet.Job) []byte {
 
 func statusNotes(out *bytes.Buffer, j *fleet.Job) {
 	var lines []string
-	if j.Owner != "" && len(j.Sidecars()) > 0 {
+	if j.Owner != "" && len(j.Sidecars())+len(j.Proxies()) > 0 {
 		lines = append(lines, fmt.Sprintf("registered by %s, which would undo changes made here", j.Owner))
 	}
 	for _, p := range j.Problems {
@@ -151,7 +151,7 @@ func statusNotes(out *bytes.Buffer, j *fleet.Job) {
 		}
 	}
 	for _, g := range j.Groups {
-		for _, s := range g.Sidecars {
+		for _, s := range g.Rows() {
 			if text := s.Finding(); text != "" {
 				lines = append(lines, fmt.Sprintf("group %s, %s: %s", g.Name, s.Name, text))
 			}

@@ -32,9 +32,11 @@ func (r *Rules) remake(raw []byte, name string, eject bool) ([]byte, hcl.Diagnos
 	return r.inject(raw, name)
 }
 
-// holds reports whether the job has sidecars, or some of the requested ones.
+// holds reports whether the job has sidecars, or some of the requested ones, or proxies with a driver from
+// a rule.
 func (j *Job) holds() bool {
-	return slices.ContainsFunc(j.Sidecars(), func(s *Sidecar) bool { return s.State != StateMissing })
+	return slices.ContainsFunc(j.Sidecars(), func(s *Sidecar) bool { return s.State != StateMissing }) ||
+		slices.ContainsFunc(j.Proxies(), func(p *Proxy) bool { return p.State != StateMissing })
 }
 
 // refuseEject returns the reason not to eject from a job. A single sidecar cannot be

@@ -37,6 +37,7 @@ func (r *Rules) Inspect(raw []byte) (*Job, error) {
 	}
 	i.marked()
 	i.missing()
+	i.proxies()
 	i.edited(raw)
 	return j, nil
 }

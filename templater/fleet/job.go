@@ -66,6 +66,8 @@ type Job struct {
 type Group struct {
 	Name     string     `json:"name"`
 	Sidecars []*Sidecar `json:"sidecars"`
+	// Proxies are the proxies of Consul's service mesh that rules concern.
+	Proxies []*Proxy `json:"proxies,omitempty"`
 }
 
 // Sidecar is a sidecar of a group, present or missing.
@@ -122,7 +124,8 @@ func (j *Job) Differs() bool {
 }
 
 func (j *Job) differs() bool {
-	return len(j.Problems) > 0 || slices.ContainsFunc(j.Sidecars(), func(s *Sidecar) bool { return s.State != StateOK })
+	return len(j.Problems) > 0 || slices.ContainsFunc(j.Sidecars(), func(s *Sidecar) bool { return s.State != StateOK }) ||
+		slices.ContainsFunc(j.Proxies(), func(p *Proxy) bool { return p.State != StateOK })
 }
 
 // Refusal returns the reason why an upgrade skips the job; "" if there is none. Owned
@@ -183,8 +186,9 @@ func (f Filter) Narrow(j *Job) bool {
 	}
 	for _, g := range j.Groups {
 		g.Sidecars = slices.DeleteFunc(g.Sidecars, func(s *Sidecar) bool { return !f.wants(s) })
+		g.Proxies = slices.DeleteFunc(g.Proxies, func(p *Proxy) bool { return !f.wants(p.Row()) })
 	}
-	j.Groups = slices.DeleteFunc(j.Groups, func(g *Group) bool { return len(g.Sidecars) == 0 })
+	j.Groups = slices.DeleteFunc(j.Groups, func(g *Group) bool { return len(g.Sidecars)+len(g.Proxies) == 0 })
 	return len(j.Groups) > 0 || j.Unreadable
 }
 

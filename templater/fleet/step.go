@@ -161,6 +161,7 @@ func (p *Planner) assess(s *Step, raw []byte) (made []byte, err error) {
 	} else {
 		s.describe(before, after)
 	}
+	s.describeProxies(before, after, p.Eject)
 	if len(s.Changes) == 0 {
 		return nil, fmt.Errorf("nothing can be changed: %s", strings.Join(s.Left, "; "))
 	}
