@@ -85,3 +85,24 @@ func TestImages_EachRuns(t *testing.T) {
 		}
 	})
 }
+
+// A task runs a program from a mounted image, of which it sees one directory.
+func TestImageMount(t *testing.T) {
+	reference := images(t)["topz"]
+	must.NotEq(t, "", reference)
+	onSharedAgent(t, matrix.Both(), func(c *cluster) {
+		config := fmt.Sprintf(`command = "/srv/bin/topz"
+			args = ["-h"]
+			mount {
+			  type   = "image"
+			  source = %q
+			  target = "/srv"
+			  image_options { subpath = "opt/nomad-sidecar" }
+			}`, reference)
+		alloc, err := c.RunJob(c.ctx, testdata(c.t, "config.nomad.hcl", "NAME", "image-mount", "CONFIG", config))
+		must.NoError(c.t, err)
+		alloc = c.waitAlloc(alloc.ID, api.AllocClientStatusComplete, api.AllocClientStatusFailed)
+		must.Eq(c.t, end{}, endOf(c.t, alloc), must.Sprint(agent.Events(alloc)))
+		c.waitLog(alloc, "once", "stderr", "Usage of topz")
+	})
+}
