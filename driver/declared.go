@@ -11,8 +11,12 @@ import (
 // Name is the driver's name in a job: driver = "pod".
 const Name = "pod"
 
-// Version is the plugin's version. The release build sets it.
-var Version = "0.1.0-dev"
+// Version is the plugin's version, and Commit the full hash of its source, empty if
+// unknown. scripts/build.sh sets them.
+var (
+	Version = "0.1.0-dev"
+	Commit  string
+)
 
 func pluginInfo() *base.PluginInfoResponse {
 	return &base.PluginInfoResponse{

@@ -73,6 +73,9 @@ func fingerprint(h *host, err error) *drivers.Fingerprint {
 		Health:            drivers.HealthStateHealthy,
 		HealthDescription: drivers.DriverHealthy,
 	}
+	if Commit != "" {
+		fp.Attributes["driver.pod.commit"] = pstructs.NewStringAttribute(Commit)
+	}
 	if h.passedOver != "" {
 		fp.HealthDescription = "Healthy with " + h.runtime.Name() + ": " + h.passedOver
 	}

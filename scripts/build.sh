@@ -1,11 +1,16 @@
 #!/bin/sh
-# Builds programs into bin/: build.sh VERSION TAGS PROGRAM... An empty version
-# leaves the one in the source.
+# Builds programs: build.sh TAGS PROGRAM... They are the same bytes for the same source,
+# Go, tags, version and commit, in any directory and with any history of git.
+#
+# From the environment:
+#   OUT                                 directory of the programs, bin
+#   GOOS, GOARCH                        as for go build
+#   VERSION, COMMIT, SOURCE_DATE_EPOCH  see version.sh
 set -eu
 cd "$(dirname "$0")/.."
 
-version=$1 tags=$2
-shift 2
+tags=$1
+shift
 
 source_of() {
 	case $1 in
@@ -22,19 +27,17 @@ source_of() {
 	esac
 }
 
-# Nomad refuses a plugin with a version that is not semantic, so a commit's hash
-# alone will not do.
-stamp=
-case $version in
-v[0-9]*.[0-9]*.[0-9]*)
-	module=$(go list -m)
-	stamp="-X $module/driver.Version=${version#v} -X main.version=${version#v}"
-	;;
-esac
+facts=$(scripts/version.sh)
+version=$(echo "$facts" | sed -n 1p) commit=$(echo "$facts" | sed -n 2p)
+module=$(go list -m)
+stamp="-X $module/driver.Version=$version -X $module/driver.Commit=$commit -X main.version=$version -X main.commit=$commit"
 
-mkdir -p bin
+out=${OUT:-bin}
+suffix=$(go env GOEXE)
+mkdir -p "$out"
 for program; do
 	source=$(source_of "$program")
-	echo "build bin/$program"
-	go build -trimpath -tags "$tags" -ldflags "-s -w $stamp" -o "bin/$program" "$source"
+	echo "build $out/$program$suffix"
+	# Go's own stamp of the version depends on the tags that a clone has fetched.
+	go build -trimpath -buildvcs=false -tags "$tags" -ldflags "-s -w -buildid= $stamp" -o "$out/$program$suffix" "$source"
 done

@@ -29,7 +29,8 @@ const (
 
 // Program is the environment that the commands run in.
 type Program struct {
-	Version string
+	Version string   // semantic, without v
+	Commit  string   // full hash of the source's commit, empty if unknown
 	Args    []string // without the program's name
 	Environ []string // like os.Environ
 	Stdin   io.Reader

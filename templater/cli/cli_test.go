@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"nomad-sidecar": func() {
 			p := &cli.Program{
-				Version: "1.2.3", Args: os.Args[1:], Environ: os.Environ(),
+				Version: "1.2.3", Commit: "0123abcd", Args: os.Args[1:], Environ: os.Environ(),
 				Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 			}
 			os.Exit(p.Run())

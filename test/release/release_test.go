@@ -17,6 +17,7 @@ const (
 	repository = "../.."
 	tags       = "containers_image_openpgp exclude_graphdriver_btrfs"
 	version    = "1.2.3-release"
+	commit     = "0123456789abcdef0123456789abcdef01234567"
 )
 
 // programs lists one program of each kind: the driver, the templater, an example and a sidecar.
@@ -36,6 +37,7 @@ func TestPrograms_StaticStrippedReproducible(t *testing.T) {
 			must.Eq(t, sha256.Sum256(first), sha256.Sum256(second), must.Sprint("built in two directories"))
 			if strings.HasPrefix(program, "nomad-") {
 				must.True(t, bytes.Contains(first, []byte(version)), must.Sprint("it does not have its version"))
+				must.True(t, bytes.Contains(first, []byte(commit)), must.Sprint("it does not have its commit"))
 			}
 			parsed, err := elf.Open(path)
 			must.NoError(t, err)
@@ -58,7 +60,7 @@ func build(t *testing.T, name string) string {
 	dir := filepath.Join(t.TempDir(), name)
 	must.NoError(t, os.MkdirAll(dir, 0o755))
 	files := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard",
-		"*.go", "*.hcl", "go.mod", "go.sum", "driver", "jobs", "plugin", "scripts", "templater")
+		"*.go", "*.hcl", "CHANGELOG.md", "go.mod", "go.sum", "driver", "jobs", "plugin", "scripts", "templater")
 	files.Dir = repository
 	list, err := files.Output()
 	if err != nil {
@@ -67,8 +69,8 @@ func build(t *testing.T, name string) string {
 	for file := range bytes.SplitSeq(bytes.TrimRight(list, "\x00"), []byte{0}) {
 		copyFile(t, filepath.Join(repository, string(file)), filepath.Join(dir, string(file)))
 	}
-	script := exec.CommandContext(t.Context(), filepath.Join(dir, "scripts", "build.sh"), append([]string{"v" + version, tags}, programs()...)...)
-	script.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	script := exec.CommandContext(t.Context(), filepath.Join(dir, "scripts", "build.sh"), append([]string{tags}, programs()...)...)
+	script.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "VERSION=v"+version, "COMMIT="+commit)
 	out, err := script.CombinedOutput()
 	must.NoError(t, err, must.Sprint(string(out)))
 	return filepath.Join(dir, "bin")
