@@ -62,6 +62,7 @@ func (p *Policy) Add(src []byte, filename string) hcl.Diagnostics {
 	if p.files == nil {
 		p.files = map[string]*hcl.File{}
 	}
+	src = sidecar.UnixLines(src)
 	p.files[filename] = &hcl.File{Bytes: src}
 	if bad := bounds.HCL(src, filename, bounds.DefinitionBytes); bad != nil {
 		return hcl.Diagnostics{bad}

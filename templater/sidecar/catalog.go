@@ -43,7 +43,7 @@ func (c *Catalog) Load(fsys fs.FS, prefix string) hcl.Diagnostics {
 			return err
 		}
 		name := path.Join(prefix, p)
-		c.files[name] = &hcl.File{Bytes: src}
+		c.files[name] = &hcl.File{Bytes: UnixLines(src)}
 		d, more := Parse(src, name)
 		diags = append(diags, more...)
 		if d != nil {

@@ -118,8 +118,15 @@ var reservedNames = map[string]bool{
 
 var sidecarName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
-// Parse parses a definition file. The result is nil if there are errors.
+// UnixLines returns a text with \n for each \r\n. Definitions and policies are read this way:
+// git for Windows checks files out with \r\n, which is no reason for another digest, and a
+// template of a shell script or a configuration with it does not work on a client.
+func UnixLines(src []byte) []byte { return bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n")) }
+
+// Parse parses a definition file. The result is nil if there are errors. Its positions refer to
+// UnixLines of src.
 func Parse(src []byte, filename string) (*Definition, hcl.Diagnostics) {
+	src = UnixLines(src)
 	if bad := encoding(src, filename); bad != nil {
 		return nil, hcl.Diagnostics{bad}
 	}

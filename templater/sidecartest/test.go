@@ -151,7 +151,7 @@ func definition(dir string, files map[string]*hcl.File) (*sidecar.Definition, hc
 		if err != nil {
 			return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Cannot read definition", Detail: err.Error() + "."}}
 		}
-		files[p] = &hcl.File{Bytes: src}
+		files[p] = &hcl.File{Bytes: sidecar.UnixLines(src)}
 		d, more := sidecar.Parse(src, p)
 		diags = append(diags, more...)
 		if d == nil {
