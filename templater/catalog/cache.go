@@ -21,7 +21,7 @@ type Cache struct {
 }
 
 // DefaultDir returns the default cache folder: nomad-sidecar in XDG_CACHE_HOME or
-// the system's equivalent.
+// ~/.cache, in ~/Library/Caches on macOS, and in %LocalAppData% on Windows.
 func DefaultDir() (string, error) {
 	dir, err := os.UserCacheDir()
 	return filepath.Join(dir, "nomad-sidecar"), err
@@ -147,13 +147,28 @@ func write(folder string, files Files) error {
 		return err
 	}
 	for name, text := range files {
-		path := filepath.Join(folder, filepath.FromSlash(name))
+		local, err := filepath.Localize(name) // Windows reserves names
+		if err != nil {
+			return fmt.Errorf("%s: this system has no such file name", name)
+		}
+		path := filepath.Join(folder, local)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, text, 0o444); err != nil { // discourage edits
+		if err := writeNew(path, text); errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%s: another file has this name in other case, and this file system does not tell them apart", name)
+		} else if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func writeNew(path string, text []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444) // discourage edits
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	return errors.Join(err, file.Close())
 }

@@ -113,7 +113,7 @@ func (p *Program) colourful() bool {
 
 func (p *Program) terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && getenv(p.Environ, "NO_COLOR") == ""
+	return ok && term.IsTerminal(int(f.Fd())) && escapes(f) && getenv(p.Environ, "NO_COLOR") == ""
 }
 
 func colourDiff(text []byte) []byte {

@@ -57,7 +57,8 @@ func (c *get) Help() string {
   //FOLDER and everything after ? are optional. Archives are .tar.gz, .tgz,
   .tar and .zip.
 
-  The cache is NOMAD_SIDECAR_CACHE, by default nomad-sidecar in XDG_CACHE_HOME.
+  The cache is NOMAD_SIDECAR_CACHE, by default nomad-sidecar in XDG_CACHE_HOME or
+  ~/.cache, on macOS in ~/Library/Caches, on Windows in %LocalAppData%.
   Credentials come from git's credential helpers, ssh-agent, ~/.netrc, and docker
   login; SSL_CERT_FILE names certificate authorities for archives and registries,
   GIT_SSL_CAINFO for git.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -73,7 +72,7 @@ func startNomad(t *testing.T) (program, addr string) {
 	must.NoError(t, err)
 	cmd := exec.Command(program, "agent", "-config", file)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	endWithTest(cmd)
 	must.NoError(t, cmd.Start())
 	ended := make(chan struct{})
 	go func() {

@@ -22,7 +22,7 @@ func TestServe_SystemdUnit(t *testing.T) {
 		}
 	}
 	words := strings.Fields(unit["ExecStart"])
-	must.Eq(t, []string{"/usr/local/bin/nomad-sidecar", "serve"}, words[:2])
+	must.Eq(t, []string{"/usr/bin/nomad-sidecar", "serve"}, words[:2])
 	o := &serveOptions{}
 	must.NoError(t, o.parse(words[2:]))
 	stop, err := time.ParseDuration(unit["TimeoutStopSec"] + "s")
