@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/gohcl"
@@ -17,6 +18,7 @@ type description struct {
 	version      string // semantic version, the tag of the image
 	summary      string
 	certificates bool
+	readme       string // path in the repository
 }
 
 // certificates matches the line by which a main.go requests the certificates of
@@ -25,7 +27,7 @@ var certificates = regexp.MustCompile(`(?m)^//image:certificates\b`)
 
 // describe reads the definition and the main.go of a sidecar's folder.
 func describe(dir, name string) (description, error) {
-	d := description{name: name}
+	d := description{name: name, readme: "jobs/sidecars/" + name + "/README.md"}
 	path := filepath.Join(dir, name+".sidecar.hcl")
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -55,3 +57,14 @@ func describe(dir, name string) (description, error) {
 	d.certificates = certificates.Match(source)
 	return d, nil
 }
+
+// templater describes nomad-sidecar of a release, which reaches Nomad and catalogs by HTTPS.
+func templater(version string) description {
+	return description{
+		name: "nomad-sidecar", version: version, certificates: true, readme: "templater/README.md",
+		summary: "Injects reusable sidecars into Nomad jobs, by command or as a proxy in front of Nomad's API.",
+	}
+}
+
+// tag returns the version as a tag of an image, which cannot contain a +.
+func (d description) tag() string { return strings.ReplaceAll(d.version, "+", "-") }

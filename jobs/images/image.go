@@ -31,10 +31,10 @@ const (
 	source = "https://github.com/nomad-sidecar/nomad-sidecar"
 )
 
-// write writes the image of a program as an OCI layout to dir and replaces an
-// existing one.
-func write(dir string, about description, program string) (v1.Hash, error) {
-	image, platform, err := build(about, program)
+// write writes the image of the program in the only directory of bins as an OCI
+// layout to dir and replaces an existing one.
+func write(dir string, about description, bins ...string) (v1.Hash, error) {
+	image, platform, err := build(about, filepath.Join(bins[0], about.name))
 	if err != nil {
 		return v1.Hash{}, err
 	}
@@ -52,7 +52,7 @@ func write(dir string, about description, program string) (v1.Hash, error) {
 		return v1.Hash{}, err
 	}
 	err = at.AppendImage(image, layout.WithPlatform(platform), layout.WithAnnotations(map[string]string{
-		"org.opencontainers.image.ref.name": about.version,
+		"org.opencontainers.image.ref.name": about.tag(),
 	}))
 	if err != nil {
 		return v1.Hash{}, err
@@ -119,7 +119,7 @@ func (d description) labels() map[string]string {
 		"org.opencontainers.image.version":       d.version,
 		"org.opencontainers.image.licenses":      "MPL-2.0",
 		"org.opencontainers.image.source":        source,
-		"org.opencontainers.image.documentation": source + "/blob/main/jobs/sidecars/" + d.name + "/README.md",
+		"org.opencontainers.image.documentation": source + "/blob/main/" + d.readme,
 	}
 }
 
