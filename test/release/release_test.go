@@ -26,7 +26,7 @@ func programs() []string {
 }
 
 func TestPrograms_StaticStrippedReproducible(t *testing.T) {
-	short, long := build(t, "a"), build(t, "another/directory")
+	short, long := build(t, "a", programs()...), build(t, "another/directory", programs()...)
 	for _, program := range programs() {
 		t.Run(program, func(t *testing.T) {
 			path := filepath.Join(short, program)
@@ -53,9 +53,9 @@ func TestPrograms_StaticStrippedReproducible(t *testing.T) {
 	}
 }
 
-// build builds a copy of the repository in a directory of that name, and returns the directory
-// of the programs.
-func build(t *testing.T, name string) string {
+// build builds programs of a copy of the repository in a directory of that name, and returns the
+// directory of the programs.
+func build(t *testing.T, name string, programs ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
 	must.NoError(t, os.MkdirAll(dir, 0o755))
@@ -69,7 +69,7 @@ func build(t *testing.T, name string) string {
 	for file := range bytes.SplitSeq(bytes.TrimRight(list, "\x00"), []byte{0}) {
 		copyFile(t, filepath.Join(repository, string(file)), filepath.Join(dir, string(file)))
 	}
-	script := exec.CommandContext(t.Context(), filepath.Join(dir, "scripts", "build.sh"), append([]string{tags}, programs()...)...)
+	script := exec.CommandContext(t.Context(), filepath.Join(dir, "scripts", "build.sh"), append([]string{tags}, programs...)...)
 	script.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "VERSION=v"+version, "COMMIT="+commit)
 	out, err := script.CombinedOutput()
 	must.NoError(t, err, must.Sprint(string(out)))
