@@ -217,3 +217,44 @@ func TestDefaults_HostileKeys(t *testing.T) {
 	must.StrNotContains(t, string(out), `"a7"`)
 	must.StrContains(t, string(out), `"B":"b3"`)
 }
+
+// Of two rules each adds its own keys, and the last one counts for a key of both. What the author wrote
+// twice stays as it is.
+func TestDefaults_KeysOfSeveralRules(t *testing.T) {
+	c := loadCatalog(t)
+	p := policyOf(t, `rule "a" {
+  default {
+    env {
+      A = "a"
+      C = "a"
+    }
+    constraint {
+      attribute = "${attr.kernel.name}"
+      value     = "linux"
+    }
+  }
+}
+rule "b" {
+  default {
+    env {
+      B = "b"
+      C = "b"
+    }
+    constraint {
+      attribute = "${attr.cpu.arch}"
+      value     = "amd64"
+    }
+  }
+}
+`)
+	const twice = `"Env":{"D":"1","D":"2"},"Constraints":[{"LTarget":"x","RTarget":"1","Operand":"="},{"LTarget":"x","RTarget":"1","Operand":"="}]`
+	src := strings.Replace(fmt.Sprintf(bareJob, "service"), `"Driver"`, twice+`,"Driver"`, 1)
+	once := withDefaults(t, parseJSON(t, []byte(src), c), c, templater.Flags{}, p)
+	must.StrContains(t, string(once), `"Env":{"D":"1","D":"2","A":"a","B":"b","C":"b"}`)
+	must.StrContains(t, string(once), twice[strings.Index(twice, `"Constraints"`):])
+	must.StrContains(t, string(once), `"Constraints":[{"LTarget":"${attr.cpu.arch}","RTarget":"amd64","Operand":"="},{"LTarget":"${attr.kernel.name}","RTarget":"linux","Operand":"="},{"LTarget":"sidecar.defaults"`)
+	must.Eq(t, string(once), string(withDefaults(t, parseJSON(t, once, c), c, templater.Flags{}, p)))
+	back, diags := parseJSON(t, once, c).Original()
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	must.Eq(t, src, string(back))
+}
