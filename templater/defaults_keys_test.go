@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // setIn returns the names of the defaults that are set in a job, and those that are not.
@@ -257,4 +259,22 @@ rule "b" {
 	back, diags := parseJSON(t, once, c).Original()
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
 	must.Eq(t, src, string(back))
+}
+
+// A sidecar that sets other logs in the config of the app than a default is refused.
+func TestDefaults_LogsOfSidecar(t *testing.T) {
+	c := &sidecar.Catalog{}
+	diags := c.Load(fstest.MapFS{"s.sidecar.hcl": {Data: []byte("sidecar \"quiet\" {\n version = \"1.0.0\"\n task \"quiet\" {\n driver = \"pod\"\n}\n app {\n config {\n logs = { max_files = 2, max_file_size = 2 }\n}\n}\n}\n")}}, "catalog")
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	flags := with("quiet")
+	withDefaults(t, parseJSON(t, []byte(podJob), c), c, flags, defaultsPolicy(t, []string{"kill_timeout"}, 3))
+	flags.Policy = defaultsPolicy(t, []string{"logs"}, 3)
+	_, diags = templater.Inject(parseJSON(t, []byte(podJob), c), c, flags)
+	must.ErrorContains(t, diags, "Config conflict")
+
+	// Without the policy, the job keeps its default.
+	flags.With, flags.Policy = nil, defaultsPolicy(t, []string{"logs"}, 3)
+	once := withDefaults(t, parseJSON(t, []byte(podJob), c), c, flags, flags.Policy)
+	_, diags = templater.Inject(parseJSON(t, once, c), c, with("quiet"))
+	must.ErrorContains(t, diags, "Config conflict")
 }

@@ -109,10 +109,14 @@ func (p *planner) refuseDefaults(g *job.Group) bool {
 // refused as for a value of the job. Without a policy a job in JSON keeps earlier defaults.
 func (p *planner) takeDefaults(st *groupState, flags Flags) {
 	for _, t := range st.group.Tasks {
+		if flags.Policy != nil {
+			break
+		}
 		for name, text := range t.DefaultEnv {
-			if flags.Policy == nil {
-				st.env[t.Name][name] = envValue{text, owner{"a default of an earlier policy", text.Range}}
-			}
+			st.env[t.Name][name] = envValue{text, owner{"a default of an earlier policy", text.Range}}
+		}
+		if t.DefaultLogs != nil {
+			st.config[t.Name][job.LogsSetting] = t.DefaultLogs.Value
 		}
 	}
 	for _, v := range p.set[st.group] {

@@ -128,9 +128,11 @@ type Task struct {
 	Driver Text
 	Hook   Text // of its lifecycle, "" for a main task
 	Env    map[string]Text
-	// DefaultEnv are the variables that a policy has set by default; they are not in Env.
-	DefaultEnv map[string]Text
-	MoreEnv    *diagnostic.Unknown // there may be other variables
+	// DefaultEnv are the variables that a policy has set by default, DefaultLogs is the setting of its
+	// config that repeats default logs, or nil. They are not in Env and Config.
+	DefaultEnv  map[string]Text
+	DefaultLogs *Setting
+	MoreEnv     *diagnostic.Unknown // there may be other variables
 	// Config holds the attributes of the driver config.
 	Config     map[string]Setting
 	MoreConfig *diagnostic.Unknown // there may be other attributes

@@ -145,6 +145,8 @@ func (f *File) withoutDefaults(t *job.Task, n *node, defaults *job.Defaults) {
 	t.Logs = nil
 	recorded := defaults.Of(t.Name, job.FindDefaultField("logs"), "")
 	if s := n.get("Config").key(job.LogsSetting); s != nil && isLogsSetting(s, recorded) {
+		setting := t.Config[job.LogsSetting]
+		t.DefaultLogs = &setting
 		if delete(t.Config, job.LogsSetting); len(t.Config) == 0 {
 			spell(t.Bare, "Config", defaults.Spelt(t.Name))
 		}
