@@ -13,13 +13,13 @@ import (
 const (
 	confined    = "nomad-driver-pod (enforce)\n"
 	readProfile = "cat /proc/self/attr/current"
-	// openProc opens a file of /proc for writing. Only an AppArmor profile denies that: root
+	// openProc opens a file of /proc for writing. Only an AppArmor profile denies this: root
 	// may open the file, and its path is not masked.
 	openProc = "( : >> /proc/uptime ) 2>/dev/null && echo open || echo denied"
 )
 
-// needAppArmor skips a test on a kernel without AppArmor; make test-hosts boots
-// one that has it.
+// needAppArmor skips a test on a kernel without AppArmor. make test-hosts boots a kernel
+// with it.
 func needAppArmor(t *testing.T) {
 	t.Helper()
 	if b, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err != nil || !strings.HasPrefix(string(b), "Y") {
@@ -46,7 +46,7 @@ func TestAppArmor_TasksAreConfined(t *testing.T) {
 		must.Eq(t, "denied\n", first.exec(openProc))
 		first.attempt("mount -t tmpfs x /tmp", "echo 1 > /proc/sys/kernel/domainname")
 
-		beside, err := first.beside("/bin/sh", "-c", readProfile+" /proc/$POD_TASK_PID/attr/current; cat $POD_TASK_ROOT/etc/hosts >/dev/null && echo traced")
+		beside, err := first.debugExec("/bin/sh", "-c", readProfile+" /proc/$POD_TASK_PID/attr/current; cat $POD_TASK_ROOT/etc/hosts >/dev/null && echo traced")
 		must.NoError(t, err)
 		must.Eq(t, confined+confined+"traced\n", beside)
 
@@ -74,7 +74,7 @@ func TestAppArmor_WithoutProfile(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := sh("exec sleep 600")
 		config.SecurityOpt = []string{"apparmor=unconfined"}
-		must.ErrorContains(t, n.refuses(n.newTask("", "app", config, quietRoot)), "allow_privileged = true")
+		must.ErrorContains(t, n.startError(n.newTask("", "app", config, quietRoot)), "allow_privileged = true")
 
 		n = newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.AllowPrivileged = runtime, true })
 		for _, change := range []func(*driver.TaskConfig){

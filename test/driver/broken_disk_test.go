@@ -18,7 +18,7 @@ import (
 
 // Tasks on a host with a full or read-only disk.
 
-// smallDisk mounts a file system with few mebibytes and inodes.
+// smallDisk mounts a file system of 12 MiB and 2000 inodes.
 func smallDisk(t *testing.T) string {
 	t.Helper()
 	at := t.TempDir()
@@ -27,8 +27,8 @@ func smallDisk(t *testing.T) string {
 	return at
 }
 
-// fillBytes takes all space of a directory's file system.
-func fillBytes(t *testing.T, dir string) (mend func()) {
+// fillBytes uses up the space of the file system of a directory.
+func fillBytes(t *testing.T, dir string) (restore func()) {
 	t.Helper()
 	path := filepath.Join(dir, "filler")
 	f, err := os.Create(path)
@@ -41,8 +41,8 @@ func fillBytes(t *testing.T, dir string) (mend func()) {
 	return func() { must.NoError(t, os.Remove(path)) }
 }
 
-// fillInodes uses up all inodes.
-func fillInodes(t *testing.T, dir string) (mend func()) {
+// fillInodes uses up the inodes of the file system of a directory.
+func fillInodes(t *testing.T, dir string) (restore func()) {
 	t.Helper()
 	dir = filepath.Join(dir, "fillers")
 	must.NoError(t, os.Mkdir(dir, 0o700))
@@ -55,9 +55,9 @@ func fillInodes(t *testing.T, dir string) (mend func()) {
 }
 
 // sealDisk makes a file system read-only, even if files on it are open.
-func sealDisk(t *testing.T, dir string) (mend func()) {
+func sealDisk(t *testing.T, dir string) (restore func()) {
 	t.Helper()
-	// The kernel refuses it while a process writes, such as a starting monitor.
+	// The kernel refuses to while a process writes, such as a starting monitor.
 	must.Wait(t, wait.InitialSuccess(wait.ErrorFunc(func() error {
 		return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
 	}), wait.Timeout(maxWait), wait.Gap(5*time.Millisecond)))
@@ -72,20 +72,20 @@ func TestStart_DiskFull(t *testing.T) {
 	const noSpace, noWrite = "no space left on device", "read-only file system"
 	plain := sh("exit 0")
 	for name, tc := range map[string]struct {
-		spoil  func(t *testing.T, dir string) func()
-		run    bool // run_dir, or data_dir
+		damage func(t *testing.T, dir string) func()
+		run    bool // the disk holds run_dir, otherwise data_dir
 		config driver.TaskConfig
 		want   string
-		mended *driver.TaskConfig
+		fixed  *driver.TaskConfig
 	}{
-		"data_dir full for an image":      {spoil: fillBytes, config: driver.TaskConfig{Image: small}, want: noSpace},
-		"data_dir too small for an image": {spoil: func(*testing.T, string) func() { return func() {} }, config: driver.TaskConfig{Image: large}, want: noSpace, mended: &driver.TaskConfig{Image: small}},
-		"data_dir without inodes":         {spoil: fillInodes, config: plain, want: noSpace},
-		"data_dir read-only":              {spoil: sealDisk, config: plain, want: noWrite},
-		"data_dir read-only for an image": {spoil: sealDisk, config: driver.TaskConfig{Image: small}, want: noWrite},
-		"run_dir full":                    {spoil: fillBytes, run: true, config: plain, want: noSpace},
-		"run_dir without inodes":          {spoil: fillInodes, run: true, config: plain, want: noSpace},
-		"run_dir read-only":               {spoil: sealDisk, run: true, config: plain, want: noWrite},
+		"data_dir full for an image":      {damage: fillBytes, config: driver.TaskConfig{Image: small}, want: noSpace},
+		"data_dir too small for an image": {damage: func(*testing.T, string) func() { return func() {} }, config: driver.TaskConfig{Image: large}, want: noSpace, fixed: &driver.TaskConfig{Image: small}},
+		"data_dir without inodes":         {damage: fillInodes, config: plain, want: noSpace},
+		"data_dir read-only":              {damage: sealDisk, config: plain, want: noWrite},
+		"data_dir read-only for an image": {damage: sealDisk, config: driver.TaskConfig{Image: small}, want: noWrite},
+		"run_dir full":                    {damage: fillBytes, run: true, config: plain, want: noSpace},
+		"run_dir without inodes":          {damage: fillInodes, run: true, config: plain, want: noSpace},
+		"run_dir read-only":               {damage: sealDisk, run: true, config: plain, want: noWrite},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withOneRuntime(t, func(t *testing.T, runtime string) {
@@ -96,23 +96,23 @@ func TestStart_DiskFull(t *testing.T) {
 						c.DataDir, c.RunDir = filepath.Join(t.TempDir(), "data"), filepath.Join(disk, "run")
 					}
 				})
-				other, leaver := n.bystand(), n.newTask("", "leaver", sh("exec sleep 600"), quiet)
+				other, leaver := n.startBystander(), n.newTask("", "leaver", sh("exec sleep 600"), quiet)
 				leaver.start()
-				mend := tc.spoil(t, disk)
+				restore := tc.damage(t, disk)
 				tk := n.newTask("", "hapless", tc.config, quiet)
-				err := n.refuses(tk)
+				err := n.startError(tk)
 				must.ErrorContains(t, err, tc.want)
-				other.unharmed()
+				other.checkUnharmed()
 				must.NoError(t, n.StopTask(leaver.ID, 0, "SIGKILL"))
 				must.NotNil(t, leaver.wait())
-				mend()
-				if tc.mended == nil {
-					tc.mended = &tc.config
+				restore()
+				if tc.fixed == nil {
+					tc.fixed = &tc.config
 				}
-				must.NoError(t, tk.EncodeConcreteDriverConfig(tc.mended))
-				tk.start() // the same, sent again
+				must.NoError(t, tk.EncodeConcreteDriverConfig(tc.fixed))
+				tk.start() // with the same task ID
 				must.Eq(t, 0, tk.wait().ExitCode)
-				other.unharmed()
+				other.checkUnharmed()
 			})
 		})
 	}
@@ -126,7 +126,7 @@ func TestExit_StatusNotWritable(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.RunDir = runtime, filepath.Join(disk, "run") })
 		tk := n.newTask("", "ends", sh("until [ -e /alloc/go ]; do sleep 0.01; done; exit 7"), quiet)
 		tk.start()
-		mend := fillBytes(t, disk)
+		restore := fillBytes(t, disk)
 		must.NoError(t, os.WriteFile(filepath.Join(tk.TaskDir().SharedAllocDir, "go"), nil, 0o644))
 		result := tk.wait()
 		if result.Err != nil {
@@ -135,8 +135,8 @@ func TestExit_StatusNotWritable(t *testing.T) {
 			must.Eq(t, 7, result.ExitCode)
 			must.Eq(t, 0, result.Signal)
 		}
-		mend()
-		n.starts(sh("exit 0"))
+		restore()
+		n.checkStarts(sh("exit 0"))
 	})
 }
 
@@ -150,10 +150,10 @@ func TestStart_EndlessUserFiles(t *testing.T) {
 		reference := testimage.Layout(t, t.TempDir(), img)
 		withOneRuntime(t, func(t *testing.T, runtime string) {
 			n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-			other := n.bystand()
-			err := n.refuses(n.newTask("", "endless", driver.TaskConfig{Image: reference}, quiet))
+			other := n.startBystander()
+			err := n.startError(n.newTask("", "endless", driver.TaskConfig{Image: reference}, quiet))
 			must.ErrorContains(t, err, "/etc/"+name+" in the task's root is not a regular file of at most")
-			other.unharmed()
+			other.checkUnharmed()
 		})
 	}
 }

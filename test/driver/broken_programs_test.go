@@ -18,8 +18,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// Tasks on a host on which the runtime or conmon is missing, replaced or hangs, or which is out of
-// processes or memory.
+// Tasks on a host on which the runtime or conmon is missing, replaced or hangs, or which has no
+// processes or memory left.
 
 // TestStart_ProgramRemoved checks that starts fail with the name of a runtime or monitor that was
 // removed or replaced, that running tasks continue and can be stopped, and that starts succeed
@@ -44,7 +44,7 @@ func TestStart_ProgramRemoved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withOneRuntime(t, func(t *testing.T, runtime string) {
 				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-				other, leaver := n.bystand(), n.newTask("", "leaver", sh("trap 'exit 6' TERM; echo up; while :; do sleep 0.01; done"), nil)
+				other, leaver := n.startBystander(), n.newTask("", "leaver", sh("trap 'exit 6' TERM; echo up; while :; do sleep 0.01; done"), nil)
 				leaver.start()
 				must.Eq(t, "up\n", leaver.output("stdout", contains("up")))
 				path := n.programs.runtime
@@ -58,21 +58,21 @@ func TestStart_ProgramRemoved(t *testing.T) {
 				_, _, err = n.StartTask(tk.TaskConfig)
 				must.ErrorContains(t, err, tc.want)
 				must.StrNotContains(t, err.Error(), tk.AllocID, must.Sprint("container ids and directories of the task"))
-				other.unharmed()
+				other.checkUnharmed()
 				must.NoError(t, n.StopTask(leaver.ID, maxWait, "SIGTERM"))
 				must.Eq(t, 6, leaver.wait().ExitCode)
 				must.NoError(t, os.RemoveAll(path))
 				must.NoError(t, os.WriteFile(path, before, 0o755))
 				must.NoError(t, n.DestroyTask(leaver.ID, true))
-				tk.start() // the same, sent again
+				tk.start() // with the same task ID
 				must.Eq(t, 0, tk.wait().ExitCode)
-				other.unharmed()
+				other.checkUnharmed()
 			})
 		})
 	}
 }
 
-// hanging wraps a program in one that hangs when it is called with a word.
+// hanging wraps a program in a script that hangs if one of its arguments is word.
 func hanging(t *testing.T, program, word string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), filepath.Base(program))
@@ -87,18 +87,18 @@ func TestStart_ProgramHangs(t *testing.T) {
 	for _, verb := range []string{"create", "start", "run", "conmon"} {
 		t.Run(verb, func(t *testing.T) {
 			withOneRuntime(t, func(t *testing.T, runtime string) {
-				w := newWorld(t, runtime)
-				w.Plain = true
-				w.accompany(t, uuid.Generate())
-				config := w.config()
-				config.CreateTimeout, config.TeardownTimeout = maxWait/24, maxWait // the first is spent
+				e := newPodEnv(t, runtime)
+				e.NoImage = true
+				e.startCompanion(t, uuid.Generate())
+				config := e.config()
+				config.CreateTimeout, config.TeardownTimeout = maxWait/24, maxWait // the test waits for CreateTimeout
 				if verb == "conmon" {
-					config.Monitor.Path = hanging(t, w.Conmon, "--cid")
+					config.Monitor.Path = hanging(t, e.Conmon, "--cid")
 				} else {
 					config.Runtime.Path = hanging(t, runtime, verb)
 				}
 				m := pod.New(config)
-				task := w.task()
+				task := e.task()
 				task.ID += "/hangs"
 				task.Share.PID = verb == "run"
 				_, err := m.Start(t.Context(), task)
@@ -106,20 +106,20 @@ func TestStart_ProgramHangs(t *testing.T) {
 					"create": "waiting for conmon: context deadline exceeded", "start": "start", "run": "start infra process",
 					"conmon": "waiting for conmon: context deadline exceeded",
 				}[verb])
-				must.NoError(t, w.untouched(t.Context(), m))
+				must.NoError(t, e.checkCompanions(t.Context(), m))
 				must.NoError(t, m.Close())
-				must.NoError(t, w.mend(t.Context(), nil))
-				w.awaitNoProcess(t, "987003")
+				must.NoError(t, e.recoverAndRemove(t.Context(), nil))
+				e.awaitNoProcess(t, "987003")
 			})
 		})
 	}
 }
 
-// awaitNoProcess waits until none has a word in its command line.
-func (w *world) awaitNoProcess(t *testing.T, word string) {
+// awaitNoProcess waits until no process has the word in its command line.
+func (e *podEnv) awaitNoProcess(t *testing.T, word string) {
 	t.Helper()
 	for deadline := time.Now().Add(maxWait); hostProcesses(t, word) > 0; {
-		must.True(t, time.Now().Before(deadline), must.Sprint("what hung is left"))
+		must.True(t, time.Now().Before(deadline), must.Sprint("hanging process is still running"))
 		time.Sleep(time.Millisecond)
 	}
 }
@@ -129,7 +129,7 @@ func (w *world) awaitNoProcess(t *testing.T, word string) {
 func TestStart_OtherPodNotRemovable(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		other := n.bystand()
+		other := n.startBystander()
 		config := sh("exit 0")
 		config.Share = []string{"pid"}
 		first := n.newTask("", "first", config, quiet)
@@ -137,21 +137,21 @@ func TestStart_OtherPodNotRemovable(t *testing.T) {
 		first.wait()
 		whole, err := os.ReadFile(n.programs.runtime)
 		must.NoError(t, err)
-		// Only the removal of the pod's first process hangs, until it is let go.
+		// Only the removal of the infra process hangs, until the test writes to the gate.
 		gate := filepath.Join(t.TempDir(), "gate")
 		must.NoError(t, unix.Mkfifo(gate, 0o600))
 		hang := "case \" $* \" in *\" delete --force " + first.AllocID + ".pod \"*) echo hangs > " + gate + ".reached; read x < " + gate + ";; esac\n"
 		must.NoError(t, os.WriteFile(n.programs.runtime, []byte(strings.Replace(string(whole), "\n", "\n"+hang, 1)), 0o755))
 		must.NoError(t, n.DestroyTask(first.ID, true))
 		n.waitFor("the removal of the pod", func() bool { _, err := os.Stat(gate + ".reached"); return err == nil })
-		other.unharmed()
-		n.starts(sh("exit 0"))
+		other.checkUnharmed()
+		n.checkStarts(sh("exit 0"))
 		_, err = os.Stat(filepath.Join(n.config.RunDir, "pods", first.AllocID))
-		must.NoError(t, err, must.Sprint("the pod was removed before others were tried"))
+		must.NoError(t, err, must.Sprint("pod was removed before the end of the test"))
 		must.NoError(t, os.WriteFile(gate+".whole", whole, 0o755))
 		must.NoError(t, os.Rename(gate+".whole", n.programs.runtime))
 		must.NoError(t, os.WriteFile(gate, []byte("go\n"), 0))
-		again := n.newTask(first.AllocID, "first", config, quiet) // it waits for the old pod to be gone
+		again := n.newTask(first.AllocID, "first", config, quiet) // its start waits for the removal of the old pod
 		again.start()
 		must.Eq(t, 0, again.wait().ExitCode)
 	})
@@ -161,20 +161,20 @@ func TestStart_OtherPodNotRemovable(t *testing.T) {
 // for the monitor, and that running tasks continue and can be stopped.
 func TestStart_OutOfProcesses(t *testing.T) {
 	if v, err := cgroup.Detect(); err != nil || v == cgroup.V2 {
-		t.Skip("needs the pids hierarchy of cgroup v1 to limit the monitors by")
+		t.Skip("needs the pids hierarchy of cgroup v1")
 	}
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		other := n.bystand()
+		other := n.startBystander()
 		limit := func(n string) {
 			must.NoError(t, os.WriteFile("/sys/fs/cgroup/pids/nomad-driver-pod/pids.max", []byte(n), 0o644))
 		}
 		for _, most := range []string{"1", "2", "3"} {
 			limit(most)
 			tk := n.newTask("", "hapless", sh("exit 0"), quiet)
-			err := n.refuses(tk)
-			must.RegexMatch(t, regexp.MustCompile("conmon|unavailable"), err.Error(), must.Sprint(most)) // the runtime's words, if it started
-			other.unharmed()
+			err := n.startError(tk)
+			must.RegexMatch(t, regexp.MustCompile("conmon|unavailable"), err.Error(), must.Sprint(most)) // the error of the runtime, if it started
+			other.checkUnharmed()
 			limit("max")
 			tk.start()
 			must.Eq(t, 0, tk.wait().ExitCode)
@@ -186,18 +186,18 @@ func TestStart_OutOfProcesses(t *testing.T) {
 // gets no memory, and that the next start succeeds once there is memory.
 func TestStart_OutOfMemory(t *testing.T) {
 	if v, err := cgroup.Detect(); err != nil || v == cgroup.V2 {
-		t.Skip("needs the memory hierarchy of cgroup v1 to limit the monitors by")
+		t.Skip("needs the memory hierarchy of cgroup v1")
 	}
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		other := n.bystand()
+		other := n.startBystander()
 		tk := n.newTask("", "hapless", sh("exit 0"), quiet)
-		// The pod's own group: otherwise the kernel could kill processes of other pods.
+		// Limit the pod's own cgroup: in a shared one the kernel could kill processes of other pods.
 		group := "/sys/fs/cgroup/memory/nomad-driver-pod/" + tk.AllocID
 		must.NoError(t, os.Mkdir(group, 0o755))
 		must.NoError(t, os.WriteFile(group+"/memory.limit_in_bytes", []byte("65536"), 0o644))
-		must.ErrorContains(t, n.refuses(tk), "conmon")
-		other.unharmed()
+		must.ErrorContains(t, n.startError(tk), "conmon")
+		other.checkUnharmed()
 		n.waitFor("the pod to be gone", func() bool { _, err := os.Stat(group); return os.IsNotExist(err) })
 		tk.start()
 		must.Eq(t, 0, tk.wait().ExitCode)

@@ -28,14 +28,14 @@ import (
 
 // Tasks with a broken or hostile registry or image.
 
-// spoiled is a registry with responses that a test can replace.
-type spoiled struct {
+// brokenRegistry is a registry whose responses a test can replace.
+type brokenRegistry struct {
 	next   http.Handler
 	blobs  func(digest string) bool
 	answer atomic.Pointer[http.HandlerFunc]
 }
 
-func (s *spoiled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *brokenRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f := s.answer.Load(); f != nil && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") && s.blobs(path.Base(r.URL.Path)) {
 		(*f)(w, r)
 		return
@@ -50,7 +50,7 @@ func TestPull_BrokenRegistry(t *testing.T) {
 	var sent atomic.Int64
 	endless := func(w http.ResponseWriter, r *http.Request) {
 		chunk := make([]byte, 64<<10)
-		for r.Context().Err() == nil && sent.Load() < most { // should nobody stop it
+		for r.Context().Err() == nil && sent.Load() < most { // bounds the test if the client never disconnects
 			k, err := w.Write(chunk)
 			if sent.Add(int64(k)); err != nil {
 				return
@@ -59,7 +59,7 @@ func TestPull_BrokenRegistry(t *testing.T) {
 	}
 	answers := map[string]struct {
 		answer http.HandlerFunc
-		config bool // of the image, or its layers
+		config bool // replaces the image's config, otherwise its layers
 		want   string
 	}{
 		"is silent": {answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, want: "no data arrived for"},
@@ -81,36 +81,36 @@ func TestPull_BrokenRegistry(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for name, tc := range answers {
 			t.Run(name, func(t *testing.T) {
-				g := newGuarded(t)
+				g := newAuthRegistry(t)
 				image := g.push(t, "app:v1", size)
 				layers := g.layers(t, image)
-				s := &spoiled{next: g.next, blobs: func(digest string) bool { return slices.Contains(layers, digest) != tc.config }}
+				s := &brokenRegistry{next: g.next, blobs: func(digest string) bool { return slices.Contains(layers, digest) != tc.config }}
 				g.next = s
 				n := newNode(t, func(c *driver.PluginConfig) {
 					c.Runtime, c.Image.PullActivityTimeout, c.Image.PullTimeout = runtime, testtimeout.Scale(500*time.Millisecond).String(), maxWait.String()
 				})
-				other := n.bystand()
+				other := n.startBystander()
 				sent.Store(0)
 				s.answer.Store(&tc.answer)
 				config := driver.TaskConfig{Image: image, Auth: driver.AuthConfig{Username: registryUser, Password: registryPassword}}
-				err := n.refuses(n.newTask("", "hapless", config, quiet))
+				err := n.startError(n.newTask("", "hapless", config, quiet))
 				for _, want := range []string{tc.want, image} {
 					must.ErrorContains(t, err, want)
 				}
 				must.Less(t, most, sent.Load())
-				other.unharmed()
+				other.checkUnharmed()
 				left, err := filepath.Glob(filepath.Join(n.config.DataDir, "images", "used", "*"))
 				must.NoError(t, err)
 				must.SliceEmpty(t, left)
 				s.answer.Store(nil)
-				n.starts(config)
+				n.checkStarts(config)
 			})
 		}
 	})
 }
 
-// TestPull_LayerEscapes checks that a layer cannot write outside of the image's root, and that its
-// task sees no files of the host.
+// TestPull_LayerEscapes checks that a layer cannot write outside of the image's root, and that
+// files of the host are not visible in its task.
 func TestPull_LayerEscapes(t *testing.T) {
 	dir := t.TempDir()
 	victim := filepath.Join(dir, "victim")
@@ -163,14 +163,14 @@ func TestPull_LayerBomb(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		disk := smallDisk(t)
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.DataDir = runtime, filepath.Join(disk, "data") })
-		other := n.bystand()
-		must.ErrorContains(t, n.refuses(n.newTask("", "bomb", driver.TaskConfig{Image: reference}, quiet)), "no space left on device")
-		other.unharmed()
-		n.starts(driver.TaskConfig{Image: small})
+		other := n.startBystander()
+		must.ErrorContains(t, n.startError(n.newTask("", "bomb", driver.TaskConfig{Image: reference}, quiet)), "no space left on device")
+		other.checkUnharmed()
+		n.checkStarts(driver.TaskConfig{Image: small})
 	})
 }
 
-// withLayer adds a layer of entries as they are; files say "overwritten".
+// withLayer adds a layer with the entries. Regular files contain "overwritten".
 func withLayer(t *testing.T, img v1.Image, entries ...tar.Header) v1.Image {
 	t.Helper()
 	var b bytes.Buffer
@@ -190,7 +190,7 @@ func withLayer(t *testing.T, img v1.Image, entries ...tar.Header) v1.Image {
 	return withTar(t, img, b.Bytes())
 }
 
-// withFile adds a file of many zero bytes, which are few when compressed.
+// withFile adds a file of size zero bytes, which compress well.
 func withFile(t *testing.T, img v1.Image, name string, size int64) v1.Image {
 	t.Helper()
 	var b bytes.Buffer

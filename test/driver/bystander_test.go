@@ -12,14 +12,14 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// bystander is a task that must not be affected by events in other pods.
+// bystander is a task that must not be affected by events in other pods. It prints a counter.
 type bystander struct {
 	*task
 	pid string
 }
 
-// bystand starts a task that counts.
-func (n *node) bystand() *bystander {
+// startBystander starts a bystander.
+func (n *node) startBystander() *bystander {
 	n.t.Helper()
 	b := &bystander{task: n.newTask("", "bystander", sh("i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"), func(c *drivers.TaskConfig) {
 		if n.config.LogCollector == "pod" {
@@ -30,26 +30,26 @@ func (n *node) bystand() *bystander {
 	status, err := n.InspectTask(b.ID)
 	must.NoError(n.t, err)
 	b.pid = status.DriverAttributes["pid"]
-	b.unharmed()
+	b.checkUnharmed()
 	return b
 }
 
-// unharmed checks that it is still the same process, continues to count, and has lost no
-// line.
-func (b *bystander) unharmed() {
+// checkUnharmed checks that the bystander is still the same process, continues to count, and
+// that none of its output was lost.
+func (b *bystander) checkUnharmed() {
 	b.n.t.Helper()
 	status, err := b.n.InspectTask(b.ID)
 	must.NoError(b.n.t, err)
 	must.Eq(b.n.t, drivers.TaskStateRunning, status.State, must.Sprint(status.ExitResult))
 	must.Eq(b.n.t, b.pid, status.DriverAttributes["pid"])
 	before := len(b.lines())
-	b.n.waitFor("the other task to count on", func() bool { return len(b.lines()) > before+1 })
+	b.n.waitFor("the bystander to continue", func() bool { return len(b.lines()) > before+1 })
 	for i, line := range b.lines() {
 		must.Eq(b.n.t, strconv.Itoa(i+1), line)
 	}
 }
 
-// lines are the whole ones that it has printed.
+// lines returns the complete lines that the bystander has printed.
 func (b *bystander) lines() []string {
 	b.n.t.Helper()
 	text, err := os.ReadFile(filepath.Join(b.TaskDir().LogDir, b.Name+".stdout.0"))
@@ -60,16 +60,16 @@ func (b *bystander) lines() []string {
 	return lines[:len(lines)-1]
 }
 
-// starts checks that a task can be started and runs to its end.
-func (n *node) starts(config driver.TaskConfig) {
+// checkStarts checks that a task starts and exits with 0.
+func (n *node) checkStarts(config driver.TaskConfig) {
 	n.t.Helper()
-	tk := n.newTask("", "mended", config, quiet)
+	tk := n.newTask("", "next", config, quiet)
 	tk.start()
 	must.Eq(n.t, 0, tk.wait().ExitCode)
 }
 
-// refuses returns the error of a start and checks that nothing of the task is left.
-func (n *node) refuses(tk *task) error {
+// startError starts a task, which must fail, and returns the error. It checks for leftovers.
+func (n *node) startError(tk *task) error {
 	n.t.Helper()
 	_, _, err := n.StartTask(tk.TaskConfig)
 	must.Error(n.t, err)

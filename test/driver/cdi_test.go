@@ -15,7 +15,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// cdiSpec is a spec of one device with a node, which no task has otherwise, a mount and a variable.
+// cdiSpec defines one device with a device node that is not in a task by default, a mount and a
+// variable.
 const cdiSpec = `{
   "cdiVersion": "0.6.0", "kind": "%[1]s",
   "containerEdits": {"env": ["VENDOR=all"]},
@@ -26,11 +27,11 @@ const cdiSpec = `{
                {"hostPath": %[4]q, "containerPath": "/opt/vendor.conf", "options": ["ro", "bind"]}]}}]
 }`
 
-// cdiDir makes a directory of specs with one device of a kind.
+// cdiDir creates a directory of specs with one device of a kind.
 func cdiDir(t *testing.T, kind, name string) string {
 	t.Helper()
 	if _, err := os.Stat("/dev/fuse"); err != nil {
-		t.Skipf("needs a device that no task has otherwise: %v", err)
+		t.Skipf("needs a device outside of the default ones: %v", err)
 	}
 	lib := t.TempDir()
 	must.NoError(t, os.Chmod(lib, 0o755))
@@ -47,8 +48,8 @@ func writeSpec(t *testing.T, dir, file, text string) {
 	must.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644))
 }
 
-// seeDevice checks what a task has of the device of cdiSpec.
-func (tk *task) seeDevice(name string) {
+// checkDevice checks that the task has the device node, mount and variable of cdiSpec.
+func (tk *task) checkDevice(name string) {
 	tk.n.t.Helper()
 	must.Eq(tk.n.t, "a:e5", strings.TrimSpace(tk.exec("stat -c %t:%T /dev/accel0")))
 	tk.exec("head -c0 /dev/accel0")
@@ -58,8 +59,8 @@ func (tk *task) seeDevice(name string) {
 	must.Eq(tk.n.t, name+" all", strings.TrimSpace(tk.exec("echo $ACCEL $VENDOR")))
 }
 
-// TestCDI checks that a task gets the devices that it names and that Nomad reserved, and no other
-// task does.
+// TestCDI checks that a task gets the devices that it names and that Nomad reserved, and that no
+// other task gets them.
 func TestCDI(t *testing.T) {
 	dir, reserved := cdiDir(t, "vendor.test/accel", "0"), cdiDir(t, "nvidia.com/gpu", "GPU-1")
 	shell := []string{"/usr:/usr:ro", "/lib:/lib:ro", "/lib64:/lib64:ro", "/bin:/bin:ro"}
@@ -74,21 +75,21 @@ func TestCDI(t *testing.T) {
 		config.CDIDevices = []string{"vendor.test/accel=0"}
 		named := n.newTask("", "named", config, root)
 		named.start()
-		named.seeDevice("0")
+		named.checkDevice("0")
 
 		config = driver.TaskConfig{Image: image, Entrypoint: []string{"/usr/bin/sleep", "infinity"}, Volumes: shell, CDIDevices: config.CDIDevices}
 		inImage := n.newTask("", "image", config, root)
 		inImage.start()
-		inImage.seeDevice("0")
+		inImage.checkDevice("0")
 
 		gpu := n.newTask("", "gpu", sh("sleep infinity"), func(c *drivers.TaskConfig) {
 			root(c)
 			c.DeviceEnv = map[string]string{"NVIDIA_VISIBLE_DEVICES": "GPU-1"}
 		})
 		gpu.start()
-		gpu.seeDevice("GPU-1")
+		gpu.checkDevice("GPU-1")
 
-		// The variable of a job reserves nothing.
+		// The variable alone, set by a job, reserves no device.
 		without := n.newTask(named.AllocID, "without", sh("sleep infinity"), func(c *drivers.TaskConfig) {
 			root(c)
 			c.Env["NVIDIA_VISIBLE_DEVICES"] = "GPU-1"
@@ -120,12 +121,12 @@ func TestCDI_Refused(t *testing.T) {
 			t.Helper()
 			config := sh("true")
 			change(&config)
-			err := n.refuses(n.newTask("", "device", config, func(c *drivers.TaskConfig) {
+			err := n.startError(n.newTask("", "device", config, func(c *drivers.TaskConfig) {
 				quiet(c)
 				c.DeviceEnv = map[string]string{"NVIDIA_VISIBLE_DEVICES": reserved}
 			}))
 			must.ErrorContains(t, err, want)
-			// A device may appear later.
+			// The error is recoverable only if the device may appear later.
 			must.Eq(t, strings.Contains(want, "/dev/gone"), structs.IsRecoverable(err), must.Sprint(err))
 		}
 		for device, want := range map[string]string{
@@ -143,7 +144,7 @@ func TestCDI_Refused(t *testing.T) {
 			c.CDIDevices, c.Tmpfs = []string{"vendor.test/accel=0"}, []string{"/dev/accel0"}
 		}, "")
 
-		// A spec that a user can write to, or replace, is not trusted.
+		// A spec that a user can write to or replace is not trusted.
 		writeSpec(t, dir, "gpu.json", `{"cdiVersion": "0.6.0", "kind": "nvidia.com/gpu", "devices": [{"name": "0", "containerEdits": {"env": ["A=b"]}}]}`)
 		refused("GPU that Nomad reserved (NVIDIA_VISIBLE_DEVICES): \"nvidia.com/gpu=GPU-1\": no spec in", func(*driver.TaskConfig) {}, "GPU-1")
 		wanted := func(c *driver.TaskConfig) { c.CDIDevices = []string{"vendor.test/accel=0"} }

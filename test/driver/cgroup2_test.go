@@ -14,12 +14,11 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// makeGroup makes, on cgroup v2, the group that Nomad gives a task and removes
-// it in the end as Nomad does: it kills what is left and does not wait
-// (client/lib/cgroupslib, lifeCG2). On v1 Nomad's groups have the place where
-// the runtime makes them anyway. Nomad's own code is not used: on a kernel
-// without the cpuset controller it takes cgroups for being off.
-func (n *node) makeGroup(cfg *drivers.TaskConfig) {
+// makeCgroup creates a task's cgroup on cgroup v2 as Nomad does, and removes it after the test as
+// Nomad does: it kills the remaining processes and does not wait (client/lib/cgroupslib, lifeCG2).
+// On v1 the runtime creates the cgroups in the same place. Nomad's own code is not used because it
+// treats cgroups as disabled if the kernel has no cpuset controller.
+func (n *node) makeCgroup(cfg *drivers.TaskConfig) {
 	n.t.Helper()
 	if v, err := cgroup.Detect(); err != nil || v != cgroup.V2 || os.Geteuid() != 0 {
 		return
@@ -29,14 +28,13 @@ func (n *node) makeGroup(cfg *drivers.TaskConfig) {
 	must.NoError(n.t, os.MkdirAll(group, 0o755))
 	cfg.Resources.LinuxResources.CpusetCgroupPath = group
 	n.t.Cleanup(func() {
-		_ = os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0) // it may be gone
-		_ = os.Remove(group)                                                  // the leak check reports what is left
+		_ = os.WriteFile(filepath.Join(group, "cgroup.kill"), []byte("1"), 0) // it may not exist any more
+		_ = os.Remove(group)                                                  // the leak check reports leftovers
 	})
 }
 
-// makeSlices does what Nomad's client does at its start (cgroupslib.Init), but
-// enables only the controllers that this kernel has: one without
-// multiprocessing has no cpuset.
+// makeSlices creates the parent cgroups as Nomad's client does when it starts (cgroupslib.Init),
+// but enables only the controllers of this kernel: a uniprocessor kernel has no cpuset.
 func (n *node) makeSlices() {
 	n.t.Helper()
 	b, err := os.ReadFile(filepath.Join(cgroup.Root, "cgroup.controllers"))
@@ -55,16 +53,16 @@ func (n *node) makeSlices() {
 	}
 }
 
-// requireV2 skips a test where there is another version than 2.
+// requireV2 skips a test on a host that does not use cgroup v2 only.
 func requireV2(t *testing.T) {
 	t.Helper()
 	if v, err := cgroup.Detect(); err != nil || v != cgroup.V2 {
-		t.Skip("needs a host with cgroup v2 alone: make test-cgroup2 brings one")
+		t.Skip("needs a host with only cgroup v2: run make test-cgroup2")
 	}
 }
 
-// groupOf reads the group of the process that a pid file names.
-func groupOf(t *testing.T, pidFile string) string {
+// cgroupOf returns the cgroup of the process named by a pid file.
+func cgroupOf(t *testing.T, pidFile string) string {
 	t.Helper()
 	found, err := filepath.Glob(pidFile)
 	must.NoError(t, err)
@@ -77,7 +75,7 @@ func groupOf(t *testing.T, pidFile string) string {
 }
 
 // TestCgroup2_OwnGroups checks that a task is in the cgroup that Nomad created, that its monitor and
-// the infra process are in no task's cgroup, and that the task cannot see its cgroup's path.
+// the infra process are in no task's cgroup, and that the task cannot read its cgroup's path.
 func TestCgroup2_OwnGroups(t *testing.T) {
 	requireV2(t)
 	withRuntimes(t, func(t *testing.T, runtime string) {
@@ -95,8 +93,8 @@ func TestCgroup2_OwnGroups(t *testing.T) {
 		must.NoError(t, err)
 		must.Eq(t, status.DriverAttributes["pid"]+"\n", string(b))
 		pod := filepath.Join(n.config.RunDir, "pods", tk.AllocID)
-		must.StrHasPrefix(t, "0::/nomad-driver-pod/"+tk.AllocID+"/monitor-", groupOf(t, filepath.Join(pod, "tasks", "*", "conmon.pid")))
-		must.Eq(t, "0::/nomad-driver-pod/"+tk.AllocID+"/holder", groupOf(t, filepath.Join(pod, "holder", "pid")))
+		must.StrHasPrefix(t, "0::/nomad-driver-pod/"+tk.AllocID+"/monitor-", cgroupOf(t, filepath.Join(pod, "tasks", "*", "conmon.pid")))
+		must.Eq(t, "0::/nomad-driver-pod/"+tk.AllocID+"/holder", cgroupOf(t, filepath.Join(pod, "holder", "pid")))
 		must.Eq(t, "0::/\n", tk.exec("cat /proc/self/cgroup"))
 		must.Eq(t, "67108864\n", tk.exec("cat /sys/fs/cgroup/memory.max"))
 		must.Eq(t, "no\n", tk.exec("echo max > /sys/fs/cgroup/memory.max 2>/dev/null || echo no"))
@@ -118,8 +116,8 @@ func TestCgroup2_KillByNomad(t *testing.T) {
 	})
 }
 
-// Trap D7 (nomad#28272): a task has the processors of the slice that Nomad put
-// it in, from the first instruction, and follows as they change.
+// Trap D7 (nomad#28272): a task runs on the CPUs of its slice from its first instruction on, and
+// follows changes of the slice.
 func TestStart_CPUsOfSliceOnCgroup2(t *testing.T) {
 	requireV2(t)
 	controllers, err := os.ReadFile(filepath.Join(cgroup.Root, "cgroup.controllers"))

@@ -15,20 +15,20 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-func table(seen map[string]*tally) string {
+func table(seen map[string]*checkpointRuns) string {
 	var out strings.Builder
 	runs := 0
-	for _, step := range slices.Sorted(maps.Keys(seen)) {
-		failed, killed := seen[step].failed, seen[step].killed
+	for _, checkpoint := range slices.Sorted(maps.Keys(seen)) {
+		failed, killed := seen[checkpoint].failed, seen[checkpoint].killed
 		runs += len(failed) + len(killed)
 		fmt.Fprintf(&out, "\n%-36s | failed in: %s | killed in: %s | runs: %d",
-			step, strings.Join(failed, ", "), strings.Join(killed, ", "), len(failed)+len(killed))
+			checkpoint, strings.Join(failed, ", "), strings.Join(killed, ", "), len(failed)+len(killed))
 	}
-	return fmt.Sprintf("%d steps, %d runs:%s", len(seen), runs, out.String())
+	return fmt.Sprintf("%d checkpoints, %d runs:%s", len(seen), runs, out.String())
 }
 
 // missing lists the checkpoints in the source that no test reached.
-func missing(t *testing.T, seen map[string]*tally) []string {
+func missing(t *testing.T, seen map[string]*checkpointRuns) []string {
 	t.Helper()
 	var out []string
 	for _, dir := range []string{"pod", "image", "ociruntime"} {
@@ -41,7 +41,7 @@ func missing(t *testing.T, seen map[string]*tally) []string {
 			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 			must.NoError(t, err)
 			ast.Inspect(parsed, func(n ast.Node) bool {
-				if name := stepName(n); name != "" && seen[name] == nil {
+				if name := checkpointName(n); name != "" && seen[name] == nil {
 					out = append(out, name)
 				}
 				return true
@@ -51,8 +51,8 @@ func missing(t *testing.T, seen map[string]*tally) []string {
 	return out
 }
 
-// stepName returns the name of a checkpoint call, or "".
-func stepName(n ast.Node) string {
+// checkpointName returns the name of a checkpoint call, or "".
+func checkpointName(n ast.Node) string {
 	call, ok := n.(*ast.CallExpr)
 	if !ok || len(call.Args) == 0 {
 		return ""

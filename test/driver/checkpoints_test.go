@@ -20,21 +20,21 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
-// tally is what is printed at the end.
-type tally struct{ failed, killed []string }
+// checkpointRuns lists the scenarios that failed or were killed at a checkpoint.
+type checkpointRuns struct{ failed, killed []string }
 
-// everywhere has each step failed and killed at in every scenario that has it,
-// in place of the first one only. It takes minutes (make soak).
-func everywhere() bool { return os.Getenv("POD_TEST_STEPS") == "all" }
+// everyScenario reports whether to test a checkpoint in every scenario that reaches it, and not
+// only in the first one. This takes minutes (make soak).
+func everyScenario() bool { return os.Getenv("POD_TEST_STEPS") == "all" }
 
-// kindsOf returns what happens at a step: it is failed with one runtime and
-// killed at with the other, or both with each if it is so everywhere.
-func kindsOf(step, runtime string) []string {
-	if everywhere() {
+// faultsAt returns the faults to inject at a checkpoint: both with everyScenario, otherwise
+// "fail" with one runtime and "kill" with the other.
+func faultsAt(checkpoint, runtime string) []string {
+	if everyScenario() {
 		return []string{"fail", "kill"}
 	}
 	hash := fnv.New32()
-	_, _ = hash.Write([]byte(step))
+	_, _ = hash.Write([]byte(checkpoint))
 	if (hash.Sum32()%2 == 0) == (filepath.Base(runtime) == "crun") {
 		return []string{"fail"}
 	}
@@ -47,168 +47,167 @@ func kindsOf(step, runtime string) []string {
 func TestCrash_EveryCheckpoint(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		leakcheck.Check(t, scope())
-		w := newWorld(t, runtime)
+		e := newPodEnv(t, runtime)
 		shared := uuid.Generate()
-		w.accompany(t, uuid.Generate())
-		w.accompany(t, shared)
-		seen, played := map[string]*tally{}, 0
+		e.startCompanion(t, uuid.Generate())
+		e.startCompanion(t, shared)
+		seen, ran := map[string]*checkpointRuns{}, 0
 		for _, s := range crashScenarios() {
 			t.Run(s.name, func(t *testing.T) {
-				at := *w
-				if s.alone {
-					at = *newWorld(t, runtime)
+				at := *e
+				if s.noCompanions {
+					at = *newPodEnv(t, runtime)
 				}
-				at.Plain, at.NoOverlay, at.Enlarges, at.Dying = s.plain || s.joins, s.noOverlay, s.enlarges, s.dying
-				if s.joins {
+				at.NoImage, at.NoOverlay, at.EnlargesShm, at.FailsLiveness = s.noImage || s.sharedPod, s.noOverlay, s.enlargesShm, s.failsLiveness
+				if s.sharedPod {
 					at.Alloc = shared
 				}
-				at.everyStep(t, s, seen)
-				played++
+				at.testCheckpoints(t, s, seen)
+				ran++
 			})
 		}
 		t.Log(table(seen))
-		if played < len(crashScenarios()) {
-			return // only some were asked for
+		if ran < len(crashScenarios()) {
+			return // -run selects some scenarios only
 		}
-		must.Eq(t, "", strings.Join(missing(t, seen), ", "), must.Sprint("steps that no scenario comes to"))
+		must.Eq(t, "", strings.Join(missing(t, seen), ", "), must.Sprint("checkpoints that no scenario reaches"))
 	})
 }
 
-// everyStep finds out which steps a scenario has, and plays it once for each
-// with a failure and once with a kill.
-func (w *world) everyStep(t *testing.T, s crashScenario, seen map[string]*tally) {
-	w.withImage(t, func(*image.Store, image.Image) {}) // what is kept is there then
-	must.NoError(t, w.mend(t.Context(), nil))
+// testCheckpoints records the checkpoints of a scenario and runs the scenario once for each fault
+// at each checkpoint.
+func (e *podEnv) testCheckpoints(t *testing.T, s crashScenario, seen map[string]*checkpointRuns) {
+	e.withImage(t, func(*image.Store, image.Image) {}) // pull before the snapshot: images are kept
+	must.NoError(t, e.recoverAndRemove(t.Context(), nil))
 	if s.prepare != nil {
-		s.prepare(t, w)
+		s.prepare(t, e)
 	}
-	steps := w.record(t, s)
-	must.NoError(t, w.mend(t.Context(), nil))
-	before, layers := w.snapshot(t), w.layers(t)
-	for _, step := range s.own(steps) {
-		if seen[step] != nil && !everywhere() {
+	checkpoints := e.record(t, s)
+	must.NoError(t, e.recoverAndRemove(t.Context(), nil))
+	before, layers := e.snapshot(t), e.layers(t)
+	for _, checkpoint := range s.ownCheckpoints(checkpoints) {
+		if seen[checkpoint] != nil && !everyScenario() {
 			continue
 		}
-		if seen[step] == nil {
-			seen[step] = &tally{}
+		if seen[checkpoint] == nil {
+			seen[checkpoint] = &checkpointRuns{}
 		}
-		for _, kind := range kindsOf(step, w.Runtime) {
-			ok := t.Run(kind+"/"+step, func(t *testing.T) {
+		for _, kind := range faultsAt(checkpoint, e.Runtime) {
+			ok := t.Run(kind+"/"+checkpoint, func(t *testing.T) {
 				if s.prepare != nil {
-					s.prepare(t, w)
+					s.prepare(t, e)
 				}
 				var journal []string
 				if kind == "kill" {
-					journal = w.killAt(t, s, step)
-					seen[step].killed = append(seen[step].killed, s.name)
+					journal = e.killAt(t, s, checkpoint)
+					seen[checkpoint].killed = append(seen[checkpoint].killed, s.name)
 				} else {
-					journal = w.failAt(t, s, step)
-					seen[step].failed = append(seen[step].failed, s.name)
+					journal = e.failAt(t, s, checkpoint)
+					seen[checkpoint].failed = append(seen[checkpoint].failed, s.name)
 				}
-				must.NoError(t, w.mend(t.Context(), journal))
-				w.settle(t, before)
-				must.SliceContainsSubset(t, layers, w.layers(t))
+				must.NoError(t, e.recoverAndRemove(t.Context(), journal))
+				e.settle(t, before)
+				must.SliceContainsSubset(t, layers, e.layers(t))
 			})
-			if !ok { // the next step begins with what this one left
-				w.mop(t)
-				before, layers = w.snapshot(t), w.layers(t)
+			if !ok { // start the next run from a clean state
+				e.cleanUp(t)
+				before, layers = e.snapshot(t), e.layers(t)
 			}
 		}
 	}
 }
 
-// own are those of the steps that no other scenario has.
-func (s crashScenario) own(steps []string) []string {
-	if i := slices.Index(steps, s.until); i >= 0 {
-		steps = steps[:i]
+// ownCheckpoints returns the checkpoints from s.from to before s.until.
+func (s crashScenario) ownCheckpoints(checkpoints []string) []string {
+	if i := slices.Index(checkpoints, s.until); i >= 0 {
+		checkpoints = checkpoints[:i]
 	}
-	return steps[max(0, slices.Index(steps, s.from)):]
+	return checkpoints[max(0, slices.Index(checkpoints, s.from)):]
 }
 
-func (w *world) record(t *testing.T, s crashScenario) []string {
+func (e *podEnv) record(t *testing.T, s crashScenario) []string {
 	t.Helper()
 	if s.prepare == nil {
-		// The collector of an earlier play may be about to end.
-		collector := cgroup.At(w.Cgroups, "/nomad-driver-pod/logs")
+		// The log collector of an earlier run may be exiting.
+		collector := cgroup.At(e.Cgroups, "/nomad-driver-pod/logs")
 		for deadline := time.Now().Add(maxWait); collector.Exists() && time.Now().Before(deadline); {
-			time.Sleep(time.Millisecond) // between two looks
+			time.Sleep(time.Millisecond) // poll interval
 		}
 	}
 	var mu sync.Mutex
-	var steps []string
-	must.NoError(t, s.play(w, func(step string) error {
+	var checkpoints []string
+	must.NoError(t, s.run(e, func(checkpoint string) error {
 		mu.Lock()
 		defer mu.Unlock()
-		steps = append(steps, step)
+		checkpoints = append(checkpoints, checkpoint)
 		return nil
 	}, func(string) {}))
-	return steps
+	return checkpoints
 }
 
-// failAt plays a scenario in which a step fails the first time.
-func (w *world) failAt(t *testing.T, s crashScenario, step string) (journal []string) {
+// failAt runs a scenario in which a checkpoint fails the first time, and returns its reports.
+func (e *podEnv) failAt(t *testing.T, s crashScenario, checkpoint string) (journal []string) {
 	t.Helper()
 	var once sync.Once
 	failed := false
-	err := s.play(w, func(name string) (err error) {
-		if name == step {
+	err := s.run(e, func(name string) (err error) {
+		if name == checkpoint {
 			once.Do(func() { failed, err = true, errMadeToFail })
 		}
 		return err
 	}, func(line string) { journal = append(journal, line) })
 	must.NoError(t, err)
-	must.True(t, failed, must.Sprint("it did not come to the step"))
+	must.True(t, failed, must.Sprint("checkpoint was not reached"))
 	return journal
 }
 
-func (w *world) scope() leakcheck.Scope {
+func (e *podEnv) scope() leakcheck.Scope {
 	s := scope()
-	s.Dirs = []string{w.path("run/pods"), w.path("run/runtime"), w.path("data/roots"), w.path("data/images/tmp")}
+	s.Dirs = []string{e.path("run/pods"), e.path("run/runtime"), e.path("data/roots"), e.path("data/images/tmp")}
 	return s
 }
 
-// layers are the directories that the image store has for layers, but for that
-// of links, whose names are different each time.
-func (w *world) layers(t *testing.T) (names []string) {
+// layers returns the names of the layers in the image store. It skips the directory of short links,
+// which has random names.
+func (e *podEnv) layers(t *testing.T) (names []string) {
 	t.Helper()
-	entries, err := os.ReadDir(w.path("data/images/overlay"))
+	entries, err := os.ReadDir(e.path("data/images/overlay"))
 	must.NoError(t, err)
-	for _, e := range entries {
-		if e.Name() != "l" {
-			names = append(names, e.Name())
+	for _, entry := range entries {
+		if entry.Name() != "l" {
+			names = append(names, entry.Name())
 		}
 	}
 	return names
 }
 
-func (w *world) snapshot(t *testing.T) leakcheck.Snapshot {
+func (e *podEnv) snapshot(t *testing.T) leakcheck.Snapshot {
 	t.Helper()
-	s, err := w.scope().Snapshot()
+	s, err := e.scope().Snapshot()
 	must.NoError(t, err)
 	return s
 }
 
-// dropRuntimeCopies unmounts and removes the copies of itself that crun makes in
-// /tmp if it is not executed from a sealed one, as behind a script. A crun that
-// is killed, also by a start that fails, leaves them.
-func (w *world) dropRuntimeCopies(t *testing.T, before leakcheck.Snapshot) {
+// dropRuntimeCopies unmounts and removes the copies of itself that crun creates in /tmp unless it
+// runs from a sealed copy, for example behind a wrapper script. A killed crun leaves them behind.
+func (e *podEnv) dropRuntimeCopies(t *testing.T, before leakcheck.Snapshot) {
 	t.Helper()
-	for _, left := range leakcheck.Diff(before, w.snapshot(t)) {
+	for _, left := range leakcheck.Diff(before, e.snapshot(t)) {
 		path, _, _ := strings.Cut(left.Name, " (")
 		if left.Kind == leakcheck.Mount && strings.HasPrefix(path, "/tmp/crun.") {
-			_ = unix.Unmount(path, unix.MNT_DETACH) // it may just have ended
+			_ = unix.Unmount(path, unix.MNT_DETACH) // crun may have removed it
 			_ = os.Remove(path)
 		}
 	}
 }
 
-func (w *world) settle(t *testing.T, before leakcheck.Snapshot) {
+func (e *podEnv) settle(t *testing.T, before leakcheck.Snapshot) {
 	t.Helper()
 	var err error
 	for deadline := time.Now().Add(leakcheck.SettleTime()); time.Now().Before(deadline); {
-		w.dropRuntimeCopies(t, before)
+		e.dropRuntimeCopies(t, before)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		err = w.scope().Settle(ctx, before)
+		err = e.scope().Settle(ctx, before)
 		if cancel(); err == nil {
 			return
 		}
@@ -216,5 +215,5 @@ func (w *world) settle(t *testing.T, before leakcheck.Snapshot) {
 	must.NoError(t, err)
 }
 
-// mop cleans up after a failure, so that the next step is not to blame.
-func (w *world) mop(t *testing.T) { _ = w.mend(context.Background(), nil) }
+// cleanUp removes the leftovers of a failed run, so that they do not fail the next one.
+func (e *podEnv) cleanUp(t *testing.T) { _ = e.recoverAndRemove(context.Background(), nil) }

@@ -13,7 +13,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// setClock sets the clock of this machine off by a time.
+// setClock moves the clock of this machine by a duration.
 func setClock(t *testing.T, by time.Duration) {
 	t.Helper()
 	now := unix.NsecToTimeval(time.Now().Add(by).UnixNano())
@@ -25,7 +25,7 @@ func setClock(t *testing.T, by time.Duration) {
 // start, become ready and end with their exit codes.
 func TestTask_ClockJumps(t *testing.T) {
 	if os.Getenv("POD_TEST_OWN_CLOCK") == "" {
-		t.Skip("needs a machine whose clock may be set: make test-cgroup2")
+		t.Skip("needs a machine whose clock may be set: run make test-cgroup2")
 	}
 	const day = 24 * time.Hour
 	withOneRuntime(t, func(t *testing.T, runtime string) {

@@ -16,7 +16,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// localFile writes a file that the task has in /local.
+// localFile writes a file to the task's /local.
 func (tk *task) localFile(name, content string, mode os.FileMode) {
 	tk.n.t.Helper()
 	path := filepath.Join(tk.TaskDir().LocalDir, name)
@@ -24,7 +24,7 @@ func (tk *task) localFile(name, content string, mode os.FileMode) {
 	must.NoError(tk.n.t, os.Chmod(path, mode))
 }
 
-// foreignELF is the header of a program for another machine.
+// foreignELF returns the header of a program for another architecture.
 func foreignELF() string {
 	header := make([]byte, 64)
 	copy(header, "\x7fELF\x02\x01\x01")
@@ -33,14 +33,14 @@ func foreignELF() string {
 	return string(header)
 }
 
-// TestStart_CommonMistakes checks that both runtimes report the same line about a program that
-// cannot run, either as an error of the start or as the message of the exit.
+// TestStart_CommonMistakes checks that both runtimes report the same error for a program that
+// cannot run, either as the error of the start or as the message of the exit.
 func TestStart_CommonMistakes(t *testing.T) {
 	cases := map[string]struct {
 		config driver.TaskConfig
 		files  map[string]string
 		mode   os.FileMode
-		says   string
+		want   string
 	}{
 		"not in PATH":    {driver.TaskConfig{Command: "no-such-program"}, nil, 0, `command "no-such-program" not found in PATH (/usr/local/sbin:`},
 		"with arguments": {driver.TaskConfig{Command: "sleep 10"}, nil, 0, `write command = "sleep" and args = ["10"]`},
@@ -70,7 +70,7 @@ func TestStart_CommonMistakes(t *testing.T) {
 				} else {
 					must.False(t, structs.IsRecoverable(err), must.Sprint("a mistake is final"))
 				}
-				must.ErrorContains(t, err, tc.says)
+				must.ErrorContains(t, err, tc.want)
 				must.StrNotContains(t, err.Error(), "canary")
 				must.StrNotContains(t, err.Error(), "conmon")
 				must.StrNotContains(t, err.Error(), "invalid task")
@@ -79,8 +79,8 @@ func TestStart_CommonMistakes(t *testing.T) {
 	})
 }
 
-// TestExit_RuntimeCannotExecute checks that the reason is reported if only the runtime knows it:
-// here a file capability that the task may not have.
+// TestExit_RuntimeCannotExecute checks that an error that only the runtime detects is reported:
+// here, a file capability that the task may not have.
 func TestExit_RuntimeCannotExecute(t *testing.T) {
 	capability := make([]byte, 20) // version 2 of capabilities(7)
 	const ipcLock = 14
@@ -100,7 +100,8 @@ func TestExit_RuntimeCannotExecute(t *testing.T) {
 	})
 }
 
-// TestStart_HealthyPrograms checks that no mistake is reported for an exit code of the program's own.
+// TestStart_HealthyPrograms checks that an exit code of the program itself is not reported as a
+// mistake.
 func TestStart_HealthyPrograms(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -129,7 +130,7 @@ func TestStart_TooLargeForExec(t *testing.T) {
 		cases := map[string]struct {
 			change func(*drivers.TaskConfig)
 			args   []string
-			says   string
+			want   string
 		}{
 			"variable": {func(c *drivers.TaskConfig) { c.Env["CONFIG"] = long }, nil, `variable "CONFIG" has 131079 bytes`},
 			"argument": {func(*drivers.TaskConfig) {}, []string{long}, `argument 1 has 131072 bytes`},
@@ -143,7 +144,7 @@ func TestStart_TooLargeForExec(t *testing.T) {
 					tc.change(c)
 				})
 				_, _, err := n.StartTask(tk.TaskConfig)
-				must.ErrorContains(t, err, tc.says)
+				must.ErrorContains(t, err, tc.want)
 				must.False(t, structs.IsRecoverable(err))
 				must.Less(t, 1024, len(err.Error()))
 			})
@@ -168,7 +169,7 @@ func TestStart_ReadyAtSecondStart(t *testing.T) {
 	})
 }
 
-// TestExit_OOMKilled checks the message that Nomad shows for it.
+// TestExit_OOMKilled checks the message that Nomad shows for an OOM kill.
 func TestExit_OOMKilled(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

@@ -39,7 +39,7 @@ func TestStart_OOMScoreOfPlugin(t *testing.T) {
 	was, err := os.ReadFile(file)
 	must.NoError(t, err)
 	withRuntimes(t, func(t *testing.T, runtime string) {
-		must.NoError(t, os.WriteFile(file, []byte("321"), 0)) // to lower it takes a right
+		must.NoError(t, os.WriteFile(file, []byte("321"), 0)) // lowering it needs CAP_SYS_RESOURCE
 		t.Cleanup(func() { must.NoError(t, os.WriteFile(file, was, 0)) })
 		_, tk := idle(t, runtime)
 		must.Eq(t, "0\n", tk.exec("cat /proc/1/oom_score_adj"))
@@ -98,7 +98,7 @@ func TestLogs_ReadOnlyInTask(t *testing.T) {
 	})
 }
 
-// Trap D4: a log that is a link is not opened.
+// Trap D4: a log that is a symlink is not opened.
 func TestStart_LogIsSymlink(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -116,8 +116,8 @@ func TestStart_LogIsSymlink(t *testing.T) {
 	})
 }
 
-// Trap D5, CVE-2026-14896: a link in the allocation's directory that leads out
-// of it is not mounted.
+// Trap D5, CVE-2026-14896: a symlink in the allocation's directory that leads out of it is not
+// mounted.
 func TestStart_SymlinkInAllocDir(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -134,7 +134,7 @@ func TestStart_SymlinkInAllocDir(t *testing.T) {
 	})
 }
 
-// Trap D6, CVE-2026-14891: no allocation gets into the pod of another.
+// Trap D6, CVE-2026-14891: a task cannot join the pod of another allocation.
 func TestStart_JoinsNoOtherPod(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -211,7 +211,7 @@ func TestTask_ConcurrentStopWaitDestroy(t *testing.T) {
 	})
 }
 
-// Trap D14: a start that failed is repeated with the same id.
+// Trap D14: a failed start can be repeated with the same ID.
 func TestStart_RepeatedAfterFailure(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -244,9 +244,9 @@ func TestStatsAndSignals(t *testing.T) {
 				break
 			}
 		}
-		must.NoError(t, ctx.Err(), must.Sprint("a busy task was never seen to use the processor"))
+		must.NoError(t, ctx.Err(), must.Sprint("busy task has no CPU usage"))
 		must.NoError(t, n.StopTask(tk.ID, 0, "SIGKILL"))
-		for range ch { // it ends with the task (nomad#5936)
+		for range ch { // the channel is closed when the task ends (nomad#5936)
 		}
 		must.NoError(t, ctx.Err())
 	})

@@ -80,8 +80,8 @@ func TestConnect_ProxyConfig(t *testing.T) {
 	}
 }
 
-// TestStart_ConnectProxy starts the task of a proxy in a group with a network of its own, and of a
-// gateway in the host's network. A stand-in for Envoy prints its arguments and its bootstrap file.
+// TestStart_ConnectProxy starts the task of a proxy in a group with its own network, and of a
+// gateway in the host's network. A substitute for Envoy prints its arguments and bootstrap file.
 func TestStart_ConnectProxy(t *testing.T) {
 	mirrorOfDockerHub(t, "envoyproxy/envoy:v1.35.3", shellImage(t, v1.Config{
 		Entrypoint: []string{"/bin/sh", "-c", `echo "$*"; cat "$2"; echo up; sleep 1000`, "envoy"}, Cmd: []string{"of", "the", "image"},
@@ -107,10 +107,10 @@ func TestStart_ConnectProxy(t *testing.T) {
 	})
 }
 
-// onClient returns the variables of a task on a client with Nomad's default meta for proxies.
+// onClient returns the task's variables on a client with Nomad's default meta for proxies.
 func onClient(t *testing.T, env map[string]string) map[string]cty.Value {
 	t.Helper()
-	const image = "docker.io/envoyproxy/envoy:v1.35.3" // as its hook for the version completes it
+	const image = "docker.io/envoyproxy/envoy:v1.35.3" // with the version set by Nomad's hook
 	vars, _, err := taskenv.NewTaskEnv(env, env, nil, nil, map[string]string{
 		"node.unique.id": "n", "meta." + envoy.SidecarMetaParam: image, "meta." + envoy.GatewayMetaParam: image,
 		"meta." + envoy.DefaultConnectLogLevelParam:         envoy.DefaultConnectLogLevel,

@@ -20,13 +20,13 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// TestTask_Cost checks counts, since times depend on the machine: a start executes three programs
-// and an end one, and a task needs one helper process.
+// TestTask_Cost checks the number of processes, since times depend on the machine: a start executes
+// three programs, an end one, and a running task needs one helper process.
 func TestTask_Cost(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
 		ran := n.recordPrograms()
-		n.fingerprint() // tries the runtime out
+		n.fingerprint() // probes the runtime
 		before := processes(t)
 		ran.take()
 		for i := range 3 {
@@ -50,14 +50,14 @@ func TestTask_Cost(t *testing.T) {
 	})
 }
 
-// record is a file with a line for each run of a program.
+// record is a file with one line per execution of a program.
 type record struct {
 	t    *testing.T
 	path string
 }
 
-// recordPrograms has the node's runtime and conmon take note of each run. Of
-// the runtime it is the verb.
+// recordPrograms makes the node's runtime and conmon record each execution. For the runtime it
+// records the verb.
 func (n *node) recordPrograms() record {
 	n.t.Helper()
 	r := record{n.t, filepath.Join(n.t.TempDir(), "ran")}
@@ -74,7 +74,7 @@ func (n *node) recordPrograms() record {
 	return r
 }
 
-// take returns what has run since the last time.
+// take returns the executions since the last call.
 func (r record) take() []string {
 	r.t.Helper()
 	b, err := os.ReadFile(r.path)
@@ -85,7 +85,7 @@ func (r record) take() []string {
 	return strings.Fields(string(b))
 }
 
-// processes gives what runs, as names by process id.
+// processes returns the names of the running processes by PID.
 func processes(t *testing.T) map[int]string {
 	t.Helper()
 	all, err := procfs.AllProcs()
@@ -99,8 +99,7 @@ func processes(t *testing.T) map[int]string {
 	return names
 }
 
-// waitForNew waits until exactly these processes are new: the last program of
-// a task is not its first.
+// waitForNew waits until exactly these processes are new. A task executes several programs in turn.
 func (n *node) waitForNew(before map[int]string, want []string) {
 	n.t.Helper()
 	slices.Sort(want)
@@ -147,7 +146,7 @@ true`
 				must.Eq(t, tc.want, tk.exec(probe), must.Sprintf("exec in %s, round %d", name, round))
 				known := round == 1 && filepath.Base(runtime) == "crun"
 				must.Eq(t, known && name != "unconfined", n.usesFilter(tk.AllocID, "tasks", "*"))
-				if round == 1 { // in the first, the second pod's uses that of the first one's
+				if round == 1 { // in the first round, the second pod reuses the filter of the first
 					must.Eq(t, known, n.usesFilter(tk.AllocID, "holder"))
 				}
 				must.Eq(t, "2\n", tk.exec("awk '/^Seccomp:/ { print $2 }' /proc/1/status"))
@@ -172,7 +171,7 @@ func (n *node) usesFilter(allocID string, dir ...string) bool {
 func TestTaskConfigSchema_ExpectsTask(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		moves := func() bool { // of this process, which is the plugin's here
+		moves := func() bool { // the plugin runs in this process
 			links, err := filepath.Glob("/proc/self/fd/*")
 			must.NoError(t, err)
 			return slices.ContainsFunc(links, func(link string) bool {
@@ -184,35 +183,35 @@ func TestTaskConfigSchema_ExpectsTask(t *testing.T) {
 			_, err := n.impl.TaskConfigSchema()
 			must.NoError(t, err)
 		}
-		ask() // before the first task there is nothing to prepare
-		n.starts(sh("exit 0"))
+		ask() // nothing to prepare before the first task
+		n.checkStarts(sh("exit 0"))
 		n.waitFor("the start's own moves to end", func() bool { return !moves() })
 		ask()
 		n.waitFor("moves", moves)
 		n.waitFor("an end of the moves without a task", func() bool { return !moves() })
-		ask() // and closes meanwhile
+		ask() // the driver is closed meanwhile
 	})
 }
 
-// direct has the node execute a copy of the runtime's program, with nothing
-// before it, and gives its path.
-func (n *node) direct(runtime string) string {
+// useRuntimeCopy makes the node execute a copy of the runtime's program without a wrapper, and
+// returns its path.
+func (n *node) useRuntimeCopy(runtime string) string {
 	n.t.Helper()
 	n.stop()
 	n.config.Runtime = filepath.Join(n.t.TempDir(), filepath.Base(runtime))
 	must.NoError(n.t, os.Chmod(filepath.Dir(n.config.Runtime), 0o755))
-	n.renew(runtime)
+	n.replaceRuntimeCopy(runtime)
 	n.start()
 	return n.config.Runtime
 }
 
-// renew replaces the copy, as an upgrade does.
-func (n *node) renew(runtime string) {
+// replaceRuntimeCopy replaces the copy, as an upgrade does.
+func (n *node) replaceRuntimeCopy(runtime string) {
 	n.t.Helper()
 	b, err := os.ReadFile(runtime)
 	must.NoError(n.t, err)
 	if !strings.HasPrefix(string(b), "\x7fELF") {
-		n.t.Skipf("on this host %s is not executed directly", runtime)
+		n.t.Skipf("%s is a script on this host", runtime)
 	}
 	must.NoError(n.t, os.WriteFile(n.config.Runtime+".new", b, 0o755))
 	must.NoError(n.t, os.Rename(n.config.Runtime+".new", n.config.Runtime))
@@ -226,24 +225,24 @@ func TestCrun_ExecutedOnce(t *testing.T) {
 			return
 		}
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		n.direct(runtime)
+		n.useRuntimeCopy(runtime)
 		tk := n.newTask("", "app", sh("exec sleep 600"), quiet)
 		tk.start()
 		seen := map[uint64]bool{}
 		for range 2 {
-			copied, executed := n.executed(tk)
+			copied, executed := n.runtimeInodes(tk)
 			must.Eq(t, copied, executed)
 			must.False(t, seen[copied])
 			seen[copied] = true
-			n.renew(runtime)
-			n.starts(sh("exit 0"))
+			n.replaceRuntimeCopy(runtime)
+			n.checkStarts(sh("exit 0"))
 		}
 	})
 }
 
-// executed gives the inodes of the node's copy of the runtime and of the program
-// that is seen to run in its stead.
-func (n *node) executed(tk *task) (copied, executed uint64) {
+// runtimeInodes returns the inodes of the node's sealed copy of the runtime and of the program that
+// is executed.
+func (n *node) runtimeInodes(tk *task) (copied, executed uint64) {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()

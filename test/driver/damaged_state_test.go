@@ -15,7 +15,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// damages are ways to damage a file.
+// damages returns ways to damage a file.
 func damages() map[string]func(path string) error {
 	write := func(text string) func(string) error {
 		return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
@@ -59,7 +59,7 @@ func first(errs ...error) error {
 type watched struct {
 	*task
 	handle *drivers.TaskHandle
-	dir    string // its state
+	dir    string // directory of its state
 	word   string // in the command line of its program
 }
 
@@ -80,9 +80,9 @@ func TestDamagedState_Task(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		alloc := uuid.Generate()
-		keeper, other := n.watched(alloc, "keeper", 0), n.bystand()
+		keeper, other := n.watched(alloc, "keeper", 0), n.startBystander()
 		all := damages()
-		all["cgroup"] = func(path string) error { // that of all tasks
+		all["cgroup"] = func(path string) error { // the cgroup of all tasks
 			b, err := os.ReadFile(path)
 			return first(err, os.WriteFile(path, []byte(strings.ReplaceAll(string(b), "/"+alloc+".cgroup", "")), 0o600))
 		}
@@ -101,7 +101,7 @@ func TestDamagedState_Task(t *testing.T) {
 		otherHandle.Config = other.TaskConfig
 		n.abandon()
 		for name, damage := range all {
-			if name == "with all" { // the exit file is not there yet
+			if name == "with all" { // the exit file does not exist yet
 				must.NoError(t, os.WriteFile(victims[name].dir+"/exit", []byte("x"), 0o600))
 			}
 			must.NoError(t, damage(filepath.Join(victims[name].dir, "task.json")), must.Sprint(name))
@@ -114,7 +114,7 @@ func TestDamagedState_Task(t *testing.T) {
 		late.start()
 		must.Eq(t, 0, late.wait().ExitCode, must.Sprint("another task of the pod"))
 		for name, victim := range victims {
-			if name == "empty" || name == "with all" { // its start alone, without a recovery
+			if name == "empty" || name == "with all" { // start it without a recovery
 				must.Eq(t, 1, hostProcesses(t, victim.word))
 			} else {
 				must.ErrorContains(t, n.RecoverTask(victim.handle), "damaged state file", must.Sprint(name))
@@ -131,8 +131,8 @@ func TestDamagedState_Task(t *testing.T) {
 			})
 		}
 		must.Eq(t, 1, hostProcesses(t, keeper.word))
-		other.unharmed()
-		n.starts(sh("exit 0"))
+		other.checkUnharmed()
+		n.checkStarts(sh("exit 0"))
 	})
 }
 

@@ -30,8 +30,8 @@ func debuggedWith(t *testing.T, config driver.TaskConfig, change func(*driver.Pl
 	return tk
 }
 
-// beside runs a script in a container beside the task.
-func (tk *task) beside(words ...string) (string, error) {
+// debugExec runs a command in a debug container of the task.
+func (tk *task) debugExec(words ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 	defer cancel()
 	c := newClient(ctx)
@@ -43,7 +43,7 @@ func (tk *task) beside(words ...string) (string, error) {
 	return c.stdout.String(), err
 }
 
-// debugContainers lists what the driver keeps of containers beside the task.
+// debugContainers lists the files of the task's debug containers.
 func (tk *task) debugContainers() []string {
 	tk.n.t.Helper()
 	var found []string
@@ -59,25 +59,25 @@ func (tk *task) debugContainers() []string {
 	return found
 }
 
-const waits = "trap 'exit 0' TERM; echo from the task >/tmp/note; echo up; while :; do sleep 1; done"
+const waitScript = "trap 'exit 0' TERM; echo from the task >/tmp/note; echo up; while :; do sleep 1; done"
 
-// TestDebug_SeesTask checks that a debug container sees the task's processes, files, host name and
-// network, has its own programs, and leaves nothing behind.
+// TestDebug_SeesTask checks that a debug container has the task's processes, files, host name and
+// network, brings its own programs, and leaves nothing behind.
 func TestDebug_SeesTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
-		tk := debugged(t, runtime, sh(waits))
+		tk := debugged(t, runtime, sh(waitScript))
 		for ns, same := range map[string]bool{"pid": true, "net": true, "ipc": true, "uts": true, "mnt": false} {
 			link := "readlink /proc/self/ns/" + ns
-			seen, err := tk.beside("/bin/sh", "-c", link)
+			got, err := tk.debugExec("/bin/sh", "-c", link)
 			must.NoError(t, err)
-			must.Eq(t, same, seen == tk.exec(link), must.Sprint(ns))
+			must.Eq(t, same, got == tk.exec(link), must.Sprint(ns))
 		}
-		out, err := tk.beside("/bin/sh", "-c", "cat $POD_TASK_ROOT/tmp/note; tr '\\0' ' ' </proc/$POD_TASK_PID/cmdline; ls /tmp; id -u")
+		out, err := tk.debugExec("/bin/sh", "-c", "cat $POD_TASK_ROOT/tmp/note; tr '\\0' ' ' </proc/$POD_TASK_PID/cmdline; ls /tmp; id -u")
 		must.NoError(t, err)
 		must.StrContains(t, out, "from the task")
 		must.StrContains(t, out, "sleep 1; done")
 		must.StrHasSuffix(t, " 0\n", out, must.Sprint("nothing is in its own /tmp, and it is root"))
-		_, err = tk.beside("/bin/sh", "-c", "echo no; exit 3")
+		_, err = tk.debugExec("/bin/sh", "-c", "echo no; exit 3")
 		must.EqError(t, err, "no\n")
 		must.SliceEmpty(t, tk.debugContainers())
 		must.Eq(t, "alive\n", tk.exec("echo alive"))
@@ -88,8 +88,8 @@ func TestDebug_SeesTask(t *testing.T) {
 func TestDebug_Image(t *testing.T) {
 	layout := testimage.Layout(t, t.TempDir(), scratch(t))
 	withOneRuntime(t, func(t *testing.T, runtime string) {
-		tk := debugged(t, runtime, sh(waits))
-		out, err := tk.beside("-image", layout, "/init", "--version")
+		tk := debugged(t, runtime, sh(waitScript))
+		out, err := tk.debugExec("-image", layout, "/init", "--version")
 		must.NoError(t, err)
 		must.StrContains(t, out, "tini version")
 		must.SliceEmpty(t, tk.debugContainers())
@@ -98,7 +98,7 @@ func TestDebug_Image(t *testing.T) {
 
 func TestDebug_EndsWithTaskOrClient(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
-		config := sh(waits)
+		config := sh(waitScript)
 		config.Share = []string{"pid"}
 		tk := debugged(t, runtime, config)
 		session := func(ctx context.Context) <-chan error {
@@ -117,9 +117,9 @@ func TestDebug_EndsWithTaskOrClient(t *testing.T) {
 		defer cancel()
 		done = session(ctx)
 		must.NoError(t, tk.n.DestroyTask(tk.ID, true))
-		<-done // however it puts it
+		<-done // any error
 		must.SliceEmpty(t, tk.debugContainers())
-		_, err := tk.beside("/bin/true")
+		_, err := tk.debugExec("/bin/true")
 		must.ErrorContains(t, err, "not found")
 	})
 }
@@ -127,9 +127,9 @@ func TestDebug_EndsWithTaskOrClient(t *testing.T) {
 func TestDebug_InvalidCommands(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
-		_, err := tk.beside("/bin/true")
+		_, err := tk.debugExec("/bin/true")
 		must.ErrorContains(t, err, "debug_containers = true")
-		tk = debugged(t, runtime, sh(waits))
+		tk = debugged(t, runtime, sh(waitScript))
 		for _, tc := range []struct{ words, want string }{
 			{"-image", "flag needs an argument"},
 			{"-tools x", "flag provided but not defined: -tools"},
@@ -137,7 +137,7 @@ func TestDebug_InvalidCommands(t *testing.T) {
 			{"-image oci:/no/such sh", "/no/such"},
 			{"/no/such/program", "/no/such/program"},
 		} {
-			_, err := tk.beside(strings.Fields(tc.words)...)
+			_, err := tk.debugExec(strings.Fields(tc.words)...)
 			must.ErrorContains(t, err, tc.want)
 			must.SliceEmpty(t, tk.debugContainers())
 		}
@@ -155,8 +155,8 @@ func TestDebug_WithinAllowCaps(t *testing.T) {
 			"0\nCapEff:\t0000000000080001\nCapBnd:\t0000000000080001\nfrom the task\n":     {"chown", "sys_ptrace"},
 		} {
 			t.Run(strings.Join(allow, "+"), func(t *testing.T) {
-				tk := debuggedWith(t, sh(waits), func(c *driver.PluginConfig) { c.Runtime, c.AllowCaps = runtime, allow })
-				out, err := tk.beside("/bin/sh", "-c", script)
+				tk := debuggedWith(t, sh(waitScript), func(c *driver.PluginConfig) { c.Runtime, c.AllowCaps = runtime, allow })
+				out, err := tk.debugExec("/bin/sh", "-c", script)
 				must.NoError(t, err)
 				must.Eq(t, want, out)
 			})
@@ -169,30 +169,30 @@ func TestDebug_WithinAllowCaps(t *testing.T) {
 func TestDebug_HostNamespaces(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		allow := func(c *driver.PluginConfig) { c.Runtime, c.AllowHostNamespaces = runtime, true }
-		config := sh(waits)
+		config := sh(waitScript)
 		config.IPCMode, config.UTSMode = "host", "host"
 		tk := debuggedWith(t, config, allow)
 		for _, ns := range []string{"ipc", "uts", "pid"} {
-			seen, err := tk.beside("/usr/bin/readlink", "/proc/self/ns/"+ns)
+			got, err := tk.debugExec("/usr/bin/readlink", "/proc/self/ns/"+ns)
 			must.NoError(t, err)
 			host, err := os.Readlink("/proc/self/ns/" + ns)
 			must.NoError(t, err)
-			must.NotEq(t, host, strings.TrimSpace(seen), must.Sprint(ns))
+			must.NotEq(t, host, strings.TrimSpace(got), must.Sprint(ns))
 		}
 		config = sh("exec sleep 600")
 		config.PidMode = "host"
 		tk = tk.n.newTask("", "host", config, quiet)
 		tk.start()
-		_, err := tk.beside("/bin/true")
+		_, err := tk.debugExec("/bin/true")
 		must.ErrorContains(t, err, "leave pid_mode out of the task")
 		must.SliceEmpty(t, tk.debugContainers())
 	})
 }
 
-// The number of debug containers is bounded, and each has limits of its own.
+// The number of debug containers is bounded, and each has its own limits.
 func TestDebug_Bounds(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
-		config := sh(waits)
+		config := sh(waitScript)
 		config.Share = []string{"pid"}
 		tk := debugged(t, runtime, config)
 		second := tk.n.newTask("", "second", sh("exec sleep 600"), quiet)
@@ -209,9 +209,9 @@ func TestDebug_Bounds(t *testing.T) {
 		open(tk, 4)
 		open(second, 4)
 		tk.n.waitFor("the commands to run", func() bool { return hostProcesses(t, "434344\x00") == 8 })
-		_, err := tk.beside("/bin/true")
+		_, err := tk.debugExec("/bin/true")
 		must.ErrorContains(t, err, "the task has the maximum of 4 debug containers")
-		_, err = third.beside("/bin/true")
+		_, err = third.debugExec("/bin/true")
 		must.ErrorContains(t, err, "this node has the maximum of 8 debug containers")
 		group := filepath.Join(cgroup.Root, "pids/nomad-driver-pod", tk.AllocID, "*.debug-*/pids.max")
 		if v, err := cgroup.Detect(); err == nil && v == cgroup.V2 {
@@ -227,7 +227,7 @@ func TestDebug_Bounds(t *testing.T) {
 		}
 		cancel()
 		sessions.Wait()
-		_, err = tk.beside("/bin/true")
+		_, err = tk.debugExec("/bin/true")
 		must.NoError(t, err)
 		must.SliceEmpty(t, tk.debugContainers())
 	})

@@ -16,26 +16,26 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// TestNetworkDefaults checks docker's defaults in a network namespace of the group's own, and that
-// a task's own setting survives the start of a sibling.
+// TestNetworkDefaults checks Docker's defaults in the network namespace of a group, and that a
+// task's own setting survives the start of a sibling.
 func TestNetworkDefaults(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		path := networkNamespace(t)
-		inGroup := func(c *drivers.TaskConfig) {
+		catCgroup := func(c *drivers.TaskConfig) {
 			quiet(c)
 			c.NetworkIsolation = &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: path}
 		}
 		const read = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range"
-		first := n.newTask("", "first", sh("sleep 1000"), inGroup)
+		first := n.newTask("", "first", sh("sleep 1000"), catCgroup)
 		first.start()
 		must.Eq(t, []string{"0", "0", "2147483647"}, strings.Fields(first.exec(read)))
 
 		config := sh("sleep 1000")
 		config.Sysctl = map[string]string{"net.ipv4.ip_unprivileged_port_start": "1024"}
-		second := n.newTask(first.AllocID, "second", config, inGroup)
+		second := n.newTask(first.AllocID, "second", config, catCgroup)
 		second.start()
-		third := n.newTask(first.AllocID, "third", sh("sleep 1000"), inGroup)
+		third := n.newTask(first.AllocID, "third", sh("sleep 1000"), catCgroup)
 		third.start()
 		must.Eq(t, "1024", strings.Fields(third.exec(read))[0])
 
@@ -70,12 +70,12 @@ func TestDeniedHostUsers(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) {
 			c.Runtime, c.DeniedHostUIDs, c.DeniedHostGIDs = runtime, "0,2-5", "42"
 		})
-		for user, says := range map[string]string{
+		for user, want := range map[string]string{
 			"root": "uid 0 is not allowed", "0": "denied_host_uids is \"0,2-5\"", "0:0": "uid 0", "3": "uid 3", "7:42": "denied_host_gids is \"42\"",
 		} {
 			tk := n.newTask("", "app", sh("exit 0"), func(c *drivers.TaskConfig) { quiet(c); c.User = user })
 			_, _, err := n.StartTask(tk.TaskConfig)
-			must.ErrorContains(t, err, says)
+			must.ErrorContains(t, err, want)
 			must.False(t, structs.IsRecoverable(err))
 		}
 		config := sh("exit 0")
@@ -90,7 +90,7 @@ func TestDeniedHostUsers(t *testing.T) {
 	})
 }
 
-// TestImageConfig checks what an image's config leaves out or writes oddly: both runtimes treat it
+// TestImageConfig checks an image's config with missing or unusual fields: both runtimes treat it
 // the same.
 func TestImageConfig(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
@@ -123,7 +123,7 @@ func TestImageConfig(t *testing.T) {
 	})
 }
 
-// TestUser_NotInImage checks that the error names the image.
+// TestUser_NotInImage checks that the error for an unknown user names the image.
 func TestUser_NotInImage(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -136,20 +136,19 @@ func TestUser_NotInImage(t *testing.T) {
 	})
 }
 
-// TestStart_CommandNotInImage checks that the error names the image, and that nothing is wrong with
-// the cleanup.
+// TestStart_CommandNotInImage checks that the error names the image and reports no failed cleanup.
 func TestStart_CommandNotInImage(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		image := testimage.Layout(t, filepath.Join(t.TempDir(), "command"), testimage.New(t))
-		for entrypoint, says := range map[string]string{
+		for entrypoint, want := range map[string]string{
 			"/nope": `command "/nope" not found in the task's file system; check command and entrypoint (image ` + image + `)`,
 			"nope":  `not found in PATH (/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin); check command and entrypoint (image ` + image + `)`,
 			"/":     `command "/" is a directory; name a program (image ` + image + `)`,
 		} {
 			tk := n.newTask("", "app", driver.TaskConfig{Image: image, Entrypoint: []string{entrypoint}}, quiet)
 			_, _, err := n.StartTask(tk.TaskConfig)
-			must.StrHasSuffix(t, says, err.Error())
+			must.StrHasSuffix(t, want, err.Error())
 			must.False(t, structs.IsRecoverable(err))
 		}
 	})
@@ -179,7 +178,7 @@ func TestTmpfs_Modes(t *testing.T) {
 	})
 }
 
-// TestHostnameAndMtab checks the files that docker adds to every root file system.
+// TestHostnameAndMtab checks the files that Docker adds to every root file system.
 func TestHostnameAndMtab(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Image.Paths = runtime, []string{"/"} })

@@ -32,8 +32,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// dockerOptions are those of docker's driver that the example uses, as its
-// documentation names them.
+// dockerOptions are the options of the docker driver that the example uses, as named in its
+// documentation.
 var dockerOptions = []string{
 	"args", "cap_add", "cap_drop", "command", "cpu_cfs_period", "cpu_hard_limit", "devices", "entrypoint",
 	"extra_hosts", "force_pull", "group_add", "image", "image_pull_timeout", "init", "labels", "mount",
@@ -41,9 +41,9 @@ var dockerOptions = []string{
 	"ulimit", "userns_mode", "volumes", "work_dir",
 }
 
-// facts are what the example prints with docker's driver: each follows from
-// what docker says the option does.
-const facts = `arguments: 2 two words
+// wantFacts is the output of the example with the docker driver. Each line follows from the
+// documentation of an option.
+const wantFacts = `arguments: 2 two words
 directory: /work/dir
 user: 1234:5678
 groups: Groups: 4 4321 5678
@@ -93,17 +93,16 @@ func TestStart_DockerJob(t *testing.T) {
 		}
 		tk.start()
 		must.True(t, tk.wait().Successful())
-		must.Eq(t, facts, withPrimary(tk.output("stdout", contains("hosts: "))))
+		must.Eq(t, wantFacts, withPrimary(tk.output("stdout", contains("hosts: "))))
 	})
 }
 
-// withPrimary adds the primary group to the list of groups: whether it is there
-// differs between runtimes.
+// withPrimary adds the primary group to the list of groups. Not every runtime lists it.
 func withPrimary(text string) string {
 	return regexp.MustCompile(`Groups: 4 4321 ?(5678)?`).ReplaceAllString(text, "Groups: 4 4321 5678")
 }
 
-// exampleTask reads the only task of an example.
+// exampleTask returns the only task of an example.
 func exampleTask(t *testing.T, file string) *api.Task {
 	t.Helper()
 	path := filepath.Join("..", "..", "jobs", "examples", file)
@@ -131,7 +130,7 @@ func (n *node) encode(tk *task, config map[string]any, vars map[string]cty.Value
 	must.NoError(n.t, tk.EncodeDriverConfig(value))
 }
 
-// networkNamespace makes one, as Nomad does for a group in bridge mode.
+// networkNamespace creates a network namespace, as Nomad does for a group in bridge mode.
 func networkNamespace(t *testing.T) string {
 	t.Helper()
 	const name = "podtest"
@@ -144,7 +143,7 @@ func networkNamespace(t *testing.T) string {
 	return "/run/netns/" + name
 }
 
-// mirrorOfDockerHub serves an image on loopback in the place of docker.io.
+// mirrorOfDockerHub serves an image on loopback as a mirror of docker.io.
 func mirrorOfDockerHub(t *testing.T, repository string, img v1.Image) {
 	t.Helper()
 	host := insecureRegistry(t)
@@ -157,8 +156,7 @@ func mirrorOfDockerHub(t *testing.T, repository string, img v1.Image) {
 	sysregistriesv2.InvalidateCache()
 }
 
-// shellImage makes an image of this machine's shell and a few programs, with
-// the libraries they need.
+// shellImage creates an image of this machine's shell and a few programs, with their libraries.
 func shellImage(t *testing.T, config v1.Config) v1.Image {
 	t.Helper()
 	files := map[string]bool{"/etc/passwd": true, "/etc/group": true}

@@ -20,7 +20,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// idle starts a task that waits to be stopped.
+// idle starts a task that runs until it is stopped.
 func idle(t *testing.T, runtime string) (*node, *task) {
 	t.Helper()
 	n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -36,7 +36,7 @@ func TestExec_Conformance(t *testing.T) {
 		n, tk := idle(t, runtime)
 		testutils.TestExecTaskStreamingBasicResponses(t, n.DriverHarness, tk.ID)
 		if v, err := cgroup.Detect(); err == nil && v == cgroup.V2 {
-			t.Log("the isolation part is left out on cgroup v2: it wants to see the group's path, which a cgroup namespace hides")
+			t.Log("skip the isolation part: on cgroup v2 it reads the path of the cgroup, which a cgroup namespace hides")
 			return
 		}
 		testutils.TestExecFSIsolation(t, n.DriverHarness, tk.ID)
@@ -55,16 +55,16 @@ func TestExec_NoDeviceOfHost(t *testing.T) {
 	})
 }
 
-// client is the other end of "nomad alloc exec".
+// client is the client side of "nomad alloc exec".
 type client struct {
-	ctx    context.Context
-	send   chan *drivers.ExecTaskStreamingRequestMsg // closed: the client has no more to say
-	broken chan struct{}                             // closed: it can not say any more
-	mu     sync.Mutex
-	stdout bytes.Buffer
-	stderr bytes.Buffer
-	heard  func(stdout string) // called with all there is, when more comes
-	code   int
+	ctx      context.Context
+	send     chan *drivers.ExecTaskStreamingRequestMsg // closed at the end of input
+	broken   chan struct{}                             // closed when the connection breaks
+	mu       sync.Mutex
+	stdout   bytes.Buffer
+	stderr   bytes.Buffer
+	onStdout func(stdout string) // called with all output when more arrives
+	code     int
 }
 
 func newClient(ctx context.Context) *client {
@@ -92,8 +92,8 @@ func (c *client) Send(m *drivers.ExecTaskStreamingResponseMsg) error {
 	defer c.mu.Unlock()
 	if m.Stdout != nil {
 		c.stdout.Write(m.Stdout.Data)
-		if c.heard != nil {
-			c.heard(c.stdout.String())
+		if c.onStdout != nil {
+			c.onStdout(c.stdout.String())
 		}
 	}
 	if m.Stderr != nil {
@@ -105,7 +105,7 @@ func (c *client) Send(m *drivers.ExecTaskStreamingResponseMsg) error {
 	return nil
 }
 
-// stream runs a command over the wire's types.
+// stream runs a command in the task for a client, over Nomad's streaming API.
 func (tk *task) stream(c *client, tty bool, command ...string) error {
 	return tk.n.impl.ExecTaskStreamingRaw(c.ctx, tk.ID, command, tty, c)
 }
@@ -134,14 +134,14 @@ func TestExec_HundredResizes(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 		defer cancel()
 		c := newClient(ctx)
-		// A size that comes before the program has a terminal says little: a
-		// runtime may look at it once, and never again.
-		c.heard = func(text string) {
+		// Resize only after the program has started: a runtime may read an earlier size once and never
+		// again.
+		c.onStdout = func(text string) {
 			if !strings.Contains(text, "started") {
 				return
 			}
-			c.heard = nil
-			go c.resizes(100) // ends when all were received
+			c.onStdout = nil
+			go c.sendResizes(100) // ends when all resizes were received
 		}
 		must.NoError(t, tk.stream(c, true, "/bin/sh", "-c",
 			"echo started; until [ \"$(stty size)\" = '100 300' ]; do :; done; stty size"))
@@ -150,9 +150,8 @@ func TestExec_HundredResizes(t *testing.T) {
 	})
 }
 
-// resizes makes the terminal one row and one column larger each time, and has
-// no more to say then.
-func (c *client) resizes(n int32) {
+// sendResizes enlarges the terminal by one row and one column n times, and ends the input.
+func (c *client) sendResizes(n int32) {
 	defer close(c.send)
 	for i := int32(1); i <= n; i++ {
 		c.send <- &drivers.ExecTaskStreamingRequestMsg{
@@ -165,14 +164,14 @@ func stdin(text string) *drivers.ExecTaskStreamingRequestMsg {
 	return &drivers.ExecTaskStreamingRequestMsg{Stdin: &proto.ExecTaskStreamingIOOperation{Data: []byte(text)}}
 }
 
-// Trap D16: what comes after the end of input is not an error.
+// Trap D16: input after the end of input is not an error.
 func TestExec_InputAfterEOF(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		_, tk := idle(t, runtime)
 		ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 		defer cancel()
 		c := newClient(ctx)
-		go func() { // ends when all was received
+		go func() { // ends when all input was received
 			defer close(c.send)
 			c.send <- stdin("first\n")
 			c.send <- &drivers.ExecTaskStreamingRequestMsg{Stdin: &proto.ExecTaskStreamingIOOperation{Close: true}}
@@ -190,16 +189,15 @@ func TestExec_EndsWithClient(t *testing.T) {
 		_, tk := idle(t, runtime)
 		for _, tty := range []bool{false, true} {
 			ctx, cancel := context.WithCancel(context.Background())
-			tk.endsWith(newClient(ctx), tty, cancel)
+			tk.checkEndsWith(newClient(ctx), tty, cancel)
 			c := newClient(context.Background())
-			tk.endsWith(c, tty, func() { close(c.broken) })
+			tk.checkEndsWith(c, tty, func() { close(c.broken) })
 		}
 	})
 }
 
-// endsWith runs a command for a client, has the client go away, and wants the
-// command to be gone then.
-func (tk *task) endsWith(c *client, tty bool, leave func()) {
+// checkEndsWith runs a command for a client and checks that it ends when the client disconnects.
+func (tk *task) checkEndsWith(c *client, tty bool, leave func()) {
 	t := tk.n.t
 	t.Helper()
 	done := make(chan error, 1)
@@ -210,7 +208,7 @@ func (tk *task) endsWith(c *client, tty bool, leave func()) {
 	case err := <-done:
 		must.ErrorIs(t, err, context.Canceled)
 	case <-time.After(maxWait):
-		t.Fatal("exec did not end")
+		t.Fatal("exec did not end after its client")
 	}
 	tk.n.waitFor("the command to be gone", func() bool { return !strings.Contains(tk.exec("ps -eo args"), "sleep 424242") })
 }
@@ -219,7 +217,7 @@ func TestExec_Errors(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n, tk := idle(t, runtime)
 		for _, c := range []struct {
-			command, says string
+			command, want string
 			code          int
 		}{
 			{"/no/such/program", "not found in the task's file system", 127},
@@ -231,7 +229,7 @@ func TestExec_Errors(t *testing.T) {
 			must.NoError(t, err)
 			must.Eq(t, c.code, result.ExitResult.ExitCode, must.Sprintf("%s: %s", c.command, result.Stderr))
 			must.StrHasPrefix(t, fmt.Sprintf("exec failed: command %q", c.command), string(result.Stderr))
-			must.StrContains(t, string(result.Stderr), c.says)
+			must.StrContains(t, string(result.Stderr), c.want)
 			must.Eq(t, 1, strings.Count(string(result.Stderr), "\n"), must.Sprintf("%s: %s", c.command, result.Stderr))
 		}
 		_, err := n.ExecTask(tk.ID, []string{"/bin/sleep", "600"}, 300*time.Millisecond)

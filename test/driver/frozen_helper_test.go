@@ -20,8 +20,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/freeze"
 )
 
-// frozenBound is how long any one call may take while a helper is frozen. It
-// is far below the timeout of a start.
+// frozenBound bounds each call while a helper is frozen. It is far below the timeout of a start.
 const frozenBound = 20 * time.Second
 
 // within runs a call and fails if it takes longer than frozenBound.
@@ -34,16 +33,16 @@ func (n *node) within(what string, call func()) {
 	must.Less(n.t, frozenBound, took, must.Sprint(what))
 }
 
-// freezeForTest stops a process by a signal, until the end of the test.
+// freezeForTest stops a process with SIGSTOP until the end of the test.
 func freezeForTest(t *testing.T, pid int) {
 	t.Helper()
 	freeze.Process(t, pid)
 	p, err := os.FindProcess(pid)
 	must.NoError(t, err)
-	t.Cleanup(func() { _ = p.Signal(unix.SIGCONT); _ = p.Release() }) // it may be gone
+	t.Cleanup(func() { _ = p.Signal(unix.SIGCONT); _ = p.Release() }) // it may have exited
 }
 
-// pidIn reads a process id from a file of a pod.
+// pidIn reads a PID from a file of a pod.
 func (n *node) pidIn(pattern string) int {
 	n.t.Helper()
 	files, err := filepath.Glob(filepath.Join(n.config.RunDir, "pods", pattern))
@@ -56,8 +55,8 @@ func (n *node) pidIn(pattern string) int {
 	return pid
 }
 
-// freezeRuntime has every further call of the runtime about an allocation hang,
-// and returns how to let the next calls pass.
+// freezeRuntime makes every further call of the runtime for an allocation hang. thaw lets the
+// following calls pass.
 func (n *node) freezeRuntime(alloc string) (thaw func()) {
 	n.t.Helper()
 	path := n.programs.runtime
@@ -76,7 +75,7 @@ func (n *node) freezeRuntime(alloc string) (thaw func()) {
 func TestFrozenHelper(t *testing.T) {
 	for name, tc := range map[string]struct {
 		freeze func(n *node, tk *task)
-		shared bool // it has the PID namespace of the pod
+		shared bool // the task shares the pod's PID namespace
 	}{
 		"log collector": {freeze: func(n *node, _ *task) { freezeForTest(n.t, n.collectors()[0]) }},
 		"monitor":       {freeze: func(n *node, tk *task) { freezeForTest(n.t, n.pidIn(tk.AllocID+"/tasks/*/conmon.pid")) }},
@@ -85,7 +84,7 @@ func TestFrozenHelper(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withRuntimes(t, func(t *testing.T, runtime string) {
 				n := collecting(t, runtime)
-				other := n.bystand()
+				other := n.startBystander()
 				config := sh("trap 'echo last; exit 7' TERM; echo up; while :; do sleep 0.01; done")
 				if tc.shared {
 					config.Share = []string{"pid"}
@@ -100,7 +99,7 @@ func TestFrozenHelper(t *testing.T) {
 	}
 }
 
-// frozen uses a task with a frozen helper, and others.
+// frozen operates on a task with a frozen helper and on other tasks.
 func (n *node) frozen(tk *task, handle *drivers.TaskHandle, other *bystander) {
 	otherHandle := drivers.NewTaskHandle(1)
 	otherHandle.Config = other.TaskConfig
@@ -109,7 +108,7 @@ func (n *node) frozen(tk *task, handle *drivers.TaskHandle, other *bystander) {
 		late.start()
 		must.Eq(n.t, 0, late.wait().ExitCode)
 		must.Eq(n.t, "heard\n", late.logged("stdout"))
-		must.NoError(n.t, n.DestroyTask(late.ID, true)) // else the next plugin would have to recover it
+		must.NoError(n.t, n.DestroyTask(late.ID, true)) // otherwise the next plugin would have to recover it
 	})
 	n.within("a start in the same pod", func() {
 		config := sh("exit 0")
@@ -128,13 +127,13 @@ func (n *node) frozen(tk *task, handle *drivers.TaskHandle, other *bystander) {
 	n.within("stop", func() {
 		must.NoError(n.t, n.StopTask(tk.ID, frozenBound/2, "SIGTERM"))
 		result := tk.wait()
-		if result.Err == nil { // else its monitor was killed and the kernel keeps no exit codes
+		if result.Err == nil { // otherwise the monitor was killed, and this kernel keeps no exit codes
 			must.Eq(n.t, 7, result.ExitCode)
 		}
 		must.Eq(n.t, "up\nlast\n", tk.logged("stdout"))
 	})
 	n.within("destroy", func() { must.NoError(n.t, n.DestroyTask(tk.ID, true)) })
-	other.unharmed()
+	other.checkUnharmed()
 }
 
 // TestFrozenHelper_Runtime checks that a frozen runtime fails only calls that need it, within their
@@ -142,7 +141,7 @@ func (n *node) frozen(tk *task, handle *drivers.TaskHandle, other *bystander) {
 func TestFrozenHelper_Runtime(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		other := n.bystand()
+		other := n.startBystander()
 		tk := n.newTask("", "app", sh("exec sleep 600"), quiet)
 		tk.start()
 		thaw := n.freezeRuntime(tk.AllocID)
@@ -151,8 +150,8 @@ func TestFrozenHelper_Runtime(t *testing.T) {
 			must.ErrorContains(t, err, "deadline exceeded")
 		})
 		n.within("stop", func() { must.NoError(t, n.StopTask(tk.ID, time.Second, "SIGKILL")) })
-		n.within("a start in another pod", func() { n.starts(sh("exit 0")) })
-		other.unharmed()
+		n.within("a start in another pod", func() { n.checkStarts(sh("exit 0")) })
+		other.checkUnharmed()
 		thaw()
 		n.within("destroy", func() { must.NoError(t, n.DestroyTask(tk.ID, true)) })
 	})
@@ -180,8 +179,8 @@ func TestFrozenHelper_Pull(t *testing.T) {
 			c.Runtime, c.Image.PullTimeout = runtime, (frozenBound / 2).String()
 		})
 		image := driver.TaskConfig{Image: cached, Entrypoint: []string{"/init", "-V"}}
-		n.starts(image)
-		other := n.bystand()
+		n.checkStarts(image)
+		other := n.startBystander()
 		refused := make(chan error, 1)
 		tk := n.newTask("", "app", driver.TaskConfig{Image: at + "/scratch:v1"}, quiet)
 		go func() {
@@ -190,16 +189,16 @@ func TestFrozenHelper_Pull(t *testing.T) {
 		}()
 		<-asked
 		freezeForTest(t, pullProcess(t))
-		n.within("a start with a cached image", func() { n.starts(image) })
-		n.within("a start without an image", func() { n.starts(sh("exit 0")) })
-		other.unharmed()
+		n.within("a start with a cached image", func() { n.checkStarts(image) })
+		n.within("a start without an image", func() { n.checkStarts(sh("exit 0")) })
+		other.checkUnharmed()
 		select {
 		case err := <-refused:
 			must.ErrorContains(t, err, "pull")
 		case <-time.After(maxWait + 2*frozenBound):
-			t.Fatal("the start of a task whose pull is frozen has no deadline")
+			t.Fatal("start with a frozen pull did not end at its deadline")
 		}
-		end() // the leak check would find its connection
+		end() // its connection would fail the leak check
 	})
 }
 
@@ -209,11 +208,11 @@ func pullProcess(t *testing.T) int {
 	all, err := procfs.AllProcs()
 	must.NoError(t, err)
 	for _, p := range all {
-		args, _ := p.CmdLine() // none if it has ended
+		args, _ := p.CmdLine() // empty if it has exited
 		if stat, err := p.Stat(); err == nil && stat.PPID == os.Getpid() && len(args) > 0 && args[0] == "pod-image-pull" {
 			return p.PID
 		}
 	}
-	t.Fatal("no process pulls an image")
+	t.Fatal("no pull process")
 	return 0
 }

@@ -32,17 +32,17 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if pod.Reexec() || servePlugin() || playChild() {
+	if pod.Reexec() || servePlugin() || runChild() {
 		return
 	}
 	os.Exit(sandbox.Main(m))
 }
 
-// maxWait bounds every wait. Nothing is expected to take that long.
+// maxWait bounds every wait. No passing test reaches it.
 var maxWait = testtimeout.Scale(30 * time.Second)
 
-// withRuntimes runs a test with each OCI runtime: one that starts, recovers,
-// executes in, measures, stops or attacks containers.
+// withRuntimes runs a test with each OCI runtime. It is for tests that start, recover, execute in,
+// measure, stop or attack containers.
 func withRuntimes(t *testing.T, f func(t *testing.T, runtime string)) {
 	t.Helper()
 	withEach(t, matrix.Both(), f)
@@ -66,12 +66,11 @@ func withEach(t *testing.T, runtimes []string, f func(t *testing.T, runtime stri
 	}
 }
 
-// withoutCgroup2 is made once, by the first test with crun.
+// withoutCgroup2 is called once, by the first test with crun.
 var withoutCgroup2 = sync.OnceValues(sandbox.EnterWithoutCgroup2)
 
-// runtimeCommand finds a runtime. crun refuses a hybrid cgroup hierarchy whose
-// v2 side has controllers; there it gets a mount namespace in which that side
-// is not mounted.
+// runtimeCommand returns the path of a runtime. crun refuses a hybrid cgroup hierarchy whose v2
+// side has controllers; there it is wrapped to run in a mount namespace without the v2 side.
 func runtimeCommand(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -86,28 +85,28 @@ func runtimeCommand(t *testing.T, name string) string {
 	wrapper := filepath.Join(t.TempDir(), name)
 	script := "#!/bin/sh\nexec"
 	for _, word := range append(before, path) {
-		script += " '" + word + "'" // none has a quote
+		script += " '" + word + "'" // no word contains a quote
 	}
 	script += " \"$@\"\n"
 	must.NoError(t, os.WriteFile(wrapper, []byte(script), 0o755))
 	return wrapper
 }
 
-// node is a driver with the directories it works in, as one Nomad client has.
+// node is a driver and its directories, as a Nomad client has them.
 type node struct {
 	t      *testing.T
 	config driver.PluginConfig
 	*testutils.DriverHarness
 	impl   *driver.Driver
 	allocs map[string]*allocdir.AllocDir
-	ran    sync.Map // ids of tasks that were started
+	ran    sync.Map // IDs of started tasks
 
-	// programs are the node's own copies, which a test may break.
+	// programs are copies that belong to the node. A test may break them.
 	programs struct{ runtime, conmon string }
 }
 
-// newNode starts a driver with a configuration that a test may change. Leftovers fail
-// the test.
+// newNode starts a driver with a configuration that a test may change. The test fails if the driver
+// leaves anything behind.
 func newNode(t *testing.T, change func(*driver.PluginConfig)) *node {
 	t.Helper()
 	leakcheck.Check(t, scope())
@@ -125,8 +124,8 @@ func newNode(t *testing.T, change func(*driver.PluginConfig)) *node {
 	return n
 }
 
-// ownPrograms puts wrappers of the runtime and of conmon in the node's
-// directory, unless the test names others.
+// ownPrograms writes wrappers of the runtime and conmon to the node's directory, unless the test
+// configures others.
 func (n *node) ownPrograms(dir string) {
 	n.t.Helper()
 	own := func(key *string, name string) string {
@@ -147,7 +146,7 @@ func (n *node) ownPrograms(dir string) {
 	}
 }
 
-// fingerprint returns the first that the driver gives.
+// fingerprint returns the driver's first fingerprint.
 func (n *node) fingerprint() *drivers.Fingerprint {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
@@ -172,7 +171,7 @@ func (n *node) start() {
 	must.NoError(n.t, n.SetConfig(&base.Config{PluginConfig: encoded}))
 }
 
-// stop closes the driver when its pods have gone.
+// stop closes the driver after its pods were removed.
 func (n *node) stop() {
 	n.t.Helper()
 	n.waitFor("the pods to be removed", func() bool {
@@ -182,7 +181,7 @@ func (n *node) stop() {
 	n.abandon()
 }
 
-// abandon closes the driver as a graceful stop of Nomad does: tasks go on.
+// abandon closes the driver as a graceful stop of Nomad does: tasks continue.
 func (n *node) abandon() {
 	n.t.Helper()
 	n.DriverHarness.Kill()
@@ -200,14 +199,14 @@ func (n *node) waitFor(what string, done func() bool) {
 	}
 }
 
-// task is a task as Nomad describes it.
+// task is a task as Nomad passes it to the driver.
 type task struct {
 	*drivers.TaskConfig
 	n *node
 }
 
-// newTask makes the directories of a task in an allocation. An empty alloc is
-// a new one.
+// newTask creates the directories of a task in an allocation. If alloc is empty, the allocation is
+// new.
 func (n *node) newTask(alloc, name string, config driver.TaskConfig, change func(*drivers.TaskConfig)) *task {
 	n.t.Helper()
 	if alloc == "" {
@@ -257,9 +256,9 @@ func (n *node) makeDirs(cfg *drivers.TaskConfig) {
 	} {
 		cfg.Env[k] = v
 	}
-	n.makeGroup(cfg)
+	n.makeCgroup(cfg)
 	if cfg.StdoutPath != "" {
-		return // a test that collects no output
+		return // the test discards the output
 	}
 	cfg.StdoutPath = filepath.Join(taskDir.LogDir, "."+cfg.Name+".stdout.fifo")
 	cfg.StderrPath = filepath.Join(taskDir.LogDir, "."+cfg.Name+".stderr.fifo")
@@ -268,7 +267,7 @@ func (n *node) makeDirs(cfg *drivers.TaskConfig) {
 		LogDir: taskDir.LogDir, StdoutLogFile: cfg.Name + ".stdout", StderrLogFile: cfg.Name + ".stderr",
 		StdoutFifo: cfg.StdoutPath, StderrFifo: cfg.StderrPath, MaxFiles: 10, MaxFileSizeMB: 10,
 	}))
-	stdout, stderr := cfg.StdoutPath, cfg.StderrPath // a test may change the task's
+	stdout, stderr := cfg.StdoutPath, cfg.StderrPath // a test may change the paths in cfg
 	n.t.Cleanup(func() {
 		if _, ran := n.ran.Load(cfg.ID); !ran || cfg.StdoutPath != stdout {
 			dropFIFO(stdout)
@@ -278,7 +277,7 @@ func (n *node) makeDirs(cfg *drivers.TaskConfig) {
 	})
 }
 
-// StartTask takes note of the tasks that were started.
+// StartTask records the started tasks.
 func (n *node) StartTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
 	handle, network, err := n.DriverHarness.StartTask(cfg)
 	if err == nil {
@@ -287,9 +286,8 @@ func (n *node) StartTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, *drivers
 	return handle, network, err
 }
 
-// dropFIFO lets a collector end that waits for its first writer, which will
-// not come since the task did not start. The collector may not have got so far
-// yet, or may be done, where the start failed late.
+// dropFIFO ends a collector that waits for the first writer of a task that did not start. The
+// collector may not have opened the FIFO yet, or may have ended if the start failed late.
 func dropFIFO(path string) {
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
@@ -299,12 +297,12 @@ func dropFIFO(path string) {
 	}
 }
 
-// sh is the config of a task that runs a shell script from the host's paths.
+// sh returns the config of a task that runs a shell script with the host's programs.
 func sh(script string) driver.TaskConfig {
 	return driver.TaskConfig{Command: "/bin/sh", Args: []string{"-c", script}}
 }
 
-// start starts the task and has it destroyed at the end.
+// start starts the task, and destroys it after the test.
 func (tk *task) start() *drivers.TaskHandle {
 	tk.n.t.Helper()
 	handle, _, err := tk.n.StartTask(tk.TaskConfig)
@@ -313,7 +311,7 @@ func (tk *task) start() *drivers.TaskHandle {
 	return handle
 }
 
-// wait returns how the task ended.
+// wait waits for the task to exit and returns the result.
 func (tk *task) wait() *drivers.ExitResult {
 	tk.n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
@@ -330,7 +328,7 @@ func (tk *task) wait() *drivers.ExitResult {
 	}
 }
 
-// output waits until the task's output is enough, for at most maxWait.
+// output waits until enough returns true for the task's output, for at most maxWait.
 func (tk *task) output(stream string, enough func(string) bool) string {
 	tk.n.t.Helper()
 	path := filepath.Join(tk.TaskDir().LogDir, tk.Name+"."+stream+".0")

@@ -19,7 +19,7 @@ func TestStart_RefusesDisallowedKeys(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) {
 			c.Runtime, c.AllowDevices, c.AllowCaps = runtime, []string{"/dev/net/*"}, []string{"chown", "kill"}
 		})
-		other := n.bystand()
+		other := n.startBystander()
 		for name, tc := range map[string]struct {
 			config driver.TaskConfig
 			want   string
@@ -55,7 +55,7 @@ func TestStart_RefusesDisallowedKeys(t *testing.T) {
 		} {
 			tc.config.Command, tc.config.Args = "/bin/sleep", []string{"600"}
 			tk := n.newTask("", "forbidden", tc.config, quiet)
-			must.ErrorContains(t, n.refuses(tk), tc.want, must.Sprint(name))
+			must.ErrorContains(t, n.startError(tk), tc.want, must.Sprint(name))
 		}
 		for _, try := range []func(*drivers.TaskConfig){
 			func(c *drivers.TaskConfig) { c.AllocID = "../" + other.AllocID }, func(c *drivers.TaskConfig) { c.AllocID = "" },
@@ -66,7 +66,7 @@ func TestStart_RefusesDisallowedKeys(t *testing.T) {
 			_, _, err := n.StartTask(tk.TaskConfig)
 			must.ErrorContains(t, err, "invalid task")
 		}
-		other.unharmed()
+		other.checkUnharmed()
 	})
 }
 

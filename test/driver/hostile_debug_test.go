@@ -13,23 +13,23 @@ import (
 )
 
 // TestDebugContainer_Attacks checks that a debug container reaches its task's processes and nothing
-// else of the client.
+// else on the client.
 func TestDebugContainer_Attacks(t *testing.T) {
 	program := hostileProgram(t)
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) {
 			c.Runtime, c.DebugContainers = runtime, true
 			c.AllowCaps = capabilities.NomadDefaults().Slice(false)
-			c.AllowCaps = append(c.AllowCaps, "sys_ptrace") // so that it is root
+			c.AllowCaps = append(c.AllowCaps, "sys_ptrace") // the debug container then runs as root
 		})
-		other := n.bystand()
-		tk := n.newTask("", "app", sh(waits), nil)
+		other := n.startBystander()
+		tk := n.newTask("", "app", sh(waitScript), nil)
 		text, err := os.ReadFile(program)
 		must.NoError(t, err)
 		must.NoError(t, os.WriteFile(filepath.Join(tk.TaskDir().LocalDir, "hostiletask"), text, 0o755))
 		tk.start()
 		tk.output("stdout", contains("up"))
-		out, err := tk.beside("/bin/sh", "-c", "cp $POD_TASK_ROOT/local/hostiletask /tmp/attack && exec /tmp/attack -report $POD_TASK_ROOT/alloc/data/report -host-paths "+
+		out, err := tk.debugExec("/bin/sh", "-c", "cp $POD_TASK_ROOT/local/hostiletask /tmp/attack && exec /tmp/attack -report $POD_TASK_ROOT/alloc/data/report -host-paths "+
 			n.config.RunDir+"/pods,"+n.config.DataDir+"/roots,/etc/shadow -groups namespace/,mount/,kernel/,privilege/,limit/,host/,proc/,sys/,cgroup/,device/,network/")
 		must.NoError(t, err, must.Sprint(out))
 		results := readReport(t, filepath.Join(tk.TaskDir().SharedAllocDir, "data/report"))
@@ -40,6 +40,6 @@ func TestDebugContainer_Attacks(t *testing.T) {
 			}
 		}
 		t.Logf("adversary: %s: debug container: %d attempts", filepath.Base(runtime), len(results))
-		other.unharmed()
+		other.checkUnharmed()
 	})
 }

@@ -19,10 +19,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// Attacks of a task on the helper programs that run as root.
+// Attacks of a task on the helper programs, which run as root.
 
-// spying has a wrapper write the environment and the arguments of each call to
-// a file before it does what it did.
+// spying makes a wrapper write its environment and arguments to a file at each call.
 func spying(t *testing.T, wrapper, file string) {
 	t.Helper()
 	b, err := os.ReadFile(wrapper)
@@ -34,21 +33,21 @@ func spying(t *testing.T, wrapper, file string) {
 // Trap D20: neither the task's nor the plugin's environment reaches the runtime or the monitor in
 // any call, and the task's does not reach a registry's credential helper.
 func TestStart_HelpersGetNoTaskEnvironment(t *testing.T) {
-	g := newGuarded(t)
+	g := newAuthRegistry(t)
 	image := g.push(t, "app:v1", 0)
 	dir := t.TempDir()
-	seen := filepath.Join(dir, "seen")
+	calls := filepath.Join(dir, "seen")
 	helped := written(t, filepath.Join(dir, "helped.json"), fmt.Sprintf(`{"credHelpers": {%q: "spy"}}`, g.host))
 	helper := written(t, filepath.Join(dir, "docker-credential-spy"), fmt.Sprintf("#!/bin/sh\necho '{\"ServerURL\": %q, \"Username\": %q, \"Secret\": %q}'\n",
 		g.host, registryUser, registryPassword))
 	must.NoError(t, os.Chmod(helper, 0o755))
-	spying(t, helper, seen)
+	spying(t, helper, calls)
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	withRuntimes(t, func(t *testing.T, runtime string) {
-		_ = os.Remove(seen) // of the runtime before
+		_ = os.Remove(calls) // of the previous runtime
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.Image.AuthFile = runtime, helped })
-		spying(t, n.programs.runtime, seen)
-		spying(t, n.programs.conmon, seen)
+		spying(t, n.programs.runtime, calls)
+		spying(t, n.programs.conmon, calls)
 		evil := func(c *drivers.TaskConfig) {
 			quiet(c)
 			for _, name := range []string{"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GCONV_PATH", "BASH_ENV", "ENV", "_LIBCONTAINER_INITPIPE", "_OCI_STARTPIPE", "LISTEN_FDS", "NOTIFY_SOCKET", "XDG_RUNTIME_DIR", "DOCKER_CONFIG"} {
@@ -67,14 +66,14 @@ func TestStart_HelpersGetNoTaskEnvironment(t *testing.T) {
 		pulled.start()
 		must.Eq(t, 0, pulled.wait().ExitCode)
 
-		b, err := os.ReadFile(seen)
+		b, err := os.ReadFile(calls)
 		must.NoError(t, err)
 		text := string(b)
 		for _, called := range []string{"--cid", "create", "start", "exec", "run", "delete", "docker-credential-spy get"} {
 			must.StrContains(t, text, called)
 		}
 		must.StrNotContains(t, text, "/evil")
-		helperAt := strings.Index(text, "docker-credential-spy") // it has the plugin's
+		helperAt := strings.Index(text, "docker-credential-spy") // the credential helper gets the plugin's environment
 		must.StrNotContains(t, text[:helperAt], "\nHOME=")
 	})
 }
@@ -102,8 +101,8 @@ func TestStart_NoHooks(t *testing.T) {
 }
 
 // TestStart_NoInheritedDescriptors checks that descriptors of the plugin, even without
-// close-on-exec, are not open in a task or a command, so that they lead to no directory of the host
-// (CVE-2024-21626).
+// close-on-exec, are not open in a task or a command, where they could lead to directories of the
+// host (CVE-2024-21626).
 func TestStart_NoInheritedDescriptors(t *testing.T) {
 	leaked, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	must.NoError(t, err)
@@ -131,7 +130,7 @@ func TestStart_NoInheritedDescriptors(t *testing.T) {
 			config.WorkDir = "/proc/self/fd/" + fd
 			in := n.newTask("", "fd"+fd, config, func(c *drivers.TaskConfig) { c.User = "root" })
 			if _, _, err := n.StartTask(in.TaskConfig); err != nil {
-				continue // as most runtimes do
+				continue // most runtimes close them
 			}
 			in.wait()
 			out, err := os.ReadFile(filepath.Join(in.TaskDir().LogDir, in.Name+".stdout.0"))
@@ -147,7 +146,7 @@ func TestStart_NoInheritedDescriptors(t *testing.T) {
 func TestStart_RuntimeNotWritable(t *testing.T) {
 	for name, program := range map[string]func(n *node, runtime string) string{
 		"behind a script": func(n *node, _ string) string { return n.ownRuntime(n.t) },
-		"itself":          (*node).direct,
+		"itself":          (*node).useRuntimeCopy,
 	} {
 		t.Run(name, func(t *testing.T) {
 			withRuntimes(t, func(t *testing.T, runtime string) {
@@ -175,9 +174,9 @@ func (n *node) isNotWritten(program string) {
 		_, err := os.Stat(filepath.Join(tk.TaskDir().SharedAllocDir, "data/seen"))
 		return err == nil && entered != ""
 	})
-	must.StrContains(t, entered, "/tmp/entry", must.Sprint("the runtime's own complaint"))
+	must.StrContains(t, entered, "/tmp/entry", must.Sprint("error of the runtime"))
 	must.Eq(t, sum, sha(t, program))
-	n.starts(sh("exit 0"))
+	n.checkStarts(sh("exit 0"))
 }
 
 // ownRuntime gives the node a copy of the runtime's program, so that one that

@@ -16,8 +16,8 @@ import (
 
 // Attacks of a task on the infra process, PID 1 of a shared PID namespace.
 
-// takeOver traces PID 1 and has it fork 500 times: it puts a loop around pause
-// into its program and runs the fork from there. The file says what happened.
+// takeOver traces PID 1, replaces its code by a loop around pause, and makes it fork 500 times. It
+// writes the result to a file.
 const takeOver = `sub ptrace { syscall(101, $_[0], 1, $_[1], $_[2]) }
 sub done { open F, ">/alloc/data/result.new"; print F @_; close F; rename "/alloc/data/result.new", "/alloc/data/result"; sleep 600 }
 if (@ARGV) { $( = $ARGV[0]; $) = "$ARGV[0] $ARGV[0]"; ($<, $>) = ($ARGV[0]) x 2; done("setuid: $!") if $< != $ARGV[0] }

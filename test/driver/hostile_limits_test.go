@@ -20,8 +20,8 @@ import (
 
 // Attacks of a task with root on its limits and its exit status.
 
-// groupFile reads a file of the task's cgroup, as the host has it.
-func (tk *task) groupFile(v1, v2 string) string {
+// cgroupFile reads a file of the task's cgroup on the host.
+func (tk *task) cgroupFile(v1, v2 string) string {
 	tk.n.t.Helper()
 	path := filepath.Join(cgroup.Root, filepath.Dir(v1), "nomad", tk.AllocID+"."+tk.Name, filepath.Base(v1))
 	if v, err := cgroup.Detect(); err == nil && v == cgroup.V2 {
@@ -32,11 +32,11 @@ func (tk *task) groupFile(v1, v2 string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// limits are those that the kernel has for the task.
+// limits returns the task's limits in the kernel.
 func (tk *task) limits() []string {
 	return []string{
-		tk.groupFile("memory/memory.limit_in_bytes", "memory.max"), tk.groupFile("pids/pids.max", "pids.max"),
-		tk.groupFile("cpu/cpu.shares", "cpu.weight"),
+		tk.cgroupFile("memory/memory.limit_in_bytes", "memory.max"), tk.cgroupFile("pids/pids.max", "pids.max"),
+		tk.cgroupFile("cpu/cpu.shares", "cpu.weight"),
 	}
 }
 
@@ -54,8 +54,8 @@ func TestTask_CannotRaiseLimits(t *testing.T) {
 			"for d in $(grep -o '/sys[^ ]*' /proc/self/mountinfo); do mount -o remount,rw $d && exit 0; done; exit 1",
 			"mkdir -p /tmp/cg && mount -t cgroup -o memory none /tmp/cg", "mkdir -p /tmp/cg && mount -t cgroup2 none /tmp/cg",
 			"mount -t tmpfs none /tmp", "unshare -m true", "unshare -Ur true", "unshare -C true", "nsenter -t 1 -n -m true",
-			"echo -500 > /proc/self/oom_score_adj", "echo h > /proc/sysrq-trigger", setsAsItIs("/proc/sys/kernel/panic"),
-			setsAsItIs("/proc/sys/kernel/core_pattern"), "mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem", "chroot /proc/1/root/.. true && mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg",
+			"echo -500 > /proc/self/oom_score_adj", "echo h > /proc/sysrq-trigger", writeUnchanged("/proc/sys/kernel/panic"),
+			writeUnchanged("/proc/sys/kernel/core_pattern"), "mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem", "chroot /proc/1/root/.. true && mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg",
 			"dmesg", "hwclock -w", "date -s now", "nice -n -5 false; [ $(nice -n -5 nice) -lt $(nice) ]", "hostname stolen",
 		)
 		must.Eq(t, before, tk.limits())
@@ -63,9 +63,11 @@ func TestTask_CannotRaiseLimits(t *testing.T) {
 	})
 }
 
-// setsAsItIs is a script that writes a setting of the kernel, and does the host
-// no harm where it can.
-func setsAsItIs(file string) string { return fmt.Sprintf(`v=$(cat %[1]s) && echo "$v" > %[1]s`, file) }
+// writeUnchanged returns a script that writes the current value to a kernel setting. If the write
+// succeeds, the host is unchanged.
+func writeUnchanged(file string) string {
+	return fmt.Sprintf(`v=$(cat %[1]s) && echo "$v" > %[1]s`, file)
+}
 
 // TestSys_HostMountsHidden checks that a task cannot read or write host mounts below /sys, such as
 // debugfs, even in the host's network.
@@ -92,10 +94,10 @@ func TestLimits_ForkBomb(t *testing.T) {
 	const most, tries = 24, 400
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.PidsLimit = runtime, most })
-		other := n.bystand()
-		// Should the limit not hold, the bomb is a small one.
+		other := n.startBystander()
+		// If the limit has no effect, the bomb is still a small one.
 		config := sh(fmt.Sprintf("trap '' TERM; i=0; while [ $i -lt %d ]; do i=$((i+1)); (trap '' TERM; exec sleep 600) & done; exec sleep 600", tries))
-		config.Command = "/usr/bin/perl" // a shell ends where it can not fork
+		config.Command = "/usr/bin/perl" // a shell exits if it cannot fork
 		config.Args = []string{"-e", fmt.Sprintf(`$SIG{TERM} = "IGNORE"; $SIG{CHLD} = "IGNORE"; $failed = 0;
 			for (1..%d) { $pid = fork; if (!defined $pid) { $failed++ } elsif (!$pid) { sleep 600; exit } }
 			open F, ">/alloc/data/failed"; print F $failed; close F; sleep 600`, tries)}
@@ -108,14 +110,14 @@ func TestLimits_ForkBomb(t *testing.T) {
 		count, err := strconv.Atoi(string(b))
 		must.NoError(t, err)
 		must.GreaterEq(t, tries-most, count)
-		now, err := strconv.Atoi(bomb.groupFile("pids/pids.current", "pids.current"))
+		now, err := strconv.Atoi(bomb.cgroupFile("pids/pids.current", "pids.current"))
 		must.NoError(t, err)
 		must.LessEq(t, most, now)
-		other.unharmed()
-		n.starts(sh("exit 0"))
+		other.checkUnharmed()
+		n.checkStarts(sh("exit 0"))
 		must.NoError(t, n.StopTask(bomb.ID, 10*time.Millisecond, "SIGTERM"))
 		must.Eq(t, int(unix.SIGKILL), bomb.wait().Signal)
-		other.unharmed()
+		other.checkUnharmed()
 	})
 }
 
@@ -124,7 +126,7 @@ func TestLimits_ForkBomb(t *testing.T) {
 func TestLogs_Flood(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
-		other := n.bystand()
+		other := n.startBystander()
 		config := sh("yes flood & exec yes flood >&2")
 		config.Logs = &driver.LogsConfig{MaxFiles: 2, MaxFileSizeMB: 1}
 		flood := n.newTask("", "flood", config, withoutCollector)
@@ -133,7 +135,7 @@ func TestLogs_Flood(t *testing.T) {
 			_, err := os.Stat(filepath.Join(flood.TaskDir().LogDir, "flood.stderr.0"))
 			return os.IsNotExist(err)
 		})
-		other.unharmed()
+		other.checkUnharmed()
 		must.NoError(t, n.StopTask(flood.ID, 10*time.Millisecond, "SIGKILL"))
 		must.Eq(t, int(unix.SIGKILL), flood.wait().Signal)
 		for _, stream := range []string{"stdout", "stderr"} {
@@ -146,7 +148,7 @@ func TestLogs_Flood(t *testing.T) {
 				must.LessEq(t, 1<<20, info.Size())
 			}
 		}
-		other.unharmed()
+		other.checkUnharmed()
 	})
 }
 
@@ -179,13 +181,13 @@ func TestExit_KillsDaemons(t *testing.T) {
 	}
 }
 
-// hostProcesses counts those whose command line has a word.
+// hostProcesses counts the host's processes with the word in their command line.
 func hostProcesses(t *testing.T, word string) (count int) {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	must.NoError(t, err)
 	for _, file := range files {
-		text, _ := os.ReadFile(file) // of one that has ended there is none
+		text, _ := os.ReadFile(file) // missing if the process has exited
 		if strings.Contains(string(text), word) {
 			count++
 		}
@@ -196,7 +198,7 @@ func hostProcesses(t *testing.T, word string) (count int) {
 // Trap D11: a task cannot forge its exit status: the monitor's files are not visible inside.
 func TestExit_CannotBeForged(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
-		n := collecting(t, runtime) // so that all of its output is there at its end
+		n := collecting(t, runtime) // its output is complete when it exits
 		for name, want := range map[string]int{"code": 9, "killed": 137} {
 			tk := n.newTask("", name, sh(`for f in $(find / -path /proc -prune -o -path /sys -prune -o -path /usr -prune -o \( -name exit -o -name oom -o -name task.json -o -name config.json -o -name conmon.pid -o -name "*.json" -newer /proc/1 \) -print); do
 				echo $f; echo 0 > $f; done

@@ -13,29 +13,29 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// Memory that outlives a task and its cgroup's accounting.
+// Memory that is still in use after a task and its cgroup were removed.
 
-// hoard writes what fits into the task's own memory to every kind of memory that
-// stays with the pod, and ends.
-const hoard = `$own = time . rand; for $dir ("/vol", "/dev/shm") {
+// fillScript writes as much as the task's memory limit permits to every kind of memory that belongs
+// to the pod, and exits.
+const fillScript = `$own = time . rand; for $dir ("/vol", "/dev/shm") {
 	for (1..14) { open F, ">", "$dir/$own.$_"; print F "x" x (1 << 20); close F }
 	for (1..300) { open F, ">", "$dir/$own.empty.$_"; close F } }
 for (1..14) { $id = shmget(0, 1 << 20, 01600); last if !defined $id; shmwrite($id, "x" x (1 << 20), 0, 1 << 20) }
 for (1..16) { $id = msgget(0, 01600); last if !defined $id; for (1..1000) { msgsnd($id, pack("l! a", 1, "x"), 04000) } }
 for (1..16) { semget(0, 500, 01600) }`
 
-// held is the memory of a pod in bytes as a task of it sees it: pages and files
-// of its tmpfs, segments, messages, semaphores.
-const held = `exec perl -e 'for (qw(/vol /dev/shm)) {
+// usageScript prints the memory of a pod in bytes, measured from inside: pages and inodes of its
+// tmpfs, segments, messages and semaphores.
+const usageScript = `exec perl -e 'for (qw(/vol /dev/shm)) {
 	$sum += 1024 * (split " ", (` + "`df -k --output=used $_`" + `)[1])[0];
 	$sum += 1024 * (split " ", (` + "`df --output=iused $_`" + `)[1])[0] }
 	sub table { open F, "</proc/sysvipc/$_[0]"; <F>; map { [split] } <F> }
 	$sum += $_->[3] for table("shm"); $sum += 64 * $_->[4] for table("msg"); $sum += 64 * $_->[3] for table("sem");
 	print int $sum'`
 
-func hoarder(share ...string) driver.TaskConfig {
+func fillingTask(share ...string) driver.TaskConfig {
 	return driver.TaskConfig{
-		Command: "/usr/bin/perl", Args: []string{"-e", hoard}, Share: share,
+		Command: "/usr/bin/perl", Args: []string{"-e", fillScript}, Share: share,
 		PodVolumes: map[string]driver.VolumeConfig{"v": {Target: "/vol"}},
 	}
 }
@@ -45,21 +45,21 @@ func TestSharedMemory_Restarts(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		alloc := uuid.Generate()
-		idle := hoarder("ipc")
+		idle := fillingTask("ipc")
 		idle.Command, idle.Args = "/bin/sleep", []string{"600"}
 		sibling := n.newTask(alloc, "sibling", idle, quiet)
 		sibling.start()
 		for range 10 {
-			tk := n.newTask(alloc, "hoarder", hoarder("ipc"), quiet)
+			tk := n.newTask(alloc, "filler", fillingTask("ipc"), quiet)
 			_, _, err := n.StartTask(tk.TaskConfig)
 			must.NoError(t, err)
 			tk.wait()
 			must.NoError(t, n.DestroyTask(tk.ID, true))
 		}
-		bytes, err := strconv.ParseInt(strings.TrimSpace(sibling.exec(held)), 10, 64)
+		bytes, err := strconv.ParseInt(strings.TrimSpace(sibling.exec(usageScript)), 10, 64)
 		must.NoError(t, err)
-		t.Logf("held after ten restarts: %d MiB", bytes>>20)
-		must.Between(t, 100<<20, bytes, 256<<20) // all kinds were tried
+		t.Logf("in use after ten restarts: %d MiB", bytes>>20)
+		must.Between(t, 100<<20, bytes, 256<<20) // the script used all kinds
 	})
 }
 
@@ -84,11 +84,11 @@ func TestSharedMemory_SumOfTasks(t *testing.T) {
 		})
 		handles := []*drivers.TaskHandle{first.start()}
 		limits := "cat /proc/sys/kernel/shmall /proc/sys/kernel/msgmni"
-		must.Eq(t, "8192\n8\n", first.exec(limits), must.Sprint("less than the default is not less"))
+		must.Eq(t, "8192\n8\n", first.exec(limits), must.Sprint("a request below the default has no effect"))
 		handles = append(handles, in("second", volume("a", "100m")).start())
 		refused := func(name string, change func(*driver.TaskConfig), key string) {
 			t.Helper()
-			err := n.refuses(in(name, change))
+			err := n.startError(in(name, change))
 			must.ErrorContains(t, err, key)
 			must.ErrorContains(t, err, "shared_memory_max = 314572800")
 		}
@@ -108,8 +108,8 @@ func TestSharedMemory_SumOfTasks(t *testing.T) {
 		for _, handle := range handles {
 			must.NoError(t, n.RecoverTask(handle))
 		}
-		must.ErrorContains(t, n.refuses(in("fourth", volume("b", "1m"))), "shared_memory_max = 104857600")
-		in("fourth", func(*driver.TaskConfig) {}).start() // it adds nothing
+		must.ErrorContains(t, n.startError(in("fourth", volume("b", "1m"))), "shared_memory_max = 104857600")
+		in("fourth", func(*driver.TaskConfig) {}).start() // it requests nothing
 	})
 }
 
@@ -120,10 +120,10 @@ func TestSharedMemory_OwnEndsWithItsTask(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		before := shmem(t)
 		for range 5 {
-			config := hoarder()
+			config := fillingTask()
 			config.Share, config.PodVolumes = []string{}, nil
 			config.Tmpfs = []string{"/vol:size=100%"}
-			must.ErrorContains(t, n.refuses(n.newTask("", "own", config, quiet)), "size=100%")
+			must.ErrorContains(t, n.startError(n.newTask("", "own", config, quiet)), "size=100%")
 			config.Tmpfs = []string{"/vol"}
 			tk := n.newTask("", "own", config, quiet)
 			_, _, err := n.StartTask(tk.TaskConfig)
@@ -135,7 +135,7 @@ func TestSharedMemory_OwnEndsWithItsTask(t *testing.T) {
 	})
 }
 
-// shmem is the memory of all tmpfs and System V segments of the host.
+// shmem returns the size of all tmpfs and System V segments of the host.
 func shmem(t *testing.T) int64 {
 	t.Helper()
 	meminfo, err := os.ReadFile("/proc/meminfo")

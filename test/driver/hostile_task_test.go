@@ -21,12 +21,12 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// Attacks from inside a pod, made by test/cmd/hostiletask.
+// Attacks from inside a pod by the program test/cmd/hostiletask.
 
-// cell is one way to run the program.
+// cell is one combination of settings to run the program with.
 type cell struct {
 	sharePID, image bool
-	user            string // "" is the image's
+	user            string // "" for the user of the image
 	privileged      bool
 	exec            bool // as a command in a running task
 }
@@ -54,7 +54,7 @@ func (c cell) String() string {
 
 func (c cell) root() bool { return c.user == "0" }
 
-// cells is the whole matrix.
+// cells returns all combinations.
 func cells() []cell {
 	var all []cell
 	for _, share := range []bool{true, false} {
@@ -70,13 +70,13 @@ func cells() []cell {
 	return all
 }
 
-// attemptResult is a line of the program's report.
+// attemptResult is one line of the program's report.
 type attemptResult struct {
 	Attempt, Verdict, Detail string
 	Errno, Millis            int
 }
 
-// hostileEnv names the program on machines without a compiler.
+// hostileEnv names the built program on machines without a compiler.
 const hostileEnv = "POD_TEST_HOSTILETASK"
 
 // hostileProgram builds the program.
@@ -96,31 +96,31 @@ func hostileProgram(t *testing.T) string {
 	return path
 }
 
-// battlefield is a node with targets for the program: siblings of several users
-// in its pod, and another allocation with a secret.
-type battlefield struct {
+// attackTargets is a node with targets for the program: siblings of several users in its pod, and
+// another allocation with a secret.
+type attackTargets struct {
 	*node
 	program, image string
 	other          *bystander
 	hostPaths      string
-	pods           map[string]string // allocation by the shared namespaces
+	pods           map[string]string // allocation IDs by shared namespaces
 }
 
-func newBattlefield(t *testing.T, runtime, program, image string) *battlefield {
+func newAttackTargets(t *testing.T, runtime, program, image string) *attackTargets {
 	t.Helper()
-	b := &battlefield{program: program, image: image, pods: map[string]string{}}
+	b := &attackTargets{program: program, image: image, pods: map[string]string{}}
 	b.node = newNode(t, func(c *driver.PluginConfig) {
 		c.Runtime, c.LogCollector, c.PidsLimit, c.AllowPrivileged = runtime, "pod", 128, true
 	})
-	b.other = b.bystand()
+	b.other = b.startBystander()
 	secret := filepath.Join(b.other.TaskDir().SecretsDir, "secret")
 	must.NoError(t, os.WriteFile(secret, []byte("secret"), 0o644))
 	b.hostPaths = b.config.RunDir + "," + b.config.DataDir + "," + secret + ",/etc/shadow,/dev/kmsg"
 	return b
 }
 
-// pod returns an allocation with siblings for the program.
-func (b *battlefield) pod(c cell) string {
+// pod returns the ID of an allocation with siblings for the program.
+func (b *attackTargets) pod(c cell) string {
 	key := fmt.Sprint(c.sharePID, c.image)
 	if b.pods[key] == "" {
 		b.pods[key] = uuid.Generate()
@@ -140,7 +140,7 @@ func shared(config driver.TaskConfig, c cell) driver.TaskConfig {
 }
 
 // attack runs the program in a cell and returns its report.
-func (b *battlefield) attack(t *testing.T, c cell, seed uint64) []attemptResult {
+func (b *attackTargets) attack(t *testing.T, c cell, seed uint64) []attemptResult {
 	t.Helper()
 	report := fmt.Sprintf("/alloc/data/report-%s.json", uuid.Short())
 	args := []string{"-report", report, "-seed", fmt.Sprint(seed), "-host-paths", b.hostPaths}
@@ -164,13 +164,13 @@ func (b *battlefield) attack(t *testing.T, c cell, seed uint64) []attemptResult 
 	if !c.exec {
 		must.Zero(t, exit.ExitCode, must.Sprintf("%+v: ended after %v\n%s", exit, got, tk.logged("stderr")))
 	}
-	must.Zero(t, hostProcesses(t, "hostiletask"), must.Sprint("processes outlive the task"))
+	must.Zero(t, hostProcesses(t, "hostiletask"), must.Sprint("processes of the attack after the end of the task"))
 	must.FileNotExists(t, filepath.Join(tk.TaskDir().SharedAllocDir, "data/bomb"))
 	return got
 }
 
 // execute runs the program as a command in the task, and stops the task.
-func (b *battlefield) execute(t *testing.T, tk *task, args []string) {
+func (b *attackTargets) execute(t *testing.T, tk *task, args []string) {
 	t.Helper()
 	res, err := b.ExecTask(tk.ID, append([]string{"/local/hostiletask"}, args...), 4*maxWait)
 	must.NoError(t, err)
@@ -192,11 +192,11 @@ func readReport(t *testing.T, path string) []attemptResult {
 	return all
 }
 
-// verdicts counts verdicts.
+// verdicts counts attempts by verdict.
 type verdicts struct{ attempts, denied, allowed, absent int }
 
-// judge fails the test for each verdict that is not expected.
-func (y *verdicts) judge(t *testing.T, c cell, results []attemptResult) {
+// judge fails the test for each unexpected verdict.
+func (v *verdicts) judge(t *testing.T, c cell, results []attemptResult) {
 	t.Helper()
 	seen := map[string]bool{}
 	for _, r := range results {
@@ -211,21 +211,20 @@ func (y *verdicts) judge(t *testing.T, c cell, results []attemptResult) {
 		if !slices.Contains(expected, r.Verdict) {
 			t.Errorf("%s: %s: %s (%s), want %s", c, r.Attempt, r.Verdict, r.Detail, strings.Join(expected, " or "))
 		}
-		y.attempts++
+		v.attempts++
 		switch r.Verdict {
 		case allowed:
-			y.allowed++
+			v.allowed++
 		case absent:
-			y.absent++
+			v.absent++
 		default:
-			y.denied++
+			v.denied++
 		}
 	}
-	must.Greater(t, 100, len(results), must.Sprint("the report ends early"))
+	must.Greater(t, 100, len(results), must.Sprint("report is truncated"))
 }
 
-// adversary returns how long random attacks run and their seed. A short run has
-// a fixed seed.
+// adversary returns the duration and the seed of random attacks. A short run has a fixed seed.
 func adversary(t *testing.T) (length time.Duration, seed uint64, short bool) {
 	t.Helper()
 	text := os.Getenv("POD_TEST_ADVERSARY")
@@ -243,7 +242,7 @@ func adversary(t *testing.T) (length time.Duration, seed uint64, short bool) {
 	return length, seed, false
 }
 
-// shortCells has each dimension of the matrix once, over both runtimes.
+// shortCells covers each setting once, distributed over both runtimes.
 func shortCells(runtime string) []cell {
 	if filepath.Base(runtime) == "runc" {
 		return []cell{{sharePID: true, user: "0"}, {sharePID: true, image: true}, {user: "65534", exec: true}}
@@ -262,12 +261,12 @@ func TestHostileTask(t *testing.T) {
 		if short {
 			order = shortCells(runtime)
 		}
-		b, sum, started := newBattlefield(t, runtime, program, image), verdicts{}, time.Now()
+		b, sum, started := newAttackTargets(t, runtime, program, image), verdicts{}, time.Now()
 		for round := 0; round == 0 || time.Since(started) < length; round++ {
 			random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 			for _, c := range order {
 				sum.judge(t, c, b.attack(t, c, random.Uint64()))
-				b.other.unharmed()
+				b.other.checkUnharmed()
 			}
 		}
 		t.Logf("adversary: %s: from inside a pod: %d attempts: %d denied, %d allowed as documented, %d without a target, 0 hung, 0 crashed",
@@ -279,27 +278,27 @@ func TestHostileTask(t *testing.T) {
 // other pod, and that its own pod still works.
 func TestHostileTask_KillsEveryProcess(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
-		b, c := newBattlefield(t, runtime, "", ""), cell{sharePID: true}
+		b, c := newAttackTargets(t, runtime, "", ""), cell{sharePID: true}
 		alloc := b.pod(c)
 		killer := b.newTask(alloc, "killer", shared(sh("kill -9 -1; sleep 0.1; echo done"), c), func(t *drivers.TaskConfig) { withoutCollector(t); t.User = "root" })
 		killer.start()
 		killer.wait()
 		must.StrContains(t, killer.logged("stdout"), "done")
-		b.other.unharmed()
+		b.other.checkUnharmed()
 		after := b.newTask(alloc, "after", shared(sh("echo up"), c), withoutCollector)
 		after.start()
 		must.Zero(t, after.wait().ExitCode)
 	})
 }
 
-// A privileged task makes the same attempts with success, so a denial in the
-// other test comes from a guard.
+// TestHostileTask_Privileged checks that the attempts succeed in a privileged task. This shows that
+// the denials in the other tests come from the confinement.
 func TestHostileTask_Privileged(t *testing.T) {
 	program := hostileProgram(t)
 	withOneRuntime(t, func(t *testing.T, runtime string) {
-		b, c := newBattlefield(t, runtime, program, ""), cell{privileged: true, user: "0", sharePID: true}
+		b, c := newAttackTargets(t, runtime, program, ""), cell{privileged: true, user: "0", sharePID: true}
 		sum := verdicts{}
 		sum.judge(t, c, b.attack(t, c, 0))
-		b.other.unharmed()
+		b.other.checkUnharmed()
 	})
 }

@@ -20,7 +20,7 @@ import (
 
 // Attacks of a task with root on its client and on other tasks.
 
-// attempt runs scripts in the task, none of which may succeed.
+// attempt runs scripts in the task. The test fails if one succeeds.
 func (tk *task) attempt(scripts ...string) {
 	tk.n.t.Helper()
 	var all strings.Builder
@@ -30,7 +30,7 @@ func (tk *task) attempt(scripts ...string) {
 	for _, done := range strings.Fields(tk.exec(all.String() + "true")) {
 		i, err := strconv.Atoi(done)
 		must.NoError(tk.n.t, err)
-		tk.n.t.Errorf("the task was able to: %s", scripts[i])
+		tk.n.t.Errorf("command succeeded in the task: %s", scripts[i])
 	}
 }
 
@@ -70,7 +70,7 @@ func TestLogs_HostileLogDirectory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withRuntimes(t, func(t *testing.T, runtime string) {
 				n := collecting(t, runtime)
-				other := n.bystand()
+				other := n.startBystander()
 				events := n.watchEvents()
 				must.NoError(t, os.WriteFile(victim, []byte("intact"), 0o600))
 				config := sh("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); echo line $i; done") // 1.2 MB
@@ -83,9 +83,9 @@ func TestLogs_HostileLogDirectory(t *testing.T) {
 				must.ErrorContains(t, err, trap)
 				must.NoError(t, os.Rename(trap, trap+".away"))
 				tk.start()
-				must.NoError(t, os.Rename(trap+".away", trap)) // the collector comes to it when the first file is full
+				must.NoError(t, os.Rename(trap+".away", trap)) // the collector opens it when the first file is full
 				n.waitFor("the event", func() bool { return strings.Contains(events(), "talker: output for talker.stdout is blocked: ") })
-				other.unharmed()
+				other.checkUnharmed()
 				must.NoError(t, os.Remove(trap))
 				must.Eq(t, 0, tk.wait().ExitCode)
 				must.StrHasSuffix(t, "line 100000\n", tk.logged("stdout"))
@@ -99,7 +99,7 @@ func TestLogs_HostileLogDirectory(t *testing.T) {
 	}
 }
 
-// listen reads what somebody writes to a path, if that is a pipe.
+// listen opens path if it is a FIFO, and returns a function that reads what was written to it.
 func listen(t *testing.T, path string) (all func() string) {
 	t.Helper()
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -114,8 +114,8 @@ func listen(t *testing.T, path string) (all func() string) {
 	}
 }
 
-// Trap D5: a directory that another task replaces by a link is not followed, whether it is replaced
-// before the check or between the check and the mount.
+// Trap D5: a directory that another task replaces by a symlink is not followed, whether it is
+// replaced before the check or between the check and the mount.
 func TestStart_DirectorySwappedForSymlink(t *testing.T) {
 	victim := t.TempDir()
 	must.NoError(t, os.WriteFile(filepath.Join(victim, "file"), []byte("secret\n"), 0o644))
@@ -140,8 +140,8 @@ func TestStart_DirectorySwappedForSymlink(t *testing.T) {
 		must.Eq(t, "link\n", swapper.exec("[ -L /alloc/data/dir ] && echo link"))
 
 		early := n.newTask(alloc, "early", config, quiet)
-		must.ErrorContains(t, n.refuses(early), "mount at /conf")
-		must.ErrorContains(t, n.refuses(early), "symbolic link")
+		must.ErrorContains(t, n.startError(early), "mount at /conf")
+		must.ErrorContains(t, n.startError(early), "symbolic link")
 	})
 }
 
@@ -151,27 +151,27 @@ func TestStart_SwapBetweenCheckAndMount(t *testing.T) {
 	must.NoError(t, os.WriteFile(filepath.Join(victim, "file"), []byte("secret"), 0o644))
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		leakcheck.Check(t, scope())
-		w := newWorld(t, runtime)
-		dir := w.path("alloc/dir")
+		e := newPodEnv(t, runtime)
+		dir := e.path("alloc/dir")
 		must.NoError(t, os.Mkdir(dir, 0o755))
 		must.NoError(t, os.WriteFile(filepath.Join(dir, "file"), []byte("own"), 0o644))
-		config := w.config()
+		config := e.config()
 		config.Before = func(step string) error {
 			if step != "mount on stage" {
 				return nil
 			}
-			return errors.Join(os.Rename(dir, w.path("alloc/was")), os.Symlink(victim, dir))
+			return errors.Join(os.Rename(dir, e.path("alloc/was")), os.Symlink(victim, dir))
 		}
 		m := pod.New(config)
-		task := w.plainTask(w.Alloc, "app")
-		task.UntrustedBinds = []pod.UntrustedBind{{DirHostPath: w.path("alloc"), Name: "dir", Target: "/conf"}}
+		task := e.plainTask(e.Alloc, "app")
+		task.UntrustedBinds = []pod.UntrustedBind{{DirHostPath: e.path("alloc"), Name: "dir", Target: "/conf"}}
 		c, err := m.Start(t.Context(), task)
 		must.NoError(t, err)
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/conf/file", c.Info().PID))
 		must.NoError(t, err)
 		must.Eq(t, "own", string(b))
 		must.NoError(t, c.Destroy(t.Context(), true))
-		w.awaitEnd(w.Alloc, func() bool { return false })
+		e.awaitEnd(e.Alloc, func() bool { return false })
 		must.NoError(t, m.Close())
 	})
 }
@@ -190,7 +190,7 @@ func TestStart_PathsOfOtherAllocations(t *testing.T) {
 		pod := filepath.Join(n.config.RunDir, "pods", owner.AllocID)
 
 		for _, name := range []string{"..", "../../" + owner.AllocID + "/volumes/data", "a/b", "", ".", "/", owner.AllocID + "/data", "data\x00x"} {
-			must.ErrorContains(t, n.refuses(n.newTask("", "sneak", volume(sh("exit 0"), name), quiet)), "pod_volume", must.Sprint(name))
+			must.ErrorContains(t, n.startError(n.newTask("", "sneak", volume(sh("exit 0"), name), quiet)), "pod_volume", must.Sprint(name))
 		}
 		for _, source := range []string{
 			"../../" + owner.AllocID + "/alloc", "../alloc/../../" + owner.AllocID, "local/../../../" + owner.AllocID, "..", ".", "../owner/local",
@@ -198,29 +198,30 @@ func TestStart_PathsOfOtherAllocations(t *testing.T) {
 		} {
 			config := sh("exit 0")
 			config.Volumes = []string{source + ":/there"}
-			must.ErrorContains(t, n.refuses(n.newTask("", "sneak", config, quiet)), "volumes:", must.Sprint(source))
+			must.ErrorContains(t, n.startError(n.newTask("", "sneak", config, quiet)), "volumes:", must.Sprint(source))
 			config.Volumes, config.Mounts = nil, []driver.MountConfig{{Type: "bind", Source: source, Target: "/there"}}
-			must.ErrorContains(t, n.refuses(n.newTask("", "sneak", config, quiet)), "mount at", must.Sprint(source))
+			must.ErrorContains(t, n.startError(n.newTask("", "sneak", config, quiet)), "mount at", must.Sprint(source))
 		}
 		for _, share := range []string{owner.AllocID, "../" + owner.AllocID, "ipc:" + owner.AllocID, "net", "mnt", "user"} {
 			config := sh("exit 0")
 			config.Share = []string{share}
-			must.ErrorContains(t, n.refuses(n.newTask("", "sneak", config, quiet)), "share", must.Sprint(share))
+			must.ErrorContains(t, n.startError(n.newTask("", "sneak", config, quiet)), "share", must.Sprint(share))
 		}
-		must.ErrorContains(t, n.refuses(n.named("../"+owner.AllocID+".owner")), "task name")
-		n.seesNothingOf(owner, volume(sh("exec sleep 600"), "data"))
+		must.ErrorContains(t, n.startError(n.named("../"+owner.AllocID+".owner")), "task name")
+		n.checkIsolatedFrom(owner, volume(sh("exec sleep 600"), "data"))
 	})
 }
 
-// named is a task whose name is not one that Nomad lets through.
+// named returns a task with a name that Nomad would reject.
 func (n *node) named(name string) *task {
 	tk := n.newTask("", "named", sh("exit 0"), quiet)
 	tk.Name = name
 	return tk
 }
 
-// seesNothingOf starts a task of another allocation with the same names.
-func (n *node) seesNothingOf(owner *task, config driver.TaskConfig) {
+// checkIsolatedFrom starts a task with the same names in another allocation, which must not have
+// access to owner.
+func (n *node) checkIsolatedFrom(owner *task, config driver.TaskConfig) {
 	n.t.Helper()
 	stranger := n.newTask("", "owner", config, quietRoot)
 	stranger.start()

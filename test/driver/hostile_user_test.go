@@ -16,7 +16,7 @@ import (
 
 // Attacks by an unprivileged user of the client, outside of any pod.
 
-// freshUser has no process and no file on the client.
+// freshUser is a UID without processes and files on the client.
 const freshUser = 54321
 
 // TestLocalUser_Attacks checks that a local user can control no process of a pod and no helper, and
@@ -27,7 +27,7 @@ func TestLocalUser_Attacks(t *testing.T) {
 	must.NoError(t, os.Chmod(filepath.Dir(program), 0o755))
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		reachable(t)
-		b := newBattlefield(t, runtime, program, "")
+		b := newAttackTargets(t, runtime, program, "")
 		b.pod(cell{sharePID: true})
 		report := written(t, filepath.Join(t.TempDir(), "report"), "")
 		must.NoError(t, errors.Join(os.Chmod(report, 0o666), os.Chmod(filepath.Dir(report), 0o755)))
@@ -47,7 +47,7 @@ func TestLocalUser_Attacks(t *testing.T) {
 			}
 		}
 		t.Logf("adversary: %s: local user: %d attempts", filepath.Base(runtime), len(results))
-		b.other.unharmed()
+		b.other.checkUnharmed()
 	})
 }
 
@@ -60,24 +60,23 @@ func TestLocalUser_ReplacesDirectories(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		reachable(t)
 		n := collecting(t, runtime)
-		other := n.bystand()
+		other := n.startBystander()
 		for _, plant := range []string{"ln -s " + victim, "mkfifo", "touch", "ln -s /proc/1/root", "ln -s ../../../.."} {
 			tk := n.newTask("", "victim", sh("cat /local/file /secrets/file /alloc/file"), func(c *drivers.TaskConfig) { withoutCollector(c); c.User = "root" })
-			restore := tk.replace(plant)
+			restore := tk.replaceDirs(plant)
 			if _, _, err := n.StartTask(tk.TaskConfig); err == nil {
 				tk.wait()
 				must.StrNotContains(t, tk.logged("stdout"), "secret", must.Sprint(plant))
 				must.NoError(t, n.DestroyTask(tk.ID, true))
 			}
 			restore()
-			other.unharmed()
+			other.checkUnharmed()
 		}
 	})
 }
 
-// replace has the user put a file in place of each directory of the task that
-// the user may move.
-func (tk *task) replace(plant string) (restore func()) {
+// replaceDirs lets the local user replace each task directory that it may move by a file.
+func (tk *task) replaceDirs(plant string) (restore func()) {
 	t := tk.n.t
 	t.Helper()
 	entries, err := os.ReadDir(tk.TaskDir().Dir)
@@ -89,7 +88,7 @@ func (tk *task) replace(plant string) (restore func()) {
 			moved = append(moved, path)
 		}
 	}
-	must.SliceNotEmpty(t, moved, must.Sprint("the user could replace no directory"))
+	must.SliceNotEmpty(t, moved, must.Sprint("the user replaced no directory"))
 	return func() {
 		for _, path := range moved {
 			must.NoError(t, errors.Join(os.Remove(path), os.Rename(path+".was", path)))

@@ -16,8 +16,8 @@ const (
 	killed  = "killed"
 )
 
-// expected returns the verdicts that an attempt may have in a cell. An attempt
-// that no rule names must be denied.
+// expected returns the acceptable verdicts of an attempt in a cell. By default, an attempt must be
+// denied.
 func (c cell) expected(attempt string) []string {
 	if rest, ok := strings.CutPrefix(attempt, "process/"); ok {
 		what, kind, _ := strings.Cut(rest, "/")
@@ -25,7 +25,7 @@ func (c cell) expected(attempt string) []string {
 	}
 	switch attempt {
 	case "limit/memory":
-		return []string{killed} // out of memory
+		return []string{killed} // OOM kill
 	case "limit/shared_memory":
 		return []string{killed, denied} // by the task's limit or the pod's
 	case "privilege/become_root":
@@ -33,18 +33,18 @@ func (c cell) expected(attempt string) []string {
 			return []string{absent}
 		}
 	case "host/sockets_and_pipes", "host/programs_written", "network/abstract_sockets", "network/path_sockets":
-		return []string{absent, denied} // some images have none
+		return []string{absent, denied} // not every image has a target
 	case "limit/locked_memory", "limit/message_queues", "limit/pending_signals", "limit/open_files":
-		return []string{absent, denied} // absent without a limit
+		return []string{absent, denied} // absent if the host sets no limit
 	}
 	return []string{denied}
 }
 
-// expectedOnProcess follows SECURITY.md: in a shared PID namespace, tasks of one
-// user control each other, and root signals the tasks of others.
+// expectedOnProcess follows SECURITY.md: in a shared PID namespace, tasks of the same user control
+// each other, and root can signal the tasks of other users.
 func (c cell) expectedOnProcess(what, kind string) []string {
 	if c.exec && !c.sharePID && (kind == "same_user" || kind == "infra") {
-		return []string{allowed, denied, absent} // its own task is the first process
+		return []string{allowed, denied, absent} // PID 1 is the task's own first process
 	}
 	switch {
 	case !c.sharePID:
@@ -52,19 +52,19 @@ func (c cell) expectedOnProcess(what, kind string) []string {
 	case what == "enter_namespaces" || what == "take_descriptor":
 		return []string{denied}
 	case kind == "same_user":
-		return []string{allowed, denied} // the group may differ
+		return []string{allowed, denied} // the processes may have different groups
 	case c.root() && (what == "signal" || what == "oom_score"):
 		return []string{allowed}
 	}
 	return []string{denied}
 }
 
-// control returns the verdicts that an attempt may have in a privileged task,
-// where it must succeed: one that cannot succeed there proves nothing.
+// control returns the acceptable verdicts of an attempt in a privileged task. It must succeed
+// there, otherwise its denial elsewhere proves nothing.
 func control(attempt string) []string {
 	switch {
 	case strings.HasPrefix(attempt, "logs/"), attempt == "limit/processes", attempt == "limit/shared_memory":
-		return []string{denied} // these hold for privileged tasks as well
+		return []string{denied} // also denied to privileged tasks
 	case attempt == "limit/memory":
 		return []string{killed}
 	case attempt == "limit/shared_memory":
@@ -75,13 +75,12 @@ func control(attempt string) []string {
 	return []string{allowed}
 }
 
-// unproven lists the attempts that need a feature which some machines and pods
-// lack.
+// unproven lists the attempts that need a feature that some machines and pods lack.
 func unproven() []string {
 	list := []string{
 		"host/services", "host/sockets_and_pipes", "host/programs_written", "network/abstract_sockets", "network/path_sockets", "privilege/become_root",
-		"privilege/capability",     // it has all
-		"limit/processors",         // it has all
+		"privilege/capability",     // the task has all capabilities
+		"limit/processors",         // the task has all processors
 		"limit/scheduler_fifo",     // cgroup v1 with CONFIG_RT_GROUP_SCHED
 		"limit/scheduler_deadline", // the same
 	}
@@ -95,7 +94,7 @@ func unproven() []string {
 	return list
 }
 
-// lacking reports whether the kernel lacks the feature.
+// lacking reports whether an errno means that the kernel lacks the feature.
 func lacking(errno int) bool {
 	return slices.Contains([]unix.Errno{unix.ENOSYS, unix.EAFNOSUPPORT, unix.EOPNOTSUPP, unix.ENODEV}, unix.Errno(errno))
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// modelImage is an image of a program, a model and links. Its files contain "overwritten".
+// modelImage returns an image of a program, a model and symlinks. Its files contain "overwritten".
 func modelImage(t *testing.T) v1.Image {
 	t.Helper()
 	file := func(name string, mode int64) tar.Header {
@@ -35,8 +35,8 @@ func imageMount(source, subpath, target string) driver.MountConfig {
 	return driver.MountConfig{Type: "image", Source: source, Target: target, ImageOptions: driver.ImageOptions{Subpath: subpath}}
 }
 
-// TestImageMount checks that a task sees an image's files at a target, read-only, while another task
-// of its pod runs from the same image.
+// TestImageMount checks that an image's files are mounted read-only at a target, while another task
+// of the pod runs from the same image.
 func TestImageMount(t *testing.T) {
 	source := testimage.Layout(t, filepath.Join(t.TempDir(), "model"), modelImage(t))
 	withRuntimes(t, func(t *testing.T, runtime string) {
@@ -61,7 +61,7 @@ func TestImageMount(t *testing.T) {
 			must.StrContains(t, user.exec("/srv/image/init --version"), "tini version")
 		}
 		inside()
-		must.Eq(t, "", user.exec("ls /srv/image/model")) // the tmpfs
+		must.Eq(t, "", user.exec("ls /srv/image/model")) // the image's path is an empty tmpfs
 		for _, attempt := range []string{
 			"echo x > /srv/linked/weights", "rm /srv/image/init", "touch /srv/image/new", "echo x > /etc/weights",
 			"chmod 777 /srv/linked", "mount -o remount,rw,bind /srv/linked", "cat < /srv/image/null",
@@ -90,8 +90,8 @@ func (n *node) layers(t *testing.T) []string {
 	return found
 }
 
-// TestImageMount_Subpath checks that a subpath never leads out of its image, and that a start that
-// fails for it leaves nothing.
+// TestImageMount_Subpath checks that a subpath cannot lead out of its image, and that a start that
+// fails because of it leaves nothing behind.
 func TestImageMount_Subpath(t *testing.T) {
 	source := testimage.Layout(t, filepath.Join(t.TempDir(), "model"), modelImage(t))
 	withRuntimes(t, func(t *testing.T, runtime string) {
@@ -106,7 +106,7 @@ func TestImageMount_Subpath(t *testing.T) {
 		} {
 			config := sh("true")
 			config.Mounts = []driver.MountConfig{imageMount(source, subpath, "/data")}
-			err := n.refuses(n.newTask("", "model", config, quiet))
+			err := n.startError(n.newTask("", "model", config, quiet))
 			must.ErrorContains(t, err, want)
 			must.ErrorContains(t, err, "/data")
 			must.False(t, structs.IsRecoverable(err), must.Sprint(err))
@@ -115,7 +115,7 @@ func TestImageMount_Subpath(t *testing.T) {
 	})
 }
 
-// TestImageMount_PullPolicy checks that each image of a task has a policy of its own.
+// TestImageMount_PullPolicy checks that each image of a task has its own pull policy.
 func TestImageMount_PullPolicy(t *testing.T) {
 	host := insecureRegistry(t)
 	root, mounted := pushed(t, host+"/root:v1"), pushed(t, host+"/mounted:v1")
@@ -123,7 +123,7 @@ func TestImageMount_PullPolicy(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		config := driver.TaskConfig{Image: root, ForcePull: true, Mounts: []driver.MountConfig{imageMount(mounted, "", "/image")}}
 		config.Mounts[0].ImagePullPolicy = "never"
-		err := n.refuses(n.newTask("", "never", config, quiet))
+		err := n.startError(n.newTask("", "never", config, quiet))
 		must.ErrorContains(t, err, "mount at /image")
 		must.ErrorContains(t, err, mounted)
 		config.Mounts[0].ImagePullPolicy = ""

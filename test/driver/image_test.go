@@ -25,7 +25,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// scratch is an image of one program, which runs as user 1234.
+// scratch returns an image of one program that runs as user 1234.
 func scratch(t *testing.T) v1.Image {
 	t.Helper()
 	return testimage.New(t)
@@ -83,8 +83,8 @@ func tarOf(t *testing.T, dir, file string) {
 	must.NoError(t, f.Close())
 }
 
-// insecureRegistry starts a registry on loopback that can be reached without
-// TLS, by the operator's registries.conf, and returns its address.
+// insecureRegistry starts a registry on loopback that the operator's registries.conf allows without
+// TLS, and returns its address.
 func insecureRegistry(t *testing.T) string {
 	t.Helper()
 	host := plainRegistry(t)
@@ -100,7 +100,7 @@ func plainRegistry(t *testing.T) string {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-// pushed stores an image under a name, which it gives.
+// pushed stores an image under a name and returns the name.
 func pushed(t *testing.T, at string) string {
 	t.Helper()
 	ref, err := name.NewTag(at, name.Insecure)
@@ -109,8 +109,8 @@ func pushed(t *testing.T, at string) string {
 	return at
 }
 
-// TestImages_UnusedCollected checks that an image is removed some time after its last task, and not
-// earlier, even if the driver was restarted in between: as a root and as a mount.
+// TestImages_UnusedCollected checks that an image is removed some time after its last task and not
+// earlier, even if the driver was restarted in between. The image is a root or a mount.
 func TestImages_UnusedCollected(t *testing.T) {
 	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
 	mounted := sh("sleep infinity")
@@ -145,10 +145,10 @@ func imageIsCollected(t *testing.T, runtime, at string, config driver.TaskConfig
 	n.abandon()
 	n.start()
 	must.NoError(t, n.RecoverTask(handle))
-	deadline := time.Now().Add(3 * time.Second) // several collections
+	deadline := time.Now().Add(3 * time.Second) // enough for several collections
 	for time.Now().Before(deadline) {
-		must.Eq(t, 1, images(), must.Sprint("the image of a running task is gone"))
-		time.Sleep(50 * time.Millisecond) // between two looks
+		must.Eq(t, 1, images(), must.Sprint("image of a running task"))
+		time.Sleep(50 * time.Millisecond) // poll interval
 	}
 	must.NoError(t, n.DestroyTask(user.ID, true))
 	n.waitFor("the image to be removed", func() bool { return images() == 0 })
@@ -163,12 +163,12 @@ func TestPull_Events(t *testing.T) {
 		defer cancel()
 		events, err := n.impl.TaskEvents(ctx)
 		must.NoError(t, err)
-		told := make(chan string, 2)
+		messages := make(chan string, 2)
 		go func() { // ends with ctx
 			for {
 				select {
 				case e := <-events:
-					told <- e.TaskName + ": " + e.Message
+					messages <- e.TaskName + ": " + e.Message
 				case <-ctx.Done():
 					return
 				}
@@ -177,7 +177,7 @@ func TestPull_Events(t *testing.T) {
 		n.newTask("", "pulls", driver.TaskConfig{Image: at}, nil).start()
 		for _, want := range []string{"in 1 layers", "1 of 1 layers"} {
 			select {
-			case e := <-told:
+			case e := <-messages:
 				must.StrContains(t, e, "pulls: Pulling image "+at)
 				must.StrContains(t, e, want)
 			case <-ctx.Done():
@@ -222,7 +222,7 @@ func TestPull_Platform(t *testing.T) {
 			"linux/s390x": {at, "built for linux/arm64, linux/amd64"},
 			"arm64":       {`platform "arm64"`, "use os/arch"},
 		} {
-			err := n.refuses(task(platform))
+			err := n.startError(task(platform))
 			for _, text := range want {
 				must.ErrorContains(t, err, text)
 			}

@@ -17,8 +17,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// keyTests names, for each key of a task, the test in which a real task shows
-// what it does. Wrong values are tried in the tests of the package driver.
+// keyTests names, for each key of a task, the test in which a real task demonstrates its effect.
+// Tests of package driver cover invalid values.
 var keyTests = map[string]string{
 	"image":                          "TestStart_Image",
 	"image_pull_policy":              "TestPull_Policy",
@@ -27,7 +27,7 @@ var keyTests = map[string]string{
 	"auth":                           "TestRegistryCredentials",
 	"auth.username":                  "TestRegistryCredentials",
 	"auth.password":                  "TestRegistryCredentials",
-	"auth.server_address":            "", // it changes nothing, and must be the image's registry
+	"auth.server_address":            "", // no effect; must be the image's registry
 	"auth.email":                     "", // ignored
 	"auth.tls_verify":                "", // only its default is accepted
 	"platform":                       "TestPull_Platform",
@@ -36,7 +36,7 @@ var keyTests = map[string]string{
 	"args":                           "TestKeys_SeenFromInside",
 	"work_dir":                       "TestKeys_SeenFromInside",
 	"init":                           "TestKeys_SeenFromInside",
-	"tty":                            "", // only its default is taken
+	"tty":                            "", // only its default is accepted
 	"group_add":                      "TestKeys_SeenFromInside",
 	"labels":                         "TestLabels_Annotations",
 	"share":                          "TestKeys_SeenFromInside",
@@ -130,16 +130,16 @@ func TestKeys_EachHasTest(t *testing.T) {
 	keys := keysOf(reflect.TypeFor[driver.TaskConfig]())
 	for _, key := range keys {
 		test, named := keyTests[key]
-		must.True(t, named, must.Sprintf("no test shows what %s does", key))
+		must.True(t, named, must.Sprintf("key %s has no test", key))
 		if test != "" {
 			must.StrContains(t, source.String(), "\nfunc "+test+"(")
 		}
 		t.Logf("%-32s %s", key, test)
 	}
-	must.Eq(t, len(keys), len(keyTests), must.Sprint("there is a test of what is no key"))
+	must.Eq(t, len(keys), len(keyTests), must.Sprint("keyTests lists unknown keys"))
 }
 
-// keysOf names the keys of a config and of the blocks in it.
+// keysOf returns the keys of a config and its blocks.
 func keysOf(config reflect.Type) (all []string) {
 	for i := range config.NumField() {
 		key, inner := config.Field(i).Tag.Get("codec"), config.Field(i).Type
@@ -172,11 +172,11 @@ func TestNamespaces_Host(t *testing.T) {
 			tk := n.newTask("", "in"+kind, config, nil)
 			tk.start()
 			must.Eq(t, 0, tk.wait().ExitCode)
-			seen := tk.output("stdout", contains("end"))
+			got := tk.output("stdout", contains("end"))
 			for _, ns := range []string{"pid", "ipc", "uts"} {
 				hosts, err := os.Readlink("/proc/self/ns/" + ns)
 				must.NoError(t, err)
-				must.Eq(t, ns == kind, strings.Contains(seen, hosts), must.Sprintf("%s_mode: %s", kind, seen))
+				must.Eq(t, ns == kind, strings.Contains(got, hosts), must.Sprintf("%s_mode: %s", kind, got))
 			}
 		}
 	})
@@ -200,8 +200,8 @@ func TestPull_Policy(t *testing.T) {
 			return n.newTask("", "image", config, change)
 		}
 		push("one")
-		must.ErrorContains(t, n.refuses(task(driver.TaskConfig{ImagePullPolicy: "never"}, quiet)), `its pull policy is "never"`)
-		must.ErrorContains(t, n.refuses(task(driver.TaskConfig{ImagePullTimeout: "1us"}, quiet)), "1µs")
+		must.ErrorContains(t, n.startError(task(driver.TaskConfig{ImagePullPolicy: "never"}, quiet)), `its pull policy is "never"`)
+		must.ErrorContains(t, n.startError(task(driver.TaskConfig{ImagePullTimeout: "1us"}, quiet)), "1µs")
 		for _, step := range []struct {
 			push   string
 			config driver.TaskConfig

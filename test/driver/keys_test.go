@@ -18,21 +18,21 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/sandbox"
 )
 
-// scenario is a task and what can be seen of its keys from inside.
+// scenario is a task and the observations of its keys from inside.
 type scenario struct {
-	config driver.TaskConfig // without a command: the task waits
+	config driver.TaskConfig // without a command, the task sleeps
 	change func(*drivers.TaskConfig)
-	// before is called when the task's directories are there.
-	before func(t *testing.T, tk *task)
-	seen   []observation
+	// before is called after the creation of the task's directories.
+	before       func(t *testing.T, tk *task)
+	observations []observation
 }
 
-// observation is what a script prints in the task because of a key.
+// observation is the expected output of a script in the task because of a key.
 type observation struct {
 	key, script, want string
 }
 
-// TestKeys_SeenFromInside checks each key with an effect that is visible inside the task.
+// TestKeys_SeenFromInside checks each key whose effect is visible inside the task.
 func TestKeys_SeenFromInside(t *testing.T) {
 	sandbox.Require(t)
 	host := t.TempDir()
@@ -65,15 +65,15 @@ func (n *node) observe(t *testing.T, name string, s scenario) {
 	}
 	tk.start()
 	tk.output("stdout", contains("up"))
-	// All in one command, which is what takes the time.
+	// Run all scripts in one command, since each command is slow.
 	const mark = "@@@ next"
 	var script strings.Builder
-	for _, o := range s.seen {
+	for _, o := range s.observations {
 		fmt.Fprintf(&script, "echo '%s'; ( %s ) 2>&1\n", mark, o.script)
 	}
 	answers := strings.Split(tk.exec(script.String()+"true"), mark)[1:]
-	must.Eq(t, len(s.seen), len(answers))
-	for i, o := range s.seen {
+	must.Eq(t, len(s.observations), len(answers))
+	for i, o := range s.observations {
 		t.Run(o.key, func(t *testing.T) {
 			must.Eq(t, o.want, strings.TrimSpace(answers[i]), must.Sprint(o.script))
 		})
@@ -109,7 +109,7 @@ func mountScenario(host string) scenario {
 				must.NoError(t, os.WriteFile(filepath.Join(local, name), []byte(text), 0o644))
 			}
 		},
-		seen: []observation{
+		observations: []observation{
 			{"volumes", "cat /conf/app", "configured"},
 			{"volumes ro", mountOptions("/conf"), "ro"},
 			{"volumes file", "cat /one; echo more >> /one; tail -n1 /local/one", "single\nmore"},
@@ -129,12 +129,12 @@ func mountScenario(host string) scenario {
 	}
 }
 
-// inGroup prints a value of the task's cgroup: the file of v1, or of v2.
-func inGroup(v1, v2 string) string {
+// catCgroup prints a value of the task's cgroup, from the file of v1 or of v2.
+func catCgroup(v1, v2 string) string {
 	return fmt.Sprintf("cat /sys/fs/cgroup/%s 2>/dev/null || cat /sys/fs/cgroup/%s", v1, v2)
 }
 
-// onV2 picks what is expected.
+// onV2 returns v2 on cgroup v2 and v1 otherwise.
 func onV2(v1, v2 string) string {
 	if v, err := cgroup.Detect(); err == nil && v == cgroup.V2 {
 		return v2
@@ -156,14 +156,14 @@ func limitScenario() scenario {
 			c.Resources.LinuxResources.PercentTicks = 0.25
 			c.Resources.LinuxResources.CpusetCpus = "0"
 		},
-		seen: []observation{
+		observations: []observation{
 			{"ulimit", "awk '/open files/ { print $4, $5 } /core file/ { print $5, $6 }' /proc/1/limits", "0 0\n100 200"},
 			{"sysctl", "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax /proc/sys/kernel/domainname", "77\n4242\nexample.test"},
-			{"cpu_hard_limit", inGroup("cpu/cpu.cfs_quota_us", "cpu.max"), onV2(quota(0.25, 50000), quota(0.25, 50000)+" 50000")},
-			{"cpu_cfs_period", inGroup("cpu/cpu.cfs_period_us", "cpu.max"), onV2("50000", quota(0.25, 50000)+" 50000")},
-			{"memory_swap", inGroup("memory/memory.memsw.limit_in_bytes", "memory.swap.max"), onV2(fmt.Sprint(96<<20), fmt.Sprint(32<<20))},
-			{"resources memory", inGroup("memory/memory.limit_in_bytes", "memory.max"), fmt.Sprint(64 << 20)},
-			{"pids_limit", inGroup("pids/pids.max", "pids.max"), "123"},
+			{"cpu_hard_limit", catCgroup("cpu/cpu.cfs_quota_us", "cpu.max"), onV2(quota(0.25, 50000), quota(0.25, 50000)+" 50000")},
+			{"cpu_cfs_period", catCgroup("cpu/cpu.cfs_period_us", "cpu.max"), onV2("50000", quota(0.25, 50000)+" 50000")},
+			{"memory_swap", catCgroup("memory/memory.memsw.limit_in_bytes", "memory.swap.max"), onV2(fmt.Sprint(96<<20), fmt.Sprint(32<<20))},
+			{"resources memory", catCgroup("memory/memory.limit_in_bytes", "memory.max"), fmt.Sprint(64 << 20)},
+			{"pids_limit", catCgroup("pids/pids.max", "pids.max"), "123"},
 			{"oom_score_adj", "cat /proc/1/oom_score_adj", "500"},
 			{"resources cores", "awk '/Cpus_allowed_list/ { print $2 }' /proc/1/status", onV2("0", strings.TrimSpace(allowedCPUs()))},
 			{"share", "readlink /proc/1/ns/ipc | grep -c ipc", "1"},
@@ -181,9 +181,9 @@ func unlimitedScenario() scenario {
 			c.User = "daemon:adm"
 			c.Resources.NomadResources.Memory.MemoryMaxMB = -1
 		},
-		seen: []observation{
-			{"resources memory_max", inGroup("memory/memory.limit_in_bytes", "memory.max"), onV2("9223372036854771712", "max")},
-			{"resources memory", inGroup("memory/memory.soft_limit_in_bytes", "memory.low"), fmt.Sprint(64 << 20)},
+		observations: []observation{
+			{"resources memory_max", catCgroup("memory/memory.limit_in_bytes", "memory.max"), onV2("9223372036854771712", "max")},
+			{"resources memory", catCgroup("memory/memory.soft_limit_in_bytes", "memory.low"), fmt.Sprint(64 << 20)},
 			{"user", "id -un; id -gn; id -G", "daemon\nadm\n4"},
 			{"no ulimit", "awk '/core file/ { print $5 == $6 || $5 == 0 }' /proc/1/limits", "1"},
 		},
@@ -199,7 +199,7 @@ func processScenario() scenario {
 			UsernsMode:  "host", CapAdd: []string{"net_raw"}, CapDrop: []string{"all"},
 		},
 		change: func(c *drivers.TaskConfig) { c.User = "1234:5678" },
-		seen: []observation{
+		observations: []observation{
 			{"init", "tr '\\0' ' ' < /proc/1/cmdline | cut -c1-21", "/dev/init -- /bin/sh"},
 			{"init reaps", "(sh -c 'sh -c \"exit 0\" &') ; for i in $(seq 50); do ps ax -o stat= | grep -q Z || { echo clean; exit; }; done; echo zombie", "clean"},
 			{"user", "id -u; id -g", "1234\n5678"},
@@ -216,16 +216,16 @@ func processScenario() scenario {
 
 func seccompScenario(profile string) scenario {
 	return scenario{
-		config: driver.TaskConfig{SecurityOpt: []string{"seccomp=" + profile}},
-		change: func(c *drivers.TaskConfig) { c.User = "33" },
-		seen:   []observation{{"user", "id -u; id -gn", "33\nwww-data"}, {"security_opt seccomp", "mkdir /tmp/x 2>/dev/null || echo refused; awk '/Seccomp:/ { print $2 }' /proc/1/status", "refused\n2"}},
+		config:       driver.TaskConfig{SecurityOpt: []string{"seccomp=" + profile}},
+		change:       func(c *drivers.TaskConfig) { c.User = "33" },
+		observations: []observation{{"user", "id -u; id -gn", "33\nwww-data"}, {"security_opt seccomp", "mkdir /tmp/x 2>/dev/null || echo refused; awk '/Seccomp:/ { print $2 }' /proc/1/status", "refused\n2"}},
 	}
 }
 
 func unconfinedScenario() scenario {
 	return scenario{
-		config: driver.TaskConfig{SecurityOpt: []string{"seccomp=unconfined", "no-new-privileges"}},
-		seen:   []observation{{"security_opt", "awk '/NoNewPrivs/ { print $2 } /Seccomp:/ { print $2 }' /proc/1/status", "1\n0"}},
+		config:       driver.TaskConfig{SecurityOpt: []string{"seccomp=unconfined", "no-new-privileges"}},
+		observations: []observation{{"security_opt", "awk '/NoNewPrivs/ { print $2 } /Seccomp:/ { print $2 }' /proc/1/status", "1\n0"}},
 	}
 }
 
@@ -233,7 +233,7 @@ func privilegedScenario() scenario {
 	return scenario{
 		config: driver.TaskConfig{Privileged: true},
 		change: asRoot,
-		seen: []observation{
+		observations: []observation{
 			{"privileged", "awk '/NoNewPrivs/ { print $2 } /Seccomp:/ { print $2 } /CapEff/ { print $2 }' /proc/1/status", ownBoundingSet() + "\n0\n0"},
 			{"privileged devices", "stat -c %t:%T /dev/kmsg; head -c0 /dev/kmsg && echo open", "1:b\nopen"},
 			{"privileged mounts", "mount -t tmpfs none /tmp && echo mounted; " +
@@ -270,8 +270,7 @@ func TestLabels_Annotations(t *testing.T) {
 	})
 }
 
-// labels reads those of a task from what the runtime was given, where they are
-// the only annotations beside the driver's own.
+// labels returns the task's labels from its spec. The only other annotations are the driver's own.
 func (n *node) labels(tk *task) map[string]string {
 	n.t.Helper()
 	paths, err := filepath.Glob(filepath.Join(n.config.RunDir, "pods", tk.AllocID, "tasks", "*", "config.json"))
@@ -284,7 +283,7 @@ func (n *node) labels(tk *task) map[string]string {
 	labels := map[string]string{}
 	for k, v := range spec.Annotations {
 		if k == "run.oci.seccomp_bpf_data" {
-			continue // the profile as crun has compiled it before
+			continue // crun's cached seccomp filter
 		}
 		must.StrHasPrefix(n.t, "org.nomadproject.", k)
 		if label, ok := strings.CutPrefix(k, "org.nomadproject.label."); ok {
@@ -294,7 +293,7 @@ func (n *node) labels(tk *task) map[string]string {
 	return labels
 }
 
-// Trap D5, CVE-2026-14896: a volume does not follow a link in the task's directory.
+// Trap D5, CVE-2026-14896: a volume does not follow a symlink in the task's directory.
 func TestVolume_SymlinkInTaskDirectory(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

@@ -44,11 +44,10 @@ func TestWait_ExitResults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withRuntimes(t, func(t *testing.T, runtime string) {
 				if tc.want.ExitCode > 128 && tc.want.Signal == 0 && !statusKept(t) {
-					t.Skip("this kernel does not tell an exit code above 128 from a signal (Linux 6.15 does)")
+					t.Skip("this kernel does not distinguish an exit code above 128 from a signal (Linux 6.15 does)")
 				}
 				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-				// In a PID namespace of its own a shell is process 1 and can
-				// not be killed by itself, so it is not.
+				// In its own PID namespace a shell is process 1, which cannot kill itself.
 				config := sh(tc.script)
 				config.Share = []string{"pid"}
 				tk := n.newTask("", "ends", config, nil)
@@ -88,7 +87,7 @@ func TestStop_SignalThenKill(t *testing.T) {
 		polite.output("stdout", contains("up"))
 		must.NoError(t, n.StopTask(polite.ID, maxWait, "SIGINT"))
 		must.Eq(t, 3, polite.wait().ExitCode)
-		must.NoError(t, n.StopTask(polite.ID, maxWait, "SIGINT"), must.Sprint("a task that has ended"))
+		must.NoError(t, n.StopTask(polite.ID, maxWait, "SIGINT"), must.Sprint("stop of an ended task"))
 
 		deaf := n.newTask("", "deaf", sh("trap '' TERM; echo up; while :; do sleep 60; done"), nil)
 		deaf.start()
@@ -100,8 +99,8 @@ func TestStop_SignalThenKill(t *testing.T) {
 }
 
 // Trap D2: a child that keeps standard output open does not delay the end.
-// Trap D9: in a shared PID namespace the end of a task's first process ends all
-// of its processes, and none of another task's.
+// Trap D9: in a shared PID namespace, all processes of a task end with its first process, and no
+// process of another task does.
 func TestExit_KillsRemainingProcesses(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -124,13 +123,13 @@ func TestExit_KillsRemainingProcesses(t *testing.T) {
 func TestExit_OpenOutputPipe(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		leakcheck.Check(t, scope())
-		w := newWorld(t, runtime)
-		var said bytes.Buffer
-		config := w.config()
-		config.Log = hclog.New(&hclog.LoggerOptions{Output: &said})
+		e := newPodEnv(t, runtime)
+		var log bytes.Buffer
+		config := e.config()
+		config.Log = hclog.New(&hclog.LoggerOptions{Output: &log})
 		m := pod.New(config)
-		task := w.plainTask(w.Alloc, "app")
-		task.Logs = &pod.Logs{AllocDirHostPath: w.path("alloc"), Dir: "logs", MaxFiles: 1, MaxFileBytes: 1 << 20}
+		task := e.plainTask(e.Alloc, "app")
+		task.Logs = &pod.Logs{AllocDirHostPath: e.path("alloc"), Dir: "logs", MaxFiles: 1, MaxFileBytes: 1 << 20}
 		task.Process.Command = []string{"/bin/sh", "-c", "(setsid sleep 123456 &); exit 4"}
 		c, err := m.Start(t.Context(), task)
 		must.NoError(t, err)
@@ -138,9 +137,9 @@ func TestExit_OpenOutputPipe(t *testing.T) {
 		exit, _ := c.Exit()
 		must.Eq(t, 4, exit.Code)
 		must.NoError(t, c.Destroy(t.Context(), false))
-		w.awaitEnd(w.Alloc, func() bool { return false })
+		e.awaitEnd(e.Alloc, func() bool { return false })
 		must.NoError(t, m.Close())
-		must.Eq(t, "", said.String())
+		must.Eq(t, "", log.String())
 	})
 }
 

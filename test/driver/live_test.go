@@ -15,7 +15,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
-// live is a task that is checked every second, and stopped by SIGUSR1.
+// live returns a task that is checked every second and stopped by SIGUSR1.
 func live(c driver.TaskConfig, l driver.LiveConfig) driver.TaskConfig {
 	l.Interval, l.Timeout = "1s", "1s"
 	if l.Failures == 0 {
@@ -25,19 +25,19 @@ func live(c driver.TaskConfig, l driver.LiveConfig) driver.TaskConfig {
 	return c
 }
 
-// untilTold runs a program until the test says otherwise, then another, then waits for SIGUSR1.
-func untilTold(first, then string) driver.TaskConfig {
+// untilFile runs a script, waits for /alloc/now, runs another script and waits for SIGUSR1.
+func untilFile(first, then string) driver.TaskConfig {
 	return sh("trap 'exit 0' USR1; " + first + "; touch /alloc/up; until [ -e /alloc/now ]; do sleep 0.02; done; " + then +
 		"; while :; do sleep 0.02; done")
 }
 
-// tell has the tasks of an allocation go on.
-func (tk *task) tell(name string) {
+// writeAllocFile creates a file in the allocation's shared directory, which the tasks wait for.
+func (tk *task) writeAllocFile(name string) {
 	tk.n.t.Helper()
 	must.NoError(tk.n.t, os.WriteFile(filepath.Join(tk.TaskDir().SharedAllocDir, name), nil, 0o644))
 }
 
-func (tk *task) awaitTold(name string) {
+func (tk *task) awaitAllocFile(name string) {
 	tk.n.t.Helper()
 	tk.n.waitFor(name, func() bool {
 		_, err := os.Stat(filepath.Join(tk.TaskDir().SharedAllocDir, name))
@@ -52,7 +52,7 @@ func TestLive_EndsTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		events := n.watchEvents()
-		file := untilTold("touch /tmp/up", "rm /tmp/up")
+		file := untilFile("touch /tmp/up", "rm /tmp/up")
 		var tasks []*task
 		for name, tc := range map[string]struct {
 			config driver.TaskConfig
@@ -60,8 +60,8 @@ func TestLive_EndsTask(t *testing.T) {
 		}{
 			"file": {file, driver.LiveConfig{File: "/tmp/up"}},
 			"exec": {file, driver.LiveConfig{Exec: []string{"/bin/sh", "-c", "printf 'it is\033[31m gone'; exec test -e /tmp/up"}}},
-			"tcp":  {untilTold(fmt.Sprintf(server, 18481)+"p=$!", "kill $p"), driver.LiveConfig{TCP: "127.0.0.1:18481"}},
-			"http": {untilTold(fmt.Sprintf(server, 18482)+"p=$!", "true"), driver.LiveConfig{HTTP: "http://127.0.0.1:18482/"}},
+			"tcp":  {untilFile(fmt.Sprintf(server, 18481)+"p=$!", "kill $p"), driver.LiveConfig{TCP: "127.0.0.1:18481"}},
+			"http": {untilFile(fmt.Sprintf(server, 18482)+"p=$!", "true"), driver.LiveConfig{HTTP: "http://127.0.0.1:18482/"}},
 		} {
 			config := live(tc.config, tc.check)
 			tk := n.newTask("", name, ready(config, driver.ReadyConfig{Exec: tc.check.Exec, HTTP: tc.check.HTTP, TCP: tc.check.TCP, File: tc.check.File}), quiet)
@@ -69,8 +69,8 @@ func TestLive_EndsTask(t *testing.T) {
 			tasks = append(tasks, tk)
 		}
 		for _, tk := range tasks {
-			tk.awaitTold("up")
-			tk.tell("now")
+			tk.awaitAllocFile("up")
+			tk.writeAllocFile("now")
 		}
 		for _, tk := range tasks {
 			res := tk.wait()
@@ -99,8 +99,8 @@ func TestLive_KillTimeout(t *testing.T) {
 	})
 }
 
-// Trap D24: TestLive_NotDuringStop checks that the driver leaves a task alone that stops for longer than its
-// checks take to fail.
+// Trap D24: TestLive_NotDuringStop checks that the driver does not act on failed checks of a task
+// that is stopping.
 func TestLive_NotDuringStop(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -111,7 +111,7 @@ func TestLive_NotDuringStop(t *testing.T) {
 		stopped, signaled := n.newTask("", "stopped", ready, quiet), n.newTask("", "signaled", ready, quiet)
 		for _, tk := range []*task{stopped, signaled} {
 			tk.start()
-			tk.awaitTold("up")
+			tk.awaitAllocFile("up")
 		}
 		must.NoError(t, n.SignalTask(signaled.ID, "SIGTERM"))
 		must.NoError(t, n.StopTask(stopped.ID, maxWait, "SIGTERM"))
@@ -122,8 +122,8 @@ func TestLive_NotDuringStop(t *testing.T) {
 	})
 }
 
-// Trap D26: TestLive_Recovered checks that a recovered task is checked again, and that a stop that the driver
-// had begun continues.
+// Trap D26: TestLive_Recovered checks that a recovered task is checked again, and that a stop that
+// the driver had begun continues.
 func TestLive_Recovered(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -131,25 +131,25 @@ func TestLive_Recovered(t *testing.T) {
 			driver.LiveConfig{File: "/tmp/up"})
 		tk := n.newTask("", "web", ready(config, driver.ReadyConfig{File: "/tmp/up"}), quiet)
 		handle := tk.start()
-		tk.awaitTold("up")
+		tk.awaitAllocFile("up")
 		again := func() {
 			n.abandon()
 			n.start()
 			must.NoError(t, n.RecoverTask(handle))
 		}
 		again()
-		tk.tell("now")
-		tk.awaitTold("asked")
+		tk.writeAllocFile("now")
+		tk.awaitAllocFile("asked")
 		again()
-		tk.tell("end")
+		tk.writeAllocFile("end")
 		res := tk.wait()
 		must.ErrorContains(t, res.Err, "Liveness check failed 2 times in a row: file /tmp/up: no such file or directory")
 		must.Eq(t, 0, res.ExitCode)
 	})
 }
 
-// Trap D23: TestLive_StopWhileHung checks that a check that hangs does not delay a stop, and that no
-// process of it remains.
+// Trap D23: TestLive_StopWhileHung checks that a hanging check does not delay a stop and leaves no
+// process behind.
 func TestLive_StopWhileHung(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -159,7 +159,7 @@ func TestLive_StopWhileHung(t *testing.T) {
 		config.Live.Interval, config.Live.Timeout = attempt, attempt
 		tk := n.newTask("", "web", config, quiet)
 		tk.start()
-		tk.awaitTold("hung")
+		tk.awaitAllocFile("hung")
 		must.NoError(t, n.StopTask(tk.ID, maxWait, "SIGTERM"))
 		must.Eq(t, drivers.ExitResult{ExitCode: 6}, *tk.wait())
 	})

@@ -15,7 +15,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// Attacks of an unprivileged user of the host, who can enter the directories of tasks.
+// Attacks by an unprivileged user of the host who can enter the directories of tasks.
 
 const localUser = 65534
 
@@ -36,7 +36,7 @@ func mustAsLocalUser(t *testing.T, script string) {
 	must.NoError(t, err, must.Sprint(script))
 }
 
-// reachable lets the user into the temporary directories of a test.
+// reachable makes the temporary directories of a test accessible to the user.
 func reachable(t *testing.T) {
 	t.Helper()
 	must.NoError(t, os.Chmod(filepath.Dir(t.TempDir()), 0o711))
@@ -68,7 +68,7 @@ func TestLocalUser_ReachesNoFileOfTheDriver(t *testing.T) {
 					return err
 				}
 				if _, err := asLocalUser("[ -e '" + path + "' ]"); err == nil {
-					t.Errorf("the user reaches %s", path)
+					t.Errorf("the user can access %s", path)
 					return filepath.SkipAll
 				}
 				return nil
@@ -79,13 +79,13 @@ func TestLocalUser_ReachesNoFileOfTheDriver(t *testing.T) {
 			must.NoError(t, err)
 			for _, path := range found {
 				out, _ := asLocalUser(path)
-				must.Eq(t, "", out, must.Sprint("the set-uid program ran on the host"))
+				must.Eq(t, "", out, must.Sprint("output of the set-uid program on the host"))
 			}
 		}
 	})
 }
 
-// TestLocalUser_SwapsDirectories replaces the directories by links between two starts of a task.
+// TestLocalUser_SwapsDirectories replaces directories by symlinks between two starts of a task.
 func TestLocalUser_SwapsDirectories(t *testing.T) {
 	victim := t.TempDir()
 	must.NoError(t, os.WriteFile(filepath.Join(victim, "file"), []byte("secret"), 0o600))
@@ -106,15 +106,15 @@ func TestLocalUser_SwapsDirectories(t *testing.T) {
 
 			dir := tc.dir(tk)
 			mustAsLocalUser(t, "mv "+dir+" "+dir+".was && ln -s "+victim+" "+dir)
-			must.ErrorContains(t, n.refuses(tk), tc.want, must.Sprint(name))
+			must.ErrorContains(t, n.startError(tk), tc.want, must.Sprint(name))
 			mustAsLocalUser(t, "rm "+dir+" && mv "+dir+".was "+dir)
 			tk.start()
 		}
 	})
 }
 
-// TestLocalUser_LinksResolvConf checks that a link in place of resolv.conf does not make the driver
-// overwrite a file of the host.
+// TestLocalUser_LinksResolvConf checks that a symlink in place of resolv.conf does not make the
+// driver overwrite a file of the host.
 func TestLocalUser_LinksResolvConf(t *testing.T) {
 	victim := written(t, filepath.Join(t.TempDir(), "victim"), "intact")
 	withRuntimes(t, func(t *testing.T, runtime string) {

@@ -22,17 +22,17 @@ func collecting(t *testing.T, runtime string) *node {
 	return newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.LogCollector = runtime, "pod" })
 }
 
-// withoutCollector changes a task as if Nomad had started no collector for it.
+// withoutCollector changes a task as if Nomad had started no log collector for it.
 func withoutCollector(c *drivers.TaskConfig) { c.StdoutPath, c.StderrPath = "/not/there", "/not/there" }
 
-// collectors are the processes that collect for this node.
+// collectors returns the PIDs of this node's log collectors.
 func (n *node) collectors() []int {
 	n.t.Helper()
 	all, err := procfs.AllProcs()
 	must.NoError(n.t, err)
 	var pids []int
 	for _, p := range all {
-		args, _ := p.CmdLine() // of one that has ended there is none
+		args, _ := p.CmdLine() // empty if it has exited
 		if len(args) > 1 && args[0] == "nomad-driver-pod-logs" && strings.HasPrefix(args[1], n.config.RunDir) {
 			pids = append(pids, p.PID)
 		}
@@ -40,7 +40,7 @@ func (n *node) collectors() []int {
 	return pids
 }
 
-// collectorDescriptors is how many files the collector has open.
+// collectorDescriptors returns the number of open descriptors of the log collector.
 func (n *node) collectorDescriptors() int {
 	n.t.Helper()
 	pids := n.collectors()
@@ -50,7 +50,7 @@ func (n *node) collectorDescriptors() int {
 	return len(open)
 }
 
-// logged is all that is in a task's files.
+// logged returns the content of a task's log files.
 func (tk *task) logged(stream string) string {
 	tk.n.t.Helper()
 	var all strings.Builder

@@ -10,7 +10,7 @@ import (
 
 func cpus() int { return runtime.NumCPU() }
 
-// ownStatus is a line of this process's /proc/self/status.
+// ownStatus returns a value from this process's /proc/self/status.
 func ownStatus(name string) string {
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -24,7 +24,7 @@ func TestExit_InitSystem(t *testing.T) {
 	cases := map[string]struct {
 		config driver.TaskConfig
 		code   int
-		says   string // "" for no event
+		want   string // "" for no event
 	}{
 		"alone":       {driver.TaskConfig{Command: "/local/init"}, 7, ""},
 		"application": {driver.TaskConfig{Command: "/local/app", Share: pid}, 100, ""},
@@ -52,14 +52,14 @@ func TestExit_InitSystem(t *testing.T) {
 			must.Eq(t, tc.code, tk.wait().ExitCode, must.Sprint(name))
 		}
 		for name, tc := range cases {
-			if tc.says != "" {
+			if tc.want != "" {
 				n.waitFor("the event of "+name, func() bool {
-					return strings.Contains(events(), name+": The task ended with exit code "+strconv.Itoa(tc.code)+": "+tc.says+"\n")
+					return strings.Contains(events(), name+": The task ended with exit code "+strconv.Itoa(tc.code)+": "+tc.want+"\n")
 				})
 			}
 		}
 		for name, tc := range cases {
-			if tc.says == "" {
+			if tc.want == "" {
 				must.StrNotContains(t, events(), name+": The task ended")
 			}
 		}

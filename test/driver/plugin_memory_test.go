@@ -24,7 +24,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
-// served is a node with a plugin in a process of its own, as under Nomad.
+// served is a node whose plugin runs in its own process, as under Nomad.
 type served struct {
 	*node
 	plugin drivers.DriverPlugin
@@ -71,7 +71,7 @@ func servedNode(t *testing.T, runtime string) *served {
 	return s
 }
 
-// peakMiB is the most memory that the plugin ever had.
+// peakMiB returns the peak memory of the plugin.
 func (s *served) peakMiB() int {
 	s.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid))
@@ -82,8 +82,7 @@ func (s *served) peakMiB() int {
 	return kib >> 10
 }
 
-// hostileHTTP answers each connection with one of the bodies of its path until
-// the client has had enough.
+// hostileHTTP answers each request with an endless response that depends on the path.
 func hostileHTTP(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -122,7 +121,7 @@ func answer(conn net.Conn) {
 	}
 }
 
-// flood prints without end on both outputs.
+// flood returns a command with endless output on stdout and stderr.
 func flood() []string {
 	return []string{"/bin/sh", "-c", "cat /dev/zero >&2 & exec cat /dev/zero"}
 }
@@ -154,11 +153,11 @@ func TestPluginMemory_EndlessBytes(t *testing.T) {
 		begin := time.Now()
 		var all sync.WaitGroup
 		for _, tk := range refused {
-			all.Go(func() { s.refusesBytes(tk) })
+			all.Go(func() { s.checkStartError(tk) })
 		}
-		all.Go(func() { s.checks(victim) })
-		all.Go(func() { s.streams(victim, flood()) })
-		all.Go(func() { s.streams(victim, []string{"/bin/sleep", "600"}) })
+		all.Go(func() { s.runChecks(victim) })
+		all.Go(func() { s.streamUnread(victim, flood()) })
+		all.Go(func() { s.streamUnread(victim, []string{"/bin/sleep", "600"}) })
 		all.Go(func() { must.NoError(t, s.plugin.StopTask(stopped.ID, 6*time.Second, "SIGKILL")) })
 		all.Wait()
 		t.Logf("peak %d MiB after %s", s.peakMiB(), time.Since(begin).Round(time.Second))
@@ -173,7 +172,7 @@ func TestPluginMemory_EndlessBytes(t *testing.T) {
 	})
 }
 
-// readable fails if a text is long or has control characters.
+// readable fails the test if a text is long or contains control characters.
 func readable(t *testing.T, text string) {
 	t.Helper()
 	must.LessEq(t, bounds.TextBytes+len("rpc error: code = Unknown desc = "), len(text))
@@ -181,9 +180,9 @@ func readable(t *testing.T, text string) {
 	must.StrNotContains(t, text, "\x00")
 }
 
-func (s *served) refusesBytes(tk *task) {
+func (s *served) checkStartError(tk *task) {
 	_, _, err := s.plugin.StartTask(tk.TaskConfig)
-	if strings.HasSuffix(tk.Name, "4") { // a redirect is an answer
+	if strings.HasSuffix(tk.Name, "4") { // a redirect counts as ready
 		must.NoError(s.t, err)
 		must.NoError(s.t, s.plugin.DestroyTask(tk.ID, true))
 		return
@@ -192,8 +191,9 @@ func (s *served) refusesBytes(tk *task) {
 	readable(s.t, err.Error())
 }
 
-// checks runs commands as a script check does: an endless one, and a long one.
-func (s *served) checks(tk *task) {
+// runChecks runs commands as a script check does: with endless output, with a child, and with long
+// output.
+func (s *served) runChecks(tk *task) {
 	_, err := s.plugin.ExecTask(tk.ID, flood(), 2*time.Second)
 	must.ErrorContains(s.t, err, "deadline exceeded")
 	readable(s.t, err.Error())
@@ -211,21 +211,21 @@ func (s *served) checks(tk *task) {
 	must.StrHasSuffix(s.t, "the end\n", string(res.Stdout))
 }
 
-// deaf is a client that reads no answer and sends without end.
-type deaf struct{ *client }
+// deafClient is a client that reads no output and sends input without end.
+type deafClient struct{ *client }
 
-func (d deaf) Send(*drivers.ExecTaskStreamingResponseMsg) error {
+func (d deafClient) Send(*drivers.ExecTaskStreamingResponseMsg) error {
 	<-d.ctx.Done()
 	return d.ctx.Err()
 }
 
-func (d deaf) Recv() (*drivers.ExecTaskStreamingRequestMsg, error) {
+func (d deafClient) Recv() (*drivers.ExecTaskStreamingRequestMsg, error) {
 	return stdin(strings.Repeat("x", 32<<10)), d.ctx.Err()
 }
 
-func (s *served) streams(tk *task, command []string) {
+func (s *served) streamUnread(tk *task, command []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	raw := s.plugin.(drivers.ExecTaskStreamingRawDriver)
-	must.Error(s.t, raw.ExecTaskStreamingRaw(ctx, tk.ID, command, false, deaf{newClient(ctx)}))
+	must.Error(s.t, raw.ExecTaskStreamingRaw(ctx, tk.ID, command, false, deafClient{newClient(ctx)}))
 }

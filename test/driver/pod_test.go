@@ -30,7 +30,7 @@ func ready(c driver.TaskConfig, r driver.ReadyConfig) driver.TaskConfig {
 	return c
 }
 
-// serve answers every connection on a port of loopback with a page.
+// serve is a script that answers every connection to a port on loopback.
 const serve = `perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1:%d", ReuseAddr => 1) or die; while ($c = $s->accept) { <$c>; print $c "HTTP/1.0 %s\r\nContent-Length: 0\r\n\r\n"; close $c }'`
 
 // TestReady_StartWaits checks that a start returns when the check passes, and not earlier.
@@ -59,7 +59,7 @@ func TestReady_StartWaits(t *testing.T) {
 				})
 				select {
 				case <-started:
-					t.Fatal("the start returned before the task was ready")
+					t.Fatal("start returned before the task was ready")
 				case <-time.After(200 * time.Millisecond):
 				}
 				must.NoError(t, os.WriteFile(filepath.Join(tk.TaskDir().SharedAllocDir, "go"), nil, 0o644))
@@ -214,7 +214,7 @@ func TestSharedMemory_Size(t *testing.T) {
 	})
 }
 
-// Trap D10: in a shared PID namespace orphans are reaped.
+// Trap D10: in a shared PID namespace, orphans are reaped.
 func TestPod_ReapsOrphans(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

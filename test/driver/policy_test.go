@@ -86,7 +86,7 @@ func TestSignaturePolicy(t *testing.T) {
 	})
 }
 
-// keyPair gives the path of a private key; its public key is beside it.
+// keyPair creates a key pair and returns the path of the private key. The public key is beside it.
 func keyPair(t *testing.T) string {
 	t.Helper()
 	pair, err := sigstore.GenerateKeyPair([]byte{})
@@ -96,7 +96,7 @@ func keyPair(t *testing.T) string {
 	return file
 }
 
-// sign copies an image and its copy's signature to another name.
+// sign copies an image to another name and signs the copy.
 func sign(t *testing.T, from, to, key string) string {
 	t.Helper()
 	source, err := docker.ParseReference("//" + from)

@@ -32,7 +32,7 @@ func TestRecover_RunningTask(t *testing.T) {
 		n.start()
 		must.ErrorContains(t, n.StopTask(tk.ID, maxWait, ""), drivers.ErrTaskNotFound.Error())
 		must.NoError(t, n.RecoverTask(handle))
-		must.NoError(t, n.RecoverTask(handle), must.Sprint("twice is no error"))
+		must.NoError(t, n.RecoverTask(handle), must.Sprint("second recovery"))
 		after, err := n.InspectTask(tk.ID)
 		must.NoError(t, err)
 		must.Eq(t, drivers.TaskStateRunning, after.State)
@@ -161,7 +161,7 @@ func TestProbe_InterruptedIsRemoved(t *testing.T) {
 		waiting := exec.Command("sleep", "600")
 		must.NoError(t, waiting.Start())
 		must.NoError(t, group.Add(waiting.Process.Pid))
-		old := time.Now().Add(-24 * time.Hour) // before this process began
+		old := time.Now().Add(-24 * time.Hour) // before this process started
 		for _, path := range []string{dir, log} {
 			must.NoError(t, os.Chtimes(path, old, old))
 		}
@@ -211,10 +211,10 @@ func TestRecover_RuntimeChanged(t *testing.T) {
 		late := n.newTask(tk.AllocID, "late", config, nil)
 		late.start()
 		late.output("stdout", contains("up"))
-		n.waitFor("one pod", func() bool { // a shell's child has its command line until it executes sleep
+		n.waitFor("one pod", func() bool { // a forked child shares the command line until it executes sleep
 			return late.exec("pgrep -c -f 'exi[t] 6'") == "2\n"
 		})
-		must.NoError(t, os.Remove(n.programs.runtime)) // not even then
+		must.NoError(t, os.Remove(n.programs.runtime)) // stop and removal must not need it
 		for _, tk := range []*task{tk, late} {
 			must.NoError(t, n.StopTask(tk.ID, maxWait, "SIGTERM"))
 			must.Eq(t, drivers.ExitResult{ExitCode: 6}, *tk.wait())

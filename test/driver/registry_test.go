@@ -36,21 +36,21 @@ const (
 	registryPassword = "right"
 )
 
-// guarded is a registry on loopback that wants a password, counts what is
-// fetched, and can cut a connection.
-type guarded struct {
+// authRegistry is a registry on loopback that requires a password, counts the fetched blobs, and
+// can cut connections.
+type authRegistry struct {
 	host     string
 	fetched  atomic.Int32 // blobs
-	cutBlobs atomic.Int32 // that many answers are cut at half
+	cutBlobs atomic.Int32 // number of responses to cut in half
 	next     http.Handler
 
 	mu    sync.Mutex
-	times map[string]int // by digest
+	times map[string]int // fetches by digest
 }
 
-func newGuarded(t *testing.T) *guarded {
+func newAuthRegistry(t *testing.T) *authRegistry {
 	t.Helper()
-	g := &guarded{times: map[string]int{}, next: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
+	g := &authRegistry{times: map[string]int{}, next: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
 	server := httptest.NewServer(g)
 	t.Cleanup(server.Close)
 	g.host = strings.TrimPrefix(server.URL, "http://")
@@ -58,7 +58,7 @@ func newGuarded(t *testing.T) *guarded {
 	return g
 }
 
-func (g *guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *authRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if user, password, _ := r.BasicAuth(); user != registryUser || password != registryPassword {
 		w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
 		http.Error(w, "who are you?", http.StatusUnauthorized)
@@ -76,7 +76,7 @@ func (g *guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.next.ServeHTTP(w, r)
 }
 
-// cut closes the connection in the middle of an answer.
+// cut closes the connection in the middle of a response.
 type cut struct{ http.ResponseWriter }
 
 func (c *cut) Write(p []byte) (int, error) {
@@ -87,8 +87,8 @@ func (c *cut) Write(p []byte) (int, error) {
 	panic(http.ErrAbortHandler)
 }
 
-// push stores an image that has a layer of random bytes beside the program.
-func (g *guarded) push(t *testing.T, tag string, extraBytes int64) string {
+// push stores an image with an additional layer of random bytes.
+func (g *authRegistry) push(t *testing.T, tag string, extraBytes int64) string {
 	t.Helper()
 	img := scratch(t)
 	if extraBytes > 0 {
@@ -102,7 +102,7 @@ func (g *guarded) push(t *testing.T, tag string, extraBytes int64) string {
 }
 
 // layers lists the digests of an image's layers.
-func (g *guarded) layers(t *testing.T, image string) []string {
+func (g *authRegistry) layers(t *testing.T, image string) []string {
 	t.Helper()
 	ref, err := name.NewTag(image, name.Insecure)
 	must.NoError(t, err)
@@ -136,7 +136,7 @@ func withRandomLayer(t *testing.T, img v1.Image, size int64) v1.Image {
 }
 
 func TestRegistryCredentials(t *testing.T) {
-	g := newGuarded(t)
+	g := newAuthRegistry(t)
 	image := g.push(t, "app:v1", 0)
 	token := base64.StdEncoding.EncodeToString([]byte(registryUser + ":" + registryPassword))
 	dir := t.TempDir()
@@ -192,7 +192,7 @@ func TestRegistryCredentials(t *testing.T) {
 // TestPull_SharedByTasks checks that concurrent starts fetch an image once.
 func TestPull_SharedByTasks(t *testing.T) {
 	const size, tasks = 200 << 20, 20
-	g := newGuarded(t)
+	g := newAuthRegistry(t)
 	image := g.push(t, "big:v1", size)
 	layers := g.layers(t, image)
 	withOneRuntime(t, func(t *testing.T, runtime string) {
@@ -202,13 +202,13 @@ func TestPull_SharedByTasks(t *testing.T) {
 		defer cancel()
 		events, err := n.impl.TaskEvents(ctx)
 		must.NoError(t, err)
-		var told atomic.Int32
+		var pullEvents atomic.Int32
 		go func() { // ends with ctx
 			for {
 				select {
 				case e := <-events:
 					if strings.Contains(e.Message, "MiB") {
-						told.Add(1)
+						pullEvents.Add(1)
 					}
 				case <-ctx.Done():
 					return
@@ -228,13 +228,13 @@ func TestPull_SharedByTasks(t *testing.T) {
 		for _, layer := range layers {
 			must.Eq(t, 1, g.times[layer], must.Sprint(layer))
 		}
-		must.Positive(t, told.Load(), must.Sprint("no event told of the pull"))
+		must.Positive(t, pullEvents.Load(), must.Sprint("no event about the pull"))
 	})
 }
 
 // TestPull_ConnectionCut checks that a start survives a connection that is cut within a layer.
 func TestPull_ConnectionCut(t *testing.T) {
-	g := newGuarded(t)
+	g := newAuthRegistry(t)
 	image := g.push(t, "cut:v1", 1<<20)
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -244,12 +244,11 @@ func TestPull_ConnectionCut(t *testing.T) {
 			Image: image, Auth: driver.AuthConfig{Username: registryUser, Password: registryPassword}}, nil)
 		tk.start()
 		must.Eq(t, 0, tk.wait().ExitCode)
-		must.Greater(t, 3, int(g.fetched.Load()), must.Sprint("nothing was fetched again"))
+		must.Greater(t, 3, int(g.fetched.Load()), must.Sprint("fetched blobs"))
 	})
 }
 
-// trustWithoutTLS lets a registry be reached without TLS, by the operator's
-// registries.conf.
+// trustWithoutTLS allows registries without TLS in the operator's registries.conf.
 func trustWithoutTLS(t *testing.T, hosts ...string) {
 	t.Helper()
 	conf := filepath.Join(t.TempDir(), "registries.conf")

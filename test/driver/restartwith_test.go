@@ -14,8 +14,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// couple is a proxy and an app that restarts with it. Each writes down its starts and stops.
-func couple(n *node, alloc string) (app, proxy *task) {
+// partners returns a proxy and an app that restarts with it. Both log their starts and stops.
+func partners(n *node, alloc string) (app, proxy *task) {
 	note := func(name string) driver.TaskConfig {
 		c := sh(fmt.Sprintf("note() { echo $1 %s >> /alloc/data/order; }; trap 'note stop; exit 0' TERM USR1; note start; touch /tmp/up; until [ -e /alloc/crash-%[1]s ]; do sleep 0.02; done; rm /alloc/crash-%[1]s; exit 3", name))
 		c.KillSignal, c.KillTimeout = "SIGUSR1", maxWait.String()
@@ -26,9 +26,9 @@ func couple(n *node, alloc string) (app, proxy *task) {
 	return n.newTask(alloc, "app", config, quiet), n.newTask(alloc, "proxy", note("proxy"), quiet)
 }
 
-// startCouple starts an app, which waits, and its proxy.
-func startCouple(n *node, alloc string) (app, proxy *task, handles []*drivers.TaskHandle) {
-	app, proxy = couple(n, alloc)
+// startPartners starts an app, whose start waits for its proxy, and the proxy.
+func startPartners(n *node, alloc string) (app, proxy *task, handles []*drivers.TaskHandle) {
+	app, proxy = partners(n, alloc)
 	started := make(chan *drivers.TaskHandle, 1)
 	go func() { started <- app.start() }()
 	handles = append(handles, proxy.start())
@@ -49,24 +49,24 @@ func TestRestartWith_PartnerEnds(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		events := n.watchEvents()
 		alloc := uuid.Generate()
-		app, proxy, _ := startCouple(n, alloc)
-		proxy.tell("crash-proxy")
+		app, proxy, _ := startPartners(n, alloc)
+		proxy.writeAllocFile("crash-proxy")
 		must.Eq(t, 3, proxy.wait().ExitCode)
 		res := app.wait()
 		must.ErrorContains(t, res.Err, `Stopped because task "proxy", which restart_with names, ended`)
 		must.Eq(t, 0, res.ExitCode)
 		n.waitFor("the event", func() bool { return strings.Contains(events(), `app: Stopped because task "proxy"`) })
-		app, _, _ = startCouple(n, alloc)
+		app, _, _ = startPartners(n, alloc)
 		must.Eq(t, "start proxy, start app, stop app, start proxy, start app, ", app.order())
 	})
 }
 
-// TestRestartWith_PartnerStops checks that an app stops before its proxy when only the proxy is
+// TestRestartWith_PartnerStops checks that an app stops before its proxy if only the proxy is
 // stopped, as by a restart of that task.
 func TestRestartWith_PartnerStops(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		app, proxy, _ := startCouple(n, uuid.Generate())
+		app, proxy, _ := startPartners(n, uuid.Generate())
 		must.NoError(t, n.StopTask(proxy.ID, 2*maxWait, "SIGTERM"))
 		must.Eq(t, drivers.ExitResult{}, *proxy.wait())
 		must.ErrorContains(t, app.wait().Err, "which restart_with names, is stopped")
@@ -79,9 +79,9 @@ func TestRestartWith_PartnerStops(t *testing.T) {
 func TestRestartWith_PluginAway(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		app, proxy, handles := startCouple(n, uuid.Generate())
+		app, proxy, handles := startPartners(n, uuid.Generate())
 		n.abandon()
-		proxy.tell("crash-proxy")
+		proxy.writeAllocFile("crash-proxy")
 		n.waitFor("the end of the proxy", func() bool {
 			found, _ := filepath.Glob(filepath.Join(n.config.RunDir, "pods", app.AllocID, "tasks", "*", "exit"))
 			return len(found) == 1

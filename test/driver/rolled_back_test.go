@@ -12,8 +12,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// failing wraps a program in one that fails when it is called with a word,
-// and does the same as before otherwise.
+// failing wraps a program in a script that fails if one of its arguments is word.
 func failing(t *testing.T, program, word string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), filepath.Base(program))
@@ -39,7 +38,7 @@ func TestStart_RolledBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withRuntimes(t, func(t *testing.T, runtime string) {
 				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-				// The host is found able with the real ones.
+				// The fingerprint is made with the real programs.
 				config := sh("exec sleep 600")
 				config.Share = []string{"ipc", "uts", "pid"}
 				n.newTask("", "first", sh("exit 0"), nil).start()
@@ -62,8 +61,8 @@ func TestStart_RolledBack(t *testing.T) {
 	}
 }
 
-// replace exchanges the programs that the driver found for ones that fail.
-// They have the same paths, so that the driver does not probe the host again.
+// replace replaces the programs by failing ones at the same paths, so that the driver does not
+// probe the host again.
 func (n *node) replace(verb, conmon string) {
 	n.t.Helper()
 	if verb != "" {
@@ -76,7 +75,7 @@ func (n *node) replace(verb, conmon string) {
 	}
 }
 
-// Trap D14: an interrupted start is repeated with the same id and finds its own leftovers.
+// Trap D14: an interrupted start is repeated with the same ID despite its own leftovers.
 func TestStart_RepeatedAfterCutOff(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -92,7 +91,7 @@ func TestStart_RepeatedAfterCutOff(t *testing.T) {
 		must.NoError(t, err)
 		must.NotEq(t, old.DriverAttributes["pid"], again.DriverAttributes["pid"])
 		_, err = os.Stat("/proc/" + old.DriverAttributes["pid"])
-		must.True(t, os.IsNotExist(err), must.Sprint("the first one still runs"))
+		must.True(t, os.IsNotExist(err), must.Sprint("process of the first start is still running"))
 	})
 }
 

@@ -14,8 +14,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// overlay mounts one, with all its parts in a directory, and says why that can
-// not be.
+// overlay mounts an overlay with all its directories below dir, or returns why it cannot.
 func overlay(t *testing.T, dir string) (at string, err error) {
 	t.Helper()
 	for _, part := range []string{"lower", "upper", "work", "merged"} {
@@ -39,7 +38,7 @@ func TestHostRoot_FileSystems(t *testing.T) {
 		"an overlay": {func(t *testing.T) string {
 			dir := t.TempDir()
 			if _, err := overlay(t, filepath.Join(dir, "try")); err != nil {
-				t.Skipf("%s can not be a part of an overlay: %v", dir, err)
+				t.Skipf("%s does not support overlays: %v", dir, err)
 			}
 			return filepath.Join(dir, "data")
 		}, true},
@@ -48,7 +47,7 @@ func TestHostRoot_FileSystems(t *testing.T) {
 			dir := t.TempDir()
 			at, err := overlay(t, dir)
 			if err != nil {
-				return filepath.Join(dir, "data") // which can not either
+				return filepath.Join(dir, "data") // which does not support overlays either
 			}
 			return filepath.Join(at, "data")
 		}, false},
@@ -58,18 +57,18 @@ func TestHostRoot_FileSystems(t *testing.T) {
 				dir := tc.dir(t)
 				n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.DataDir = runtime, dir })
 				for range 2 {
-					n.hasARootOfItsOwn(tc.overlay)
+					n.checkOwnRoot(tc.overlay)
 				}
 			})
 		})
 	}
 }
 
-// inodesOfARoot are those on the disk that an overlay takes: the directory of the
-// root, upper, work, and four that the kernel makes in that.
-const inodesOfARoot = 7
+// inodesPerRoot is the number of inodes of an overlay on the disk: the root's directory, upper,
+// work, and four that the kernel creates in work.
+const inodesPerRoot = 7
 
-func (n *node) hasARootOfItsOwn(isOverlay bool) {
+func (n *node) checkOwnRoot(isOverlay bool) {
 	n.t.Helper()
 	tk := n.newTask("", "app", sh(`cd / && echo * && stat -c '%n %a' / /etc /root /run /tmp /var /var/tmp &&
 		for f in /mine /etc/mine /tmp/mine /var/tmp/mine; do echo x > $f || echo "no $f"; done
@@ -80,7 +79,7 @@ func (n *node) hasARootOfItsOwn(isOverlay bool) {
 	must.StrHasPrefix(n.t, "alloc bin dev etc ", out)
 	must.StrContains(n.t, out, "\n/ 755\n/etc 755\n/root 700\n/run 755\n/tmp 1777\n/var 755\n/var/tmp 1777\ndone\n")
 	for _, m := range mountPoints(n.t) {
-		must.StrNotHasSuffix(n.t, "/root", m, must.Sprint("mounted while it runs"))
+		must.StrNotHasSuffix(n.t, "/root", m, must.Sprint("root is mounted on the host"))
 	}
 	if isOverlay {
 		inodes := 0
@@ -93,7 +92,7 @@ func (n *node) hasARootOfItsOwn(isOverlay bool) {
 			inodes++
 			return nil
 		}))
-		must.LessEq(n.t, inodesOfARoot, inodes)
+		must.LessEq(n.t, inodesPerRoot, inodes)
 	}
 }
 
@@ -118,7 +117,7 @@ func TestRoot_Writable(t *testing.T) {
 				must.NoError(t, n.DestroyTask(tk.ID, true))
 			})
 		}
-		must.Between(t, 1, started, 8, must.Sprint("disks with enough inodes"))
+		must.Between(t, 1, started, 8, must.Sprint("started tasks"))
 	})
 }
 
@@ -134,10 +133,10 @@ func TestHostRoot_StaysWithItsTasks(t *testing.T) {
 		n.config.HostPaths = append([]string{"/etc/hostname:/etc/more"}, "/bin", "/lib", "/lib64", "/usr")
 		n.start()
 		must.NoError(t, n.RecoverTask(handle))
-		n.starts(sh("exit 0"))
+		n.checkStarts(sh("exit 0"))
 		entries, err := os.ReadDir(filepath.Join(n.config.RunDir, "skeletons"))
 		must.NoError(t, err)
-		must.Len(t, 2, entries, must.Sprint("the task's, and that of the next ones"))
+		must.Len(t, 2, entries, must.Sprint("one of the running task, one of later tasks"))
 		must.Eq(t, "/var/tmp\n", tk.exec("cd /var && ls -d $PWD/*"))
 		must.NoError(t, n.DestroyTask(tk.ID, true))
 	})

@@ -31,7 +31,7 @@ func TestMount_RuntimePath(t *testing.T) {
 				dev := filepath.Join(tk.TaskDir().SharedAllocDir, "data/dev")
 				must.NoError(t, os.MkdirAll(dev, 0o777))
 				must.NoError(t, os.Symlink("/proc/sys/kernel/core_pattern", filepath.Join(dev, "null")))
-				must.ErrorContains(t, n.refuses(tk), "is the runtime's; mount elsewhere", must.Sprint(name, target))
+				must.ErrorContains(t, n.startError(tk), "is the runtime's; mount elsewhere", must.Sprint(name, target))
 			}
 		}
 		config := sh("exec sleep 600")
@@ -40,7 +40,7 @@ func TestMount_RuntimePath(t *testing.T) {
 	})
 }
 
-// TestMount_RuntimePathByLink checks the same for mounts through links of an image.
+// TestMount_RuntimePathByLink checks the same for mounts through symlinks of an image.
 func TestMount_RuntimePathByLink(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -55,13 +55,13 @@ func TestMount_RuntimePathByLink(t *testing.T) {
 			if target != "/etc/hosts" {
 				config.Tmpfs = []string{target}
 			}
-			must.ErrorContains(t, n.refuses(n.newTask("", "sneak", config, quiet)), "mount at "+target, must.Sprint(target))
+			must.ErrorContains(t, n.startError(n.newTask("", "sneak", config, quiet)), "mount at "+target, must.Sprint(target))
 		}
 	})
 }
 
-// TestMount_RuntimePathByLinkInVolume checks the same for mounts through links in a volume, which
-// tasks can create.
+// TestMount_RuntimePathByLinkInVolume checks the same for mounts through symlinks in a volume,
+// which tasks can create.
 func TestMount_RuntimePathByLinkInVolume(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -73,7 +73,7 @@ func TestMount_RuntimePathByLinkInVolume(t *testing.T) {
 			must.NoError(t, os.MkdirAll(filepath.Join(data, "outer"), 0o777))
 			must.NoError(t, os.MkdirAll(filepath.Join(data, "inner"), 0o777))
 			must.NoError(t, os.Symlink(to, filepath.Join(data, "outer/l")))
-			must.Error(t, n.refuses(tk), must.Sprint(to)) // the runtime's own, or ours
+			must.Error(t, n.startError(tk), must.Sprint(to)) // the error of the runtime or of the driver
 		}
 		config := sh("exec sleep 600")
 		config.Volumes = []string{"../alloc/data/outer:/a", "../alloc/data/inner:/a/sub"}
@@ -81,13 +81,13 @@ func TestMount_RuntimePathByLinkInVolume(t *testing.T) {
 	})
 }
 
-// TestDevice_InMount checks that a job cannot have the runtime create a device in a directory of the
-// host, where processes outside of the task's cgroup could open it, or in place of a runtime's file.
+// TestDevice_InMount checks that a job cannot make the runtime create a device in a directory of
+// the host, where processes outside of the cgroup could open it, or in place of a runtime file.
 func TestDevice_InMount(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		image := testimage.Layout(t, t.TempDir(), withLayer(t, testimage.New(t), tarLink("opt", "/alloc"), tarLink("srv", "../../dev")))
-		for target, says := range map[string]string{
+		for target, want := range map[string]string{
 			"/alloc/x": "has a mount at /alloc", "/alloc/data/x": "has a mount at /alloc", "/local/../secrets/x": "has a mount at /secrets",
 			"/v/a/x": "has a mount at /v", "/v": "has a mount at /v", "/dev/shm/x": "has a mount at /dev/shm", "/etc/hosts": "has a mount at /etc/hosts",
 			"/dev/null": "is the runtime's; use another", "/proc/x": "is the runtime's; use another", "/dev": "is the runtime's; use another",
@@ -100,12 +100,12 @@ func TestDevice_InMount(t *testing.T) {
 			config.Volumes = []string{"local/a:/v"}
 			config.Devices = []driver.DeviceConfig{{HostPath: "/dev/zero", ContainerPath: target}}
 			tk := n.newTask("", "sneak", config, quiet)
-			must.ErrorContains(t, n.refuses(tk), says, must.Sprint(target))
+			must.ErrorContains(t, n.startError(tk), want, must.Sprint(target))
 		}
 		config := sh("exec sleep 600")
 		config.Volumes = []string{"local/a:/dev/random"}
 		config.Devices = []driver.DeviceConfig{{HostPath: "/dev/random"}}
-		must.ErrorContains(t, n.refuses(n.newTask("", "sneak", config, quiet)), "has a mount at /dev/random")
+		must.ErrorContains(t, n.startError(n.newTask("", "sneak", config, quiet)), "has a mount at /dev/random")
 
 		config = sh("exec sleep 600")
 		config.Devices = []driver.DeviceConfig{{HostPath: "/dev/null"}, {HostPath: "/dev/zero", ContainerPath: "/etc/zero"}, {HostPath: "/dev/zero", ContainerPath: "/dev/shm0"}}

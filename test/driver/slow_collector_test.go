@@ -16,7 +16,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// eventLog keeps the events of a world's tasks.
+// eventLog records the events of tasks.
 type eventLog struct {
 	mu  sync.Mutex
 	all []string
@@ -34,27 +34,27 @@ func (h *eventLog) String() string {
 	return strings.Join(h.all, "\n")
 }
 
-// startTalker starts a task whose output somebody else reads, from the FIFO that it
-// gives. At the end of the test all is as it was.
-func startTalker(t *testing.T, runtime, script string, unreadTimeout time.Duration, events *eventLog, read func(fifo string)) *pod.Container {
+// startWriter starts a task with a FIFO as its output, which is first passed to read. After the
+// test, it destroys the task and checks for leaks.
+func startWriter(t *testing.T, runtime, script string, unreadTimeout time.Duration, events *eventLog, read func(fifo string)) *pod.Container {
 	t.Helper()
-	w := newWorld(t, runtime)
-	fifo := w.path("stdout")
+	e := newPodEnv(t, runtime)
+	fifo := e.path("stdout")
 	must.NoError(t, unix.Mkfifo(fifo, 0o600))
 	read(fifo)
-	config := w.config()
+	config := e.config()
 	config.UnreadTimeout, config.Event = unreadTimeout, events.event
-	before := w.snapshot(t)
+	before := e.snapshot(t)
 	m := pod.New(config)
-	task := w.plainTask(w.Alloc, "talker")
+	task := e.plainTask(e.Alloc, "talker")
 	task.StdoutHostPath, task.Process.Command = fifo, []string{"/bin/sh", "-c", script}
 	c, err := m.Start(t.Context(), task)
 	must.NoError(t, err)
 	t.Cleanup(func() {
 		must.NoError(t, c.Destroy(context.Background(), true))
-		w.awaitEnd(w.Alloc, func() bool { return false })
-		must.NoError(t, m.Close()) // which has a copy of the runtime open
-		must.NoError(t, w.scope().Settle(context.Background(), before))
+		e.awaitEnd(e.Alloc, func() bool { return false })
+		must.NoError(t, m.Close()) // closes its sealed copy of the runtime
+		must.NoError(t, e.scope().Settle(context.Background(), before))
 	})
 	return c
 }
@@ -64,11 +64,11 @@ func startTalker(t *testing.T, runtime, script string, unreadTimeout time.Durati
 func TestLogs_NomadCollectorKilled(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		var events eventLog
-		c := startTalker(t, runtime, "head -c 1000000 /dev/zero; exit 7", 40*time.Millisecond, &events, func(string) {})
+		c := startWriter(t, runtime, "head -c 1000000 /dev/zero; exit 7", 40*time.Millisecond, &events, func(string) {})
 		select {
 		case <-c.Done():
 		case <-time.After(maxWait):
-			t.Fatal("the task waits for ever")
+			t.Fatal("task is still blocked")
 		}
 		exit, _ := c.Exit()
 		must.Eq(t, 7, exit.Code)
@@ -84,14 +84,14 @@ func TestLogs_SlowCollector(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		var events eventLog
 		var reader *os.File
-		startTalker(t, runtime, "head -c 1000000 /dev/zero; exec sleep infinity", time.Millisecond, &events, func(fifo string) {
-			fd, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK, 0) // it waits for no writer
+		startWriter(t, runtime, "head -c 1000000 /dev/zero; exec sleep infinity", time.Millisecond, &events, func(fifo string) {
+			fd, err := unix.Open(fifo, unix.O_RDONLY|unix.O_NONBLOCK, 0) // does not wait for a writer
 			must.NoError(t, err)
 			must.NoError(t, unix.SetNonblock(fd, false))
 			reader = os.NewFile(uintptr(fd), fifo)
 			t.Cleanup(func() { must.NoError(t, reader.Close()) })
 		})
-		<-time.After(100 * time.Millisecond) // a task without a reader would not have to wait so long
+		<-time.After(100 * time.Millisecond) // longer than the timeout without a reader
 		total, err := io.CopyN(io.Discard, reader, 1_000_000)
 		must.NoError(t, err)
 		must.Eq(t, 1_000_000, total)

@@ -11,8 +11,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// soakTasks is how many tasks a round starts and stops: a few in every run of
-// the tests, and as many as POD_TEST_SOAK says in a long one (make soak).
+// soakTasks returns the number of tasks that a round starts and stops: a few by default, or
+// POD_TEST_SOAK (make soak).
 func soakTasks(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("POD_TEST_SOAK")
@@ -60,7 +60,7 @@ func TestStartStop_NothingGrows(t *testing.T) {
 		}
 		t.Logf("%d × %d tasks: goroutines %v, descriptors %v, those of the log collector %v",
 			rounds, tasks, goroutines, descriptors, collector)
-		// A few come and go with gRPC's calls; what leaks grows with the tasks.
+		// gRPC calls add and remove a few. A leak grows with the number of tasks.
 		const slack = 10
 		must.Less(t, goroutines[0]+slack, goroutines[rounds-1])
 		must.Less(t, descriptors[0]+slack, descriptors[rounds-1])

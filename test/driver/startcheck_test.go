@@ -34,7 +34,7 @@ func TestStart_ImageMistakes(t *testing.T) {
 		layer  []tar.Header
 		config func(*v1.Config)
 		task   driver.TaskConfig
-		says   string
+		want   string
 	}{
 		"directory of the program": {[]tar.Header{tarDir("opt", 0o700), tarFile("opt/x", 0o755)}, func(c *v1.Config) { c.Entrypoint = []string{"/opt/x"} },
 			driver.TaskConfig{}, `command "/opt/x": permission denied for user 1234; /opt is 0700 (image `},
@@ -85,7 +85,7 @@ func TestStart_ImageMistakes(t *testing.T) {
 				tc.task.Image = testimage.Layout(t, filepath.Join(t.TempDir(), "image"), withLayer(t, image, tc.layer...))
 				tk := n.newTask("", "app", tc.task, quiet)
 				_, _, err := n.StartTask(tk.TaskConfig)
-				must.ErrorContains(t, err, tc.says)
+				must.ErrorContains(t, err, tc.want)
 				must.False(t, structs.IsRecoverable(err), must.Sprint(err))
 				for _, unwanted := range []string{"canary", "conmon", "invalid task", tk.AllocID, n.config.DataDir, n.config.RunDir} {
 					must.StrNotContains(t, err.Error(), unwanted)
@@ -95,7 +95,8 @@ func TestStart_ImageMistakes(t *testing.T) {
 	})
 }
 
-// TestStart_WorkDirBehindDeadLink checks that a working directory is created inside the root.
+// TestStart_WorkDirBehindDeadLink checks that a working directory behind a dangling symlink is
+// created inside the root.
 func TestStart_WorkDirBehindDeadLink(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

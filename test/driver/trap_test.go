@@ -19,7 +19,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// hog takes more memory than the task may have.
+// hog is a command that allocates more memory than the task may use.
 const hog = `awk 'BEGIN { x = "a"; while (1) x = x x }'`
 
 // Trap D12: an OOM kill of the task, an OOM kill of a child, and a kill from outside, also after an
@@ -28,19 +28,19 @@ func TestExit_OutOfMemory(t *testing.T) {
 	kill := drivers.ExitResult{ExitCode: 137, Signal: int(syscall.SIGKILL)}
 	oom := kill
 	oom.OOMKilled = true
-	const waits = "echo up; while :; do sleep 0.05; done"
+	const idleScript = "echo up; while :; do sleep 0.05; done"
 	for name, tc := range map[string]struct {
 		script string
-		event  bool // that tells of a child's end, while the task goes on
-		late   bool // such an event when it does not
-		kill   bool // from outside
+		event  bool // an event reports the OOM kill of a child while the task continues
+		late   bool // an event may report it after the task has exited
+		kill   bool // the test kills the task
 		want   drivers.ExitResult
 	}{
 		"the task":                   {script: "exec " + hog, want: oom},
 		"a child":                    {script: hog + "; until [ -e /alloc/go ]; do sleep 0.05; done; exit 5", event: true, want: drivers.ExitResult{ExitCode: 5}},
 		"a child that ends the task": {script: hog + "; exit 9", late: true, want: drivers.ExitResult{ExitCode: 9}},
-		"somebody else":              {script: waits, kill: true, want: kill},
-		"a child and somebody else":  {script: hog + "; " + waits, event: true, kill: true, want: kill},
+		"a kill from outside":        {script: idleScript, kill: true, want: kill},
+		"a child, then from outside": {script: hog + "; " + idleScript, event: true, kill: true, want: kill},
 		"a child and then the task":  {script: hog + "; until [ -e /alloc/go ]; do sleep 0.05; done; exec " + hog, event: true, want: oom},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,8 +104,7 @@ func (n *node) watchEvents() (all func() string) {
 	}
 }
 
-// readStats reads the task's statistics, as Nomad does all the time, until
-// enough is known.
+// readStats reads the task's statistics continuously, as Nomad does, until enough returns true.
 func (tk *task) readStats(enough func() bool) {
 	tk.n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), maxWait)
@@ -143,8 +142,8 @@ func TestDestroy_RemovesMounts(t *testing.T) {
 			_, _, err := n.StartTask(tk.TaskConfig)
 			must.NoError(t, err)
 		}
-		// One outside of the driver's directories would cover something of the
-		// host's, as /sys/fs/cgroup for the tasks that share their mounts with it.
+		// A mount outside of the driver's directories would hide a path of the host, such as
+		// /sys/fs/cgroup, from tasks that share their mounts with the host.
 		during := mountPoints(t)
 		must.Greater(t, len(before)+3, len(during))
 		for _, point := range during {
@@ -158,7 +157,7 @@ func TestDestroy_RemovesMounts(t *testing.T) {
 	})
 }
 
-// mountPoints are those of the test's own mount table, which is the host's.
+// mountPoints returns the mount points of the test's mount namespace, which is the host's.
 func mountPoints(t *testing.T) []string {
 	t.Helper()
 	infos, err := mountinfo.GetMounts(nil)
