@@ -65,7 +65,8 @@ func sealDisk(t *testing.T, dir string) (restore func()) {
 }
 
 // TestStart_DiskFull checks that a start on a full disk fails with the path in its error, leaves
-// nothing behind and succeeds once there is space, and that other tasks continue and can be stopped.
+// nothing behind and succeeds once there is space, and that other tasks continue and can be
+// stopped.
 func TestStart_DiskFull(t *testing.T) {
 	small := testimage.Layout(t, t.TempDir(), scratch(t))
 	large := testimage.Layout(t, t.TempDir(), withRandomLayer(t, scratch(t), 64<<20))

@@ -192,7 +192,8 @@ func TestStart_OutOfMemory(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
 		other := n.startBystander()
 		tk := n.newTask("", "hapless", sh("exit 0"), quiet)
-		// Limit the pod's own cgroup: in a shared one the kernel could kill processes of other pods.
+		// Limit the pod's own cgroup: in a shared one the kernel could kill processes of other
+		// pods.
 		group := "/sys/fs/cgroup/memory/nomad-driver-pod/" + tk.AllocID
 		must.NoError(t, os.Mkdir(group, 0o755))
 		must.NoError(t, os.WriteFile(group+"/memory.limit_in_bytes", []byte("65536"), 0o644))

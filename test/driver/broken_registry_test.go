@@ -43,8 +43,8 @@ func (s *brokenRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.next.ServeHTTP(w, r)
 }
 
-// TestPull_BrokenRegistry checks that a start with a misbehaving registry fails in bounded time with
-// the registry's name and the reason, leaves nothing behind and does not affect other tasks.
+// TestPull_BrokenRegistry checks that a start with a misbehaving registry fails in bounded time
+// with the registry's name and the reason, leaves nothing behind and does not affect other tasks.
 func TestPull_BrokenRegistry(t *testing.T) {
 	const size, most = 1 << 20, 2 << 30
 	var sent atomic.Int64

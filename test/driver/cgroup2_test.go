@@ -74,8 +74,8 @@ func cgroupOf(t *testing.T, pidFile string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// TestCgroup2_OwnGroups checks that a task is in the cgroup that Nomad created, that its monitor and
-// the infra process are in no task's cgroup, and that the task cannot read its cgroup's path.
+// TestCgroup2_OwnGroups checks that a task is in the cgroup that Nomad created, that its monitor
+// and the infra process are in no task's cgroup, and that the task cannot read its cgroup's path.
 func TestCgroup2_OwnGroups(t *testing.T) {
 	requireV2(t)
 	withRuntimes(t, func(t *testing.T, runtime string) {

@@ -40,8 +40,8 @@ func proxyConfig(image string, hostNetwork bool) map[string]any {
 	return config
 }
 
-// TestConnect_ProxyConfig reads the config of proxies from Nomad's source. It fails if a newer Nomad
-// writes another key or argument, which TestStart_ConnectProxy must then start with.
+// TestConnect_ProxyConfig reads the config of proxies from Nomad's source. It fails if a newer
+// Nomad writes another key or argument, which TestStart_ConnectProxy must then start with.
 func TestConnect_ProxyConfig(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("needs go: reads Nomad's source")

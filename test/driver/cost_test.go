@@ -118,8 +118,8 @@ func (n *node) waitForNew(before map[int]string, want []string) {
 	}
 }
 
-// TestSeccomp_FilterPerProfile checks that tasks with the same seccomp profile, commands in them and
-// the infra process get the same filter, and a task with another profile gets another one.
+// TestSeccomp_FilterPerProfile checks that tasks with the same seccomp profile, commands in them
+// and the infra process get the same filter, and a task with another profile gets another one.
 func TestSeccomp_FilterPerProfile(t *testing.T) {
 	profile := filepath.Join(t.TempDir(), "seccomp.json")
 	must.NoError(t, os.WriteFile(profile, []byte(`{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}`), 0o600))

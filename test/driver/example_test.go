@@ -65,7 +65,8 @@ users: 0 0 4294967295
 hosts: 10.1.2.3 db.example
 `
 
-// TestStart_DockerJob checks that a job of the docker driver runs with only the driver's name changed.
+// TestStart_DockerJob checks that a job of the docker driver runs with only the driver's name
+// changed.
 func TestStart_DockerJob(t *testing.T) {
 	sandbox.Require(t)
 	job := exampleTask(t, "docker-options.nomad.hcl")

@@ -134,8 +134,8 @@ func TestExec_HundredResizes(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), maxWait)
 		defer cancel()
 		c := newClient(ctx)
-		// Resize only after the program has started: a runtime may read an earlier size once and never
-		// again.
+		// Resize only after the program has started: a runtime may read an earlier size once and
+		// never again.
 		c.onStdout = func(text string) {
 			if !strings.Contains(text, "started") {
 				return
@@ -262,7 +262,7 @@ func TestExec_BackgroundChild(t *testing.T) {
 }
 
 // TestExec_ExitOfCommand checks that a command that closes its output early, or is ended by a
-// signal of its own, reports what it did.
+// signal of its own, reports its exit code.
 func TestExec_ExitOfCommand(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n, tk := idle(t, runtime)

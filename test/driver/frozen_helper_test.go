@@ -157,8 +157,8 @@ func TestFrozenHelper_Runtime(t *testing.T) {
 	})
 }
 
-// TestFrozenHelper_Pull freezes the pull process while its registry stalls and checks that only this
-// start fails, at its deadline, and that tasks without a pull start meanwhile.
+// TestFrozenHelper_Pull freezes the pull process while its registry stalls and checks that only
+// this start fails, at its deadline, and that tasks without a pull start meanwhile.
 func TestFrozenHelper_Pull(t *testing.T) {
 	cached := pushed(t, insecureRegistry(t)+"/scratch:v1")
 	asked, ended := make(chan struct{}, 100), make(chan struct{})

@@ -179,8 +179,8 @@ func (n *node) isNotWritten(program string) {
 	n.checkStarts(sh("exit 0"))
 }
 
-// ownRuntime gives the node a copy of the runtime's program, so that one that
-// can be written to does no harm to the machine.
+// ownRuntime makes the node use a copy of the runtime's program, so that a successful attack does not
+// modify the installed one.
 func (n *node) ownRuntime(t *testing.T) string {
 	t.Helper()
 	wrapper, err := os.ReadFile(n.config.Runtime)

@@ -33,8 +33,9 @@ for (1..500) {
 	@f = regs(); $f[10] > 0 ? $forks++ : ($error = -$f[10]) }
 done("forked: " . ($forks + 0) . " error: $error");`
 
-// TestInfraProcess_TakenOver checks that a task cannot control the infra process as its own user, as
-// root or as the infra process's user, and gains nothing from it even if it may trace processes.
+// TestInfraProcess_TakenOver checks that a task cannot control the infra process as its own user,
+// as root or as the infra process's user, and gains nothing from it even if it may trace
+// processes.
 func TestInfraProcess_TakenOver(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("the attack is written for amd64")

@@ -40,7 +40,8 @@ func (tk *task) limits() []string {
 	}
 }
 
-// TestTask_CannotRaiseLimits checks that root in a task cannot change its limits or the host's settings.
+// TestTask_CannotRaiseLimits checks that root in a task cannot change its limits or the host's
+// settings.
 func TestTask_CannotRaiseLimits(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -88,8 +89,8 @@ func TestSys_HostMountsHidden(t *testing.T) {
 	})
 }
 
-// TestLimits_ForkBomb checks that a fork bomb is bounded by pids_limit, does not affect other tasks,
-// and can be ended.
+// TestLimits_ForkBomb checks that a fork bomb is bounded by pids_limit, does not affect other
+// tasks, and can be ended.
 func TestLimits_ForkBomb(t *testing.T) {
 	const most, tries = 24, 400
 	withRuntimes(t, func(t *testing.T, runtime string) {

@@ -40,7 +40,8 @@ func fillingTask(share ...string) driver.TaskConfig {
 	}
 }
 
-// TestSharedMemory_Restarts checks that ten restarts of a task leave at most shared_memory_max in use.
+// TestSharedMemory_Restarts checks that ten restarts of a task leave at most shared_memory_max in
+// use.
 func TestSharedMemory_Restarts(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
@@ -63,8 +64,9 @@ func TestSharedMemory_Restarts(t *testing.T) {
 	})
 }
 
-// TestSharedMemory_SumOfTasks checks that the largest request of a pod's tasks applies, that the sum
-// is bounded in any order of starts, and that a lowered maximum applies to later requests only.
+// TestSharedMemory_SumOfTasks checks that the largest request of a pod's tasks applies, that the
+// sum is bounded in any order of starts, and that a lowered maximum applies to later requests
+// only.
 func TestSharedMemory_SumOfTasks(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.SharedMemoryMax = runtime, "300m" })
@@ -113,8 +115,8 @@ func TestSharedMemory_SumOfTasks(t *testing.T) {
 	})
 }
 
-// TestSharedMemory_OwnEndsWithItsTask checks that the content of a task's own IPC namespace and tmpfs
-// is freed when the task ends.
+// TestSharedMemory_OwnEndsWithItsTask checks that the content of a task's own IPC namespace and
+// tmpfs is freed when the task ends.
 func TestSharedMemory_OwnEndsWithItsTask(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

@@ -250,8 +250,9 @@ func shortCells(runtime string) []cell {
 	return []cell{{sharePID: true, user: "65534"}, {image: true, user: "0"}, {user: "0", exec: true}}
 }
 
-// TestHostileTask checks that every attempt is denied except those that SECURITY.md allows: for root,
-// nobody and the image's user, with an own and a shared PID namespace, as a task and as a command.
+// TestHostileTask checks that every attempt is denied except those that SECURITY.md allows: for
+// root, nobody and the image's user, with an own and a shared PID namespace, as a task and as a
+// command.
 func TestHostileTask(t *testing.T) {
 	program := hostileProgram(t)
 	image := pushed(t, insecureRegistry(t)+"/scratch:v1")
@@ -274,8 +275,8 @@ func TestHostileTask(t *testing.T) {
 	})
 }
 
-// TestHostileTask_KillsEveryProcess checks that a task that kills every process that it can reaches no
-// other pod, and that its own pod still works.
+// TestHostileTask_KillsEveryProcess checks that a task that kills every process that it can
+// reaches no other pod, and that its own pod still works.
 func TestHostileTask_KillsEveryProcess(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		b, c := newAttackTargets(t, runtime, "", ""), cell{sharePID: true}

@@ -230,7 +230,8 @@ func TestPull_Platform(t *testing.T) {
 	})
 }
 
-// TestStop_SignalOfImage checks that the image's STOPSIGNAL is sent unless the job sets kill_signal.
+// TestStop_SignalOfImage checks that the image's STOPSIGNAL is sent unless the job sets
+// kill_signal.
 func TestStop_SignalOfImage(t *testing.T) {
 	img := testimage.New(t, func(c *v1.Config) { c.StopSignal = "SIGUSR1" })
 	reference := testimage.Layout(t, t.TempDir(), img)

@@ -157,7 +157,8 @@ func keysOf(config reflect.Type) (all []string) {
 	return all
 }
 
-// TestNamespaces_Host checks that a task can use each namespace of the host if the operator allows it.
+// TestNamespaces_Host checks that a task can use each namespace of the host if the operator
+// allows it.
 func TestNamespaces_Host(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime, c.AllowHostNamespaces = runtime, true })

@@ -45,8 +45,9 @@ func (tk *task) awaitAllocFile(name string) {
 	})
 }
 
-// TestLive_EndsTask checks that a task whose check fails is stopped by its own signal and counts as
-// failed although it exits with 0, and that an event and the result have the last result of the check.
+// TestLive_EndsTask checks that a task whose check fails is stopped by its own signal and counts
+// as failed although it exits with 0, and that an event and the result have the last result of
+// the check.
 func TestLive_EndsTask(t *testing.T) {
 	const server = `perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1:%d", ReuseAddr => 1) or die; while ($c = $s->accept) { sleep 1 while -e "/alloc/now"; <$c>; print $c "HTTP/1.0 200 OK\r\n\r\n"; close $c }' & `
 	withRuntimes(t, func(t *testing.T, runtime string) {

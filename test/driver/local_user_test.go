@@ -42,9 +42,9 @@ func reachable(t *testing.T) {
 	must.NoError(t, os.Chmod(filepath.Dir(t.TempDir()), 0o711))
 }
 
-// TestLocalUser_ReachesNoFileOfTheDriver checks that a set-uid program written by root in a container
-// cannot be executed on the host (CVE-2021-41091), even if the directories were created with a
-// permissive mode.
+// TestLocalUser_ReachesNoFileOfTheDriver checks that a set-uid program written by root in a
+// container cannot be executed on the host (CVE-2021-41091), even if the directories were created
+// with a permissive mode.
 func TestLocalUser_ReachesNoFileOfTheDriver(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		reachable(t)

@@ -65,8 +65,8 @@ func (tk *task) logged(stream string) string {
 	return all.String()
 }
 
-// TestLogs_OneCollector checks that one process collects the output of all tasks, into separate files
-// that are complete when the exit is reported.
+// TestLogs_OneCollector checks that one process collects the output of all tasks, into separate
+// files that are complete when the exit is reported.
 func TestLogs_OneCollector(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)
@@ -84,8 +84,8 @@ func TestLogs_OneCollector(t *testing.T) {
 	})
 }
 
-// TestLogs_FirstTask checks that no output of the first task is lost, although the collector starts at
-// the same time and may find a partially created task.
+// TestLogs_FirstTask checks that no output of the first task is lost, although the collector
+// starts at the same time and may find a partially created task.
 func TestLogs_FirstTask(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		for range 8 {
@@ -100,8 +100,8 @@ func TestLogs_FirstTask(t *testing.T) {
 	})
 }
 
-// Trap D3: no line is lost or duplicated if the collector and the plugin are killed in turn, and the
-// task ends while neither is running.
+// Trap D3: no line is lost or duplicated if the collector and the plugin are killed in turn, and
+// the task ends while neither is running.
 func TestLogs_CollectorAndPluginKilled(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := collecting(t, runtime)

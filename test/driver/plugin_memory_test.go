@@ -126,8 +126,8 @@ func flood() []string {
 	return []string{"/bin/sh", "-c", "cat /dev/zero >&2 & exec cat /dev/zero"}
 }
 
-// TestPluginMemory_EndlessBytes checks that endless output of a task, its checks and a client leaves
-// the plugin's memory small, and that calls end in time with short events and errors.
+// TestPluginMemory_EndlessBytes checks that endless output of a task, its checks and a client
+// leaves the plugin's memory small, and that calls end in time with short events and errors.
 func TestPluginMemory_EndlessBytes(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		s := servedNode(t, runtime)

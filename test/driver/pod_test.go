@@ -229,8 +229,8 @@ func TestPod_ReapsOrphans(t *testing.T) {
 	})
 }
 
-// TestSweep_RemovesUnrecoveredTasks checks that tasks are removed if Nomad does not recover them, for
-// example after it has lost its state.
+// TestSweep_RemovesUnrecoveredTasks checks that tasks are removed if Nomad does not recover them,
+// for example after it has lost its state.
 func TestSweep_RemovesUnrecoveredTasks(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

@@ -34,8 +34,8 @@ func written(t *testing.T, file, text string) string {
 	return file
 }
 
-// TestPull_MirrorsWithoutTLS checks that images are fetched from the mirrors in registries.conf under
-// the job's name, and that edits of the file take effect without a restart of the plugin.
+// TestPull_MirrorsWithoutTLS checks that images are fetched from the mirrors in registries.conf
+// under the job's name, and that edits of the file take effect without a restart of the plugin.
 func TestPull_MirrorsWithoutTLS(t *testing.T) {
 	host := plainRegistry(t)
 	pushed(t, host+"/copies/app:v1")

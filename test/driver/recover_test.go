@@ -176,8 +176,8 @@ func TestProbe_InterruptedIsRemoved(t *testing.T) {
 	})
 }
 
-// TestProbe_LeavesNothing checks that a failed or interrupted probe of a runtime leaves nothing, even
-// if the runtime has lost track of the container.
+// TestProbe_LeavesNothing checks that a failed or interrupted probe of a runtime leaves nothing,
+// even if the runtime has lost track of the container.
 func TestProbe_LeavesNothing(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		half := filepath.Join(t.TempDir(), filepath.Base(runtime))
@@ -191,8 +191,9 @@ func TestProbe_LeavesNothing(t *testing.T) {
 	})
 }
 
-// TestRecover_RuntimeChanged checks that the node need not be drained to change the runtime: existing
-// containers continue, accept commands while their runtime is installed, and can be removed.
+// TestRecover_RuntimeChanged checks that the node need not be drained to change the runtime:
+// existing containers continue, accept commands while their runtime is installed, and can be
+// removed.
 func TestRecover_RuntimeChanged(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		other := map[string]string{"crun": "runc", "runc": "crun"}[filepath.Base(runtime)]

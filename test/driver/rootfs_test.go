@@ -96,8 +96,8 @@ func (n *node) checkOwnRoot(isOverlay bool) {
 	}
 }
 
-// TestRoot_Writable checks that on a disk with few inodes a task either gets a writable root or fails:
-// the kernel would otherwise mount the overlay read-only.
+// TestRoot_Writable checks that on a disk with few inodes a task either gets a writable root or
+// fails: the kernel would otherwise mount the overlay read-only.
 func TestRoot_Writable(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		started := 0
@@ -121,8 +121,8 @@ func TestRoot_Writable(t *testing.T) {
 	})
 }
 
-// TestHostRoot_StaysWithItsTasks checks that a host root stays while a task uses it, even if an earlier
-// driver created it.
+// TestHostRoot_StaysWithItsTasks checks that a host root stays while a task uses it, even if an
+// earlier driver created it.
 func TestHostRoot_StaysWithItsTasks(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

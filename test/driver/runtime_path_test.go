@@ -13,8 +13,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// TestMount_RuntimePath checks that a task cannot mount over /dev or /proc, which would unmask paths
-// (CVE-2025-31133) or disable its profile (CVE-2019-19921).
+// TestMount_RuntimePath checks that a task cannot mount over /dev or /proc, which would unmask
+// paths (CVE-2025-31133) or disable its profile (CVE-2019-19921).
 func TestMount_RuntimePath(t *testing.T) {
 	withRuntimes(t, func(t *testing.T, runtime string) {
 		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })

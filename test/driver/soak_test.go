@@ -24,8 +24,8 @@ func soakTasks(t *testing.T) int {
 	return n
 }
 
-// Traps D8 and D17: many starts and stops leak nothing in the plugin. The leak check at the end covers
-// the machine.
+// Traps D8 and D17: many starts and stops leak nothing in the plugin. The leak check at the end
+// covers the machine.
 func TestStartStop_NothingGrows(t *testing.T) {
 	const rounds, atOnce = 10, 10
 	tasks := soakTasks(t)

@@ -118,8 +118,8 @@ func (tk *task) readStats(enough func() bool) {
 	}
 }
 
-// Trap D19 (nomad#7848, nomad#28467): all mounts of a task are gone after its removal, and the pod's
-// mounts after the pod's.
+// Trap D19 (nomad#7848, nomad#28467): all mounts of a task are gone after its removal, and the
+// pod's mounts after the pod's.
 func TestDestroy_RemovesMounts(t *testing.T) {
 	reference := testimage.Layout(t, t.TempDir(), testimage.New(t))
 	host := t.TempDir()

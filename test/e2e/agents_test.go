@@ -22,24 +22,24 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
-// shared are the agents that tests share.
+// shared contains the agents that tests share, by runtime.
 var shared = &sharedAgents{byRuntime: map[string]*sharedAgent{}}
 
-// onSharedAgent runs a test with each runtime on the agent that all such tests
-// share. The test has a Nomad namespace of its own, and runs beside others: it
-// must neither kill nor configure anything that others use.
+// onSharedAgent runs a test with each runtime on the agent that such tests share. The test has its
+// own Nomad namespace and runs in parallel with others: it must not kill or configure anything that
+// others use.
 func onSharedAgent(t *testing.T, runtimes []string, test func(c *cluster)) {
 	t.Parallel()
 	for _, runtime := range runtimes {
 		t.Run(runtime, func(t *testing.T) {
 			t.Parallel()
-			test(share(t, runtime))
+			test(shareAgent(t, runtime))
 		})
 	}
 }
 
-// onOwnAgent runs a test with each runtime on an agent of its own, beside other
-// tests. A change is one of the agent's options.
+// onOwnAgent runs a test with each runtime on its own agent, in parallel with other tests. changes
+// modify the agent's options.
 func onOwnAgent(t *testing.T, runtimes []string, test func(c *cluster), changes ...func(*agent.Options)) {
 	t.Parallel()
 	for _, runtime := range runtimes { // one after the other: they may share directories
@@ -49,9 +49,9 @@ func onOwnAgent(t *testing.T, runtimes []string, test func(c *cluster), changes 
 	}
 }
 
-// alone runs a test with each runtime on an agent of its own while no other
-// test runs: it measures, or changes what all agents of a machine share.
-func alone(t *testing.T, runtimes []string, test func(c *cluster), changes ...func(*agent.Options)) {
+// exclusively runs a test with each runtime on its own agent while no other test runs. It is for
+// tests that measure, or that change what all agents of a machine share.
+func exclusively(t *testing.T, runtimes []string, test func(c *cluster), changes ...func(*agent.Options)) {
 	for _, runtime := range runtimes {
 		t.Run(runtime, func(t *testing.T) {
 			sandbox.Require(t)
@@ -61,9 +61,9 @@ func alone(t *testing.T, runtimes []string, test func(c *cluster), changes ...fu
 	}
 }
 
-// share returns a shared agent, seen from a namespace of the test. After the
-// test its allocations are removed, and leaks of them fail it.
-func share(t *testing.T, runtime string) *cluster {
+// shareAgent returns a shared agent in a namespace of the test. After the test its allocations are
+// removed, and their leaks fail it.
+func shareAgent(t *testing.T, runtime string) *cluster {
 	t.Helper()
 	options := agentOptions(t, runtime)
 	options.LogDir = logDir(t, "shared-"+runtime)
@@ -78,7 +78,7 @@ func share(t *testing.T, runtime string) *cluster {
 		defer cancel()
 		ids, err := tenant.Leave(ctx)
 		if err != nil {
-			t.Errorf("leave the shared agent: %v", err)
+			t.Errorf("remove the test's allocations: %v", err)
 		}
 		checkLeaks(t, a.DriverDirs(), ids...)
 		if t.Failed() {
@@ -88,7 +88,8 @@ func share(t *testing.T, runtime string) *cluster {
 	return &cluster{Agent: tenant, t: t, ctx: ctx}
 }
 
-// start starts an agent for one test, which stops it and fails for its leaks.
+// start starts an agent for one test, and stops it after the test. Leaks of the agent fail the
+// test.
 func start(t *testing.T, runtime string, changes ...func(*agent.Options)) *cluster {
 	t.Helper()
 	options := agentOptions(t, runtime)
@@ -117,8 +118,7 @@ func start(t *testing.T, runtime string, changes ...func(*agent.Options)) *clust
 	return &cluster{Agent: a, t: t, ctx: ctx}
 }
 
-// allocIDs lists the allocations that an agent knows. A test may have ended the
-// agent.
+// allocIDs lists the allocations of an agent. It returns none if the test has stopped the agent.
 func allocIDs(a *agent.Agent) (ids []string) {
 	stubs, _, err := a.Client().Allocations().List(&api.QueryOptions{Namespace: api.AllNamespacesNamespace})
 	if err != nil {
@@ -130,8 +130,8 @@ func allocIDs(a *agent.Agent) (ids []string) {
 	return ids
 }
 
-// agentOptions returns the options of an agent with a runtime, without its
-// directories. It skips the test if something is not installed or built.
+// agentOptions returns the options of an agent with a runtime, except for its directories. It skips
+// the test if a program is missing.
 func agentOptions(t *testing.T, runtime string) agent.Options {
 	t.Helper()
 	sandbox.Require(t)
@@ -155,7 +155,7 @@ func leakScope() leakcheck.Scope {
 	return leakcheck.Scope{Cgroups: []string{"nomad", "nomad.slice", "nomad-driver-pod"}}
 }
 
-// checkLeaks fails a test if something on the machine has one of the names.
+// checkLeaks fails a test if a leftover on the machine contains one of the names.
 func checkLeaks(t *testing.T, dirs []string, names ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), leakcheck.SettleTime())
@@ -167,8 +167,8 @@ func checkLeaks(t *testing.T, dirs []string, names ...string) {
 	}
 }
 
-// shortDir makes a directory with a short path: a socket below it must not need
-// more than 108 bytes (unix(7)).
+// shortDir creates a directory with a short path, since the path of a socket below it is limited to
+// 108 bytes (unix(7)).
 func shortDir() (string, error) {
 	dir, err := os.MkdirTemp("", "pod")
 	if err != nil {
@@ -177,13 +177,13 @@ func shortDir() (string, error) {
 	return dir, os.Chmod(dir, 0o755)
 }
 
-// namespaceOf names a namespace after a test.
+// namespaceOf returns a Nomad namespace for a test.
 func namespaceOf(t *testing.T) string {
 	return strings.Trim(regexp.MustCompile(`[^A-Za-z0-9]+`).ReplaceAllString(t.Name(), "-"), "-")
 }
 
-// runTests runs all tests, stops the agents that they shared, and fails if
-// anything is left on the machine that was not there before.
+// runTests runs all tests, stops the shared agents, and fails if the tests have left anything on
+// the machine.
 func runTests(m *testing.M) int {
 	if sandbox.Unavailable() != "" {
 		return m.Run()
@@ -205,10 +205,10 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-// logsEnv names the directory that has the agents' logs.
+// logsEnv names the directory that the agents' logs are written to.
 const logsEnv = "POD_TEST_LOGS"
 
-// keepLogs has the agents' logs outlive their tests, until the returned function is called.
+// keepLogs keeps the agents' logs after their tests, until the returned function is called.
 func keepLogs() (remove func()) {
 	if os.Getenv(logsEnv) != "" {
 		return func() {}
@@ -223,7 +223,7 @@ func keepLogs() (remove func()) {
 
 var uuids = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
-// printLogs prints what the agents logged about allocations.
+// printLogs prints the lines of the agents' logs about the allocations.
 func printLogs(to io.Writer, ids []string) {
 	files, _ := filepath.Glob(filepath.Join(os.Getenv(logsEnv), "*", "*"))
 	for _, file := range files {
@@ -236,7 +236,7 @@ func printLogs(to io.Writer, ids []string) {
 	}
 }
 
-// sharedAgents starts an agent for each runtime when the first test needs it.
+// sharedAgents starts an agent for each runtime on first use.
 type sharedAgents struct {
 	mu        sync.Mutex
 	byRuntime map[string]*sharedAgent
@@ -245,7 +245,7 @@ type sharedAgents struct {
 type sharedAgent struct {
 	*agent.Agent
 	dir string
-	err error // of its start
+	err error // error of the start
 }
 
 func (s *sharedAgents) get(runtime string, options agent.Options) (*agent.Agent, error) {
@@ -263,7 +263,7 @@ func (s *sharedAgents) get(runtime string, options agent.Options) (*agent.Agent,
 	return a.Agent, a.err
 }
 
-// stop stops the agents. Those that did not start left nothing but a directory.
+// stop stops the agents. An agent that did not start has left only a directory.
 func (s *sharedAgents) stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

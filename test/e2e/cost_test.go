@@ -18,25 +18,26 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// TestStart_SystemCalls counts the executed programs and the system calls of a start, in the plugin
-// and its children, with a tolerance of a third. Unlike times, they do not depend on the machine.
+// TestStart_SystemCalls counts the executed programs and system calls of a start, in the plugin and
+// its children, with a tolerance of a third. Unlike times, they do not depend on the machine.
 func TestStart_SystemCalls(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("needs strace: run make deps")
 	}
 	for runtime, want := range map[string]struct{ executed, calls int }{
-		// conmon, the runtime to create and to start, the task. runc executes
-		// itself twice more for the first process of the container.
+		// conmon, the runtime for create and for start, and the task. runc executes itself twice
+		// more for the first process of the container.
 		"crun": {executed: 4, calls: 2400},
 		"runc": {executed: 6, calls: 3900},
 	} {
-		alone(t, []string{runtime}, func(c *cluster) {
+		exclusively(t, []string{runtime}, func(c *cluster) {
 			c.run(oneTask(c.t, "first"), api.AllocClientStatusRunning)
-			// On a busy machine a start takes longer and calls more: the best of three counts.
+			// On a busy machine a start takes longer and makes more calls. Use the lowest of
+			// three counts.
 			least := 0
 			for _, name := range []string{"second", "third", "fourth"} {
-				total, executed := c.callsOfStart(strace, name)
+				total, executed := c.countStartCalls(strace, name)
 				must.Eq(c.t, want.executed, executed)
 				if least == 0 || total < least {
 					least = total
@@ -50,15 +51,15 @@ func TestStart_SystemCalls(t *testing.T) {
 	}
 }
 
-// callsOfStart starts a job and returns its system calls, except waiting ones, and how many programs
-// were executed.
-func (c *cluster) callsOfStart(strace, job string) (total, executed int) {
+// countStartCalls starts a job and returns the number of its system calls, except for the time
+// dependent ones, and of executed programs.
+func (c *cluster) countStartCalls(strace, job string) (total, executed int) {
 	c.t.Helper()
 	stop := c.countCalls(strace)
 	c.run(oneTask(c.t, job), api.AllocClientStatusRunning)
 	calls := stop()
 	for name, n := range calls {
-		if !waiting.MatchString(name) {
+		if !timeDependentCalls.MatchString(name) {
 			total += n
 		}
 	}
@@ -67,9 +68,9 @@ func (c *cluster) callsOfStart(strace, job string) (total, executed int) {
 	return total, executed
 }
 
-// waiting are system calls that become more with the duration of a start: of Go's runtime, of
-// connections, and of polling.
-var waiting = regexp.MustCompile(`^(read|write|pread64|futex|nanosleep|clock_nanosleep|epoll_.*|p?poll|p?select6?|sched_yield|madvise|rt_sig.*|sigaltstack|gettid|tgkill|wait4|waitid|restart_syscall)$`)
+// timeDependentCalls matches system calls whose number grows with the duration of a start: calls of
+// Go's runtime, of connections, and of polling.
+var timeDependentCalls = regexp.MustCompile(`^(read|write|pread64|futex|nanosleep|clock_nanosleep|epoll_.*|p?poll|p?select6?|sched_yield|madvise|rt_sig.*|sigaltstack|gettid|tgkill|wait4|waitid|restart_syscall)$`)
 
 func oneTask(t *testing.T, name string) string {
 	t.Helper()
@@ -77,8 +78,7 @@ func oneTask(t *testing.T, name string) string {
 	return strings.Replace(hcl, `job "pods"`, fmt.Sprintf("job %q", name), 1)
 }
 
-// countCalls counts the system calls of the plugin, and of what it starts, by
-// name, until stop is called.
+// countCalls counts the system calls of the plugin and its children by name, until stop is called.
 func (c *cluster) countCalls(strace string) (stop func() map[string]int) {
 	c.t.Helper()
 	plugins, err := c.PluginPIDs()
@@ -90,12 +90,12 @@ func (c *cluster) countCalls(strace string) (stop func() map[string]int) {
 		args = append(args, "--attach="+strconv.Itoa(pid))
 	}
 	cmd := exec.Command(strace, args...)
-	var said bytes.Buffer
-	cmd.Stderr = &said
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	must.NoError(c.t, cmd.Start())
-	c.eventually("strace to look at the plugin", func() error {
+	c.eventually("strace attaches to the plugin", func() error {
 		for _, pid := range plugins {
-			if err := traced(pid); err != nil {
+			if err := checkTraced(pid); err != nil {
 				return err
 			}
 		}
@@ -104,15 +104,15 @@ func (c *cluster) countCalls(strace string) (stop func() map[string]int) {
 	return func() map[string]int {
 		c.t.Helper()
 		must.NoError(c.t, cmd.Process.Signal(syscall.SIGINT))
-		_ = cmd.Wait() // it ends by that signal
+		_ = cmd.Wait() // strace exits by the signal
 		calls, err := os.ReadFile(out)
-		must.NoError(c.t, err, must.Sprint(said.String()))
+		must.NoError(c.t, err, must.Sprint(stderr.String()))
 		return parseCalls(c.t, calls)
 	}
 }
 
-// traced is an error where a thread of a process is not.
-func traced(pid int) error {
+// checkTraced returns an error if a thread of a process is not traced.
+func checkTraced(pid int) error {
 	threads, err := procfs.AllThreads(pid)
 	if err != nil {
 		return err

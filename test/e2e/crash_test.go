@@ -20,10 +20,10 @@ func TestCrash_TasksSurvive(t *testing.T) {
 		name  string
 		crash func(c *cluster)
 	}{
-		// An orderly end comes first: with it Nomad saves the state of the
-		// allocations' networks, and else only every minute
-		// (stateSnapshotIntv in its client/client.go). After a crash before
-		// that, Nomad itself gives up all allocations in bridge mode.
+		// The orderly restart comes first: it makes Nomad save the state of the allocations'
+		// networks, which Nomad otherwise saves once a minute (stateSnapshotIntv in its
+		// client/client.go). After a crash before the first save, Nomad itself loses all
+		// allocations in bridge mode.
 		{"orderly restart", func(c *cluster) {
 			must.NoError(c.t, c.Shutdown(c.ctx))
 			must.NoError(c.t, c.Launch(c.ctx))
@@ -49,33 +49,33 @@ func TestCrash_TasksSurvive(t *testing.T) {
 		counter := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 		before := c.identities(web, "app", "tls-proxy", "topz")
 		count := c.identities(counter, "counter")
-		c.onlyOneCollects()
+		c.checkOneCollector()
 
 		for _, crash := range crashes {
 			c.t.Run(crash.name, func(t *testing.T) {
 				c := &cluster{c.Agent, t, c.ctx}
 				crash.crash(c)
-				c.pluginRuns()
+				c.awaitPlugin()
 				for _, alloc := range []*api.Allocation{web, counter} {
-					c.eventually("the allocation runs", func() error { return runsUnchanged(c, alloc.ID) })
+					c.eventually("the allocation runs", func() error { return checkUnchanged(c, alloc.ID) })
 				}
 				must.Eq(t, before, c.identities(web, "app", "tls-proxy", "topz"))
 				must.Eq(t, count, c.identities(counter, "counter"))
-				c.logGrowsWithoutGap(counter)
-				// The driver knows them again: it can run something in them.
-				c.eventually("the driver knows the task", func() error {
+				c.checkLogGrows(counter)
+				// The driver has recovered them if it can run a command in them.
+				c.eventually("the driver has recovered the task", func() error {
 					_, err := c.Exec(c.ctx, web, "app", "true")
 					return err
 				})
 				c.fetch("https", port(t, web, "https"), "/")
-				c.onlyOneCollects()
+				c.checkOneCollector()
 			})
 		}
 	})
 }
 
-// TestPlugin_OutlivesClient checks that a plugin survives the death of its client, which read its log,
-// and works with the next client.
+// TestPlugin_OutlivesClient checks that a plugin survives the death of its client, which read the
+// plugin's log, and works with the next client.
 func TestPlugin_OutlivesClient(t *testing.T) {
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
@@ -92,40 +92,41 @@ func TestPlugin_OutlivesClient(t *testing.T) {
 	})
 }
 
-// onlyOneCollects checks that one process collects the output of all tasks, and none of Nomad's.
-func (c *cluster) onlyOneCollects() {
+// checkOneCollector checks that one process collects the output of all tasks, and no process of
+// Nomad.
+func (c *cluster) checkOneCollector() {
 	c.t.Helper()
 	c.eventually("the log collector runs", func() error {
 		pids, err := c.CollectorPIDs()
 		if err == nil && len(pids) != 1 {
-			err = fmt.Errorf("there are %d of it", len(pids))
+			err = fmt.Errorf("%d log collectors", len(pids))
 		}
 		return err
 	})
 	logmon, err := c.LogmonPIDs()
 	must.NoError(c.t, err)
-	must.SliceEmpty(c.t, logmon, must.Sprint("Nomad collects as well"))
+	must.SliceEmpty(c.t, logmon, must.Sprint("log collectors of Nomad"))
 }
 
-// pluginRuns waits until Nomad has a plugin again.
-func (c *cluster) pluginRuns() {
+// awaitPlugin waits until Nomad has started a plugin.
+func (c *cluster) awaitPlugin() {
 	c.t.Helper()
 	c.eventually("the plugin runs", func() error {
 		pids, err := c.PluginPIDs()
 		if err == nil && len(pids) == 0 {
-			err = errors.New("no process of it")
+			err = errors.New("no plugin process")
 		}
 		return err
 	})
 }
 
-func runsUnchanged(c *cluster, id string) error {
+func checkUnchanged(c *cluster, id string) error {
 	alloc, err := c.Alloc(id)
 	if err != nil {
 		return err
 	}
 	if alloc.ClientStatus != api.AllocClientStatusRunning {
-		return fmt.Errorf("it is %s", alloc.ClientStatus)
+		return fmt.Errorf("status is %s", alloc.ClientStatus)
 	}
 	for name, state := range alloc.TaskStates {
 		if state.State != "running" || state.Restarts != 0 {
@@ -135,20 +136,20 @@ func runsUnchanged(c *cluster, id string) error {
 	return nil
 }
 
-// logGrowsWithoutGap waits for new lines and checks that all are numbered from 1 without a gap or
+// checkLogGrows waits for new lines and checks that all lines are numbered from 1 without a gap or
 // repetition.
-func (c *cluster) logGrowsWithoutGap(alloc *api.Allocation) {
+func (c *cluster) checkLogGrows(alloc *api.Allocation) {
 	c.t.Helper()
 	before, err := c.Logs(c.ctx, alloc, "counter", "stdout")
 	must.NoError(c.t, err)
 	var text string
 	c.eventually("the log grows", func() (err error) {
 		if text, err = c.Logs(c.ctx, alloc, "counter", "stdout"); err == nil && len(text) < len(before)+50 {
-			err = fmt.Errorf("it has %d bytes, and had %d", len(text), len(before))
+			err = fmt.Errorf("log has %d bytes, had %d", len(text), len(before))
 		}
 		return err
 	})
-	// The last line may be half written.
+	// The last line may be incomplete.
 	text = text[:strings.LastIndexByte(text, '\n')]
 	for i, line := range strings.Split(text, "\n") {
 		must.Eq(c.t, fmt.Sprint(i+1), line, must.Sprintf("line %d", i+1))

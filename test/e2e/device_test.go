@@ -13,17 +13,17 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
-// TestDevicePlugin checks that only the task that reserved a device gets the device nodes, mounts and
-// variables of Nomad's device plugin.
+// TestDevicePlugin checks that only the task that reserved a device gets the device nodes, mounts
+// and variables of Nomad's device plugin.
 func TestDevicePlugin(t *testing.T) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
-		t.Skipf("needs a device that no task has otherwise: %v", err)
+		t.Skipf("needs a device outside of the default ones: %v", err)
 	}
 	dir := t.TempDir()
 	plugin := build(t, t.TempDir(), "test/cmd/device")
 	must.NoError(t, os.Chmod(dir, 0o755))
 	must.NoError(t, os.WriteFile(filepath.Join(dir, "firmware"), []byte("of the device\n"), 0o644))
-	specs := t.TempDir() // of the Container Device Interface
+	specs := t.TempDir() // specs of the Container Device Interface
 	must.NoError(t, os.WriteFile(filepath.Join(specs, "gpu.json"), []byte(`{
 		"cdiVersion": "0.6.0", "kind": "nvidia.com/gpu",
 		"devices": [{"name": "fuse-0", "containerEdits": {
@@ -32,23 +32,23 @@ func TestDevicePlugin(t *testing.T) {
 		c.eventually("the device is known", func() error {
 			nodes, _, err := c.Client().Nodes().List(&api.QueryOptions{Params: map[string]string{"resources": "true"}})
 			if err == nil && len(nodes[0].NodeResources.Devices) != 1 {
-				err = fmt.Errorf("the node has %v", nodes[0].NodeResources.Devices)
+				err = fmt.Errorf("devices of the node: %v", nodes[0].NodeResources.Devices)
 			}
 			return err
 		})
-		with := c.runInside(inside{name: "with", task: `user = "root"`, resources: `cpu = 50
+		with := c.runSingleTask(singleTask{name: "with", task: `user = "root"`, resources: `cpu = 50
 			memory = 32
 			device "test/file-system/fuse" { count = 1 }`})
-		c.see(with, "echo $FUSE_DEVICE", "fuse-0")
-		c.see(with, "cat /opt/fuse/firmware", "of the device")
-		c.see(with, writes("/opt/fuse"), "Read-only")
-		c.see(with, "stat -c %t:%T /dev/own; (: < /dev/own) && echo open; (: > /dev/own) 2>&1 | grep -o 'not permitted'",
+		c.expectOutput(with, "echo $FUSE_DEVICE", "fuse-0")
+		c.expectOutput(with, "cat /opt/fuse/firmware", "of the device")
+		c.expectOutput(with, writes("/opt/fuse"), "Read-only")
+		c.expectOutput(with, "stat -c %t:%T /dev/own; (: < /dev/own) && echo open; (: > /dev/own) 2>&1 | grep -o 'not permitted'",
 			"a:e5", "open", "not permitted")
-		c.see(with, "echo $GPU; stat -c %t:%T /dev/gpu0; (: < /dev/gpu0) && echo open", "by-cdi", "a:e5", "open")
+		c.expectOutput(with, "echo $GPU; stat -c %t:%T /dev/gpu0; (: < /dev/gpu0) && echo open", "by-cdi", "a:e5", "open")
 
-		without := c.runInside(inside{name: "without", task: `user = "root"
+		without := c.runSingleTask(singleTask{name: "without", task: `user = "root"
 			env { NVIDIA_VISIBLE_DEVICES = "fuse-0" }`})
-		c.see(without, "ls -d /dev/own /dev/gpu0 /opt/fuse 2>/dev/null | wc -l; echo \"[$FUSE_DEVICE$GPU]\"", "0", "[]")
+		c.expectOutput(without, "ls -d /dev/own /dev/gpu0 /opt/fuse 2>/dev/null | wc -l; echo \"[$FUSE_DEVICE$GPU]\"", "0", "[]")
 	}, func(o *agent.Options) {
 		o.MorePlugins = []string{plugin}
 		o.PluginConfig += fmt.Sprintf("cdi_spec_dirs = [%q]\n", specs)

@@ -17,18 +17,19 @@ const nameServers = `dns {
 	options  = ["ndots:2"]
 }`
 
-// TestNameServers checks that /etc/resolv.conf follows the group's dns block, else the host's file.
+// TestNameServers checks that /etc/resolv.conf follows the group's dns block, or is the host's
+// file.
 func TestNameServers(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		want := []string{"nameserver 10.9.8.7", "nameserver 10.9.8.6", "search pods.test", "options ndots:2"}
 		for _, mode := range []string{"bridge", "host"} {
-			alloc := c.runInside(inside{name: "dns-" + mode, group: fmt.Sprintf("network {\nmode = %q\n%s\n}", mode, nameServers)})
+			alloc := c.runSingleTask(singleTask{name: "dns-" + mode, group: fmt.Sprintf("network {\nmode = %q\n%s\n}", mode, nameServers)})
 			for _, line := range want {
-				c.see(alloc, "grep -x '"+line+"' /etc/resolv.conf", line)
+				c.expectOutput(alloc, "grep -x '"+line+"' /etc/resolv.conf", line)
 			}
-			c.see(alloc, "grep -c nameserver /etc/resolv.conf", "2")
+			c.expectOutput(alloc, "grep -c nameserver /etc/resolv.conf", "2")
 		}
-		alloc := c.runInside(inside{name: "dns-default", group: `network { mode = "bridge" }`})
+		alloc := c.runSingleTask(singleTask{name: "dns-default", group: `network { mode = "bridge" }`})
 		own, err := os.ReadFile("/etc/resolv.conf")
 		must.NoError(c.t, err)
 		must.Eq(c.t, string(own), c.exec(alloc, "inside", "cat", "/etc/resolv.conf"))
@@ -41,22 +42,22 @@ func TestHostNames(t *testing.T) {
 	const lookUp = `getent ahostsv4 %s | awk '{ print $1 }' | sort -u`
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		self := fmt.Sprintf(lookUp, "$(hostname)")
-		bridge := c.runInside(inside{name: "bridge", group: `network { mode = "bridge" }`, config: `hostname = "named"
+		bridge := c.runSingleTask(singleTask{name: "bridge", group: `network { mode = "bridge" }`, config: `hostname = "named"
 			extra_hosts = ["db:10.1.2.3"]`})
-		c.see(bridge, "hostname", "named")
-		c.see(bridge, self+" > /tmp/self; "+fmt.Sprintf(addressOf, "eth0")+" | diff - /tmp/self && echo same", "same")
-		c.see(bridge, fmt.Sprintf(lookUp, "db"), "10.1.2.3")
-		c.see(bridge, fmt.Sprintf(lookUp, "localhost"), "127.0.0.1")
+		c.expectOutput(bridge, "hostname", "named")
+		c.expectOutput(bridge, self+" > /tmp/self; "+fmt.Sprintf(addressOf, "eth0")+" | diff - /tmp/self && echo same", "same")
+		c.expectOutput(bridge, fmt.Sprintf(lookUp, "db"), "10.1.2.3")
+		c.expectOutput(bridge, fmt.Sprintf(lookUp, "localhost"), "127.0.0.1")
 
-		host := c.runInside(inside{name: "host", config: `extra_hosts = ["db:10.1.2.3"]`})
-		c.see(host, "hostname", shortID(host.ID))
-		c.see(host, self, "127.0.1.1")
-		c.see(host, fmt.Sprintf(lookUp, "db"), "10.1.2.3")
-		c.see(host, fmt.Sprintf(lookUp, "localhost"), "127.0.0.1")
+		host := c.runSingleTask(singleTask{name: "host", config: `extra_hosts = ["db:10.1.2.3"]`})
+		c.expectOutput(host, "hostname", shortID(host.ID))
+		c.expectOutput(host, self, "127.0.1.1")
+		c.expectOutput(host, fmt.Sprintf(lookUp, "db"), "10.1.2.3")
+		c.expectOutput(host, fmt.Sprintf(lookUp, "localhost"), "127.0.0.1")
 
-		plain := c.runInside(inside{name: "plain", group: `network { mode = "bridge" }`})
-		c.see(plain, "hostname", shortID(plain.ID))
-		c.see(plain, self+" > /tmp/self; "+fmt.Sprintf(addressOf, "eth0")+" | diff - /tmp/self && echo same", "same")
+		plain := c.runSingleTask(singleTask{name: "plain", group: `network { mode = "bridge" }`})
+		c.expectOutput(plain, "hostname", shortID(plain.ID))
+		c.expectOutput(plain, self+" > /tmp/self; "+fmt.Sprintf(addressOf, "eth0")+" | diff - /tmp/self && echo same", "same")
 	})
 }
 

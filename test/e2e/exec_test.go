@@ -44,7 +44,7 @@ func TestExec(t *testing.T) {
 // keeps open.
 func TestCrun_ExecutedOnce(t *testing.T) {
 	t.Parallel()
-	c := share(t, "crun")
+	c := shareAgent(t, "crun")
 	alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
 	plugins, err := c.PluginPIDs()
 	must.NoError(t, err)
@@ -76,13 +76,13 @@ func TestCrun_ExecutedOnce(t *testing.T) {
 				}
 			}
 		}
-		return errors.New("none is executed from the plugin's copy")
+		return errors.New("no process runs the plugin's copy")
 	})
 	must.NoError(t, more.Close())
 	must.NoError(t, <-ended)
 }
 
-// inode is that of a file, or zero.
+// inode returns the inode of a file, or 0.
 func inode(path string) uint64 {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -101,7 +101,7 @@ func execInput(c *cluster, alloc *api.Allocation, input string, command ...strin
 	return stdout.String()
 }
 
-// execTerminal returns the size of a terminal of 40 lines and 132 columns, as seen by a command.
+// execTerminal returns the size of a terminal of 40 lines and 132 columns, as printed by a command.
 func execTerminal(c *cluster, alloc *api.Allocation) string {
 	sizes := make(chan api.TerminalSize, 1)
 	sizes <- api.TerminalSize{Height: 40, Width: 132}
@@ -144,8 +144,8 @@ func execCommandLine(c *cluster, alloc *api.Allocation, address string) {
 	must.StrContains(c.t, screen.String(), "at-a-terminal\r\n")
 }
 
-// TestDebugContainer checks that a debug container is removed with its client, even if the plugin dies,
-// without an effect on the task.
+// TestDebugContainer checks that a debug container is removed when its client exits, even if the
+// plugin was killed, and that the task is not affected.
 func TestDebugContainer(t *testing.T) {
 	onOwnAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.run(testdata(t, "counter.nomad.hcl"), api.AllocClientStatusRunning)
@@ -158,11 +158,11 @@ func TestDebugContainer(t *testing.T) {
 		go func() { // ends with the plugin
 			_, _ = c.Exec(c.ctx, alloc, "counter", "pod-debug", "sleep", "600")
 		}()
-		c.eventually("a container is beside the task", func() error { return c.beside(alloc, 1) })
+		c.eventually("a container is beside the task", func() error { return c.checkDebugContainers(alloc, 1) })
 		must.NoError(c.t, c.KillPlugin())
-		c.pluginRuns()
-		c.eventually("it is removed", func() error { return c.beside(alloc, 0) })
-		c.eventually("the driver knows the task", func() error {
+		c.awaitPlugin()
+		c.eventually("it is removed", func() error { return c.checkDebugContainers(alloc, 0) })
+		c.eventually("the driver has recovered the task", func() error {
 			_, err := c.Exec(c.ctx, alloc, "counter", "true")
 			return err
 		})
@@ -170,13 +170,13 @@ func TestDebugContainer(t *testing.T) {
 	})
 }
 
-// beside checks the number of debug containers of an allocation.
-func (c *cluster) beside(alloc *api.Allocation, want int) error {
+// checkDebugContainers checks the number of debug containers of an allocation.
+func (c *cluster) checkDebugContainers(alloc *api.Allocation, want int) error {
 	all, err := procfs.AllProcs()
 	must.NoError(c.t, err)
 	found := map[string]bool{}
 	for _, p := range all {
-		groups, _ := p.Cgroups() // of one that has ended meanwhile there are none
+		groups, _ := p.Cgroups() // empty if the process has exited
 		for _, g := range groups {
 			if strings.Contains(g.Path, alloc.ID) && strings.Contains(g.Path, ".debug-") {
 				found[path.Base(g.Path)] = true
@@ -184,7 +184,7 @@ func (c *cluster) beside(alloc *api.Allocation, want int) error {
 		}
 	}
 	if len(found) != want {
-		return fmt.Errorf("there are %d", len(found))
+		return fmt.Errorf("%d debug containers", len(found))
 	}
 	return nil
 }

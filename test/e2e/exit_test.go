@@ -15,7 +15,7 @@ import (
 func TestTask_ExitResults(t *testing.T) {
 	cases := []struct {
 		name, command, args, share string
-		signal                     string // sent from outside, once it runs
+		signal                     string // sent by the test once the task runs
 		want                       end
 	}{
 		{name: "success", command: "/bin/true", want: end{}},
@@ -46,7 +46,7 @@ func TestTask_ExitResults(t *testing.T) {
 	})
 }
 
-// end is how a task ended according to its allocation's events.
+// end is the result of a task according to its allocation's events.
 type end struct {
 	code, signal int
 	oom          bool
@@ -54,14 +54,14 @@ type end struct {
 
 func endOf(t *testing.T, alloc *api.Allocation) end {
 	t.Helper()
-	for _, task := range alloc.TaskStates { // there is one
+	for _, task := range alloc.TaskStates { // the allocation has one task
 		for _, event := range task.Events {
 			if event.Type == api.TaskTerminated {
 				return end{event.ExitCode, event.Signal, event.Details["oom_killed"] == "true"}
 			}
 		}
 	}
-	t.Fatalf("no end: %s", agent.Events(alloc))
+	t.Fatalf("no Terminated event: %s", agent.Events(alloc))
 	return end{}
 }
 

@@ -22,24 +22,24 @@ func TestEject_Fleet(t *testing.T) {
 	for _, id := range ids {
 		text := testdata(t, "fleet.nomad.hcl", "JOB", id, "COMMAND", "/bin/sleep", `"1s"`, `"0s"`)
 		must.NoError(t, os.WriteFile(file(id), []byte(text), 0o600))
-		c.sidecars(0, "old", "run", file(id))
+		c.nomadSidecar(0, "old", "run", file(id))
 	}
 	own := testdata(t, "fleet.nomad.hcl", "JOB", "own", "COMMAND", "/bin/sleep")
-	c.run(own, "running") // past the templater: it has no sidecar
+	c.run(own, "running") // registered without the templater, so it has no sidecar
 
-	out := c.sidecars(1, "old", "eject", "-fleet", "-batch", "2")
+	out := c.nomadSidecar(1, "old", "eject", "-fleet", "-batch", "2")
 	for _, id := range ids {
 		must.StrContains(t, out, "default/"+id+"\n  group app: beside 1.0.0 removed\n  remains: group app: beside returns at the next injection, since ")
-		must.Eq(t, "1.0.0", c.stored(id), must.Sprint("nothing is done yet"))
+		must.Eq(t, "1.0.0", c.storedSidecar(id), must.Sprint("version before the plan is confirmed"))
 	}
 	must.StrNotContains(t, out, "default/own")
 	must.StrContains(t, out, "4 jobs to change, in batches of 2\nDry run.")
 
-	out = c.sidecars(0, "old", "eject", "-fleet", "-batch", "2", "-state", state, "-yes")
-	inBatches(t, out, ids, 2)
+	out = c.nomadSidecar(0, "old", "eject", "-fleet", "-batch", "2", "-state", state, "-yes")
+	checkBatches(t, out, ids, 2)
 	for _, id := range ids {
-		must.Eq(t, "", c.stored(id))
-		must.Eq(t, map[string]bool{"app/app": true}, c.names(id))
+		must.Eq(t, "", c.storedSidecar(id))
+		must.Eq(t, map[string]bool{"app/app": true}, c.runningTasks(id))
 		code, plan := c.nomadAt(c.Address(), "", "job", "plan", file(id))
 		must.Zero(t, code, must.Sprint(plan))
 		must.StrNotContains(t, plan, "+/-")
@@ -49,26 +49,26 @@ func TestEject_Fleet(t *testing.T) {
 	}
 	must.Eq(t, 0, c.version("own"))
 
-	out = c.sidecars(0, "old", "eject", "-fleet", "-batch", "4", "-state", state, "-yes", "-revert")
+	out = c.nomadSidecar(0, "old", "eject", "-fleet", "-batch", "4", "-state", state, "-yes", "-revert")
 	for _, id := range ids {
 		must.StrContains(t, out, "default/"+id+": reverted")
-		must.Eq(t, "1.0.0", c.stored(id))
-		must.Eq(t, map[string]bool{"app/app": true, "app/beside": true}, c.names(id))
+		must.Eq(t, "1.0.0", c.storedSidecar(id))
+		must.Eq(t, map[string]bool{"app/app": true, "app/beside": true}, c.runningTasks(id))
 	}
 }
 
-// names are the tasks of a job that run, as "group/task".
-func (c *cluster) names(job string) map[string]bool {
+// runningTasks returns the running tasks of a job, as "group/task".
+func (c *cluster) runningTasks(job string) map[string]bool {
 	c.t.Helper()
 	out := map[string]bool{}
-	for name := range c.tasksOf(job) {
+	for name := range c.taskRuns(job) {
 		out[name] = true
 	}
 	return out
 }
 
-// inBatches checks that all jobs of a batch are healthy before a job of the next is registered.
-func inBatches(t *testing.T, out string, ids []string, size int) {
+// checkBatches checks that all jobs of a batch are healthy before the next batch is registered.
+func checkBatches(t *testing.T, out string, ids []string, size int) {
 	t.Helper()
 	registered, healthy := 0, 0
 	for line := range strings.Lines(out) {

@@ -50,46 +50,47 @@ func TestUpgrade_ManyJobs(t *testing.T) {
 		_, _, err = f.client.Jobs().Register(job, nil)
 		must.NoError(t, err)
 	}
-	c.manyRun(jobs)
-	t.Logf("%d jobs run after %s", jobs, time.Since(began).Round(time.Second))
+	c.awaitManyRunning(jobs)
+	t.Logf("%d jobs running after %s", jobs, time.Since(began).Round(time.Second))
 
 	state := filepath.Join(t.TempDir(), "state")
 	upgrade := []string{"upgrade", "-state", state, "-yes", "-batch", fmt.Sprint(batch)}
-	out := c.sidecars(1, "new", upgrade...)
+	out := c.nomadSidecar(1, "new", upgrade...)
 	must.StrContains(t, out, "default/"+broken+": failed: ")
-	through := (jobs/2+1)/batch*batch + batch // the end of its batch
+	through := (jobs/2+1)/batch*batch + batch // the end of the batch with the failing job
 	c.upgraded(map[string]int{"1.1.0": through, "1.0.0": jobs - through})
 	must.Eq(t, through-1, strings.Count(out, ": healthy\n"))
-	t.Logf("stopped with %d jobs after %s", through, time.Since(began).Round(time.Second))
+	t.Logf("stopped after %d jobs and %s", through, time.Since(began).Round(time.Second))
 
-	must.StrContains(t, c.sidecars(1, "new", upgrade...), "default/"+broken+": failed: ")
+	must.StrContains(t, c.nomadSidecar(1, "new", upgrade...), "default/"+broken+": failed: ")
 	c.upgraded(map[string]int{"1.1.0": through, "1.0.0": jobs - through})
-	out = c.sidecars(0, "new", append(upgrade, "-skip-failed")...)
+	out = c.nomadSidecar(0, "new", append(upgrade, "-skip-failed")...)
 	must.Eq(t, jobs-through, strings.Count(out, ": healthy\n"))
 	c.upgraded(map[string]int{"1.1.0": jobs})
-	t.Logf("went on to the end after %s", time.Since(began).Round(time.Second))
+	t.Logf("upgraded all jobs after %s", time.Since(began).Round(time.Second))
 
-	out = c.sidecars(0, "new", append(upgrade, "-revert")...)
+	out = c.nomadSidecar(0, "new", append(upgrade, "-revert")...)
 	must.Eq(t, jobs, strings.Count(out, ": reverted\n"))
 	c.upgraded(map[string]int{"1.0.0": jobs})
 	must.Eq(t, jobs, c.runningPods(2))
-	t.Logf("back with all after %s", time.Since(began).Round(time.Second))
+	t.Logf("reverted all jobs after %s", time.Since(began).Round(time.Second))
 }
 
-// manyJob is a job whose deployment needs no time to be healthy.
+// manyJob returns a job whose deployment is healthy as soon as its task runs.
 func manyJob(t *testing.T, id, command string) string {
 	return testdata(t, "fleet.nomad.hcl", "JOB", id, "COMMAND", command, `min_healthy_time  = "1s"`, `min_healthy_time  = "0s"`,
 		`healthy_deadline  = "20s"`, fmt.Sprintf(`healthy_deadline  = "%s"`, maxWait))
 }
 
-// manyRun waits until all jobs run. It gives up only when for long no more of them do.
-func (c *cluster) manyRun(jobs int) {
+// awaitManyRunning waits until all jobs run. It fails if their number stops growing for a long
+// time.
+func (c *cluster) awaitManyRunning(jobs int) {
 	c.t.Helper()
 	for have := 0; have < jobs; {
-		c.eventually(fmt.Sprintf("more than %d of %d jobs run", have, jobs), func() error {
+		c.eventually(fmt.Sprintf("more than %d of %d jobs running", have, jobs), func() error {
 			now := c.runningPods(2)
 			if now <= have {
-				return fmt.Errorf("%d do", now)
+				return fmt.Errorf("%d running", now)
 			}
 			have = now
 			return nil
@@ -97,7 +98,7 @@ func (c *cluster) manyRun(jobs int) {
 	}
 }
 
-// runningPods counts the allocations of which so many tasks run.
+// runningPods counts the allocations with this number of running tasks.
 func (c *cluster) runningPods(tasks int) (pods int) {
 	c.t.Helper()
 	allocs, _, err := c.Client().Allocations().List(nil)
@@ -123,7 +124,7 @@ func (c *cluster) upgraded(want map[string]int) {
 	must.NoError(c.t, err)
 	have := map[string]int{}
 	for _, j := range all {
-		have[c.stored(j.ID)]++
+		have[c.storedSidecar(j.ID)]++
 	}
 	must.Eq(c.t, want, have)
 }

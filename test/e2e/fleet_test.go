@@ -12,13 +12,13 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// sidecars runs nomad-sidecar with the agent's address, the test's policy and a catalog
-// below testdata/fleet, and wants an exit code.
-func (c *cluster) sidecars(want int, catalog string, args ...string) string {
+// nomadSidecar runs nomad-sidecar with the agent's address, the test's policy and a catalog below
+// testdata/fleet, and checks its exit code.
+func (c *cluster) nomadSidecar(want int, catalog string, args ...string) string {
 	c.t.Helper()
 	args = append(args, "-policy", "testdata/fleet/rules.policy.hcl", "-catalog", "testdata/fleet/"+catalog)
 	if catalog != "old" && args[0] != "run" {
-		args = append(args, "-catalog", "testdata/fleet/old") // what runs is known as well
+		args = append(args, "-catalog", "testdata/fleet/old") // add the catalog of the running sidecars
 	}
 	cmd := exec.CommandContext(c.ctx, program(c.t, "nomad-sidecar"), args...)
 	cmd.Env = append(os.Environ(), "NOMAD_ADDR="+c.Address())
@@ -32,8 +32,8 @@ func (c *cluster) sidecars(want int, catalog string, args ...string) string {
 	return out.String()
 }
 
-// stored is the version of the sidecar that a job has.
-func (c *cluster) stored(id string) (sidecar string) {
+// storedSidecar returns the version of a registered job's sidecar.
+func (c *cluster) storedSidecar(id string) (sidecar string) {
 	c.t.Helper()
 	job, _, err := c.Client().Jobs().Info(id, nil)
 	must.NoError(c.t, err)
@@ -45,7 +45,7 @@ func (c *cluster) stored(id string) (sidecar string) {
 	return sidecar
 }
 
-// version is that of a job as it is now.
+// version returns the current version of a job.
 func (c *cluster) version(job string) int {
 	c.t.Helper()
 	now, _, err := c.Client().Jobs().Info(job, nil)
@@ -53,8 +53,8 @@ func (c *cluster) version(job string) int {
 	return int(*now.Version)
 }
 
-// Of the jobs of a cluster one does not stand the new version: the upgrade stops there,
-// goes on with a mended one, and goes back.
+// TestFleet checks that an upgrade stops at a job that fails with the new version, continues with a
+// fixed version, and can be reverted.
 func TestFleet(t *testing.T) {
 	t.Parallel()
 	c := start(t, "runc")
@@ -63,51 +63,51 @@ func TestFleet(t *testing.T) {
 	for id, command := range map[string]string{"a": "/bin/sleep", "b": "/bin/false", "c": "/bin/sleep"} {
 		file := filepath.Join(dir, id+".nomad.hcl")
 		must.NoError(t, os.WriteFile(file, []byte(testdata(t, "fleet.nomad.hcl", "JOB", id, "COMMAND", command)), 0o600))
-		c.sidecars(0, "old", "run", file)
+		c.nomadSidecar(0, "old", "run", file)
 	}
 	c.run(testdata(t, "fleet.nomad.hcl", "JOB", "d", "COMMAND", "/bin/sleep"), "running")
-	out := c.sidecars(1, "old", "status")
+	out := c.nomadSidecar(1, "old", "status")
 	must.StrContains(t, out, "4 jobs, 1 of them differ")
 	must.RegexMatch(t, regexp.MustCompile(`default +d +app +beside +- +1\.0\.0 +policy +missing +running`), out)
-	must.StrContains(t, c.sidecars(1, "new", "status", "-outdated"), "3 jobs, 3 of them differ")
+	must.StrContains(t, c.nomadSidecar(1, "new", "status", "-outdated"), "3 jobs, 3 of them differ")
 
 	upgrade := []string{"upgrade", "-state", state, "-yes"}
-	out = c.sidecars(1, "new", upgrade...)
+	out = c.nomadSidecar(1, "new", upgrade...)
 	must.StrContains(t, out, "default/a: healthy")
 	must.StrContains(t, out, "default/b: failed: ")
 	for id, want := range map[string]string{"a": "1.1.0", "b": "1.1.0", "c": "1.0.0", "d": ""} {
-		have := c.stored(id)
+		have := c.storedSidecar(id)
 		must.Eq(t, want, have, must.Sprintf("job %s: %s", id, out))
 	}
 	source, _, err := c.Client().Jobs().Submission("a", 1, nil)
 	must.NoError(t, err)
 	must.StrContains(t, source.Source, "Its deployment fails")
 
-	out = c.sidecars(1, "new", upgrade...)
+	out = c.nomadSidecar(1, "new", upgrade...)
 	must.StrContains(t, out, "it has not changed since an earlier run")
-	out = c.sidecars(0, "mended", append(upgrade, "-batch", "3")...)
+	out = c.nomadSidecar(0, "fixed", append(upgrade, "-batch", "3")...)
 	for _, id := range []string{"a", "b", "c", "d"} {
 		must.StrContains(t, out, "default/"+id+": healthy")
 	}
-	must.StrContains(t, c.sidecars(0, "mended", "status"), "4 jobs, 0 of them differ")
+	must.StrContains(t, c.nomadSidecar(0, "fixed", "status"), "4 jobs, 0 of them differ")
 
-	out = c.sidecars(0, "mended", append(upgrade, "-revert", "-batch", "4")...)
+	out = c.nomadSidecar(0, "fixed", append(upgrade, "-revert", "-batch", "4")...)
 	for id, want := range map[string]string{"a": "1.0.0", "b": "1.0.0", "c": "1.0.0", "d": ""} {
-		have := c.stored(id)
+		have := c.storedSidecar(id)
 		must.Eq(t, want, have, must.Sprintf("job %s: %s", id, out))
 		must.StrContains(t, out, "default/"+id+": reverted")
 	}
-	c.paused()
+	c.checkPausedDeployment()
 }
 
-// paused has a job whose deployment goes on for minutes, and pauses it.
-func (c *cluster) paused() {
+// checkPausedDeployment pauses the deployment of a job and checks that the job is skipped.
+func (c *cluster) checkPausedDeployment() {
 	c.t.Helper()
 	c.run(testdata(c.t, "fleet.nomad.hcl", "JOB", "e", "COMMAND", "/bin/sleep", `"1s"`, `"4m"`, `"20s"`, `"5m"`), "running")
 	deployment, _, err := c.Client().Jobs().LatestDeployment("e", nil)
 	must.NoError(c.t, err)
 	_, _, err = c.Client().Deployments().Pause(deployment.ID, true, nil)
 	must.NoError(c.t, err)
-	must.StrContains(c.t, c.sidecars(1, "old", "status", "-missing", "e"), "missing  paused")
-	must.StrContains(c.t, c.sidecars(1, "old", "upgrade", "e"), "default/e: skipped: its deployment is paused")
+	must.StrContains(c.t, c.nomadSidecar(1, "old", "status", "-missing", "e"), "missing  paused")
+	must.StrContains(c.t, c.nomadSidecar(1, "old", "upgrade", "e"), "default/e: skipped: its deployment is paused")
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/guide"
 )
 
-// Guides that need an agent do what they say. The templater's tests run the
-// others.
+// TestGuides runs the commands in the guides that need an agent. The templater's tests run the
+// other guides.
 func TestGuides(t *testing.T) {
 	t.Parallel()
 	guides, err := filepath.Glob(repository + "/docs/*.md")

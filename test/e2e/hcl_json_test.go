@@ -9,10 +9,10 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Injected as HCL and as JSON it is one job to Nomad.
+// TestInject_HCLEqualsJSON checks that Nomad treats the outputs in HCL and JSON as the same job.
 func TestInject_HCLEqualsJSON(t *testing.T) {
 	t.Parallel()
-	c := share(t, "crun")
+	c := shareAgent(t, "crun")
 	c.run(inject(t, webJob), api.AllocClientStatusRunning)
 
 	var wrapped struct{ Job *api.Job }
@@ -27,7 +27,7 @@ func TestInject_HCLEqualsJSON(t *testing.T) {
 	must.Eq(t, "None", plan.Diff.Type, must.Sprintf("%+v", plan.Diff))
 }
 
-// Without any choice a job comes out as it came in.
+// TestInject_NoChoice checks that injection without sidecars does not change the file.
 func TestInject_NoChoice(t *testing.T) {
 	const file = "testdata/counter.nomad.hcl"
 	source, err := os.ReadFile(file)

@@ -15,7 +15,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
-// images are references to those that make images makes: name to reference.
+// images returns the references of the images built by make images, by name.
 func images(t *testing.T) map[string]string {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Join(repository, "bin", "images"))
@@ -40,8 +40,8 @@ func images(t *testing.T) map[string]string {
 	return found
 }
 
-// A sidecar runs from its image, told so by its parameter, where the client
-// has nothing of it.
+// TestSidecar_RunsFromImage checks that a sidecar runs from the image in its parameter, without
+// files of the client.
 func TestSidecar_RunsFromImage(t *testing.T) {
 	reference := images(t)["topz"]
 	must.NotEq(t, "", reference)
@@ -50,18 +50,19 @@ func TestSidecar_RunsFromImage(t *testing.T) {
 		must.NoError(c.t, err)
 		alloc, err = c.WaitRunning(c.ctx, alloc.ID)
 		must.NoError(c.t, err)
-		showsApp(c, alloc)
+		checkTopz(c, alloc)
 
 		root := fmt.Sprintf("/proc/%d/root", c.first(alloc, "topz").PID)
 		programs, err := os.ReadDir(root + podBin)
 		must.NoError(c.t, err)
-		must.SliceLen(c.t, 1, programs, must.Sprint("the image has its own program only"))
+		must.SliceLen(c.t, 1, programs, must.Sprint("programs in the image"))
 		_, err = os.Stat(root + "/bin/sh")
-		must.ErrorIs(c.t, err, os.ErrNotExist, must.Sprint("and nothing of the client"))
+		must.ErrorIs(c.t, err, os.ErrNotExist, must.Sprint("file of the client"))
 	})
 }
 
-// Each image has a program that runs, at the place where definitions expect it.
+// TestImages_EachRuns checks that each image has a working program at the path that definitions
+// use.
 func TestImages_EachRuns(t *testing.T) {
 	all := images(t)
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
@@ -80,13 +81,13 @@ func TestImages_EachRuns(t *testing.T) {
 				c.waitLog(runs(c, name, reference, "-h"), "once", "stderr", "Usage of "+name)
 			})
 		}
-		if reference := all["wait-for"]; reference != "" { // it asks servers by HTTPS
+		if reference := all["wait-for"]; reference != "" { // it connects to servers by HTTPS
 			runs(c, "wait-for", reference, "-target", "file:///etc/ssl/certs/ca-certificates.crt", "-timeout", "1s")
 		}
 	})
 }
 
-// A task runs a program from a mounted image, of which it sees one directory.
+// TestImageMount checks that a task can run a program from a mounted directory of an image.
 func TestImageMount(t *testing.T) {
 	reference := images(t)["topz"]
 	must.NotEq(t, "", reference)

@@ -25,26 +25,26 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// manifests are those of the importer's own tests.
+// manifests is the directory of the importer's test manifests.
 const manifests = repository + "/templater/kube/testdata"
 
-// imported is a manifest that runs as a job.
+// imported is a manifest that is imported and run as a job.
 type imported struct {
 	file, job string
-	count     int // of allocations
+	count     int // number of allocations
 	check     func(c *cluster, allocs []*api.Allocation)
 }
 
-// says checks the output of a task of the first allocation.
-func says(task, text string) func(*cluster, []*api.Allocation) {
+// hasOutput checks the output of a task of the first allocation.
+func hasOutput(task, text string) func(*cluster, []*api.Allocation) {
 	return func(c *cluster, allocs []*api.Allocation) { c.waitLog(allocs[0], task, "stdout", text) }
 }
 
 func importedJobs() []imported {
 	return []imported{
 		{"web.yaml", "web", 2, checkImportedWeb},
-		{"init.yaml", "prepared", 1, says("server", "serving content")},
-		{"sidecar.yaml", "with-sidecar", 1, says("app", "the proxy was ready")},
+		{"init.yaml", "prepared", 1, hasOutput("server", "serving content")},
+		{"sidecar.yaml", "with-sidecar", 1, hasOutput("app", "the proxy was ready")},
 		{"stateful.yaml", "peers", 2, func(c *cluster, allocs []*api.Allocation) {
 			for _, a := range allocs {
 				name := "peers-" + regexp.MustCompile(`\[(\d+)\]$`).FindStringSubmatch(a.Name)[1]
@@ -52,7 +52,7 @@ func importedJobs() []imported {
 			}
 		}},
 		{"daemon.yaml", "log-agent", 1, func(c *cluster, allocs []*api.Allocation) {
-			says("agent", "node "+allocs[0].NodeName)(c, allocs)
+			hasOutput("agent", "node "+allocs[0].NodeName)(c, allocs)
 		}},
 		{"job.yaml", "indexed", 2, func(c *cluster, allocs []*api.Allocation) {
 			for _, a := range allocs {
@@ -61,10 +61,10 @@ func importedJobs() []imported {
 				c.waitAlloc(a.ID, api.AllocClientStatusComplete)
 			}
 		}},
-		{"cron.yaml", "backup", 1, says("dump", `backup of shop "main" is done`)},
+		{"cron.yaml", "backup", 1, hasOutput("dump", `backup of shop "main" is done`)},
 		{"secret.yaml", "client", 1, func(c *cluster, allocs []*api.Allocation) {
 			const password = `s3cr$et "quoted" ${HOME}`
-			says("client", "db://"+password+"@host/$(NAME)")(c, allocs)
+			hasOutput("client", "db://"+password+"@host/$(NAME)")(c, allocs)
 			must.Eq(c.t, password, c.exec(allocs[0], "client", "cat", "/etc/login/db/password"))
 			must.Eq(c.t, "\x00\xff\xfe", c.exec(allocs[0], "client", "cat", "/etc/login/key.bin"))
 		}},
@@ -85,7 +85,7 @@ func importedJobs() []imported {
 			must.StrContains(c.t, c.exec(allocs[0], "app", "cat", "/etc/hosts"), "192.0.2.7")
 			must.StrContains(c.t, c.exec(allocs[0], "app", "cat", "/etc/resolv.conf"), "192.0.2.53")
 		}},
-		{"memory.yaml", "in-memory", 1, says("reader", "hot")},
+		{"memory.yaml", "in-memory", 1, hasOutput("reader", "hot")},
 		{"downward.yaml", "self-aware", 1, checkImportedDownward},
 	}
 }
@@ -130,7 +130,7 @@ func checkImportedDownward(c *cluster, allocs []*api.Allocation) {
 	must.Eq(c.t, a.NodeName, c.exec(a, "app", "cat", "/etc/podinfo/node"))
 }
 
-// TestImport_Runs runs twelve manifests as jobs, which behave as the pods would.
+// TestImport_Runs runs twelve manifests as jobs and checks that they behave as their pods would.
 func TestImport_Runs(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		image := toolsImage(c.t)
@@ -153,7 +153,7 @@ func (c *cluster) startImported(j imported, image string) {
 	dir := c.t.TempDir()
 	out, err := exec.CommandContext(c.t.Context(), program(c.t, "nomad-sidecar"), "import", "-out", dir, filepath.Join(manifests, j.file)).CombinedOutput()
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 3 { // 3: all is written, with remarks
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 { // 3: written, with warnings
 		must.NoError(c.t, err, must.Sprint(string(out)))
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, j.job+".variable.json")); err == nil {
@@ -164,7 +164,7 @@ func (c *cluster) startImported(j imported, image string) {
 	}
 	text, err := os.ReadFile(filepath.Join(dir, j.job+".nomad.hcl"))
 	must.NoError(c.t, err)
-	// As PID 1 the commands ignore SIGTERM.
+	// As PID 1 the commands ignore SIGTERM, so kill them sooner.
 	hcl := strings.NewReplacer(`"busybox:1.36"`, fmt.Sprintf("%q", image), `kill_timeout = "30s"`, `kill_timeout = "2s"`).Replace(string(text))
 	job, err := c.Client().Jobs().ParseHCL(hcl, true)
 	must.NoError(c.t, err)
@@ -176,7 +176,7 @@ func (c *cluster) startImported(j imported, image string) {
 	}
 }
 
-// allocsOf waits for the allocations of a job, or of the run of a periodic one.
+// allocsOf waits for the allocations of a job, or of one run of a periodic job.
 func (c *cluster) allocsOf(j imported) []*api.Allocation {
 	c.t.Helper()
 	var allocs []*api.Allocation
@@ -204,7 +204,7 @@ func (c *cluster) allocsOf(j imported) []*api.Allocation {
 	return allocs
 }
 
-// toolsImage makes an image of a shell, some commands and the example's web server, and returns
+// toolsImage creates an image of a shell, some commands and the example's web server, and returns
 // its reference.
 func toolsImage(t *testing.T) string {
 	t.Helper()

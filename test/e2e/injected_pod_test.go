@@ -33,8 +33,8 @@ func TestInjectedPod(t *testing.T) {
 			// The same program answers on loopback, without TLS.
 			must.StrContains(c.t, c.exec(alloc, "app", "cat", "/alloc/hello.txt"), "hello")
 		})
-		sub("topz shows the app", func(c *cluster) { showsApp(c, alloc) })
-		sub("namespaces", func(c *cluster) { shareNamespaces(c, alloc, tasks) })
+		sub("topz shows the app", func(c *cluster) { checkTopz(c, alloc) })
+		sub("namespaces", func(c *cluster) { checkSharedNamespaces(c, alloc, tasks) })
 		sub("alloc directory", func(c *cluster) {
 			for _, task := range []string{"app", "tls-proxy"} {
 				must.Eq(c.t, "hello from webapp\n", c.exec(alloc, task, "cat", "/alloc/hello.txt"))
@@ -44,7 +44,7 @@ func TestInjectedPod(t *testing.T) {
 			must.NoError(c.t, c.Client().Allocations().Signal(alloc, nil, "app", "SIGHUP"))
 			c.waitLog(alloc, "app", "stdout", "reloaded\n")
 		})
-		sub("stats", func(c *cluster) { hasStats(c, alloc, tasks) })
+		sub("stats", func(c *cluster) { checkStats(c, alloc, tasks) })
 		sub("restart of one task", func(c *cluster) { restartApp(c, alloc) })
 		sub("stop", func(c *cluster) {
 			_, _, err := c.Client().Jobs().Deregister("web", false, nil)
@@ -55,7 +55,7 @@ func TestInjectedPod(t *testing.T) {
 	})
 }
 
-// port is the host port of a label.
+// port returns the host port of a label.
 func port(t *testing.T, alloc *api.Allocation, label string) int {
 	t.Helper()
 	for _, p := range alloc.AllocatedResources.Shared.Ports {
@@ -67,12 +67,12 @@ func port(t *testing.T, alloc *api.Allocation, label string) int {
 	return 0
 }
 
-// fetch gets a page through a host port, once something serves it.
+// fetch gets a page through a host port, and retries until a server listens.
 func (c *cluster) fetch(scheme string, port int, path string) string {
 	c.t.Helper()
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		// The certificate is self-signed, and not what is tested here.
+		// The certificate is self-signed. This test does not cover it.
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}}
 	var page string
@@ -100,8 +100,8 @@ func get(ctx context.Context, client http.Client, url string) (string, error) {
 	return string(body), err
 }
 
-// showsApp waits until topz shows the other tasks.
-func showsApp(c *cluster, alloc *api.Allocation) {
+// checkTopz waits until topz lists the other tasks.
+func checkTopz(c *cluster, alloc *api.Allocation) {
 	c.eventually("topz shows the processes of every task", func() error {
 		text := c.fetch("http", port(c.t, alloc, "topz"), "/api/processes")
 		for _, command := range []string{podBin + "/webapp", podBin + "/topz", "nginx: "} {
@@ -113,8 +113,8 @@ func showsApp(c *cluster, alloc *api.Allocation) {
 	})
 }
 
-// shareNamespaces compares tasks as the kernel tells it, from outside.
-func shareNamespaces(c *cluster, alloc *api.Allocation, tasks []string) {
+// checkSharedNamespaces compares the tasks' namespaces on the host.
+func checkSharedNamespaces(c *cluster, alloc *api.Allocation, tasks []string) {
 	for _, kind := range []string{"net", "ipc", "uts", "pid"} {
 		links := map[string]bool{}
 		for _, task := range tasks {
@@ -131,7 +131,7 @@ func shareNamespaces(c *cluster, alloc *api.Allocation, tasks []string) {
 	must.MapLen(c.t, len(tasks), mounts, must.Sprint("each task has its own mounts"))
 }
 
-func hasStats(c *cluster, alloc *api.Allocation, tasks []string) {
+func checkStats(c *cluster, alloc *api.Allocation, tasks []string) {
 	c.eventually("every task has stats", func() error {
 		stats, err := c.Client().Allocations().Stats(alloc, nil)
 		if err != nil {
@@ -151,14 +151,14 @@ func hasStats(c *cluster, alloc *api.Allocation, tasks []string) {
 	})
 }
 
-// restartApp restarts one task and leaves its pod and the others alone.
+// restartApp restarts one task and checks that its pod and the other tasks continue.
 func restartApp(c *cluster, alloc *api.Allocation) {
 	before := c.identities(alloc, "app", "tls-proxy", "topz")
 	netns := c.namespace(c.first(alloc, "app").PID, "net")
 	must.NoError(c.t, c.Client().Allocations().Restart(alloc, "app", nil))
 	c.waitTask(alloc.ID, "app", func(s *api.TaskState) error {
 		if s.Restarts != 1 || s.State != "running" {
-			return fmt.Errorf("it is %s after %d restarts", s.State, s.Restarts)
+			return fmt.Errorf("state %s after %d restarts", s.State, s.Restarts)
 		}
 		return nil
 	})

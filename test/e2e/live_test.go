@@ -14,8 +14,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
-// TestLive_HungServerRestarts checks that a server that hangs is restarted although the plugin is
-// killed during a check, and that one that stops slowly is left alone.
+// TestLive_HungServerRestarts checks that a hanging server is restarted although the plugin is
+// killed during a check, and that a slowly stopping server is not.
 func TestLive_HungServerRestarts(t *testing.T) {
 	onOwnAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.run(testdata(c.t, "live.nomad.hcl"), api.AllocClientStatusRunning)

@@ -22,18 +22,17 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
-// load is what tasks write while those who carry it are killed.
+// load describes the output of tasks whose helper processes are killed.
 type load struct {
 	name            string
 	tasks           int
-	lines, width    int // of each task
-	burst           int // lines at a time
+	lines, width    int // per task
+	burst           int // lines per write
 	every           time.Duration
-	files, megabyte int // that are kept, and the size of each
+	files, megabyte int // number of log files and their size
 }
 
-// loads are those of every run of the tests, or, with POD_TEST_LOAD set to a
-// number of seconds, those that a node must stand for so long.
+// loads returns small loads by default, or full loads for POD_TEST_LOAD seconds.
 func loads(t *testing.T) []load {
 	text := os.Getenv("POD_TEST_LOAD")
 	if text == "" {
@@ -45,75 +44,74 @@ func loads(t *testing.T) []load {
 	seconds, err := strconv.Atoi(text)
 	must.NoError(t, err)
 	return []load{
-		// 1,000 lines each second. Writers that woke more often would take most
-		// of the processors for themselves.
+		// 1,000 lines each second. Writers that wake up more often would use most of the
+		// processors.
 		{name: "many tasks", tasks: 200, lines: 1000 * seconds, width: 50, burst: 50, every: 50 * time.Millisecond, files: 10, megabyte: 1},
 		// 100 MB each second.
 		{name: "one task", tasks: 1, lines: 1_000_000 * seconds, width: 100, burst: 10_000, every: 10 * time.Millisecond, files: seconds + 5, megabyte: 100},
 	}
 }
 
-// TestLogs_UnderLoad kills the log collector, the plugin, the client or all of them in random order
-// while tasks write fast, and checks that each line is in the files once and in order, that the files
-// respect their limits, that no task restarts, and that each ends with its exit code.
+// TestLogs_UnderLoad kills the log collector, the plugin, the client or all of them in random
+// order while tasks write fast, and checks that each line is in the files once and in order, that
+// the files respect their limits, that no task restarts, and that each ends with its exit code.
 func TestLogs_UnderLoad(t *testing.T) {
 	all := loads(t)
 	lines := t.TempDir()
 	must.NoError(t, os.Chmod(lines, 0o755))
 	build(t, lines, "test/cmd/numberedlines")
-	alone(t, matrix.One(), func(c *cluster) {
+	exclusively(t, matrix.One(), func(c *cluster) {
 		seed := uint64(time.Now().UnixNano())
 		c.t.Logf("seed %d", seed)
 		random := rand.New(rand.NewPCG(seed, 0))
 		for _, l := range all {
-			c.sub(l.name, func(c *cluster) { c.bear(l, random, lines) })
+			c.sub(l.name, func(c *cluster) { c.runLoad(l, random, lines) })
 		}
 	}, func(o *agent.Options) { o.HostPaths = append(o.HostPaths, lines+":/opt/lines") })
 }
 
-// bear runs tasks that begin to write when all of them run; dir contains their program.
-func (c *cluster) bear(l load, random *rand.Rand, dir string) {
+// runLoad runs tasks that begin to write when all of them run. dir contains their program.
+func (c *cluster) runLoad(l load, random *rand.Rand, dir string) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Minute)
 	defer cancel()
 	c.ctx = ctx
-	// One of its own, whose allocations are no others'.
+	// Use a separate job, so that no other test uses its allocations.
 	job := strings.ReplaceAll(l.name, " ", "-")
 	c.start(testdata(c.t, "lines.nomad.hcl", "JOB", job, "COUNT", fmt.Sprint(l.tasks),
 		"WHAT", fmt.Sprintf("-lines %d -width %d -burst %d -every %s -when /opt/lines/%s", l.lines, l.width, l.burst, l.every, job),
 		"MAX_FILES", fmt.Sprint(l.files), "MAX_SIZE", fmt.Sprint(l.megabyte)))
-	// A client that is killed before it has noted that a task started starts
-	// it once more.
+	// If a client is killed before it has saved that a task started, it starts the task again.
 	c.progress(job, l.tasks, func(a *api.AllocationListStub) bool {
 		return a.ClientStatus == api.AllocClientStatusRunning || ended(a)
 	})
 	must.NoError(c.t, os.WriteFile(filepath.Join(dir, job), nil, 0o644))
-	defer os.Remove(filepath.Join(dir, job)) // the next runtime's are to wait as well
+	defer os.Remove(filepath.Join(dir, job)) // tasks of the next runtime must wait as well
 	kills := map[string]int{}
 	began := time.Now()
 	for allocs := c.allocs(job, l.tasks); c.farFromEnd(allocs, l); {
 		kills[c.killOne(random)]++
-		c.watched(job, l.tasks)
-		c.more(allocs[random.IntN(len(allocs))].ID)
+		c.awaitRecovered(job, l.tasks)
+		c.awaitLogGrowth(allocs[random.IntN(len(allocs))].ID)
 	}
-	c.allEnd(job, l.tasks)
+	c.awaitAllEnded(job, l.tasks)
 	took := time.Since(began)
 	var bytes int64
 	for _, alloc := range c.allocs(job, l.tasks) {
 		state := alloc.TaskStates["lines"]
-		told := must.Sprintf("allocation %s: %s", alloc.ID, agent.Events(&api.Allocation{TaskStates: alloc.TaskStates}))
-		must.Eq(c.t, 0, state.Restarts, told)
-		must.Eq(c.t, 7, exitCode(state), told)
+		detail := must.Sprintf("allocation %s: %s", alloc.ID, agent.Events(&api.Allocation{TaskStates: alloc.TaskStates}))
+		must.Eq(c.t, 0, state.Restarts, detail)
+		must.Eq(c.t, 7, exitCode(state), detail)
 		bytes += c.everyLineOnce(alloc.ID, l)
 	}
-	c.t.Logf("%d tasks, %d lines each: %d MB within %s, and all are there; killed meanwhile: %v",
+	c.t.Logf("%d tasks, %d lines each: %d MB within %s, no line lost; killed: %v",
 		l.tasks, l.lines, bytes/1e6, took.Round(time.Second), kills)
 	_, _, err := c.Client().Jobs().Deregister(job, true, nil)
 	must.NoError(c.t, err)
 }
 
-// farFromEnd reports whether all tasks still have much to write. While both the plugin and the
-// collector are dead, no process holds the last output of a task that ends; and if the plugin dies
-// right after a task, Nomad does not destroy the task, and the driver does so only minutes later.
+// farFromEnd reports whether all tasks still have much to write. If a task ends while both the
+// plugin and the collector are dead, its last output is lost; and if the plugin dies right after
+// a task, Nomad does not destroy the task, and the driver does so only minutes later.
 func (c *cluster) farFromEnd(allocs []*api.AllocationListStub, l load) bool {
 	most := int64(l.lines) * int64(l.width) * 6 / 10
 	for _, alloc := range allocs {
@@ -129,8 +127,8 @@ func (c *cluster) killOne(random *rand.Rand) (name string) {
 	c.t.Helper()
 	client := func() { must.NoError(c.t, c.Kill(c.ctx)) }
 	launch := func() { must.NoError(c.t, c.Launch(c.ctx)) }
-	// Sometimes there is none: the client ends plugins and starts them again,
-	// and the collector ends with the last task.
+	// The process may not exist: the client restarts plugins, and the collector exits with the last
+	// task.
 	plugin := func() { _ = c.KillPlugin() }
 	collector := func() { _ = c.KillCollector() }
 	all := []struct {
@@ -146,20 +144,20 @@ func (c *cluster) killOne(random *rand.Rand) (name string) {
 	}
 	chosen := all[random.IntN(len(all))]
 	chosen.kill()
-	c.pluginRuns()
+	c.awaitPlugin()
 	return chosen.name
 }
 
-// watched waits until the driver has all tasks again. Nomad gives a task up if
-// the plugin dies once more while it takes its tasks back.
-func (c *cluster) watched(job string, n int) {
+// awaitRecovered waits until the driver has recovered all tasks. Nomad gives a task up if the
+// plugin dies again during the recovery.
+func (c *cluster) awaitRecovered(job string, n int) {
 	c.t.Helper()
 	since := time.Now()
-	c.eventually("the driver has all tasks again", func() error { return c.Watched(c.ctx, c.allocs(job, n), since) })
+	c.eventually("the driver has recovered all tasks", func() error { return c.Watched(c.ctx, c.allocs(job, n), since) })
 }
 
-// more waits until there is more in a task's log, or the task has ended.
-func (c *cluster) more(id string) {
+// awaitLogGrowth waits until a task's log has grown or the task has ended.
+func (c *cluster) awaitLogGrowth(id string) {
 	c.t.Helper()
 	before := logBytes(c.SharedDir(id))
 	c.eventually("the log grows or its task ends", func() error {
@@ -170,12 +168,12 @@ func (c *cluster) more(id string) {
 		if err == nil && alloc.ClientTerminalStatus() {
 			return nil
 		}
-		return errors.Join(err, errors.New("it has not grown"))
+		return errors.Join(err, errors.New("log has not grown"))
 	})
 }
 
 func logBytes(shared string) (sum int64) {
-	paths, _ := filepath.Glob(filepath.Join(shared, "logs", "lines.stdout.*")) // the pattern is well-formed
+	paths, _ := filepath.Glob(filepath.Join(shared, "logs", "lines.stdout.*")) // the only error is a malformed pattern
 	for _, path := range paths {
 		if info, err := os.Stat(path); err == nil {
 			sum += info.Size()
@@ -184,13 +182,13 @@ func logBytes(shared string) (sum int64) {
 	return sum
 }
 
-// allocs waits until a job has that many allocations.
+// allocs waits until a job has n allocations.
 func (c *cluster) allocs(job string, n int) (allocs []*api.AllocationListStub) {
 	c.t.Helper()
 	c.eventually("all allocations are there", func() (err error) {
 		allocs, _, err = c.Client().Jobs().Allocations(job, false, nil)
 		if err == nil && len(allocs) != n {
-			err = fmt.Errorf("there are %d of %d", len(allocs), n)
+			err = fmt.Errorf("%d of %d allocations", len(allocs), n)
 		}
 		return err
 	})
@@ -228,19 +226,19 @@ func (c *cluster) everyLineOnce(id string, l load) int64 {
 	must.Eq(c.t, int64(l.lines*l.width), log.bytes, must.Sprint("bytes"))
 	must.Less(c.t, int64(l.megabyte)<<20+1, log.largest, must.Sprint("size of a file"))
 	must.Less(c.t, l.files+1, log.files, must.Sprint("files"))
-	// A file is left before its end, for a line is not torn.
+	// A file may end below its maximum, since a line is not split.
 	must.GreaterEq(c.t, log.bytes>>20/int64(l.megabyte), int64(log.files), must.Sprint("files: the log was not rotated"))
 	return log.bytes
 }
 
-// writtenLog is what is in all files of a task.
+// writtenLog is the content of all log files of a task.
 type writtenLog struct {
 	lines, bytes, largest int64
 	files                 int
 }
 
-// readLog reads a task's files, which are numbered in the order in which they
-// were written. Each line is there once, after the one before it.
+// readLog reads a task's log files in the order of their numbers, and checks that the lines are
+// consecutive.
 func (c *cluster) readLog(id string) (log writtenLog) {
 	c.t.Helper()
 	for ; ; log.files++ {
@@ -257,7 +255,8 @@ func (c *cluster) readLog(id string) (log writtenLog) {
 	}
 }
 
-// numbered reads lines that go on after a number, and gives that of the last.
+// numbered reads lines that continue after number n, and returns the number of the last line and
+// the size.
 func (c *cluster) numbered(from *os.File, n int64) (last, size int64) {
 	c.t.Helper()
 	r := bufio.NewReaderSize(from, 1<<20)
@@ -265,7 +264,7 @@ func (c *cluster) numbered(from *os.File, n int64) (last, size int64) {
 		line, err := r.ReadSlice('\n')
 		size += int64(len(line))
 		if errors.Is(err, io.EOF) {
-			must.SliceEmpty(c.t, line, must.Sprint("half a line"))
+			must.SliceEmpty(c.t, line, must.Sprint("incomplete line"))
 			return n, size
 		}
 		must.NoError(c.t, err)

@@ -16,9 +16,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
-// Trap D3: a task continues to write without SIGPIPE and without a lost line after the death of every
-// process between it and its log, with this driver's collector and with Nomad's. Nomad's may lose
-// lines that it had read, so there are none at that moment.
+// Trap D3: a task continues to write without SIGPIPE and without losing a line after the death of
+// every process between it and its log, with this driver's collector and with Nomad's. Nomad's may
+// lose lines that it has read, so there are none at that moment.
 func TestLogs_EveryReaderKilled(t *testing.T) {
 	t.Parallel()
 	for collector, kill := range map[string]func(c *cluster){
@@ -26,20 +26,20 @@ func TestLogs_EveryReaderKilled(t *testing.T) {
 		"nomad": func(c *cluster) { must.NoError(c.t, c.KillLogmon()) },
 	} {
 		t.Run(collector, func(t *testing.T) {
-			onOwnAgent(t, matrix.One(), func(c *cluster) { noLineIsLost(c, kill) }, func(o *agent.Options) {
+			onOwnAgent(t, matrix.One(), func(c *cluster) { checkNoLineLost(c, kill) }, func(o *agent.Options) {
 				o.PluginConfig += fmt.Sprintf("log_collector = %q\n", collector)
 			})
 		})
 	}
 }
 
-func noLineIsLost(c *cluster, killCollector func(c *cluster)) {
-	// A pipe holds 64 KiB: this many lines, of at most 11 bytes, fit in it.
+func checkNoLineLost(c *cluster, killCollector func(c *cluster)) {
+	// The lines must fit into a pipe of 64 KiB. Each has at most 11 bytes.
 	const lines = 5000
 	alloc := c.run(testdata(c.t, "paced.nomad.hcl"), api.AllocClientStatusRunning)
 	upto := 100
 	c.writeUpTo(alloc, upto)
-	c.linesUpTo(alloc, upto)
+	c.checkLines(alloc, upto)
 	first := c.identities(alloc, "paced")
 	for _, reader := range []struct {
 		name       string
@@ -62,17 +62,17 @@ func noLineIsLost(c *cluster, killCollector func(c *cluster)) {
 			upto += lines
 			c.writeUpTo(alloc, upto)
 			reader.back(c)
-			c.linesUpTo(alloc, upto)
+			c.checkLines(alloc, upto)
 			must.Eq(c.t, first, c.identities(alloc, "paced"))
 		})
 	}
 }
 
-// TestLogs_Followed checks that `nomad alloc logs -f` follows rotated files, even if the collector dies
-// in between.
+// TestLogs_Followed checks that `nomad alloc logs -f` follows rotated files, even if the
+// collector dies in between.
 func TestLogs_Followed(t *testing.T) {
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
-		// Three files of 1 MiB and some of a fourth.
+		// Enough for three files of 1 MiB and part of a fourth.
 		const lines = 300_000
 		alloc := c.run(testdata(c.t, "paced.nomad.hcl"), api.AllocClientStatusRunning)
 		c.writeUpTo(alloc, 1)
@@ -82,15 +82,15 @@ func TestLogs_Followed(t *testing.T) {
 		must.NoError(c.t, err)
 		must.NoError(c.t, follow.Start())
 		defer func() {
-			_ = follow.Process.Kill() // it ends only with the task
+			_ = follow.Process.Kill() // it would follow until the task ends
 			_ = follow.Wait()
 		}()
 		scanner := bufio.NewScanner(followed)
 		for i := range lines {
-			must.True(c.t, scanner.Scan(), must.Sprintf("it ends before line %d: %v", i+1, scanner.Err()))
+			must.True(c.t, scanner.Scan(), must.Sprintf("output ends before line %d: %v", i+1, scanner.Err()))
 			must.Eq(c.t, fmt.Sprintf("line %d", i+1), scanner.Text())
 			switch i {
-			case 0: // it follows
+			case 0: // the command is following
 				c.writeUpTo(alloc, lines/2)
 			case lines/2 - 1:
 				must.NoError(c.t, c.KillCollector())
@@ -102,7 +102,7 @@ func TestLogs_Followed(t *testing.T) {
 	})
 }
 
-// writeUpTo makes the task write lines up to a number, and waits for it.
+// writeUpTo makes the task write lines up to number n, and waits for it.
 func (c *cluster) writeUpTo(alloc *api.Allocation, n int) {
 	c.t.Helper()
 	file := filepath.Join(c.SharedDir(alloc.ID), "data", "upto")
@@ -111,14 +111,14 @@ func (c *cluster) writeUpTo(alloc *api.Allocation, n int) {
 	c.eventually("the lines are written", func() error {
 		at, err := os.ReadFile(filepath.Join(filepath.Dir(file), "at"))
 		if err == nil && string(at) != fmt.Sprintln(n) {
-			err = fmt.Errorf("it is at %s", at)
+			err = fmt.Errorf("task is at line %s", at)
 		}
 		return err
 	})
 }
 
-// linesUpTo waits until the log has that many lines, and checks them.
-func (c *cluster) linesUpTo(alloc *api.Allocation, n int) {
+// checkLines waits until the log has n lines, and checks them.
+func (c *cluster) checkLines(alloc *api.Allocation, n int) {
 	c.t.Helper()
 	text := c.waitLog(alloc, "paced", "stdout", fmt.Sprintf("line %d\n", n))
 	lines := strings.Split(strings.TrimSpace(text), "\n")

@@ -46,8 +46,8 @@ type cluster struct {
 	ctx context.Context
 }
 
-// logDir is where the agent's logs stay after the test: a directory of its own
-// below the one that logsEnv names, or "" for nowhere.
+// logDir returns a directory for the agent's logs below the one named by logsEnv, or "" to remove
+// the logs with the agent.
 func logDir(t *testing.T, name string) string {
 	t.Helper()
 	top := os.Getenv(logsEnv)
@@ -59,7 +59,7 @@ func logDir(t *testing.T, name string) string {
 	return dir
 }
 
-// program is the absolute path of one that make build makes.
+// program returns the absolute path of a program built by make build.
 func program(t *testing.T, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join(repository, "bin", name))
@@ -70,7 +70,7 @@ func program(t *testing.T, name string) string {
 	return path
 }
 
-// build makes the program of a package of this repository in a directory.
+// build builds the program of a package of this repository into a directory.
 func build(t *testing.T, dir, name string) string {
 	t.Helper()
 	sandbox.Require(t)
@@ -104,8 +104,7 @@ func injectFrom(t *testing.T, stdin io.Reader, args ...string) string {
 	return string(out)
 }
 
-// testdata is a job file of this package, with replacements as for
-// strings.NewReplacer.
+// testdata returns a job file of this package with replacements as for strings.NewReplacer.
 func testdata(t *testing.T, name string, replacements ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", name))
@@ -113,8 +112,7 @@ func testdata(t *testing.T, name string, replacements ...string) string {
 	return strings.NewReplacer(replacements...).Replace(string(text))
 }
 
-// start runs a job of many allocations: none of them has to be among the first to
-// come anywhere.
+// start registers a job of many allocations without waiting for a particular one.
 func (c *cluster) start(hcl string) {
 	c.t.Helper()
 	_, err := c.RunJob(c.ctx, hcl)
@@ -158,8 +156,8 @@ func (c *cluster) runInjected() *api.Allocation {
 	return alloc
 }
 
-// exec runs a command in a task and requires it to succeed. Nomad may not know yet that a task is
-// running whose first output is in its log.
+// exec runs a command in a task and requires it to succeed. It waits for Nomad to record the task
+// as running, which may be later than the task's first output.
 func (c *cluster) exec(alloc *api.Allocation, task string, command ...string) string {
 	c.t.Helper()
 	var result agent.Result
@@ -176,7 +174,7 @@ func (c *cluster) exec(alloc *api.Allocation, task string, command ...string) st
 	return result.Stdout
 }
 
-// eventually waits until try gives no error.
+// eventually waits until try returns nil.
 func (c *cluster) eventually(what string, try func() error) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.ctx, maxWait)
@@ -184,9 +182,9 @@ func (c *cluster) eventually(what string, try func() error) {
 	must.NoError(c.t, agent.Until(ctx, what, try))
 }
 
-// waitLog waits until a task's output contains a text, and gives all of it. It
-// looks at the file, since whoever asks Nomad leaves a connection behind each
-// time (GetNodeClient of Nomad's api), of which there may be 100.
+// waitLog waits until a task's output contains a text, and returns the output. It reads the file,
+// since each request to Nomad leaves a connection open (GetNodeClient of Nomad's api), of which at
+// most 100 are allowed.
 func (c *cluster) waitLog(alloc *api.Allocation, task, stream, text string) string {
 	c.t.Helper()
 	file := filepath.Join(c.SharedDir(alloc.ID), "logs", fmt.Sprintf("%s.%s.0", task, stream))
@@ -198,7 +196,7 @@ func (c *cluster) waitLog(alloc *api.Allocation, task, stream, text string) stri
 		return err
 	})
 	var logs string
-	c.eventually("Nomad has the "+stream+" of "+task, func() (err error) { // it learns of the start later
+	c.eventually("Nomad serves "+stream+" of "+task, func() (err error) { // the server learns of the start later
 		logs, err = c.Logs(c.ctx, alloc, task, stream)
 		return err
 	})

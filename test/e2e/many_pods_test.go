@@ -17,8 +17,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
-// density returns the number of pods and how long to hold them: few and briefly by default, or as set
-// by POD_TEST_PODS and POD_TEST_HOLD, such as "500" and "10m".
+// density returns the number of pods and how long to hold them: few and briefly by default, or as
+// set by POD_TEST_PODS and POD_TEST_HOLD, such as "500" and "10m".
 func density(t *testing.T) (pods int, hold time.Duration) {
 	t.Helper()
 	pods, hold = 10, 0
@@ -34,47 +34,47 @@ func density(t *testing.T) (pods int, hold time.Duration) {
 	return pods, hold
 }
 
-// TestManyPods checks that many pods of two tasks cost little, and that the cost does not grow while
-// they are idle or after they are removed.
+// TestManyPods checks that many pods of two tasks cost little, and that the cost does not grow
+// while they are idle or after they are removed.
 func TestManyPods(t *testing.T) {
 	pods, hold := density(t)
 	const tasks = 2
-	alone(t, matrix.One(), func(c *cluster) {
+	exclusively(t, matrix.One(), func(c *cluster) {
 		ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Minute+hold)
 		defer cancel()
 		c.ctx = ctx
 		began := time.Now()
 		c.start(testdata(c.t, "pods.nomad.hcl", "COUNT", fmt.Sprint(pods), "TASKS", idleTasks(tasks)))
-		c.allRun("pods", pods)
+		c.awaitAllRunning("pods", pods)
 		c.t.Logf("%d pods of %d tasks run after %s", pods, tasks, time.Since(began).Round(time.Second/10))
-		c.allMeasured("pods", pods, tasks)
+		c.awaitAllStats("pods", pods, tasks)
 
-		first := c.use()
+		first := c.measure()
 		c.t.Log(first)
 		for last := first; time.Since(first.at) < hold; {
 			select {
-			case <-time.After(min(hold, time.Minute)): // the length of the measurement
+			case <-time.After(min(hold, time.Minute)): // duration of a measurement
 			case <-ctx.Done():
 				must.NoError(c.t, ctx.Err())
 			}
-			now := c.use()
+			now := c.measure()
 			c.t.Logf("%s, %.1f %% of a processor", now, 100*(now.cpuSeconds-last.cpuSeconds)/now.at.Sub(last.at).Seconds())
 			last = now
 		}
-		last := c.use()
-		must.Eq(c.t, pods*tasks, last.monitors, must.Sprint("one monitor for each task"))
+		last := c.measure()
+		must.Eq(c.t, pods*tasks, last.monitors, must.Sprint("monitors, one per task"))
 		const slack = 16
 		must.Less(c.t, first.descriptors+slack, last.descriptors)
-		if pods >= 50 { // of fewer, each bears much of what all share
-			must.Less(c.t, 2<<20, last.bytes/uint64(pods*tasks), must.Sprint("bytes beside the workload, per task"))
+		if pods >= 50 { // with fewer pods, the shared processes dominate
+			must.Less(c.t, 2<<20, last.bytes/uint64(pods*tasks), must.Sprint("bytes per task without the workload"))
 		}
 
 		began = time.Now()
 		_, _, err := c.Client().Jobs().Deregister("pods", false, nil)
 		must.NoError(c.t, err)
-		c.allEnd("pods", pods)
+		c.awaitAllEnded("pods", pods)
 		c.t.Logf("stopped within %s", time.Since(began).Round(time.Second/10))
-		must.Eq(c.t, 0, c.use().monitors)
+		must.Eq(c.t, 0, c.measure().monitors)
 	})
 }
 
@@ -107,25 +107,25 @@ func idleTasks(n int) string {
 	return b.String()
 }
 
-// use is the driver's resource usage in addition to the workload.
-type use struct {
+// resourceUse is the driver's resource usage in addition to the workload.
+type resourceUse struct {
 	at          time.Time
 	monitors    int
 	bytes       uint64 // PSS
 	descriptors int    // of the plugin and the log collector
-	threads     int    // of the same
+	threads     int    // of the plugin and the log collector
 	cpuSeconds  float64
 }
 
-func (u use) String() string {
-	return fmt.Sprintf("%d monitors, %.1f MiB with plugin and log collector, whose descriptors are %d and threads %d",
+func (u resourceUse) String() string {
+	return fmt.Sprintf("%d monitors, %.1f MiB with plugin and log collector, which have %d descriptors and %d threads",
 		u.monitors, float64(u.bytes)/(1<<20), u.descriptors, u.threads)
 }
 
-// use measures the plugin, the log collector and the monitors.
-func (c *cluster) use() use {
+// measure measures the plugin, the log collector and the monitors.
+func (c *cluster) measure() resourceUse {
 	c.t.Helper()
-	u := use{at: time.Now()}
+	u := resourceUse{at: time.Now()}
 	plugins, err := c.PluginPIDs()
 	must.NoError(c.t, err)
 	collectors, err := c.CollectorPIDs()
@@ -136,7 +136,7 @@ func (c *cluster) use() use {
 	for _, p := range all {
 		comm, err := p.Comm()
 		switch {
-		case err != nil: // it has ended
+		case err != nil: // the process has exited
 			continue
 		case comm == "conmon":
 			u.monitors++
@@ -163,7 +163,7 @@ func (c *cluster) use() use {
 }
 
 // allRun waits until all tasks of a job run.
-func (c *cluster) allRun(job string, n int) {
+func (c *cluster) awaitAllRunning(job string, n int) {
 	c.t.Helper()
 	c.progress(job, n, func(a *api.AllocationListStub) bool { return a.ClientStatus == api.AllocClientStatusRunning })
 	for _, a := range c.allocs(job, n) {
@@ -173,9 +173,9 @@ func (c *cluster) allRun(job string, n int) {
 	}
 }
 
-// allMeasured waits until Nomad has statistics of all tasks: what is opened for
-// them is open then.
-func (c *cluster) allMeasured(job string, n, tasks int) {
+// awaitAllStats waits until Nomad has statistics of all tasks, so that everything needed for
+// statistics is open.
+func (c *cluster) awaitAllStats(job string, n, tasks int) {
 	c.t.Helper()
 	for _, a := range c.allocs(job, n) {
 		c.eventually("there are statistics of all tasks of "+a.ID, func() error {
@@ -184,25 +184,25 @@ func (c *cluster) allMeasured(job string, n, tasks int) {
 				return err
 			}
 			if len(use.Tasks) < tasks {
-				return fmt.Errorf("of %d tasks only", len(use.Tasks))
+				return fmt.Errorf("statistics of %d tasks", len(use.Tasks))
 			}
 			return nil
 		})
 	}
 }
 
-// allEnd waits until none does.
-func (c *cluster) allEnd(job string, n int) {
+// awaitAllEnded waits until all allocations of a job have ended.
+func (c *cluster) awaitAllEnded(job string, n int) {
 	c.t.Helper()
 	c.progress(job, n, ended)
 }
 
-// progress waits until n allocations of a job fulfil a condition. It fails if their number stops
+// progress waits until n allocations of a job meet a condition. It fails if their number stops
 // growing for a long time.
 func (c *cluster) progress(job string, n int, of func(*api.AllocationListStub) bool) {
 	c.t.Helper()
 	for have := 0; have < n; {
-		c.eventually(fmt.Sprintf("more than %d of %d allocations get there", have, n), func() error {
+		c.eventually(fmt.Sprintf("more than %d of %d allocations meet the condition", have, n), func() error {
 			allocs, _, err := c.Client().Jobs().Allocations(job, false, nil)
 			if err != nil {
 				return err
@@ -211,7 +211,7 @@ func (c *cluster) progress(job string, n int, of func(*api.AllocationListStub) b
 				have = now
 				return nil
 			}
-			return fmt.Errorf("%d are", have)
+			return fmt.Errorf("%d allocations", have)
 		})
 	}
 }

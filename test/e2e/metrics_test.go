@@ -30,7 +30,7 @@ func (c *cluster) scrape(port int) scrape {
 	return out
 }
 
-// cpu is the CPU time of a task, in seconds.
+// cpu returns the CPU time of a task in seconds.
 func (s scrape) cpu(task string) float64 {
 	return s[`pod_task_cpu_seconds_total{mode="user",task="`+task+`"}`] + s[`pod_task_cpu_seconds_total{mode="system",task="`+task+`"}`]
 }
@@ -51,7 +51,7 @@ func TestMetrics(t *testing.T) {
 			before = c.scrape(at)
 			for _, task := range []string{"busy", "idle", "metrics"} {
 				if before.of("pod_task_processes", task) == 0 || before.of("pod_task_memory_resident_bytes", task) == 0 {
-					return fmt.Errorf("nothing of %s in %v", task, before)
+					return fmt.Errorf("no series of %s in %v", task, before)
 				}
 			}
 			return nil
@@ -66,13 +66,13 @@ func TestMetrics(t *testing.T) {
 			after = c.scrape(at)
 			used, taken := after.cpu("busy")-before.cpu("busy"), after.of("pod_task_memory_anonymous_bytes", "busy")-before.of("pod_task_memory_anonymous_bytes", "busy")
 			if used < 0.5 || taken < 15e6 {
-				return fmt.Errorf("it used %v s and took %v bytes", used, taken)
+				return fmt.Errorf("used %v s and %v bytes", used, taken)
 			}
 			return nil
 		})
-		must.LessEq(c.t, 0.05, after.cpu("idle")-before.cpu("idle"), must.Sprint("what one task burns is not the other's"))
+		must.LessEq(c.t, 0.05, after.cpu("idle")-before.cpu("idle"), must.Sprint("CPU time of the idle task"))
 		must.Eq(c.t, before.of("pod_task_memory_anonymous_bytes", "idle"), after.of("pod_task_memory_anonymous_bytes", "idle"))
-		for _, direction := range []string{"receive", "transmit"} { // the scrapes themselves
+		for _, direction := range []string{"receive", "transmit"} { // traffic of the scrapes
 			series := "pod_network_" + direction + `_bytes_total{device="eth0"}`
 			must.Greater(c.t, before[series], after[series], must.Sprint(series))
 		}
@@ -81,11 +81,11 @@ func TestMetrics(t *testing.T) {
 		must.SliceLen(c.t, 1, services)
 		must.Eq(c.t, at, services[0].Port)
 
-		restartsAreSeen(c, alloc, after)
+		checkRestartCounted(c, alloc, after)
 	})
 }
 
-func restartsAreSeen(c *cluster, alloc *api.Allocation, before scrape) {
+func checkRestartCounted(c *cluster, alloc *api.Allocation, before scrape) {
 	must.Eq(c.t, 0, before.of("pod_task_restarts_total", "busy"))
 	must.NoError(c.t, c.Client().Allocations().Restart(alloc, "busy", nil))
 	c.eventually("the restart shows", func() error {
@@ -93,7 +93,7 @@ func restartsAreSeen(c *cluster, alloc *api.Allocation, before scrape) {
 		if s.of("pod_task_restarts_total", "busy") != 1 || s.of("pod_task_processes", "busy") == 0 {
 			return fmt.Errorf("%v", s)
 		}
-		must.GreaterEq(c.t, before.cpu("busy"), s.cpu("busy"), must.Sprint("a counter does not fall"))
+		must.GreaterEq(c.t, before.cpu("busy"), s.cpu("busy"), must.Sprint("counter must not decrease"))
 		must.Eq(c.t, 0, s.of("pod_task_restarts_total", "idle"))
 		return nil
 	})

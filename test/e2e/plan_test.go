@@ -43,8 +43,8 @@ func TestPlan_PredictsRestarts(t *testing.T) {
 		c.templater(append(append([]string{"run", "-detach"}, job.options...), job.file)...)
 		var last map[string]taskRun
 		c.eventually("all tasks run", func() error {
-			if last = c.tasksOf(job.id); len(last) != job.tasks {
-				return fmt.Errorf("only %v do", last)
+			if last = c.taskRuns(job.id); len(last) != job.tasks {
+				return fmt.Errorf("only %v restarted", last)
 			}
 			return nil
 		})
@@ -53,12 +53,12 @@ func TestPlan_PredictsRestarts(t *testing.T) {
 				c := &cluster{c.Agent, t, c.ctx}
 				args := append(append([]string{}, job.options...), change.options...)
 				must.Eq(t, change.want, predicted(c.templater(append(append([]string{"plan"}, args...), job.file)...)))
-				before := c.tasksOf(job.id)
-				must.Eq(t, last, before, must.Sprint("nothing restarts later on"))
+				before := c.taskRuns(job.id)
+				must.Eq(t, last, before, must.Sprint("no later restart"))
 				c.templater(append(append([]string{"run", "-detach"}, args...), job.file)...)
 				c.eventually("the tasks are as planned", func() error {
-					last = c.tasksOf(job.id)
-					return asPlanned(before, last, change.want)
+					last = c.taskRuns(job.id)
+					return checkPlanned(before, last, change.want)
 				})
 			})
 		}
@@ -72,7 +72,7 @@ type change struct {
 	want    map[string]string
 }
 
-// predicted reads the prediction for each task from a plan, without its reason.
+// predicted returns the prediction for each task in a plan, without the reason.
 func predicted(plan string) map[string]string {
 	out := map[string]string{}
 	for _, m := range regexp.MustCompile(`(?m)^  (\S+/\S+): (restarts|changed in place|not changed)\b`).FindAllStringSubmatch(plan, -1) {
@@ -83,7 +83,7 @@ func predicted(plan string) map[string]string {
 	return out
 }
 
-// templater runs a verb of the templater that speaks to Nomad.
+// templater runs a command of the templater that connects to Nomad.
 func (c *cluster) templater(args ...string) string {
 	c.t.Helper()
 	cmd := exec.CommandContext(c.ctx, program(c.t, "nomad-sidecar"), args...)
@@ -91,22 +91,22 @@ func (c *cluster) templater(args ...string) string {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	// A plan that changes something ends with 1, and says nothing there.
+	// A plan with changes exits with 1 and an empty stderr.
 	if err != nil && (args[0] != "plan" || stderr.Len() > 0) {
 		c.t.Fatalf("%s: %s\n%s%s", strings.Join(args, " "), err, out, &stderr)
 	}
 	return string(out)
 }
 
-// taskRun tells one run of a task from another one of the same name.
+// taskRun identifies a run of a task.
 type taskRun struct {
 	alloc, started string
 	restarts       uint64
-	version        uint64 // of the job
+	version        uint64 // version of the job
 }
 
-// tasksOf are the tasks of a job that run, as "group/task".
-func (c *cluster) tasksOf(job string) map[string]taskRun {
+// taskRuns returns the running tasks of a job by "group/task".
+func (c *cluster) taskRuns(job string) map[string]taskRun {
 	c.t.Helper()
 	stubs, _, err := c.Client().Jobs().Allocations(job, false, nil)
 	must.NoError(c.t, err)
@@ -121,22 +121,22 @@ func (c *cluster) tasksOf(job string) map[string]taskRun {
 	return out
 }
 
-// asPlanned checks that exactly the tasks that should restart did, and that all run the newest version
-// of the job.
-func asPlanned(before, now map[string]taskRun, want map[string]string) error {
+// checkPlanned checks that exactly the tasks that should restart did, and that all run the newest
+// version of the job.
+func checkPlanned(before, now map[string]taskRun, want map[string]string) error {
 	for task, was := range before {
 		is, runs := now[task]
 		gone := want[task] == "removed"
 		switch {
 		case runs == gone:
-			return fmt.Errorf("%s: runs is %v", task, runs)
+			return fmt.Errorf("%s: running is %v", task, runs)
 		case gone:
 		case (is.alloc != was.alloc) != (want[task] == "restarts"):
-			return fmt.Errorf("%s: of allocation %s, then %s, but planned is %q", task, was.alloc, is.alloc, want[task])
+			return fmt.Errorf("%s: allocation %s, then %s, but the plan is %q", task, was.alloc, is.alloc, want[task])
 		case is.alloc == was.alloc && (is.started != was.started || is.restarts != was.restarts):
 			return fmt.Errorf("%s: started again", task)
 		case len(want) > 0 && is.version == was.version:
-			return fmt.Errorf("%s: still of version %d", task, is.version)
+			return fmt.Errorf("%s: still has version %d", task, is.version)
 		}
 	}
 	return nil

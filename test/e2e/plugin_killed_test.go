@@ -17,8 +17,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// Trap D18: the plugin is killed while a container is created. Nomad repeats the start; then the
-// store has a layer for the running task only, and in the end none.
+// Trap D18: the plugin is killed while a container is created. Nomad repeats the start. Then the
+// store has a layer for the running task only, and after its end none.
 func TestStart_PluginKilledDuringCreate(t *testing.T) {
 	reference := testimage.Layout(t, t.TempDir(), testimage.New(t))
 	dir := t.TempDir()
@@ -31,7 +31,7 @@ func TestStart_PluginKilledDuringCreate(t *testing.T) {
 		must.NoError(c.t, err)
 		c.eventually("the start is stuck", func() error { _, err := os.Stat(stuck); return err })
 		must.NoError(c.t, os.Remove(stuck))
-		must.SliceLen(c.t, 1, c.layers(), must.Sprint("the start was cut off too early to show anything"))
+		must.SliceLen(c.t, 1, c.layers(), must.Sprint("layers before the kill"))
 
 		must.NoError(c.t, c.KillPlugin())
 		alloc = c.waitAlloc(alloc.ID, api.AllocClientStatusRunning)
@@ -43,16 +43,16 @@ func TestStart_PluginKilledDuringCreate(t *testing.T) {
 		c.waitAlloc(alloc.ID, api.AllocClientStatusComplete)
 		c.eventually("the layer is removed", func() error {
 			if left := c.layers(); len(left) > 0 {
-				return fmt.Errorf("there are %v", left)
+				return fmt.Errorf("still %v", left)
 			}
 			return nil
 		})
-	}, func(o *agent.Options) { o.Runtime = stuckOnce(t, dir, o.Runtime) })
+	}, func(o *agent.Options) { o.Runtime = hangOnce(t, dir, o.Runtime) })
 }
 
-// stuckOnce wraps a runtime. If a file "armed" exists, its next create hangs and writes a file
+// hangOnce wraps a runtime. If a file "armed" exists, its next create hangs and writes a file
 // "stuck".
-func stuckOnce(t *testing.T, dir, runtime string) string {
+func hangOnce(t *testing.T, dir, runtime string) string {
 	t.Helper()
 	path := filepath.Join(dir, filepath.Base(runtime))
 	script := fmt.Sprintf("#!/bin/sh\ncase \" $* \" in *' create '*) mv %[1]s/armed %[1]s/stuck 2>/dev/null && exec sleep 600;; esac\nexec %[2]s \"$@\"\n", dir, runtime)
@@ -60,8 +60,7 @@ func stuckOnce(t *testing.T, dir, runtime string) string {
 	return path
 }
 
-// layers are the containers that the driver's image store has a record of, each
-// with a layer of its own.
+// layers returns the containers in the driver's image store. Each has its own layer.
 func (c *cluster) layers() []string {
 	c.t.Helper()
 	var all []string
@@ -91,32 +90,31 @@ func TestStats_ResumeAfterPluginKill(t *testing.T) {
 		old, err := c.PluginPIDs()
 		must.NoError(c.t, err)
 		must.NoError(c.t, c.KillPlugin())
-		c.pluginRuns()
+		c.awaitPlugin()
 		c.eventually("the old plugin is gone", func() error {
 			pids, err := c.PluginPIDs()
 			if err == nil && slices.Contains(pids, old[0]) {
-				err = fmt.Errorf("there are %v", pids)
+				err = fmt.Errorf("still %v", pids)
 			}
 			return err
 		})
-		// One may have been on its way when the plugin died.
+		// Ignore the next statistics: they may be from the killed plugin.
 		next := c.usage(alloc, before.Timestamp)
 		after := c.usage(alloc, next.Timestamp)
 		must.Positive(c.t, after.ResourceUsage.MemoryStats.Usage)
 		c.eventually("the task uses the processor", func() error {
-			// On a busy machine it may not run between two measurements.
+			// On a busy machine the task may not run between two measurements.
 			if after.ResourceUsage.CpuStats.Percent > 0 {
 				return nil
 			}
 			after = c.usage(alloc, after.Timestamp)
-			return errors.New("no time of it was used")
+			return errors.New("CPU usage is zero")
 		})
 		must.Eq(c.t, first, c.identities(alloc, "counter"))
 	})
 }
 
-// usage waits for statistics of a task that are newer than a time, in
-// nanoseconds.
+// usage waits for statistics of a task that are newer than since, in nanoseconds.
 func (c *cluster) usage(alloc *api.Allocation, since int64) *api.TaskResourceUsage {
 	c.t.Helper()
 	var use *api.TaskResourceUsage
@@ -127,7 +125,7 @@ func (c *cluster) usage(alloc *api.Allocation, since int64) *api.TaskResourceUsa
 		}
 		use = all.Tasks["counter"]
 		if use == nil || use.Timestamp <= since || use.ResourceUsage == nil || use.ResourceUsage.CpuStats == nil {
-			return fmt.Errorf("the last ones are %+v", use)
+			return fmt.Errorf("last statistics: %+v", use)
 		}
 		return nil
 	})

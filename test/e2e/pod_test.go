@@ -75,7 +75,7 @@ func TestNetwork_SharedWithOtherDrivers(t *testing.T) {
 		must.NoError(c.t, err)
 		others := []string{"raw_exec", "exec"}
 		if info := nodes[0].Drivers["exec"]; info == nil || !info.Healthy {
-			c.t.Log("without a task of exec: this Nomad was built without cgo, and has no such driver")
+			c.t.Log("skip the exec driver: this Nomad was built without cgo")
 			others = others[:1]
 		}
 		alloc := c.run(testdata(c.t, "mixed.nomad.hcl", "SCRIPT", script, "DRIVERS", `"`+strings.Join(others, `", "`)+`"`),

@@ -11,8 +11,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// first gives the oldest process of a task, by its cgroup. A program may have
-// overwritten its environment and arguments; its cgroup it cannot.
+// first returns the oldest process of a task, identified by its cgroup. Unlike the cgroup, a
+// program can overwrite its environment and arguments.
 func (c *cluster) first(alloc *api.Allocation, task string) procfs.ProcStat {
 	c.t.Helper()
 	all, err := procfs.AllProcs()
@@ -37,7 +37,7 @@ func inTask(p procfs.Proc, alloc *api.Allocation, task string) bool {
 	})
 }
 
-// identities are PID and start time of each task's first process.
+// identities returns the PID and start time of each task's first process.
 func (c *cluster) identities(alloc *api.Allocation, tasks ...string) map[string]string {
 	c.t.Helper()
 	ids := map[string]string{}
@@ -48,7 +48,7 @@ func (c *cluster) identities(alloc *api.Allocation, tasks ...string) map[string]
 	return ids
 }
 
-// namespace is the link of a process's namespace, such as "net:[4026531840]".
+// namespace returns a namespace of a process, such as "net:[4026531840]".
 func (c *cluster) namespace(pid int, kind string) string {
 	c.t.Helper()
 	link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))

@@ -13,7 +13,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
-// call sends one request as a client, by the host's port.
+// call sends a request with a client's key to a port of the host.
 func (c *cluster) call(port int, key string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(c.ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
 	if err != nil {
@@ -27,8 +27,8 @@ func (c *cluster) call(port int, key string) (*http.Response, error) {
 	return response, response.Body.Close()
 }
 
-// burst sends twice as many requests as a burst allows, and returns how many passed and how long they
-// took.
+// burst sends twice as many requests as a burst allows, and returns how many passed and how long
+// they took.
 func (c *cluster) burst(port int, key string) (passed int, last *http.Response, took time.Duration, err error) {
 	began := time.Now()
 	for range 10 {
@@ -40,14 +40,14 @@ func (c *cluster) burst(port int, key string) (passed int, last *http.Response, 
 			passed++
 		case http.StatusTooManyRequests:
 		default:
-			return 0, nil, 0, fmt.Errorf("it answers %s", last.Status)
+			return 0, nil, 0, fmt.Errorf("response is %s", last.Status)
 		}
 	}
 	return passed, last, time.Since(began), nil
 }
 
-// TestRateLimit checks that exactly the allowed requests of a burst pass, more pass later, and another
-// client's pass immediately.
+// TestRateLimit checks that exactly the allowed requests of a burst pass, more pass later, and
+// another client's pass immediately.
 func TestRateLimit(t *testing.T) {
 	program(t, "rate-limit")
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
@@ -74,7 +74,7 @@ func TestRateLimit(t *testing.T) {
 			key = fmt.Sprint("burst-", tries)
 			passed, last, took, err := c.burst(at, key)
 			if err == nil && took >= 5*time.Second {
-				err = fmt.Errorf("it took %s", took)
+				err = fmt.Errorf("took %s", took)
 			}
 			if err != nil {
 				return err
@@ -90,7 +90,7 @@ func TestRateLimit(t *testing.T) {
 
 		other, err := c.call(at, "other")
 		must.NoError(c.t, err)
-		must.Eq(c.t, http.StatusOK, other.StatusCode, must.Sprint("another client's bucket is its own"))
+		must.Eq(c.t, http.StatusOK, other.StatusCode, must.Sprint("response to another client"))
 		c.eventually("the bucket has a token again", func() error {
 			response, err := c.call(at, key)
 			if err == nil && response.StatusCode != http.StatusOK {

@@ -39,75 +39,75 @@ http {
 }
 `
 
-// configs serves what a test sets: a status and a text.
-type configs struct {
+// configServer serves the status and text that a test sets.
+type configServer struct {
 	mu    sync.Mutex
 	code  int
 	text  string
-	asked int
+	polls int
 }
 
-func (c *configs) set(code int, text string) {
+func (c *configServer) set(code int, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.code, c.text = code, text
 }
 
-func (c *configs) askedTwice() error {
+func (c *configServer) polledTwice() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.asked < 2 {
-		return fmt.Errorf("it was asked %d times", c.asked)
+	if c.polls < 2 {
+		return fmt.Errorf("polled %d times", c.polls)
 	}
 	return nil
 }
 
-func (c *configs) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+func (c *configServer) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.asked++
+	c.polls++
 	w.WriteHeader(c.code)
 	_, _ = io.WriteString(w, c.text)
 }
 
-// TestConfigReloader checks that nginx starts once its configuration exists, reloads a new one without
-// a restart, and keeps the last valid one.
+// TestConfigReloader checks that nginx starts once its configuration exists, reloads a new one
+// without a restart, and keeps the last valid one.
 func TestConfigReloader(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
 		for name, as := range map[string]users{
 			"of one user": {app: "nobody", reloader: "nobody", check: true},
 			"of root":     {app: "root", reloader: "root", check: true},
-			// Without a check root has no right but to signal.
+			// Root has only the capability to send signals, so it cannot check the configuration.
 			"by root": {app: "nobody", reloader: "root"},
 		} {
 			c.t.Run(name, func(t *testing.T) {
-				reloads(&cluster{c.Agent, t, c.ctx}, as)
+				testReload(&cluster{c.Agent, t, c.ctx}, as)
 			})
 		}
 		c.t.Run("by somebody else", func(t *testing.T) {
-			saysWhoItMustBe(&cluster{c.Agent, t, c.ctx})
+			testMissingPermission(&cluster{c.Agent, t, c.ctx})
 		})
 	})
 }
 
-// users are those of the tasks, and whether nginx checks a configuration.
+// users are the users of the tasks. If check is set, nginx checks each configuration.
 type users struct {
 	app, reloader string
 	check         bool
 }
 
-// reloaded is a job of an nginx that is kept up to date.
-type reloaded struct {
+// reloadedJob is a job with nginx, whose configuration a sidecar reloads.
+type reloadedJob struct {
 	*cluster
-	site  *configs
+	site  *configServer
 	port  int
 	alloc *api.Allocation
 }
 
-// startReloaded starts the job while there is no configuration yet.
-func startReloaded(c *cluster, as users) reloaded {
+// startReloadedJob starts the job before a configuration exists.
+func startReloadedJob(c *cluster, as users) reloadedJob {
 	c.t.Helper()
-	r := reloaded{cluster: c, site: &configs{code: http.StatusServiceUnavailable}, port: freePort(c.t)}
+	r := reloadedJob{cluster: c, site: &configServer{code: http.StatusServiceUnavailable}, port: freePort(c.t)}
 	server := httptest.NewServer(r.site)
 	c.t.Cleanup(server.Close)
 	job := filepath.Join(c.t.TempDir(), "reloaded.nomad.hcl")
@@ -124,7 +124,7 @@ func startReloaded(c *cluster, as users) reloaded {
 	return r
 }
 
-// freePort is one that nothing listens on.
+// freePort returns a port without a listener.
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -133,30 +133,30 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// offers sets the site's configuration, and makes the reloader check it.
-func (r reloaded) offers(code int, text string) {
+// setConfig sets the site's configuration and makes the reloader poll it.
+func (r reloadedJob) setConfig(code int, text string) {
 	r.t.Helper()
 	r.site.set(code, text)
 	must.NoError(r.t, r.Client().Allocations().Signal(r.alloc, nil, "config-reloader", "SIGHUP"))
 }
 
-func (r reloaded) config(answer string) string { return fmt.Sprintf(nginx, r.port, answer) }
+func (r reloadedJob) config(answer string) string { return fmt.Sprintf(nginx, r.port, answer) }
 
-// answers waits for a response of nginx.
-func (r reloaded) answers(want string) {
+// expectResponse waits for a response of nginx.
+func (r reloadedJob) expectResponse(want string) {
 	r.t.Helper()
 	r.eventually("nginx answers with "+want, func() error {
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		got, err := get(r.ctx, client, fmt.Sprintf("http://127.0.0.1:%d/", r.port))
 		if err == nil && got != want {
-			err = fmt.Errorf("it is %q", got)
+			err = fmt.Errorf("response is %q", got)
 		}
 		return err
 	})
 }
 
-// hasError waits until the last check has failed with an error.
-func (r reloaded) hasError(want string) {
+// expectError waits until the last poll has an error that contains want.
+func (r reloadedJob) expectError(want string) {
 	r.t.Helper()
 	r.eventually("the status tells of "+want, func() error {
 		var status struct{ Error string }
@@ -165,50 +165,50 @@ func (r reloaded) hasError(want string) {
 			return err
 		}
 		if !strings.Contains(status.Error, want) || want == "" && status.Error != "" {
-			return fmt.Errorf("it is %q", status.Error)
+			return fmt.Errorf("response is %q", status.Error)
 		}
 		return nil
 	})
 }
 
-func reloads(c *cluster, as users) {
-	r := startReloaded(c, as)
-	c.eventually("the reloader has asked more than once", r.site.askedTwice)
+func testReload(c *cluster, as users) {
+	r := startReloadedJob(c, as)
+	c.eventually("the reloader to poll twice", r.site.polledTwice)
 	c.waitTask(r.alloc.ID, "app", func(s *api.TaskState) error {
-		must.Eq(c.t, "pending", s.State, must.Sprint("it has no configuration yet"))
+		must.Eq(c.t, "pending", s.State, must.Sprint("app without a configuration"))
 		return nil
 	})
 
 	r.site.set(http.StatusOK, r.config("one"))
 	c.waitAlloc(r.alloc.ID, api.AllocClientStatusRunning)
-	r.answers("one")
-	r.hasError("")
+	r.expectResponse("one")
+	r.expectError("")
 	first := c.identities(r.alloc, "app")
-	r.offers(http.StatusOK, r.config("two"))
-	r.answers("two")
+	r.setConfig(http.StatusOK, r.config("two"))
+	r.expectResponse("two")
 
-	r.offers(http.StatusInternalServerError, "")
-	r.hasError("500 Internal Server Error")
+	r.setConfig(http.StatusInternalServerError, "")
+	r.expectError("500 Internal Server Error")
 	if as.check {
-		r.offers(http.StatusOK, r.config("three")+"oops;\n")
-		r.hasError(`unknown directive "oops"`)
+		r.setConfig(http.StatusOK, r.config("three")+"oops;\n")
+		r.expectError(`unknown directive "oops"`)
 	}
-	r.offers(http.StatusOK, "")
-	r.hasError("the configuration is empty")
-	r.answers("two")
+	r.setConfig(http.StatusOK, "")
+	r.expectError("the configuration is empty")
+	r.expectResponse("two")
 
-	r.offers(http.StatusOK, r.config("four"))
-	r.answers("four")
-	r.hasError("")
-	must.Eq(c.t, first, c.identities(r.alloc, "app"), must.Sprint("it is the same process"))
+	r.setConfig(http.StatusOK, r.config("four"))
+	r.expectResponse("four")
+	r.expectError("")
+	must.Eq(c.t, first, c.identities(r.alloc, "app"), must.Sprint("first process of nginx"))
 }
 
-// saysWhoItMustBe checks the error of a reloader that has no permission to signal the application.
-func saysWhoItMustBe(c *cluster) {
-	r := startReloaded(c, users{app: "root", reloader: "nobody"})
+// testMissingPermission checks the error of a reloader that may not signal the application.
+func testMissingPermission(c *cluster) {
+	r := startReloadedJob(c, users{app: "root", reloader: "nobody"})
 	r.site.set(http.StatusOK, r.config("one"))
-	r.answers("one")
-	r.offers(http.StatusOK, r.config("two"))
-	r.hasError("of user 0: run this sidecar as that user, or as root")
-	r.answers("one")
+	r.expectResponse("one")
+	r.setConfig(http.StatusOK, r.config("two"))
+	r.expectError("of user 0: run this sidecar as that user, or as root")
+	r.expectResponse("one")
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// TestRenderedFiles checks that a task has its artifacts, templates and secrets, and that changes reach
-// it by signal, script or restart. Nomad does all this, so one runtime is enough.
+// TestRenderedFiles checks that a task has its artifacts, templates and secrets, and that changes
+// reach it by signal, script or restart. Nomad does all this, so one runtime is enough.
 func TestRenderedFiles(t *testing.T) {
 	t.Parallel()
-	c := share(t, "crun")
+	c := shareAgent(t, "crun")
 	files := httptest.NewServer(artifacts(c.t))
 	defer files.Close()
 	for path, value := range map[string]string{"": "signalled", "/inside": "scripted", "/inside/inside": "restarted"} {
@@ -25,11 +25,11 @@ func TestRenderedFiles(t *testing.T) {
 	}
 	alloc := c.run(testdata(c.t, "rendered.nomad.hcl", "ARTIFACT", files.URL), api.AllocClientStatusRunning)
 	c.waitLog(alloc, "inside", "stdout", "started with first\n")
-	c.see(alloc, "cat /local/signalled /local/scripted; echo $RESTARTED", "first", "first", "first")
-	c.see(alloc, "/local/tool/bin/tool; cat /alloc/data/page.html", "an unpacked tool", "a page")
-	c.see(alloc, "stat -c '%a %u %g' /secrets/mode; cat /secrets/mode", "640 65534 65534", "of rendered")
-	c.see(alloc, "stat -f -c %T /secrets; df -k --output=size /secrets | tail -n 1 | xargs", "tmpfs", "3072")
-	c.see(alloc, "ls -d /private 2>/dev/null | wc -l", "0")
+	c.expectOutput(alloc, "cat /local/signalled /local/scripted; echo $RESTARTED", "first", "first", "first")
+	c.expectOutput(alloc, "/local/tool/bin/tool; cat /alloc/data/page.html", "an unpacked tool", "a page")
+	c.expectOutput(alloc, "stat -c '%a %u %g' /secrets/mode; cat /secrets/mode", "640 65534 65534", "of rendered")
+	c.expectOutput(alloc, "stat -f -c %T /secrets; df -k --output=size /secrets | tail -n 1 | xargs", "tmpfs", "3072")
+	c.expectOutput(alloc, "ls -d /private 2>/dev/null | wc -l", "0")
 	first := c.identities(alloc, "inside")
 
 	c.setVariable("", "signalled", "second")
@@ -38,7 +38,7 @@ func TestRenderedFiles(t *testing.T) {
 	c.eventually("the script has run", func() error {
 		result, err := c.Exec(c.ctx, alloc, "inside", "cat", "/tmp/seen")
 		if err == nil && result.Stdout != "second\n" {
-			err = fmt.Errorf("it left %q", result.Stdout+result.Stderr)
+			err = fmt.Errorf("output is %q", result.Stdout+result.Stderr)
 		}
 		return err
 	})
@@ -47,10 +47,10 @@ func TestRenderedFiles(t *testing.T) {
 	c.setVariable("/inside/inside", "restarted", "second")
 	c.waitLog(alloc, "inside", "stdout", "started with second\n")
 	must.NotEq(c.t, first, c.identities(alloc, "inside"))
-	c.see(alloc, "echo $RESTARTED; cat /local/signalled", "second", "second")
+	c.expectOutput(alloc, "echo $RESTARTED; cat /local/signalled", "second", "second")
 }
 
-// setVariable writes one of Nomad's variables, at a path below the job's own.
+// setVariable writes a Nomad variable at a path below the job's own.
 func (c *cluster) setVariable(path, name, value string) {
 	c.t.Helper()
 	_, _, err := c.Client().Variables().Update(&api.Variable{
@@ -59,7 +59,7 @@ func (c *cluster) setVariable(path, name, value string) {
 	must.NoError(c.t, err)
 }
 
-// artifacts serves an archive with a program, and a page.
+// artifacts serves an archive that contains a program, and a page.
 func artifacts(t *testing.T) http.Handler {
 	t.Helper()
 	const program = "#!/bin/sh\necho an unpacked tool\n"

@@ -22,7 +22,7 @@ func TestReservedCores(t *testing.T) {
 	if runtime.NumCPU() < 2 {
 		t.Skip("needs two processors: one to reserve and one to share")
 	}
-	alone(t, matrix.Both(), func(c *cluster) {
+	exclusively(t, matrix.Both(), func(c *cluster) {
 		run := func(name, resources string) *api.Allocation {
 			c.t.Helper()
 			return c.run(testdata(c.t, "cores.nomad.hcl", "NAME", name, "RESOURCES", resources), api.AllocClientStatusRunning)
@@ -36,12 +36,12 @@ func TestReservedCores(t *testing.T) {
 
 		reserving := run("reserving", "cores = 1")
 		core, err := strconv.Atoi(first(reserving))
-		must.NoError(c.t, err, must.Sprint("the task has one core"))
+		must.NoError(c.t, err, must.Sprint("parse the task's core"))
 		left := slices.DeleteFunc(slices.Clone(all), func(n int) bool { return n == core })
 		later := run("later", "cpu = 50")
 		must.Eq(c.t, left, cpuList(c.t, first(later)))
 		for _, alloc := range []*api.Allocation{earlier, later} {
-			must.Eq(c.t, left, c.cpusOf(alloc))
+			must.Eq(c.t, left, c.taskCPUs(alloc))
 		}
 
 		_, _, err = c.Client().Jobs().Deregister("reserving", false, nil)
@@ -49,8 +49,8 @@ func TestReservedCores(t *testing.T) {
 		c.waitAlloc(reserving.ID, api.AllocClientStatusComplete)
 		for _, alloc := range []*api.Allocation{earlier, later} {
 			c.eventually("the core is free for all", func() error {
-				if now := c.cpusOf(alloc); !slices.Equal(all, now) {
-					return fmt.Errorf("the task has %v", now)
+				if now := c.taskCPUs(alloc); !slices.Equal(all, now) {
+					return fmt.Errorf("CPUs are %v", now)
 				}
 				return nil
 			})
@@ -58,9 +58,9 @@ func TestReservedCores(t *testing.T) {
 	})
 }
 
-// cpusOf are the processors that the first process of a task may use now, and
-// what is run in the task has the same.
-func (c *cluster) cpusOf(alloc *api.Allocation) []int {
+// taskCPUs returns the CPUs that the first process of a task may use, and checks that a command
+// in the task has the same.
+func (c *cluster) taskCPUs(alloc *api.Allocation) []int {
 	c.t.Helper()
 	status, err := procfs.NewProc(c.first(alloc, "cores").PID)
 	must.NoError(c.t, err)
@@ -94,11 +94,12 @@ func cpuList(t *testing.T, text string) (all []int) {
 	return all
 }
 
-// TestResources_SeenFromInside compares the cgroup of a task, seen from inside, with the job's request.
+// TestResources_SeenFromInside compares the cgroup of a task, seen from inside, with the job's
+// request.
 func TestResources_SeenFromInside(t *testing.T) {
 	version, err := cgroup.Detect()
 	must.NoError(t, err)
-	// The files of a version, and what they say.
+	// pick returns the value for the cgroup version.
 	pick := func(v1, v2 string) string {
 		if version == cgroup.V2 {
 			return "cat /sys/fs/cgroup/" + v2
@@ -126,12 +127,12 @@ func TestResources_SeenFromInside(t *testing.T) {
 			{"unlimited", "cpu = 300\nmemory = 40\nmemory_max = -1", [][2]string{{limit, unlimited}, {low, fmt.Sprint(40 * mib)}}},
 		} {
 			c.sub(test.name, func(c *cluster) {
-				alloc := c.runInside(inside{name: test.name, resources: test.resources})
+				alloc := c.runSingleTask(singleTask{name: test.name, resources: test.resources})
 				for _, look := range test.seen {
-					c.see(alloc, look[0], look[1])
+					c.expectOutput(alloc, look[0], look[1])
 				}
 				if test.name == "hard" && version != cgroup.V2 {
-					c.see(alloc, swap, fmt.Sprint(40*mib)) // memory and swap together: no swap
+					c.expectOutput(alloc, swap, fmt.Sprint(40*mib)) // v1 counts memory and swap together: no swap
 				}
 			})
 		}

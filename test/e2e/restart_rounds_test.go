@@ -20,7 +20,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
-// rounds returns the number of kills and of pods: few by default, or POD_TEST_ROUNDS kills and 50 pods.
+// rounds returns the numbers of kills and of pods: few by default, or POD_TEST_ROUNDS kills and
+// 50 pods.
 func rounds(t *testing.T) (rounds, pods int) {
 	t.Helper()
 	text := os.Getenv("POD_TEST_ROUNDS")
@@ -33,8 +34,8 @@ func rounds(t *testing.T) (rounds, pods int) {
 }
 
 // TestRestartRounds checks that no kill of a helper changes a task's process, loses or duplicates a
-// line, or changes an exit code, and that a pod that is damaged itself fails with the reason and is
-// restarted.
+// line, or changes an exit code, and that a pod whose infra process or monitor is killed fails with
+// the reason and is restarted.
 func TestRestartRounds(t *testing.T) {
 	n, pods := rounds(t)
 	lines := t.TempDir()
@@ -48,7 +49,7 @@ func TestRestartRounds(t *testing.T) {
 		c.t.Logf("seed %d", seed)
 		random := rand.New(rand.NewPCG(seed, 0))
 		c.start(testdata(c.t, "rounds.nomad.hcl", "COUNT", fmt.Sprint(pods)))
-		c.allRun("rounds", pods)
+		c.awaitAllRunning("rounds", pods)
 		victim := c.run(testdata(c.t, "victim.nomad.hcl"), api.AllocClientStatusRunning)
 		allocs := c.allocs("rounds", pods)
 		before := c.firstProcesses(allocs)
@@ -57,10 +58,10 @@ func TestRestartRounds(t *testing.T) {
 		kills := map[string]int{}
 		for i := range n {
 			kills[c.killOne(random)]++
-			c.watched("rounds", pods)
+			c.awaitRecovered("rounds", pods)
 			kills[c.breakPod(victim.ID, random)]++
 			must.Eq(c.t, before, c.firstProcesses(allocs), must.Sprintf("round %d", i+1))
-			c.more(allocs[random.IntN(pods)].ID)
+			c.awaitLogGrowth(allocs[random.IntN(pods)].ID)
 			if (i+1)%20 == 0 {
 				c.t.Logf("%d rounds: %v", i+1, kills)
 			}
@@ -70,8 +71,7 @@ func TestRestartRounds(t *testing.T) {
 	}, func(o *agent.Options) { o.HostPaths = append(o.HostPaths, lines+":/opt/lines") })
 }
 
-// firstProcesses are process and start time of the oldest process of each
-// allocation's task.
+// firstProcesses returns the PID and start time of the oldest process of each allocation.
 func (c *cluster) firstProcesses(allocs []*api.AllocationListStub) map[string]string {
 	c.t.Helper()
 	all, err := procfs.AllProcs()
@@ -80,7 +80,7 @@ func (c *cluster) firstProcesses(allocs []*api.AllocationListStub) map[string]st
 	for _, p := range all {
 		groups, err := p.Cgroups()
 		if err != nil {
-			continue // it has ended
+			continue // the process has exited
 		}
 		stat, err := p.Stat()
 		if err != nil || stat.Comm == "conmon" {
@@ -112,7 +112,7 @@ func (c *cluster) breakPod(id string, random *rand.Rand) (killed string) {
 	}
 	before := restarts()
 	killed = []string{"monitor", "holder"}[random.IntN(2)]
-	must.NoError(c.t, unix.Kill(c.partOfPod(id, killed), unix.SIGKILL))
+	must.NoError(c.t, unix.Kill(c.podProcess(id, killed), unix.SIGKILL))
 	c.eventually("the broken pod runs again", func() error {
 		alloc, err := c.Alloc(id)
 		if err != nil {
@@ -126,14 +126,13 @@ func (c *cluster) breakPod(id string, random *rand.Rand) (killed string) {
 	return killed
 }
 
-// partOfPod is the process that holds the pod's namespaces, or the monitor of
-// its only task.
-func (c *cluster) partOfPod(id, part string) (pid int) {
+// podProcess returns the PID of the pod's infra process or of the monitor of its only task.
+func (c *cluster) podProcess(id, part string) (pid int) {
 	c.t.Helper()
 	all, err := procfs.AllProcs()
 	must.NoError(c.t, err)
 	for _, p := range all {
-		args, _ := p.CmdLine() // of one that has ended there is none
+		args, _ := p.CmdLine() // empty if the process has exited
 		groups, _ := p.Cgroups()
 		switch {
 		case part == "monitor" && len(args) > 0 && filepath.Base(args[0]) == "conmon" && strings.Contains(strings.Join(args, " "), id),
@@ -141,30 +140,30 @@ func (c *cluster) partOfPod(id, part string) (pid int) {
 			return p.PID
 		}
 	}
-	c.t.Fatalf("allocation %s has no %s", id, part)
+	c.t.Fatalf("allocation %s has no %s process", id, part)
 	return 0
 }
 
-// endRounds ends all tasks and gives how many lines they have written.
+// endRounds ends all tasks and returns the number of lines they have written.
 func (c *cluster) endRounds(allocs []*api.AllocationListStub) (lines int64) {
 	c.t.Helper()
 	stop := func(id string) string { return filepath.Join(c.SharedDir(id), "data", "stop") }
 	for _, alloc := range allocs {
-		file := stop(alloc.ID) + ".new" // the task may write to it as soon as it finds it
+		file := stop(alloc.ID) + ".new" // the task may write to the file as soon as it has its final name
 		must.NoError(c.t, os.WriteFile(file, nil, 0o600))
-		must.NoError(c.t, os.Chmod(file, 0o666)) // whatever the umask
+		must.NoError(c.t, os.Chmod(file, 0o666)) // regardless of the umask
 		must.NoError(c.t, os.Rename(file, stop(alloc.ID)))
 	}
-	c.allEnd("rounds", len(allocs))
+	c.awaitAllEnded("rounds", len(allocs))
 	for _, alloc := range c.allocs("rounds", len(allocs)) {
 		state := alloc.TaskStates["lines"]
-		told := must.Sprintf("%s: %s", alloc.Name, agent.Events(&api.Allocation{TaskStates: alloc.TaskStates}))
-		must.Eq(c.t, 0, state.Restarts, told)
-		must.StrHasSuffix(c.t, fmt.Sprintf("[%d]", exitCode(state)-3), alloc.Name, told)
+		detail := must.Sprintf("%s: %s", alloc.Name, agent.Events(&api.Allocation{TaskStates: alloc.TaskStates}))
+		must.Eq(c.t, 0, state.Restarts, detail)
+		must.StrHasSuffix(c.t, fmt.Sprintf("[%d]", exitCode(state)-3), alloc.Name, detail)
 		written, err := os.ReadFile(stop(alloc.ID))
 		must.NoError(c.t, err)
 		log := c.readLog(alloc.ID)
-		must.Eq(c.t, string(written), fmt.Sprint(log.lines), told)
+		must.Eq(c.t, string(written), fmt.Sprint(log.lines), detail)
 		lines += log.lines
 	}
 	return lines

@@ -15,8 +15,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
-// TestRestartWith checks that an app restarts with its proxy when that crashes or is restarted, in
-// order, and that Nomad's own restarts and stops of both count as nothing else.
+// TestRestartWith checks that an app restarts with its proxy, in order, when the proxy crashes or
+// is restarted, and that restarts and stops of both by Nomad cause no additional restart.
 func TestRestartWith(t *testing.T) {
 	onSharedAgent(t, matrix.Both(), func(c *cluster) {
 		alloc := c.run(testdata(c.t, "restart-with.nomad.hcl"), api.AllocClientStatusRunning)
@@ -26,7 +26,7 @@ func TestRestartWith(t *testing.T) {
 			c.eventually(when, func() error {
 				b, err := os.ReadFile(file)
 				if got := strings.ReplaceAll(string(b), "\n", ", "); err == nil && !slices.Contains(either, got) {
-					err = fmt.Errorf("it is %q, none of %q", got, either)
+					err = fmt.Errorf("order is %q, want one of %q", got, either)
 				}
 				return err
 			})
@@ -36,7 +36,7 @@ func TestRestartWith(t *testing.T) {
 			c.t.Helper()
 			c.waitTask(alloc.ID, name, func(s *api.TaskState) error {
 				if s.State != "running" || s.Restarts != times {
-					return fmt.Errorf("it is %s after %d restarts", s.State, s.Restarts)
+					return fmt.Errorf("state %s after %d restarts", s.State, s.Restarts)
 				}
 				return nil
 			})

@@ -19,53 +19,52 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// TestServe checks that the nomad command works through the proxy as without it, except that each job
-// has its sidecars. Traps I1, I9, I15 and I24 with a real Nomad. Each part continues with the state of
-// the previous one.
+// TestServe checks that the nomad command works through the proxy as without it, except that each
+// job has its sidecars. Traps I1, I9, I15 and I24 with a real Nomad. Each part continues with the
+// state of the previous one.
 func TestServe(t *testing.T) {
 	t.Parallel()
 	c := start(t, "runc")
-	var f *front
-	t.Cleanup(func() { // after the end of the proxy
-		if t.Failed() && f != nil {
-			t.Log(f.audit.String())
+	var p *proxy
+	t.Cleanup(func() { // runs after the proxy has exited
+		if t.Failed() && p != nil {
+			t.Log(p.audit.String())
 		}
 	})
-	f = c.serve()
+	p = c.serve()
 	for _, part := range []struct {
 		command string
-		works   func(*front)
+		test    func(*proxy)
 	}{
-		{"job run", (*front).runs},
-		{"job plan", (*front).plans},
-		{"job validate", (*front).denials},
-		{"status", (*front).status},
-		{"alloc logs -f", (*front).follow},
-		{"alloc exec -i -t", (*front).terminal},
-		{"job scale", (*front).scales},
-		{"blocking query", (*front).blocks},
-		{"event stream", (*front).events},
-		{"monitor", (*front).monitors},
-		{"job stop, job start", (*front).stopsAndStarts},
-		{"job revert", (*front).reverts},
-		{"job dispatch", (*front).dispatches},
-		{"job periodic force", (*front).forces},
-		{"IDs with slashes", (*front).slashes},
-		{"operator snapshot save", (*front).saves},
-		{"ui", (*front).page},
-		{"health and metrics", (*front).measures},
+		{"job run", (*proxy).testRun},
+		{"job plan", (*proxy).testPlan},
+		{"job validate", (*proxy).testDenials},
+		{"status", (*proxy).testStatus},
+		{"alloc logs -f", (*proxy).testFollow},
+		{"alloc exec -i -t", (*proxy).testTerminal},
+		{"job scale", (*proxy).testScale},
+		{"blocking query", (*proxy).testBlockingQuery},
+		{"event stream", (*proxy).testEventStream},
+		{"monitor", (*proxy).testMonitor},
+		{"job stop, job start", (*proxy).testStopAndStart},
+		{"job revert", (*proxy).testRevert},
+		{"job dispatch", (*proxy).testDispatch},
+		{"job periodic force", (*proxy).testPeriodicForce},
+		{"IDs with slashes", (*proxy).testSlashes},
+		{"operator snapshot save", (*proxy).testSnapshotSave},
+		{"ui", (*proxy).testUI},
+		{"health and metrics", (*proxy).testMetrics},
 	} {
-		if !t.Run(part.command, func(t *testing.T) { part.works(f.at(t)) }) {
+		if !t.Run(part.command, func(t *testing.T) { part.test(p.forPart(t)) }) {
 			t.FailNow()
 		}
 	}
 }
 
-// counter is the file of the job that most parts are about. Its deployment succeeds at
-// once.
-func (f *front) counter() string {
-	f.t.Helper()
-	return f.file("counter.nomad.hcl", counterJob(f.t))
+// counter writes the job file that most parts use. Its deployment succeeds immediately.
+func (p *proxy) counter() string {
+	p.t.Helper()
+	return p.file("counter.nomad.hcl", counterJob(p.t))
 }
 
 func counterJob(t *testing.T, replacements ...string) string {
@@ -74,82 +73,83 @@ func counterJob(t *testing.T, replacements ...string) string {
 	return testdata(t, "counter.nomad.hcl", append(replacements, once...)...)
 }
 
-// runs registers a job and follows its deployment to the end, as the command does.
-func (f *front) runs() {
-	f.t.Helper()
-	ctx, cancel := context.WithCancel(f.ctx)
+// testRun registers a job and follows its deployment to the end, as the command does.
+func (p *proxy) testRun() {
+	p.t.Helper()
+	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
-	events, err := f.client.EventStream().Stream(ctx, map[api.Topic][]string{api.TopicJob: {"counter"}}, 0, nil)
-	must.NoError(f.t, err)
-	must.StrContains(f.t, f.does("job", "run", f.counter()), "successful")
-	must.MapContainsKeys(f.t, f.running("counter").TaskStates, []string{"counter", "beside"})
+	events, err := p.client.EventStream().Stream(ctx, map[api.Topic][]string{api.TopicJob: {"counter"}}, 0, nil)
+	must.NoError(p.t, err)
+	must.StrContains(p.t, p.mustNomad("job", "run", p.counter()), "successful")
+	must.MapContainsKeys(p.t, p.running("counter").TaskStates, []string{"counter", "beside"})
 	first := <-events
-	must.NoError(f.t, first.Err)
-	must.Eq(f.t, "JobRegistered", first.Events[0].Type)
+	must.NoError(p.t, first.Err)
+	must.Eq(p.t, "JobRegistered", first.Events[0].Type)
 }
 
-func (f *front) plans() { f.noDrift(f.counter()) }
+func (p *proxy) testPlan() { p.noDrift(p.counter()) }
 
 // noDrift checks that a plan of the running job predicts no change.
-func (f *front) noDrift(file string) {
-	f.t.Helper()
-	code, out := f.nomad("job", "plan", file)
-	must.Zero(f.t, code, must.Sprint(out))
-	must.StrContains(f.t, out, "Job: \"")
+func (p *proxy) noDrift(file string) {
+	p.t.Helper()
+	code, out := p.nomad("job", "plan", file)
+	must.Zero(p.t, code, must.Sprint(out))
+	must.StrContains(p.t, out, "Job: \"")
 	for _, change := range []string{"+ ", "- ", "+/-"} {
 		for _, line := range strings.Split(out, "\n") {
-			must.False(f.t, strings.HasPrefix(line, change+"Job") || strings.HasPrefix(line, change+"Task"), must.Sprint(out))
+			must.False(p.t, strings.HasPrefix(line, change+"Job") || strings.HasPrefix(line, change+"Task"), must.Sprint(out))
 		}
 	}
 }
 
-// denials checks that the command prints denials like its own errors.
-func (f *front) denials() {
-	f.t.Helper()
-	text := strings.Replace(testdata(f.t, "counter.nomad.hcl"), `job "counter" {`, "job \"counter\" {\n  type = \"system\"\n", 1)
-	file := f.file("system.nomad.hcl", text)
+// testDenials checks that the command prints denials like its own errors.
+func (p *proxy) testDenials() {
+	p.t.Helper()
+	text := strings.Replace(testdata(p.t, "counter.nomad.hcl"), `job "counter" {`, "job \"counter\" {\n  type = \"system\"\n", 1)
+	file := p.file("system.nomad.hcl", text)
 	for _, verb := range []string{"validate", "run", "plan"} {
-		code, out := f.nomad("job", verb, file)
-		must.NotEq(f.t, 0, code, must.Sprint(verb))
-		must.StrContains(f.t, strings.Join(strings.Fields(out), " "), `Rule "no-system-jobs": Job counter is a system job`, must.Sprint(verb))
+		code, out := p.nomad("job", verb, file)
+		must.NotEq(p.t, 0, code, must.Sprint(verb))
+		must.StrContains(p.t, strings.Join(strings.Fields(out), " "), `Rule "no-system-jobs": Job counter is a system job`, must.Sprint(verb))
 	}
-	f.does("job", "validate", f.file("good.nomad.hcl", testdata(f.t, "counter.nomad.hcl")))
+	p.mustNomad("job", "validate", p.file("good.nomad.hcl", testdata(p.t, "counter.nomad.hcl")))
 }
 
-// status checks that the output equals the output without the proxy, except for the address and ages.
-func (f *front) status() {
-	f.t.Helper()
+// testStatus checks that the output equals the output without the proxy, except for the address
+// and ages.
+func (p *proxy) testStatus() {
+	p.t.Helper()
 	age := regexp.MustCompile(`\S+ ago *`)
 	for _, args := range [][]string{{"status"}, {"status", "counter"}, {"job", "history", "counter"}} {
-		f.eventually("both say the same of "+strings.Join(args, " "), func() error { // states may change
-			code, direct := f.nomadAt(f.Address(), "", args...)
+		p.eventually("same output with and without the proxy: "+strings.Join(args, " "), func() error { // states may change between the two
+			code, direct := p.nomadAt(p.Address(), "", args...)
 			direct = age.ReplaceAllString(direct, "")
-			out := age.ReplaceAllString(strings.ReplaceAll(f.does(args...), f.address, f.Address()), "")
+			out := age.ReplaceAllString(strings.ReplaceAll(p.mustNomad(args...), p.address, p.Address()), "")
 			if code != 0 || out != direct {
-				return fmt.Errorf("%d %q directly, and %q", code, direct, out)
+				return fmt.Errorf("directly: code %d, %q; through the proxy: %q", code, direct, out)
 			}
 			return nil
 		})
 	}
 }
 
-// prints runs the nomad command until a line that it prints has a text, and does
-// something again and again meanwhile.
-func (f *front) prints(text string, meanwhile func(), args ...string) {
-	f.t.Helper()
-	cmd := f.command(f.address, f.Token(), args...)
+// runUntilPrinted runs the nomad command until it prints a line that contains text, and meanwhile
+// calls a function repeatedly.
+func (p *proxy) runUntilPrinted(text string, meanwhile func(), args ...string) {
+	p.t.Helper()
+	cmd := p.command(p.address, p.Token(), args...)
 	out, err := cmd.StdoutPipe()
-	must.NoError(f.t, err)
-	must.NoError(f.t, cmd.Start())
-	seen := make(chan string, 1)
+	must.NoError(p.t, err)
+	must.NoError(p.t, cmd.Start())
+	found := make(chan string, 1)
 	var reader sync.WaitGroup
 	reader.Go(func() { // ends with the command
-		lines, said := bufio.NewReader(out), false
+		lines, sent := bufio.NewReader(out), false
 		for {
 			line, err := lines.ReadString('\n')
-			if !said && strings.Contains(line, text) {
-				said = true
-				seen <- line
+			if !sent && strings.Contains(line, text) {
+				sent = true
+				found <- line
 			}
 			if err != nil {
 				return
@@ -157,14 +157,14 @@ func (f *front) prints(text string, meanwhile func(), args ...string) {
 		}
 	})
 	defer func() {
-		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Kill() // it may have exited
 		reader.Wait()
-		_ = cmd.Wait() // it says that it was killed
+		_ = cmd.Wait() // the error is that it was killed
 	}()
-	f.eventually(strings.Join(args, " ")+" prints "+text, func() error {
+	p.eventually(strings.Join(args, " ")+" prints "+text, func() error {
 		meanwhile()
 		select {
-		case <-seen:
+		case <-found:
 			return nil
 		default:
 			return fmt.Errorf("not yet")
@@ -172,49 +172,49 @@ func (f *front) prints(text string, meanwhile func(), args ...string) {
 	})
 }
 
-// follow reads a log past the end that it has now.
-func (f *front) follow() {
-	f.t.Helper()
-	alloc := f.running("counter")
-	now, err := f.Logs(f.ctx, alloc, "counter", "stdout")
-	must.NoError(f.t, err)
+// testFollow checks that a log is followed beyond its current end.
+func (p *proxy) testFollow() {
+	p.t.Helper()
+	alloc := p.running("counter")
+	now, err := p.Logs(p.ctx, alloc, "counter", "stdout")
+	must.NoError(p.t, err)
 	want := fmt.Sprint(strings.Count(now, "\n") + 50)
-	f.prints(want, func() {}, "alloc", "logs", "-f", "-task", "counter", alloc.ID)
+	p.runUntilPrinted(want, func() {}, "alloc", "logs", "-f", "-task", "counter", alloc.ID)
 }
 
-func (f *front) terminal() {
-	execCommandLine(f.cluster, f.running("counter"), f.address)
+func (p *proxy) testTerminal() {
+	execCommandLine(p.cluster, p.running("counter"), p.address)
 }
 
-// scales has two of a group, each with its sidecar, and one again.
-func (f *front) scales() {
-	f.t.Helper()
+// testScale scales a group to two and back to one. Each allocation has its sidecar.
+func (p *proxy) testScale() {
+	p.t.Helper()
 	for _, count := range []int{2, 1} {
-		f.eventually("it is scaled", func() error { // not while a deployment goes on
-			if code, out := f.nomad("job", "scale", "-detach", "counter", fmt.Sprint(count)); code != 0 {
+		p.eventually("the job is scaled", func() error { // fails while a deployment is running
+			if code, out := p.nomad("job", "scale", "-detach", "counter", fmt.Sprint(count)); code != 0 {
 				return errors.New(out)
 			}
 			return nil
 		})
-		f.eventually(fmt.Sprintf("%d run", count), func() error {
-			tasks := f.tasksOf("counter")
-			allocs := f.allocationsRunning("counter")
+		p.eventually(fmt.Sprintf("%d running", count), func() error {
+			tasks := p.taskRuns("counter")
+			allocs := p.allocationsRunning("counter")
 			if len(allocs) != count || tasks["counter/beside"].alloc == "" {
 				return fmt.Errorf("%d allocations, tasks %v", len(allocs), tasks)
 			}
 			return nil
 		})
-		for _, a := range f.allocationsRunning("counter") {
-			must.MapContainsKeys(f.t, a.TaskStates, []string{"counter", "beside"})
+		for _, a := range p.allocationsRunning("counter") {
+			must.MapContainsKeys(p.t, a.TaskStates, []string{"counter", "beside"})
 		}
 	}
-	f.noDrift(f.counter())
+	p.noDrift(p.counter())
 }
 
-func (f *front) allocationsRunning(job string) (running []*api.AllocationListStub) {
-	f.t.Helper()
-	allocs, _, err := f.Client().Jobs().Allocations(job, false, nil)
-	must.NoError(f.t, err)
+func (p *proxy) allocationsRunning(job string) (running []*api.AllocationListStub) {
+	p.t.Helper()
+	allocs, _, err := p.Client().Jobs().Allocations(job, false, nil)
+	must.NoError(p.t, err)
 	for _, a := range allocs {
 		if a.ClientStatus == api.AllocClientStatusRunning && a.DesiredStatus == api.AllocDesiredStatusRun {
 			running = append(running, a)
@@ -223,47 +223,47 @@ func (f *front) allocationsRunning(job string) (running []*api.AllocationListStu
 	return running
 }
 
-// blocks sends a blocking query about an unchanged job, which takes its full wait, and then about a
-// job that changes meanwhile.
-func (f *front) blocks() {
-	f.t.Helper()
+// testBlockingQuery sends a blocking query for an unchanged job, which takes its full wait, and
+// then for a job that changes during the query.
+func (p *proxy) testBlockingQuery() {
+	p.t.Helper()
 	ask := func(wait time.Duration, index uint64) (uint64, time.Duration, error) {
 		began := time.Now()
-		_, meta, err := f.client.Jobs().Info("blocking", (&api.QueryOptions{WaitIndex: index, WaitTime: wait}).WithContext(f.ctx))
+		_, meta, err := p.client.Jobs().Info("blocking", (&api.QueryOptions{WaitIndex: index, WaitTime: wait}).WithContext(p.ctx))
 		if err != nil {
 			return 0, 0, err
 		}
 		return meta.LastIndex, time.Since(began), nil
 	}
 	file := func(n int) string {
-		return f.file("blocking.nomad.hcl", fmt.Sprintf(idleJob, "blocking", n))
+		return p.file("blocking.nomad.hcl", fmt.Sprintf(idleJob, "blocking", n))
 	}
-	f.does("job", "run", "-detach", file(0))
+	p.mustNomad("job", "run", "-detach", file(0))
 	index, _, err := ask(0, 0)
-	must.NoError(f.t, err)
+	must.NoError(p.t, err)
 	const short, long = 2 * time.Second, 10 * time.Minute
-	f.eventually("a query lasts as long as it should", func() error { // the job's status may change
+	p.eventually("the query takes its full wait", func() error { // the job's status may change in between
 		now, took, err := ask(short, index)
 		changed := now != index
 		index = now
 		if err == nil && (changed || took < short) {
-			err = fmt.Errorf("it took %s", took)
+			err = fmt.Errorf("took %s", took)
 		}
 		return err
 	})
 	news := make(chan error, 1)
-	go func() { // received below, or cut with the test's context
+	go func() { // ends with the query or the test's context
 		now, took, err := ask(long, index)
 		if err == nil && (now <= index || took >= long) {
-			err = fmt.Errorf("index %d after %s, not more than %d", now, took, index)
+			err = fmt.Errorf("index %d after %s, want more than %d", now, took, index)
 		}
 		news <- err
 	}()
-	f.does("job", "run", "-detach", file(1))
-	must.NoError(f.t, <-news)
+	p.mustNomad("job", "run", "-detach", file(1))
+	must.NoError(p.t, <-news)
 }
 
-// idleJob has no allocations.
+// idleJob is a job without allocations.
 const idleJob = `job %q {
   meta {
     n = "%d"
@@ -280,104 +280,105 @@ const idleJob = `job %q {
 }
 `
 
-// events come by the raw API as they happen.
-func (f *front) events() {
-	f.t.Helper()
+// testEventStream checks that events are delivered through the raw API as they happen.
+func (p *proxy) testEventStream() {
+	p.t.Helper()
 	n := 0
-	f.prints(`"JobRegistered"`, func() {
+	p.runUntilPrinted(`"JobRegistered"`, func() {
 		n++
-		f.does("job", "run", "-detach", f.file("event.nomad.hcl", fmt.Sprintf(idleJob, "event", n)))
+		p.mustNomad("job", "run", "-detach", p.file("event.nomad.hcl", fmt.Sprintf(idleJob, "event", n)))
 	}, "operator", "api", "/v1/event/stream?topic=Job:event")
 }
 
-// monitors reads the agent's log, in which each request stands.
-func (f *front) monitors() {
-	f.t.Helper()
-	f.prints("path=/v1/status/peers", func() { f.does("operator", "api", "/v1/status/peers") }, "monitor", "-log-level=DEBUG")
+// testMonitor checks that the agent's log is streamed, which contains each request.
+func (p *proxy) testMonitor() {
+	p.t.Helper()
+	p.runUntilPrinted("path=/v1/status/peers", func() { p.mustNomad("operator", "api", "/v1/status/peers") }, "monitor", "-log-level=DEBUG")
 }
 
-func (f *front) stopsAndStarts() {
-	f.t.Helper()
-	f.does("job", "stop", "-detach", "counter")
-	f.does("job", "start", "-detach", "counter")
-	must.MapContainsKeys(f.t, f.running("counter").TaskStates, []string{"counter", "beside"})
-	f.noDrift(f.counter())
+func (p *proxy) testStopAndStart() {
+	p.t.Helper()
+	p.mustNomad("job", "stop", "-detach", "counter")
+	p.mustNomad("job", "start", "-detach", "counter")
+	must.MapContainsKeys(p.t, p.running("counter").TaskStates, []string{"counter", "beside"})
+	p.noDrift(p.counter())
 }
 
-// reverts checks that a job can be reverted to a version, but not to one registered without the proxy.
-func (f *front) reverts() {
-	f.t.Helper()
-	slower := counterJob(f.t, "sleep 0.02", "sleep 0.2")
-	f.does("job", "run", "-detach", f.file("slower.nomad.hcl", slower))
-	f.does("job", "revert", "-detach", "counter", "0")
-	must.MapContainsKeys(f.t, f.running("counter").TaskStates, []string{"counter", "beside"})
-	f.noDrift(f.counter())
+// testRevert checks that a job can be reverted to a version that was registered through the proxy
+// only.
+func (p *proxy) testRevert() {
+	p.t.Helper()
+	slower := counterJob(p.t, "sleep 0.02", "sleep 0.2")
+	p.mustNomad("job", "run", "-detach", p.file("slower.nomad.hcl", slower))
+	p.mustNomad("job", "revert", "-detach", "counter", "0")
+	must.MapContainsKeys(p.t, p.running("counter").TaskStates, []string{"counter", "beside"})
+	p.noDrift(p.counter())
 
-	round, err := f.RunJob(f.ctx, slower) // at the agent itself
-	must.NoError(f.t, err)
-	f.does("job", "run", "-detach", f.counter())
-	code, out := f.nomad("job", "revert", "-detach", "counter", fmt.Sprint(*round.Job.Version))
-	must.Eq(f.t, 1, code)
-	must.StrContains(f.t, out, `lacks sidecar "beside" in group "counter"`)
+	round, err := p.RunJob(p.ctx, slower) // without the proxy
+	must.NoError(p.t, err)
+	p.mustNomad("job", "run", "-detach", p.counter())
+	code, out := p.nomad("job", "revert", "-detach", "counter", fmt.Sprint(*round.Job.Version))
+	must.Eq(p.t, 1, code)
+	must.StrContains(p.t, out, `lacks sidecar "beside" in group "counter"`)
 }
 
-func (f *front) dispatches() {
-	f.t.Helper()
-	f.does("job", "run", f.file("worker.nomad.hcl", testdata(f.t, "worker.nomad.hcl")))
-	f.does("job", "dispatch", "-detach", "-meta", "word=hello", "worker")
-	f.childRan("worker/dispatch-")
+func (p *proxy) testDispatch() {
+	p.t.Helper()
+	p.mustNomad("job", "run", p.file("worker.nomad.hcl", testdata(p.t, "worker.nomad.hcl")))
+	p.mustNomad("job", "dispatch", "-detach", "-meta", "word=hello", "worker")
+	p.checkChild("worker/dispatch-")
 }
 
-// forces starts a periodic job that is due once a year.
-func (f *front) forces() {
-	f.t.Helper()
-	file := f.file("yearly.nomad.hcl", testdata(f.t, "worker.nomad.hcl", `job "worker"`, `job "yearly"`,
+// testPeriodicForce starts a periodic job that is due once a year.
+func (p *proxy) testPeriodicForce() {
+	p.t.Helper()
+	file := p.file("yearly.nomad.hcl", testdata(p.t, "worker.nomad.hcl", `job "worker"`, `job "yearly"`,
 		"parameterized {", "periodic {", `meta_required = ["word"]`, `crons = ["@yearly"]`))
-	f.does("job", "run", file)
-	f.does("job", "periodic", "force", "-detach", "yearly")
-	f.childRan("yearly/periodic-")
+	p.mustNomad("job", "run", file)
+	p.mustNomad("job", "periodic", "force", "-detach", "yearly")
+	p.checkChild("yearly/periodic-")
 }
 
-// childRan waits until the only child of a periodic or dispatched job has ended, and checks that it had
-// its sidecar.
-func (f *front) childRan(prefix string) {
-	f.t.Helper()
+// checkChild waits until the only child of a periodic or dispatched job has ended, and checks
+// that it had its sidecar.
+func (p *proxy) checkChild(prefix string) {
+	p.t.Helper()
 	var child *api.AllocationListStub
-	f.eventually("a job "+prefix+"… has run", func() error {
-		jobs, _, err := f.Client().Jobs().PrefixList(prefix)
+	p.eventually("a job "+prefix+"… has run", func() error {
+		jobs, _, err := p.Client().Jobs().PrefixList(prefix)
 		if err != nil || len(jobs) != 1 {
-			return fmt.Errorf("%d of them: %w", len(jobs), err)
+			return fmt.Errorf("%d children: %w", len(jobs), err)
 		}
-		allocs, _, err := f.Client().Jobs().Allocations(jobs[0].ID, false, nil)
+		allocs, _, err := p.Client().Jobs().Allocations(jobs[0].ID, false, nil)
 		if err != nil || len(allocs) != 1 || allocs[0].ClientStatus != api.AllocClientStatusComplete {
 			return fmt.Errorf("%d allocations: %w", len(allocs), err)
 		}
 		child = allocs[0]
 		return nil
 	})
-	must.MapContainsKeys(f.t, child.TaskStates, []string{"worker", "beside"})
+	must.MapContainsKeys(p.t, child.TaskStates, []string{"worker", "beside"})
 }
 
-// saves checks that a snapshot of the servers is complete, by its checksum.
-func (f *front) saves() {
-	f.t.Helper()
-	snapshot := filepath.Join(f.dir, "backup.snap")
-	f.does("operator", "snapshot", "save", snapshot)
-	must.StrContains(f.t, f.does("operator", "snapshot", "inspect", snapshot), "JobVersion")
+// testSnapshotSave checks that a snapshot of the servers is complete, by its checksum.
+func (p *proxy) testSnapshotSave() {
+	p.t.Helper()
+	snapshot := filepath.Join(p.dir, "backup.snap")
+	p.mustNomad("operator", "snapshot", "save", snapshot)
+	must.StrContains(p.t, p.mustNomad("operator", "snapshot", "inspect", snapshot), "JobVersion")
 }
 
-// page is Nomad's own, from where it is without the proxy.
-func (f *front) page() {
-	f.t.Helper()
-	must.StrContains(f.t, f.does("ui", "-show-url", "counter"), f.address+"/ui/jobs/counter")
+// testUI checks that the proxy serves Nomad's own pages.
+func (p *proxy) testUI() {
+	p.t.Helper()
+	must.StrContains(p.t, p.mustNomad("ui", "-show-url", "counter"), p.address+"/ui/jobs/counter")
 	for _, path := range []string{"/", "/ui/", "/ui/jobs/counter"} {
-		direct, proxied := fetched(f.t, f.Address()+path), fetched(f.t, f.address+path)
-		must.Eq(f.t, direct, proxied, must.Sprint(path))
-		must.StrContains(f.t, proxied, "Nomad")
+		direct, proxied := fetched(p.t, p.Address()+path), fetched(p.t, p.address+path)
+		must.Eq(p.t, direct, proxied, must.Sprint(path))
+		must.StrContains(p.t, proxied, "Nomad")
 	}
 }
 
-// fetched is the answer after redirections, which are below the same host.
+// fetched returns the response after redirections, which must stay on the same host.
 func fetched(t *testing.T, url string) string {
 	t.Helper()
 	resp, err := http.Get(url)
@@ -389,30 +390,30 @@ func fetched(t *testing.T, url string) string {
 	return fmt.Sprintln(resp.StatusCode, resp.Request.URL.Path, string(body))
 }
 
-// slashes registers a job whose ID has one, and one that is called plan.
-func (f *front) slashes() {
-	f.t.Helper()
+// testSlashes registers a job whose ID contains a slash, and one with the ID "plan".
+func (p *proxy) testSlashes() {
+	p.t.Helper()
 	for _, id := range []string{"team/counter", "plan"} {
-		text := strings.Replace(testdata(f.t, "counter.nomad.hcl"), `job "counter"`, fmt.Sprintf("job %q", id), 1)
-		file := f.file("slash.nomad.hcl", text)
-		f.does("job", "run", "-detach", file)
-		must.MapContainsKeys(f.t, f.running(id).TaskStates, []string{"counter", "beside"})
-		must.StrContains(f.t, f.does("job", "plan", file), id)
+		text := strings.Replace(testdata(p.t, "counter.nomad.hcl"), `job "counter"`, fmt.Sprintf("job %q", id), 1)
+		file := p.file("slash.nomad.hcl", text)
+		p.mustNomad("job", "run", "-detach", file)
+		must.MapContainsKeys(p.t, p.running(id).TaskStates, []string{"counter", "beside"})
+		must.StrContains(p.t, p.mustNomad("job", "plan", file), id)
 	}
 }
 
-func (f *front) measures() {
-	f.t.Helper()
+func (p *proxy) testMetrics() {
+	p.t.Helper()
 	for _, path := range []string{"/healthz", "/readyz"} {
-		must.StrHasPrefix(f.t, "200 ", fetched(f.t, f.admin+path))
+		must.StrHasPrefix(p.t, "200 ", fetched(p.t, p.admin+path))
 	}
-	resp, err := http.Get(f.admin + "/metrics")
-	must.NoError(f.t, err)
+	resp, err := http.Get(p.admin + "/metrics")
+	must.NoError(p.t, err)
 	defer resp.Body.Close()
 	var text bytes.Buffer
 	_, err = text.ReadFrom(resp.Body)
-	must.NoError(f.t, err)
+	must.NoError(p.t, err)
 	for _, want := range []string{`nomad_sidecar_requests_total{decision="injected",route="register"}`, `nomad_sidecar_requests_total{decision="denied",route="revert"} 1`} {
-		must.StrContains(f.t, text.String(), want)
+		must.StrContains(p.t, text.String(), want)
 	}
 }

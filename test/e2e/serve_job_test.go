@@ -20,7 +20,7 @@ func TestServe_AsJob(t *testing.T) {
 	hcl := string(text)
 	for old, replacement := range map[string]string{
 		"http://${attr.unique.network.ip-address}:4646": c.Client().Address(),
-		"count = 2":     "count = 1", // there is one client
+		"count = 2":     "count = 1", // the cluster has one client
 		"static = 4747": "",
 		"\"10s\"":       "\"1s\"",
 	} {

@@ -21,39 +21,39 @@ import (
 )
 
 const (
-	shippedLines = 40_000 // on each stream
+	shippedLines = 40_000 // per stream
 
-	// unended is what the job writes last, in the form of syslog.
-	unended = "the end"
+	// unterminated is the last message of the job. Its line has no newline.
+	unterminated = "the end"
 )
 
-// shippingTo is where a pod ships its logs, and what arrived there.
-type shippingTo struct {
+// logDestination is the destination of shipped logs, with a function that reads them.
+type logDestination struct {
 	sink  string
 	lines func(c *cluster, alloc *api.Allocation) ([]shippertest.Line, error)
 }
 
-// TestLogShipper kills and restarts the shipper while a task writes and files are rotated, and checks
-// that every line of both streams arrives once and in order.
+// TestLogShipper kills and restarts the shipper while a task writes and files are rotated, and
+// checks that every line of both streams arrives once and in order.
 func TestLogShipper(t *testing.T) {
 	onSharedAgent(t, matrix.One(), func(c *cluster) {
-		for name, to := range map[string]shippingTo{"http": overHTTP(c.t), "syslog": overSyslog(c.t), "file": intoFile()} {
+		for name, to := range map[string]logDestination{"http": overHTTP(c.t), "syslog": overSyslog(c.t), "file": intoFile()} {
 			c.t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				shipsEveryLineOnce(&cluster{c.Agent, t, c.ctx}, name, to)
+				checkEveryLineShipped(&cluster{c.Agent, t, c.ctx}, name, to)
 			})
 		}
 	})
 }
 
-func overHTTP(t *testing.T) shippingTo {
+func overHTTP(t *testing.T) logDestination {
 	receiver := &shippertest.Receiver{}
 	server := httptest.NewServer(receiver)
 	t.Cleanup(server.Close)
-	return shippingTo{server.URL, func(*cluster, *api.Allocation) ([]shippertest.Line, error) { return receiver.HTTPLines() }}
+	return logDestination{server.URL, func(*cluster, *api.Allocation) ([]shippertest.Line, error) { return receiver.HTTPLines() }}
 }
 
-func overSyslog(t *testing.T) shippingTo {
+func overSyslog(t *testing.T) logDestination {
 	t.Helper()
 	receiver := &shippertest.Receiver{}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -64,12 +64,12 @@ func overSyslog(t *testing.T) shippingTo {
 		must.NoError(t, l.Close())
 		serving.Wait()
 	})
-	return shippingTo{"syslog+tcp://" + l.Addr().String(), func(*cluster, *api.Allocation) ([]shippertest.Line, error) { return receiver.SyslogLines() }}
+	return logDestination{"syslog+tcp://" + l.Addr().String(), func(*cluster, *api.Allocation) ([]shippertest.Line, error) { return receiver.SyslogLines() }}
 }
 
-// intoFile ships into the allocation's directory, with full files beside it.
-func intoFile() shippingTo {
-	return shippingTo{"file:///alloc/data/all.log", func(c *cluster, alloc *api.Allocation) ([]shippertest.Line, error) {
+// intoFile ships to a file in the allocation's directory, which is rotated.
+func intoFile() logDestination {
+	return logDestination{"file:///alloc/data/all.log", func(c *cluster, alloc *api.Allocation) ([]shippertest.Line, error) {
 		path := filepath.Join(c.Dir(), "nomad", "client", "alloc", alloc.ID, "alloc", "data", "all.log")
 		var text strings.Builder
 		for n := 50; n >= 0; n-- {
@@ -87,7 +87,7 @@ func intoFile() shippingTo {
 	}}
 }
 
-func shipsEveryLineOnce(c *cluster, name string, to shippingTo) {
+func checkEveryLineShipped(c *cluster, name string, to logDestination) {
 	job := filepath.Join(c.t.TempDir(), "shipped.nomad.hcl")
 	text := testdata(c.t, "shipped.nomad.hcl", "NAME", name, "SINK", to.sink, "LINES", fmt.Sprint(shippedLines))
 	must.NoError(c.t, os.WriteFile(job, []byte(text), 0o644))
@@ -96,7 +96,7 @@ func shipsEveryLineOnce(c *cluster, name string, to shippingTo) {
 		c.eventually(fmt.Sprintf("%d lines have arrived", n), func() error {
 			lines, err := to.lines(c, alloc)
 			if err == nil && len(lines) < n {
-				err = fmt.Errorf("it is %d", len(lines))
+				err = fmt.Errorf("%d lines", len(lines))
 			}
 			return err
 		})
@@ -110,16 +110,16 @@ func shipsEveryLineOnce(c *cluster, name string, to shippingTo) {
 	c.waitRestarts(alloc, 2)
 	arrived(2 * shippedLines)
 	_, _, err := c.Client().AllocFS().Stat(alloc, "alloc/logs/app.stdout.2", nil)
-	must.NoError(c.t, err, must.Sprint("the logs were rotated"))
+	must.NoError(c.t, err, must.Sprint("rotated log file"))
 	must.Zero(c.t, c.restarts(alloc, "app"))
 
-	// The line without an end goes when it is known to have none.
+	// The unterminated line is shipped when the task has ended.
 	_, _, err = c.Client().Jobs().Deregister(name, false, nil)
 	must.NoError(c.t, err)
 	c.waitAlloc(alloc.ID, api.AllocClientStatusComplete)
 	lines, err := to.lines(c, alloc)
 	must.NoError(c.t, err)
-	must.Eq(c.t, unended, lines[len(lines)-1].Message)
+	must.Eq(c.t, unterminated, lines[len(lines)-1].Message)
 	counted, err := shippertest.Counted(lines[:len(lines)-1])
 	must.NoError(c.t, err)
 	must.Eq(c.t, map[string]int{"app stdout": shippedLines, "app stderr": shippedLines}, counted)
@@ -132,12 +132,12 @@ func (c *cluster) restarts(alloc *api.Allocation, task string) uint64 {
 	return alloc.TaskStates[task].Restarts
 }
 
-// waitRestarts waits until the shipper runs again.
+// waitRestarts waits until the shipper was restarted n times and is running.
 func (c *cluster) waitRestarts(alloc *api.Allocation, n uint64) {
 	c.t.Helper()
 	c.waitTask(alloc.ID, "log-shipper", func(s *api.TaskState) error {
 		if s.Restarts < n || s.State != "running" {
-			return fmt.Errorf("it is %s after %d restarts", s.State, s.Restarts)
+			return fmt.Errorf("state %s after %d restarts", s.State, s.Restarts)
 		}
 		return nil
 	})

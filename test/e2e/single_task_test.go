@@ -8,10 +8,10 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// inside is a job of one task that waits, with additions in HCL.
-type inside struct{ name, group, task, config, resources, script string }
+// singleTask is a job of one task, which sleeps, with additions in HCL.
+type singleTask struct{ name, group, task, config, resources, script string }
 
-func (j inside) hcl(t *testing.T) string {
+func (j singleTask) hcl(t *testing.T) string {
 	t.Helper()
 	if j.resources == "" {
 		j.resources = "cpu = 50\nmemory = 32"
@@ -23,20 +23,20 @@ func (j inside) hcl(t *testing.T) string {
 		"CONFIG", j.config, "RESOURCES", j.resources, "SCRIPT", j.script)
 }
 
-// runInside runs such a job, and returns when its task runs.
-func (c *cluster) runInside(j inside) *api.Allocation {
+// runSingleTask runs the job, and returns when its task is running.
+func (c *cluster) runSingleTask(j singleTask) *api.Allocation {
 	c.t.Helper()
 	return c.run(j.hcl(c.t), api.AllocClientStatusRunning)
 }
 
-// see runs a script in the task of such a job and wants it to print lines.
-func (c *cluster) see(alloc *api.Allocation, script string, lines ...string) {
+// expectOutput runs a script in the job's task and checks the lines it prints.
+func (c *cluster) expectOutput(alloc *api.Allocation, script string, lines ...string) {
 	c.t.Helper()
 	out := c.exec(alloc, "inside", "/bin/sh", "-c", script)
 	must.Eq(c.t, lines, strings.Split(strings.TrimSpace(out), "\n"), must.Sprint(script))
 }
 
-// sub runs a part of a test that shares the agent with the others.
+// sub runs a subtest on the same agent.
 func (c *cluster) sub(name string, test func(c *cluster)) {
 	c.t.Run(name, func(t *testing.T) { test(&cluster{c.Agent, t, c.ctx}) })
 }

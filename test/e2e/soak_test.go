@@ -21,7 +21,7 @@ import (
 
 // soakFor returns the duration for each runtime: a few actions by default, or half of
 // POD_TEST_SOAK_FOR.
-func soakFor(t *testing.T) (steps int, length time.Duration) {
+func soakFor(t *testing.T) (actions int, length time.Duration) {
 	t.Helper()
 	text := os.Getenv("POD_TEST_SOAK_FOR")
 	if text == "" {
@@ -32,7 +32,7 @@ func soakFor(t *testing.T) (steps int, length time.Duration) {
 	return 0, length / 2
 }
 
-// soakSeed is where the random steps come from; POD_TEST_SEED repeats them.
+// soakSeed returns the seed of the random actions: POD_TEST_SEED, or a random one.
 func soakSeed(t *testing.T) uint64 {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
@@ -43,10 +43,10 @@ func soakSeed(t *testing.T) uint64 {
 	return seed
 }
 
-// TestSoak performs random actions of users, clients and hosts, and checks that other tasks continue as
-// the same processes, and that in the end no line is lost and nothing is left behind.
+// TestSoak performs random actions of users, clients and hosts, and checks that other tasks
+// continue as the same processes, and that in the end no line is lost and nothing is left behind.
 func TestSoak(t *testing.T) {
-	steps, length := soakFor(t)
+	actions, length := soakFor(t)
 	dir := t.TempDir()
 	must.NoError(t, os.Chmod(dir, 0o755))
 	build(t, dir, "test/cmd/numberedlines")
@@ -60,50 +60,50 @@ func TestSoak(t *testing.T) {
 		s := &soak{cluster: c, random: rand.New(rand.NewPCG(seed, 0)), dir: dir, image: image, done: map[string]int{}}
 		s.begin(3)
 		begin := time.Now()
-		for s.steps < steps || time.Since(begin) < length {
-			s.step()
+		for s.actions < actions || time.Since(begin) < length {
+			s.act()
 		}
 		total := s.endRounds(s.allocs("rounds", 3))
-		c.t.Logf("%d steps in %s, %d lines of tasks that none of them changed: %v; at the start %v, at the end %v",
-			s.steps, time.Since(begin).Round(time.Second), total, s.done, s.first, s.last)
+		c.t.Logf("%d actions in %s, %d lines of tasks that none of them changed: %v; at the start %v, at the end %v",
+			s.actions, time.Since(begin).Round(time.Second), total, s.done, s.first, s.last)
 	}, func(o *agent.Options) {
 		o.HostPaths = append(o.HostPaths, dir+":/opt/lines")
-		o.Runtime = stuckOnce(t, dir, o.Runtime)
+		o.Runtime = hangOnce(t, dir, o.Runtime)
 	})
 }
 
-// soak is a cluster where things happen.
+// soak is a cluster on which random actions are performed.
 type soak struct {
 	*cluster
 	random      *rand.Rand
 	dir, image  string
-	pods        []*api.AllocationListStub // that nothing may change
+	pods        []*api.AllocationListStub // must not be affected
 	before      map[string]string         // their first processes
 	victim      string
-	steps       int
+	actions     int
 	done        map[string]int
-	first, last use
+	first, last resourceUse
 }
 
-// begin runs the pods that are to outlive all, and the one that is broken.
+// begin starts the pods that must survive, and the victim.
 func (s *soak) begin(pods int) {
 	s.run(testdata(s.t, "rounds.nomad.hcl", "COUNT", fmt.Sprint(pods)), api.AllocClientStatusRunning)
-	s.allRun("rounds", pods)
+	s.awaitAllRunning("rounds", pods)
 	s.victim = s.run(testdata(s.t, "victim.nomad.hcl"), api.AllocClientStatusRunning).ID
 	s.pods = s.allocs("rounds", pods)
 	s.before = s.firstProcesses(s.pods)
 	must.MapLen(s.t, pods, s.before)
-	s.first = s.use()
+	s.first = s.measure()
 }
 
-// step performs one action, and checks that everything else is unchanged.
-func (s *soak) step() {
+// act performs one action, and checks that everything else is unchanged.
+func (s *soak) act() {
 	s.t.Helper()
 	all := []struct {
 		name string
 		do   func()
 	}{
-		{"killed", func() { s.killOne(s.random); s.watched("rounds", len(s.pods)) }},
+		{"killed", func() { s.killOne(s.random); s.awaitRecovered("rounds", len(s.pods)) }},
 		{"broken", func() { s.breakPod(s.victim, s.random) }},
 		{"ended", s.end},
 		{"refused", s.refused},
@@ -111,25 +111,25 @@ func (s *soak) step() {
 		{"cut off", s.cutOff},
 		{"stuck", s.stuck},
 		{"ordered", s.ordered},
-		{"looked into", s.lookedInto},
+		{"looked into", s.execInTask},
 	}
-	s.steps++
+	s.actions++
 	chosen := all[s.random.IntN(len(all))]
 	chosen.do()
 	s.done[chosen.name]++
-	told := must.Sprintf("step %d: %s", s.steps, chosen.name)
-	must.Eq(s.t, s.before, s.firstProcesses(s.pods), told)
-	s.more(s.pods[s.random.IntN(len(s.pods))].ID)
-	s.last = s.use()
-	if s.steps%20 == 0 {
-		s.t.Logf("%d steps: %v; %v", s.steps, s.done, s.last)
+	detail := must.Sprintf("action %d: %s", s.actions, chosen.name)
+	must.Eq(s.t, s.before, s.firstProcesses(s.pods), detail)
+	s.awaitLogGrowth(s.pods[s.random.IntN(len(s.pods))].ID)
+	s.last = s.measure()
+	if s.actions%20 == 0 {
+		s.t.Logf("%d actions: %v; %v", s.actions, s.done, s.last)
 	}
 }
 
-// name is of a job of its own for each step.
-func (s *soak) name() string { return fmt.Sprintf("soak-%d", s.steps) }
+// name returns the ID of the current action's job.
+func (s *soak) name() string { return fmt.Sprintf("soak-%d", s.actions) }
 
-// end is a task that ends by itself.
+// end runs a task that exits by itself.
 func (s *soak) end() {
 	ends := []struct {
 		command string
@@ -148,7 +148,7 @@ func (s *soak) end() {
 	s.deregister(s.name(), true)
 }
 
-// refused is a task that never starts.
+// refused runs a task that cannot start.
 func (s *soak) refused() {
 	configs := []string{`command = "/no/such/program"`, `command = "/bin/true"
 		colour = "red"`, `image = "oci:/no/such/layout:x"`}
@@ -157,7 +157,7 @@ func (s *soak) refused() {
 	s.deregister(s.name(), true)
 }
 
-// fromImage is a task with a layer of its own.
+// fromImage runs a task from an image.
 func (s *soak) fromImage() {
 	s.stop(s.name(), s.run(s.imageJob(), api.AllocClientStatusRunning).ID)
 }
@@ -167,27 +167,27 @@ func (s *soak) imageJob() string {
 		args = ["-P"]`, s.image))
 }
 
-// cutOff is a start during which the plugin dies, at any moment after Nomad has
-// asked it for one: without an answer to that the allocation fails.
+// cutOff kills the plugin at a random time after Nomad has received the task. Earlier, the
+// allocation would fail.
 func (s *soak) cutOff() {
 	alloc, err := s.RunJob(s.ctx, s.imageJob())
 	must.NoError(s.t, err)
 	s.eventually("Nomad has received the task", func() error {
 		alloc, err := s.Alloc(alloc.ID)
 		if err == nil && len(alloc.TaskStates) == 0 && !alloc.ClientTerminalStatus() {
-			err = errors.New("it has no state")
+			err = errors.New("task has no state")
 		}
 		return err
 	})
-	<-time.After(time.Duration(s.random.IntN(300)) * time.Millisecond) // any moment is as good
+	<-time.After(time.Duration(s.random.IntN(300)) * time.Millisecond) // random delay before the kill
 	_ = s.KillPlugin()
-	s.pluginRuns()
+	s.awaitPlugin()
 	s.waitAlloc(alloc.ID, api.AllocClientStatusRunning)
-	s.watched("rounds", len(s.pods))
+	s.awaitRecovered("rounds", len(s.pods))
 	s.stop(s.name(), alloc.ID)
 }
 
-// stuck is a start during which the runtime hangs and the plugin dies.
+// stuck kills the plugin while the runtime hangs during a start.
 func (s *soak) stuck() {
 	armed, stuck := filepath.Join(s.dir, "armed"), filepath.Join(s.dir, "stuck")
 	must.NoError(s.t, os.WriteFile(armed, nil, 0o600))
@@ -197,11 +197,11 @@ func (s *soak) stuck() {
 	must.NoError(s.t, os.Remove(stuck))
 	must.NoError(s.t, s.KillPlugin())
 	s.waitAlloc(alloc.ID, api.AllocClientStatusRunning)
-	s.watched("rounds", len(s.pods))
+	s.awaitRecovered("rounds", len(s.pods))
 	s.stop(s.name(), alloc.ID)
 }
 
-// ordered is a group whose tasks wait for one another.
+// ordered runs a group whose tasks start in order.
 func (s *soak) ordered() {
 	job, err := os.ReadFile(filepath.Join(repository, "jobs", "examples", "ordered.nomad.hcl"))
 	must.NoError(s.t, err)
@@ -215,16 +215,16 @@ func (s *soak) ordered() {
 	s.stop("ordered", alloc.ID)
 }
 
-// lookedInto is a command that runs in a task.
-func (s *soak) lookedInto() {
+// execInTask runs a command in a task.
+func (s *soak) execInTask() {
 	pod := s.pods[s.random.IntN(len(s.pods))]
 	alloc, err := s.Alloc(pod.ID)
 	must.NoError(s.t, err)
 	must.Eq(s.t, pod.ID+"\n", s.exec(alloc, "lines", "/bin/sh", "-c", "echo $NOMAD_ALLOC_ID"))
 }
 
-// stop stops a job in order, and has Nomad forget it. A client that is killed while it removes the
-// network of an ended allocation never does so later (nomad#11096).
+// stop stops a job and makes Nomad remove its allocation. A client that is killed while it removes
+// the network of an ended allocation never does so later (nomad#11096).
 func (s *soak) stop(job, id string) {
 	s.t.Helper()
 	s.deregister(job, false)
@@ -234,7 +234,7 @@ func (s *soak) stop(job, id string) {
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
-		return cmp.Or(err, errors.New("it is there"))
+		return cmp.Or(err, errors.New("network still exists"))
 	})
 	s.deregister(job, true)
 }

@@ -23,7 +23,7 @@ func TestKillSignalAndTimeout(t *testing.T) {
 			{"deaf", ":", "1s", 137, 9},
 		} {
 			c.sub(test.name, func(c *cluster) {
-				alloc := c.runInside(inside{
+				alloc := c.runSingleTask(singleTask{
 					name: test.name, script: strings.Replace(script, "ANSWER", test.answer, 1),
 					task: "kill_signal = \"SIGINT\"\nkill_timeout = \"" + test.timeout + "\"",
 				})

@@ -15,12 +15,13 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/sandbox"
 )
 
-// writes prints whether a task can write in a directory.
+// writes prints "yes" if a task can write to a directory.
 func writes(dir string) string {
 	return fmt.Sprintf("(touch %s/probe 2>&1 && echo yes) | grep -o -e yes -e Read-only", dir)
 }
 
-// peers prints the propagation of the mount at a path: shared, master (of the host's), or neither.
+// peers prints the propagation of the mount at a path: shared, master (slave of the host), or
+// private.
 func peers(path string) string {
 	return fmt.Sprintf(`awk '$5 == "%s" { print ($0 ~ / shared:/) ? "shared" : ($0 ~ / master:/) ? "master" : "private" }' /proc/self/mountinfo`, path)
 }
@@ -33,7 +34,7 @@ func TestStaticHostVolumes(t *testing.T) {
 	must.NoError(t, os.Chmod(dir, 0o777))
 	must.NoError(t, os.WriteFile(filepath.Join(dir, "file"), []byte("of the host\n"), 0o644))
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
-		alloc := c.runInside(inside{name: "static", group: `
+		alloc := c.runSingleTask(singleTask{name: "static", group: `
 			volume "open" {
 				type   = "host"
 				source = "open"
@@ -76,16 +77,16 @@ func TestStaticHostVolumes(t *testing.T) {
 				destination      = "/tells"
 				propagation_mode = "bidirectional"
 			}`})
-		c.see(alloc, "cat /open/file /frozen/file", "of the host", "of the host")
+		c.expectOutput(alloc, "cat /open/file /frozen/file", "of the host", "of the host")
 		for target, can := range map[string]string{
 			"/open": "yes", "/mount-readonly": "Read-only", "/volume-readonly": "Read-only", "/frozen": "Read-only", "/hears": "yes",
 		} {
-			c.see(alloc, writes(target), can)
+			c.expectOutput(alloc, writes(target), can)
 		}
 		_, err := os.Stat(filepath.Join(dir, "probe"))
 		must.NoError(c.t, err)
 		for target, how := range map[string]string{"/open": "private", "/hears": "master", "/tells": "shared"} {
-			c.see(alloc, peers(target), how)
+			c.expectOutput(alloc, peers(target), how)
 		}
 
 		late := filepath.Join(dir, "late")
@@ -93,8 +94,8 @@ func TestStaticHostVolumes(t *testing.T) {
 		must.NoError(c.t, unix.Mount("late", late, "tmpfs", 0, ""))
 		defer func() { must.NoError(c.t, unix.Unmount(late, unix.MNT_DETACH)) }()
 		must.NoError(c.t, os.WriteFile(filepath.Join(late, "file"), nil, 0o644))
-		c.see(alloc, "ls /hears/late /tells/late", "/hears/late:", "file", "", "/tells/late:", "file")
-		c.see(alloc, "ls /open/late | wc -l", "0")
+		c.expectOutput(alloc, "ls /hears/late /tells/late", "/hears/late:", "file", "", "/tells/late:", "file")
+		c.expectOutput(alloc, "ls /open/late | wc -l", "0")
 	}, func(o *agent.Options) {
 		o.ClientConfig += fmt.Sprintf(`client {
 			host_volume "open" { path = %[1]q }
@@ -121,15 +122,15 @@ func TestDynamicHostVolume(t *testing.T) {
 		c.eventually("the volume is ready", func() error {
 			v, _, err := volumes.Get(made.Volume.ID, nil)
 			if err == nil && v.State != api.HostVolumeStateReady {
-				err = fmt.Errorf("it is %s", v.State)
+				err = fmt.Errorf("status is %s", v.State)
 			}
 			return err
 		})
-		job := inside{name: "dynamic", group: volumeBlock("host", "kept"), task: `volume_mount {
+		job := singleTask{name: "dynamic", group: volumeBlock("host", "kept"), task: `volume_mount {
 			volume      = "data"
 			destination = "/data"
 		}`}
-		c.keptBetweenTasks(job)
+		c.checkKeptBetweenTasks(job)
 		_, _, err = volumes.Delete(&api.HostVolumeDeleteRequest{ID: made.Volume.ID}, nil)
 		must.NoError(c.t, err)
 		_, err = os.Stat(made.Volume.HostPath)
@@ -146,13 +147,13 @@ func volumeBlock(kind, source string) string {
 	}`, kind, source)
 }
 
-// keptBetweenTasks writes to /data in one allocation and reads it in the next.
-func (c *cluster) keptBetweenTasks(job inside) {
+// checkKeptBetweenTasks writes to /data in one allocation and reads it in the next.
+func (c *cluster) checkKeptBetweenTasks(job singleTask) {
 	c.t.Helper()
 	for _, script := range []string{"echo kept > /data/file; cat /data/file", "cat /data/file"} {
-		alloc := c.runInside(job)
-		c.see(alloc, script, "kept")
-		c.see(alloc, peers("/data"), "private")
+		alloc := c.runSingleTask(job)
+		c.expectOutput(alloc, script, "kept")
+		c.expectOutput(alloc, peers("/data"), "private")
 		c.stop(job.name, alloc)
 	}
 }
@@ -165,7 +166,8 @@ func (c *cluster) stop(job string, alloc *api.Allocation) {
 	c.waitAlloc(alloc.ID, api.AllocClientStatusComplete)
 }
 
-// TestCSIVolume checks that a CSI plugin can run in a pod and mount volumes for tasks of other pods.
+// TestCSIVolume checks that a CSI plugin can run in a pod and mount volumes for tasks of other
+// pods.
 func TestCSIVolume(t *testing.T) {
 	dir := t.TempDir()
 	build(t, dir, "test/cmd/csi")
@@ -175,7 +177,7 @@ func TestCSIVolume(t *testing.T) {
 		c.eventually("Nomad knows the plugin", func() error {
 			p, _, err := c.Client().CSIPlugins().Info("directories", nil)
 			if err == nil && (p.NodesHealthy != 1 || p.ControllersHealthy != 1) {
-				err = fmt.Errorf("it has %d nodes and %d controllers", p.NodesHealthy, p.ControllersHealthy)
+				err = fmt.Errorf("plugin has %d healthy nodes and %d controllers", p.NodesHealthy, p.ControllersHealthy)
 			}
 			return err
 		})
@@ -188,7 +190,7 @@ func TestCSIVolume(t *testing.T) {
 			}},
 		}, nil)
 		must.NoError(c.t, err)
-		c.keptBetweenTasks(inside{name: "claims", group: volumeBlock("csi", "kept"), task: `volume_mount {
+		c.checkKeptBetweenTasks(singleTask{name: "claims", group: volumeBlock("csi", "kept"), task: `volume_mount {
 			volume      = "data"
 			destination = "/data"
 		}`})

@@ -14,7 +14,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 )
 
-// waitForJob is the job that waits for addresses, injected.
+// waitForJob returns the injected job that waits for addresses.
 func waitForJob(t *testing.T, timeout string, targets ...string) string {
 	t.Helper()
 	program(t, "wait-for")
@@ -33,7 +33,7 @@ func TestWaitFor(t *testing.T) {
 		must.StrContains(c.t, text, `target=tcp://127.0.0.1:8080 why="refused: `)
 		c.waitTask(alloc.ID, "server", func(s *api.TaskState) error {
 			if s.State != "running" {
-				return fmt.Errorf("it is %s", s.State)
+				return fmt.Errorf("status is %s", s.State)
 			}
 			return nil
 		})
@@ -45,7 +45,7 @@ func TestWaitFor(t *testing.T) {
 		alloc = c.waitAlloc(alloc.ID, api.AllocClientStatusRunning)
 		c.waitTask(alloc.ID, "app", func(s *api.TaskState) error {
 			if s.State != "running" {
-				return fmt.Errorf("it is %s", s.State)
+				return fmt.Errorf("status is %s", s.State)
 			}
 			return nil
 		})
