@@ -194,7 +194,9 @@ type SetDefault struct {
 	// Value is as in Nomad's API, without the parts that Nomad fills in.
 	Value json.RawMessage `json:"value"`
 	Tasks []string        `json:"tasks,omitempty"`
-	in    map[string]bool // Tasks
+	// Config are those tasks of which the config repeats default logs.
+	Config       []string        `json:"config,omitempty"`
+	in, inConfig map[string]bool // Tasks and Config
 }
 
 // NewDefaults records the defaults of a group.
@@ -208,6 +210,9 @@ func NewDefaults(values []DefaultValue) *Defaults {
 		}
 		if v.Field.Task {
 			s.Tasks = append(s.Tasks, v.Task)
+		}
+		if v.Logs != cty.NilVal {
+			s.Config = append(s.Config, v.Task)
 		}
 	}
 	return d
@@ -244,9 +249,12 @@ func ReadDefaults(text string) *Defaults {
 		if f == nil || f.Keyed != keyed || set == nil || len(set.Value) > MaxRecorded || f.Task != (len(set.Tasks) > 0) {
 			return nil
 		}
-		set.in = map[string]bool{}
+		set.in, set.inConfig = map[string]bool{}, map[string]bool{}
 		for _, task := range set.Tasks {
 			set.in[task] = true
+		}
+		for _, task := range set.Config {
+			set.inConfig[task] = true
 		}
 	}
 	return d
@@ -262,6 +270,11 @@ func (d *Defaults) Of(task string, field *DefaultField, key string) json.RawMess
 		return set.Value
 	}
 	return nil
+}
+
+// InConfig reports whether the config of a task repeats default logs.
+func (d *Defaults) InConfig(task string) bool {
+	return d != nil && d.Set["logs"] != nil && d.Set["logs"].inConfig[task]
 }
 
 // Holds reports whether a value in JSON is the default that the mark records for a key.

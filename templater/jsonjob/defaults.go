@@ -70,7 +70,7 @@ func (f *File) written(n *node, isTask bool, defaults *job.Defaults, bare job.Ba
 			continue
 		}
 		w := job.Written{Range: f.at(v.start)}
-		if raw := defaults.Of(task, &field, ""); field.Task == isTask && raw != nil && f.ours(n, &field, raw) {
+		if field.Task == isTask && f.ours(n, &field, defaults, task) {
 			w.Default = true
 			if spelt, ok := defaults.Spelt(task)[field.API]; ok {
 				bare[field.API] = spelt
@@ -104,25 +104,26 @@ func (f *File) vaultIdentity(task *node, written map[string]job.Written) {
 
 // ours reports whether the value of a field is still the recorded default, and so is the setting that
 // repeats logs in the config of a pod task.
-func (f *File) ours(n *node, field *job.DefaultField, recorded []byte) bool {
-	v := n.get(field.API)
-	if v == nil || !f.holds(v, field, recorded) {
+func (f *File) ours(n *node, field *job.DefaultField, defaults *job.Defaults, task string) bool {
+	v, recorded := n.get(field.API), defaults.Of(task, field, "")
+	if v == nil || recorded == nil || !f.holds(v, field, recorded) {
 		return false
 	}
-	if field.Name != "logs" {
+	if field.Name != "logs" || n.get("Driver").str() != podDriver {
 		return true
 	}
 	setting := n.get("Config").key(job.LogsSetting)
-	return setting == nil || n.get("Driver").str() != podDriver || isLogsSetting(setting, recorded)
+	return setting == nil || isLogsSetting(setting, defaults, task)
 }
 
-// isLogsSetting reports whether a setting of a config repeats recorded logs.
-func isLogsSetting(setting *node, recorded []byte) bool {
+// isLogsSetting reports whether a setting of a task's config repeats default logs.
+func isLogsSetting(setting *node, defaults *job.Defaults, task string) bool {
 	var l struct {
 		MaxFiles, MaxFileSizeMB int
 		Disabled                bool
 	}
-	if json.Unmarshal(recorded, &l) != nil {
+	recorded := defaults.Of(task, job.FindDefaultField("logs"), "")
+	if !defaults.InConfig(task) || json.Unmarshal(recorded, &l) != nil {
 		return false
 	}
 	v, ok := job.Logs{Files: l.MaxFiles, SizeMB: l.MaxFileSizeMB, Disabled: l.Disabled}.ForDriver()
@@ -143,8 +144,7 @@ func (f *File) withoutDefaults(t *job.Task, n *node, defaults *job.Defaults) {
 		return
 	}
 	t.Logs = nil
-	recorded := defaults.Of(t.Name, job.FindDefaultField("logs"), "")
-	if s := n.get("Config").key(job.LogsSetting); s != nil && isLogsSetting(s, recorded) {
+	if s := n.get("Config").key(job.LogsSetting); s != nil && isLogsSetting(s, defaults, t.Name) {
 		setting := t.Config[job.LogsSetting]
 		t.DefaultLogs = &setting
 		if delete(t.Config, job.LogsSetting); len(t.Config) == 0 {

@@ -105,10 +105,9 @@ func (s *defaultSetter) in(n *node, isTask bool, set *defaultsIn, l layout) erro
 }
 
 func (s *defaultSetter) setField(n *node, task string, field *job.DefaultField, set *defaultsIn, l layout) error {
-	raw, d := s.old.Of(task, field, ""), set.fields[field.Name]
-	ours := raw != nil && s.ours(n, field, raw)
-	if ours && field.Name == "logs" {
-		if err := s.setLogs(n, task, raw, set.logs, l); err != nil {
+	d, ours := set.fields[field.Name], s.ours(n, field, s.old, task)
+	if field.Name == "logs" && (ours || d != nil) {
+		if err := s.setLogs(n, task, set.logs, l); err != nil {
 			return err
 		}
 	}
@@ -123,16 +122,13 @@ func (s *defaultSetter) setField(n *node, task string, field *job.DefaultField, 
 		return err
 	}
 	n.set(field.API, v, l)
-	if !ours && field.Name == "logs" {
-		return s.setLogs(n, task, nil, set.logs, l)
-	}
 	return nil
 }
 
 // setLogs sets the logs in the config of a pod task, or removes earlier ones.
-func (s *defaultSetter) setLogs(n *node, task string, recorded []byte, value cty.Value, l layout) error {
+func (s *defaultSetter) setLogs(n *node, task string, value cty.Value, l layout) error {
 	had := n.get("Config").key(job.LogsSetting)
-	if had != nil && (recorded == nil || !isLogsSetting(had, recorded)) {
+	if had != nil && !isLogsSetting(had, s.old, task) {
 		return nil
 	}
 	if value == cty.NilVal {
