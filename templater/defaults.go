@@ -84,7 +84,7 @@ type defaulter struct {
 }
 
 // stateBytes is about the size of a DefaultState.
-const stateBytes = 64
+const stateBytes = 160
 
 func (c *defaulter) field(g *job.Group, d *job.Default) {
 	if types := d.Field.Types; types != nil {
