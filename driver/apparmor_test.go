@@ -13,7 +13,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// fakeAppArmor is a kernel with AppArmor.
+// fakeAppArmor is a fake kernel with AppArmor.
 type fakeAppArmor struct {
 	enabled, loaded bool
 	parser, load    error
@@ -97,7 +97,8 @@ func withProfile(name string) pod.Task {
 	return pod.Task{Security: ocispec.Security{AppArmor: name}}
 }
 
-// The text comes from moby; what tasks of a pod need of it must stay.
+// TestAppArmor_Profile checks that the text, which comes from moby, contains the rules that tasks
+// of a pod need.
 func TestAppArmor_Profile(t *testing.T) {
 	dir := t.TempDir()
 	parser := "#!/bin/sh\n[ \"$1\" = -Kr ] && cat \"$2\" > " + dir + "/profile\n"

@@ -30,7 +30,7 @@ func TestCeilings(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*PluginConfig)
 		hcl    string
-		want   string // of the error; empty: it is allowed
+		want   string // part of the error; empty if allowed
 	}{
 		"rtprio":             {nil, `ulimit = { rtprio = "1" }`, `ulimit: rtprio = "1" is above the Nomad client's own limit of 0: the operator can set ulimit_max { rtprio = … }`},
 		"rtprio, allowed":    {raised, `ulimit = { rtprio = "0" }`, ``},

@@ -18,7 +18,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// checked returns what the driver says about a config block in a group's network.
+// checked returns the driver's error for a config block in a group's network.
 func checked(t *testing.T, hcl string, network *drivers.NetworkIsolationSpec) error {
 	t.Helper()
 	var config map[string]any
@@ -35,7 +35,7 @@ func TestCompatKeys(t *testing.T) {
 	cases := map[string]struct {
 		hcl     string
 		network *drivers.NetworkIsolationSpec
-		says    string // "" if it is accepted
+		want    string // "" if accepted
 	}{
 		"nomad job init":        {"image = \"redis:7\"\nauth_soft_fail = true", nil, ""},
 		"interactive off":       {"interactive = false", nil, ""},
@@ -68,18 +68,18 @@ func TestCompatKeys(t *testing.T) {
 				hcl += "\ncommand = \"a\""
 			}
 			err := checked(t, hcl, tc.network)
-			if tc.says == "" {
+			if tc.want == "" {
 				must.NoError(t, err)
 				return
 			}
-			must.ErrorContains(t, err, tc.says)
+			must.ErrorContains(t, err, tc.want)
 			must.ErrorIs(t, startError(fmt.Errorf("%w: %w", errTaskConfig, err)), errTaskConfig)
 		})
 	}
 }
 
-// TestSchema_CoversDocker reads the schema of Nomad's docker driver from its source. Each key must
-// be one of ours, or be known with its replacement.
+// TestSchema_CoversDocker reads the schema of Nomad's docker driver from its source. Each of its
+// keys must be a key of this driver, or known with its replacement.
 func TestSchema_CoversDocker(t *testing.T) {
 	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/hashicorp/nomad").Output()
 	must.NoError(t, err)
@@ -113,7 +113,7 @@ func TestSchema_CoversDocker(t *testing.T) {
 	theirs := dockerKeys(specs, specs["taskConfigSpec"], "")
 	must.Greater(t, 60, len(theirs))
 	for _, name := range theirs {
-		must.True(t, ours[name], must.Sprintf("docker's %s has no counterpart", name))
+		must.True(t, ours[name], must.Sprintf("option %s of docker has no counterpart", name))
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// Each list, map and text of the config is bounded, also one that is added.
+// Each list, map and string of the config is bounded, including those added in the future.
 func TestConfigSize(t *testing.T) {
 	long, many := strings.Repeat("x", maxStringBytes+1), make([]string, maxEntries+1)
 	for i := range reflect.TypeFor[TaskConfig]().NumField() {
@@ -45,8 +45,8 @@ func TestConfigSize(t *testing.T) {
 	must.ErrorContains(t, err, "env has 1048577 bytes: want at most 1048576")
 }
 
-// A NUL byte is refused in each text of the config, also in one that is added: crun would mount at
-// /dev for "/dev\x00x", which is no path that checks of targets know.
+// A NUL byte is refused in each string of the config, including those added in the future: crun
+// would mount "/dev\x00x" at /dev, and the checks of targets do not recognize that path.
 func TestConfigSize_NUL(t *testing.T) {
 	const nul = "/dev\x00x"
 	for i := range reflect.TypeFor[TaskConfig]().NumField() {

@@ -15,8 +15,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 )
 
-// wire is a client that sends messages as they are on the wire, one after the
-// other, each with its length before it.
+// wire is a client that sends encoded messages, each preceded by its length.
 type wire struct{ rest []byte }
 
 func (w *wire) Send(*drivers.ExecTaskStreamingResponseMsg) error { return nil }
@@ -31,8 +30,8 @@ func (w *wire) Recv() (*drivers.ExecTaskStreamingRequestMsg, error) {
 	return &msg, gproto.Unmarshal(text, protoadapt.MessageV2Of(&msg))
 }
 
-// Any sequence of messages ends the connection, and the program reads no bytes
-// that the client did not send.
+// FuzzExecConn checks that any sequence of messages ends the connection, and that the program reads
+// only bytes that the client has sent.
 func FuzzExecConn(f *testing.F) {
 	for _, msgs := range [][]*proto.ExecTaskStreamingRequest{
 		{{Stdin: &proto.ExecTaskStreamingIOOperation{Data: []byte("ls\n")}}, {Stdin: &proto.ExecTaskStreamingIOOperation{Close: true}}},
@@ -73,7 +72,7 @@ func FuzzExecConn(f *testing.F) {
 	})
 }
 
-// eager is a client that sends input until it gets the exit code, and some more until it reads it.
+// eager is a client that sends input until it has received and processed the exit code.
 type eager struct {
 	exited chan struct{}
 	late   int
@@ -105,14 +104,14 @@ func TestExecConn_Linger(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go conn.receive(ctx, cancel)
-	_, err := conn.stdin.Read(make([]byte, 1)) // all that the command reads
+	_, err := conn.stdin.Read(make([]byte, 1)) // the command reads one byte
 	must.NoError(t, err)
 	must.NoError(t, conn.finish(0))
 	conn.linger(time.Hour, time.Hour)
-	must.Eq(t, -1, client.late, must.Sprint("it returned before the client was done"))
+	must.Eq(t, -1, client.late, must.Sprint("returned before the client was done"))
 }
 
-// A client that is silent, or ended the input, holds nothing up.
+// A client that sends nothing, or has ended the input, does not delay the end.
 func TestExecConn_LingerEnds(t *testing.T) {
 	conn := newExecConn(&wire{})
 	conn.linger(time.Nanosecond, time.Hour)

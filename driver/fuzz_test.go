@@ -13,8 +13,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// fuzzedConfigs puts two strings of a job's author into each key that is
-// parsed.
+// fuzzedConfigs puts two strings into each key that is parsed.
 func fuzzedConfigs(a, b string) []TaskConfig {
 	return []TaskConfig{
 		{Volumes: []string{a + ":" + b}},
@@ -50,7 +49,7 @@ func fuzzedConfigs(a, b string) []TaskConfig {
 	}
 }
 
-// FuzzTaskKeys: no value of a job author gets a task more than the default plugin
+// FuzzTaskKeys checks that no value in a job gives a task more than the default plugin
 // configuration allows.
 func FuzzTaskKeys(f *testing.F) {
 	for _, seed := range [][2]string{
@@ -69,14 +68,14 @@ func FuzzTaskKeys(f *testing.F) {
 			cfg := taskConfig(t, c)
 			task, err := s.taskFrom(cfg, cgroup.V2)
 			if err == nil {
-				confined(t, task, cfg)
+				checkConfined(t, task, cfg)
 			}
 		}
 	})
 }
 
-// confined fails the test if a task has more than it may have by default.
-func confined(t *testing.T, task pod.Task, cfg *drivers.TaskConfig) {
+// checkConfined fails the test if a task has more than is allowed by default.
+func checkConfined(t *testing.T, task pod.Task, cfg *drivers.TaskConfig) {
 	t.Helper()
 	must.False(t, task.Privileged)
 	must.Eq(t, pod.Share{}, task.HostNamespaces)

@@ -18,7 +18,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// importedJobs parses the jobs that the import of Kubernetes manifests writes.
+// importedJobs parses the jobs that the importer generates from Kubernetes manifests.
 func importedJobs(t *testing.T) (jobs []*api.Job) {
 	t.Helper()
 	files, err := filepath.Glob("../templater/kube/testdata/*.golden.hcl")
@@ -40,8 +40,8 @@ func importedJobs(t *testing.T) (jobs []*api.Job) {
 	return jobs
 }
 
-// The driver decodes the config of every imported task, and accepts those with checks. Others may
-// depend on the operator and on paths of the host.
+// The driver decodes the config of every imported task, and accepts those that have checks. The
+// others may depend on the operator's configuration and on paths of the host.
 func TestTaskFrom_ImportedJobs(t *testing.T) {
 	jobs, live := importedJobs(t), 0
 	for _, job := range jobs {
@@ -50,7 +50,7 @@ func TestTaskFrom_ImportedJobs(t *testing.T) {
 			if task.Config["live"] == nil && task.Config["ready"] == nil {
 				continue
 			}
-			got, err := generous(t).taskFrom(cfg, cgroup.V2)
+			got, err := permissive(t).taskFrom(cfg, cgroup.V2)
 			must.NoError(t, err, must.Sprintf("job %s, task %s", *job.ID, task.Name))
 			if got.Live != nil {
 				live++

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The error names each call that the kernel lacks.
+// The error names each system call that the kernel lacks.
 func TestCheckKernel(t *testing.T) {
 	must.NoError(t, checkKernel(kernelCalls()))
 	for name, number := range map[string]uint32{
@@ -19,7 +19,7 @@ func TestCheckKernel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			result := make(chan error)
 			go func() {
-				runtime.LockOSThread() // it ends with the goroutine, and so does the filter
+				runtime.LockOSThread() // the thread and its filter end with the goroutine
 				if err := denyCall(number); err != nil {
 					result <- err
 					return
@@ -34,7 +34,7 @@ func TestCheckKernel(t *testing.T) {
 	}
 }
 
-// denyCall takes one system call away from the calling thread.
+// denyCall denies one system call to the calling thread.
 func denyCall(number uint32) error {
 	const load, jumpEqual, ret = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
 	filter := []unix.SockFilter{

@@ -19,9 +19,9 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-var update = flag.Bool("update", false, "write the tables of README.md anew")
+var update = flag.Bool("update", false, "update the tables of README.md")
 
-// What README.md says about keys is what the code checks them with.
+// TestReadmeTables checks that the tables in README.md match the keys in the code.
 func TestReadmeTables(t *testing.T) {
 	b, err := os.ReadFile("README.md")
 	must.NoError(t, err)
@@ -53,7 +53,7 @@ func compatTable() string {
 	return b.String()
 }
 
-// table has the names of the peers' drivers where that is wanted.
+// table returns a table of keys. With peers, it contains the names of the keys in other drivers.
 func table(t *testing.T, keys []key, peers bool) string {
 	var b strings.Builder
 	head := []string{"key", "type", "default", "meaning"}
@@ -82,7 +82,7 @@ func rows(t *testing.T, b *strings.Builder, keys []key, block string, peers bool
 		case k.value != "":
 			unset = "`" + strings.Trim(k.value, `"`) + "`"
 		}
-		must.StrNotContains(t, unset+k.meaning, "|", must.Sprintf("%s would break the table", name))
+		must.StrNotContains(t, unset+k.meaning, "|", must.Sprintf("%s: | in a table cell", name))
 		cells := []string{"`" + name + "`", k.kind, unset, k.meaning}
 		if peers {
 			cells = append(cells, peer(k.docker), peer(k.podman))
@@ -92,7 +92,7 @@ func rows(t *testing.T, b *strings.Builder, keys []key, block string, peers bool
 			continue
 		}
 		inner := k.keys
-		for i := range inner { // a block that a peer lacks has no keys there
+		for i := range inner { // a block that a peer lacks has no peer keys
 			inner[i].docker, inner[i].podman = or(inner[i].docker, k.docker), or(inner[i].podman, k.podman)
 		}
 		rows(t, b, inner, name+".", peers)
@@ -116,8 +116,8 @@ func or(own, block string) string {
 	return own
 }
 
-// Each key of a schema has a field that takes it, and each field a key.
-func TestEveryKeyHasAField(t *testing.T) {
+// TestKeys_EachHasField checks that each key of a schema has a field and each field a key.
+func TestKeys_EachHasField(t *testing.T) {
 	for name, tc := range map[string]struct {
 		keys   []key
 		config any
@@ -134,7 +134,7 @@ func sameKeys(t *testing.T, keys []key, config reflect.Type) {
 	}
 	for _, k := range keys {
 		field, ok := fields[k.name]
-		must.True(t, ok, must.Sprintf("no field of %s takes %q", config, k.name))
+		must.True(t, ok, must.Sprintf("%s has no field for %q", config, k.name))
 		must.True(t, k.meaning != "" || k.keys != nil, must.Sprintf("%q has no meaning", k.name))
 		delete(fields, k.name)
 		if k.keys == nil {
@@ -149,9 +149,9 @@ func sameKeys(t *testing.T, keys []key, config reflect.Type) {
 	must.MapEmpty(t, fields, must.Sprintf("fields of %s without a key", config))
 }
 
-// No key takes a value of another kind, and no block another key. What Nomad
-// says of it names the key.
-func TestEveryKeyIsOfItsKind(t *testing.T) {
+// TestKeys_WrongKind checks that a value of the wrong type and an unknown key in a block are
+// refused, and that Nomad's error names the key.
+func TestKeys_WrongKind(t *testing.T) {
 	for name, tc := range map[string]struct {
 		keys []key
 		spec *hclspec.Spec
@@ -164,8 +164,8 @@ func TestEveryKeyIsOfItsKind(t *testing.T) {
 	}
 }
 
-// otherKinds gives each key of a block, which before and after stand around, a
-// value of another kind.
+// otherKinds gives each key of a block a value of the wrong type. before and after enclose the
+// block.
 func otherKinds(t *testing.T, spec hcldec.Spec, keys []key, before, after string) {
 	t.Helper()
 	other := map[string]string{
@@ -190,18 +190,18 @@ func otherKinds(t *testing.T, spec hcldec.Spec, keys []key, before, after string
 func refused(t *testing.T, spec hcldec.Spec, config, name string) {
 	t.Helper()
 	_, diags, _ := hclutils.ParseHclInterface(hclutils.HclConfigToInterface(t, config), spec, nil)
-	says := func(d *hcl.Diagnostic) bool { return strings.Contains(d.Error(), name) }
-	must.True(t, slices.ContainsFunc(diags, says), must.Sprintf("%s: %v", config, diags.Errs()))
+	isDiagnostic := func(d *hcl.Diagnostic) bool { return strings.Contains(d.Error(), name) }
+	must.True(t, slices.ContainsFunc(diags, isDiagnostic), must.Sprintf("%s: %v", config, diags.Errs()))
 }
 
-// anyValue are the keys of which every value of their kind is good.
+// anyValue lists the keys that accept every value of their type.
 var anyValue = []string{
 	"args", "init", "readonly_rootfs", "pre_stop.args", "pod_volume.readonly", "mount.readonly",
-	"auth.email", // it is ignored
-	"group_add",  // what the image's /etc/group does not have is told when that is there
+	"auth.email", // ignored
+	"group_add",  // checked later, against the image's /etc/group
 }
 
-func TestEveryKeyHasAWrongValue(t *testing.T) {
+func TestKeys_EachHasInvalidValue(t *testing.T) {
 	wrong := map[string]bool{}
 	for name, tc := range wrongTaskConfigs {
 		file, diags := hclsyntax.ParseConfig([]byte(tc.hcl), name, hcl.InitialPos)
@@ -209,12 +209,12 @@ func TestEveryKeyHasAWrongValue(t *testing.T) {
 		written(file.Body.(*hclsyntax.Body), "", wrong)
 	}
 	for _, name := range paths(taskKeys()) {
-		must.True(t, wrong[name] || slices.Contains(anyValue, name), must.Sprintf("no test gives %s a wrong value", name))
-		must.False(t, wrong[name] && slices.Contains(anyValue, name), must.Sprintf("%s has wrong values", name))
+		must.True(t, wrong[name] || slices.Contains(anyValue, name), must.Sprintf("no test of an invalid value of %s", name))
+		must.False(t, wrong[name] && slices.Contains(anyValue, name), must.Sprintf("%s is in anyValue but has invalid values", name))
 	}
 }
 
-// written adds the keys of a body, with the blocks they are in.
+// written adds the keys of a body and its blocks, with the names of the blocks.
 func written(body *hclsyntax.Body, in string, all map[string]bool) {
 	for name := range body.Attributes {
 		all[in+name] = true
@@ -225,7 +225,7 @@ func written(body *hclsyntax.Body, in string, all map[string]bool) {
 	}
 }
 
-// paths names all keys, with the blocks they are in.
+// paths returns all keys, with the names of their blocks.
 func paths(keys []key) (all []string) {
 	for _, k := range keys {
 		all = append(all, k.name)

@@ -15,16 +15,16 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
-// generous are settings that allow everything.
-func generous(t *testing.T) settings {
+// permissive returns settings that allow everything.
+func permissive(t *testing.T) settings {
 	t.Helper()
 	s := defaults(t)
 	s.AllowPrivileged, s.Volumes.Enabled, s.AllowCaps = true, true, []string{"all"}
 	return s
 }
 
-// What an operator allows can still be wrong.
-func TestWrongTaskConfigsWhereMuchIsAllowed(t *testing.T) {
+// Values that an operator allows can still be invalid.
+func TestTaskFrom_InvalidThoughAllowed(t *testing.T) {
 	profile := filepath.Join(t.TempDir(), "profile.json")
 	must.NoError(t, os.WriteFile(profile, []byte(`{"defaultAction": 1}`), 0o600))
 	for name, tc := range map[string]struct{ hcl, want string }{
@@ -37,15 +37,15 @@ func TestWrongTaskConfigsWhereMuchIsAllowed(t *testing.T) {
 		"bad profile":  {`security_opt = ["seccomp=` + profile + `"]`, profile + ": "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := generous(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\n"+tc.hcl)), cgroup.V2)
+			_, err := permissive(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\n"+tc.hcl)), cgroup.V2)
 			must.ErrorContains(t, err, tc.want)
 		})
 	}
 }
 
-// A limit that can not be raised, and a capability that can not be given, are
-// told before the runtime fails for them.
-func TestWhatTheClientItselfDoesNotHave(t *testing.T) {
+// A limit that cannot be raised and a capability that the client lacks are reported before the
+// runtime fails.
+func TestTaskFrom_MissingOnClient(t *testing.T) {
 	own, err := capability.NewPid2(0)
 	must.NoError(t, err)
 	must.NoError(t, own.Load())
@@ -57,22 +57,22 @@ func TestWhatTheClientItselfDoesNotHave(t *testing.T) {
 		`cap_add = ["sys_resource"]`:   `cap_add: the Nomad client does not have CAP_SYS_RESOURCE itself`,
 		`ulimit = { core = "0:9999" }`: ``,
 	} {
-		_, err := generous(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\n"+hcl)), cgroup.V2)
+		_, err := permissive(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\n"+hcl)), cgroup.V2)
 		if want == "" {
 			must.NoError(t, err)
 			continue
 		}
 		must.ErrorContains(t, err, want)
 	}
-	task, err := generous(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\ncap_add = [\"all\"]")), cgroup.V2)
-	must.NoError(t, err, must.Sprint("all is all that there is"))
+	task, err := permissive(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\ncap_add = [\"all\"]")), cgroup.V2)
+	must.NoError(t, err, must.Sprint("all means all capabilities of the client"))
 	must.SliceContains(t, task.Capabilities, "CAP_SYS_ADMIN")
 	must.SliceNotContains(t, task.Capabilities, "CAP_SYS_RESOURCE")
 }
 
-// Where the allocation's directory is meant, the operator need allow nothing,
-// and links are not followed.
-func TestVolumesOfTheAllocation(t *testing.T) {
+// Volumes from the allocation's directory need no permission of the operator, and symlinks are not
+// followed.
+func TestTaskFrom_AllocationVolumes(t *testing.T) {
 	cfg := taskConfig(t, TaskConfig{})
 	dir := cfg.TaskDir()
 	for text, want := range map[string][]pod.UntrustedBind{
@@ -109,7 +109,7 @@ func TestTmpfsOptions(t *testing.T) {
 	}
 }
 
-func TestHardLimitsAndSwap(t *testing.T) {
+func TestTaskFrom_HardLimitsAndSwap(t *testing.T) {
 	const mib = 1 << 20
 	cfg := taskConfig(t, TaskConfig{Command: "a", CPUHardLimit: true, CPUCFSPeriod: 20000, MemorySwap: "1g"})
 	cfg.Resources = &drivers.Resources{
@@ -128,14 +128,14 @@ func TestHardLimitsAndSwap(t *testing.T) {
 	cfg.Resources.LinuxResources.PercentTicks = 0.0001
 	task, err = s.taskFrom(cfg, cgroup.V1)
 	must.NoError(t, err)
-	must.Eq(t, minCPUQuotaMicros, task.Limits.CPUQuotaMicros, must.Sprint("the kernel takes no less"))
+	must.Eq(t, minCPUQuotaMicros, task.Limits.CPUQuotaMicros, must.Sprint("minimum of the kernel"))
 
 	cfg.Resources.NomadResources.Memory.MemoryMaxMB = -1
 	_, err = defaults(t).taskFrom(cfg, cgroup.V1)
 	must.ErrorContains(t, err, `memory_swap = "1g": without a memory limit`)
 }
 
-func TestSysctlsOfANetworkOfTheGroup(t *testing.T) {
+func TestTaskFrom_NetworkSysctls(t *testing.T) {
 	cfg := taskConfig(t, TaskConfig{Command: "a", Sysctl: map[string]string{"net.core.somaxconn": "1"}, Ports: []string{"http"}})
 	cfg.NetworkIsolation = &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeGroup, Path: "/run/netns/x"}
 	task, err := defaults(t).taskFrom(cfg, cgroup.V2)
@@ -160,7 +160,7 @@ func TestAmbientCapabilities(t *testing.T) {
 	must.SliceEmpty(t, task.Ambient)
 }
 
-// allow_caps is all that a task may have, as with Nomad's other drivers.
+// allow_caps is the set of capabilities that a task may have, as in Nomad's other drivers.
 func TestAllowedCapabilities(t *testing.T) {
 	s := defaults(t)
 	s.AllowCaps = []string{"net_raw", "chown"}

@@ -21,7 +21,7 @@ func TestMakePrivate(t *testing.T) {
 	const nobody = 65534
 	for name, tc := range map[string]struct {
 		prepare func(t *testing.T, dir string)
-		want    string // of the error; empty: the directory is private afterwards
+		want    string // part of the error; empty if the directory is private afterwards
 	}{
 		"missing":          {func(*testing.T, string) {}, ""},
 		"open":             {func(t *testing.T, dir string) { mkdir(t, dir, 0o755, 0); mkdir(t, dir+"/roots", 0o755, 0) }, ""},

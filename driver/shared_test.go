@@ -8,8 +8,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// A request for shared memory that cannot be met names the key, the value and
-// the operator's maximum.
+// The error for a request of shared memory that cannot be met names the key, the value and the
+// operator's maximum.
 func TestTaskFrom_SharedMemory(t *testing.T) {
 	volume := func(size string) string {
 		return "pod_volume \"v\" {\n target = \"/v\"\n size = \"" + size + "\"\n}"
@@ -38,7 +38,7 @@ func TestTaskFrom_SharedMemory(t *testing.T) {
 		must.ErrorContains(t, err, tc.also)
 	}
 	_, err := defaults(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\nshare = []\n"+sysctl("kernel.shmall", "18446744073692774399"))), cgroup.V1)
-	must.NoError(t, err, must.Sprint("its own namespace is charged to the task"))
+	must.NoError(t, err, must.Sprint("private IPC namespace, charged to the task"))
 }
 
 func TestNewSettings_SharedMemoryMax(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// Tasks that begin at different times have their statistics sent at a few
-// times, and none of them waits for longer than it asked for.
-func TestStatisticsAreSentTogether(t *testing.T) {
+// TestBeat_Aligned checks that the statistics of tasks that start at different times are sent at
+// few points in time, and that no task waits longer than its interval.
+func TestBeat_Aligned(t *testing.T) {
 	began := time.Now()
 	at := map[time.Duration]int{}
 	for i := range 1000 {
@@ -22,7 +22,7 @@ func TestStatisticsAreSentTogether(t *testing.T) {
 		fires := now.Add(first)
 		at[fires.Sub(began)%time.Second]++
 		must.Eq(t, time.Second, b.after(fires))
-		// One that is late is no reason for the next to be.
+		// A late beat does not delay the next one.
 		must.Eq(t, 900*time.Millisecond, b.after(fires.Add(100*time.Millisecond)))
 	}
 	must.MapLen(t, beatsPerInterval, at)
@@ -31,8 +31,9 @@ func TestStatisticsAreSentTogether(t *testing.T) {
 	}
 }
 
-// Of a task at rest Nomad is told that it rests, and then ever more rarely.
-func TestATaskAtRestIsLookedAtRarely(t *testing.T) {
+// TestBackoff_IdleTask checks that an idle task is reported once as idle, and then less and less
+// often.
+func TestBackoff_IdleTask(t *testing.T) {
 	pauses := func(r *backoff, reading uint64, times int) (seconds []float64) {
 		for range times {
 			s := cgroup.Stats{CPU: cgroup.CPU{TotalNanos: reading}}
@@ -42,16 +43,16 @@ func TestATaskAtRestIsLookedAtRarely(t *testing.T) {
 	}
 	r := newBackoff(time.Second)
 	must.Eq(t, []float64{0, 1, 3, 4, 4}, pauses(r, 10, 5))
-	must.Eq(t, []float64{0, 1}, pauses(r, 20, 2)) // it ran for a moment
+	must.Eq(t, []float64{0, 1}, pauses(r, 20, 2)) // it ran briefly
 	must.Eq(t, []float64{0}, pauses(r, 30, 1))
 	must.Eq(t, []float64{0, 1, 3}, pauses(r, 40, 3))
 
-	must.Eq(t, []float64{0, 0, 0}, pauses(newBackoff(10*time.Second), 10, 3), must.Sprint("as rarely as was asked"))
+	must.Eq(t, []float64{0, 0, 0}, pauses(newBackoff(10*time.Second), 10, 3), must.Sprint("interval above the maximum pause"))
 	always := pauses(newBackoff(0), 10, 20)
 	must.Eq(t, 4.99, always[len(always)-1])
 }
 
-func TestStatisticsWithoutAnInterval(t *testing.T) {
+func TestBeat_NoInterval(t *testing.T) {
 	now := time.Now()
 	must.Eq(t, minInterval, newBeat(0, now, now).after(now))
 	must.Eq(t, minInterval, newBeat(-time.Second, now, now).after(now))

@@ -40,7 +40,7 @@ func defaults(t *testing.T) settings {
 	return s
 }
 
-// wrongTaskConfigs are configs of the right kinds, and what is said of them.
+// wrongTaskConfigs are invalid configs with keys of the right types, and their errors.
 var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"nothing to run":   {``, `command is missing: set command to the program to run, or image to an image that has one`},
 	"policy alone":     {"command = \"a\"\nimage_pull_policy = \"always\"", `image_pull_policy is set and image is not`},
@@ -173,8 +173,8 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"no such cap":      {"command = \"a\"\ncap_add = [\"fly\"]", `cap_add: "fly" is not a capability`},
 }
 
-// Each wrong config gets an error that names the key and says how to mend it.
-func TestWrongTaskConfigs(t *testing.T) {
+// TestTaskFrom_Invalid checks that the error of each invalid config names the key and the fix.
+func TestTaskFrom_Invalid(t *testing.T) {
 	for name, tc := range wrongTaskConfigs {
 		t.Run(name, func(t *testing.T) {
 			cfg := taskConfig(t, decode(t, tc.hcl))
@@ -186,13 +186,13 @@ func TestWrongTaskConfigs(t *testing.T) {
 	}
 }
 
-func TestEveryMistakeIsTold(t *testing.T) {
+func TestTaskFrom_ReportsAllErrors(t *testing.T) {
 	_, err := defaults(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\nwork_dir = \"b\"\nshare = [\"x\"]")), cgroup.V2)
 	must.ErrorContains(t, err, "work_dir")
 	must.ErrorContains(t, err, "share")
 }
 
-func TestWrongPluginConfigs(t *testing.T) {
+func TestNewSettings_Invalid(t *testing.T) {
 	good := PluginConfig{LogCollector: "pod", PodLinger: "1m", Image: ImageConfig{PullTimeout: "5m", PullActivityTimeout: "1m"}}
 	for name, tc := range map[string]struct {
 		change func(*PluginConfig)
@@ -243,7 +243,7 @@ func TestPluginConfigDefaults(t *testing.T) {
 		must.SliceContains(t, s.hostPaths, pod.HostPath{HostPath: "/usr", TaskPath: "/usr"})
 		java, err := filepath.Glob("/etc/java-*")
 		must.NoError(t, err)
-		for _, dir := range java { // Debian's JDK has its configuration there
+		for _, dir := range java { // configuration of Debian's JDK
 			must.SliceContains(t, s.hostPaths, pod.HostPath{HostPath: dir, TaskPath: dir})
 		}
 	}
@@ -287,7 +287,7 @@ func TestDefaultShare(t *testing.T) {
 	must.Eq(t, pod.Share{}, task.Share)
 }
 
-// MemoryLimitBytes of LinuxResources is wrong where a task has no hard limit.
+// MemoryLimitBytes of LinuxResources is wrong if a task has no hard limit.
 func TestMemoryLimits(t *testing.T) {
 	const mib = 1 << 20
 	for name, tc := range map[string]struct {
@@ -311,7 +311,7 @@ func TestMemoryLimits(t *testing.T) {
 	}
 }
 
-func TestTasksAreWhereNomadWantsThem(t *testing.T) {
+func TestCgroupPath(t *testing.T) {
 	const scope = "01234567-89ab-cdef-0123-456789abcdef.web"
 	for _, tc := range []struct {
 		version     cgroup.Version
@@ -330,8 +330,8 @@ func TestTasksAreWhereNomadWantsThem(t *testing.T) {
 	}
 }
 
-// A name of digits alone would be looked up as an address.
-func TestTheNameOfATaskIsNoAddress(t *testing.T) {
+// A host name of only digits would be parsed as an address.
+func TestHostname_NotNumeric(t *testing.T) {
 	for id, want := range map[string]string{
 		"0fa34b21-89ab-cdef-0123-456789abcdef": "0fa34b21",
 		"75579251-89ab-cdef-0123-456789abcdef": "75579251-89ab",

@@ -39,7 +39,7 @@ func FuzzText(f *testing.F) {
 		must.LessEq(t, TextBytes, len(out))
 		must.True(t, utf8.ValidString(out))
 		must.False(t, strings.ContainsFunc(out, func(r rune) bool { return r < ' ' || r == 0x7f }))
-		must.Eq(t, out, Text(out), must.Sprint("a second pass changes nothing"))
+		must.Eq(t, out, Text(out), must.Sprint("a second pass"))
 	})
 }
 
@@ -51,7 +51,7 @@ func TestError_KeepsCause(t *testing.T) {
 	must.Nil(t, Error(nil))
 }
 
-// Whatever the writes, a ring holds the end of all that was written.
+// FuzzRing checks that a ring contains the end of everything that was written to it.
 func FuzzRing(f *testing.F) {
 	f.Add([]byte("abc"), uint16(1), uint16(3))
 	f.Add([]byte("0123456789"), uint16(OutputBytes-1), uint16(4))

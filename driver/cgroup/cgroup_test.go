@@ -14,15 +14,15 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
-// group gives a test a cgroup of its own, which is gone afterwards.
+// group returns a cgroup for a test, which is removed after the test.
 func group(t *testing.T) Group {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to make cgroups")
+		t.Skip("needs root to create cgroups")
 	}
 	v, err := Detect()
 	if err != nil {
-		t.Skipf("no cgroups here: %v", err)
+		t.Skipf("needs cgroups: %v", err)
 	}
 	g := At(v, fmt.Sprintf("/nomad-driver-pod-test-%d", os.Getpid()))
 	t.Cleanup(func() {
@@ -42,10 +42,9 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-func TestKillReachesDetachedDescendants(t *testing.T) {
+func TestKill_DetachedDescendants(t *testing.T) {
 	g := group(t)
-	// The child waits until it has been moved, then leaves a daemon of its
-	// own session behind and ends.
+	// The child waits until it has been moved, starts a daemon in its own session, and exits.
 	cmd := exec.Command("/bin/sh", "-c", "read x; setsid sh -c 'sleep 600 & sleep 600 & wait' & exit 0")
 	in, err := cmd.StdinPipe()
 	must.NoError(t, err)
@@ -61,7 +60,7 @@ func TestKillReachesDetachedDescendants(t *testing.T) {
 		if len(pids) >= 3 {
 			break
 		}
-		must.True(t, time.Now().Before(deadline), must.Sprintf("only %v in the group", pids))
+		must.True(t, time.Now().Before(deadline), must.Sprintf("processes in the cgroup: %v", pids))
 	}
 	must.NoError(t, g.Kill(within(t, testtimeout.Scale(10*time.Second))))
 	pids, err := g.Procs()
@@ -69,7 +68,7 @@ func TestKillReachesDetachedDescendants(t *testing.T) {
 	must.Len(t, 0, pids)
 }
 
-func TestTheRootIsRefused(t *testing.T) {
+func TestGroup_RootRefused(t *testing.T) {
 	for _, path := range []string{"", "/", "..", "/a/.."} {
 		g := At(V2, path)
 		must.ErrorContains(t, g.Kill(within(t, testtimeout.Scale(10*time.Second))), "root group")
@@ -77,10 +76,10 @@ func TestTheRootIsRefused(t *testing.T) {
 	}
 }
 
-func TestAGroupThatIsNotThere(t *testing.T) {
+func TestGroup_Missing(t *testing.T) {
 	v, err := Detect()
 	if err != nil {
-		t.Skipf("no cgroups here: %v", err)
+		t.Skipf("needs cgroups: %v", err)
 	}
 	g := At(v, "/nomad-driver-pod-test-none/below")
 	must.False(t, g.Exists())

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openFiles are those of a group that this process has open.
+// openFiles returns the number of files of a group that this process has open.
 func openFiles(t *testing.T, g Group) int {
 	t.Helper()
 	links, err := filepath.Glob("/proc/self/fd/*")
@@ -25,9 +25,9 @@ func openFiles(t *testing.T, g Group) int {
 	return n
 }
 
-func TestAMeterKeepsItsFilesOpen(t *testing.T) {
+func TestMeter_KeepsFilesOpen(t *testing.T) {
 	g := group(t)
-	g.make(t)
+	g.create(t)
 	m := g.Meter()
 	must.Eq(t, 0, openFiles(t, g), must.Sprint("before the first reading"))
 	_, err := m.Stats()
@@ -43,10 +43,10 @@ func TestAMeterKeepsItsFilesOpen(t *testing.T) {
 	must.Eq(t, 0, keptFiles.Load())
 }
 
-// A task needs descriptors more than its statistics do.
-func TestMetersBeyondTheLimitKeepNothingOpen(t *testing.T) {
+// TestMeter_OpenFilesLimited checks that statistics do not use up the descriptors that tasks need.
+func TestMeter_OpenFilesLimited(t *testing.T) {
 	g := group(t)
-	g.make(t)
+	g.create(t)
 	busy := mayKeep() - 1
 	keptFiles.Add(busy)
 	defer keptFiles.Add(-busy)
@@ -61,35 +61,35 @@ func TestMetersBeyondTheLimitKeepNothingOpen(t *testing.T) {
 	must.Eq(t, s.Memory.MaxUsage, again.Memory.MaxUsage)
 }
 
-func TestAMeterOutlivesItsGroup(t *testing.T) {
+func TestMeter_OutlivesGroup(t *testing.T) {
 	g := group(t)
 	m := g.Meter()
 	defer m.Close()
 	_, err := m.Stats()
 	must.ErrorIs(t, err, os.ErrNotExist)
-	g.make(t)
+	g.create(t)
 	_, err = m.Stats()
 	must.NoError(t, err)
 	must.NoError(t, g.Remove())
 	_, err = m.Stats()
 	must.ErrorIs(t, err, unix.ENODEV)
 	must.Eq(t, 0, openFiles(t, g))
-	g.make(t)
+	g.create(t)
 	_, err = m.Stats()
-	must.NoError(t, err, must.Sprint("of the group that is there now"))
+	must.NoError(t, err, must.Sprint("statistics of the new cgroup"))
 }
 
-// Of a group at rest there is nothing new to read, but now and then it is looked
-// at all the same, and if it still rests, one file is kept open.
-func TestAGroupAtRestIsReadNowAndThen(t *testing.T) {
+// TestMeter_IdleGroup checks that the statistics of an idle group are read only occasionally, and
+// that a group that stays idle keeps one file open.
+func TestMeter_IdleGroup(t *testing.T) {
 	g := group(t)
-	g.make(t)
+	g.create(t)
 	m := g.Meter()
 	defer m.Close()
 	first, err := m.Stats()
 	must.NoError(t, err)
 	all := openFiles(t, g)
-	// Whoever reads this one gets an error.
+	// Make reading this file fail.
 	last := len(m.files) - 2
 	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	must.NoError(t, err)
@@ -109,16 +109,16 @@ func TestAGroupAtRestIsReadNowAndThen(t *testing.T) {
 	}
 	must.Eq(t, 1, openFiles(t, g))
 	must.Eq(t, 1, keptFiles.Load())
-	m.last.CPU.TotalNanos-- // as if something had run since
+	m.last.CPU.TotalNanos-- // as if a process had run since
 	_, err = m.Stats()
 	must.NoError(t, err)
 	must.Eq(t, all, openFiles(t, g))
 }
 
-// Where nothing tells whether anything has run, all is read each time.
-func TestAGroupThatDoesNotTellIsNotAtRest(t *testing.T) {
+// TestMeter_NoUsageFile checks that everything is read each time if CPU usage is not available.
+func TestMeter_NoUsageFile(t *testing.T) {
 	g := group(t)
-	g.make(t)
+	g.create(t)
 	m := g.Meter()
 	defer m.Close()
 	_, err := m.Stats()
@@ -132,14 +132,14 @@ func TestAGroupThatDoesNotTellIsNotAtRest(t *testing.T) {
 	must.NotEq(t, was, s)
 }
 
-// What statistics cost is in the opening of files, not in the reading.
+// BenchmarkStats compares files that are kept open with files that are opened for each reading.
 func BenchmarkStats(b *testing.B) {
 	v, err := Detect()
 	if err != nil || os.Geteuid() != 0 {
-		b.Skip("needs cgroups, and root to make one")
+		b.Skip("needs cgroups and root")
 	}
 	g := At(v, fmt.Sprintf("/nomad-driver-pod-test-%d", os.Getpid()))
-	g.make(b)
+	g.create(b)
 	defer func() { must.NoError(b, g.Remove()) }()
 	for _, keeps := range []bool{false, true} {
 		b.Run(fmt.Sprintf("keeps=%t", keeps), func(b *testing.B) {

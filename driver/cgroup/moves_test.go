@@ -14,19 +14,19 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
-// groupsFile is a /proc/PID/cgroup whose content others change.
+// groupsFile is a /proc/PID/cgroup whose content a test changes.
 type groupsFile struct{ content chan string }
 
 func (f groupsFile) ReadAt(p []byte, _ int64) (int, error) {
 	return copy(p, <-f.content), io.EOF
 }
 
-// A process is moved to where it is, and nowhere else once somebody moved it.
-func TestAMoveOnTheSpotIsNoMoveBack(t *testing.T) {
+// A process is moved to its current group, until another process moves it to another group.
+func TestMoveOnTheSpot_EndsWhenMoved(t *testing.T) {
 	own := groupsFile{make(chan string)}
 	written, procs := io.Pipe()
 	moved := make(chan struct{})
-	go func() { // ends with the change of the groups
+	go func() { // ends when the group changes
 		moveOnTheSpot("0::/nomad", own, procs, nil)
 		close(moved)
 	}()
@@ -44,12 +44,12 @@ func TestAMoveOnTheSpotIsNoMoveBack(t *testing.T) {
 	select {
 	case <-moved:
 	case <-time.After(testtimeout.Scale(10 * time.Second)):
-		t.Fatal("it goes on where it was moved to")
+		t.Fatal("moveOnTheSpot did not end after the move")
 	}
 }
 
-// Nor is it moved back where that was before the first time.
-func TestAMoveBeforeTheFirstOnTheSpotStays(t *testing.T) {
+// A process that was moved before the first move is not moved back.
+func TestMoveOnTheSpot_MovedBefore(t *testing.T) {
 	own := groupsFile{make(chan string, 1)}
 	own.content <- "0::/elsewhere"
 	var procs strings.Builder
@@ -57,8 +57,8 @@ func TestAMoveBeforeTheFirstOnTheSpotStays(t *testing.T) {
 	must.Eq(t, "", procs.String())
 }
 
-// Moves that are expected leave this process where it is.
-func TestExpectedMovesMoveNothing(t *testing.T) {
+// Expecting moves does not move this process.
+func TestMoves_Expect(t *testing.T) {
 	before, err := os.ReadFile("/proc/self/cgroup")
 	must.NoError(t, err)
 	var m Moves
@@ -67,20 +67,19 @@ func TestExpectedMovesMoveNothing(t *testing.T) {
 	must.Eq(t, 1, m.expected)
 	select {
 	case <-m.none:
-		t.Fatal("moves are expected still")
+		t.Fatal("Expect ended with a call outstanding")
 	default:
 	}
 	second()
 	<-m.none
-	m.Expect()() // and again
+	m.Expect()() // can be expected again
 	after, err := os.ReadFile("/proc/self/cgroup")
 	must.NoError(t, err)
 	must.Eq(t, string(before), string(after))
 }
 
-// Of which hierarchy the file is does not matter; that this process is in the
-// group does.
-func TestTheProcsOfThisProcess(t *testing.T) {
+// TestProcsFile checks that any hierarchy is accepted, but only a group that contains this process.
+func TestProcsFile(t *testing.T) {
 	g := group(t)
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	must.NoError(t, err)

@@ -12,23 +12,23 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
-// make makes the group wherever something is counted.
-func (g Group) make(t testing.TB) {
+// create creates the group in each hierarchy with statistics.
+func (g Group) create(t testing.TB) {
 	t.Helper()
 	for _, src := range g.sources() {
 		must.NoError(t, os.MkdirAll(filepath.Dir(g.file(src)), 0o755))
 	}
 }
 
-// busy runs a shell in the group that works and then waits, holding its
-// standard input, until the test ends.
+// busy runs a shell in the group that uses CPU time and then blocks on its standard input, until
+// the test ends.
 func busy(t *testing.T, g Group) {
 	t.Helper()
 	cmd := exec.Command("/bin/sh", "-c", "read x; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; read y; true")
 	in, err := cmd.StdinPipe()
 	must.NoError(t, err)
 	must.NoError(t, cmd.Start())
-	g.make(t)
+	g.create(t)
 	for _, src := range g.sources() {
 		must.NoError(t, addTo(filepath.Dir(g.file(src)), cmd.Process.Pid))
 	}
@@ -40,7 +40,7 @@ func busy(t *testing.T, g Group) {
 	})
 }
 
-func TestStatsCountWhatRan(t *testing.T) {
+func TestStats(t *testing.T) {
 	g := group(t)
 	busy(t, g)
 	m := g.Meter()
@@ -96,7 +96,7 @@ func TestFilesOfEachKernel(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNotAsItShouldBe(t *testing.T) {
+func TestStats_MalformedFile(t *testing.T) {
 	var s Stats
 	number := source{name: "x", fields: []field{{"", func(*Stats, uint64) {}}}}
 	must.ErrorContains(t, number.parse([]byte("max\n"), &s), `parsing "max"`)

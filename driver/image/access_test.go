@@ -22,8 +22,8 @@ import (
 
 const password = "pw-5d0e"
 
-// private makes the hub require one of two users. down makes it fail.
-func private(hub *hub) (down *atomic.Bool) {
+// requireAuth makes the hub require one of two users. down makes it fail.
+func requireAuth(hub *hub) (down *atomic.Bool) {
 	down = &atomic.Bool{}
 	hub.set(func() {
 		hub.intercept = func(w http.ResponseWriter, r *http.Request) bool {
@@ -47,12 +47,12 @@ func as(user string) image.PullOptions {
 	return image.PullOptions{Username: user, Password: password}
 }
 
-// A stored image is available to users whom its registry lets pull it. Users who pulled it may
-// use it even while the registry is down.
+// TestEnsure_CachedImageOfOthers checks that a stored image is available to users who may pull it
+// from its registry. Users who have pulled it may use it even while the registry is down.
 func TestEnsure_CachedImageOfOthers(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "team/app:1", hello(t, "private"))
-	down := private(hub)
+	down := requireAuth(hub)
 	ref := parse(t, hub.ref("team/app:1"))
 	s := h.open(t)
 	ensure(t, s, ref.String(), as("ann"))
@@ -63,7 +63,7 @@ func TestEnsure_CachedImageOfOthers(t *testing.T) {
 		for _, policy := range policies {
 			o.Policy = policy
 			_, err := s.Ensure(testContext(t), ref, o)
-			must.Error(t, err, must.Sprint("another's image is used with policy ", policy))
+			must.Error(t, err, must.Sprint("image of another user, policy ", policy))
 			if is != nil {
 				must.ErrorIs(t, err, is)
 			}
@@ -109,11 +109,12 @@ func noSecretBelow(t *testing.T, dir string) {
 	}))
 }
 
-// Without an auth file no credentials are sent, regardless of the process's user.
+// Without an auth file no credentials are sent, regardless of the credentials of the process's
+// user.
 func TestEnsure_NoCredentialsOfRoot(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "private"))
-	private(hub)
+	requireAuth(hub)
 	auth := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, hub.host, base64.StdEncoding.EncodeToString([]byte("ann:"+password)))
 	dir := t.TempDir()
 	for _, name := range []string{
@@ -137,7 +138,7 @@ func TestEnsure_NoCredentialsOfRoot(t *testing.T) {
 	ensure(t, h.open(t), hub.ref("app:1"), image.PullOptions{})
 }
 
-// A manifest that names a layer of another user's image gets it only if the user can pull it.
+// A layer of another user's image is not available through a manifest that names it.
 func TestEnsure_LayerOfOthers(t *testing.T) {
 	h, hub := hubHome(t)
 	secret := hello(t, "private")
@@ -199,7 +200,7 @@ func rawImage(t testing.TB, layerType, url string) (manifest, config []byte) {
 
 func sha(s string) string { return digest.FromString(s).String() }
 
-// rawLayout writes an OCI layout of them, with a nested index if nested.
+// rawLayout writes an OCI layout of a manifest and a config, in a nested index if nested is set.
 func rawLayout(t testing.TB, dir string, manifest, config []byte, nested bool) {
 	t.Helper()
 	blobs := filepath.Join(dir, "blobs/sha256")

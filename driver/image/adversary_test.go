@@ -28,13 +28,13 @@ import (
 )
 
 const (
-	attackTimeout  = 3 * time.Second // of a pull
+	attackTimeout  = 3 * time.Second // timeout of a pull
 	attackSeed     = 20261130
-	attacksOfTests = 20 // take a few seconds
+	attacksOfTests = 20 // default number, which takes a few seconds
 	maxPluginBytes = 300 << 20
 )
 
-// attempt is one image for the attacked process; verdict is its result.
+// attempt is an image for the attacked process to pull, and verdict is the result.
 type (
 	attempt struct {
 		Reference, Place string
@@ -43,11 +43,11 @@ type (
 	verdict struct {
 		Error string
 		Took  time.Duration
-		Peak  int64 // bytes, of the process
+		Peak  int64 // peak memory of the process in bytes
 	}
 )
 
-// attacked is the main function of the attacked process: it reads attempts and tries each.
+// attacked is the main function of the attacked process: it reads attempts and pulls their images.
 func attacked(root, registries string) error {
 	conf := image.Config{
 		Root: filepath.Join(root, "root"), RunRoot: filepath.Join(root, "run"), RegistriesConf: registries,
@@ -113,8 +113,8 @@ func peak() int64 {
 	return 0
 }
 
-// arena has an attacked process, a registry, and a file and an address that no image may reach.
-type arena struct {
+// attackEnv is an attacked process, a registry, and a file and an address that no image may reach.
+type attackEnv struct {
 	t             *testing.T
 	home          home
 	host, url     string
@@ -129,8 +129,8 @@ type arena struct {
 	counts        map[string]int
 }
 
-func newArena(t *testing.T) *arena {
-	a := &arena{t: t, home: newHome(t), dir: t.TempDir(), counts: map[string]int{}}
+func newAttackEnv(t *testing.T) *attackEnv {
+	a := &attackEnv{t: t, home: newHome(t), dir: t.TempDir(), counts: map[string]int{}}
 	a.secret = filepath.Join(a.dir, "host", "secret")
 	must.NoError(t, os.MkdirAll(filepath.Dir(a.secret), 0o755))
 	must.NoError(t, os.WriteFile(a.secret, []byte(canary), 0o600))
@@ -145,7 +145,7 @@ func newArena(t *testing.T) *arena {
 }
 
 // metadata returns an address of another host that responds with the canary.
-func (a *arena) metadata() string {
+func (a *attackEnv) metadata() string {
 	listener, err := net.Listen("tcp", "127.0.0.2:0")
 	must.NoError(a.t, err)
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -162,7 +162,7 @@ func (a *arena) metadata() string {
 	return server.URL + "/latest/meta-data"
 }
 
-func (a *arena) start(conf string) {
+func (a *attackEnv) start(conf string) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), childEnv+"="+strings.Join([]string{"attacked", a.home.dir, conf, ""}, "\n"))
 	var log bytes.Buffer
@@ -189,7 +189,7 @@ func (a *arena) start(conf string) {
 }
 
 // attack tries one image by one path.
-func (a *arena) attack(path, name string, seed uint64) {
+func (a *attackEnv) attack(path, name string, seed uint64) {
 	a.t.Helper()
 	what := fmt.Sprintf("%s by %s, seed %d", name, path, seed)
 	i := hostileimage.New(name, rand.New(rand.NewPCG(seed, 0)), a.secret, a.url)
@@ -205,7 +205,7 @@ func (a *arena) attack(path, name string, seed uint64) {
 	}
 	asked, logins := a.asked.Load(), a.logins.Load()
 	timeout := attackTimeout
-	if name == "none" { // it must succeed, also on a busy machine
+	if name == "none" { // must succeed, also on a busy machine
 		timeout = testtimeout.Scale(time.Minute)
 	}
 	must.NoError(a.t, a.in.Encode(attempt{reference, place, timeout}), must.Sprint(what))
@@ -215,7 +215,7 @@ func (a *arena) attack(path, name string, seed uint64) {
 	case ok := <-answered:
 		must.True(a.t, ok, must.Sprintf("%s: the process crashed: %v", what, a.out.Err()))
 	case <-time.After(testtimeout.Scale(10 * timeout)):
-		a.t.Fatalf("%s: it hangs", what)
+		a.t.Fatalf("%s: hang", what)
 	}
 	var v verdict
 	must.NoError(a.t, json.Unmarshal(a.out.Bytes(), &v))
@@ -239,10 +239,10 @@ func (a *arena) attack(path, name string, seed uint64) {
 	a.t.Logf("%-55s %6.2fs  %s", what, v.Took.Seconds(), v.Error)
 }
 
-// settled ends the process and checks that the attacks left nothing behind.
-func (a *arena) settled() {
+// checkLeftovers ends the process and checks that the attacks left nothing behind.
+func (a *attackEnv) checkLeftovers() {
 	must.NoError(a.t, a.end())
-	s := a.home.open(a.t) // sweeps
+	s := a.home.open(a.t) // removes leftovers
 	_, err := s.GC(testContext(a.t), 0)
 	must.NoError(a.t, err)
 	must.SliceEmpty(a.t, a.home.layerDirs(a.t))
@@ -253,13 +253,13 @@ func (a *arena) settled() {
 	beside, err := os.ReadDir(filepath.Dir(a.secret))
 	must.NoError(a.t, err)
 	must.SliceLen(a.t, 1, beside)
-	a.t.Logf("attacks by path: %v; most memory of the process: %d MiB", a.counts, a.peak>>20)
+	a.t.Logf("attacks by path: %v; peak memory of the process: %d MiB", a.counts, a.peak>>20)
 }
 
-// A hostile image leaks nothing, causes no hang or crash, and leaves nothing behind, on any
-// path. POD_TEST_ADVERSARY=5m tries random images for that time.
+// TestAdversary checks that a hostile image leaks no secrets, causes no hang or crash, and leaves
+// nothing behind, on any path. POD_TEST_ADVERSARY=5m tries random images for that time.
 func TestAdversary(t *testing.T) {
-	a := newArena(t)
+	a := newAttackEnv(t)
 	seed, until := uint64(attackSeed), time.Time{}
 	if text := os.Getenv("POD_TEST_ADVERSARY"); text != "" {
 		long, err := time.ParseDuration(text)
@@ -282,5 +282,5 @@ func TestAdversary(t *testing.T) {
 		names := hostileimage.Attacks(path)
 		a.attack(path, names[r.IntN(len(names))], r.Uint64())
 	}
-	a.settled()
+	a.checkLeftovers()
 }

@@ -98,7 +98,8 @@ func TestMount_Concurrent(t *testing.T) {
 	must.SliceLen(t, 1, h.layerDirs(t))
 }
 
-// The OCI image-spec's layer.md: whiteouts, opaque directories, links.
+// TestMount_Layers checks the rules of the OCI image-spec's layer.md: whiteouts, opaque
+// directories, links.
 func TestMount_Layers(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
@@ -126,7 +127,7 @@ func TestMount_Layers(t *testing.T) {
 	must.Error(t, err)
 }
 
-// An OCI runtime started by this process sees the mount.
+// The mount is visible to an OCI runtime started by this process.
 func TestMount_VisibleToRuntime(t *testing.T) {
 	needRoot(t)
 	runc, err := exec.LookPath("runc")
@@ -189,8 +190,8 @@ func TestGC(t *testing.T) {
 	must.SliceEmpty(t, left)
 }
 
-// An image whose last use is in the future, because the clock was set back, is kept for the
-// normal time from now on, not until that date.
+// An image whose last use is in the future, because the clock was set back, is kept for the normal
+// time from now on, not until that date.
 func TestGC_ClockSetBack(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)

@@ -48,7 +48,7 @@ func kill(t *testing.T, cmd *exec.Cmd) {
 	must.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	must.True(t, ok && status.Signal() == syscall.SIGKILL, must.Sprint("the child ended by itself: ", cmd.ProcessState))
+	must.True(t, ok && status.Signal() == syscall.SIGKILL, must.Sprint("child was not killed: ", cmd.ProcessState))
 }
 
 // The child is killed after one layer was unpacked and half of the next one was received.
@@ -68,7 +68,7 @@ func TestEnsure_KilledMidPull(t *testing.T) {
 	kill(t, cmd)
 	left, err := os.ReadDir(h.root("tmp"))
 	must.NoError(t, err)
-	must.SliceNotEmpty(t, left, must.Sprint("the pull was killed too late to show anything"))
+	must.SliceNotEmpty(t, left, must.Sprint("no partial download: the pull was killed too late"))
 
 	hub.set(func() { hub.intercept = nil })
 	s := h.open(t)
@@ -86,7 +86,7 @@ func poll(t *testing.T, what string, reached func() bool) {
 	for !reached() {
 		select {
 		case <-deadline:
-			t.Fatalf("waited too long for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -113,7 +113,7 @@ func TestMount_Killed(t *testing.T) {
 			must.NoError(t, s.Release(testContext(t), id))
 		}
 		must.SliceEmpty(t, leakcheck.MountsBelow(t, h.dir))
-		must.SliceLen(t, 1, h.layerDirs(t), must.Sprint("the image's"))
+		must.SliceLen(t, 1, h.layerDirs(t), must.Sprint("layers of the image"))
 		must.NoError(t, s.Close())
 	}
 }
@@ -223,7 +223,7 @@ func TestOpen_AfterReboot(t *testing.T) {
 	ids, err := s.Containers(testContext(t))
 	must.NoError(t, err)
 	must.SliceEmpty(t, ids)
-	must.SliceLen(t, 1, h.layerDirs(t), must.Sprint("the image's"))
+	must.SliceLen(t, 1, h.layerDirs(t), must.Sprint("layers of the image"))
 	must.Eq(t, "x", contents(t, mount(t, s, "c", img), "etc/hello"))
 }
 

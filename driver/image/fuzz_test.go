@@ -44,7 +44,7 @@ func FuzzParseReference(f *testing.F) {
 				return
 			}
 		}
-		t.Fatalf("%q is outside of all places", located.path)
+		t.Fatalf("%q is outside of the allowed paths", located.path)
 	})
 }
 

@@ -79,7 +79,7 @@ func TestMount_RootDirectory(t *testing.T) {
 	}
 }
 
-// An entry that cannot be unpacked is named.
+// TestEnsure_LayerNotUnpackable checks that the error names the entry that cannot be unpacked.
 func TestEnsure_LayerNotUnpackable(t *testing.T) {
 	h, hub := hubHome(t)
 	s := h.open(t)
@@ -87,7 +87,7 @@ func TestEnsure_LayerNotUnpackable(t *testing.T) {
 	lower := rawLayer(t, dir("d", 0o755), tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc"})
 	for name, c := range map[string]struct {
 		entry tar.Header
-		says  string
+		want  string
 	}{
 		"link":           {tar.Header{Name: "h2", Typeflag: tar.TypeLink, Linkname: "nowhere/h1"}, `"/h2" names "/nowhere/h1", which is in no layer`},
 		"link by dots":   {tar.Header{Name: "h2", Typeflag: tar.TypeLink, Linkname: "../../etc/shadow"}, `"/etc/shadow", which is in no layer`},
@@ -105,16 +105,16 @@ func TestEnsure_LayerNotUnpackable(t *testing.T) {
 			_, err := s.Ensure(testContext(t), parse(t, hub.ref(repo)), image.PullOptions{})
 			must.ErrorIs(t, err, image.ErrInvalidImage)
 			must.ErrorContains(t, err, hub.ref(repo))
-			must.ErrorContains(t, err, c.says)
+			must.ErrorContains(t, err, c.want)
 			must.Less(t, 1024, len(err.Error()))
 			_, again := s.Ensure(testContext(t), parse(t, hub.ref(repo)), image.PullOptions{})
-			must.ErrorContains(t, again, c.says, must.Sprint("no layer is left that a second pull finds"))
+			must.ErrorContains(t, again, c.want, must.Sprint("error of a second pull"))
 			t.Log(err)
 		})
 	}
 }
 
-// A hard link may name a file of a lower layer. The two are one file then.
+// A hard link may refer to a file of a lower layer. The two are then the same file.
 func TestMount_HardLinkAcrossLayers(t *testing.T) {
 	h, hub := hubHome(t)
 	s := h.open(t)
@@ -217,7 +217,8 @@ func writeIndex(t testing.TB, at string, index v1.ImageIndex) {
 	must.NoError(t, err)
 }
 
-// The host's OOM killer says nothing about the image.
+// TestEnsure_PullKilled checks that an OOM kill by the host is not reported as an error of the
+// image.
 func TestEnsure_PullKilled(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))

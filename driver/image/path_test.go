@@ -17,8 +17,8 @@ import (
 // canary represents host data that a job must not read.
 const canary = "canary-7c1f"
 
-// spoilers returns functions that replace a file of an image with a non-regular file.
-func spoilers(secret string) map[string]func(path string) error {
+// replacements returns functions that replace a file of an image by a non-regular file.
+func replacements(secret string) map[string]func(path string) error {
 	return map[string]func(path string) error{
 		"link":          func(path string) error { return os.Symlink(secret, path) },
 		"link to zeros": func(path string) error { return os.Symlink("/dev/zero", path) },
@@ -29,8 +29,9 @@ func spoilers(secret string) map[string]func(path string) error {
 	}
 }
 
-// A path that a task can write is read below its place, without following links and without
-// blocking. No error contains data that was read.
+// TestEnsure_PathNotRegular checks that a path that a task can write to is read below its
+// directory, without following symlinks and without blocking, and that errors contain no data
+// that was read.
 func TestEnsure_PathNotRegular(t *testing.T) {
 	h := newHome(t)
 	s := h.open(t)
@@ -38,7 +39,7 @@ func TestEnsure_PathNotRegular(t *testing.T) {
 	secret := filepath.Join(dir, "secret")
 	must.NoError(t, os.WriteFile(secret, []byte(canary), 0o600))
 	task := filepath.Join(dir, "task")
-	for kind, spoil := range spoilers(secret) {
+	for kind, spoil := range replacements(secret) {
 		for _, file := range []string{"index.json", "blob", "blobs/sha256", "."} {
 			at := filepath.Join(task, "img")
 			must.NoError(t, os.RemoveAll(task))

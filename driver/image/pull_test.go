@@ -36,7 +36,7 @@ func TestEnsure_Authorization(t *testing.T) {
 	must.NoError(t, err)
 	must.Eq(t, "secret", contents(t, mount(t, s, "c", img), "etc/hello"))
 
-	// The credentials come from the auth file; PullAlways asks the registry again.
+	// The credentials come from the auth file; PullAlways contacts the registry again.
 	must.NoError(t, os.WriteFile(h.conf.AuthFile,
 		[]byte(`{"auths":{"`+hub.host+`":{"auth":"YW5uOnJpZ2h0"}}}`), 0o600))
 	_, err = s.Ensure(testContext(t), ref, image.PullOptions{Policy: image.PullAlways})
@@ -146,7 +146,7 @@ func TestEnsure_Timeout(t *testing.T) {
 	must.StrContains(t, err.Error(), "200ms")
 }
 
-// A registry that accepts the request and then sends nothing is asked again.
+// A pull is retried if the registry accepts the request and then sends nothing.
 func TestEnsure_StallRetried(t *testing.T) {
 	h, hub := hubHome(t)
 	hub.push(t, "app:1", hello(t, "x"))
@@ -216,7 +216,7 @@ func TestEnsure_Cancelled(t *testing.T) {
 	select {
 	case <-stalled.abandoned:
 	case <-testContext(t).Done():
-		t.Fatal("the pull went on with nobody waiting for it")
+		t.Fatal("pull did not stop after its last caller left")
 	}
 }
 

@@ -44,7 +44,8 @@ func replaceConfig(t *testing.T, dir string, change func(config string) string) 
 	must.NoError(t, os.WriteFile(filepath.Join(dir, "index.json"), []byte(indexText), 0o600))
 }
 
-// TestEnsure_BrokenConfig checks that the error says what is wrong with the config, without its content.
+// TestEnsure_BrokenConfig checks that the error describes the mistake in the config without its
+// content.
 func TestEnsure_BrokenConfig(t *testing.T) {
 	h, _ := hubHome(t)
 	s := h.open(t)

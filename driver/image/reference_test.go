@@ -36,7 +36,7 @@ func TestParseReference(t *testing.T) {
 		must.Eq(t, c.path, ref.Path())
 		again, err := image.ParseReference(ref.String())
 		must.NoError(t, err)
-		must.True(t, ref == again, must.Sprintf("%s does not read back", c.in))
+		must.True(t, ref == again, must.Sprintf("parse and format %s", c.in))
 	}
 }
 

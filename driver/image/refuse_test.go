@@ -85,7 +85,7 @@ func TestEnsure_Platform(t *testing.T) {
 		must.StrContains(t, err.Error(), "built for "+c.have)
 		t.Log(err)
 	}
-	must.SliceEmpty(t, h.layerDirs(t), must.Sprint("refused before a layer was fetched"))
+	must.SliceEmpty(t, h.layerDirs(t), must.Sprint("layers after a refused pull"))
 
 	native := ensure(t, s, hub.ref("both:1"), image.PullOptions{})
 	foreign := ensure(t, s, hub.ref("both:1"), image.PullOptions{Platform: "linux/arm64"})
@@ -125,5 +125,5 @@ func TestOpen_Invalid(t *testing.T) {
 		must.StrContains(t, err.Error(), says)
 	}
 	_, err := os.Stat(good.Root)
-	must.True(t, errors.Is(err, os.ErrNotExist), must.Sprint("nothing was made"))
+	must.True(t, errors.Is(err, os.ErrNotExist), must.Sprint("directory of the store"))
 }

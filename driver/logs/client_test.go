@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// node is what a driver has on a node: a client and tasks.
+// node is a client and tasks, as a driver has on a node.
 type node struct {
 	t   *testing.T
 	cfg Config
@@ -72,7 +72,7 @@ func (n *node) eventually(what string, done func() bool) {
 	}
 }
 
-// task makes the directories of a task, and opens its FIFO as a task does.
+// task creates the directories of a task, and opens its FIFO as a task does.
 func (n *node) task(name string) (dir, logDir string, w *os.File) {
 	n.t.Helper()
 	dir, logDir = filepath.Join(n.dir, "tasks", name), filepath.Join(n.dir, "alloc", name, "logs")
@@ -85,7 +85,7 @@ func (n *node) task(name string) (dir, logDir string, w *os.File) {
 	for _, fifo := range []string{"stdout", "stderr"} {
 		must.NoError(n.t, unix.Mkfifo(filepath.Join(dir, fifo), 0o600))
 	}
-	// Read-write, so that it neither waits nor breaks.
+	// Open for reading too, so that the open does not block and writes do not fail.
 	fd, err := unix.Open(filepath.Join(dir, "stdout"), unix.O_RDWR|unix.O_CLOEXEC, 0)
 	must.NoError(n.t, err)
 	return dir, logDir, os.NewFile(uintptr(fd), "stdout")
@@ -98,14 +98,14 @@ func ctx(t *testing.T) context.Context {
 	return c
 }
 
-func TestCollectFromAttachToDrain(t *testing.T) {
+func TestClient_AttachAndDrain(t *testing.T) {
 	n := newNode(t)
 	c := n.client()
 	dir, logDir, w := n.task("web")
 	h, err := c.Attach(ctx(t), dir)
 	must.NoError(t, err)
 	for _, file := range []string{"web.stdout.0", "web.stderr.0"} {
-		must.FileExists(t, filepath.Join(logDir, file), must.Sprint("before anything is printed"))
+		must.FileExists(t, filepath.Join(logDir, file), must.Sprint("before the first output"))
 	}
 	_, err = w.WriteString("hello\n")
 	must.NoError(t, err)
@@ -114,12 +114,12 @@ func TestCollectFromAttachToDrain(t *testing.T) {
 	must.NoError(t, h.Close())
 	_, contents := read(t, logDir, "web.stdout")
 	must.Eq(t, []string{"hello\n"}, contents)
-	must.NoError(t, c.Drain(ctx(t), dir), must.Sprint("twice is no error"))
+	must.NoError(t, c.Drain(ctx(t), dir), must.Sprint("second call"))
 	must.Len(t, 1, n.started())
 }
 
-// Trap D3: neither the death of the collector nor that of the one who started
-// it, in turn and at any moment, loses or doubles a line.
+// Trap D3: killing the collector and the process that started it, in turn and at any time, neither
+// loses nor duplicates a line.
 func TestCollector_CrashKeepsEveryLine(t *testing.T) {
 	const tasks, kills = 5, 15
 	n := newNode(t)
@@ -148,7 +148,7 @@ func TestCollector_CrashKeepsEveryLine(t *testing.T) {
 	}
 	for kill := range kills {
 		pids := n.started()
-		_ = unix.Kill(pids[len(pids)-1], unix.SIGKILL) // it may be dead already
+		_ = unix.Kill(pids[len(pids)-1], unix.SIGKILL) // it may have exited
 		if kill%3 == 2 {
 			must.NoError(t, c.Close())
 			c = n.client()
@@ -171,8 +171,8 @@ func TestCollector_CrashKeepsEveryLine(t *testing.T) {
 	}
 }
 
-// The end of a task does not take along what nobody has read yet.
-func TestATaskEndsWhileThereIsNoCollector(t *testing.T) {
+// Output that no process has read yet is not lost when the task ends.
+func TestClient_DrainAfterCrash(t *testing.T) {
 	n := newNode(t)
 	c := n.client()
 	dir, logDir, w := n.task("web")
@@ -190,9 +190,9 @@ func TestATaskEndsWhileThereIsNoCollector(t *testing.T) {
 	must.Eq(t, []string{"last words\n"}, contents)
 }
 
-// A collector goes on without the one who started it for as long as there are
-// tasks, and no longer.
-func TestTheCollectorEndsWhenNobodyNeedsIt(t *testing.T) {
+// A collector continues without the process that started it as long as there are tasks, and then
+// exits.
+func TestCollector_EndsWhenUnused(t *testing.T) {
 	n := newNode(t)
 	c := n.client()
 	dir, logDir, w := n.task("web")
@@ -209,12 +209,12 @@ func TestTheCollectorEndsWhenNobodyNeedsIt(t *testing.T) {
 	c = n.client()
 	must.NoError(t, w.Close())
 	must.NoError(t, c.Drain(ctx(t), dir))
-	must.Len(t, 1, n.started(), must.Sprint("the same one"))
+	must.Len(t, 1, n.started(), must.Sprint("collectors started"))
 	must.NoError(t, c.Close())
 }
 
-// A disk that is full stops the task for a while, and others not at all.
-func TestADiskThatIsFull(t *testing.T) {
+// A full disk blocks only the task whose log it contains, for a limited time.
+func TestStream_DiskFull(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to mount a small tmpfs")
 	}
@@ -223,21 +223,21 @@ func TestADiskThatIsFull(t *testing.T) {
 	defer func() { must.NoError(t, unix.Unmount(small, 0)) }()
 	o := newOutlet(t, small, 10, 10<<20)
 	fine := newOutlet(t, t.TempDir(), 10, 10<<20)
-	o.write(lines(1, 25_000)) // 264 KB, of which the pipe holds the rest
-	told := <-o.told
-	must.StrContains(t, told, "no space left on device")
+	o.write(lines(1, 25_000)) // 264 KB; the remainder stays in the pipe
+	events := <-o.events
+	must.StrContains(t, events, "no space left on device")
 	fine.write("not concerned\n")
 	_, contents := fine.end()
 	must.Eq(t, []string{"not concerned\n"}, contents)
 
-	// Space comes back before the patience is over: nothing is lost.
+	// The disk has space again before the timeout, so nothing is lost.
 	must.NoError(t, unix.Mount("", small, "", unix.MS_REMOUNT, "size=10m"))
 	_, contents = o.end()
 	must.Eq(t, lines(1, 25_000), strings.Join(contents, ""))
-	must.StrContains(t, <-o.told, "; 0 bytes of output were dropped")
+	must.StrContains(t, <-o.events, "; 0 bytes of output were dropped")
 }
 
-func TestWrongSpecs(t *testing.T) {
+func TestSpec_Invalid(t *testing.T) {
 	good := Spec{AllocDir: "/alloc", Dir: "alloc/logs", MaxFiles: 1, MaxBytes: 1, Streams: []Stream{{"stdout", "web.stdout"}}}
 	for name, change := range map[string]func(*Spec){
 		"relative": func(s *Spec) { s.AllocDir = "alloc" },
@@ -258,8 +258,8 @@ func TestWrongSpecs(t *testing.T) {
 	must.ErrorContains(t, err, "unsupported version 99")
 }
 
-// A directory that became a link is not written to, wherever it leads, and
-// neither is one that is not below the allocation's.
+// A directory that was replaced by a symlink, or that is outside of the allocation's directory,
+// is not written to.
 // Trap D5.
 func TestCollector_DirectoryIsSymlink(t *testing.T) {
 	n := newNode(t)
@@ -277,7 +277,7 @@ func TestCollector_DirectoryIsSymlink(t *testing.T) {
 	must.ErrorIs(t, err, unix.EXDEV)
 }
 
-// A link in place of a pipe is opened by neither of those who read it.
+// A symlink in place of a FIFO is not opened by the collector or the client.
 // Trap D4.
 func TestCollector_PipeIsSymlink(t *testing.T) {
 	dir, _, w := newNode(t).task("web")
@@ -291,7 +291,7 @@ func TestCollector_PipeIsSymlink(t *testing.T) {
 	must.ErrorIs(t, err, unix.ELOOP)
 }
 
-// Trap D20: what the plugin was started with is not the collector's.
+// Trap D20: the collector does not inherit the plugin's environment.
 func TestCollector_EmptyEnvironment(t *testing.T) {
 	t.Setenv("OF_THE_PLUGIN", "evil")
 	n := newNode(t)

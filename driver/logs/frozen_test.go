@@ -15,8 +15,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/freeze"
 )
 
-// frozen is a node with a task and a collector that is stopped by a signal.
-// Later output of the task is in its FIFO.
+// frozen returns a node with a task and a stopped collector. Later output of the task stays in its
+// FIFO.
 func frozen(t *testing.T) (n *node, c *Client, dir, logDir string, w *os.File) {
 	t.Helper()
 	n = newNode(t)
@@ -34,8 +34,8 @@ func frozen(t *testing.T) (n *node, c *Client, dir, logDir string, w *os.File) {
 	return n, c, dir, logDir, w
 }
 
-// A collector that is frozen is killed, whatever is asked of it, and the next
-// one has all that was printed.
+// A frozen collector is killed at the next request of any kind, and its successor collects all
+// output.
 func TestClient_FrozenCollector(t *testing.T) {
 	for name, ask := range map[string]func(t *testing.T, n *node, c *Client, dir string) *Client{
 		"attach": func(t *testing.T, n *node, c *Client, _ string) *Client {
@@ -66,7 +66,7 @@ func TestClient_FrozenCollector(t *testing.T) {
 			must.Less(t, startTimeout, time.Since(begin))
 			_, contents := read(t, logDir, "web.stdout")
 			must.Eq(t, []string{"printed meanwhile\n"}, contents)
-			// A busy machine may hold up the next one for as long.
+			// On a busy machine the next one may time out as well.
 			must.GreaterEq(t, 2, len(n.started()))
 		})
 	}
@@ -89,19 +89,19 @@ func TestClient_CloseFrozenCollector(t *testing.T) {
 	must.FileExists(t, filepath.Join(logDir, "web.stdout.0"))
 }
 
-// mute is a connection whose process is frozen: it has sent requests and reads no response.
-type mute struct {
+// frozenConn is the connection of a frozen process: it has sent requests and reads no response.
+type frozenConn struct {
 	net.Conn
 	closed chan struct{}
 }
 
-func (m mute) Read([]byte) (int, error) {
+func (m frozenConn) Read([]byte) (int, error) {
 	<-m.closed
 	return 0, net.ErrClosed
 }
 
-// A plugin that is frozen after many requests does not block the collector: the next plugin's
-// requests are answered, and every line is written.
+// A plugin that is frozen after many requests does not block the collector: the requests of the
+// next plugin are answered, and every line is written.
 func TestCollector_FrozenClient(t *testing.T) {
 	n := newNode(t)
 	c := n.client()
@@ -114,14 +114,14 @@ func TestCollector_FrozenClient(t *testing.T) {
 	conn, err := net.DialUnix("unix", nil, address)
 	must.NoError(t, err)
 	closed := make(chan struct{})
-	frozen := rpc.NewClient(mute{conn, closed})
+	frozen := rpc.NewClient(frozenConn{conn, closed})
 	t.Cleanup(func() { close(closed); _ = frozen.Close() })
 	must.NoError(t, conn.SetWriteDeadline(time.Now().Add(testPatience)))
 	for range 10 {
 		frozen.Go(serviceName+".Notices", Nothing(false), &Notice{}, make(chan *rpc.Call, 1))
 	}
 	sent := make(chan struct{})
-	go func() { // until the socket is full of responses, and then of requests
+	go func() { // until the socket's buffers are full in both directions
 		defer close(sent)
 		for range 20_000 {
 			frozen.Go(serviceName+".Version", Nothing(false), new(int), make(chan *rpc.Call, 1))

@@ -8,7 +8,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// FuzzSpec: no SpecFile crashes the collector or leads it out of the allocation.
+// FuzzSpec checks that no SpecFile crashes the collector or makes it write outside of the
+// allocation.
 func FuzzSpec(f *testing.F) {
 	f.Add([]byte(`{"version":1,"alloc_dir":"/a","dir":"alloc/logs","max_files":1,"max_bytes":1,"streams":[{"fifo":"stdout","base":"web.stdout"}]}`))
 	f.Add([]byte(`{"version":1,"alloc_dir":"/a","dir":"../..","max_files":1,"max_bytes":1,"streams":[{"fifo":"/dev/zero","base":"../x"}]}`))

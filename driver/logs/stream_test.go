@@ -19,13 +19,13 @@ import (
 
 var testPatience = testtimeout.Scale(30 * time.Second)
 
-// outlet is a FIFO, the stream that empties it, and the files it fills.
+// outlet is a FIFO, the stream that reads it, and the log files.
 type outlet struct {
 	t      *testing.T
 	dir    string
 	w      *os.File
 	stream *stream
-	told   chan string
+	events chan string
 }
 
 func newOutlet(t *testing.T, dir string, maxFiles int, maxBytes int64) *outlet {
@@ -38,9 +38,9 @@ func newOutlet(t *testing.T, dir string, maxFiles int, maxBytes int64) *outlet {
 	must.NoError(t, err)
 	d, err := os.Open(dir)
 	must.NoError(t, err)
-	o := &outlet{t: t, dir: dir, w: w, told: make(chan string, 100)}
+	o := &outlet{t: t, dir: dir, w: w, events: make(chan string, 100)}
 	o.stream = &stream{
-		fifo: r, done: make(chan struct{}), tell: func(s string) { o.told <- s },
+		fifo: r, done: make(chan struct{}), tell: func(s string) { o.events <- s },
 		files: files{dir: d, base: "web.stdout", maxFiles: maxFiles, maxBytes: maxBytes},
 	}
 	go o.stream.run()
@@ -54,8 +54,8 @@ func (o *outlet) write(text string) {
 	must.NoError(o.t, err)
 }
 
-// end closes the FIFO and waits until all is in the files, which it gives with
-// their numbers.
+// end closes the FIFO, waits until the stream has ended, and returns the numbers and contents of
+// the log files.
 func (o *outlet) end() (numbers []int, contents []string) {
 	o.t.Helper()
 	must.NoError(o.t, o.w.Close())
@@ -93,7 +93,7 @@ func lines(from, to int) string {
 	return b.String()
 }
 
-func TestBytesArriveAsTheyAre(t *testing.T) {
+func TestStream_KeepsBytes(t *testing.T) {
 	o := newOutlet(t, t.TempDir(), 10, 10<<20)
 	o.write("no end of line, \x00 and \xff")
 	numbers, contents := o.end()
@@ -101,7 +101,7 @@ func TestBytesArriveAsTheyAre(t *testing.T) {
 	must.Eq(t, []string{"no end of line, \x00 and \xff"}, contents)
 }
 
-func TestFilesAreRotatedAtTheEndOfLines(t *testing.T) {
+func TestStream_RotatesAtLineEnd(t *testing.T) {
 	const maxBytes = 100_000
 	o := newOutlet(t, t.TempDir(), 3, maxBytes)
 	all := lines(1, 50_000) // 538 KB
@@ -116,13 +116,12 @@ func TestFilesAreRotatedAtTheEndOfLines(t *testing.T) {
 		must.StrHasSuffix(t, "\n", text)
 	}
 	for _, text := range contents[:2] {
-		must.Greater(t, maxBytes-lineLimit, len(text), must.Sprint("a file was left too early"))
+		must.Greater(t, maxBytes-lineLimit, len(text), must.Sprint("size of a rotated file"))
 	}
 }
 
-// Files smaller than a pipe are no special case, and neither is a line that no
-// file could hold.
-func TestLongLinesAreTorn(t *testing.T) {
+// Files smaller than a pipe, and lines longer than a file, need no special treatment.
+func TestStream_SplitsLongLines(t *testing.T) {
 	o := newOutlet(t, t.TempDir(), 100, 5000)
 	long := strings.Repeat("x", 12_000)
 	o.write("short\n" + long + "\nafter\n")
@@ -133,8 +132,8 @@ func TestLongLinesAreTorn(t *testing.T) {
 	}
 }
 
-// A line that comes in pieces is not torn by the end of a file.
-func TestPiecesOfALine(t *testing.T) {
+// A line that arrives in pieces is not split at the end of a file.
+func TestStream_LineInPieces(t *testing.T) {
 	o := newOutlet(t, t.TempDir(), 100, 1000)
 	for i := range 200 {
 		o.write(fmt.Sprintf("first %d, ", i))
@@ -149,7 +148,7 @@ func TestPiecesOfALine(t *testing.T) {
 	must.Eq(t, 200, strings.Count(strings.Join(contents, ""), "second\n"))
 }
 
-func TestTheNewestFileIsContinued(t *testing.T) {
+func TestStream_ContinuesNewestFile(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"web.stdout.3": "old\n", "web.stdout.4": "before\n", "web.stdout.x": "", "web.stderr.9": ""} {
 		must.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
@@ -163,8 +162,8 @@ func TestTheNewestFileIsContinued(t *testing.T) {
 	must.Eq(t, "before\nafter\n", string(b))
 }
 
-// CVE-2026-6959: who can write to the directory must not lead the collector,
-// which is root, to another file, nor have it wait for the reader of a pipe.
+// CVE-2026-6959: a process that can write to the directory must not redirect the collector, which
+// is root, to another file, or make it wait for the reader of a FIFO.
 // Trap D4.
 func TestStream_FollowsNoSymlink(t *testing.T) {
 	victim := filepath.Join(t.TempDir(), "victim")
@@ -180,11 +179,11 @@ func TestStream_FollowsNoSymlink(t *testing.T) {
 			o := newOutlet(t, dir, 10, 10<<20)
 			o.write("attack\n")
 			select {
-			case text := <-o.told:
+			case text := <-o.events:
 				must.StrContains(t, text, "web.stdout")
 			case <-time.After(testPatience):
-				_, _ = unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK, 0) // what waits for a reader goes on
-				t.Fatal("nothing was told")
+				_, _ = unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK, 0) // unblock an open that waits for a reader
+				t.Fatal("the attack was not reported")
 			}
 			must.NoError(t, os.Remove(path))
 			_, contents := o.end()
@@ -196,9 +195,9 @@ func TestStream_FollowsNoSymlink(t *testing.T) {
 	must.Eq(t, "untouched", string(b))
 }
 
-// What is written line by line is moved together with what other tasks have
-// written meanwhile; what comes fast is moved at once.
-func TestPipesWithLittleAreLookedAtTogether(t *testing.T) {
+// Slow output is read together with the output of other tasks after a delay. Fast output is read
+// immediately.
+func TestStream_Delay(t *testing.T) {
 	var s stream
 	now := time.Unix(1, 0)
 	must.Eq(t, pollPeriod, s.delay(1, now))
@@ -206,7 +205,7 @@ func TestPipesWithLittleAreLookedAtTogether(t *testing.T) {
 	must.Eq(t, time.Nanosecond, s.delay(100, now.Add(pollPeriod-1)))
 	must.Eq(t, 0, s.delay(smallRead, now))
 	must.Eq(t, 0, s.delay(pipeBytes, now))
-	must.Eq(t, 0, s.delay(0, now), must.Sprint("a file was changed for the next"))
+	must.Eq(t, 0, s.delay(0, now), must.Sprint("after a rotation"))
 	s.failing = now
 	must.Eq(t, retryDelay, s.delay(0, now))
 }
@@ -219,10 +218,10 @@ func TestWholeLines(t *testing.T) {
 		{"a\nb\n", 10, 100, 4},
 		{"a\nbcd", 10, 100, 2},
 		{"a\nbcd\n", 4, 100, 2},
-		{"abcdef\n", 4, 100, 0}, // it fits into the next
-		{"abc", 10, 100, 0},     // its end may not fit
-		{"abc", 50, 100, 3},     // it will
-		{"abcdef\n", 4, 4, 4},   // it fits into none
+		{"abcdef\n", 4, 100, 0}, // fits into the next file
+		{"abc", 10, 100, 0},     // the rest of the line may not fit
+		{"abc", 50, 100, 3},     // the rest of the line will fit
+		{"abcdef\n", 4, 4, 4},   // fits into no file
 		{strings.Repeat("x", lineLimit), lineLimit, 1 << 20, lineLimit},
 	} {
 		must.Eq(t, tc.out, wholeLines([]byte(tc.text), tc.space, tc.max), must.Sprintf("%.20q %d %d", tc.text, tc.space, tc.max))

@@ -15,17 +15,17 @@ import (
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to make namespaces")
+		t.Skip("needs root to create namespaces")
 	}
 }
 
-func TestPinnedNamespacesOutliveTheirThread(t *testing.T) {
+func TestPin_OutlivesThread(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
 	own, err := os.Hostname()
 	must.NoError(t, err)
 
-	must.NoError(t, os.WriteFile(filepath.Join(dir, "uts"), nil, 0o444), must.Sprint("an interrupted Pin left it"))
+	must.NoError(t, os.WriteFile(filepath.Join(dir, "uts"), nil, 0o444), must.Sprint("leftover of an interrupted Pin"))
 	must.NoError(t, Pin(dir, SetHostname("a-pod"), IPC, UTS))
 	defer func() { _ = Unpin(dir, IPC, UTS) }()
 	must.True(t, Pinned(dir, IPC))
@@ -43,17 +43,17 @@ func TestPinnedNamespacesOutliveTheirThread(t *testing.T) {
 	must.NotEq(t, ours, lines[1])
 	now, err := os.Hostname()
 	must.NoError(t, err)
-	must.Eq(t, own, now, must.Sprint("the host's name must not change"))
+	must.Eq(t, own, now, must.Sprint("host name of the host"))
 
 	must.NoError(t, Unpin(dir, IPC, UTS))
-	must.NoError(t, Unpin(dir, IPC, UTS), must.Sprint("twice is no error"))
+	must.NoError(t, Unpin(dir, IPC, UTS), must.Sprint("second call"))
 	must.SliceEmpty(t, leakcheck.MountsBelow(t, dir))
 	entries, err := os.ReadDir(dir)
 	must.NoError(t, err)
 	must.Len(t, 0, entries)
 }
 
-func TestPinLeavesNothingAfterAnError(t *testing.T) {
+func TestPin_Error(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
 	err := Pin(dir, SetHostname(strings.Repeat("x", 65)), IPC, UTS) // HOST_NAME_MAX is 64

@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A file may name a process id that belongs to another process by now.
+// The PID in a file may belong to another process by now.
 func TestKillExec_PIDOfAnother(t *testing.T) {
 	sleep := func() *exec.Cmd {
 		cmd := exec.Command("sleep", "600")
 		must.NoError(t, cmd.Start())
-		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // it may have ended
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // it may have exited
 		return cmd
 	}
 	stranger, runtime := sleep(), sleep()
@@ -24,7 +24,7 @@ func TestKillExec_PIDOfAnother(t *testing.T) {
 	must.NoError(t, os.WriteFile(pidFile, fmt.Append(nil, stranger.Process.Pid), 0o600))
 	must.NoError(t, killExec(runtime, pidFile))
 	_ = runtime.Wait() // it was killed
-	must.NoError(t, stranger.Process.Signal(unix.SIGCONT), must.Sprint("a stranger was killed"))
+	must.NoError(t, stranger.Process.Signal(unix.SIGCONT), must.Sprint("process of the reused PID was killed"))
 	state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", stranger.Process.Pid))
 	must.NoError(t, err)
 	must.StrNotContains(t, string(state), ") Z")

@@ -53,11 +53,11 @@ func TestExec_CommandNotStarted(t *testing.T) {
 			Stderr:  &stderr, Dir: t.TempDir(),
 		})
 		must.EqError(t, err, c.want)
-		must.Eq(t, "", stderr.String(), must.Sprint("the runtime's words reach the user"))
+		must.Eq(t, "", stderr.String(), must.Sprint("output to the user"))
 	}
 }
 
-// A command may print what a runtime prints.
+// The output of a command may look like an error of a runtime.
 func TestExec_OutputLikeFailure(t *testing.T) {
 	for _, text := range []string{"exec failed: mine\n", "exec failed: mine\nmore\n", "{\"msg\":\"mine\"}\n", "exec failed", ""} {
 		var stderr bytes.Buffer

@@ -18,8 +18,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
-// fake is a program that stands in for a runtime or conmon. It is a shell
-// script, since that is what the real ones are to this package: commands.
+// fake returns a shell script that replaces a runtime or conmon.
 func fake(t *testing.T, name, script string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -42,9 +41,9 @@ func TestVersions(t *testing.T) {
 	must.ErrorContains(t, err, "printed nothing")
 }
 
-// A runtime that makes a container does not go on when the plugin is killed:
-// the next plugin may have looked already for what is left.
-func TestARuntimeDoesNotOutliveItsCaller(t *testing.T) {
+// TestRuntime_DiesWithCaller checks that a runtime that creates a container is killed with the
+// plugin. Otherwise the next plugin could look for leftovers too early.
+func TestRuntime_DiesWithCaller(t *testing.T) {
 	calls := map[string]func(r Runtime, bundle string) error{
 		"probe": func(r Runtime, bundle string) error { return r.Probe(context.Background(), "c1", bundle) },
 		"run detached": func(r Runtime, bundle string) error {
@@ -53,7 +52,7 @@ func TestARuntimeDoesNotOutliveItsCaller(t *testing.T) {
 		},
 	}
 	const call, bundle = "POD_TEST_CALL", "POD_TEST_BUNDLE"
-	if f := calls[os.Getenv(call)]; f != nil { // this is the caller
+	if f := calls[os.Getenv(call)]; f != nil { // in the child
 		dir := os.Getenv(bundle)
 		t.Fatal(f(Runtime{Path: filepath.Join(dir, "crun"), StateDir: filepath.Join(dir, "state")}, dir))
 	}
@@ -62,7 +61,7 @@ func TestARuntimeDoesNotOutliveItsCaller(t *testing.T) {
 			dir := t.TempDir()
 			script := fmt.Sprintf("#!/bin/sh\necho $$ > %[1]s/at && mv %[1]s/at %[1]s/pid\nexec sleep 600\n", dir)
 			must.NoError(t, os.WriteFile(filepath.Join(dir, "crun"), []byte(script), 0o755))
-			caller := exec.Command("/proc/self/exe", "-test.run=^TestARuntimeDoesNotOutliveItsCaller$")
+			caller := exec.Command("/proc/self/exe", "-test.run=^TestRuntime_DiesWithCaller$")
 			caller.Env = append(os.Environ(), call+"="+name, bundle+"="+dir)
 			must.NoError(t, caller.Start())
 			var runtime process.Identity
@@ -74,10 +73,10 @@ func TestARuntimeDoesNotOutliveItsCaller(t *testing.T) {
 				return err
 			})
 			must.NoError(t, caller.Process.Kill())
-			_ = caller.Wait() // it says "killed"
+			_ = caller.Wait() // the error is that it was killed
 			eventually(t, func() error {
 				if runtime.Alive() {
-					return fmt.Errorf("the runtime, process %d, still runs", runtime.PID)
+					return fmt.Errorf("runtime with PID %d is still running", runtime.PID)
 				}
 				return nil
 			})
@@ -90,14 +89,14 @@ func eventually(t *testing.T, ok func() error) {
 	must.Wait(t, wait.InitialSuccess(wait.ErrorFunc(ok), wait.Gap(5*time.Millisecond), wait.Timeout(testtimeout.Scale(30*time.Second))))
 }
 
-// The reason of a failure is what the runtime logged, not its exit status.
-func TestErrorsHaveTheRuntimesReason(t *testing.T) {
+// The error contains the reason that the runtime logged, not its exit status.
+func TestRuntime_ErrorFromLog(t *testing.T) {
 	log := `for a; do case $a in --log=*) echo '{"level":"error","msg":"no such cgroup"}' > ${a#--log=};; esac; done; exit 1`
 	err := Runtime{Path: fake(t, "runc", log)}.Start(ctx(t), "c1")
 	must.ErrorContains(t, err, "runc start c1: no such cgroup")
 }
 
-func TestRuntimesHaveAnEmptyEnvironment(t *testing.T) {
+func TestRuntime_EmptyEnvironment(t *testing.T) {
 	t.Setenv("LD_PRELOAD_OF_A_TASK", "evil")
 	out := filepath.Join(t.TempDir(), "env")
 	must.NoError(t, Runtime{Path: fake(t, "runc", "/usr/bin/env > "+out)}.Start(ctx(t), "c1"))
@@ -106,7 +105,7 @@ func TestRuntimesHaveAnEmptyEnvironment(t *testing.T) {
 	must.StrNotContains(t, string(b), "LD_PRELOAD_OF_A_TASK")
 }
 
-func TestStateOfAnUnknownContainer(t *testing.T) {
+func TestState_UnknownContainer(t *testing.T) {
 	r := Runtime{Path: fake(t, "runc", "exit 1"), StateDir: t.TempDir()}
 	_, err := r.State(ctx(t), "none")
 	must.ErrorIs(t, err, ErrNotFound)
@@ -115,8 +114,7 @@ func TestStateOfAnUnknownContainer(t *testing.T) {
 	must.Error(t, r.Delete(ctx(t), "kept"))
 }
 
-// conmonScript writes its process id where conmon does and then does what a
-// case asks for.
+// conmonScript writes its PID like conmon. Tests append further commands.
 const conmonScript = `
 while [ $# -gt 0 ]; do
   case $1 in --conmon-pidfile) echo 4711 > "$2";; esac
@@ -125,7 +123,7 @@ done
 read -n 1 x <&4 2>/dev/null || head -c 1 <&4 > /dev/null
 `
 
-func TestCreateReadsConmonsReport(t *testing.T) {
+func TestCreate_ConmonReport(t *testing.T) {
 	for name, tc := range map[string]struct {
 		report, want string
 		pair         Pair
@@ -153,7 +151,7 @@ func TestCreateReadsConmonsReport(t *testing.T) {
 	}
 }
 
-// Trap D20: what the monitor has, the runtime that it runs has too.
+// Trap D20: the runtime inherits the monitor's environment.
 func TestMonitor_EmptyEnvironment(t *testing.T) {
 	t.Setenv("LD_PRELOAD_OF_A_TASK", "evil")
 	bundle := t.TempDir()
@@ -166,10 +164,10 @@ func TestMonitor_EmptyEnvironment(t *testing.T) {
 	must.StrNotContains(t, string(env), "LD_PRELOAD_OF_A_TASK")
 }
 
-func TestCreateEndsWithItsContext(t *testing.T) {
+func TestCreate_ContextCanceled(t *testing.T) {
 	c, cancel := context.WithCancel(ctx(t))
-	// The monitor stays in the background with the pipe open, as one whose
-	// runtime hangs. It ends with the test's directory.
+	// The monitor stays in the background with the pipe open, as if its runtime hangs. It exits
+	// when the test's directory is removed.
 	dir := t.TempDir()
 	m := Monitor{Path: fake(t, "conmon", conmonScript+"(while [ -d "+dir+" ]; do sleep 0.1; done) & touch "+dir+"/up")}
 	go func() {
@@ -178,14 +176,14 @@ func TestCreateEndsWithItsContext(t *testing.T) {
 				cancel()
 				return
 			}
-			time.Sleep(time.Millisecond) // between two looks
+			time.Sleep(time.Millisecond) // poll interval
 		}
 	}()
 	_, err := m.Create(c, Runtime{Path: fake(t, "runc", "exit 0")}, CreateOptions{ID: "c1", Bundle: t.TempDir()})
 	must.ErrorIs(t, err, context.Canceled)
 }
 
-func TestCreateStopsWhereTheMonitorCanNotBePlaced(t *testing.T) {
+func TestCreate_PlaceFails(t *testing.T) {
 	m := Monitor{Path: fake(t, "conmon", conmonScript+"touch started")}
 	bundle := t.TempDir()
 	_, err := m.Create(ctx(t), Runtime{Path: fake(t, "runc", "exit 0")}, CreateOptions{
@@ -242,14 +240,14 @@ func FuzzLog(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if got := lastError(b); len(got) > 3*len(b) { // a byte that is no UTF-8 becomes three
+		if got := lastError(b); len(got) > 3*len(b) { // an invalid byte becomes three bytes
 			t.Fatalf("%q says %q", b, got)
 		}
 	})
 }
 
-// Of a log without an end the last words are what an error says.
-func TestALongLogIsNotReadWhole(t *testing.T) {
+// TestLastError_LongLog checks that the error comes from the end of an endless log.
+func TestLastError_LongLog(t *testing.T) {
 	log := logFile{filepath.Join(t.TempDir(), "log")}
 	must.Eq(t, "", log.lastError())
 	text := strings.Repeat(`{"level":"error","msg":"early"}`+"\n", 10_000) + `{"level":"error","msg":"late"}` + "\n"

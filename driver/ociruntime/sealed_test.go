@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// program puts a copy of one of the host's programs in a place.
+// program copies one of the host's programs to a path.
 func program(t *testing.T, name, path string) {
 	t.Helper()
 	found, err := exec.LookPath(name)
@@ -23,8 +23,8 @@ func program(t *testing.T, name, path string) {
 	must.NoError(t, os.Rename(path+".new", path))
 }
 
-// says is what a program prints when it is asked for its version.
-func says(t *testing.T, path string) string {
+// versionOf returns the output of a program with --version.
+func versionOf(t *testing.T, path string) string {
 	t.Helper()
 	out, err := exec.Command(path, "--version").Output()
 	must.NoError(t, err)
@@ -39,7 +39,7 @@ func descriptors(t *testing.T) int {
 	return len(entries)
 }
 
-func TestASealedCopyIsExecuted(t *testing.T) {
+func TestSealed_Executed(t *testing.T) {
 	before := descriptors(t)
 	path := filepath.Join(t.TempDir(), "crun")
 	program(t, "echo", path)
@@ -47,11 +47,11 @@ func TestASealedCopyIsExecuted(t *testing.T) {
 	r := Runtime{Path: path, Sealed: s}
 	at := r.program()
 	must.Eq(t, s.link(), at)
-	must.StrContains(t, says(t, at), "echo")
+	must.StrContains(t, versionOf(t, at), "echo")
 	must.Eq(t, at, r.program())
 	must.Eq(t, before+1, descriptors(t))
 
-	// Nobody can write to it, nor make it other seals.
+	// The copy cannot be written to, and its seals cannot be changed.
 	f, err := os.OpenFile(at, os.O_RDWR, 0)
 	must.NoError(t, err)
 	_, err = f.Write([]byte("#!/evil"))
@@ -69,29 +69,29 @@ func TestASealedCopyIsExecuted(t *testing.T) {
 	must.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// What is executed is what is at the path now.
-func TestASealedCopyFollowsAnUpgrade(t *testing.T) {
+// TestSealed_FollowsUpgrade checks that the program that is now at the path is executed.
+func TestSealed_FollowsUpgrade(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "crun")
 	program(t, "echo", path)
 	s := NewSealed(path, filepath.Join(t.TempDir(), "sealed"))
 	defer s.Close()
-	must.StrContains(t, says(t, s.program(path)), "echo")
+	must.StrContains(t, versionOf(t, s.program(path)), "echo")
 	before := descriptors(t)
 	program(t, "cat", path)
-	must.StrContains(t, says(t, s.program(path)), "cat")
+	must.StrContains(t, versionOf(t, s.program(path)), "cat")
 	must.Eq(t, before, descriptors(t))
 
 	must.NoError(t, os.Remove(path))
-	must.Eq(t, path, s.program(path), must.Sprint("so that the error is that of the path"))
+	must.Eq(t, path, s.program(path), must.Sprint("the path itself, for its error"))
 	program(t, "echo", path)
-	must.StrContains(t, says(t, s.program(path)), "echo")
+	must.StrContains(t, versionOf(t, s.program(path)), "echo")
 	other := filepath.Join(t.TempDir(), "crun")
 	must.Eq(t, other, s.program(other))
 }
 
-// A link of a process that was killed goes, and one of another that is about to
-// end is its own, whose end leaves this one.
-func TestASealedCopyAndThoseOfOtherProcesses(t *testing.T) {
+// TestSealed_OtherProcesses checks that the link of a killed process is removed, and the link of
+// another running process is kept.
+func TestSealed_OtherProcesses(t *testing.T) {
 	path, dir := filepath.Join(t.TempDir(), "crun"), t.TempDir()
 	program(t, "echo", path)
 	for pid, to := range map[string]string{"killed": "/proc/self/fd/12345", "ending": path} {
@@ -99,7 +99,7 @@ func TestASealedCopyAndThoseOfOtherProcesses(t *testing.T) {
 		must.NoError(t, os.Symlink(to, filepath.Join(dir, pid, "crun")))
 	}
 	s := NewSealed(path, dir)
-	must.StrContains(t, says(t, s.program(path)), "echo")
+	must.StrContains(t, versionOf(t, s.program(path)), "echo")
 	_, err := os.Lstat(filepath.Join(dir, "killed"))
 	must.ErrorIs(t, err, os.ErrNotExist)
 	must.NoError(t, s.Close())
@@ -107,7 +107,7 @@ func TestASealedCopyAndThoseOfOtherProcesses(t *testing.T) {
 	must.NoError(t, err)
 }
 
-func TestWhatIsNotSealedIsExecutedFromItsPath(t *testing.T) {
+func TestSealed_NotSealable(t *testing.T) {
 	text := func(content string) func(t *testing.T, path string) {
 		return func(t *testing.T, path string) {
 			must.NoError(t, os.WriteFile(path, []byte(content), 0o755))
@@ -139,11 +139,11 @@ func TestWhatIsNotSealedIsExecutedFromItsPath(t *testing.T) {
 			must.NoError(t, s.Close())
 		})
 	}
-	must.Eq(t, "/crun", Runtime{Path: "/crun"}.program(), must.Sprint("without any"))
+	must.Eq(t, "/crun", Runtime{Path: "/crun"}.program(), must.Sprint("without a sealed copy"))
 }
 
-// The process has the name that it has otherwise.
-func TestASealedCopyHasTheProgramsName(t *testing.T) {
+// TestSealed_ProcessName checks that the process has its usual name.
+func TestSealed_ProcessName(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "crun")
 	program(t, "cat", path)
 	s := NewSealed(path, t.TempDir())

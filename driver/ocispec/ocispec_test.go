@@ -11,9 +11,9 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "update the golden files")
 
-// task is a container as the driver describes one.
+// task returns a container as the driver describes one.
 func task() Container {
 	return Container{
 		RootHostPath: "/data/root",
@@ -58,9 +58,8 @@ func TestGolden(t *testing.T) {
 			s, err := Build(c)
 			must.NoError(t, err)
 			if s.Linux.Seccomp != nil {
-				// The profile is its library's and depends on architecture
-				// and kernel; that there is one, and what it denies, is what
-				// counts here.
+				// The profile comes from a library and depends on the architecture and the kernel.
+				// Check only that it denies by default.
 				must.Eq(t, specs.ActErrno, s.Linux.Seccomp.DefaultAction)
 				s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActErrno}
 			}
@@ -77,7 +76,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func TestEveryConfinedContainerIsConfined(t *testing.T) {
+func TestSpec_Confined(t *testing.T) {
 	s, err := Build(root(task()))
 	must.NoError(t, err)
 	must.True(t, s.Process.NoNewPrivileges)
@@ -92,9 +91,8 @@ func TestEveryConfinedContainerIsConfined(t *testing.T) {
 	}
 }
 
-// A set bigger than the kernel's most, as a task with many reserved cores
-// has, is cut instead of refused.
-func TestCPUSharesAreClamped(t *testing.T) {
+// A CPU share above the kernel's maximum, as with many reserved cores, is clamped and not refused.
+func TestSpec_ClampsCPUShares(t *testing.T) {
 	for in, want := range map[uint64]uint64{1: 2, 500: 500, 1 << 30: maxCPUShares} {
 		c := task()
 		c.Limits.CPUShares = in
@@ -104,7 +102,7 @@ func TestCPUSharesAreClamped(t *testing.T) {
 	}
 }
 
-// Nomad's packaged unit runs with oom_score_adj -1000: a task gets 0.
+// Nomad's packaged unit runs with oom_score_adj -1000. A task gets 0.
 // Trap D21.
 func TestSpec_ResetsOOMScore(t *testing.T) {
 	s, err := Build(task())
@@ -113,7 +111,7 @@ func TestSpec_ResetsOOMScore(t *testing.T) {
 	must.Eq(t, 0, *s.Process.OOMScoreAdj)
 }
 
-func TestMountsDecideOnTheRootsPropagation(t *testing.T) {
+func TestSpec_RootPropagation(t *testing.T) {
 	for _, tc := range []struct {
 		options []string
 		want    string
@@ -128,7 +126,7 @@ func TestMountsDecideOnTheRootsPropagation(t *testing.T) {
 	}
 }
 
-// A profile of the author's own takes the place of the default one.
+// A profile in the job replaces the default profile.
 func TestSeccompProfiles(t *testing.T) {
 	c := task()
 	c.Security.SeccompProfile = `{"defaultAction": "SCMP_ACT_LOG"}`
@@ -145,7 +143,7 @@ func TestSeccompProfiles(t *testing.T) {
 	must.Error(t, CheckSeccomp("{"))
 }
 
-func TestNoCommand(t *testing.T) {
+func TestSpec_NoCommand(t *testing.T) {
 	c := task()
 	c.Args = nil
 	_, err := Build(c)

@@ -51,5 +51,5 @@ func TestLogs_LastLine(t *testing.T) {
 	must.ErrorContains(t, err, "no new line")
 	must.NoError(t, os.Symlink("/etc/passwd", filepath.Join(at, "web.stderr.11")))
 	_, err = logs.lastLine("web.stderr", long)
-	must.Error(t, err, must.Sprint("a link is not followed"))
+	must.Error(t, err, must.Sprint("symlink in place of the log"))
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// TestExpire_TimerFiredBefore covers two timers of one pod: the first fires while a task enters, so
-// that stopping it is too late.
+// TestExpire_TimerFiredBefore covers two timers of one pod: the first fires while a task joins,
+// so that it is too late to stop it.
 func TestExpire_TimerFiredBefore(t *testing.T) {
 	dir := t.TempDir()
 	m := New(Config{RunDir: filepath.Join(dir, "run"), DataDir: filepath.Join(dir, "data"), Cgroups: cgroup.V1})

@@ -15,7 +15,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-func TestVolumesOfAnImage(t *testing.T) {
+func TestImageVolumes(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	must.NoError(t, os.Symlink(outside, filepath.Join(dir, "escape")))
 	root := rootfs{hostPath: dir, config: image.ImageConfig{Volumes: []string{"/", "/data/deep", "/escape/x", "/own", "/shared", "rel"}}}
@@ -23,12 +23,12 @@ func TestVolumesOfAnImage(t *testing.T) {
 
 	mounts, err := imageVolumes(task, root)
 	must.NoError(t, err)
-	must.SliceEmpty(t, mounts, must.Sprint("the root is writable"))
+	must.SliceEmpty(t, mounts, must.Sprint("writable root"))
 	must.DirExists(t, filepath.Join(dir, "data/deep"))
 	must.DirExists(t, filepath.Join(dir, "rel"))
 	must.DirNotExists(t, filepath.Join(dir, "own"))
 	must.DirNotExists(t, filepath.Join(dir, "shared"))
-	must.DirNotExists(t, filepath.Join(outside, "x"), must.Sprint("a link led out of the image"))
+	must.DirNotExists(t, filepath.Join(outside, "x"), must.Sprint("directory outside of the image"))
 
 	task.ReadonlyRoot = true
 	mounts, err = imageVolumes(task, root)
@@ -37,7 +37,7 @@ func TestVolumesOfAnImage(t *testing.T) {
 	must.Eq(t, ocispec.Bind(filepath.Join(dir, "data/deep"), "/data/deep", false), mounts[0])
 }
 
-func TestOuterMountsComeFirst(t *testing.T) {
+func TestMounts_OuterFirst(t *testing.T) {
 	var got []string
 	for _, m := range outerFirst([]ocispec.Mount{{Target: "/a/b/c"}, {Target: "/a/b/"}, {Target: "/z"}, {Target: "/a"}, {Target: "/z"}}) {
 		got = append(got, m.Target)
@@ -45,8 +45,8 @@ func TestOuterMountsComeFirst(t *testing.T) {
 	must.Eq(t, []string{"/z", "/a", "/z", "/a/b/", "/a/b/c"}, got)
 }
 
-// Labels are not annotations: runtimes act upon some of those.
-func TestLabelsAreNoAnnotations(t *testing.T) {
+// Labels are not written as annotations, since runtimes interpret some annotations.
+func TestLabels_NotAnnotations(t *testing.T) {
 	got := annotations(Task{AllocID: alloc, Name: "web", Labels: map[string]string{"both": "task"}},
 		map[string]string{"run.oci.handler": "krun", "both": "image"})
 	must.Eq(t, map[string]string{
@@ -69,8 +69,8 @@ func TestMakeBeneath_SymlinkInPath(t *testing.T) {
 	must.DirNotExists(t, filepath.Join(outside, "x"))
 }
 
-// Trap D5: nor is a link followed that takes a directory's place while
-// directories are made in it.
+// Trap D5: a symlink that replaces a directory while subdirectories are created in it is not
+// followed.
 func TestMakeBeneath_SwappedForSymlink(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	at, link := filepath.Join(dir, "at"), filepath.Join(dir, "link")
@@ -89,7 +89,7 @@ func TestMakeBeneath_SwappedForSymlink(t *testing.T) {
 		}
 	})
 	for i := range 3000 {
-		_ = makeBeneath(dir, fmt.Sprintf("at/%d", i)) // an error while it is the link
+		_ = makeBeneath(dir, fmt.Sprintf("at/%d", i)) // fails while it is the symlink
 	}
 	close(stop)
 	swapper.Wait()
@@ -98,7 +98,7 @@ func TestMakeBeneath_SwappedForSymlink(t *testing.T) {
 	must.SliceEmpty(t, made)
 }
 
-func TestDevicesOfTheHost(t *testing.T) {
+func TestHostDevices(t *testing.T) {
 	all, err := hostDevices("/dev")
 	must.NoError(t, err)
 	for _, own := range []string{"/dev/null", "/dev/console", "/dev/ptmx", "/dev/pts/ptmx", "/dev/shm"} {

@@ -8,8 +8,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// FuzzLookupUser: no passwd or group file crashes the lookup, and its result is
-// the same each time.
+// FuzzLookupUser checks that no passwd or group file crashes the lookup, and that the result is
+// deterministic.
 func FuzzLookupUser(f *testing.F) {
 	f.Add("root:x:0:0:root:/root:/bin/sh\n", "root:x:0:\nwheel:x:10:root,app\n", "root", "wheel")
 	f.Add("a:x:4294967296:-1::\n:::::\n", "x:\n\x00:x:99999999999999999999:a\n", "a:x", "-1")

@@ -11,8 +11,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 )
 
-// Tasks with the same entries share a host root, and a
-// host root has mount points only for mounts that its tasks have.
+// Tasks with the same entries share a host root, and a host root has mount points only for mounts
+// of its tasks.
 func TestHostRoot_UsualTargets(t *testing.T) {
 	s, err := newHostRoot([]HostPath{{"/etc/passwd", "/etc/passwd"}, {"/usr", "/usr"}})
 	must.NoError(t, err)
@@ -64,7 +64,7 @@ func TestHostRoot_LinksStayInside(t *testing.T) {
 	must.NoError(t, err)
 }
 
-// A host root is created atomically, and again if it was removed.
+// A host root is created atomically, and recreated if it was removed.
 func TestLayers_LowerIsCreatedOnce(t *testing.T) {
 	m := New(Config{RunDir: t.TempDir(), DataDir: t.TempDir()})
 	s, err := newHostRoot(nil)
@@ -81,7 +81,7 @@ func TestLayers_LowerIsCreatedOnce(t *testing.T) {
 		entries, err := os.ReadDir(m.layers.dir)
 		must.NoError(t, err)
 		must.Len(t, 1, entries)
-		if err := os.Mkdir(filepath.Join(at, "kept"), 0o755); err != nil { // the second time it is the same
+		if err := os.Mkdir(filepath.Join(at, "kept"), 0o755); err != nil { // exists the second time if it is the same directory
 			must.ErrorIs(t, err, os.ErrExist)
 		}
 	}
@@ -93,8 +93,8 @@ func TestLayers_LowerIsCreatedOnce(t *testing.T) {
 	must.NoError(t, m.Close())
 }
 
-// What goes on beside a start is waited for however often, with the same end.
-func TestBesideIsWaitedForByAll(t *testing.T) {
+// TestParallel_WaitTwice checks that each wait returns the same error.
+func TestParallel_WaitTwice(t *testing.T) {
 	failed := errors.New("failed")
 	wait := parallel(func() error { return failed })
 	must.ErrorIs(t, wait(), failed)

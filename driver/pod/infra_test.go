@@ -9,8 +9,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// No task gets the infra process's user or group, whether as a number, by a
-// name of the image, or as one of its groups.
+// No task can run as the infra process's user or group, whether by a number, a name in the image,
+// or as an additional group.
 func TestLookupUser_InfraID(t *testing.T) {
 	dir := t.TempDir()
 	must.NoError(t, os.Mkdir(filepath.Join(dir, "etc"), 0o755))
@@ -41,12 +41,12 @@ func TestInfraProgram_FollowsUpgrade(t *testing.T) {
 		must.NoError(t, err)
 		info, err := os.Stat(path)
 		must.NoError(t, err)
-		must.Eq(t, os.FileMode(0o111), info.Mode(), must.Sprint("readable programs are dumpable"))
+		must.Eq(t, os.FileMode(0o111), info.Mode(), must.Sprint("mode of the copy: readable programs are dumpable"))
 		return string(b)
 	}
 	first := time.Unix(1700000000, 1)
 	must.Eq(t, "one", write("one", first))
-	must.Eq(t, "one", write("two", first), must.Sprint("it is copied once"))
+	must.Eq(t, "one", write("two", first), must.Sprint("copied once"))
 	must.Eq(t, "two", write("two", first.Add(1)))
 	entries, err := os.ReadDir(filepath.Join(dir, "infra"))
 	must.NoError(t, err)

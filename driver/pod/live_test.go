@@ -18,8 +18,8 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
-// checked holds a manager with tasks that are this process.
-type checked struct {
+// liveFixture is a manager with tasks whose process is this one.
+type liveFixture struct {
 	t *testing.T
 	m *Manager
 
@@ -28,16 +28,16 @@ type checked struct {
 	events []string
 }
 
-func newChecked(t *testing.T) *checked {
+func newLiveFixture(t *testing.T) *liveFixture {
 	t.Helper()
-	k := &checked{t: t, tasks: map[string]*Container{}}
+	k := &liveFixture{t: t, tasks: map[string]*Container{}}
 	k.m = New(Config{RunDir: t.TempDir(), DataDir: t.TempDir(), Event: k.event})
 	t.Cleanup(func() { must.NoError(t, k.m.Close()) })
 	return k
 }
 
-// event ends a task that the driver stops.
-func (k *checked) event(taskID, _, _, message string) {
+// event records an event, and ends a task that the driver stops.
+func (k *liveFixture) event(taskID, _, _, message string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.events = append(k.events, taskID+": "+message)
@@ -46,14 +46,14 @@ func (k *checked) event(taskID, _, _, message string) {
 	}
 }
 
-func (k *checked) said() []string {
+func (k *liveFixture) sentEvents() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.Clone(k.events)
 }
 
-// task is checked from now on.
-func (k *checked) task(id string, live Live) *Container {
+// task adds a task and starts its checks.
+func (k *liveFixture) task(id string, live Live) *Container {
 	k.t.Helper()
 	c := k.m.newContainer(&pod{m: k.m, allocID: alloc}, Task{ID: id, AllocID: alloc, Name: id, Live: &live})
 	self, err := process.Identify(os.Getpid())
@@ -66,24 +66,24 @@ func (k *checked) task(id string, live Live) *Container {
 	return c
 }
 
-func (k *checked) waitFor(what string, done func() bool) {
+func (k *liveFixture) waitFor(what string, done func() bool) {
 	k.t.Helper()
 	for deadline := time.Now().Add(testtimeout.Scale(20 * time.Second)); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			k.t.Fatalf("timed out waiting for %s; events: %q", what, k.said())
+			k.t.Fatalf("timed out waiting for %s; events: %q", what, k.sentEvents())
 		}
 	}
 }
 
 // idle reports that no task is checked.
-func (k *checked) idle() bool {
+func (k *liveFixture) idle() bool {
 	k.m.liveness.mu.Lock()
 	defer k.m.liveness.mu.Unlock()
 	return len(k.m.liveness.waiting)+len(k.m.liveness.running) == 0
 }
 
-// silent is a server that accepts connections and never answers.
-func silent(t *testing.T) string {
+// silentServer starts a server that accepts connections and never responds, and returns its URL.
+func silentServer(t *testing.T) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to enter a network namespace")
@@ -96,7 +96,7 @@ func silent(t *testing.T) string {
 
 // Trap D27: a task that has ended is not checked.
 func TestLive_FailuresInARow(t *testing.T) {
-	k := newChecked(t)
+	k := newLiveFixture(t)
 	path := filepath.Join(t.TempDir(), "up")
 	must.NoError(t, os.WriteFile(path, nil, 0o600))
 	c := k.task("web", Live{Check: Check{File: path}, Interval: time.Millisecond, Timeout: time.Minute, Failures: 2})
@@ -108,23 +108,23 @@ func TestLive_FailuresInARow(t *testing.T) {
 	for first := attempts(); attempts().Equal(first); {
 		time.Sleep(time.Millisecond)
 	}
-	must.SliceEmpty(t, k.said())
+	must.SliceEmpty(t, k.sentEvents())
 	must.NoError(t, os.Remove(path))
 	k.waitFor("the end", func() bool { _, ended := c.Exit(); return ended })
-	must.Eq(t, []string{"web: Liveness check failed 2 times in a row: file " + path + ": no such file or directory"}, k.said())
+	must.Eq(t, []string{"web: Liveness check failed 2 times in a row: file " + path + ": no such file or directory"}, k.sentEvents())
 	must.EqError(t, c.endReason(), "Liveness check failed 2 times in a row: file "+path+": no such file or directory")
 	must.True(t, k.idle())
 }
 
 // Trap D23: a check that hangs occupies no slot.
 func TestLive_HungTasksDelayNoOthers(t *testing.T) {
-	k := newChecked(t)
-	url := silent(t)
+	k := newLiveFixture(t)
+	url := silentServer(t)
 	var hung []*Container
 	for i := range 3 * liveSlots {
 		hung = append(hung, k.task("hung"+string(rune('a'+i)), Live{Check: Check{HTTP: url}, Interval: time.Hour, Timeout: time.Hour, Failures: 1}))
 	}
-	k.waitFor("all to hang", func() bool {
+	k.waitFor("all checks to hang", func() bool {
 		k.m.liveness.mu.Lock()
 		defer k.m.liveness.mu.Unlock()
 		return len(k.m.liveness.running) == len(hung)
@@ -135,21 +135,21 @@ func TestLive_HungTasksDelayNoOthers(t *testing.T) {
 		k.m.liveness.drop(c)
 	}
 	k.waitFor("the attempts to be cancelled", k.idle)
-	must.Len(t, 1, k.said())
+	must.Len(t, 1, k.sentEvents())
 }
 
 func TestLive_Timeout(t *testing.T) {
-	k := newChecked(t)
-	url := silent(t)
+	k := newLiveFixture(t)
+	url := silentServer(t)
 	k.task("web", Live{Check: Check{HTTP: url}, Interval: time.Hour, Timeout: time.Millisecond, Failures: 1})
-	k.waitFor("the end, or an attempt that was too late to count", func() bool { return len(k.said()) > 0 || k.waits("web") })
-	for _, e := range k.said() {
+	k.waitFor("the end of the task, or a late attempt", func() bool { return len(k.sentEvents()) > 0 || k.awaitsSecondAttempt("web") })
+	for _, e := range k.sentEvents() {
 		must.Eq(t, "web: Liveness check failed once: http "+url+": timed out after 1ms", e)
 	}
 }
 
-// waits reports whether the task waits for its second attempt.
-func (k *checked) waits(id string) bool {
+// awaitsSecondAttempt reports whether the task waits for its second attempt.
+func (k *liveFixture) awaitsSecondAttempt(id string) bool {
 	k.mu.Lock()
 	c := k.tasks[id]
 	k.mu.Unlock()
@@ -159,8 +159,8 @@ func (k *checked) waits(id string) bool {
 }
 
 func TestLive_ManagerClosesDuringAttempt(t *testing.T) {
-	k := newChecked(t)
-	url := silent(t)
+	k := newLiveFixture(t)
+	url := silentServer(t)
 	c := k.task("web", Live{Check: Check{HTTP: url}, Interval: time.Hour, Timeout: time.Hour, Failures: 1})
 	k.waitFor("the attempt", func() bool {
 		k.m.liveness.mu.Lock()
@@ -168,11 +168,11 @@ func TestLive_ManagerClosesDuringAttempt(t *testing.T) {
 		return len(k.m.liveness.running) == 1
 	})
 	must.NoError(t, k.m.Close())
-	must.SliceEmpty(t, k.said())
+	must.SliceEmpty(t, k.sentEvents())
 	must.Nil(t, c.endReason())
 }
 
-// Trap D25: an attempt counts only if the task had the chance to answer, and is expected to.
+// Trap D25: an attempt counts only if the task could respond and was expected to.
 func TestLive_WhatCounts(t *testing.T) {
 	const interval = time.Hour
 	for name, tc := range map[string]struct {
@@ -190,7 +190,7 @@ func TestLive_WhatCounts(t *testing.T) {
 		"broken":  {brokenCheck{unix.EMFILE}, 0, 1, "The liveness check could not be run, which does not count: file /x: too many open files", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := newChecked(t)
+			k := newLiveFixture(t)
 			c := k.m.newContainer(&pod{m: k.m}, Task{ID: "web", Live: &Live{Check: Check{File: "/x"}, Interval: interval, Failures: 2}})
 			a := &attempt{c: c, failed: 1, due: time.Now()}
 			if tc.held > 0 {
@@ -204,17 +204,17 @@ func TestLive_WhatCounts(t *testing.T) {
 			if !a.dropped {
 				must.False(t, a.due.Before(a.held))
 				note, _ = k.m.liveness.settle(a, tc.err)
-				must.Eq(t, "", note, must.Sprint("the event is not repeated"))
+				must.Eq(t, "", note, must.Sprint("second event"))
 			}
 		})
 	}
 }
 
 func TestLive_HeldAfterSignal(t *testing.T) {
-	k := newChecked(t)
+	k := newLiveFixture(t)
 	c := k.task("web", Live{Check: Check{File: "/no/such"}, Interval: time.Hour, Timeout: time.Minute, Failures: 2})
 	c.state.Kill.Timeout = 2 * time.Hour
-	k.waitFor("the first attempt", func() bool { return k.waits("web") })
+	k.waitFor("the first attempt", func() bool { return k.awaitsSecondAttempt("web") })
 	due := func() time.Duration {
 		k.m.liveness.mu.Lock()
 		defer k.m.liveness.mu.Unlock()
@@ -228,15 +228,15 @@ func TestLive_HeldAfterSignal(t *testing.T) {
 	must.Eq(t, 0, c.attempt.failed)
 }
 
-// Trap D24: a stop by Nomad comes first: the driver does not act on its own account any more.
+// Trap D24: a stop by Nomad takes precedence: the driver no longer acts on failed checks.
 func TestLive_StopComesFirst(t *testing.T) {
-	k := newChecked(t)
+	k := newLiveFixture(t)
 	c := k.task("web", Live{Check: Check{File: "/no/such"}, Interval: time.Hour, Timeout: time.Minute, Failures: 2})
 	must.True(t, c.noteStop())
 	k.waitFor("no checks", k.idle)
 	c.endItself("Liveness check failed")
 	must.Nil(t, c.endReason())
-	must.SliceEmpty(t, k.said())
+	must.SliceEmpty(t, k.sentEvents())
 	k.m.liveness.add(c, 0)
 	must.True(t, k.idle())
 }

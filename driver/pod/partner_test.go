@@ -6,8 +6,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// partnered is the order of a proxy and of an app that restarts with it.
-func partnered(t *testing.T) (o *order, app, proxy *sibling) {
+// newPartners returns the order of a proxy and of an app that restarts with it.
+func newPartners(t *testing.T) (o *order, app, proxy *sibling) {
 	t.Helper()
 	m := New(Config{RunDir: t.TempDir(), DataDir: t.TempDir()})
 	t.Cleanup(func() { must.NoError(t, m.Close()) })
@@ -28,7 +28,7 @@ func TestRestartWith_WaitsForPartnerThatStays(t *testing.T) {
 		"ended":     {func(p *sibling) { p.ended = true }, []string{"proxy"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, app, proxy := partnered(t)
+			o, app, proxy := newPartners(t)
 			tc.change(proxy)
 			must.Eq(t, tc.want, o.missing(app))
 		})
@@ -50,7 +50,7 @@ func TestRestartWith_LostPartner(t *testing.T) {
 		"has ended already": {func(_ *order, a, p *sibling) { a.ended, p.ended = true, true }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o, app, proxy := partnered(t)
+			o, app, proxy := newPartners(t)
 			o.pair(app)
 			app.ready = true
 			tc.change(o, app, proxy)

@@ -19,7 +19,7 @@ import (
 
 const alloc = "01234567-89ab-cdef-0123-456789abcdef"
 
-func TestUndoRunsBackwardsAndToTheEnd(t *testing.T) {
+func TestRollback_Order(t *testing.T) {
 	var order []string
 	var r rollback
 	for _, name := range []string{"a", "b", "c"} {
@@ -33,7 +33,7 @@ func TestUndoRunsBackwardsAndToTheEnd(t *testing.T) {
 	}
 	must.EqError(t, r.run(), "undo b: broken")
 	must.Eq(t, []string{"c", "b", "a"}, order)
-	must.NoError(t, r.run(), must.Sprint("what was undone is not undone again"))
+	must.NoError(t, r.run(), must.Sprint("second rollback"))
 }
 
 func TestContainerIDs(t *testing.T) {
@@ -46,7 +46,7 @@ func TestContainerIDs(t *testing.T) {
 	must.False(t, safe.MatchString(odd))
 }
 
-func TestCommandLinesAreDockers(t *testing.T) {
+func TestCommandLine_LikeDocker(t *testing.T) {
 	img := image.ImageConfig{Entrypoint: []string{"/entry"}, Cmd: []string{"default"}}
 	for _, tc := range []struct {
 		process Process
@@ -61,7 +61,7 @@ func TestCommandLinesAreDockers(t *testing.T) {
 	}
 }
 
-func TestEnvironmentsAreMerged(t *testing.T) {
+func TestEnv_Merged(t *testing.T) {
 	got := environment([]string{"A=image", "B=image"}, []string{"B=task", "C=task"})
 	must.Eq(t, []string{"A=image", "B=task", "C=task"}, got)
 }
@@ -84,9 +84,9 @@ func TestHostPaths(t *testing.T) {
 	}
 }
 
-// A link such as /bin is a link in the task too, where what it leads to is
-// there; elsewhere it is mounted.
-func TestHostRootCopiesLinks(t *testing.T) {
+// A symlink such as /bin is a symlink in the task too if its target is in the task. Otherwise it is
+// mounted.
+func TestHostRoot_CopiesLinks(t *testing.T) {
 	host, root := t.TempDir(), filepath.Join(t.TempDir(), "root")
 	for _, d := range []string{"usr/bin", "far"} {
 		must.NoError(t, os.MkdirAll(filepath.Join(host, d), 0o755))
@@ -145,7 +145,7 @@ func TestOpenLog_LinkOnTheWay(t *testing.T) {
 	must.NoError(t, f.Close())
 }
 
-func TestFilesOfARootAreReadAsFromInside(t *testing.T) {
+func TestLookupUser_InRoot(t *testing.T) {
 	root := t.TempDir()
 	must.NoError(t, os.MkdirAll(filepath.Join(root, "etc"), 0o755))
 	must.NoError(t, os.WriteFile(filepath.Join(root, "etc/real"), []byte("app:x:1234:1234::/:\n"), 0o644))
@@ -176,9 +176,8 @@ func TestFilesOfARootAreReadAsFromInside(t *testing.T) {
 	must.ErrorContains(t, err, `user "nobody-here"`)
 }
 
-// An image's list of users that is no file is refused, and nobody waits for
-// its end.
-func TestUsersThatAreNoFile(t *testing.T) {
+// A passwd file of an image that is not a regular file is refused without blocking.
+func TestLookupUser_NotRegularFile(t *testing.T) {
 	for name, put := range map[string]func(path string) error{
 		"pipe":      func(path string) error { return unix.Mkfifo(path, 0o644) },
 		"directory": func(path string) error { return os.Mkdir(path, 0o755) },
@@ -188,7 +187,7 @@ func TestUsersThatAreNoFile(t *testing.T) {
 			must.NoError(t, os.Mkdir(filepath.Join(root, "etc"), 0o755))
 			must.NoError(t, put(filepath.Join(root, "etc/passwd")))
 			done := make(chan error, 1)
-			go func() { // ends at once, or with the tests
+			go func() { // ends immediately, or blocks until the tests end
 				_, _, err := lookupUser(root, "app")
 				done <- err
 			}()
@@ -196,14 +195,14 @@ func TestUsersThatAreNoFile(t *testing.T) {
 			case err := <-done:
 				must.ErrorContains(t, err, "/etc/passwd in the task's root is not a regular file of at most")
 			case <-time.After(testtimeout.Scale(10 * time.Second)):
-				t.Fatal("it waits for the pipe")
+				t.Fatal("lookup blocks on the FIFO")
 			}
 		})
 	}
 }
 
-// Trap D4: what a task prints is taken out of its own pipe only, though others
-// can write where that is.
+// Trap D4: a task's output is read from its own pipe only, even if other processes can replace
+// files in its directory.
 func TestOutputPipe_Replaced(t *testing.T) {
 	for name, tc := range map[string]struct {
 		replace func(path, other string) error
@@ -254,7 +253,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-func TestTasksAreCheckedBeforeAnythingIsMade(t *testing.T) {
+func TestStart_InvalidTask(t *testing.T) {
 	good := Task{ID: "i", AllocID: alloc, Name: "n", CgroupPath: "/nomad/x", Process: Process{Command: []string{"a"}}}
 	must.NoError(t, good.Check())
 	for name, change := range map[string]func(*Task){
@@ -272,7 +271,7 @@ func TestTasksAreCheckedBeforeAnythingIsMade(t *testing.T) {
 	}
 }
 
-func TestStateIsReplacedAtOnce(t *testing.T) {
+func TestState_ReplacedAtomically(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "task.json")
 	want := taskState{Version: stateVersion, TaskID: "a", Share: Share{PID: true}, CgroupPath: "/c"}
 	must.NoError(t, writeState(path, want))
@@ -288,8 +287,8 @@ func TestStateIsReplacedAtOnce(t *testing.T) {
 	must.ErrorContains(t, err, "version 99")
 }
 
-// Whatever is on disk is read or refused, and what is read can be written and
-// read again.
+// FuzzState checks that a state file is either read or refused, and that a state that was read
+// can be written and read again.
 func FuzzState(f *testing.F) {
 	for _, seed := range []string{`{"version":1,"task_id":"a"}`, `{"version":2}`, `{}`, ``, `[]`, `{"version":1,"started_at":"x"}`, `null`} {
 		f.Add([]byte(seed))

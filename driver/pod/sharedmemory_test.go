@@ -7,8 +7,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// A pod has room for two volumes beside what every pod has, however low the
-// operator sets the maximum.
+// A pod has room for two volumes in addition to the shared memory of every pod, even with the
+// lowest maximum that an operator can set.
 func TestCheckShared_DefaultsFit(t *testing.T) {
 	task := Task{Share: Share{IPC: true}, Volumes: []Volume{{Name: "a"}, {Name: "b"}}}
 	for most := int64(MinSharedMemoryMax); most <= 1<<50; most += most / 3 {
@@ -22,7 +22,7 @@ func TestCheckShared_DefaultsFit(t *testing.T) {
 	}
 }
 
-// Another task of the pod may give the volume less than the default size.
+// A volume of another task of the pod may be smaller than the default.
 func TestCheckShared_VolumeOfAnotherTask(t *testing.T) {
 	task := Task{Share: Share{IPC: true}, ShmSizeBytes: 140 << 20, Volumes: []Volume{{Name: "a"}}}
 	must.NoError(t, CheckShared(task, 256<<20))
@@ -36,7 +36,7 @@ func TestCheckShared_CountsEveryPart(t *testing.T) {
 	for name, values := range full.ipc {
 		for i := range values {
 			if name == "kernel.sem" && i%2 == 0 {
-				continue // what one set or call may have
+				continue // limit per set or call
 			}
 			more := ipcLimits{name: append([]int64{}, values...)}
 			more[name][i] *= 100
@@ -48,5 +48,5 @@ func TestCheckShared_CountsEveryPart(t *testing.T) {
 	must.ErrorIs(t, full.with(shared{shm: 80 << 20}).check(256<<20), ErrInvalid)
 	must.ErrorIs(t, full.with(shared{volumes: map[string]int64{"c": 8 << 20}}).check(256<<20), ErrInvalid)
 	must.ErrorIs(t, full.with(shared{volumes: map[string]int64{"c": math.MaxInt64}}).check(256<<20), ErrInvalid)
-	must.NoError(t, full.with(shared{volumes: map[string]int64{"a": 8 << 20}}).check(256<<20), must.Sprint("a volume has one size"))
+	must.NoError(t, full.with(shared{volumes: map[string]int64{"a": 8 << 20}}).check(256<<20), must.Sprint("same volume again"))
 }

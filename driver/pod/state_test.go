@@ -13,9 +13,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 )
 
-// What each version of the driver wrote can be read as long as there may be
-// tasks of it. A sample is never changed; a new version adds one.
-func TestStatesOfOlderVersionsAreRead(t *testing.T) {
+// The state of each older version of the driver can be read as long as its tasks may be running. A
+// sample is never changed; a new version adds one.
+func TestState_OlderVersions(t *testing.T) {
 	task, err := readTaskState("testdata/state-1/task.json")
 	must.NoError(t, err)
 	must.Eq(t, taskState{
@@ -31,8 +31,8 @@ func TestStatesOfOlderVersionsAreRead(t *testing.T) {
 	must.Eq(t, podState{Version: 1, AllocID: alloc, Hostname: "web", Infra: process.Identity{PID: 40, StartTicks: 998}}, pod)
 }
 
-// A task of a newer driver is refused, and left to that one.
-func TestAStateOfANewerVersionIsRefused(t *testing.T) {
+// A task of a newer driver is refused and left unchanged.
+func TestState_NewerVersion(t *testing.T) {
 	run := t.TempDir()
 	m := New(Config{RunDir: run, DataDir: t.TempDir()})
 	id := alloc + "/web/1"
@@ -51,8 +51,8 @@ func TestAStateOfANewerVersionIsRefused(t *testing.T) {
 	must.Eq(t, string(newer), string(left))
 }
 
-// Whatever a state file holds, reading it ends with a state that is about the
-// container whose file it is, or with an error.
+// FuzzTaskState checks that reading a state file returns a state of the file's own container, or an
+// error.
 func FuzzTaskState(f *testing.F) {
 	id := containerID(alloc, "web", alloc+"/web/1")
 	good, err := json.Marshal(taskState{Version: 1, TaskID: alloc + "/web/1", AllocID: alloc, Name: "web", CgroupPath: "/nomad/" + alloc + ".web"})

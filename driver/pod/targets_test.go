@@ -17,7 +17,7 @@ func TestPrepareTargets(t *testing.T) {
 	cases := map[string]struct {
 		make   func(root string) error
 		mount  specs.Mount
-		exists string // afterwards
+		exists string // must exist afterwards
 		says   string
 	}{
 		"missing file":        {nil, bind(file, "/etc/hosts"), "etc/hosts", ""},
@@ -50,7 +50,7 @@ func TestPrepareTargets(t *testing.T) {
 			}
 			left, err := os.ReadDir(outside)
 			must.NoError(t, err)
-			must.Len(t, 1, left, must.Sprint("nothing is made outside of the root"))
+			must.Len(t, 1, left, must.Sprint("entries outside of the root"))
 		})
 	}
 }

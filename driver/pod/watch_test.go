@@ -13,7 +13,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
-// The container is released while the goroutines of watch begin.
+// The container is released while the goroutines of watch start.
 func TestWatch_BothProcessesEnd(t *testing.T) {
 	m := New(Config{RunDir: t.TempDir(), DataDir: t.TempDir(), Cgroups: cgroup.V1,
 		TeardownTimeout: time.Second, Log: hclog.NewNullLogger()})
@@ -34,13 +34,13 @@ func TestWatch_BothProcessesEnd(t *testing.T) {
 		must.NoError(t, c.hold())
 		for _, cmd := range []*exec.Cmd{init, monitor} {
 			must.NoError(t, cmd.Process.Kill())
-			_ = cmd.Wait() // it was killed
+			_ = cmd.Wait() // the error is that it was killed
 		}
 		c.watch()
 		select {
 		case <-c.done:
 		case <-time.After(testtimeout.Scale(10 * time.Second)):
-			t.Fatal("the end was not noticed")
+			t.Fatal("exit was not detected")
 		}
 		m.leave(c.pod)
 	}

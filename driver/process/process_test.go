@@ -23,7 +23,7 @@ func start(t *testing.T, script string) (*exec.Cmd, Identity) {
 	return cmd, id
 }
 
-func TestWaitReturnsAtTheEnd(t *testing.T) {
+func TestWait_ProcessEnds(t *testing.T) {
 	cmd, id := start(t, "exec sleep 60")
 	h, err := Open(id)
 	must.NoError(t, err)
@@ -44,7 +44,7 @@ func TestWaitReturnsAtTheEnd(t *testing.T) {
 	must.ErrorIs(t, h.Signal(unix.SIGTERM), ErrGone)
 }
 
-func TestInterruptEndsWait(t *testing.T) {
+func TestInterrupt_EndsWait(t *testing.T) {
 	cmd, id := start(t, "exec sleep 60")
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 	h, err := Open(id)
@@ -69,8 +69,7 @@ func TestHandle_AfterClose(t *testing.T) {
 	must.True(t, id.Alive())
 }
 
-// nomad#17960: a process id that was given to somebody else is not
-// the process that was meant.
+// nomad#17960: a reused PID does not identify the original process.
 // Trap D13.
 func TestIdentity_ReusedPID(t *testing.T) {
 	id, err := Identify(os.Getpid())
@@ -88,7 +87,7 @@ func TestIdentity_ReusedPID(t *testing.T) {
 	}
 }
 
-func TestStatusTellsCodeFromSignal(t *testing.T) {
+func TestStatus_CodeAndSignal(t *testing.T) {
 	for _, tc := range []struct {
 		script string
 		want   func(unix.WaitStatus) bool
