@@ -131,7 +131,8 @@ driver() {
 		cp "$bin/$program" "$work/sidecars"
 	done
 	documents nomad-driver-pod "linux/$arch" $programs
-	cp "$bin/nomad-driver-pod" "$work/doc/"* driver/README.md packaging/nomad-driver-pod/pod.hcl jobs/examples/web.nomad.hcl "$work/$name"
+	cp "$bin/nomad-driver-pod" "$work/doc/"* driver/README.md "$work"/man8/* packaging/nomad-driver-pod/pod.hcl \
+		jobs/examples/web.nomad.hcl "$work/$name"
 	archive "$name" linux
 	package nomad-driver-pod "$arch"
 }
@@ -152,7 +153,9 @@ templater() {
 # texts makes the manual pages and completion scripts.
 texts() {
 	go run -tags "$tags" ./templater/cmd/manual -out "$work/man" -version "$VERSION" -date "$SOURCE_DATE_EPOCH"
-	gzip -9 -n "$work"/man/*
+	mkdir "$work/man8"
+	go run -tags "$tags" ./plugin/manual -version "$VERSION" -date "$SOURCE_DATE_EPOCH" >"$work/man8/nomad-driver-pod.8"
+	gzip -9 -n "$work"/man/* "$work"/man8/*
 	mkdir "$work/completions"
 	for shell in bash fish powershell zsh; do
 		go run -tags "$tags" ./templater/cmd/nomad-sidecar completion $shell >"$work/completions/$shell"

@@ -77,7 +77,7 @@ contents() {
 			continue
 		}
 		for file in /usr/lib/nomad/plugins/nomad-driver-pod /opt/nomad-sidecar/bin/webapp /opt/nomad-sidecar/bin/topz \
-			/usr/share/doc/nomad-driver-pod/copyright /usr/share/doc/nomad-driver-pod/examples/pod.hcl; do
+			/usr/share/man/man8/nomad-driver-pod.8.gz /usr/share/doc/nomad-driver-pod/copyright /usr/share/doc/nomad-driver-pod/examples/pod.hcl; do
 			list nomad-driver-pod $format | grep -qx $file || fail "the $format of nomad-driver-pod has no $file"
 		done
 		for file in /usr/bin/nomad-sidecar /usr/lib/systemd/system/nomad-sidecar.service /etc/nomad-sidecar/serve.env \
