@@ -33,7 +33,7 @@ func (s settings) setCDI(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) err
 			errs = append(errs, fmt.Errorf("cdi_devices: %q is not allowed here: the operator can add it to allow_devices in the plugin's config", name))
 		}
 	}
-	// The variable of a job is in Env, that of a device plugin in DeviceEnv.
+	// A job's variables are in Env, and a device plugin's in DeviceEnv.
 	reserved := cfg.DeviceEnv[nvidiaVariable]
 	if len(errs) > 0 || len(c.CDIDevices) == 0 && reserved == "" {
 		return errors.Join(errs...)

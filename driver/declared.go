@@ -69,6 +69,8 @@ type PluginConfig struct {
 	SwapMax   string             `codec:"swap_max"`
 	LogsMax   string             `codec:"logs_max"`
 
+	Metrics MetricsConfig `codec:"metrics"`
+
 	DeniedHostUIDs string `codec:"denied_host_uids"`
 	DeniedHostGIDs string `codec:"denied_host_gids"`
 }
@@ -92,6 +94,12 @@ type ImageConfig struct {
 	PullActivityTimeout string   `codec:"pull_activity_timeout"`
 	GC                  bool     `codec:"gc"`
 	GCDelay             string   `codec:"gc_delay"`
+}
+
+// MetricsConfig is the metrics block of the plugin's configuration.
+type MetricsConfig struct {
+	Address  string `codec:"address"`
+	Textfile string `codec:"textfile"`
 }
 
 // VolumesConfig is the volumes block of the plugin's configuration.

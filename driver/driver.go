@@ -21,6 +21,7 @@ import (
 	"github.com/hashicorp/nomad/plugins/shared/hclspec"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/metrics"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
@@ -34,6 +35,10 @@ type Driver struct {
 	events *eventer.Eventer
 
 	probing sync.Mutex // held while the host is probed, which can be slow
+
+	metrics          *metrics.Metrics
+	publishing       sync.Mutex
+	serving, writing bool // the metrics, at their address and to their file
 
 	mu         sync.Mutex
 	settings   settings
@@ -53,7 +58,9 @@ var (
 func New(log hclog.Logger) *Driver {
 	ctx, cancel := context.WithCancel(context.Background())
 	log = log.Named(Name)
-	return &Driver{ctx: ctx, cancel: cancel, began: time.Now(), log: log, events: eventer.NewEventer(ctx, log)}
+	d := &Driver{ctx: ctx, cancel: cancel, began: time.Now(), log: log, events: eventer.NewEventer(ctx, log)}
+	d.metrics = metrics.New(Version, d.size)
+	return d
 }
 
 // Close stops all background work. Tasks keep running.
@@ -161,7 +168,8 @@ func (d *Driver) podConfig(h *host) pod.Config {
 			AuthFile: s.Image.AuthFile, RegistriesConf: s.Image.RegistriesConf, SignaturePolicyFile: s.Image.SignaturePolicy,
 			PullTimeout: s.pullTimeout, PullIdleTimeout: s.pullIdleTimeout,
 		},
-		Event: d.emit,
-		Trace: d.trace,
+		Event:    d.emit,
+		Trace:    d.trace,
+		Observer: observer{d.metrics, d.began},
 	}
 }

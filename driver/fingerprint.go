@@ -23,6 +23,9 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 		defer tick.Stop()
 		for {
 			h, err := d.probedHost(ctx)
+			if err == nil {
+				err = d.publish()
+			}
 			select {
 			case ch <- fingerprint(h, err):
 			case <-ctx.Done():

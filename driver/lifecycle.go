@@ -32,6 +32,7 @@ type handleState struct {
 // recoverable, see startError.
 func (d *Driver) StartTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, *drivers.DriverNetwork, error) {
 	handle, err := d.startTask(cfg)
+	d.metrics.Start(resultOf(err))
 	return handle, nil, startError(err)
 }
 
@@ -86,6 +87,7 @@ func (d *Driver) RecoverTask(handle *drivers.TaskHandle) (err error) {
 		return err
 	}
 	_, err = m.Recover(d.ctx, handle.Config.AllocID, handle.Config.Name, handle.Config.ID)
+	d.metrics.Recovery(resultOf(err))
 	return err
 }
 
@@ -193,11 +195,12 @@ func (d *Driver) emit(taskID, allocID, name, message string) {
 	}
 }
 
-// trace logs one line with the phases of a start. A plus marks phases that ran in
+// trace records the phases of a start and logs them in one line. A plus marks phases that ran in
 // parallel with others.
 func (d *Driver) trace(taskID string, phases []pod.Phase) {
 	var text []string
 	for _, p := range phases {
+		d.metrics.Phase(p.Name, p.Took)
 		name := p.Name
 		if p.Parallel {
 			name = "+" + name

@@ -52,6 +52,10 @@ func pluginKeys() []key {
 			meaning: "maximum size of a task's rotated log files per output, `max_files` × `max_file_size`"},
 		{name: "log_collector", kind: "string", value: `"pod"`, docker: none, podman: none,
 			meaning: "which process writes task logs: `pod`, one process of this plugin for the whole node, or `nomad`, one process of Nomad for each task"},
+		{name: "metrics", kind: "block", docker: none, podman: none, keys: []key{
+			{name: "address", kind: "string", unset: "none", meaning: "`unix:/path/of/socket`, or a port of a loopback address such as `127.0.0.1:9630`, for [metrics](#metrics) at `/metrics`", docker: none, podman: none},
+			{name: "textfile", kind: "string", unset: "none", meaning: "path of a file for node_exporter's textfile collector, written every 15 s: `/var/lib/node_exporter/nomad_pod.prom`", docker: none, podman: none},
+		}},
 		{name: "debug_containers", kind: "bool", unset: "`false`", meaning: "whether `nomad alloc exec … pod-debug` may run a debug container in a task's namespaces", docker: none, podman: none},
 	}
 }

@@ -82,7 +82,7 @@ func newSettings(c PluginConfig) (settings, error) {
 	if s.hostPaths, err = hostPaths(c.HostPaths); err != nil {
 		errs = append(errs, err)
 	}
-	return s, errors.Join(append(errs, checkCaps("allow_caps", c.AllowCaps), c.AllowedModes.check())...)
+	return s, errors.Join(append(errs, checkCaps("allow_caps", c.AllowCaps), c.AllowedModes.check(), c.Metrics.check())...)
 }
 
 // checkPaths returns an error for each path and pattern that cannot be one.

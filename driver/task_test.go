@@ -213,6 +213,8 @@ func TestNewSettings_Invalid(t *testing.T) {
 		"devices":   {func(c *PluginConfig) { c.AllowDevices = []string{"/dev/[a"} }, `allow_devices: "/dev/[a": want a path`},
 		"cdi":       {func(c *PluginConfig) { c.AllowDevices = []string{"nvidia.com/gpu"} }, `or a CDI device such as "vendor.com/class=*"`},
 		"cdi dir":   {func(c *PluginConfig) { c.CDISpecDirs = []string{"cdi"} }, `cdi_spec_dirs: "cdi": want an absolute path`},
+		"scraped":   {func(c *PluginConfig) { c.Metrics.Address = "0.0.0.0:9630" }, `metrics.address = "0.0.0.0:9630": want "unix:/path/of/socket", or a port of a loopback address`},
+		"textfile":  {func(c *PluginConfig) { c.Metrics.Textfile = "/run/metrics" }, `metrics.textfile = "/run/metrics": want an absolute path that ends in .prom`},
 		"pids":      {func(c *PluginConfig) { c.PidsLimit = -1 }, `pids_limit = -1`},
 		"mode":      {func(c *PluginConfig) { c.AllowedModes.IPC = []string{"host", "task:*"} }, `allowed_modes.ipc: "task:*" matches no mode of this driver: want "host"`},
 		"user mode": {func(c *PluginConfig) { c.AllowedModes.Userns = []string{""} }, `allowed_modes.userns: "" matches no mode`},

@@ -67,6 +67,7 @@ func (m *Manager) collectNow() {
 	if err != nil {
 		m.cfg.Log.Error("collect images", "error", err)
 	}
+	m.cfg.Observer.ImagesRemoved(len(removed))
 	for _, id := range removed {
 		m.cfg.Log.Info("removed an image that no task uses", "image_id", id)
 	}
@@ -78,8 +79,18 @@ func (c *Container) pull(ctx context.Context, want Image) (image.Image, error) {
 	if err != nil {
 		return image.Image{}, err
 	}
-	want.Pull.Progress = c.progress(want.Reference)
-	return store.Ensure(ctx, want.Reference, want.Pull)
+	var bytes int64
+	fetched, report := false, c.progress(want.Reference)
+	want.Pull.Progress = func(p image.Progress) {
+		fetched, bytes = true, p.BytesTotal
+		report(p)
+	}
+	begin := time.Now()
+	img, err := store.Ensure(ctx, want.Reference, want.Pull)
+	if fetched || err != nil {
+		c.m.cfg.Observer.Pulled(want.Reference.Registry(), bytes, time.Since(begin), err)
+	}
+	return img, err
 }
 
 // progressPeriod is the minimum time between two events of a pull.

@@ -233,6 +233,7 @@ func (l *liveness) attempt(ctx context.Context, a *attempt) {
 		a.c.event(note)
 	}
 	if reason != "" {
+		l.m.cfg.Observer.NotAlive()
 		a.c.endItself(reason)
 	}
 }

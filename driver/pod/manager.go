@@ -65,7 +65,9 @@ type Config struct {
 	// Trace reports the phases of a successful start. It must not block. It may be
 	// nil.
 	Trace func(taskID string, phases []Phase)
-	Log   hclog.Logger
+	// Observer may be nil.
+	Observer Observer
+	Log      hclog.Logger
 	// Before is called before each checkpoint of a start, stop, removal, recovery and
 	// sweep. An error fails the checkpoint. It is used by tests, which fail or crash
 	// at each checkpoint, and may be nil.
@@ -115,6 +117,9 @@ func New(cfg Config) *Manager {
 	}
 	if cfg.Trace == nil {
 		cfg.Trace = func(string, []Phase) {}
+	}
+	if cfg.Observer == nil {
+		cfg.Observer = noObserver{}
 	}
 	cfg.SharedMemoryMax = cmp.Or(cfg.SharedMemoryMax, DefaultSharedMemoryMax)
 	cfg.CreateTimeout = cmp.Or(cfg.CreateTimeout, time.Minute)

@@ -58,6 +58,7 @@ func (s *sibling) leave(name, how string) {
 		case <-c.done:
 		}
 		if !c.m.closes() {
+			c.m.cfg.Observer.PartnerLost()
 			c.endItself(fmt.Sprintf("Stopped because task %q, which restart_with names, %s", name, how))
 		}
 	})

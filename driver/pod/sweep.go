@@ -72,7 +72,7 @@ func (m *Manager) removeUnknown(p *pod) error {
 		c, err := m.unknown(p, task.Name())
 		if err == nil && c != nil && !c.starting() {
 			m.cfg.Log.Warn("removing unrecovered task", "task_id", c.state.TaskID, "container", c.id, "error", c.damage)
-			err = m.checkpoint("remove forgotten task", c.discard)
+			err = m.swept(m.checkpoint("remove forgotten task", c.discard))
 		}
 		errs = append(errs, err)
 	}
@@ -153,7 +153,7 @@ func (m *Manager) sweepRoots(live map[string]bool) error {
 	for _, e := range entries {
 		if !live[e.Name()] {
 			root := filepath.Join(m.rootsDir(), e.Name())
-			errs = append(errs, m.checkpoint("remove forgotten root", func() error { return os.RemoveAll(root) }))
+			errs = append(errs, m.swept(m.checkpoint("remove forgotten root", func() error { return os.RemoveAll(root) })))
 		}
 	}
 	return errors.Join(errs...)
@@ -177,7 +177,7 @@ func (m *Manager) sweepLayers(live map[string]bool) error {
 	var errs []error
 	for _, id := range ids {
 		if task, _, _ := strings.Cut(id, "/"); !live[task] { // see imageMountID
-			errs = append(errs, m.checkpoint("remove forgotten layer", func() error { return store.Release(ctx, id) }))
+			errs = append(errs, m.swept(m.checkpoint("remove forgotten layer", func() error { return store.Release(ctx, id) })))
 		}
 	}
 	return errors.Join(errs...)

@@ -34,6 +34,7 @@ func (c *Container) watch() {
 			}
 		}
 		c.exit = c.end()
+		c.m.cfg.Observer.Exited(c.exit)
 		close(c.done)
 		c.m.liveness.drop(c)
 		c.pod.change(func(*order) { c.sibling.ended = true })
