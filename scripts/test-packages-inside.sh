@@ -64,7 +64,7 @@ done
 say "the driver is healthy: $(jq -r '.Attributes | "\(."driver.pod.version"), \(."driver.pod.runtime") \(."driver.pod.runtime.version")"' /tmp/node)"
 
 nomad-sidecar inject /packages/web.nomad.hcl >/tmp/web.nomad.hcl
-nomad job run -detach /tmp/web.nomad.hcl >/dev/null
+nomad job run -detach /tmp/web.nomad.hcl >/tmp/run 2>&1 || fail "$(cat /tmp/run)"
 eventually running
 eventually page
 grep -q -i webapp /tmp/eventually || fail "the page is $(head -c 300 /tmp/eventually)"
