@@ -153,7 +153,7 @@ func (c *cluster) killOne(random *rand.Rand) (name string) {
 func (c *cluster) awaitRecovered(job string, n int) {
 	c.t.Helper()
 	since := time.Now()
-	c.eventually("the driver has recovered all tasks", func() error { return c.Watched(c.ctx, c.allocs(job, n), since) })
+	c.eventually("the driver has recovered all tasks", func() error { return c.RequireNewStats(c.ctx, c.allocs(job, n), since) })
 }
 
 // awaitLogGrowth waits until a task's log has grown or the task has ended.

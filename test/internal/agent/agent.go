@@ -89,7 +89,7 @@ func (a *Agent) Dir() string { return a.config.Dir }
 // Nomad returns the path of the nomad binary.
 func (a *Agent) Nomad() string { return a.config.Nomad }
 
-// SharedDir returns the directory of an allocation that its tasks have at /alloc.
+// SharedDir returns an allocation's directory that its tasks have at /alloc.
 func (a *Agent) SharedDir(allocID string) string {
 	return filepath.Join(a.config.AllocDir(), allocID, "alloc")
 }
@@ -168,7 +168,7 @@ func (a *Agent) waitReady(ctx context.Context) error {
 		if len(nodes) == 0 {
 			return errors.New("no node yet")
 		}
-		// The server keeps reporting a client as ready that was just killed.
+		// The server still reports a killed client as ready for a while.
 		if err := a.clientAnswers(ctx); err != nil {
 			return err
 		}
@@ -197,7 +197,7 @@ func (a *Agent) driverHealth(node *api.Node) error {
 	return nil
 }
 
-// clientAnswers asks the client itself, and checks that it knows a server.
+// clientAnswers sends a request to the client, and checks that the client is connected to a server.
 func (a *Agent) clientAnswers(ctx context.Context) error {
 	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Network.Ports.ClientHTTP), SecretID: a.token})
 	if err != nil {

@@ -98,14 +98,14 @@ func TestLaunch_AfterKill(t *testing.T) {
 	_, err = a.WaitAlloc(ctx, alloc.ID, api.AllocClientStatusRunning)
 	must.NoError(t, err)
 
-	// Nomad saves the state of the network at a clean exit; see the e2e test of crashes.
+	// Nomad saves the state of the network when it exits cleanly; see TestCrash_TasksSurvive.
 	must.NoError(t, a.Shutdown(ctx))
 	must.NoError(t, a.Launch(ctx))
 	must.NoError(t, a.Kill(ctx))
 	_, err = a.Exec(ctx, alloc, "server", "true")
 	must.Error(t, err)
 	must.NoError(t, a.Launch(ctx))
-	must.NoError(t, agent.Until(ctx, "the client knows the task again", func() error {
+	must.NoError(t, agent.Until(ctx, "the client has restored the task", func() error {
 		_, err := a.Exec(ctx, alloc, "server", "true")
 		return err
 	}))
@@ -134,7 +134,7 @@ func TestRunJob_Invalid(t *testing.T) {
 	alloc, err := a.RunJob(ctx, failing)
 	must.NoError(t, err)
 	_, err = a.WaitAlloc(ctx, alloc.ID, api.AllocClientStatusRunning)
-	must.ErrorContains(t, err, "it is failed")
+	must.ErrorContains(t, err, "status is failed")
 	must.ErrorContains(t, err, "/no/such/program")
 }
 
@@ -155,8 +155,8 @@ func TestStart_UnusableConfiguration(t *testing.T) {
 	must.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// The bridge, the chains and the rules must be removed with the agent, and everything that
-// existed before must stay.
+// TestStop_RestoresMachine checks that Stop removes the bridge, the chains and the rules of the
+// agent, and leaves everything that existed before.
 func TestStop_RestoresMachine(t *testing.T) {
 	sandbox.Require(t)
 	rule := []string{"-I", "FORWARD", "-m", "comment", "--comment", "of someone else", "-j", "ACCEPT"}

@@ -11,11 +11,11 @@ import (
 	"github.com/hashicorp/go-version"
 )
 
-// ErrNoNomad means that there is no Nomad to test with.
+// ErrNoNomad means that no suitable nomad binary was found.
 var ErrNoNomad = errors.New("no nomad of 1.10 or newer: run make nomad")
 
-// FindNomad returns the nomad binary to use: the one NOMAD_BIN names, else one on PATH that is
-// new enough, else bin/nomad in the repository at root.
+// FindNomad returns the nomad binary to use: the one named by NOMAD_BIN, or one on PATH that is new
+// enough, or bin/nomad in the repository at root.
 func FindNomad(root string) (string, error) {
 	if path := os.Getenv("NOMAD_BIN"); path != "" {
 		return path, newEnough(path)
@@ -37,7 +37,7 @@ func FindNomad(root string) (string, error) {
 func newEnough(path string) error {
 	out, err := exec.Command(path, "version").Output()
 	if err != nil {
-		return fmt.Errorf("ask %s for its version: %w", path, err)
+		return fmt.Errorf("run %s to read its version: %w", path, err)
 	}
 	line, _, _ := strings.Cut(string(out), "\n")
 	have, err := version.NewVersion(strings.TrimPrefix(line, "Nomad v"))

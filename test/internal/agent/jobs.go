@@ -63,7 +63,7 @@ func unplaced(eval *api.Evaluation) string {
 	return reasons.String()
 }
 
-// Alloc returns an allocation as the servers know it now.
+// Alloc returns the current state of an allocation on the servers.
 func (a *Agent) Alloc(id string) (*api.Allocation, error) {
 	alloc, _, err := a.api.Allocations().Info(id, nil)
 	if err != nil {
@@ -86,7 +86,7 @@ func (a *Agent) WaitAlloc(ctx context.Context, id string, statuses ...string) (*
 		if alloc.ClientTerminalStatus() {
 			cancel()
 		}
-		return fmt.Errorf("it is %s: %s%s", alloc.ClientStatus, alloc.ClientDescription, Events(alloc))
+		return fmt.Errorf("status is %s: %s%s", alloc.ClientStatus, alloc.ClientDescription, Events(alloc))
 	})
 	return alloc, err
 }
@@ -100,7 +100,7 @@ func (a *Agent) WaitRunning(ctx context.Context, id string) (*api.Allocation, er
 	for task := range alloc.TaskStates {
 		err := a.WaitTask(ctx, id, task, func(state *api.TaskState) error {
 			if state.State != "running" {
-				return fmt.Errorf("it is %s", state.State)
+				return fmt.Errorf("state is %s", state.State)
 			}
 			return nil
 		})
@@ -131,7 +131,7 @@ func (a *Agent) WaitTask(ctx context.Context, id, task string, condition func(*a
 		}
 		state := alloc.TaskStates[task]
 		if state == nil {
-			return errors.New("it has no state yet")
+			return errors.New("task has no state yet")
 		}
 		if err := condition(state); err != nil {
 			return fmt.Errorf("%w%s", err, Events(alloc))
@@ -181,9 +181,9 @@ func (a *Agent) Exec(ctx context.Context, alloc *api.Allocation, task string, co
 	return Result{stdout.String(), stderr.String(), code}, nil
 }
 
-// Watched requires statistics of running allocations that are newer than since, which shows
+// RequireNewStats requires statistics of running allocations that are newer than since, which shows
 // that the client has its driver and the driver its tasks.
-func (a *Agent) Watched(ctx context.Context, allocs []*api.AllocationListStub, since time.Time) error {
+func (a *Agent) RequireNewStats(ctx context.Context, allocs []*api.AllocationListStub, since time.Time) error {
 	direct, err := api.NewClient(&api.Config{Address: a.url(a.config.Network.Ports.ClientHTTP), SecretID: a.token})
 	if err != nil {
 		return err
@@ -206,7 +206,7 @@ func (a *Agent) Watched(ctx context.Context, allocs []*api.AllocationListStub, s
 	return nil
 }
 
-// stopJobs deregisters every job, waits for its allocations to end, and makes the client forget
+// stopJobs deregisters every job, waits for its allocations to end, and makes the client remove
 // them.
 func (a *Agent) stopJobs(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, testtimeout.Scale(time.Minute))
@@ -267,7 +267,7 @@ func (a *Agent) collect(ctx context.Context) error {
 		}
 		left, err := filepath.Glob(filepath.Join(a.config.AllocDir(), "*"))
 		if err == nil && len(left) > 0 {
-			err = fmt.Errorf("it still has %v", left)
+			err = fmt.Errorf("still has %v", left)
 		}
 		return err
 	})
@@ -279,7 +279,7 @@ func (a *Agent) waitPods(ctx context.Context) error {
 	return a.until(ctx, "the driver has removed all pods", func() error {
 		left, err := filepath.Glob(filepath.Join(a.config.RunDir(), "pods", "*"))
 		if err == nil && len(left) > 0 {
-			err = fmt.Errorf("it still has %v", left)
+			err = fmt.Errorf("still has %v", left)
 		}
 		return err
 	})

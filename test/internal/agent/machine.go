@@ -17,12 +17,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is the state of the machine before the agent started, as far as Nomad and the CNI
-// plugins change it permanently: they create these things on first use and never remove them.
+// machine is the state of the machine before the agent started. It covers the things that Nomad
+// and the CNI plugins create on first use and never remove.
 type machine struct {
 	bridge    string
 	nomad     string   // name of the program
-	paths     []string // of sharedPaths, the existing ones
+	paths     []string // existing sharedPaths
 	chains    map[string]bool
 	rules     map[string]int
 	forward   string // net.ipv4.ip_forward
@@ -34,8 +34,8 @@ const (
 	forwardFile = "/proc/sys/net/ipv4/ip_forward"
 )
 
-// sharedPaths returns directories that all agents of a machine use, parents first. The cgroups
-// are Nomad's with version 1, some of them created by the runtime, then with version 2.
+// sharedPaths returns directories that all agents of a machine use, parents first: with cgroup
+// v1, the cgroups of Nomad and the runtime, and then those of v2.
 func sharedPaths() []string {
 	var paths []string
 	// The only error is a malformed pattern.
@@ -52,7 +52,7 @@ func sharedPaths() []string {
 	)
 }
 
-// addressFiles are the files that host-local leaves in a network's directory.
+// addressFiles returns the names of the files that host-local leaves in a network's directory.
 func addressFiles() []string {
 	return []string{"lock", "last_reserved_ip.0"}
 }
@@ -77,8 +77,8 @@ func inspect() (machine, error) {
 	return m, err
 }
 
-// restoring is held while an agent restores the machine, so that one agent does not remove what
-// another lists.
+// restoring is held while an agent restores the machine, so that no agent removes what another
+// one is listing.
 var restoring sync.Mutex
 
 // restore removes what did not exist before. It continues after an error. Agents on one machine
@@ -184,12 +184,12 @@ func (m machine) restoreNetns() error {
 		return nil
 	}
 	if left, err := os.ReadDir(netnsDir); err != nil || len(left) > 0 {
-		return err // used by others since
+		return err // other agents use it now
 	}
 	return unix.Unmount(netnsDir, 0)
 }
 
-// restorePaths removes the new ones of sharedPaths that are unused.
+// restorePaths removes the sharedPaths that are new and unused.
 func (m machine) restorePaths() error {
 	var errs []error
 	for _, path := range slices.Backward(sharedPaths()) {

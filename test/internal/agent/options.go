@@ -65,8 +65,8 @@ const (
 	client = "client"
 )
 
-// firstPort is below the ports that Nomad allocates, 20000 to 32000, and below those that the
-// kernel gives to connections: nothing else takes one before an agent listens on it.
+// firstPort is below the ports that Nomad allocates, 20000 to 32000, and below the kernel's
+// ephemeral ports, so that the ports stay free until an agent listens on them.
 const firstPort = 14000
 
 // ports are the loopback ports of the agents.

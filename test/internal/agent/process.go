@@ -54,7 +54,7 @@ func (p *process) running() bool {
 	}
 }
 
-// end sends a signal and waits for the process to exit. A process that has exited is not an error.
+// end sends a signal and waits for the process to exit. If it has already exited, end returns nil.
 func (p *process) end(ctx context.Context, sig syscall.Signal) error {
 	if !p.running() {
 		return nil

@@ -61,7 +61,7 @@ func (a *Agent) remove(ctx context.Context, id string) error {
 			return err
 		}
 		if !ended(alloc.ClientStatus) {
-			return fmt.Errorf("it is %s", alloc.ClientStatus)
+			return fmt.Errorf("status is %s", alloc.ClientStatus)
 		}
 		left, err := a.remains(id)
 		if err != nil || len(left) == 0 {

@@ -11,10 +11,10 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
-// withoutCgroup2 replaces /sys/fs/cgroup by one without the directory of version 2, in a mount
-// namespace, and executes the given command. Unmounting is not enough: crun takes the empty
-// directory below for a hierarchy, and fills it with files that cannot be removed as cgroups.
-// The new tree is assembled on top of version 2, a place that nothing else uses.
+// withoutCgroup2 replaces /sys/fs/cgroup by a tree without the directory of version 2, in a mount
+// namespace, and executes the given command. Unmounting is not enough: crun treats the empty
+// directory as a hierarchy, and fills it with files that cannot be removed as cgroups. The new
+// tree is assembled on top of version 2, which nothing else uses.
 const withoutCgroup2 = `
 cd /sys/fs/cgroup
 mount --make-rprivate .
@@ -60,7 +60,7 @@ func EnterWithoutCgroup2() ([]string, error) {
 			break
 		}
 		if time.Now().After(deadline) {
-			return nil, errors.New("make a namespace without cgroups of version 2: its process does not come that far")
+			return nil, errors.New("create a namespace without cgroup v2: its process did not start in time")
 		}
 	}
 	return []string{"/usr/bin/nsenter", "--mount", "--target", strconv.Itoa(cmd.Process.Pid)}, nil

@@ -86,7 +86,7 @@ func Unavailable() string {
 }
 
 // reexec runs this binary again as the first process of new namespaces, and waits for it. The
-// child dies with its parent, even if the parent is killed.
+// child is killed with its parent.
 func reexec() (int, error) {
 	// The death signal is bound to the thread that starts the child.
 	runtime.LockOSThread()

@@ -53,7 +53,7 @@ func TestSandbox_HidesState(t *testing.T) {
 func TestSandbox_OwnCgroups(t *testing.T) {
 	sandbox.Require(t)
 	if _, err := os.Stat("/sys/fs/cgroup/memory"); err != nil {
-		t.Skip("needs cgroups version 1: of version 2 the sandbox has none of its own")
+		t.Skip("needs cgroup v1: the sandbox has no own cgroups on v2")
 	}
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	must.NoError(t, err)
@@ -63,7 +63,7 @@ func TestSandbox_OwnCgroups(t *testing.T) {
 	for _, dir := range []string{"/sys/fs/cgroup/memory", "/sys/fs/cgroup/cpuset"} {
 		below, err := filepath.Glob(dir + "/*/cgroup.procs")
 		must.NoError(t, err)
-		must.SliceEmpty(t, below, must.Sprint("cgroups of others are seen"))
+		must.SliceEmpty(t, below, must.Sprint("visible cgroups of other processes"))
 		procs, err := os.ReadFile(dir + "/cgroup.procs")
 		must.NoError(t, err)
 		must.SliceContains(t, strings.Fields(string(procs)), fmt.Sprint(os.Getpid()))
