@@ -1,8 +1,8 @@
 // Package browser tests pages with a headless Chromium that ends with the test. Without Chromium the
 // tests are skipped.
 //
-// The package knows no particular page: tests express their checks in JavaScript. It needs no network
-// besides the page's address.
+// The package contains no checks of a particular page: tests express them in JavaScript. It needs no
+// network besides the page's address.
 package browser
 
 import (
@@ -86,8 +86,8 @@ func (b *Tab) Resize(width, height int64) {
 	b.do(chromedp.EmulateViewport(width, height))
 }
 
-// Type presses keys in the focused element. Unlike chromedp's, a key that the page handles itself types
-// no character, as on a keyboard.
+// Type presses keys in the focused element. Unlike chromedp's, a key that the page handles itself
+// types no character, as on a keyboard.
 func (b *Tab) Type(keys string) {
 	b.t.Helper()
 	for _, key := range keys {
@@ -106,9 +106,9 @@ func (b *Tab) do(step chromedp.Action[chromedp.Void]) {
 	must.NoError(b.t, chromedp.Do(b.ctx, step))
 }
 
-// Value evaluates an expression in the page and waits if it is a promise. It repeats the evaluation if
-// the page was replaced meanwhile, as by a page that reloads itself: the expression must not change
-// the page.
+// Value evaluates an expression in the page and waits if it is a promise. It repeats the
+// evaluation if the page was replaced meanwhile, as by a page that reloads itself: the expression
+// must not change the page.
 func Value[T any](b *Tab, expression string) T {
 	b.t.Helper()
 	deadline := time.Now().Add(testtimeout.Scale(30 * time.Second))
@@ -123,7 +123,7 @@ func Value[T any](b *Tab, expression string) T {
 	}
 }
 
-// evaluateOnce has a limit of its own: Chromium may never answer for a page that was replaced.
+// evaluateOnce has its own timeout: Chromium may never answer for a page that was replaced.
 func evaluateOnce[T any](b *Tab, expression string) (T, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, testtimeout.Scale(5*time.Second))
 	defer cancel()

@@ -11,7 +11,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/browser"
 )
 
-// The checks that other tests rely on find each problem.
+// The checks that other tests use find each problem.
 func TestTab_FindsProblems(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
@@ -33,7 +33,7 @@ func TestTab_FindsProblems(t *testing.T) {
 	must.Eq(t, "", browser.Value[string](b, `document.title`))
 }
 
-// A check that is in progress while the page reloads itself is made again on the new page.
+// An evaluation that is in progress when the page reloads itself is repeated on the new page.
 func TestValue_PageReloads(t *testing.T) {
 	titles := []string{"first", "second"}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -14,8 +14,8 @@ func (b *Tab) Illegible() []string {
 	return Value[[]string](b, legible)
 }
 
-// Overflow returns the number of pixels by which the page is wider than the window. Scrollable boxes
-// do not count.
+// Overflow returns the number of pixels by which the page is wider than the window. Scrollable
+// boxes do not count.
 func (b *Tab) Overflow() int {
 	b.t.Helper()
 	return Value[int](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`)

@@ -15,8 +15,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Pictures is the environment variable with the absolute path of a folder for pictures. If it is unset,
-// none are written.
+// Pictures is the environment variable with the absolute path of a folder for pictures. If it is
+// unset, none are written.
 const Pictures = "TEST_PICTURES"
 
 // Picture writes a screenshot as PNG to the folder in Pictures, for manual review.

@@ -116,8 +116,8 @@ func commands(b block) []command {
 	return out
 }
 
-// shell runs commands one after the other like a single shell: directory, exported variables and the
-// last exit code carry over.
+// shell runs commands one after the other like a single shell: directory, exported variables and
+// the last exit code carry over.
 type shell struct {
 	t          *testing.T
 	guide      string
@@ -126,8 +126,8 @@ type shell struct {
 	code       int
 }
 
-// script runs before each command; $1 is the directory, $2 the environment and $3 the exit code of the
-// previous command.
+// script runs before each command; $1 is the directory, $2 the environment and $3 the exit code
+// of the previous command.
 const script = `cd "$1"
 [ ! -r "$2/env" ] || . "$2/env"
 [ ! -r "$2/dir" ] || cd "$(cat "$2/dir")"

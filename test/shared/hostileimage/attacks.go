@@ -24,7 +24,7 @@ type attack struct {
 	paths    string // the only paths where it applies; "" is all
 }
 
-// Attacks lists what New can make for a path, sorted.
+// Attacks returns the sorted names of the attacks for a path.
 func Attacks(path string) []string {
 	all := attacks()
 	maps.DeleteFunc(all, func(_ string, a attack) bool { return a.paths != "" && !slices.Contains(strings.Fields(a.paths), path) })
@@ -39,7 +39,7 @@ func attacks() map[string]attack {
 	return all
 }
 
-// layerBuilder makes a layer.
+// layerBuilder builds a layer.
 type layerBuilder struct {
 	out bytes.Buffer
 	w   *tar.Writer
@@ -129,7 +129,7 @@ func layerAttacks() map[string]attack {
 	}
 }
 
-// sparse is a tar of one file with no data and a size of its own.
+// sparse returns a tar of one file that declares a size but contains no data.
 func sparse(name string, size int64) []byte {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)

@@ -1,6 +1,5 @@
-// Package hostileimage makes container images that attack their readers:
-// links, devices, endless and sparse files, wrong digests, other addresses,
-// damaged JSON. A seed decides which.
+// Package hostileimage creates container images that attack their readers with links, devices, endless
+// and sparse files, wrong digests, other addresses, or damaged JSON. A seed selects the details.
 //
 // It neither reads images nor asserts anything.
 package hostileimage
@@ -191,7 +190,7 @@ func gzipped(body []byte) []byte {
 	return out.Bytes()
 }
 
-// zeros is n bytes of gzipped zeros.
+// zeros returns n gzipped zero bytes.
 func zeros(n int64) []byte {
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)

@@ -1,7 +1,7 @@
 // Package leakcheck compares the machine before and after a test: a test fails if it leaves mounts,
 // network namespaces, cgroups, files, processes, descriptors or goroutines behind.
 //
-// It only reads. It neither cleans up nor knows the creator of an entry: within a sandbox
+// It only reads. It does not clean up and does not identify the creator of an entry: within a sandbox
 // everything new belongs to the test; outside, Scope narrows it down.
 package leakcheck
 
@@ -69,8 +69,8 @@ func (s Scope) Snapshot() (Snapshot, error) {
 	return snap, nil
 }
 
-// identity returns what stays the same about an entry. A process may execute another program, or get
-// another parent, between two snapshots.
+// identity returns what stays the same about an entry. A process may execute another program, or
+// get another parent, between two snapshots.
 func (e Entry) identity() Entry {
 	if e.Kind != Process {
 		return e

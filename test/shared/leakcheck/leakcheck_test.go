@@ -196,7 +196,7 @@ func TestSettleNamed_FindsEachKind(t *testing.T) {
 	}
 }
 
-// awaitEnviron waits until a process has the environment of its program, which is empty while the
+// awaitEnviron waits until the environment of a process is readable. It is empty while the
 // program is loaded.
 func awaitEnviron(t *testing.T, pid int) {
 	t.Helper()
@@ -212,8 +212,8 @@ func awaitEnviron(t *testing.T, pid int) {
 	}
 }
 
-// A process that executed another program or was reparented is not new; one that became a zombie,
-// or has the PID of another, is.
+// A process that executed another program or was reparented is not new. A process that became a
+// zombie, or that reuses a PID, is new.
 func TestDiff_SameProcess(t *testing.T) {
 	process := func(name string) leakcheck.Snapshot {
 		return leakcheck.Snapshot{leakcheck.Entry{Kind: leakcheck.Process, Name: name}: 1}

@@ -24,9 +24,9 @@ import (
 // waits until it is killed.
 const Program = "/usr/bin/catatonit"
 
-// NoKeepAlive is for pushes in tests with a leak check. A client may dial for a request that then uses
-// another connection, and a connection kept open may appear after the check has recorded the open
-// descriptors.
+// NoKeepAlive is for pushes in tests with a leak check. A client may dial for a request that then
+// uses another connection, and a connection kept open may appear after the check has recorded the
+// open descriptors.
 func NoKeepAlive() remote.Option {
 	return remote.WithTransport(&http.Transport{DisableKeepAlives: true})
 }
@@ -60,8 +60,8 @@ func New(t testing.TB, changes ...func(*v1.Config)) v1.Image {
 	return img
 }
 
-// Layout writes an image as an OCI layout to an empty or missing directory and returns its reference,
-// with the tag v1.
+// Layout writes an image as an OCI layout to an empty or missing directory and returns its
+// reference, with the tag v1.
 func Layout(t testing.TB, dir string, img v1.Image) string {
 	t.Helper()
 	path, err := layout.Write(dir, empty.Index)
