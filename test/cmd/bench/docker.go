@@ -70,14 +70,14 @@ func (f *field) startDocker(ctx context.Context) error {
 		close(d.exited)
 	}()
 	if err := d.prepare(ctx); err != nil {
-		return errors.Join(fmt.Errorf("docker daemon does not start here: %w: %s", err, d.lastWords()), d.stop(context.WithoutCancel(ctx)))
+		return errors.Join(fmt.Errorf("docker daemon does not start here: %w: %s", err, d.logTail()), d.stop(context.WithoutCancel(ctx)))
 	}
 	f.docker = d
 	return nil
 }
 
-// lastWords returns the end of the daemon's log on one line.
-func (d *docker) lastWords() string {
+// logTail returns the end of the daemon's log on one line.
+func (d *docker) logTail() string {
 	b, _ := os.ReadFile(filepath.Join(d.dir, "log")) // only used in an error message
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	return lines[len(lines)-1]

@@ -23,8 +23,8 @@ import (
 )
 
 func main() {
-	// A terminal also sends an interrupt to the process in the sandbox, which cleans up. This process
-	// waits for it.
+	// A terminal also sends an interrupt to the process in the sandbox, which cleans up. This
+	// process waits for it.
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
 	os.Exit(sandbox.Run(inside))
@@ -82,8 +82,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.close(context.WithoutCancel(ctx))) }()
 	var results []result
-	for _, l := range legs(o) {
-		of, err := race(ctx, f, l, o.idle, out)
+	for _, l := range jobSizes(o) {
+		of, err := runAll(ctx, f, l, o.idle, out)
 		if err != nil {
 			return err
 		}
@@ -105,33 +105,33 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	)
 }
 
-// leg is a job size and the number of runs of each contestant.
-type leg struct{ groups, rounds int }
+// jobSize is the size of a job and the number of its runs by each contestant.
+type jobSize struct{ groups, rounds int }
 
 // tasksPerGroup is an application and a sidecar.
 const tasksPerGroup = 2
 
-func (l leg) tasks() int { return l.groups * tasksPerGroup }
+func (l jobSize) tasks() int { return l.groups * tasksPerGroup }
 
-func legs(o options) []leg {
+func jobSizes(o options) []jobSize {
 	switch {
 	case o.quick:
-		return []leg{{1, 1}, {5, 1}}
+		return []jobSize{{1, 1}, {5, 1}}
 	case o.trace:
-		return []leg{{1, 10}, {5, 3}}
+		return []jobSize{{1, 10}, {5, 3}}
 	}
-	return []leg{{1, 10}, {5, 5}, {10, 3}, {50, 2}}
+	return []jobSize{{1, 10}, {5, 5}, {10, 3}, {50, 2}}
 }
 
-// race lets every contestant run a leg, in turns.
-func race(ctx context.Context, f *field, l leg, idle time.Duration, out io.Writer) ([]result, error) {
+// runAll runs jobs of a size on every contestant, in turns.
+func runAll(ctx context.Context, f *field, l jobSize, idle time.Duration, out io.Writer) ([]result, error) {
 	var all []result
 	for round := range l.rounds {
 		for _, c := range f.contestants {
 			if l.groups > c.maxGroups || round > 0 && c.once {
 				continue
 			}
-			h := heat{contestant: c, leg: l, id: fmt.Sprintf("%s-%d-%d", c.driver, l.groups, round)}
+			h := jobRun{contestant: c, jobSize: l, id: fmt.Sprintf("%s-%d-%d", c.driver, l.groups, round)}
 			if round == 0 {
 				h.idle = idle
 			}

@@ -33,8 +33,8 @@ func (r result) String() string {
 
 func mebibytes(bytes float64) float64 { return bytes / (1 << 20) }
 
-// job returns a job with that many groups, copies of one. Its tasks exit immediately when signalled,
-// so that stopping them measures the driver.
+// job returns a job with that many groups, copies of one. Its tasks exit immediately when
+// signalled, so that stopping them measures the driver.
 func job(id string, c *contestant, groups int) string {
 	var tasks strings.Builder
 	for i := range tasksPerGroup {
@@ -66,16 +66,16 @@ job %q {
 }`, id, groups, tasks.String())
 }
 
-// heat is one run of a job by a contestant.
-type heat struct {
+// jobRun is one run of a job by a contestant.
+type jobRun struct {
 	*contestant
-	leg
+	jobSize
 	id   string        // job ID
 	idle time.Duration // how long to measure the idle tasks; 0: not at all
 }
 
 // run runs the job to its end.
-func (h heat) run(ctx context.Context) (r result, err error) {
+func (h jobRun) run(ctx context.Context) (r result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	before, err := processIDs()
@@ -106,7 +106,7 @@ func (h heat) run(ctx context.Context) (r result, err error) {
 
 // await waits until every task of the job is in a state. It uses blocking queries, so that polling
 // does not affect the measurement.
-func (h heat) await(ctx context.Context, state string) ([]*api.AllocationListStub, error) {
+func (h jobRun) await(ctx context.Context, state string) ([]*api.AllocationListStub, error) {
 	query := (&api.QueryOptions{WaitTime: time.Minute}).WithContext(ctx)
 	last := "nothing happened yet"
 	for ctx.Err() == nil {

@@ -37,9 +37,9 @@ func TestJob_GroupsAndTasks(t *testing.T) {
 	must.Eq(t, "/bin/sleep", parsed.TaskGroups[0].Tasks[1].Config["command"])
 }
 
-func TestLegs(t *testing.T) {
-	must.Eq(t, []leg{{1, 1}, {5, 1}}, legs(options{quick: true, trace: true}))
-	must.Eq(t, 100, legs(options{})[3].tasks())
+func TestJobSizes(t *testing.T) {
+	must.Eq(t, []jobSize{{1, 1}, {5, 1}}, jobSizes(options{quick: true, trace: true}))
+	must.Eq(t, 100, jobSizes(options{})[3].tasks())
 	_, err := parse([]string{"-quick", "extra"})
 	must.ErrorContains(t, err, `"extra"`)
 }

@@ -42,7 +42,7 @@ func helpers(c *contestant, before []int) ([]procfs.Proc, error) {
 }
 
 // use measures the resources used while the tasks run.
-func (r *result) use(ctx context.Context, h heat, before []int) error {
+func (r *result) use(ctx context.Context, h jobRun, before []int) error {
 	beside, err := helpers(h.contestant, before)
 	if err != nil {
 		return err

@@ -32,7 +32,7 @@ func TestMarkdown_MediansAndRatios(t *testing.T) {
 	for _, line := range []string{
 		"| tasks | pod | slow & large |\n|---:|---:|---:|\n| 2 | 100 | 300 (3.0×) |\n| 10 | 400 | – |\n", // started
 		"| 2 | 10.0 | 30.0 (3.0×) |\n| 10 | 2.0 | – |\n",                                                 // memory
-		"| 2 | – | 25.0 |\n", // idle: of one alone there is no ratio
+		"| 2 | – | 25.0 |\n", // idle: no ratio for a single value
 		"Medians: 2 tasks 3 times, 10 tasks once, slow & large once. ",
 		"- a machine\n- left out: another: it is not there\n",
 	} {
@@ -54,16 +54,16 @@ func TestSVG_WellFormed(t *testing.T) {
 			bars++
 		}
 	}
-	must.Eq(t, 6, bars) // of two metrics and two sizes, one without the slow one
+	must.Eq(t, 6, bars) // two metrics and two sizes, one without the slow contestant
 	must.StrContains(t, text, "slow &amp; large")
 }
 
-// One that is far off would leave nothing to see of the others.
+// An outlier is cut off, so that the other bars stay visible.
 func TestSVG_Outlier(t *testing.T) {
 	r := sample()
 	must.StrNotContains(t, r.svg(), "cut off")
 	for _, name := range []string{"third", "fourth"} {
-		must.StrNotContains(t, r.svg(), "cut off") // of few it says the most
+		must.StrNotContains(t, r.svg(), "cut off") // with few values the outlier matters most
 		r.results = append(r.results, result{name: name, tasks: 2, start: 10 * time.Millisecond, memory: 1 << 20, cpu: -1})
 	}
 	r.results[len(r.results)-1].start = 10 * time.Second

@@ -53,8 +53,8 @@ func (r report) svg() string {
 `, pictureWidth, y, svgStyle, body.String())
 }
 
-// scale returns the value of the longest bar. A single value that would make the others invisible is
-// ignored.
+// scale returns the value of the longest bar. A single value that would make the others invisible
+// is ignored.
 func (r report) scale(m metric, tasks int) float64 {
 	const farOff, several = 10, 4 // this many times the next value, if there are this many values
 	bars := 0

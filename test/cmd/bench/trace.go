@@ -25,13 +25,13 @@ func readTrace(log io.Reader) (trace, error) {
 	lines := bufio.NewScanner(log)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		_, told, found := strings.Cut(lines.Text(), driver.TraceKey+"=")
+		_, phases, found := strings.Cut(lines.Text(), driver.TraceKey+"=")
 		if !found {
 			continue
 		}
-		told, _, _ = strings.Cut(strings.TrimPrefix(told, `"`), `"`) // Nomad adds the quotes
+		phases, _, _ = strings.Cut(strings.TrimPrefix(phases, `"`), `"`) // Nomad adds the quotes
 		var total time.Duration
-		for _, pair := range strings.Split(told, ",") {
+		for _, pair := range strings.Split(phases, ",") {
 			name, value, _ := strings.Cut(pair, ":")
 			took, err := time.ParseDuration(value)
 			if err != nil {

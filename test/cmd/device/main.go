@@ -60,7 +60,7 @@ func (*plugin) Fingerprint(ctx context.Context) (<-chan *device.FingerprintRespo
 func (p *plugin) Reserve(ids []string) (*device.ContainerReservation, error) {
 	for _, id := range ids {
 		if id != deviceID {
-			return nil, fmt.Errorf("there is no device %q", id)
+			return nil, fmt.Errorf("no device %q", id)
 		}
 	}
 	return &device.ContainerReservation{

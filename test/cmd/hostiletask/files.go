@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// files are the attempts on files of the host, of other allocations and of
-// Nomad.
+// files returns the attempts on files of the host, of other allocations and of Nomad.
 func files() []attempt {
 	logs := func(name string, try func(dir string) error) attempt {
 		return attempt{"logs/" + name, func(options) error { return try("/alloc/logs") }}
@@ -79,7 +78,7 @@ func byDescriptor(dir string) error {
 	return os.WriteFile(fmt.Sprintf("/proc/self/fd/%d/hostile", fd), nil, 0o644)
 }
 
-// walkBound is for the files of /sys, which may be hundreds of thousands.
+// walkBound bounds the number of files to try below /sys, which may have hundreds of thousands.
 const walkBound = 60000
 
 // below calls try for each file below a directory until one succeeds. It skips processes and
@@ -94,7 +93,7 @@ func below(top string, try func(path string, d fs.DirEntry) error) error {
 			return fs.SkipDir
 		}
 		if path == "/proc/pressure" {
-			return fs.SkipDir // a trigger there ends with its descriptor, and is its opener's alone
+			return fs.SkipDir // a trigger written there belongs to its writer and ends with the descriptor
 		}
 		if seen++; seen > walkBound {
 			return fs.SkipAll
@@ -113,11 +112,11 @@ func below(top string, try func(path string, d fs.DirEntry) error) error {
 func opensForWriting(top string) error {
 	return below(top, func(path string, d fs.DirEntry) error {
 		if slices.Contains([]string{"/proc/exitcode", "/proc/mconsole", "/proc/sysemu"}, path) {
-			return errAbsent // user-mode-linux alone has them
+			return errAbsent // only user-mode-linux has these files
 		}
 		info, err := d.Info()
 		if err != nil || !info.Mode().IsRegular() || info.Mode()&0o222 == 0 {
-			return errAbsent // root opens, and cannot write
+			return errAbsent // root can open but not write them
 		}
 		return opensToWrite(path)
 	})
@@ -175,8 +174,8 @@ func hidden(path string) bool {
 	return n == 0 || err != nil
 }
 
-// devices makes a node of each major number that the kernel has drivers for,
-// and opens it. Those that every container has are skipped.
+// devices creates and opens a node for each major number of the kernel's drivers, except for the
+// devices of every container.
 func devices() error {
 	b, err := os.ReadFile("/proc/devices")
 	if err != nil {
@@ -205,8 +204,8 @@ func devices() error {
 	return err
 }
 
-// nodeDir is a directory where a device node would work: /alloc and /local are
-// mounted without devices.
+// nodeDir returns a directory in which device nodes can be opened: /alloc and /local are mounted
+// nodev.
 func nodeDir() string {
 	for _, dir := range []string{"/dev", "/tmp", "/"} {
 		if unix.Access(dir, unix.W_OK) == nil {
@@ -251,8 +250,8 @@ func readOnlyMountsWritten() error {
 	})
 }
 
-// endpoints connects to sockets and opens pipes in the root, except those that tests have
-// put in the host's program folders.
+// endpoints connects to sockets and opens FIFOs in the root, except those that tests have put
+// into the host's program directories.
 func endpoints() error {
 	return below("/", func(path string, d fs.DirEntry) error {
 		for _, skip := range []string{"/proc/", "/sys/", "/usr/", "/lib/", "/lib64/", "/bin/", "/sbin/"} {

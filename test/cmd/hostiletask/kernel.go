@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernel are the attempts to change the kernel, or to use system calls that the
-// seccomp profile blocks.
+// kernel returns the attempts to change the kernel, and to use system calls that the seccomp
+// profile blocks.
 func kernel() []attempt {
 	return append(clocks(), append(keys(), []attempt{
 		{"kernel/bpf", func(options) error { return bpf() }},
@@ -25,7 +25,7 @@ func kernel() []attempt {
 			}
 			return unix.Close(fd)
 		}},
-		with("kernel/userfaultfd", unix.SYS_USERFAULTFD, []uintptr{unix.O_CLOEXEC | 1}), // user mode only
+		with("kernel/userfaultfd", unix.SYS_USERFAULTFD, []uintptr{unix.O_CLOEXEC | 1}), // UFFD_USER_MODE_ONLY
 		{"kernel/io_uring", func(options) error {
 			params, _ := room(256)
 			return call(unix.SYS_IO_URING_SETUP, []uintptr{1, params})
@@ -124,7 +124,7 @@ func keys() []attempt {
 	}
 }
 
-// bpf makes a map of one element (BPF_MAP_CREATE), which needs the least.
+// bpf creates a map of one element (BPF_MAP_CREATE), which needs the fewest privileges.
 func bpf() error {
 	at, b := room(128)
 	for i, v := range []uint32{2 /* array */, 4, 4, 1} {
@@ -133,8 +133,8 @@ func bpf() error {
 	return call(unix.SYS_BPF, []uintptr{0, at, 128})
 }
 
-// openByHandle opens a directory that is mounted from the host by its handle,
-// which would work for any other directory of that file system (shocker).
+// openByHandle opens a directory that is mounted from the host by its file handle. This would
+// work for any other directory of that file system ("shocker").
 func openByHandle() error {
 	handle, _, err := unix.NameToHandleAt(unix.AT_FDCWD, "/alloc", 0)
 	if err != nil {
@@ -166,7 +166,7 @@ func raiseCapability() error {
 	}
 	sets[1].Permitted, sets[1].Effective = 0x1ff, 0x1ff // the last is CAP_CHECKPOINT_RESTORE
 	if before == sets {
-		return reached("it has all")
+		return reached("has all capabilities")
 	}
 	return onThread(func() error { return unix.Capset(&header, &sets[0]) })
 }

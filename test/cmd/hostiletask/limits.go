@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// most is more processes than a pod of the test may have.
+// most is a number of processes above the limit of every pod in the test.
 const most = 400
 
-// limits are the attempts to take more than the task's share.
+// limits returns the attempts to exceed the task's limits.
 func limits() []attempt {
 	return []attempt{
 		{"limit/open_files", func(options) error { return raise(unix.RLIMIT_NOFILE) }},
@@ -91,10 +91,10 @@ func forkUntilDenied(o options) error {
 	return reached(strconv.Itoa(most) + " processes")
 }
 
-// tooMuch is more memory than any container of the tests may have.
+// tooMuch is an amount of memory above the limit of every container in the tests.
 const tooMuch = 640 << 20
 
-// fill writes to private memory.
+// fill writes to tooMuch bytes of private memory.
 func fill() error {
 	const size = tooMuch
 	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
@@ -107,7 +107,7 @@ func fill() error {
 	return reached("640 MiB")
 }
 
-// sharedMemory is fill with a System V segment, which outlives its process.
+// sharedMemory does the same with a System V segment, which outlives its process.
 func sharedMemory() error {
 	const size = tooMuch
 	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, size, unix.IPC_CREAT|0o600)

@@ -1,9 +1,8 @@
-// Command hostiletask tries to break out of the pod it runs in, or to take more
-// than the pod may have, and reports each attempt as a line of JSON.
+// Command hostiletask tries to break out of its pod, or to exceed the pod's limits, and reports each
+// attempt as a line of JSON.
 //
-// It does no harm if it succeeds: an attempt stops as soon as it could do harm,
-// or writes a value back unchanged. The expected verdicts are in the test that
-// runs this program.
+// A successful attempt does no harm: it stops before it could, or writes a value back unchanged. The
+// test that runs this program contains the expected verdicts.
 package main
 
 import (
@@ -22,10 +21,11 @@ import (
 	"time"
 )
 
-// attemptTimeout bounds one attempt. None needs a tenth of it, or on user-mode-linux half of it.
+// attemptTimeout bounds an attempt. No attempt needs a tenth of it, or half of it on
+// user-mode-linux.
 const attemptTimeout = 2 * time.Minute
 
-// childTime is how long the children of an attempt run that are not ended.
+// childTime is how long children of an attempt run if they are not killed.
 const childTime = 20 * time.Second
 
 // Verdicts of an attempt.
@@ -34,14 +34,13 @@ const (
 	allowed = "allowed"
 	absent  = "absent" // the pod has no target for the attempt
 	hung    = "hung"
-	killed  = "killed" // by a signal, such as the kernel's for memory
+	killed  = "killed" // killed by a signal, for example on an OOM kill
 )
 
-// errAbsent is returned by an attempt that has no target in this pod.
+// errAbsent means that the pod has no target for an attempt.
 var errAbsent = errors.New("no target")
 
-// attempt is one entry of the list. The function returns nil if the attempt
-// succeeded.
+// attempt is a named attempt. try returns nil if the attempt succeeded.
 type attempt struct {
 	name string
 	try  func(options) error
@@ -59,8 +58,7 @@ type result struct {
 type options struct {
 	// hostPaths are paths of the host that the pod must not reach.
 	hostPaths []string
-	// groups are the beginnings of the names of the attempts to make; none
-	// makes all of them.
+	// groups are prefixes of the names of the attempts to make. If empty, all attempts are made.
 	groups []string
 	// self is this program's path inside the pod.
 	self string
@@ -87,11 +85,11 @@ func main() {
 	}
 	switch {
 	case *role != "":
-		err = play(*role)
+		err = runRole(*role)
 	case *only != "":
-		err = one(o, *only)
+		err = attemptOne(o, *only)
 	default:
-		err = all(o, *report, *seed)
+		err = attemptAll(o, *report, *seed)
 	}
 	if err != nil {
 		fatal(err)
@@ -111,14 +109,14 @@ func attempts() []attempt {
 	return list
 }
 
-// one makes an attempt in this process and prints its result.
-func one(o options, name string) error {
+// attemptOne makes an attempt in this process and prints its result.
+func attemptOne(o options, name string) error {
 	for _, a := range attempts() {
 		if a.name == name {
 			return json.NewEncoder(os.Stdout).Encode(judge(name, a.try(o)))
 		}
 	}
-	return fmt.Errorf("no attempt is called %q", name)
+	return fmt.Errorf("unknown attempt %q", name)
 }
 
 func judge(name string, err error) result {
@@ -148,8 +146,8 @@ type reached string
 
 func (r reached) Error() string { return string(r) }
 
-// all makes every attempt, each in a process of its own, and leaves a daemon.
-func all(o options, report string, seed uint64) error {
+// attemptAll makes every attempt in its own process, and leaves a daemon running.
+func attemptAll(o options, report string, seed uint64) error {
 	f, err := os.OpenFile(report, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
@@ -164,7 +162,7 @@ func all(o options, report string, seed uint64) error {
 	out := json.NewEncoder(f)
 	for _, a := range list {
 		started := time.Now()
-		r := separately(o, a.name)
+		r := attemptInChild(o, a.name)
 		r.Millis = time.Since(started).Milliseconds()
 		if err := out.Encode(r); err != nil {
 			return err
@@ -176,8 +174,8 @@ func all(o options, report string, seed uint64) error {
 	return leaveDaemon(o)
 }
 
-// separately makes an attempt in a child, which may crash, hang or be killed.
-func separately(o options, name string) result {
+// attemptInChild makes an attempt in a child, which may crash, hang or be killed.
+func attemptInChild(o options, name string) result {
 	cmd := exec.Command(o.self, "-attempt", name, "-host-paths", strings.Join(o.hostPaths, ","))
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -199,8 +197,7 @@ func separately(o options, name string) result {
 	return result{Attempt: name, Verdict: killed, Detail: detail[:min(len(detail), 300)]}
 }
 
-// leaveDaemon starts a process that tries to outlive the task, and returns when
-// that process has left its parent.
+// leaveDaemon starts a process that tries to outlive the task, and returns when it is ready.
 func leaveDaemon(o options) error {
 	cmd := exec.Command(o.self, "-role", "daemon")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -221,7 +218,7 @@ func leaveDaemon(o options) error {
 // bomb is the file that a daemon writes if it outlives its task.
 const bomb = "/alloc/data/bomb"
 
-func play(role string) error {
+func runRole(role string) error {
 	switch role {
 	case "true":
 		return nil
@@ -234,5 +231,5 @@ func play(role string) error {
 		time.Sleep(time.Second)
 		return os.WriteFile(filepath.Clean(bomb), []byte("late"), 0o644)
 	}
-	return fmt.Errorf("no role is called %q", role)
+	return fmt.Errorf("unknown role %q", role)
 }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mounts are the attempts to change mounts, or to leave the root.
+// mounts returns the attempts to change mounts, or to leave the root.
 func mounts() []attempt {
 	mount := func(source, fstype string, flags uintptr) func(options) error {
 		return func(options) error {
@@ -48,7 +48,7 @@ func mounts() []attempt {
 	}
 }
 
-// unlessInvalid drops the errors that come after the permission check.
+// unlessInvalid drops errors that the kernel returns only after its permission check.
 func unlessInvalid(err error) error {
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBUSY) {
 		return nil
@@ -56,7 +56,7 @@ func unlessInvalid(err error) error {
 	return err
 }
 
-// writable is a directory that every user of the pod may write to.
+// writable returns a directory that every user of the pod may write to.
 func writable() string {
 	for _, dir := range []string{"/alloc/data", "/alloc/tmp", "/local", "/tmp", "/dev/shm"} {
 		if unix.Access(dir, unix.W_OK) == nil {
@@ -66,8 +66,8 @@ func writable() string {
 	return "/"
 }
 
-// onMounts returns nil if the attempt succeeded on one of the read-only mounts,
-// or those that hide something.
+// onMounts returns nil if the attempt succeeded on a read-only mount or a mount that hides
+// something.
 func onMounts(try func(at string) error) error {
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -99,9 +99,8 @@ func cloneTree() error {
 	return unix.Close(fd)
 }
 
-// leaveChroot is the classic way out of a chroot: keep a directory outside of
-// the new root and climb from there. A mount namespace with a root of its own
-// has nothing above.
+// leaveChroot is the classic escape from a chroot: keep a directory outside of the new root and
+// climb from there. In a mount namespace with its own root, nothing is above.
 func leaveChroot(o options) error {
 	keep, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -128,7 +127,7 @@ func leaveChroot(o options) error {
 	return opensAny(o.hostPaths)
 }
 
-// opensAny returns what could be opened of a list of paths.
+// opensAny opens the paths of a list until one succeeds, and returns that one as reached.
 func opensAny(paths []string) error {
 	err := errAbsent
 	for _, path := range paths {
@@ -139,8 +138,7 @@ func opensAny(paths []string) error {
 	return err
 }
 
-// climbs are paths that would lead to a path of the host from directories that
-// are mounted from there.
+// climbs returns paths that climb from directories mounted from the host to a path of the host.
 func climbs(path string) []string {
 	up := strings.Repeat("../", 32)
 	all := []string{path}

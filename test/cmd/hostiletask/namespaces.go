@@ -19,7 +19,7 @@ func namespaceKinds() []namespaceKind {
 	}
 }
 
-// namespaces are the attempts to make or enter namespaces.
+// namespaces returns the attempts to create or enter namespaces.
 func namespaces() []attempt {
 	var all []attempt
 	for _, k := range namespaceKinds() {
@@ -27,14 +27,14 @@ func namespaces() []attempt {
 			return child(o, &syscall.SysProcAttr{Unshareflags: uintptr(k.flag)})
 		}})
 		if k.flag == unix.CLONE_NEWTIME {
-			continue // clone(2) takes the bit for a signal
+			continue // the bit is part of the signal number in clone(2)
 		}
 		all = append(all, attempt{"namespace/clone/" + k.file, func(o options) error {
 			return child(o, &syscall.SysProcAttr{Cloneflags: uintptr(k.flag)})
 		}})
 	}
 	return append(all,
-		// A size of zero is refused after seccomp.
+		// The kernel refuses a size of zero after the seccomp filter.
 		with("namespace/clone3", unix.SYS_CLONE3, []uintptr{0, 0}, unix.EINVAL),
 		attempt{"namespace/enter_own", func(options) error { return enterOwn() }})
 }
@@ -45,7 +45,7 @@ func child(o options, attr *syscall.SysProcAttr) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	// In some namespaces Go's threads cannot start; the namespace is there.
+	// In some namespaces Go's threads cannot start, but the namespace was created.
 	_ = cmd.Wait()
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// network are the attempts on the network, which is the host's in some pods.
+// network returns the attempts on the network, which is the host's in some pods.
 func network() []attempt {
 	socket := func(family, kind, protocol int) func(options) error {
 		return func(options) error {
@@ -64,8 +64,8 @@ func option(level, name int) error {
 	return unix.SetsockoptInt(fd, level, name, 1)
 }
 
-// netlink sends a request without content, which the kernel refuses with
-// another error than EPERM if the sender may make it.
+// netlink sends a request without content. If the sender is permitted, the kernel refuses it with
+// an error other than EPERM.
 func netlink(request uint16, size int) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {

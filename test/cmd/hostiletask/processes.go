@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kinds of processes that a task may find beside its own.
+// kinds are the kinds of other processes that a task may find.
 var kinds = []string{"infra", "same_user", "other_user"}
 
 // targets lists the processes of a kind, except this process and its parent.
@@ -31,7 +31,7 @@ func kindOf(pid int) string {
 	uids := strings.Fields(status(strconv.Itoa(pid), "Uid"))
 	switch {
 	case len(uids) == 0:
-		return "" // it has ended
+		return "" // it has exited
 	case pid == 1:
 		return "infra"
 	case uids[0] == strconv.Itoa(os.Getuid()):
@@ -40,7 +40,7 @@ func kindOf(pid int) string {
 	return "other_user"
 }
 
-// processes are the attempts on processes of others, once for each kind.
+// processes returns the attempts on other processes, for each kind.
 func processes() []attempt {
 	type on struct {
 		name string
@@ -75,9 +75,9 @@ func processes() []attempt {
 	return all
 }
 
-// onEach returns nil if the attempt succeeded on one process of the kind. One on a process
-// without memory is none: some kernels let everyone open the empty /proc/<pid>/maps, mem and
-// environ of a process that has ended and is not yet waited for.
+// onEach returns nil if the attempt succeeded on a process of the kind. Success on a process
+// without memory does not count: some kernels let everyone open the empty /proc/<pid>/maps, mem
+// and environ of a process that has exited and was not yet waited for.
 func onEach(kind string, try func(pid int) error) error {
 	err := errAbsent
 	for _, pid := range targets(kind) {
@@ -104,7 +104,7 @@ func opens(path string, flags int) error {
 	return unix.Close(fd)
 }
 
-// rewrite writes the present content of a kernel file back to it.
+// rewrite writes the current content of a kernel file back to it.
 func rewrite(path string) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -124,8 +124,7 @@ func trace(pid int) error {
 	return onThread(func() error { return call(unix.SYS_PTRACE, []uintptr{ptraceSeize, uintptr(pid)}) })
 }
 
-// transfer copies from or to an unmapped address: EFAULT comes after the
-// permission check.
+// transfer copies from or to an unmapped address. EFAULT is returned after the permission check.
 func transfer(nr uintptr, pid int) error {
 	local, _ := room(8)
 	vector := func(at uintptr) uintptr {

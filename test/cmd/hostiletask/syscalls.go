@@ -13,9 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// call makes a system call with up to six arguments. The errors in passed are
-// those that the kernel returns only after its permission check, so the attempt
-// counts as allowed.
+// call makes a system call with up to six arguments. The kernel returns the errors in passed only
+// after its permission check, so they count as success.
 func call(nr uintptr, args []uintptr, passed ...unix.Errno) error {
 	var a [6]uintptr
 	copy(a[:], args)
@@ -26,30 +25,30 @@ func call(nr uintptr, args []uintptr, passed ...unix.Errno) error {
 	return errno
 }
 
-// with builds an attempt from one system call.
+// with returns an attempt that makes one system call.
 func with(name string, nr uintptr, args []uintptr, passed ...unix.Errno) attempt {
 	return attempt{name, func(options) error { return call(nr, args, passed...) }}
 }
 
-// text is a C string for a system call. The caller keeps it alive: the strings
-// are few, and this process makes one attempt.
+// text returns a C string for a system call. It is never freed: strings are few, and this process
+// makes one attempt.
 func text(s string) uintptr {
 	b := append([]byte(s), 0)
 	kept = append(kept, b)
 	return uintptr(unsafe.Pointer(&b[0]))
 }
 
-// room is zeroed memory for a system call's structure.
+// room returns zeroed memory for a structure of a system call.
 func room(size int) (uintptr, []byte) {
 	b := make([]byte, size)
 	kept = append(kept, b)
 	return uintptr(unsafe.Pointer(&b[0])), b
 }
 
-// kept holds what system calls point to. Go's collector does not move memory.
+// kept references the memory that system calls point to. Go's collector does not move it.
 var kept [][]byte
 
-// any returns nil if one of the tries succeeded, else the last error.
+// anyOf returns nil if one of the tries succeeded, or the last error.
 func anyOf(tries ...func() error) error {
 	err := errAbsent
 	for _, try := range tries {

@@ -106,7 +106,8 @@ func (f *field) turnOf(ctx context.Context, w *way, turn int, r *report) error {
 				if f.turn == 0 && n == len(f.kinds()) || f.turn > 0 && !time.Now().Before(end) || ctx.Err() != nil {
 					return
 				}
-				// Each client starts with another kind, or all would send the large ones at the same time.
+				// Each client starts with another kind, or all would send the large ones at the
+				// same time.
 				k := f.kinds()[(i+turn+n)%len(f.kinds())]
 				if errs[i] = f.one(ctx, w, k, i, fmt.Sprintf("%06d-%06d", turn, n), r); errs[i] != nil {
 					cancel() // one error is enough

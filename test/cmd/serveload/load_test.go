@@ -22,8 +22,8 @@ func TestMain(m *testing.M) {
 	os.Exit(sandbox.Main(m))
 }
 
-// With many concurrent clients on all ways, no request fails, and every job is stored as last sent, with
-// its sidecars. Times are not checked.
+// TestServeload_ManyClients checks that with many concurrent clients no request fails, and that
+// every job is stored as last sent, with its sidecars. It does not check times.
 func TestServeload_ManyClients(t *testing.T) {
 	sandbox.Require(t)
 	nomad, err := agent.FindNomad("../../..")
@@ -46,7 +46,8 @@ func TestServeload_ManyClients(t *testing.T) {
 	must.StrContains(t, table.String(), "serve: 96 requests")
 }
 
-// Requests through serve succeed next to slow clients.
+// TestServeload_SlowClients checks that requests through serve succeed while slow clients are
+// connected.
 func TestServeload_SlowClients(t *testing.T) {
 	sandbox.Require(t)
 	nomad, err := agent.FindNomad("../../..")

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Allowed growth of serve's memory in the second half of a run: the garbage collector returns memory
-// irregularly.
+// Allowed growth of serve's memory in the second half of a run: the garbage collector returns
+// memory irregularly.
 const (
 	mayGrowBytes  = 16 << 20
 	mayGrowFactor = 1.2
@@ -26,8 +26,8 @@ type report struct {
 	times  map[string]map[kind][]time.Duration // by way
 	begin  map[*child]use
 	memory memory
-	// With slow clients: failed requests, and a proxy's maximum connections to Nomad and resident bytes
-	// meanwhile.
+	// With slow clients: failed requests, and a proxy's maximum connections to Nomad and resident
+	// bytes meanwhile.
 	failed, held, resident map[string]int
 	why                    map[string]error // the first failure
 }
