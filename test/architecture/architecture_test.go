@@ -211,7 +211,7 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// Tests the rules on made-up imports.
+// TestRulesForbid tests the rules with made-up imports.
 func TestRulesForbid(t *testing.T) {
 	cases := []struct {
 		rule, from, to string

@@ -12,7 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "write templater/analyze/podkeys.txt")
 
-// The templater knows the keys of the pod driver from a table, because it does not import the driver.
+// TestPodKeys checks the templater's table of the pod driver's keys: the templater does not
+// import the driver.
 func TestPodKeys(t *testing.T) {
 	readme, err := os.ReadFile(filepath.Join(repository, "driver/README.md"))
 	must.NoError(t, err)

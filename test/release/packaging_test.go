@@ -9,8 +9,8 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// README.md shows the configuration that the package has as an example, and that make
-// test-packages runs.
+// TestPackaging_ExampleInREADME checks that README.md shows the package's example configuration,
+// which make test-packages runs.
 func TestPackaging_ExampleInREADME(t *testing.T) {
 	example, err := os.ReadFile(filepath.Join(repository, "packaging/nomad-driver-pod/pod.hcl"))
 	must.NoError(t, err)
@@ -19,7 +19,7 @@ func TestPackaging_ExampleInREADME(t *testing.T) {
 	must.StrContains(t, strings.ReplaceAll(string(readme), "\n   ", "\n"), "```hcl\n"+string(example)+"```\n")
 }
 
-// The AppArmor profile has the name that the unit of systemd gives.
+// TestPackaging_AppArmorProfile checks that the profile has the name used in the systemd unit.
 func TestPackaging_AppArmorProfile(t *testing.T) {
 	profile, err := os.ReadFile(filepath.Join(repository, "packaging/nomad-sidecar/apparmor"))
 	must.NoError(t, err)

@@ -11,14 +11,14 @@ import (
 	"github.com/shoenig/test/must"
 )
 
-// Tries nomad-sidecar as its users on other systems do: scripts/smoke.sh. The workflow of a
-// release runs it on macOS and Windows.
+// TestNomadSidecar_Smoke runs scripts/smoke.sh, which uses nomad-sidecar as on other systems. The
+// release workflow runs it on macOS and Windows.
 func TestNomadSidecar_Smoke(t *testing.T) {
 	bin := build(t, "native", "nomad-sidecar")
 	smoke(t, filepath.Join(bin, "nomad-sidecar"))
 }
 
-// Runs the arm64 programs by emulation: they start, and nomad-sidecar works.
+// TestPrograms_Arm64 runs the arm64 programs in an emulator and checks that they start.
 func TestPrograms_Arm64(t *testing.T) {
 	if os.Getenv("POD_TEST_ALL") == "" {
 		t.Skip("needs minutes: POD_TEST_ALL=1 runs it")
@@ -46,7 +46,7 @@ func TestPrograms_Arm64(t *testing.T) {
 	smoke(t, qemu, filepath.Join(bin, "nomad-sidecar"))
 }
 
-// Checks that nomad-sidecar and its tests compile for the systems of laptops.
+// TestNomadSidecar_OtherSystems checks that nomad-sidecar and its tests compile for other systems.
 func TestNomadSidecar_OtherSystems(t *testing.T) {
 	if os.Getenv("POD_TEST_ALL") == "" {
 		t.Skip("compiles for minutes: POD_TEST_ALL=1 runs it")
