@@ -16,7 +16,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 )
 
-// metrics returns what the node serves on its socket, each name with its labels and its value.
+// metrics returns the metrics that the node serves on its socket: values by name and labels.
 func (n *node) metrics() map[string]string {
 	n.t.Helper()
 	path := strings.TrimPrefix(n.config.Metrics.Address, "unix:")
@@ -37,8 +37,8 @@ func (n *node) metrics() map[string]string {
 	return values
 }
 
-// TestMetrics checks that starts, ends, pulls, liveness failures and recoveries are counted, and that
-// metrics are available again after the plugin was restarted.
+// TestMetrics checks that starts, ends, pulls, liveness failures and recoveries are counted, and
+// that metrics are available again after the plugin was restarted.
 func TestMetrics(t *testing.T) {
 	at := pushed(t, insecureRegistry(t)+"/scratch:v1")
 	registry, _, _ := strings.Cut(at, "/")
@@ -59,8 +59,8 @@ func TestMetrics(t *testing.T) {
 		fails := n.newTask("", "fails", sh("exit 3"), quiet)
 		fails.start()
 		fails.wait()
-		n.refuses(n.newTask("", "invalid", driver.TaskConfig{Command: "/no/such/program"}, quiet))
-		n.refuses(n.newTask("", "unreachable", driver.TaskConfig{Image: registry + "/none:v1"}, quiet))
+		n.startError(n.newTask("", "invalid", driver.TaskConfig{Command: "/no/such/program"}, quiet))
+		n.startError(n.newTask("", "unreachable", driver.TaskConfig{Image: registry + "/none:v1"}, quiet))
 		dying := sh("sleep infinity")
 		dying.Live = &driver.LiveConfig{File: "/never", Interval: "1s", Timeout: "1s", Failures: 1}
 		dead := n.newTask("", "dying", dying, quiet)
@@ -94,8 +94,8 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// TestMetrics_Unusable checks that a place that cannot be used, or that others can replace, makes the
-// node unhealthy and fails no task.
+// TestMetrics_Unusable checks that an address or file that cannot be used, or that others can
+// replace, makes the node unhealthy and fails no task.
 func TestMetrics_Unusable(t *testing.T) {
 	withOneRuntime(t, func(t *testing.T, runtime string) {
 		taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -119,7 +119,7 @@ func TestMetrics_Unusable(t *testing.T) {
 				must.Eq(t, drivers.HealthStateUnhealthy, fp.Health)
 				must.StrContains(t, fp.HealthDescription, tc.want)
 				must.StrContains(t, fp.HealthDescription, "metrics.")
-				n.starts(sh("true"))
+				n.checkStarts(sh("true"))
 			})
 		}
 	})
