@@ -30,7 +30,7 @@ func TestTaskFrom_InvalidThoughAllowed(t *testing.T) {
 	for name, tc := range map[string]struct{ hcl, want string }{
 		"no source":    {`volumes = ["/no/such:/a"]`, `volumes: "/no/such:/a": /no/such does not exist: create it on the host first`},
 		"no device":    {"devices {\n host_path = \"/dev/no-such\"\n}", `devices: host_path = "/dev/no-such": the host has no such device`},
-		"no device it": {"devices {\n host_path = \"/dev/pts\"\n}", `not a device: use a separate block for each device`},
+		"not a device": {"devices {\n host_path = \"/dev/pts\"\n}", `not a device: use a separate block for each device`},
 		"no profile":   {`security_opt = ["seccomp=/no/such"]`, `security_opt: "seccomp=/no/such": seccomp profile: lstat /no: no such file`},
 		"endless":      {`security_opt = ["seccomp=/dev/zero"]`, `not a regular file within its limit`},
 		"relative":     {`security_opt = ["seccomp=local/x.json"]`, `want seccomp=unconfined, or the absolute path`},

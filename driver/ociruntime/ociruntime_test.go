@@ -151,7 +151,7 @@ func TestCreate_ConmonReport(t *testing.T) {
 	}
 }
 
-// Trap D20: the runtime inherits the monitor's environment.
+// Trap D20: the monitor's environment is empty, since the runtime inherits it.
 func TestMonitor_EmptyEnvironment(t *testing.T) {
 	t.Setenv("LD_PRELOAD_OF_A_TASK", "evil")
 	bundle := t.TempDir()

@@ -117,12 +117,12 @@ func TestSealed_NotSealable(t *testing.T) {
 		name string
 		make func(t *testing.T, path string)
 	}{
-		"another runtime":                  {"runc", func(t *testing.T, path string) { program(t, "echo", path) }},
-		"a script":                         {"crun", text("#!/bin/sh\necho crun version 1\n")},
-		"nothing":                          {"crun", func(*testing.T, string) {}},
-		"a file that is empty":             {"crun", text("")},
-		"a program that can not be run":    {"crun", text("\x7fELF and no more")},
-		"a program that does not go alone": {"crun", func(t *testing.T, path string) { program(t, "false", path) }},
+		"another runtime":      {"runc", func(t *testing.T, path string) { program(t, "echo", path) }},
+		"a script":             {"crun", text("#!/bin/sh\necho crun version 1\n")},
+		"nothing":              {"crun", func(*testing.T, string) {}},
+		"an empty file":        {"crun", text("")},
+		"a broken program":     {"crun", text("\x7fELF and no more")},
+		"a program that fails": {"crun", func(t *testing.T, path string) { program(t, "false", path) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := descriptors(t)

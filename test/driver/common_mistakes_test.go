@@ -68,7 +68,7 @@ func TestStart_CommonMistakes(t *testing.T) {
 					err = tk.wait().Err
 					must.NoError(t, n.DestroyTask(tk.ID, true))
 				} else {
-					must.False(t, structs.IsRecoverable(err), must.Sprint("a mistake is final"))
+					must.False(t, structs.IsRecoverable(err), must.Sprint("must not be recoverable"))
 				}
 				must.ErrorContains(t, err, tc.want)
 				must.StrNotContains(t, err.Error(), "canary")

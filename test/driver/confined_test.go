@@ -24,7 +24,7 @@ func TestTask_Confined(t *testing.T) {
 		for _, want := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "Uid:\t65534"} {
 			must.StrContains(t, status, want)
 		}
-		must.Eq(t, "0\n", tk.exec("head -c 1 /proc/interrupts | wc -c"), must.Sprint("what is masked is empty"))
+		must.Eq(t, "0\n", tk.exec("head -c 1 /proc/interrupts | wc -c"), must.Sprint("masked files are empty"))
 		must.Eq(t, "no\n", tk.exec("echo 1 > /proc/sys/kernel/hostname 2>/dev/null || echo no"))
 		must.Eq(t, "no\n", tk.exec("touch /usr/file 2>/dev/null || echo no"))
 		must.Eq(t, "yes\n", tk.exec("touch /tmp/file && echo yes"))

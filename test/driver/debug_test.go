@@ -76,7 +76,7 @@ func TestDebug_SeesTask(t *testing.T) {
 		must.NoError(t, err)
 		must.StrContains(t, out, "from the task")
 		must.StrContains(t, out, "sleep 1; done")
-		must.StrHasSuffix(t, " 0\n", out, must.Sprint("nothing is in its own /tmp, and it is root"))
+		must.StrHasSuffix(t, " 0\n", out, must.Sprint("its own empty /tmp, and UID 0"))
 		_, err = tk.debugExec("/bin/sh", "-c", "echo no; exit 3")
 		must.EqError(t, err, "no\n")
 		must.SliceEmpty(t, tk.debugContainers())

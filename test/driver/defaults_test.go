@@ -196,6 +196,6 @@ func TestHostnameAndMtab(t *testing.T) {
 		root := filepath.Join("/proc", status.DriverAttributes["pid"], "root")
 		name, err := os.ReadFile(filepath.Join(root, "etc/hostname"))
 		must.NoError(t, err)
-		must.Eq(t, "first\n", string(name), must.Sprint("the pod's, since the task shares it"))
+		must.Eq(t, "first\n", string(name), must.Sprint("host name of the pod"))
 	})
 }

@@ -257,7 +257,7 @@ func TestExec_BackgroundChild(t *testing.T) {
 		must.Eq(t, 7, result.ExitResult.ExitCode)
 		must.Eq(t, "started\n", string(result.Stdout))
 		must.Less(t, maxWait/2, time.Since(begin))
-		tk.n.waitFor("the child to live on", func() bool { return strings.Contains(tk.exec("cat /tmp/alive || true"), "alive") })
+		tk.n.waitFor("the child to continue", func() bool { return strings.Contains(tk.exec("cat /tmp/alive || true"), "alive") })
 	})
 }
 

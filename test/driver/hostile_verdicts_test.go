@@ -35,7 +35,7 @@ func (c cell) expected(attempt string) []string {
 	case "host/sockets_and_pipes", "host/programs_written", "network/abstract_sockets", "network/path_sockets":
 		return []string{absent, denied} // not every image has a target
 	case "limit/locked_memory", "limit/message_queues", "limit/pending_signals", "limit/open_files":
-		return []string{absent, denied} // absent if the host sets no limit
+		return []string{absent, denied} // absent if there is no limit
 	}
 	return []string{denied}
 }

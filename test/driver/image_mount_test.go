@@ -78,7 +78,7 @@ func TestImageMount(t *testing.T) {
 		must.NoError(t, n.DestroyTask(program.ID, true))
 		inside()
 		must.NoError(t, n.DestroyTask(user.ID, true))
-		must.SliceLen(t, 2, n.layers(t), must.Sprint("more than the image's layers"))
+		must.SliceLen(t, 2, n.layers(t), must.Sprint("layers of the image"))
 	})
 }
 
@@ -111,7 +111,7 @@ func TestImageMount_Subpath(t *testing.T) {
 			must.ErrorContains(t, err, "/data")
 			must.False(t, structs.IsRecoverable(err), must.Sprint(err))
 		}
-		must.SliceLen(t, 2, n.layers(t), must.Sprint("more than the image's layers"))
+		must.SliceLen(t, 2, n.layers(t), must.Sprint("layers of the image"))
 	})
 }
 

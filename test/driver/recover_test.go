@@ -43,7 +43,7 @@ func TestRecover_RunningTask(t *testing.T) {
 		must.Eq(t, drivers.ExitResult{ExitCode: 6}, *tk.wait())
 		lines := strings.Fields(strings.ReplaceAll(tk.output("stdout", contains("line 2\n")), "line ", ""))
 		for i, l := range lines {
-			must.Eq(t, strconv.Itoa(i+1), l, must.Sprint("a line is missing"))
+			must.Eq(t, strconv.Itoa(i+1), l, must.Sprint("number of the next line"))
 		}
 	})
 }

@@ -42,7 +42,7 @@ func TestHostRoot_FileSystems(t *testing.T) {
 			}
 			return filepath.Join(dir, "data")
 		}, true},
-		"a path that can not be an option": {func(t *testing.T) string { return filepath.Join(t.TempDir(), "data,with:signs") }, false},
+		"a path that cannot be an option": {func(t *testing.T) string { return filepath.Join(t.TempDir(), "data,with:signs") }, false},
 		"on a file system that can not have one": {func(t *testing.T) string {
 			dir := t.TempDir()
 			at, err := overlay(t, dir)

@@ -32,7 +32,7 @@ func TestExit_OutOfMemory(t *testing.T) {
 	for name, tc := range map[string]struct {
 		script string
 		event  bool // an event reports the OOM kill of a child while the task continues
-		late   bool // an event may report it after the task has exited
+		late   bool // an event reports it after the task has exited
 		kill   bool // the test kills the task
 		want   drivers.ExitResult
 	}{

@@ -29,7 +29,7 @@ func TestDevicePlugin(t *testing.T) {
 		"devices": [{"name": "fuse-0", "containerEdits": {
 			"env": ["GPU=by-cdi"], "deviceNodes": [{"path": "/dev/gpu0", "hostPath": "/dev/fuse", "permissions": "r"}]}}]}`), 0o644))
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
-		c.eventually("the device is known", func() error {
+		c.eventually("the node has the device", func() error {
 			nodes, _, err := c.Client().Nodes().List(&api.QueryOptions{Params: map[string]string{"resources": "true"}})
 			if err == nil && len(nodes[0].NodeResources.Devices) != 1 {
 				err = fmt.Errorf("devices of the node: %v", nodes[0].NodeResources.Devices)

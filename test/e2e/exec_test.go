@@ -66,7 +66,7 @@ func TestCrun_ExecutedOnce(t *testing.T) {
 		_, err := c.Client().Allocations().Exec(c.ctx, alloc, "counter", false, []string{"cat"}, stdin, io.Discard, io.Discard, nil, nil)
 		ended <- err
 	}()
-	c.eventually("a command of crun that is seen", func() error {
+	c.eventually("crun runs from the plugin's copy", func() error {
 		all, err := procfs.AllProcs()
 		must.NoError(t, err)
 		for _, p := range all {
@@ -158,10 +158,10 @@ func TestDebugContainer(t *testing.T) {
 		go func() { // ends with the plugin
 			_, _ = c.Exec(c.ctx, alloc, "counter", "pod-debug", "sleep", "600")
 		}()
-		c.eventually("a container is beside the task", func() error { return c.checkDebugContainers(alloc, 1) })
+		c.eventually("the debug container runs", func() error { return c.checkDebugContainers(alloc, 1) })
 		must.NoError(c.t, c.KillPlugin())
 		c.awaitPlugin()
-		c.eventually("it is removed", func() error { return c.checkDebugContainers(alloc, 0) })
+		c.eventually("the debug container is removed", func() error { return c.checkDebugContainers(alloc, 0) })
 		c.eventually("the driver has recovered the task", func() error {
 			_, err := c.Exec(c.ctx, alloc, "counter", "true")
 			return err

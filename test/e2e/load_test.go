@@ -185,7 +185,7 @@ func logBytes(shared string) (sum int64) {
 // allocs waits until a job has n allocations.
 func (c *cluster) allocs(job string, n int) (allocs []*api.AllocationListStub) {
 	c.t.Helper()
-	c.eventually("all allocations are there", func() (err error) {
+	c.eventually("all allocations exist", func() (err error) {
 		allocs, _, err = c.Client().Jobs().Allocations(job, false, nil)
 		if err == nil && len(allocs) != n {
 			err = fmt.Errorf("%d of %d allocations", len(allocs), n)

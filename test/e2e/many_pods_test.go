@@ -178,7 +178,7 @@ func (c *cluster) awaitAllRunning(job string, n int) {
 func (c *cluster) awaitAllStats(job string, n, tasks int) {
 	c.t.Helper()
 	for _, a := range c.allocs(job, n) {
-		c.eventually("there are statistics of all tasks of "+a.ID, func() error {
+		c.eventually("statistics of all tasks of "+a.ID, func() error {
 			use, err := c.Client().Allocations().Stats(&api.Allocation{ID: a.ID, NodeID: a.NodeID}, nil)
 			if err != nil {
 				return err

@@ -47,7 +47,7 @@ func TestMetrics(t *testing.T) {
 		must.NoError(c.t, err)
 		at := port(c.t, alloc, "metrics")
 		var before scrape
-		c.eventually("every task is seen", func() error {
+		c.eventually("every task has metrics", func() error {
 			before = c.scrape(at)
 			for _, task := range []string{"busy", "idle", "metrics"} {
 				if before.of("pod_task_processes", task) == 0 || before.of("pod_task_memory_resident_bytes", task) == 0 {
@@ -62,7 +62,7 @@ func TestMetrics(t *testing.T) {
 
 		c.exec(alloc, "busy", "touch", "/alloc/burn")
 		var after scrape
-		c.eventually("the busy task shows", func() error {
+		c.eventually("the busy task's metrics increase", func() error {
 			after = c.scrape(at)
 			used, taken := after.cpu("busy")-before.cpu("busy"), after.of("pod_task_memory_anonymous_bytes", "busy")-before.of("pod_task_memory_anonymous_bytes", "busy")
 			if used < 0.5 || taken < 15e6 {
@@ -88,7 +88,7 @@ func TestMetrics(t *testing.T) {
 func checkRestartCounted(c *cluster, alloc *api.Allocation, before scrape) {
 	must.Eq(c.t, 0, before.of("pod_task_restarts_total", "busy"))
 	must.NoError(c.t, c.Client().Allocations().Restart(alloc, "busy", nil))
-	c.eventually("the restart shows", func() error {
+	c.eventually("the restart is counted", func() error {
 		s := c.scrape(port(c.t, alloc, "metrics"))
 		if s.of("pod_task_restarts_total", "busy") != 1 || s.of("pod_task_processes", "busy") == 0 {
 			return fmt.Errorf("%v", s)

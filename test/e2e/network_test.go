@@ -62,7 +62,7 @@ func (c *cluster) ownNetwork(alloc *api.Allocation, host string) {
 	must.NotEq(c.t, host, strings.TrimSpace(c.exec(alloc, "inside", "/bin/sh", "-c", netns)))
 	c.expectOutput(alloc, interfaces, "eth0", "lo")
 	var address string
-	c.eventually("the server knows the address", func() error {
+	c.eventually("the server reports the address", func() error {
 		now, err := c.Alloc(alloc.ID)
 		if err == nil && (now.NetworkStatus == nil || now.NetworkStatus.Address == "") {
 			err = fmt.Errorf("network status is %v", now.NetworkStatus)

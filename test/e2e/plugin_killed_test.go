@@ -118,7 +118,7 @@ func TestStats_ResumeAfterPluginKill(t *testing.T) {
 func (c *cluster) usage(alloc *api.Allocation, since int64) *api.TaskResourceUsage {
 	c.t.Helper()
 	var use *api.TaskResourceUsage
-	c.eventually("there are new statistics", func() error {
+	c.eventually("new statistics", func() error {
 		all, err := c.Client().Allocations().Stats(alloc, nil)
 		if err != nil {
 			return err

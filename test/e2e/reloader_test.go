@@ -84,7 +84,7 @@ func TestConfigReloader(t *testing.T) {
 				testReload(&cluster{c.Agent, t, c.ctx}, as)
 			})
 		}
-		c.t.Run("by somebody else", func(t *testing.T) {
+		c.t.Run("by another user", func(t *testing.T) {
 			testMissingPermission(&cluster{c.Agent, t, c.ctx})
 		})
 	})
@@ -158,7 +158,7 @@ func (r reloadedJob) expectResponse(want string) {
 // expectError waits until the last poll has an error that contains want.
 func (r reloadedJob) expectError(want string) {
 	r.t.Helper()
-	r.eventually("the status tells of "+want, func() error {
+	r.eventually("the status reports "+want, func() error {
 		var status struct{ Error string }
 		text := r.exec(r.alloc, "config-reloader", "cat", "/alloc/config-reloader/status.json")
 		if err := json.Unmarshal([]byte(text), &status); err != nil {

@@ -113,7 +113,7 @@ func (p *proxy) checkTeamToken(token string) {
 	inTeam := p.file("team.nomad.hcl", text)
 	mustNomad("job", "run", "-detach", inTeam)
 	var alloc *api.AllocationListStub
-	p.eventually("it runs", func() error {
+	p.eventually("the job runs", func() error {
 		allocs, _, err := p.Client().Jobs().Allocations("counter", false, &api.QueryOptions{Namespace: "team"})
 		if err != nil || len(allocs) != 1 || allocs[0].ClientStatus != api.AllocClientStatusRunning {
 			return fmt.Errorf("%d allocations: %w", len(allocs), err)

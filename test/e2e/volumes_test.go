@@ -174,7 +174,7 @@ func TestCSIVolume(t *testing.T) {
 	onOwnAgent(t, matrix.One(), func(c *cluster) {
 		plugin := c.run(testdata(c.t, "csi.nomad.hcl"), api.AllocClientStatusRunning)
 		defer func() { c.stop("csi", plugin) }()
-		c.eventually("Nomad knows the plugin", func() error {
+		c.eventually("Nomad has registered the plugin", func() error {
 			p, _, err := c.Client().CSIPlugins().Info("directories", nil)
 			if err == nil && (p.NodesHealthy != 1 || p.ControllersHealthy != 1) {
 				err = fmt.Errorf("plugin has %d healthy nodes and %d controllers", p.NodesHealthy, p.ControllersHealthy)

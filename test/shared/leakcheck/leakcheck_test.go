@@ -63,7 +63,7 @@ func TestSnapshot_EachKind(t *testing.T) {
 			seen := leakcheck.Diff(before, after)
 			must.True(t, slices.ContainsFunc(seen, func(e leakcheck.Entry) bool {
 				return e.Kind == l.kind
-			}), must.Sprintf("sees only %v", seen))
+			}), must.Sprintf("entries found: %v", seen))
 
 			ctx, cancel := context.WithTimeout(t.Context(), testtimeout.Scale(10*time.Second))
 			defer cancel()
@@ -97,7 +97,7 @@ func TestScope_Programs(t *testing.T) {
 	after, err := scope.Snapshot()
 	undo()
 	must.NoError(t, err)
-	must.Len(t, 1, processes(after), must.Sprint("a child counts whatever its name"))
+	must.Len(t, 1, processes(after), must.Sprint("child with another name"))
 }
 
 func processes(snap leakcheck.Snapshot) (found []leakcheck.Entry) {
