@@ -99,7 +99,7 @@ func TestLogs_HostileLogDirectory(t *testing.T) {
 	}
 }
 
-// listen opens path if it is a FIFO, and returns a function that reads what was written to it.
+// listen opens path if it is a FIFO, and returns a function that reads the data written to it.
 func listen(t *testing.T, path string) (all func() string) {
 	t.Helper()
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)

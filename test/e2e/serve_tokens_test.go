@@ -101,7 +101,7 @@ func (p *proxy) compareDirect(token string, args ...string) (code int, out strin
 	return code, out
 }
 
-// checkTeamToken uses a token in the namespace where it has rights.
+// checkTeamToken uses a token in the namespace that it has rights for.
 func (p *proxy) checkTeamToken(token string) {
 	p.t.Helper()
 	mustNomad := func(args ...string) string {

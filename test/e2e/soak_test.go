@@ -129,7 +129,7 @@ func (s *soak) act() {
 // name returns the ID of the current action's job.
 func (s *soak) name() string { return fmt.Sprintf("soak-%d", s.actions) }
 
-// end runs a task that exits by itself.
+// end runs a task that exits without being stopped.
 func (s *soak) end() {
 	ends := []struct {
 		command string
