@@ -90,7 +90,7 @@ func (s settings) addImageMount(t *pod.Task, c TaskConfig, cfg *drivers.TaskConf
 	}
 	subpath := path.Clean(m.ImageOptions.Subpath)
 	if path.IsAbs(subpath) || subpath == ".." || strings.HasPrefix(subpath, "../") {
-		return fmt.Errorf("image_options.subpath = %q: want a path below the image's root, such as \"opt/model\"", m.ImageOptions.Subpath)
+		return fmt.Errorf("image_options.subpath = %q: want a path below the image's root, without a leading slash, such as \"opt/model\"", m.ImageOptions.Subpath)
 	}
 	if len(t.ImageMounts) == pod.MaxImageMounts {
 		return fmt.Errorf("there are more than %d mounts of images: put the files into fewer images", pod.MaxImageMounts)

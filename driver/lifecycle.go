@@ -41,17 +41,9 @@ func (d *Driver) startTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, error)
 	if err != nil {
 		return nil, err
 	}
-	t, err := d.currentSettings().taskFrom(cfg, h.cgroups)
+	t, err := d.taskOf(cfg, h)
 	if err != nil {
-		return nil, fmt.Errorf("%w: task %q: %w", errTaskConfig, cfg.Name, err)
-	}
-	if err := hostAppArmor().apply(&t, h.profile); err != nil {
-		return nil, err
-	}
-	if err := t.Check(); err != nil { // setMounts writes files
-		return nil, err
-	}
-	if err := setMounts(&t, cfg); err != nil {
+		m.NotStarted(cfg.AllocID, cfg.Name)
 		return nil, err
 	}
 	if servers := unreachableDNS(t.Network, cfg.DNS, hostResolvers()); servers != nil {
@@ -70,6 +62,21 @@ func (d *Driver) startTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, error)
 		return nil, errors.Join(fmt.Errorf("encode handle: %w", err), c.Destroy(d.ctx, true))
 	}
 	return handle, nil
+}
+
+// taskOf converts a task for the pod manager. It writes files of the task only if the rest is right.
+func (d *Driver) taskOf(cfg *drivers.TaskConfig, h *host) (pod.Task, error) {
+	t, err := d.currentSettings().taskFrom(cfg, h.cgroups)
+	if err != nil {
+		return t, fmt.Errorf("%w: task %q: %w", errTaskConfig, cfg.Name, err)
+	}
+	if err := hostAppArmor().apply(&t, h.profile); err != nil {
+		return t, err
+	}
+	if err := t.Check(); err != nil {
+		return t, err
+	}
+	return t, setMounts(&t, cfg)
 }
 
 // RecoverTask resumes management of a task that an earlier plugin process started.

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/nomad/nomad/structs"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cdi"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
@@ -32,6 +33,9 @@ func startError(err error) error {
 // job, the image or the plugin's configuration can fix are final. All others are recoverable: an
 // unreachable registry, timeouts, failed readiness checks, and trouble of the runtime or the host.
 func recoverable(err error) bool {
+	if errors.Is(err, cdi.ErrMissing) {
+		return true
+	}
 	for _, final := range finalErrors() {
 		if errors.Is(err, final) {
 			return false

@@ -22,7 +22,7 @@ func imageKeys() []key {
 			"`docker-archive:PATH`; a relative path starts in the task's directory and may lead to `../alloc`, an absolute one needs `image.paths`. Without an image, host paths are the root"},
 		{name: "image_pull_policy", kind: "string", unset: "`missing`", meaning: "or `always`, `never`", docker: none, podman: none},
 		{name: "force_pull", kind: "bool", unset: "`false`", meaning: "the same as `image_pull_policy = \"always\"`"},
-		{name: "image_pull_timeout", kind: "string", unset: "the operator's", meaning: "how long a pull may take, of each image"},
+		{name: "image_pull_timeout", kind: "string", unset: "the operator's", meaning: "how long the pulls may take, of all images of the task together"},
 		{name: "auth", kind: "block", keys: []key{
 			{name: "username", kind: "string", required: true, meaning: "for the image's registry"},
 			{name: "password", kind: "string", required: true, meaning: "for the image's registry"},

@@ -6,10 +6,13 @@
 package cdi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -17,6 +20,9 @@ import (
 	"tags.cncf.io/container-device-interface/pkg/parser"
 	raw "tags.cncf.io/container-device-interface/specs-go"
 )
+
+// ErrMissing means that no usable spec defines a device. One may do so later.
+var ErrMissing = errors.New("no such device")
 
 // ErrMounted means that a mount of the task contains a device node.
 var ErrMounted = errors.New("a mount contains the device node")
@@ -65,7 +71,7 @@ func (d *Devices) Edit(names []string, allowHooks bool) (func(*specs.Spec) error
 func (d *Devices) check(name string, allowHooks bool) error {
 	device := d.cache.GetDevice(name)
 	if device == nil {
-		return d.missing()
+		return d.missing(name)
 	}
 	for _, edits := range []raw.ContainerEdits{device.ContainerEdits, device.GetSpec().ContainerEdits} {
 		switch {
@@ -87,14 +93,20 @@ func (d *Devices) check(name string, allowHooks bool) error {
 // maxReason is the maximum length of the reason why a spec is unusable.
 const maxReason = 200
 
-// missing explains that a device is in no spec.
-func (d *Devices) missing() error {
-	text := fmt.Sprintf("no spec in %s defines this device", strings.Join(d.dirs, ", "))
-	for path, errs := range d.cache.GetErrors() {
-		reason := strings.ReplaceAll(errors.Join(errs...).Error(), "\n", "; ")
-		text += fmt.Sprintf("; %s is unusable: %.*s", path, maxReason, reason)
+// missing explains that a device is in no spec: two of the same rank define it, or the specs that
+// could are unusable.
+func (d *Devices) missing(name string) error {
+	var conflicts, unusable string
+	for _, path := range slices.Sorted(maps.Keys(d.cache.GetErrors())) {
+		for _, err := range d.cache.GetErrors()[path] {
+			reason := strings.ReplaceAll(err.Error(), "\n", "; ")
+			if strings.Contains(reason, strconv.Quote(name)) {
+				conflicts = "; " + reason
+			}
+			unusable += fmt.Sprintf("; %s is unusable: %.*s", path, maxReason, reason)
+		}
 	}
-	return errors.New(text)
+	return fmt.Errorf("%w in the specs in %s%s", ErrMissing, strings.Join(d.dirs, ", "), cmp.Or(conflicts, unusable))
 }
 
 func isBelowDev(path string) bool {

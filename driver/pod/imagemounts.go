@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,8 +25,25 @@ type imagesOf struct {
 // usesImages reports whether a task needs the image store.
 func (t Task) usesImages() bool { return t.Image != nil || len(t.ImageMounts) > 0 }
 
-// pulled pulls the task's images, one after the other.
+// pullTimeout returns the limit for the task's pulls, 0 for none.
+func (t Task) pullTimeout() time.Duration {
+	switch {
+	case len(t.ImageMounts) == 0: // the store's own limit has a better error
+		return 0
+	case t.Image != nil:
+		return t.Image.Pull.Timeout
+	}
+	return t.ImageMounts[0].Pull.Timeout
+}
+
+// pulled pulls the task's images, one after the other. The timeout of the first counts for all
+// together: Nomad cannot interrupt them.
 func (c *Container) pulled(ctx context.Context, t Task) (out imagesOf, err error) {
+	if limit := t.pullTimeout(); limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: the images were not complete within %s", image.ErrPullTimeout, limit))
+		defer cancel()
+	}
 	if t.Image != nil {
 		if out.root, err = c.pull(ctx, *t.Image); err != nil {
 			return out, err

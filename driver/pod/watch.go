@@ -37,7 +37,7 @@ func (c *Container) watch() {
 		c.m.cfg.Observer.Exited(c.exit)
 		close(c.done)
 		c.m.liveness.drop(c)
-		c.pod.change(func(*order) { c.sibling.ended = true })
+		c.pod.change(func(*order) { c.sibling.ended, c.sibling.endedAt = true, time.Now() })
 	}()
 }
 

@@ -117,3 +117,38 @@ func TestRestartWith_Cycle(t *testing.T) {
 		must.ErrorContains(t, err, `restart_with = ["self"]: a task cannot name itself`)
 	})
 }
+
+// TestAfter_CompletedTask checks that a task starts after one that has completed and was removed, also
+// when it starts again later.
+func TestAfter_CompletedTask(t *testing.T) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		alloc := uuid.Generate()
+		pre := n.newTask(alloc, "pre", sh("exit 0"), quiet)
+		pre.start()
+		must.Eq(t, 0, pre.wait().ExitCode)
+		keeps := n.newTask(alloc, "keeps", sh("sleep infinity"), quiet)
+		keeps.start() // the pod exists
+		must.NoError(t, n.DestroyTask(pre.ID, false))
+		config := sh("exit 0")
+		config.After = []string{"pre"}
+		for range 2 {
+			app := n.newTask(alloc, "app", config, quiet)
+			app.start()
+			must.Eq(t, 0, app.wait().ExitCode)
+			must.NoError(t, n.DestroyTask(app.ID, false))
+		}
+	})
+}
+
+// TestAfter_UnknownTask checks that a name without a task fails the start in less than the time that
+// a task may take to start.
+func TestAfter_UnknownTask(t *testing.T) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
+		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+		config := sh("exit 0")
+		config.After = []string{"nobody"}
+		err := n.startError(n.newTask("", "app", config, quiet))
+		must.ErrorContains(t, err, `after = ["nobody"] names no task that runs beside this one`)
+	})
+}
