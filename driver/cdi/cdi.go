@@ -81,10 +81,26 @@ func (d *Devices) check(name string, allowHooks bool) error {
 		case len(edits.NetDevices) > 0 || edits.IntelRdt != nil:
 			return fmt.Errorf("%s has netDevices or intelRdt, which are not supported; remove them from the spec", device.GetSpec().GetPath())
 		}
-		for _, node := range edits.DeviceNodes {
-			if !isBelowDev(node.Path) {
-				return fmt.Errorf("%s has a device node at %q; only paths below /dev are supported", device.GetSpec().GetPath(), node.Path)
-			}
+		if err := checkPaths(edits); err != nil {
+			return fmt.Errorf("%s %w", device.GetSpec().GetPath(), err)
+		}
+	}
+	return nil
+}
+
+// checkPaths returns an error for the first path that a runtime would reject or resolve differently.
+func checkPaths(edits raw.ContainerEdits) error {
+	for _, node := range edits.DeviceNodes {
+		if !isBelowDev(node.Path) {
+			return fmt.Errorf("has a device node at %q; only paths below /dev are supported", node.Path)
+		}
+	}
+	for _, m := range edits.Mounts {
+		if !filepath.IsAbs(m.ContainerPath) || filepath.Clean(m.ContainerPath) == "/" {
+			return fmt.Errorf("has a mount at %q; want an absolute path below /", m.ContainerPath)
+		}
+		if (m.Type == "" || m.Type == "bind") && !filepath.IsAbs(m.HostPath) {
+			return fmt.Errorf("mounts %q; want an absolute path of the host", m.HostPath)
 		}
 	}
 	return nil

@@ -108,6 +108,8 @@ func TestCDI_Refused(t *testing.T) {
 		"hook":     `"hooks": [{"hookName": "createRuntime", "path": "/bin/true"}]`,
 		"node":     `"deviceNodes": [{"path": "/alloc/fuse", "hostPath": "/dev/fuse"}]`,
 		"climbing": `"deviceNodes": [{"path": "/dev/../alloc/fuse", "hostPath": "/dev/fuse"}]`,
+		"root":     `"mounts": [{"hostPath": "/etc", "containerPath": "/"}]`,
+		"relative": `"mounts": [{"hostPath": "etc", "containerPath": "/opt/etc"}]`,
 		"gone":     `"deviceNodes": [{"path": "/dev/gone"}]`,
 	} {
 		writeSpec(t, dir, name+".json", fmt.Sprintf(device, name, edits))
@@ -136,6 +138,8 @@ func TestCDI_Refused(t *testing.T) {
 			"vendor.test/hook=0":     "hook.json has hooks, programs that run as root on the host; the operator can allow them with allow_privileged",
 			"vendor.test/node=0":     `node.json has a device node at "/alloc/fuse"; only paths below /dev are supported`,
 			"vendor.test/gone=0":     `cdi_devices: failed to inject devices: failed to stat CDI host device "/dev/gone"`,
+			"vendor.test/root=0":     `root.json has a mount at "/"; want an absolute path below /`,
+			"vendor.test/relative=0": `relative.json mounts "etc"; want an absolute path of the host`,
 			"vendor.test/climbing=0": "only paths below /dev are supported",
 		} {
 			refused(want, func(c *driver.TaskConfig) { c.CDIDevices = []string{device} }, "")
