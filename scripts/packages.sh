@@ -50,6 +50,7 @@ same_times() {
 
 # archive NAME OS: a .tar.gz of $work/NAME, or a .zip for Windows.
 archive() {
+	chmod -R u=rwX,go=rX "$work/$1" # whatever umask the source was checked out with
 	same_times "$work/$1"
 	if [ "$2" = windows ]; then
 		file=$PWD/$out/$1.zip

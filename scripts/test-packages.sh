@@ -49,10 +49,11 @@ build() {
 	[ -z "${ONCE:-}" ] || return 0
 	say "build again, in another directory"
 	mkdir "$work/again"
-	git ls-files -z --cached --others --exclude-standard | tar --create --null --files-from - | tar --extract --directory "$work/again"
 	facts=$(scripts/version.sh)
 	(
 		umask 077
+		git ls-files -z --cached --others --exclude-standard | tar --create --null --files-from - |
+			tar --extract --no-same-permissions --directory "$work/again"
 		cd "$work/again"
 		VERSION=$(echo "$facts" | sed -n 1p) COMMIT=$(echo "$facts" | sed -n 2p) SOURCE_DATE_EPOCH=$(echo "$facts" | sed -n 3p) \
 			PLATFORMS=linux/$arch TOOLS=$OLDPWD/bin/tools TZ=Asia/Tokyo scripts/packages.sh "$tags" out >/dev/null
