@@ -256,14 +256,22 @@ func (e *podEnv) killAt(t *testing.T, s crashScenario, checkpoint string) []stri
 
 // startAgain starts a task with the ID of one whose start was killed. Nomad never reuses an ID. The
 // kernel closes the pipes of a killed process before it kills the children with a parent-death
-// signal, so the monitor of the killed start may still create the container. The first start then
-// fails and removes the container.
+// signal, so the monitor of the killed start may still create the container. Starts fail until it is
+// gone, and the last of them removes the container.
 func (e *podEnv) startAgain(ctx context.Context, m *pod.Manager, t pod.Task) (*pod.Container, error) {
-	c, err := m.Start(ctx, t)
-	if err != nil && strings.Contains(err.Error(), "already exists") {
-		return m.Start(ctx, t)
+	const maxStarts = 5
+	for n := 1; ; n++ {
+		c, err := m.Start(ctx, t)
+		if err == nil || n == maxStarts || !isRace(err) {
+			return c, err
+		}
 	}
-	return c, err
+}
+
+// isRace reports whether a start failed because another monitor created or removed the container at
+// the same time.
+func isRace(err error) bool {
+	return strings.Contains(err.Error(), "already exists") || strings.Contains(err.Error(), "sync socket")
 }
 
 // recoverAndRemove does what Nomad does after its plugin was killed: it recovers the tasks that

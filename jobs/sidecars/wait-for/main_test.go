@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -92,6 +93,29 @@ func TestGivesUp(t *testing.T) {
 		must.ErrorContains(t, err, "/second: missing: ")
 		must.StrNotContains(t, err.Error(), "/ready")
 	})
+}
+
+// results are the errors of a target's attempts, in order.
+type results []error
+
+func (r *results) Try(context.Context) error {
+	err := (*r)[0]
+	*r = (*r)[1:]
+	return err
+}
+
+// TestWaitFor_CutOff checks that the end of all time is not reported as the target's fault, also if a
+// socket notices it first, and that a timeout of an attempt is.
+func TestWaitFor_CutOff(t *testing.T) {
+	refused, late := errors.New("refused"), fmt.Errorf("dial: %w", os.ErrDeadlineExceeded)
+	for timeout, want := range map[time.Duration]error{1500 * time.Millisecond: refused, 2500 * time.Millisecond: late} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			p := pace{attempt: time.Second, first: time.Second, longest: 10 * time.Second}
+			must.ErrorIs(t, waitFor(ctx, &results{refused, late}, p, slog.New(slog.DiscardHandler)), want)
+		})
+	}
 }
 
 func TestStopsWhenAskedTo(t *testing.T) {

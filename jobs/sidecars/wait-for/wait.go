@@ -54,22 +54,29 @@ func waitForAll(ctx context.Context, targets []target.Target, p pace, log *slog.
 	return fmt.Errorf("gave up after %s, no answer from %d of %d: %s", p.timeout, len(silent), len(targets), strings.Join(silent, "; "))
 }
 
+// trier is a target.Target.
+type trier interface {
+	Try(ctx context.Context) error
+}
+
 // waitFor tries one target until it answers or ctx is done, and then returns the
 // last reason.
-func waitFor(ctx context.Context, t target.Target, p pace, log *slog.Logger) error {
+func waitFor(ctx context.Context, t trier, p pace, log *slog.Logger) error {
 	began, pause := time.Now(), p.first
 	var last error
 	for tries := 1; ; tries++ {
+		short := endsWithin(ctx, p.attempt)
 		err := tryOnce(ctx, t, p.attempt)
 		if err == nil {
 			log.Info("answers", "tries", tries, "after", round(time.Since(began)))
 			return nil
 		}
-		// The end of ctx is not the target's fault.
-		if ctx.Err() == nil || last == nil {
+		// The end of ctx is not the target's fault. A socket may time out before ctx reports its end.
+		cutOff := ctx.Err() != nil || short && isTimeout(err)
+		if !cutOff || last == nil {
 			last = err
 		}
-		if ctx.Err() == nil {
+		if !cutOff {
 			log.Info("waiting", "why", err, "tries", tries, "next", pause)
 		}
 		select {
@@ -81,7 +88,18 @@ func waitFor(ctx context.Context, t target.Target, p pace, log *slog.Logger) err
 	}
 }
 
-func tryOnce(ctx context.Context, t target.Target, limit time.Duration) error {
+// endsWithin reports whether ctx ends within a time.
+func endsWithin(ctx context.Context, d time.Duration) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Until(deadline) < d
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+func tryOnce(ctx context.Context, t trier, limit time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errors.New("no answer within "+limit.String()))
 	defer cancel()
 	return t.Try(ctx)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 )
@@ -81,7 +82,7 @@ func explain(err error) *Error {
 		reason = Untrusted
 	case errors.As(err, &status):
 		reason = Status
-	case errors.Is(err, syscall.ETIMEDOUT):
+	case errors.Is(err, syscall.ETIMEDOUT), errors.Is(err, os.ErrDeadlineExceeded):
 		reason = TimedOut
 	case errors.Is(err, fs.ErrNotExist):
 		reason = Missing
