@@ -2,6 +2,8 @@ package pod
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -69,6 +71,30 @@ func TestAfter_Completed(t *testing.T) {
 			must.Eq(t, tc.want, o.missing(app))
 		})
 	}
+}
+
+// TestTurn_Unknown checks that a name without a directory in the allocation is an error that names the
+// key.
+func TestTurn_Unknown(t *testing.T) {
+	dir := t.TempDir()
+	must.NoError(t, os.Mkdir(filepath.Join(dir, "proxy"), 0o755))
+	_, app, _ := newPartners(t)
+	app.after = []string{"config"}
+	for missing, want := range map[string]string{
+		"proxy":    "",
+		"config":   `after = ["config"] names no task that runs beside this one`,
+		"../proxy": `after = ["../proxy"] names no task`,
+	} {
+		err := (&turn{s: app, allocDir: dir, missing: []string{missing}}).checkKnown()
+		if want == "" {
+			must.NoError(t, err)
+			continue
+		}
+		must.ErrorContains(t, err, want)
+	}
+	must.NoError(t, os.Remove(filepath.Join(dir, "proxy")))
+	err := (&turn{s: app, allocDir: dir, missing: []string{"proxy"}}).checkKnown()
+	must.ErrorContains(t, err, `restart_with = ["proxy"] names no task`)
 }
 
 // TestAwaitUntil checks that a wait ends at the time that the latest change has set.

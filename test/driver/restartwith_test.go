@@ -140,15 +140,3 @@ func TestAfter_CompletedTask(t *testing.T) {
 		}
 	})
 }
-
-// TestAfter_UnknownTask checks that a name without a task fails the start in less than the time that
-// a task may take to start.
-func TestAfter_UnknownTask(t *testing.T) {
-	withOneRuntime(t, func(t *testing.T, runtime string) {
-		n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
-		config := sh("exit 0")
-		config.After = []string{"nobody"}
-		err := n.startError(n.newTask("", "app", config, quiet))
-		must.ErrorContains(t, err, `after = ["nobody"] names no task that runs beside this one`)
-	})
-}
