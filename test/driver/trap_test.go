@@ -40,7 +40,7 @@ func TestExit_OutOfMemory(t *testing.T) {
 		"a child":                    {script: hog + "; until [ -e /alloc/go ]; do sleep 0.05; done; exit 5", event: true, want: drivers.ExitResult{ExitCode: 5}},
 		"a child that ends the task": {script: hog + "; exit 9", late: true, want: drivers.ExitResult{ExitCode: 9}},
 		"a kill from outside":        {script: idleScript, kill: true, want: kill},
-		"a child, then from outside": {script: hog + "; " + idleScript, event: true, kill: true, want: kill},
+		"a child and from outside":   {script: hog + "; " + idleScript, event: true, kill: true, want: kill},
 		"a child and then the task":  {script: hog + "; until [ -e /alloc/go ]; do sleep 0.05; done; exec " + hog, event: true, want: oom},
 	} {
 		t.Run(name, func(t *testing.T) {
