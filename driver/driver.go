@@ -37,8 +37,9 @@ type Driver struct {
 	probing sync.Mutex // held while the host is probed, which can be slow
 
 	metrics          *metrics.Metrics
-	publishing       sync.Mutex
-	serving, writing bool // the metrics, at their address and to their file
+	publishing       sync.Mutex     // held while publishing begins or ends
+	publishers       sync.WaitGroup // goroutines that end with ctx
+	serving, writing bool           // the metrics, at their address and to their file
 
 	mu         sync.Mutex
 	settings   settings
@@ -65,7 +66,10 @@ func New(log hclog.Logger) *Driver {
 
 // Close stops all background work. Tasks keep running.
 func (d *Driver) Close() error {
+	d.publishing.Lock()
 	d.cancel()
+	d.publishing.Unlock()
+	d.publishers.Wait() // the next process can then use the same address
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.podManager == nil {

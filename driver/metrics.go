@@ -87,20 +87,23 @@ func (d *Driver) publish() error {
 	c := d.currentSettings().Metrics
 	d.publishing.Lock()
 	defer d.publishing.Unlock()
+	if err := d.ctx.Err(); err != nil {
+		return err
+	}
 	if c.Address != "" && !d.serving {
 		l, err := d.listen(c.Address)
 		if err != nil {
 			return fmt.Errorf("metrics.address = %q: %w", c.Address, err)
 		}
 		d.serving = true
-		go func() { // ends with the driver
+		d.publishers.Go(func() { // ends with the driver
 			if err := d.metrics.Serve(d.ctx, l); err != nil {
 				d.log.Error("metrics are not served", "address", c.Address, "error", err)
 			}
 			d.publishing.Lock()
 			defer d.publishing.Unlock()
 			d.serving = false
-		}()
+		})
 	}
 	if c.Textfile == "" || d.writing {
 		return nil
@@ -109,7 +112,7 @@ func (d *Driver) publish() error {
 		return fmt.Errorf("metrics.textfile = %q: %w", c.Textfile, err)
 	}
 	d.writing = true
-	go d.keepWriting(c.Textfile)
+	d.publishers.Go(func() { d.keepWriting(c.Textfile) })
 	return nil
 }
 

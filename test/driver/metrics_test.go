@@ -85,6 +85,8 @@ func TestMetrics(t *testing.T) {
 			must.NoError(t, n.DestroyTask(tk.ID, true))
 		}
 		n.abandon()
+		_, err = os.Stat(strings.TrimPrefix(n.config.Metrics.Address, "unix:"))
+		must.ErrorIs(t, err, os.ErrNotExist, must.Sprint("the socket is closed when Close returns"))
 		n.start()
 		must.Eq(t, drivers.HealthStateHealthy, n.fingerprint().Health, must.Sprint(n.fingerprint().HealthDescription))
 		must.NoError(t, n.RecoverTask(handle))
