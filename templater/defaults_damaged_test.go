@@ -43,7 +43,7 @@ func damage(r *rand.Rand, v any) any {
 	return v
 }
 
-// A job with defaults that somebody has edited anywhere, marks included, is refused or gets the current
+// A job with defaults that was edited anywhere, marks included, is refused or gets the current
 // defaults, and a second injection changes nothing.
 func TestDefaults_DamagedJobs(t *testing.T) {
 	c := loadCatalog(t)

@@ -221,7 +221,7 @@ func TestDefaults_HostileKeys(t *testing.T) {
 }
 
 // Of two rules each adds its own keys, and the last one counts for a key of both. What the author wrote
-// twice stays as it is.
+// twice is unchanged.
 func TestDefaults_KeysOfSeveralRules(t *testing.T) {
 	c := loadCatalog(t)
 	p := policyOf(t, `rule "a" {
