@@ -94,6 +94,9 @@ type ImageConfig struct {
 	PullActivityTimeout string   `codec:"pull_activity_timeout"`
 	GC                  bool     `codec:"gc"`
 	GCDelay             string   `codec:"gc_delay"`
+	GCHigh              string   `codec:"gc_high"`
+	GCLow               string   `codec:"gc_low"`
+	Keep                []string `codec:"keep"`
 }
 
 // MetricsConfig is the metrics block of the plugin's configuration.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/metrics"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
@@ -38,10 +39,11 @@ func (o observer) Pulled(registry string, bytes int64, took time.Duration, err e
 	o.Pull(registry, bytes, took, err)
 }
 
-func (o observer) NotAlive()           { o.Count(metrics.LivenessFailures, 1) }
-func (o observer) PartnerLost()        { o.Count(metrics.PartnerStops, 1) }
-func (o observer) Swept()              { o.Count(metrics.SweptLeftovers, 1) }
-func (o observer) ImagesRemoved(n int) { o.Count(metrics.ImagesRemoved, int64(n)) }
+func (o observer) ImageRemoved(why image.Reason) { o.Removed(string(why)) }
+
+func (o observer) NotAlive()    { o.Count(metrics.LivenessFailures, 1) }
+func (o observer) PartnerLost() { o.Count(metrics.PartnerStops, 1) }
+func (o observer) Swept()       { o.Count(metrics.SweptLeftovers, 1) }
 
 // resultOf returns the result of a start or recovery.
 func resultOf(err error) string {
@@ -61,7 +63,11 @@ func (d *Driver) size() metrics.Size {
 		return metrics.Size{}
 	}
 	pods, tasks := m.Size()
-	return metrics.Size{Pods: pods, Tasks: tasks}
+	n := metrics.Size{Pods: pods, Tasks: tasks}
+	if u, ok := m.ImageUsage(); ok {
+		n.Images = &metrics.Images{Bytes: u.ImageBytes, DiskBytes: u.DiskBytes, DiskFreeBytes: u.DiskFreeBytes}
+	}
+	return n
 }
 
 func (c MetricsConfig) check() error {

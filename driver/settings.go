@@ -21,6 +21,7 @@ type settings struct {
 	pullTimeout     time.Duration
 	pullIdleTimeout time.Duration // 0: the pull's own timeout
 	gcDelay         time.Duration // 0: images are kept
+	gcHigh, gcLow   int           // percent; gcHigh 0: no limit
 	ceilings        ceilings
 	deniedUIDs      []idRange // for tasks without an image
 	deniedGIDs      []idRange
@@ -57,6 +58,10 @@ func newSettings(c PluginConfig) (settings, error) {
 	if c.Image.GC {
 		// With no delay an image could be removed between its pull and its use.
 		s.gcDelay = max(duration("image.gc_delay", c.Image.GCDelay), time.Second)
+	}
+	var gcErr error
+	if s.gcHigh, s.gcLow, gcErr = c.Image.limits(); gcErr != nil {
+		errs = append(errs, gcErr)
 	}
 	errs = append(errs, c.checkPaths()...)
 	if c.LogCollector != collectorPod && c.LogCollector != collectorNomad {

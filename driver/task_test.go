@@ -217,6 +217,13 @@ func TestNewSettings_Invalid(t *testing.T) {
 		"textfile":  {func(c *PluginConfig) { c.Metrics.Textfile = "/run/metrics" }, `metrics.textfile = "/run/metrics": want an absolute path that ends in .prom`},
 		"pids":      {func(c *PluginConfig) { c.PidsLimit = -1 }, `pids_limit = -1`},
 		"mode":      {func(c *PluginConfig) { c.AllowedModes.IPC = []string{"host", "task:*"} }, `allowed_modes.ipc: "task:*" matches no mode of this driver: want "host"`},
+		"over disk": {func(c *PluginConfig) { c.Image.GCHigh = "120%" }, `image.gc_high = "120%": want a part of the file system of data_dir from "0%" to "99%"`},
+		"no unit":   {func(c *PluginConfig) { c.Image.GCHigh = "85" }, `image.gc_high = "85": want a part`},
+		"all disk":  {func(c *PluginConfig) { c.Image.GCHigh = "0%" }, `image.gc_high = "0%": want at least "1%"`},
+		"signed":    {func(c *PluginConfig) { c.Image.GCHigh, c.Image.GCLow = "85%", "-5%" }, `image.gc_low = "-5%": want a part`},
+		"gc order":  {func(c *PluginConfig) { c.Image.GCHigh, c.Image.GCLow = "75%", "85%" }, `image.gc_low = "85%" is above image.gc_high = "75%": want at most gc_high`},
+		"gc alone":  {func(c *PluginConfig) { c.Image.GCLow = "85%" }, `image.gc_low = "85%" has no effect without gc_high`},
+		"keep":      {func(c *PluginConfig) { c.Image.Keep = []string{"registry.example/[a"} }, `image.keep: invalid image configuration: "registry.example/[a" is not a pattern`},
 		"user mode": {func(c *PluginConfig) { c.AllowedModes.Userns = []string{""} }, `allowed_modes.userns: "" matches no mode`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -225,6 +232,17 @@ func TestNewSettings_Invalid(t *testing.T) {
 			_, err := newSettings(c)
 			must.ErrorContains(t, err, tc.want)
 		})
+	}
+}
+
+func TestImageLimits(t *testing.T) {
+	for _, tc := range []struct {
+		high, low string
+		want      [2]int
+	}{{"", "", [2]int{0, 0}}, {"85%", "", [2]int{85, 75}}, {"5%", "", [2]int{5, 0}}, {"85%", "0%", [2]int{85, 0}}, {"50%", "50%", [2]int{50, 50}}} {
+		high, low, err := ImageConfig{GCHigh: tc.high, GCLow: tc.low}.limits()
+		must.NoError(t, err)
+		must.Eq(t, tc.want, [2]int{high, low}, must.Sprint(tc.high, " ", tc.low))
 	}
 }
 

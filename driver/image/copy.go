@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"go.podman.io/image/v5/signature"
 	cstorage "go.podman.io/image/v5/storage"
 	"go.podman.io/image/v5/types"
+	"golang.org/x/sys/unix"
 )
 
 // progressInterval is the interval between progress reports of a layer.
@@ -31,8 +33,26 @@ func (s *Store) pull(ctx context.Context, key flightKey, tell func(Progress)) (I
 			return img, err
 		}
 	}
-	var img Image
-	var err error
+	_, _ = s.MakeRoom(ctx) // if it fails, the pull may still succeed
+	img, err := s.fetch(ctx, key, tell)
+	if diskFull(err) {
+		if removed, _ := s.reduce(ctx); len(removed) > 0 {
+			img, err = s.fetch(ctx, key, tell)
+		}
+	}
+	if err != nil {
+		return Image{}, explain(key.ref, err)
+	}
+	return img, nil
+}
+
+// diskFull reports whether the file system was full. An error of the child process has only a text.
+func diskFull(err error) bool {
+	return err != nil && (errors.Is(err, unix.ENOSPC) || strings.Contains(err.Error(), unix.ENOSPC.Error()))
+}
+
+// fetch copies the image, and retries if it comes from a registry.
+func (s *Store) fetch(ctx context.Context, key flightKey, tell func(Progress)) (img Image, err error) {
 	if key.ref.path == "" {
 		err = retry(ctx, func() (err error) {
 			limited, idle := withIdleTimeout(ctx, s.cfg.PullIdleTimeout)
@@ -43,10 +63,7 @@ func (s *Store) pull(ctx context.Context, key flightKey, tell func(Progress)) (I
 	} else {
 		img, err = s.copyOnce(ctx, key, tell) // a short read of a file is not retried
 	}
-	if err != nil {
-		return Image{}, explain(key.ref, err)
-	}
-	return img, nil
+	return img, err
 }
 
 // copyOnce makes one attempt. Complete layers stay in the store for the next attempt.

@@ -28,6 +28,9 @@ var (
 	// ErrInUse means that a container still uses the image.
 	ErrInUse = errors.New("image in use")
 
+	// ErrFull means that no image can be removed to make room on the disk.
+	ErrFull = errors.New("the file system of the images is full")
+
 	// ErrClosed means that the Store was closed.
 	ErrClosed = errors.New("image store is closed")
 

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// GC removes the images that no container uses and that Ensure has not returned for the duration
-// keep, then leftovers of crashes and failed pulls. It returns the ids of the removed images, also
-// with an error. If keep is shorter than the time from Ensure to Mount, Mount may find its image
-// gone.
+// GC removes the images that no container uses, that Ensure has not returned for the duration keep
+// and that Config.Keep does not name, then leftovers of crashes and failed pulls. It returns the ids
+// of the removed images, also with an error. If keep is shorter than the time from Ensure to Mount,
+// Mount may find its image gone unless a Hold keeps it.
 func (s *Store) GC(ctx context.Context, keep time.Duration) (removed []string, err error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, fmt.Errorf("collect images: %w", err)
@@ -30,7 +30,7 @@ func (s *Store) GC(ctx context.Context, keep time.Duration) (removed []string, e
 		if err := ctx.Err(); err != nil {
 			return removed, errors.Join(append(problems, err)...)
 		}
-		switch gone, err := s.removeIfIdle(img.ID, keep); {
+		switch gone, err := s.removeIfIdle(img, keep, ReasonUnused); {
 		case err != nil:
 			problems = append(problems, err)
 		case gone:
@@ -54,9 +54,14 @@ func (s *Store) RemoveUnused(ctx context.Context, imageID string) error {
 	return s.remove(imageID)
 }
 
-func (s *Store) removeIfIdle(imageID string, keep time.Duration) (gone bool, err error) {
+// removeIfIdle removes an image that no container has used for the duration keep.
+func (s *Store) removeIfIdle(img storage.Image, keep time.Duration, why Reason) (gone bool, err error) {
 	s.uses.Lock()
 	defer s.uses.Unlock()
+	if s.kept(img) {
+		return false, nil
+	}
+	imageID := img.ID
 	info, err := os.Stat(s.usedPath(imageID))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, s.markUsed(imageID) // just pulled, or pulled by a process that died
@@ -73,9 +78,13 @@ func (s *Store) removeIfIdle(imageID string, keep time.Duration) (gone bool, err
 	switch err := s.remove(imageID); {
 	case errors.Is(err, ErrInUse), errors.Is(err, ErrNotFound):
 		return false, nil
-	default:
-		return err == nil, err
+	case err != nil:
+		return false, err
 	}
+	if s.cfg.Removed != nil {
+		s.cfg.Removed(imageID, why)
+	}
+	return true, nil
 }
 
 // remove deletes the image. The caller must hold s.uses.

@@ -63,6 +63,17 @@ type Config struct {
 	// starts the next one; 0 means no limit.
 	PullIdleTimeout time.Duration
 
+	// Keep are patterns of names that CheckKeep accepts. GC and MakeRoom do not remove an image
+	// with such a name, with or without its tag. As in path.Match, "*" does not match a slash.
+	Keep []string
+
+	// GCHigh and GCLow are percentages of the file system of Root, for MakeRoom, which is also
+	// called before a pull; GCHigh 0 means no limit.
+	GCHigh, GCLow int
+
+	// Removed, if set, is called when GC or MakeRoom has removed an image. It must not block.
+	Removed func(imageID string, why Reason) `json:"-"`
+
 	// Before, if set, is called at each checkpoint that changes the store. If it returns an error,
 	// the operation fails.
 	Before func(checkpoint string) error `json:"-"`
@@ -89,6 +100,9 @@ type Store struct {
 	mu      sync.Mutex
 	closed  bool
 	flights map[flightKey]*flight
+	held    map[string]int // calls of Hold by image id
+
+	reducing sync.Mutex // held while MakeRoom removes images
 
 	accessKey []byte
 	granting  sync.Mutex // held while an image's access list changes
@@ -126,7 +140,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open image store %s: %w (it must be on a file system that overlay can use, such as ext4 or xfs)",
 			cfg.Root, errors.Join(err, forget))
 	}
-	s := &Store{cfg: cfg, store: store, flights: make(map[flightKey]*flight)}
+	s := &Store{cfg: cfg, store: store, flights: map[flightKey]*flight{}, held: map[string]int{}}
 	if s.accessKey, err = readAccessKey(cfg.Root); err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
@@ -194,6 +208,14 @@ func (c Config) check() error {
 	}
 	if c.PullIdleTimeout < 0 {
 		return fmt.Errorf("%w: pull idle timeout %s is negative", ErrInvalidConfig, c.PullIdleTimeout)
+	}
+	if c.GCLow < 0 || c.GCHigh < c.GCLow || c.GCHigh >= 100 {
+		return fmt.Errorf("%w: images are collected above %d %% and down to %d %%", ErrInvalidConfig, c.GCHigh, c.GCLow)
+	}
+	for _, pattern := range c.Keep {
+		if err := CheckKeep(pattern); err != nil {
+			return err
+		}
 	}
 	for name, file := range map[string]string{
 		"auth file":        c.AuthFile,

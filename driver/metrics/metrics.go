@@ -34,6 +34,7 @@ type Metrics struct {
 	exits      *prometheus.CounterVec
 	counts     map[Counted]prometheus.Counter
 	pulls      *prometheus.CounterVec
+	removed    *prometheus.CounterVec
 	pullTime   prometheus.Histogram
 
 	mu         sync.Mutex
@@ -48,7 +49,6 @@ const (
 	LivenessFailures Counted = "liveness_failures_total"
 	PartnerStops     Counted = "restart_with_stops_total"
 	SweptLeftovers   Counted = "swept_leftovers_total"
-	ImagesRemoved    Counted = "images_removed_total"
 	PulledBytes      Counted = "image_pull_bytes_total"
 )
 
@@ -57,12 +57,20 @@ var help = map[Counted]string{
 	LivenessFailures: "Tasks that the driver stopped because their liveness check failed.",
 	PartnerStops:     "Tasks that the driver stopped because a task in their restart_with ended.",
 	SweptLeftovers:   "Roots, layers and tasks of earlier processes that the driver removed.",
-	ImagesRemoved:    "Unused images that the driver removed.",
 	PulledBytes:      "Compressed size of the images that were pulled, with layers that were already stored.",
 }
 
-// Size is the number of pods and tasks on the node.
-type Size struct{ Pods, Tasks int }
+// Size is the number of pods and tasks on the node, and the size of its image store.
+type Size struct {
+	Pods, Tasks int
+	Images      *Images // nil if unknown
+}
+
+// Images is the size of the image store.
+type Images struct {
+	Bytes                    int64  // of the layers of all images
+	DiskBytes, DiskFreeBytes uint64 // of its file system
+}
 
 // New returns the metrics of a driver of the given version. size is called for each scrape.
 func New(version string, size func() Size) *Metrics {
@@ -76,6 +84,7 @@ func New(version string, size func() Size) *Metrics {
 	m.recoveries = counters("task_recoveries_total", "Tasks that a new driver process took over, by result.", "result")
 	m.exits = counters("task_exits_total", "Ends of tasks by kind.", "kind")
 	m.pulls = counters("image_pulls_total", "Images that were fetched, by registry and result.", "registry", "result")
+	m.removed = counters("images_removed_total", "Unused images that the driver removed: unused for longer than gc_delay, or because the disk was fuller than gc_high.", "reason")
 	for what, text := range help {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: string(what), Help: text})
 		m.registry.MustRegister(c)
@@ -93,6 +102,9 @@ func New(version string, size func() Size) *Metrics {
 	// Rates need the first increment, so the common series exist from the beginning.
 	for _, result := range []string{ResultOK, ResultInvalid, ResultFailed} {
 		m.starts.WithLabelValues(result)
+	}
+	for _, reason := range []string{"unused", "disk"} {
+		m.removed.WithLabelValues(reason)
 	}
 	for _, result := range []string{ResultOK, ResultFailed} {
 		m.recoveries.WithLabelValues(result)
@@ -120,6 +132,9 @@ func (m *Metrics) Count(what Counted, n int64) {
 		c.Add(float64(max(n, 0)))
 	}
 }
+
+// Removed counts the removal of an image.
+func (m *Metrics) Removed(reason string) { m.removed.WithLabelValues(reason).Inc() }
 
 // Kinds of ends.
 const (
@@ -173,6 +188,7 @@ func (m *Metrics) labelOf(registry string) string {
 type state struct {
 	size              func() Size
 	pods, tasks, info *prometheus.Desc
+	images            [3]*prometheus.Desc // as the fields of Images
 	version           string
 }
 
@@ -183,12 +199,17 @@ func newState(version string, size func() Size) *state {
 	return &state{size: size, version: version,
 		pods: desc("pods", "Pods on this node."), tasks: desc("tasks", "Tasks on this node, running or not removed yet."),
 		info: desc("info", "Always 1, with the driver's version.", "version"),
+		images: [...]*prometheus.Desc{
+			desc("image_store_bytes", "Unpacked size of the layers of all images of the store."),
+			desc("image_store_disk_bytes", "Size of the file system of the image store."),
+			desc("image_store_disk_free_bytes", "Free space of the file system of the image store."),
+		},
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{s.pods, s.tasks, s.info} {
+	for _, d := range append([]*prometheus.Desc{s.pods, s.tasks, s.info}, s.images[:]...) {
 		ch <- d
 	}
 }
@@ -199,4 +220,10 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(s.pods, prometheus.GaugeValue, float64(n.Pods))
 	ch <- prometheus.MustNewConstMetric(s.tasks, prometheus.GaugeValue, float64(n.Tasks))
 	ch <- prometheus.MustNewConstMetric(s.info, prometheus.GaugeValue, 1, s.version)
+	if n.Images == nil {
+		return
+	}
+	for i, bytes := range []float64{float64(n.Images.Bytes), float64(n.Images.DiskBytes), float64(n.Images.DiskFreeBytes)} {
+		ch <- prometheus.MustNewConstMetric(s.images[i], prometheus.GaugeValue, bytes)
+	}
 }

@@ -27,7 +27,9 @@ func scrape(t *testing.T, m *Metrics) string {
 }
 
 func newMetrics() *Metrics {
-	return New("1.2.3", func() Size { return Size{Pods: 2, Tasks: 5} })
+	return New("1.2.3", func() Size {
+		return Size{Pods: 2, Tasks: 5, Images: &Images{Bytes: 10, DiskBytes: 40, DiskFreeBytes: 20}}
+	})
 }
 
 func TestMetrics_Values(t *testing.T) {
@@ -38,6 +40,7 @@ func TestMetrics_Values(t *testing.T) {
 	m.Recovery(ResultOK)
 	m.Exit(ExitOOM)
 	m.Count(LivenessFailures, 3)
+	m.Removed("disk")
 	m.Pull("registry.example", 1000, time.Second, nil)
 	m.Pull("", 0, 0, errors.New("no such file"))
 	text := scrape(t, m)
@@ -49,6 +52,8 @@ func TestMetrics_Values(t *testing.T) {
 		`nomad_driver_pod_image_pulls_total{registry="registry.example",result="ok"} 1`,
 		`nomad_driver_pod_image_pulls_total{registry="path",result="failed"} 1`,
 		`nomad_driver_pod_image_pull_bytes_total 1000`, `nomad_driver_pod_image_pull_seconds_count 1`,
+		`nomad_driver_pod_images_removed_total{reason="disk"} 1`, `nomad_driver_pod_images_removed_total{reason="unused"} 0`,
+		`nomad_driver_pod_image_store_bytes 10`, `nomad_driver_pod_image_store_disk_bytes 40`, `nomad_driver_pod_image_store_disk_free_bytes 20`,
 		`nomad_driver_pod_pods 2`, `nomad_driver_pod_tasks 5`, `nomad_driver_pod_info{version="1.2.3"} 1`,
 	} {
 		must.StrContains(t, text, line+"\n")

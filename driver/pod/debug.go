@@ -59,8 +59,10 @@ func (c *Container) Debug(ctx context.Context, d Debug, o ociruntime.ExecOptions
 	}
 	defer leave()
 	var pulled image.Image
+	var held imagesOf
+	defer func() { held.release() }()
 	if d.Image != nil {
-		if pulled, err = c.pull(ctx, *d.Image); err != nil {
+		if pulled, err = c.pull(ctx, *d.Image, &held); err != nil {
 			return 0, err
 		}
 	}

@@ -20,6 +20,15 @@ import (
 type imagesOf struct {
 	root   image.Image
 	mounts []image.Image // as in Task.ImageMounts
+
+	holds []func() // keep the images from being collected before they are mounted
+}
+
+// release ends the holds.
+func (i imagesOf) release() {
+	for _, release := range i.holds {
+		release()
+	}
 }
 
 // usesImages reports whether a task needs the image store.
@@ -37,7 +46,7 @@ func (t Task) pullTimeout() time.Duration {
 }
 
 // pulled pulls the task's images, one after the other. The timeout of the first counts for all
-// together: Nomad cannot interrupt them.
+// together: Nomad cannot interrupt them. The caller must release the result, also with an error.
 func (c *Container) pulled(ctx context.Context, t Task) (out imagesOf, err error) {
 	if limit := t.pullTimeout(); limit > 0 {
 		var cancel context.CancelFunc
@@ -45,13 +54,13 @@ func (c *Container) pulled(ctx context.Context, t Task) (out imagesOf, err error
 		defer cancel()
 	}
 	if t.Image != nil {
-		if out.root, err = c.pull(ctx, *t.Image); err != nil {
+		if out.root, err = c.pull(ctx, *t.Image, &out); err != nil {
 			return out, err
 		}
 		c.state.ImageID, c.state.Digest = out.root.ID, out.root.Digest
 	}
 	for _, m := range t.ImageMounts {
-		img, err := c.pull(ctx, m.Image)
+		img, err := c.pull(ctx, m.Image, &out)
 		if err != nil {
 			return out, fmt.Errorf("mount at %s: %w", m.Target, err)
 		}

@@ -30,51 +30,8 @@ func (m *Manager) imagesUsed() bool {
 	return err == nil
 }
 
-// collectImages removes unused images after their delay. One collection is pending
-// at a time. It is requested when the manager starts and when a task that used an
-// image is removed.
-func (m *Manager) collectImages() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.cfg.ImageGCDelay <= 0 || m.closed || m.collect != nil {
-		return
-	}
-	// When the timer fires, an image that was released now has reached its delay.
-	const slack = 100 * time.Millisecond
-	m.background.Add(1)
-	m.collect = time.AfterFunc(m.cfg.ImageGCDelay+slack, func() {
-		defer m.background.Done()
-		m.mu.Lock()
-		m.collect = nil
-		m.mu.Unlock()
-		m.collectNow()
-	})
-}
-
-func (m *Manager) collectNow() {
-	store, err := m.images()
-	if err != nil {
-		m.cfg.Log.Error("collect images", "error", err)
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), m.cfg.TeardownTimeout)
-	defer cancel()
-	var removed []string
-	err = m.checkpoint("collect images", func() (err error) {
-		removed, err = store.GC(ctx, m.cfg.ImageGCDelay)
-		return err
-	})
-	if err != nil {
-		m.cfg.Log.Error("collect images", "error", err)
-	}
-	m.cfg.Observer.ImagesRemoved(len(removed))
-	for _, id := range removed {
-		m.cfg.Log.Info("removed an image that no task uses", "image_id", id)
-	}
-}
-
-// pull makes an image available and reports the progress in the task's events.
-func (c *Container) pull(ctx context.Context, want Image) (image.Image, error) {
+// pull makes an image available, holds it, and reports the progress in the task's events.
+func (c *Container) pull(ctx context.Context, want Image, images *imagesOf) (image.Image, error) {
 	store, err := c.m.images()
 	if err != nil {
 		return image.Image{}, err
@@ -89,6 +46,9 @@ func (c *Container) pull(ctx context.Context, want Image) (image.Image, error) {
 	img, err := store.Ensure(ctx, want.Reference, want.Pull)
 	if fetched || err != nil {
 		c.m.cfg.Observer.Pulled(want.Reference.Registry(), bytes, time.Since(begin), err)
+	}
+	if err == nil {
+		images.holds = append(images.holds, store.Hold(img.ID))
 	}
 	return img, err
 }

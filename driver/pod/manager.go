@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -103,7 +104,8 @@ type Manager struct {
 
 	sweep      sync.Once
 	dangling   *time.Timer
-	collect    *time.Timer    // pending image collection; guarded by mu
+	collect    *time.Timer // pending image collection; guarded by mu
+	imageUsage atomic.Pointer[image.Usage]
 	background sync.WaitGroup // watchers and expiring pods
 }
 
@@ -131,6 +133,7 @@ func New(cfg Config) *Manager {
 		filters: newFilters(cfg.Runtime), limiter: newLimiter(cfg.CreateTimeout),
 	}
 	m.logs, m.liveness = m.newLogs(), newLiveness(m)
+	m.cfg.Images.Removed = m.imageRemoved
 	m.layers = layers{m: m, dir: filepath.Join(cfg.RunDir, "skeletons")}
 	return m
 }

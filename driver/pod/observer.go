@@ -1,6 +1,10 @@
 package pod
 
-import "time"
+import (
+	"time"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+)
 
 // Observer is informed about a manager's actions, for the operator's metrics. Its methods are called
 // concurrently and must not block.
@@ -16,8 +20,8 @@ type Observer interface {
 	PartnerLost()
 	// Swept is called when a root, layer or task of an earlier manager was removed.
 	Swept()
-	// ImagesRemoved is called with the number of unused images that were removed.
-	ImagesRemoved(n int)
+	// ImageRemoved is called when an unused image was removed.
+	ImageRemoved(why image.Reason)
 }
 
 // noObserver is the Observer of a manager without one.
@@ -28,7 +32,7 @@ func (noObserver) Pulled(string, int64, time.Duration, error) {}
 func (noObserver) NotAlive()                                  {}
 func (noObserver) PartnerLost()                               {}
 func (noObserver) Swept()                                     {}
-func (noObserver) ImagesRemoved(int)                          {}
+func (noObserver) ImageRemoved(image.Reason)                  {}
 
 // Size returns the number of pods, and of tasks that have not been removed.
 func (m *Manager) Size() (pods, tasks int) {

@@ -114,6 +114,7 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 	}
 	c.stopwatch.endPhase("state")
 	images, err := c.pulled(ctx, t)
+	defer images.release()
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,9 @@ func (m *Manager) sweepOnce() {
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
+		if !m.closed {
+			m.background.Go(m.watchDisk)
+		}
 		if m.cfg.DanglingAfter > 0 && !m.closed {
 			m.background.Add(1)
 			m.dangling = time.AfterFunc(m.cfg.DanglingAfter, func() {
