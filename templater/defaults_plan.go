@@ -113,7 +113,7 @@ func (p *planner) takeDefaults(st *groupState, flags Flags) {
 			break
 		}
 		for name, text := range t.DefaultEnv {
-			st.env[t.Name][name] = envValue{text, owner{"a default of an earlier policy", text.Range}}
+			st.env[t.Name][name] = envValue{text, owner{"a default of an earlier policy", text.Range}, nil}
 		}
 		if t.DefaultLogs != nil {
 			st.config[t.Name][job.LogsSetting] = t.DefaultLogs.Value
@@ -122,7 +122,7 @@ func (p *planner) takeDefaults(st *groupState, flags Flags) {
 	for _, v := range p.set[st.group] {
 		of := owner{fmt.Sprintf("the default of rule %q", v.Rule), v.Range}
 		if a, ok := v.Item.(*sidecar.Attr); ok && v.Field.Name == "env" {
-			st.env[v.Task][v.Key] = envValue{job.Text{Value: a.Value.AsString(), Range: v.Range}, of}
+			st.env[v.Task][v.Key] = envValue{job.Text{Value: a.Value.AsString(), Range: v.Range}, of, nil}
 		}
 		if v.Logs != cty.NilVal {
 			st.config[v.Task][job.LogsSetting] = v.Logs

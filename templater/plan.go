@@ -245,6 +245,15 @@ type unknowns struct {
 type envValue struct {
 	text job.Text
 	of   owner
+	// joins is how sidecars add to the variable; nil for one with a value that is set.
+	joins *joins
+}
+
+// joins is how sidecars add texts to a variable of a task.
+type joins struct {
+	absent    bool   // the task has no such variable of its own
+	separator string // of the first that adds, by "" if none has
+	by        owner
 }
 
 func newGroupState(g *job.Group) *groupState {
@@ -276,7 +285,7 @@ func newGroupState(g *job.Group) *groupState {
 		}
 		st.unknown.env[t.Name] = t.MoreEnv
 		for k, v := range t.Env {
-			st.env[t.Name][k] = envValue{v, owner{fmt.Sprintf("task %q", t.Name), v.Range}}
+			st.env[t.Name][k] = envValue{v, owner{fmt.Sprintf("task %q", t.Name), v.Range}, &joins{}}
 		}
 		for k, v := range t.Config {
 			st.config[t.Name][k] = v.Value

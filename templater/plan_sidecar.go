@@ -1,6 +1,7 @@
 package templater
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -161,12 +162,16 @@ func (x *sidecarPlan) checkService(s *sidecar.Block) {
 func (x *sidecarPlan) env(inst *sidecar.Instance) {
 	for _, t := range x.state.group.Tasks {
 		for _, v := range inst.Env {
-			x.setEnv(t, v)
+			if v.Declared != nil && v.Declared.Append {
+				x.appendEnv(t, v)
+			} else {
+				x.setEnv(t, v)
+			}
 		}
 	}
 }
 
-func (x *sidecarPlan) setEnv(t *job.Task, v *sidecar.Attr) {
+func (x *sidecarPlan) setEnv(t *job.Task, v *sidecar.Variable) {
 	env, value := x.state.env[t.Name], v.Value.AsString()
 	if have, ok := env[v.Name]; ok {
 		if have.text.Unknown != nil {
@@ -188,10 +193,46 @@ func (x *sidecarPlan) setEnv(t *job.Task, v *sidecar.Attr) {
 		x.unknown(u, "Whether sidecar %q may set %s in task %q of group %q", x.def.Name, v.Name, t.Name, x.state.group.Name)
 		return
 	}
-	env[v.Name] = envValue{job.Text{Value: value, Range: v.Range}, x.me()}
+	env[v.Name] = envValue{job.Text{Value: value, Range: v.Range}, x.me(), nil}
 	x.recordSpelling(t, "Env")
 	x.add(&job.SetEnv{Group: x.state.group.Name, Task: t.Name, Name: v.Name, Value: value})
 	x.added.SetEnv(t.Name, v.Name, value)
+}
+
+// appendEnv adds the value to a variable of a task, unless it is one of its parts already.
+func (x *sidecarPlan) appendEnv(t *job.Task, v *sidecar.Variable) {
+	have, set := x.state.env[t.Name][v.Name]
+	if u := cmp.Or(have.text.Unknown, x.state.unknown.env[t.Name]); u != nil && (!set || have.text.Unknown != nil) {
+		x.unknown(u, "What sidecar %q adds to %s in task %q of group %q", x.def.Name, v.Name, t.Name, x.state.group.Name)
+		return
+	}
+	more := job.Appended{Separator: v.Declared.Separator, Text: v.Value.AsString(), Absent: !set}
+	switch j := have.joins; {
+	case set && j == nil:
+		x.conflict(have.of.at, "Environment variable taken", "Sidecar %q adds to %s in task %q of group %q (%s), but %s sets its value. Let one of the two leave it out.",
+			x.def.Name, v.Name, t.Name, x.state.group.Name, v.Range, have.of)
+		return
+	case set && j.separator != "" && j.separator != more.Separator:
+		x.conflict(j.by.at, "Separators differ", "Sidecar %q adds to %s in task %q of group %q after %q (%s), but %s after %q. Use one separator.",
+			x.def.Name, v.Name, t.Name, x.state.group.Name, more.Separator, v.Range, j.by, j.separator)
+		return
+	case more.Text == "" || more.In(have.text.Value):
+		return
+	case set:
+		more.Absent = j.absent
+	}
+	edit := &job.SetEnv{Group: x.state.group.Name, Task: t.Name, Name: v.Name, Value: more.To(have.text.Value)}
+	if set {
+		edit.Appended = &more
+	}
+	by := x.me()
+	if have.joins != nil && have.joins.separator != "" {
+		by = have.joins.by
+	}
+	x.state.env[t.Name][v.Name] = envValue{job.Text{Value: edit.Value, Range: v.Range}, by, &joins{more.Absent, more.Separator, by}}
+	x.recordSpelling(t, "Env")
+	x.add(edit)
+	x.added.Append(t.Name, v.Name, more)
 }
 
 func (x *sidecarPlan) blocks(inst *sidecar.Instance) {

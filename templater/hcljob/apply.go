@@ -260,13 +260,25 @@ func (p *patch) texts(task block, name string, texts map[string]string) bool {
 			indent+name+" = merge("+was+p.made(", "+sidecar.Value(cty.ObjectVal(values), s)+")\n"))
 		return true
 	}
+	var blocks []block
 	for _, b := range task.in.blocks(task.Body) {
 		if b.Type == name {
-			p.extend(b, envBody(texts), "")
-			return true
+			blocks = append(blocks, b)
 		}
 	}
-	return false
+	if len(blocks) == 0 {
+		return false
+	}
+	for i, b := range blocks {
+		own := map[string]string{}
+		for k, v := range texts {
+			if n := slices.IndexFunc(blocks, func(b block) bool { return b.Body.Attributes[k] != nil }); max(n, 0) == i {
+				own[k] = v
+			}
+		}
+		p.set(b, envBody(own))
+	}
+	return true
 }
 
 // config sets attributes in the config block of a task. It returns false if there is none.

@@ -37,9 +37,11 @@ type AddVolume struct {
 	Volume *sidecar.Block
 }
 
-// SetEnv adds a new variable to a task's environment.
+// SetEnv adds a new variable to a task's environment. If the task has it already, Appended is what
+// Value has more than its present value.
 type SetEnv struct {
 	Group, Task, Name, Value string
+	Appended                 *Appended
 }
 
 // SetConfig sets an attribute of a task's driver config, replacing one of the same name. For a

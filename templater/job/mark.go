@@ -52,6 +52,8 @@ type Added struct {
 	Services []string            `json:"services,omitempty"` // names
 	Volumes  []string            `json:"volumes,omitempty"`
 	Env      map[string][]string `json:"env,omitempty"` // task → names
+	// Appended is task → name → text added to a variable.
+	Appended map[string]map[string]Appended `json:"appended,omitempty"`
 	// Config is task → name → JSON of the items added to a list, or null for a setting that is
 	// wholly new.
 	Config map[string]map[string]json.RawMessage `json:"config,omitempty"`
@@ -95,6 +97,18 @@ func (a *Added) SetEnv(task, name, value string) {
 		a.Env = map[string][]string{}
 	}
 	a.Env[task] = append(a.Env[task], name)
+}
+
+// Append records a text that is added to a variable of an app task.
+func (a *Added) Append(task, name string, more Appended) {
+	a.seal(SealKey(task, "append", name), more.sealed()...)
+	if a.Appended == nil {
+		a.Appended = map[string]map[string]Appended{}
+	}
+	if a.Appended[task] == nil {
+		a.Appended[task] = map[string]Appended{}
+	}
+	a.Appended[task][name] = more
 }
 
 // SetConfig records a setting of an app task's config. Items are those added to a list, nil for
@@ -213,6 +227,9 @@ func (a *Added) within(d *sidecar.Definition) bool {
 	ok := subset(a.Tasks, d.TaskNames()) && subset(a.Ports, r.Ports) && subset(a.Volumes, r.Volumes) && len(a.Services) <= r.Services
 	for _, names := range a.Env {
 		ok = ok && subset(names, r.Env)
+	}
+	for _, names := range a.Appended {
+		ok = ok && subset(slices.Sorted(maps.Keys(names)), r.Appended)
 	}
 	for _, settings := range a.Config {
 		// Any sidecar may be the last of its group, which repeats logs blocks.

@@ -23,7 +23,7 @@ func Seal(parts ...string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// SealKey returns the key of Added.Seals for one change. kind is env, config, port, volume,
+// SealKey returns the key of Added.Seals for one change. kind is env, append, config, port, volume,
 // service or the type of a block; task is "" for the group.
 func SealKey(task, kind, name string) string { return task + "/" + kind + "/" + name }
 

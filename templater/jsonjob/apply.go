@@ -71,6 +71,9 @@ func (e *editor) edit(edit job.Edit) error {
 	case *job.AddPort:
 		return e.addPort(edit)
 	case *job.SetEnv:
+		if edit.Appended != nil {
+			return e.appendEnv(edit)
+		}
 		n, err := made(edit.Value, e.layout(inTaskField).deeper())
 		return e.setInTask(edit.Group, edit.Task, "Env", edit.Name, n, err)
 	case *job.SetConfig:

@@ -98,6 +98,7 @@ func (f *File) revert(g *node, a *job.Added) {
 			named(tasks, task).dropKey("Env", a.Bare[task], field, name)
 		}
 	}
+	f.withdraw(g, a)
 	for task, settings := range a.Config {
 		for name, items := range settings {
 			f.restore(named(tasks, task), name, items, a.Bare[task])

@@ -67,6 +67,7 @@ func (s *seals) check() {
 	for _, task := range slices.Sorted(maps.Keys(a.Env)) {
 		s.env(task, a.Env[task])
 	}
+	s.appended()
 	for _, task := range slices.Sorted(maps.Keys(a.Config)) {
 		s.config(task, a.Config[task])
 	}

@@ -70,10 +70,13 @@ type Directory struct {
 	Range       hcl.Range
 }
 
-// Env is an environment variable for app tasks.
+// Env is an environment variable for app tasks. With Append, its value is added to the variable of a
+// task, after Separator.
 type Env struct {
 	Name        string
 	Description string
+	Append      bool
+	Separator   string
 	Range       hcl.Range
 	value       hcl.Expression
 	enabled     *hcl.Attribute

@@ -62,8 +62,8 @@ func (s *Scope) meta(reference string, values map[string]string) cty.Value {
 // Instance is a definition with all expressions evaluated for one group.
 type Instance struct {
 	Ports    []InstancePort
-	Env      []*Attr // for app tasks; strings
-	Config   []*Attr // for the driver config of app tasks
+	Env      []*Variable // for app tasks
+	Config   []*Attr     // for the driver config of app tasks
 	App      []*Block
 	Tasks    []*Block
 	Services []*Block
@@ -79,10 +79,20 @@ func (i *Instance) Size(appTasks int) int {
 	for _, b := range i.App {
 		n += appTasks * b.size()
 	}
-	for _, a := range slices.Concat(i.Env, i.Config) {
+	for _, v := range i.Env {
+		n += appTasks * (len(v.Name) + bounds.SizeOf(v.Value))
+	}
+	for _, a := range i.Config {
 		n += appTasks * (len(a.Name) + bounds.SizeOf(a.Value))
 	}
 	return n
+}
+
+// Variable is an environment variable with a string as its value. If Declared is set and has
+// Append, the value is added to the variable of a task.
+type Variable struct {
+	*Attr
+	Declared *Env // nil for a variable of app.env
 }
 
 // InstancePort is a port to add to the group's network. To is the port inside
@@ -110,7 +120,7 @@ func (d *Definition) Evaluate(scope Scope, values map[string]cty.Value) (*Instan
 			continue
 		}
 		if a := e.attribute(v.Name, v.value, v.Range); a != nil {
-			inst.Env = append(inst.Env, e.text(a))
+			inst.Env = append(inst.Env, &Variable{e.text(a), v})
 		}
 	}
 	inst.Tasks = e.blocks(d.tasks)
@@ -297,7 +307,7 @@ func (e *evaluator) app(inst *Instance, app *hclsyntax.Block) {
 				continue
 			}
 			if blk.Type == "env" {
-				inst.Env = append(inst.Env, e.text(a))
+				inst.Env = append(inst.Env, &Variable{Attr: e.text(a)})
 			} else {
 				inst.Config = append(inst.Config, a)
 			}

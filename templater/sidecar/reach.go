@@ -5,8 +5,8 @@ import "slices"
 // Reach lists the possible changes of a definition outside its own tasks, determined
 // without evaluating it.
 type Reach struct {
-	Ports, Env, Config, Volumes, Blocks []string
-	Services                            int
+	Ports, Env, Appended, Config, Volumes, Blocks []string
+	Services                                      int
 }
 
 // Reach returns the possible changes outside the definition's own tasks.
@@ -16,6 +16,10 @@ func (d *Definition) Reach() Reach {
 		r.Ports = append(r.Ports, p.Label)
 	}
 	for _, e := range d.API.Env {
+		if e.Append {
+			r.Appended = append(r.Appended, e.Name)
+			continue
+		}
 		r.Env = append(r.Env, e.Name)
 	}
 	for _, v := range d.volumes {

@@ -81,7 +81,7 @@ func (d *Definition) decodeAPI(b *hcl.Block) hcl.Diagnostics {
 func (d *Definition) decodeAPIBlock(b *hcl.Block) hcl.Diagnostics {
 	names := map[string][]string{
 		"port": {"to", "enabled", "description"}, "directory": {"access", "description"},
-		"env": {"value!", "enabled", "description"}, "signal": {"description"},
+		"env": {"value!", "append", "separator", "enabled", "description"}, "signal": {"description"},
 	}[b.Type]
 	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attrs(names...)})
 	var description string
@@ -121,12 +121,35 @@ func (d *Definition) decodeAPIBlock(b *hcl.Block) hcl.Diagnostics {
 			e.value = a.Expr
 		}
 		e.enabled = content.Attributes["enabled"]
+		diags = append(diags, e.decodeAppend(content.Attributes)...)
 		d.API.Env = append(d.API.Env, e)
 	case "signal":
 		if !strings.HasPrefix(label, "SIG") {
 			invalid("is not a signal: write its full name, such as SIGHUP.")
 		}
 		d.API.Signals = append(d.API.Signals, &Signal{Name: label, Description: description, Range: b.DefRange})
+	}
+	return diags
+}
+
+// decodeAppend reads how the value is added to a variable of a task. The default separator is a
+// space, as in JAVA_TOOL_OPTIONS and NODE_OPTIONS.
+func (e *Env) decodeAppend(attrs hcl.Attributes) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	if a := attrs["append"]; a != nil {
+		diags = append(diags, gohcl.DecodeExpression(a.Expr, nil, &e.Append)...)
+	}
+	e.Separator = " "
+	a := attrs["separator"]
+	if a == nil {
+		return diags
+	}
+	diags = append(diags, gohcl.DecodeExpression(a.Expr, nil, &e.Separator)...)
+	switch {
+	case !e.Append:
+		diags = append(diags, diagnostic.Error(a.Range, "Separator without append", "separator applies to append = true only. Add that, or remove this line."))
+	case e.Separator == "":
+		diags = append(diags, diagnostic.Error(a.Range, "Invalid separator", "separator must not be empty: the value could not be told from the rest of the variable."))
 	}
 	return diags
 }

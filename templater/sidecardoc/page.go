@@ -90,11 +90,19 @@ func (p *Page) api(d *sidecar.Definition, inst *sidecar.Instance) {
 		p.API = append(p.API, Item{Kind: "directory", Name: dir.Path, Detail: dir.Access, Description: dir.Description})
 	}
 	for _, v := range d.API.Env {
-		p.API = append(p.API, Item{Kind: "env", Name: v.Name, Detail: inAppTasks, Description: v.Description})
+		p.API = append(p.API, Item{Kind: "env", Name: v.Name, Detail: inAppTasks, Description: describeEnv(v)})
 	}
 	for _, s := range d.API.Signals {
 		p.API = append(p.API, Item{Kind: "signal", Name: s.Name, Description: s.Description})
 	}
+}
+
+// describeEnv says of an appended variable that it is appended.
+func describeEnv(v *sidecar.Env) string {
+	if !v.Append {
+		return v.Description
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s Appended to the task's own value, after %q.", v.Description, v.Separator))
 }
 
 func (p *Page) brings(inst *sidecar.Instance) {

@@ -2,6 +2,10 @@
 sidecar "anywhere" {
   version = "1.0.0"
   api {
+    env "A" {
+      value  = "-added \"<é>\" %i"
+      append = true
+    }
     env "ANYWHERE_SIDECAR" {
       value = "${group.name}: ${join(" ", app.tasks)}"
     }
