@@ -97,6 +97,7 @@ type ImageConfig struct {
 	GCHigh              string   `codec:"gc_high"`
 	GCLow               string   `codec:"gc_low"`
 	Keep                []string `codec:"keep"`
+	AdditionalStores    []string `codec:"additional_stores"`
 }
 
 // MetricsConfig is the metrics block of the plugin's configuration.

@@ -171,7 +171,7 @@ func (d *Driver) podConfig(h *host) pod.Config {
 			Root: images, RunRoot: filepath.Join(s.RunDir, "images"),
 			AuthFile: s.Image.AuthFile, RegistriesConf: s.Image.RegistriesConf, SignaturePolicyFile: s.Image.SignaturePolicy,
 			PullTimeout: s.pullTimeout, PullIdleTimeout: s.pullIdleTimeout,
-			Keep: s.Image.Keep, GCHigh: s.gcHigh, GCLow: s.gcLow,
+			AdditionalStores: s.Image.AdditionalStores, Keep: s.Image.Keep, GCHigh: s.gcHigh, GCLow: s.gcLow,
 		},
 		Event:    d.emit,
 		Trace:    d.trace,

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
@@ -24,7 +25,7 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 		for {
 			h, err := d.probedHost(ctx)
 			if err == nil {
-				err = d.publish()
+				err = errors.Join(d.publish(), d.currentSettings().Image.checkStores())
 			}
 			select {
 			case ch <- fingerprint(h, err):

@@ -45,3 +45,16 @@ func (c ImageConfig) limits() (high, low int, err error) {
 	}
 	return high, low, errors.Join(errs...)
 }
+
+// checkStores returns the reason why an additional store cannot be used.
+func (c ImageConfig) checkStores() error {
+	for _, dir := range c.AdditionalStores {
+		if _, err := trustedPath(dir); err != nil {
+			return fmt.Errorf("image.additional_stores: %w", err)
+		}
+		if err := image.CheckStore(dir); err != nil {
+			return fmt.Errorf("image.additional_stores: %w", err)
+		}
+	}
+	return nil
+}

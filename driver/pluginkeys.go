@@ -14,6 +14,7 @@ func pluginKeys() []key {
 			{name: "registries_conf", kind: "string", unset: "the host's", meaning: "mirrors, and registries without TLS, as in containers-registries.conf(5)", docker: none, podman: none},
 			{name: "signature_policy", kind: "string", unset: "the host's, else every image", meaning: "policy that accepts images by signature or origin, as in containers-policy.json(5)", docker: none, podman: none},
 			{name: "paths", kind: "list(string)", unset: "none", meaning: "directories, or archives, that `image` and `pod-debug -image` may name by an absolute path", docker: none, podman: none},
+			{name: "additional_stores", kind: "list(string)", unset: "none", meaning: "read-only stores of containers/storage, such as `/usr/lib/images`. Every job may use their images; see [Images on disk](#images-on-disk)", docker: none, podman: none},
 			{name: "pull_timeout", kind: "string", value: `"5m"`, meaning: "how long a pull may take", docker: "image_pull_timeout", podman: none},
 			{name: "pull_activity_timeout", kind: "string", value: `"1m"`, meaning: "maximum time without data before the request is retried; `0s` for no limit", docker: "pull_activity_timeout", podman: none},
 			{name: "gc", kind: "bool", value: "true", meaning: "whether unused images are removed after `gc_delay`", docker: "gc.image", podman: none},

@@ -110,6 +110,11 @@ func (c PluginConfig) checkPaths() (errs []error) {
 			errs = append(errs, fmt.Errorf("image.paths: %q: want an absolute path", path))
 		}
 	}
+	for _, path := range c.Image.AdditionalStores {
+		if !filepath.IsAbs(path) || strings.Contains(path, ",") {
+			errs = append(errs, fmt.Errorf("image.additional_stores: %q: want an absolute path without a comma", path))
+		}
+	}
 	for _, pattern := range c.AllowDevices {
 		if _, err := filepath.Match(pattern, ""); err != nil || !filepath.IsAbs(pattern) && !isCDIPattern(pattern) {
 			errs = append(errs, fmt.Errorf("allow_devices: %q: want a path such as \"/dev/fuse\" or \"/dev/dri/*\", or a CDI device such as \"vendor.com/class=*\"", pattern))

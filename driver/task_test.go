@@ -217,6 +217,7 @@ func TestNewSettings_Invalid(t *testing.T) {
 		"textfile":  {func(c *PluginConfig) { c.Metrics.Textfile = "/run/metrics" }, `metrics.textfile = "/run/metrics": want an absolute path that ends in .prom`},
 		"pids":      {func(c *PluginConfig) { c.PidsLimit = -1 }, `pids_limit = -1`},
 		"mode":      {func(c *PluginConfig) { c.AllowedModes.IPC = []string{"host", "task:*"} }, `allowed_modes.ipc: "task:*" matches no mode of this driver: want "host"`},
+		"stores":    {func(c *PluginConfig) { c.Image.AdditionalStores = []string{"images"} }, `image.additional_stores: "images": want an absolute path without a comma`},
 		"over disk": {func(c *PluginConfig) { c.Image.GCHigh = "120%" }, `image.gc_high = "120%": want a part of the file system of data_dir from "0%" to "99%"`},
 		"no unit":   {func(c *PluginConfig) { c.Image.GCHigh = "85" }, `image.gc_high = "85": want a part`},
 		"all disk":  {func(c *PluginConfig) { c.Image.GCHigh = "0%" }, `image.gc_high = "0%": want at least "1%"`},

@@ -140,17 +140,24 @@ func (s *Store) grant(key flightKey, imageID string) error {
 	return nil
 }
 
-// granted returns errOtherAccess unless these credentials fetched the image.
+// granted returns errOtherAccess unless these credentials fetched the image, or an additional store
+// has it.
 func (s *Store) granted(key flightKey, imageID string) error {
 	access, err := s.access(key)
 	if err != nil {
 		return err
 	}
 	list, err := s.accesses(imageID)
-	if err == nil && !slices.Contains(list, access) {
-		err = errOtherAccess
+	if err != nil || slices.Contains(list, access) {
+		return err
 	}
-	return err
+	switch additional, err := s.isAdditional(imageID); {
+	case err != nil:
+		return err
+	case additional:
+		return nil
+	}
+	return errOtherAccess
 }
 
 // confirmAccess asks the registry for the manifest of a stored image with the pull's

@@ -63,7 +63,7 @@ func (s *Store) inheritRoot(layerID, rootfs string) error {
 	if layer.Parent == "" {
 		return os.Chmod(rootfs, rootPerm)
 	}
-	return copyRoot(layerStore{s.store, s.cfg.Root}.diffDir(layer.Parent), rootfs)
+	return copyRoot(layerStore{s.store, s.cfg}.diffDir(layer.Parent), rootfs)
 }
 
 // completeContainer returns a container that has its layer. A process killed while deleting a container

@@ -194,7 +194,7 @@ func (s *Store) copyInto(ctx context.Context, name string, src *openedSource, sy
 	if err != nil {
 		return "", fmt.Errorf("name image %q in the store: %w", name, err)
 	}
-	dest, err := cstorage.Transport.NewStoreReference(layerStore{s.store, s.cfg.Root}, named, "")
+	dest, err := cstorage.Transport.NewStoreReference(layerStore{s.store, s.cfg}, named, "")
 	if err != nil {
 		return "", fmt.Errorf("name image %q in the store: %w", name, err)
 	}

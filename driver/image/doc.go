@@ -25,6 +25,7 @@
 //	Root/no-auth.json an auth file without credentials
 //	Root/create.lock held shared during creation, exclusively during a sweep
 //	RunRoot/         state that a reboot may delete: containers and their mounts
+//	RunRoot/additional/N read-only mounts of additional stores
 //
 // # Out of scope
 //

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.podman.io/storage"
@@ -58,7 +59,7 @@ func (s *Store) RemoveUnused(ctx context.Context, imageID string) error {
 func (s *Store) removeIfIdle(img storage.Image, keep time.Duration, why Reason) (gone bool, err error) {
 	s.uses.Lock()
 	defer s.uses.Unlock()
-	if s.kept(img) {
+	if img.ReadOnly || s.kept(img) {
 		return false, nil
 	}
 	imageID := img.ID
@@ -93,6 +94,9 @@ func (s *Store) remove(imageID string) error {
 	if err == nil {
 		_, err = s.store.DeleteImage(imageID, true)
 	}
+	if errors.Is(err, storage.ErrLayerUnknown) && !s.owns(imageID) {
+		err = nil // it is removed, but the library expected a layer that an additional store has
+	}
 	switch {
 	case errors.Is(err, storage.ErrImageUsedByContainer):
 		return fmt.Errorf("%w: remove image %s: %w; stop its tasks first", ErrInUse, imageID, err)
@@ -108,6 +112,12 @@ func (s *Store) remove(imageID string) error {
 		return fmt.Errorf("remove image %s: %w", imageID, err)
 	}
 	return nil
+}
+
+// owns reports whether the store itself has an image.
+func (s *Store) owns(imageID string) bool {
+	images, err := s.store.Images()
+	return err != nil || slices.ContainsFunc(images, func(img storage.Image) bool { return !img.ReadOnly && img.ID == imageID })
 }
 
 func (s *Store) usedPath(imageID string) string {
@@ -225,7 +235,7 @@ func (s *Store) deleteLayers(layers []storage.Layer, needed map[string]bool) err
 	for deleted := true; deleted; {
 		deleted = false
 		for _, layer := range layers {
-			if needed[layer.ID] || children[layer.ID] > 0 {
+			if layer.ReadOnly || needed[layer.ID] || children[layer.ID] > 0 {
 				continue
 			}
 			if err := s.releaseLayer(layer.ID); err != nil {

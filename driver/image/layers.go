@@ -43,7 +43,7 @@ var entryPrefix = []byte(`{"type":1,`)
 // library ignores, and names the path of an entry that the library cannot unpack.
 type layerStore struct {
 	storage.Store
-	root string // Config.Root
+	cfg Config
 }
 
 // PutLayer stores a layer. If the library cannot unpack it, PutLayer tries the layer in a form
@@ -78,13 +78,26 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-func (s layerStore) diffDir(id string) string { return filepath.Join(s.root, driverName, id, "diff") }
+// diffDir returns the directory with the files of a layer, which may be in an additional store.
+func (s layerStore) diffDir(id string) string {
+	own := filepath.Join(s.cfg.Root, driverName, id, "diff")
+	if _, err := os.Stat(own); err == nil {
+		return own
+	}
+	for i := range s.cfg.AdditionalStores {
+		dir := filepath.Join(s.cfg.additionalAt(i), driverName, id, "diff")
+		if _, err := os.Stat(dir); err == nil {
+			return dir
+		}
+	}
+	return own
+}
 
 // applyRoot sets mode and owner of the root directory as of a layer. The library ignores an
 // entry ".", creates the first layer with 0555, and each other one with its parent's mode less
 // the umask.
 func (s layerStore) applyRoot(id, parent string) error {
-	file, err := os.Open(filepath.Join(s.root, driverName+"-layers", id+".tar-split.gz"))
+	file, err := os.Open(filepath.Join(s.cfg.Root, driverName+"-layers", id+".tar-split.gz"))
 	if err != nil {
 		return err
 	}

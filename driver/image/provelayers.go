@@ -14,7 +14,8 @@ import (
 
 // proveLayers downloads the layers that the store would otherwise reuse from images of other
 // registries by digest alone: a manifest can name a layer that its author never had. Layers from
-// images of the same registry are reused, because that registry serves the manifest.
+// images of the same registry are reused, because that registry serves the manifest, and those of
+// additional stores, because every job may read them.
 func (s *Store) proveLayers(ctx context.Context, key flightKey, source types.ImageSource, layers []types.BlobInfo, alive func()) error {
 	var own map[string]bool
 	for _, layer := range layers {
@@ -30,7 +31,7 @@ func (s *Store) proveLayers(ctx context.Context, key flightKey, source types.Ima
 				return err
 			}
 		}
-		if slices.ContainsFunc(found, func(l storage.Layer) bool { return own[l.ID] }) {
+		if slices.ContainsFunc(found, func(l storage.Layer) bool { return l.ReadOnly || own[l.ID] }) {
 			continue
 		}
 		if err := readLayer(ctx, source, layer, alive); err != nil {

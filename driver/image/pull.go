@@ -204,6 +204,9 @@ func (s *Store) lookup(key flightKey) (Image, error) {
 	defer s.uses.RUnlock()
 	found, err := s.store.Image(name)
 	if errors.Is(err, storage.ErrImageUnknown) {
+		found, err = s.digested(key.ref)
+	}
+	if errors.Is(err, errNotStored) {
 		return Image{}, errNotStored
 	}
 	if err != nil {
@@ -213,7 +216,7 @@ func (s *Store) lookup(key flightKey) (Image, error) {
 	if errors.Is(err, ErrNotFound) || err == nil && !key.platform.fits(have) {
 		return Image{}, errNotStored
 	}
-	if err == nil {
+	if err == nil && !found.ReadOnly {
 		err = s.granted(key, img.ID)
 	}
 	if errors.Is(err, errOtherAccess) {

@@ -101,7 +101,7 @@ func (s *Store) leastRecentlyUsed() ([]storage.Image, error) {
 		} else {
 			last[img.ID] = time.Now() // removeIfIdle records it
 		}
-		return inUse[img.ID]
+		return img.ReadOnly || inUse[img.ID]
 	})
 	slices.SortStableFunc(images, func(a, b storage.Image) int { return last[a.ID].Compare(last[b.ID]) })
 	return images, nil
@@ -135,6 +135,9 @@ func (s *Store) Usage(ctx context.Context) (u Usage, err error) {
 		return u, fmt.Errorf("size of the image store: %w", err)
 	}
 	for _, layer := range layers {
+		if layer.ReadOnly {
+			continue
+		}
 		u.ImageBytes += max(layer.UncompressedSize, 0) // a container's layer has none
 	}
 	var fs unix.Statfs_t
@@ -171,12 +174,7 @@ func (s *Store) kept(img storage.Image) bool {
 
 // keeps reports whether Keep names an image, with or without its tag or digest.
 func (c Config) keeps(name string) bool {
-	repository := name
-	if before, _, ok := strings.Cut(name, "@"); ok {
-		repository = before
-	} else if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-		repository = name[:i]
-	}
+	repository := repositoryOf(name)
 	return slices.ContainsFunc(c.Keep, func(pattern string) bool {
 		pattern = completed(pattern)
 		whole, _ := path.Match(pattern, name)
@@ -185,7 +183,16 @@ func (c Config) keeps(name string) bool {
 	})
 }
 
-// keepPattern matches what a pattern of Keep may consist of.
+// repositoryOf returns the name of an image without its tag or digest.
+func repositoryOf(name string) string {
+	name, _, _ = strings.Cut(name, "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		return name[:i]
+	}
+	return name
+}
+
+// keepPattern matches the allowed characters of a pattern in Keep.
 var keepPattern = regexp.MustCompile(`^[a-z0-9*?\[][A-Za-z0-9._:/@*?^\[\]-]*$`)
 
 // CheckKeep returns an error if pattern cannot name an image of a registry.
@@ -199,7 +206,7 @@ func CheckKeep(pattern string) error {
 	return nil
 }
 
-// completed completes the registry of a pattern, as ParseReference does that of a name.
+// completed completes the registry of a pattern, as ParseReference completes a name.
 func completed(pattern string) string {
 	const hub, official = "docker.io/", "library/"
 	first, _, ok := strings.Cut(pattern, "/")

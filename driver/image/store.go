@@ -44,6 +44,10 @@ type Config struct {
 	// a tmpfs). Both must be absolute and are created if missing.
 	Root, RunRoot string
 
+	// AdditionalStores are stores of other programs, which CheckStore accepts. Their images can be
+	// used by every caller, without credentials, and are never removed or changed.
+	AdditionalStores []string
+
 	// AuthFile is a containers-auth.json(5); "" means no credentials. The credentials of the
 	// process's user are never used.
 	AuthFile string
@@ -129,8 +133,12 @@ func Open(cfg Config) (*Store, error) {
 	if err := os.WriteFile(filepath.Join(cfg.Root, noAuthFile), []byte("{}\n"), 0o600); err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
+	if err := cfg.mountAdditional(); err != nil {
+		return nil, fmt.Errorf("open image store: %w", err)
+	}
 	store, err := storage.GetStore(storageOptions(cfg))
 	if err != nil {
+		_ = cfg.unmountAdditional(0)
 		// A failed probe is cached in RunRoot until the next reboot, but its cause may be fixed
 		// earlier, for example by loading a module.
 		forget := os.Remove(filepath.Join(cfg.RunRoot, driverName, "overlay-false"))
@@ -145,7 +153,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
 	s.base, s.stop = context.WithCancelCause(context.Background())
-	if err := s.sweepAfterKill(s.base); err != nil {
+	if err := errors.Join(s.removeBroken(), s.sweepAfterKill(s.base)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open image store %s: %w", cfg.Root, err), s.Close())
 	}
 	return s, nil
@@ -154,7 +162,7 @@ func Open(cfg Config) (*Store, error) {
 // storageOptions sets all options explicitly: GetStore reads nothing from storage.conf if a
 // driver and both roots are set (storage: store.go, GetStore).
 func storageOptions(cfg Config) storage.StoreOptions {
-	return storage.StoreOptions{
+	options := storage.StoreOptions{
 		GraphRoot:       cfg.Root,
 		RunRoot:         cfg.RunRoot,
 		GraphDriverName: driverName,
@@ -170,6 +178,10 @@ func storageOptions(cfg Config) storage.StoreOptions {
 		TransientStore: true,
 		PullOptions:    map[string]string{"enable_partial_images": "false"},
 	}
+	for i := range cfg.AdditionalStores {
+		options.GraphDriverOptions = append(options.GraphDriverOptions, "overlay.imagestore="+cfg.additionalAt(i))
+	}
+	return options
 }
 
 // Close stops pulls and waits for them. Mounts of containers stay; the next Open finds them.
@@ -184,7 +196,7 @@ func (s *Store) Close() error {
 	s.stop(ErrClosed)
 	s.pulls.Wait()
 	s.store.Free()
-	return nil
+	return s.cfg.unmountAdditional(0)
 }
 
 // ready returns an error if ctx has ended or the store is closed.
@@ -211,6 +223,9 @@ func (c Config) check() error {
 	}
 	if c.GCLow < 0 || c.GCHigh < c.GCLow || c.GCHigh >= 100 {
 		return fmt.Errorf("%w: images are collected above %d %% and down to %d %%", ErrInvalidConfig, c.GCHigh, c.GCLow)
+	}
+	if err := c.checkAdditional(); err != nil {
+		return err
 	}
 	for _, pattern := range c.Keep {
 		if err := CheckKeep(pattern); err != nil {

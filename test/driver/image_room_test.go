@@ -1,14 +1,19 @@
 package driver_test
 
 import (
+	"io"
+	"log"
 	"maps"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
@@ -110,4 +115,75 @@ func percentOf(t *testing.T, dir string) int {
 	var fs unix.Statfs_t
 	must.NoError(t, unix.Statfs(dir, &fs))
 	return int(100 * (fs.Blocks - fs.Bfree) / (fs.Blocks - fs.Bfree + fs.Bavail))
+}
+
+// bakedStore returns the path of a store with an image, as of a machine image.
+func bakedStore(t *testing.T, runtime, at string) string {
+	t.Helper()
+	n := newNode(t, func(c *driver.PluginConfig) { c.Runtime = runtime })
+	tk := n.newTask("", "bake", driver.TaskConfig{Image: at, Entrypoint: []string{"/init", "--version"}}, nil)
+	tk.start()
+	tk.wait()
+	must.NoError(t, n.DestroyTask(tk.ID, false))
+	dir := t.TempDir()
+	must.NoError(t, unix.Mount(filepath.Join(n.config.DataDir, "images"), dir, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { must.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	must.NoError(t, unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	return dir
+}
+
+// TestImages_AdditionalStore starts a task from an image of a read-only store, and mounts the image into
+// another, while no registry runs.
+func TestImages_AdditionalStore(t *testing.T) {
+	withRuntimes(t, func(t *testing.T, runtime string) {
+		server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+		host := strings.TrimPrefix(server.URL, "http://")
+		trustWithoutTLS(t, host)
+		at := pushed(t, host+"/scratch:v1")
+		dir := bakedStore(t, runtime, at)
+		server.Close()
+
+		n := newNode(t, func(c *driver.PluginConfig) {
+			c.Runtime, c.Image.AdditionalStores = runtime, []string{dir}
+			c.Image.GC, c.Image.GCDelay = true, "1s"
+		})
+		must.Eq(t, drivers.HealthStateHealthy, n.fingerprint().Health)
+		for range 2 { // the second time after a collection
+			root := n.newTask("", "root", driver.TaskConfig{Image: at, Entrypoint: []string{"/init", "-P"}}, nil)
+			root.start()
+			config := sh("sleep infinity")
+			config.Mounts = []driver.MountConfig{imageMount(at, "", "/image")}
+			mounted := n.newTask(root.AllocID, "mounted", config, nil)
+			mounted.start()
+			must.StrContains(t, mounted.exec("/image/init --version"), "tini version")
+			mounted.exec("! touch /image/new 2>/dev/null")
+			must.NoError(t, n.DestroyTask(root.ID, true))
+			must.NoError(t, n.DestroyTask(mounted.ID, true))
+			settled := time.Now().Add(1500 * time.Millisecond)
+			n.waitFor("a collection", func() bool { return time.Now().After(settled) })
+		}
+	})
+}
+
+// TestFingerprint_AdditionalStore checks that the driver is unhealthy, with the reason, while a store
+// cannot be used.
+func TestFingerprint_AdditionalStore(t *testing.T) {
+	withOneRuntime(t, func(t *testing.T, runtime string) {
+		dir := filepath.Join(t.TempDir(), "store")
+		n := newNode(t, func(c *driver.PluginConfig) {
+			c.Runtime, c.Image.AdditionalStores = runtime, []string{dir}
+		})
+		reason := func() string {
+			fp := n.fingerprint()
+			must.Eq(t, drivers.HealthStateUnhealthy, fp.Health)
+			return fp.HealthDescription
+		}
+		must.StrContains(t, reason(), "image.additional_stores: ")
+		must.StrContains(t, reason(), dir+": no such file or directory")
+		must.NoError(t, os.Mkdir(dir, 0o755))
+		must.StrContains(t, reason(), "it has no directory overlay")
+		must.NoError(t, os.Chown(filepath.Dir(dir), 65534, 65534))
+		must.StrContains(t, reason(), "user 65534, who owns "+filepath.Dir(dir)+", can replace it")
+		must.NoError(t, os.Chown(filepath.Dir(dir), 0, 0))
+	})
 }
