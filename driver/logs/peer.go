@@ -26,8 +26,8 @@ type peer struct {
 	timeout time.Duration // of an answer
 }
 
-// dial connects to a collector of this version. It makes one of another version exit,
-// and kills one that does not answer.
+// dial connects to a collector of this program. It makes one of another program or
+// protocol version exit, and kills one that does not answer.
 func dial(cfg Config) (*peer, error) {
 	address, done, err := socketAddress(cfg.Dir)
 	if err != nil {
@@ -61,10 +61,36 @@ func (p *peer) shakeHands(conn *net.UnixConn) error {
 	if err := p.Call(serviceName+".Version", Nothing(false), &version); err != nil {
 		return fmt.Errorf("handshake: %w", err)
 	}
-	if version != protocolVersion {
-		return errors.Join(fmt.Errorf("log collector has protocol version %d", version), p.Call(serviceName+".Quit", Nothing(false), new(Nothing)))
+	switch {
+	case version != protocolVersion:
+		err := fmt.Errorf("log collector has protocol version %d", version)
+		return errors.Join(err, p.Call(serviceName+".Quit", Nothing(false), new(Nothing)))
+	case isReplaced(p.process.Pid):
+		return errors.Join(errReplaced, p.Call(serviceName+".Quit", Nothing(false), new(Nothing)))
 	}
 	return conn.SetReadDeadline(time.Time{})
+}
+
+var errReplaced = errors.New("log collector is of another build of the plugin")
+
+// isReplaced reports whether a process runs another file than this one, which is still
+// in its place: this one is an upgrade or downgrade. A process whose own file was
+// replaced leaves the collector to its successor.
+func isReplaced(pid int) bool {
+	own, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return false
+	}
+	path, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return false
+	}
+	installed, err := os.Stat(path)
+	if err != nil || !os.SameFile(own, installed) {
+		return false
+	}
+	other, err := os.Stat(fmt.Sprintf("/proc/%d/exe", pid))
+	return err == nil && !os.SameFile(own, other)
 }
 
 // listenerOf returns a handle of the process at the other end. The process has the

@@ -76,7 +76,7 @@ func (a *Agent) PluginPIDs() ([]int, error) {
 	program := filepath.Join(a.config.PluginDir(), driverPlugin)
 	return slices.DeleteFunc(pids, func(pid int) bool {
 		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-		return err != nil || exe != program
+		return err != nil || strings.TrimSuffix(exe, " (deleted)") != program // deleted by an upgrade
 	}), nil
 }
 
@@ -87,6 +87,16 @@ func (a *Agent) ClientPID() int { return a.client.cmd.Process.Pid }
 func (a *Agent) KillPlugin() error {
 	pids, err := a.PluginPIDs()
 	return errors.Join(err, killAll("driver plugin", pids))
+}
+
+// InstallPlugin replaces the program of the plugin as a package manager does. A running plugin keeps
+// the old one.
+func (a *Agent) InstallPlugin(program string) error {
+	installed := filepath.Join(a.config.PluginDir(), driverPlugin)
+	if err := copyProgram(program, installed+".new"); err != nil {
+		return err
+	}
+	return os.Rename(installed+".new", installed)
 }
 
 // CollectorPIDs returns the pod driver's log collectors: one while tasks run.
