@@ -65,6 +65,18 @@ func TestReadmeNamesTheWholeInterface(t *testing.T) {
 	}
 }
 
+// TestPatternsNameEverySidecar: each sidecar is in one row of the table of patterns.
+func TestPatternsNameEverySidecar(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	must.NoError(t, err)
+	_, table, ok := strings.Cut(string(text), "\n### By pattern\n")
+	must.True(t, ok)
+	table, _, _ = strings.Cut(table, "\n\n`")
+	for name := range definitions(t) {
+		must.Eq(t, 1, strings.Count(table, "`"+name+"`"), must.Sprint(name))
+	}
+}
+
 // TestTasksDoNotEndTheApplication: without a restart block of its own a task
 // follows the group's, and one that runs out of restarts fails the allocation.
 func TestTasksDoNotEndTheApplication(t *testing.T) {
