@@ -120,6 +120,7 @@ type TaskConfig struct {
 	ImagePullTimeout string     `codec:"image_pull_timeout"`
 	Auth             AuthConfig `codec:"auth"`
 	Platform         string     `codec:"platform"`
+	PullOnly         bool       `codec:"pull_only"`
 
 	Entrypoint []string `codec:"entrypoint"`
 	Command    string   `codec:"command"`

@@ -37,7 +37,7 @@ type Driver struct {
 	probing sync.Mutex // held while the host is probed, which can be slow
 
 	metrics          *metrics.Metrics
-	publishing       sync.Mutex     // held while publishing begins or ends
+	publishing       sync.Mutex     // held while publishing or a pull begins, or publishing ends
 	publishers       sync.WaitGroup // goroutines that end with ctx
 	serving, writing bool           // the metrics, at their address and to their file
 
@@ -46,6 +46,7 @@ type Driver struct {
 	compute    cpustats.Compute
 	host       *host        // nil until a probe has succeeded
 	podManager *pod.Manager // nil until the first task
+	pulls      map[string]*pullTask
 }
 
 // interface checks
@@ -59,7 +60,7 @@ var (
 func New(log hclog.Logger) *Driver {
 	ctx, cancel := context.WithCancel(context.Background())
 	log = log.Named(Name)
-	d := &Driver{ctx: ctx, cancel: cancel, began: time.Now(), log: log, events: eventer.NewEventer(ctx, log)}
+	d := &Driver{ctx: ctx, cancel: cancel, began: time.Now(), log: log, events: eventer.NewEventer(ctx, log), pulls: map[string]*pullTask{}}
 	d.metrics = metrics.New(Version, d.size)
 	return d
 }

@@ -26,6 +26,7 @@ const TraceKey = "start_phases"
 type handleState struct {
 	ContainerID string
 	StartedAt   time.Time
+	PullOnly    bool
 }
 
 // StartTask starts a task in the pod of its allocation. Errors that may resolve themselves are
@@ -40,6 +41,11 @@ func (d *Driver) startTask(cfg *drivers.TaskConfig) (*drivers.TaskHandle, error)
 	m, h, err := d.manager()
 	if err != nil {
 		return nil, err
+	}
+	if t, is, err := d.currentSettings().pullOnly(cfg); err != nil {
+		return nil, err
+	} else if is {
+		return d.startPull(m, t, cfg)
 	}
 	t, err := d.taskOf(cfg, h)
 	if err != nil {
@@ -93,13 +99,19 @@ func (d *Driver) RecoverTask(handle *drivers.TaskHandle) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = m.Recover(d.ctx, handle.Config.AllocID, handle.Config.Name, handle.Config.ID)
+	is, err := d.recoverPull(m, handle)
+	if !is {
+		_, err = m.Recover(d.ctx, handle.Config.AllocID, handle.Config.Name, handle.Config.ID)
+	}
 	d.metrics.Recovery(resultOf(err))
 	return err
 }
 
 // WaitTask returns a channel with the task's result.
 func (d *Driver) WaitTask(ctx context.Context, taskID string) (<-chan *drivers.ExitResult, error) {
+	if p := d.pullTask(taskID); p != nil {
+		return p.wait(ctx, d.ctx), nil
+	}
 	c, err := d.container(taskID)
 	if err != nil {
 		return nil, err
@@ -122,6 +134,9 @@ func (d *Driver) WaitTask(ctx context.Context, taskID string) (<-chan *drivers.E
 // returns nil if the task has ended.
 func (d *Driver) StopTask(taskID string, timeout time.Duration, signal string) (err error) {
 	defer shorten(&err)
+	if p := d.pullTask(taskID); p != nil {
+		return p.stop(timeout)
+	}
 	c, err := d.container(taskID)
 	if err != nil {
 		return err
@@ -136,6 +151,9 @@ func (d *Driver) StopTask(taskID string, timeout time.Duration, signal string) (
 // DestroyTask removes everything that belongs to the task.
 func (d *Driver) DestroyTask(taskID string, force bool) (err error) {
 	defer shorten(&err)
+	if p := d.pullTask(taskID); p != nil {
+		return d.destroyPull(p, force)
+	}
 	c, err := d.container(taskID)
 	if errors.Is(err, drivers.ErrTaskNotFound) {
 		return nil // destroyed already
@@ -152,6 +170,9 @@ func (d *Driver) DestroyTask(taskID string, force bool) (err error) {
 
 // InspectTask returns the status of a task.
 func (d *Driver) InspectTask(taskID string) (*drivers.TaskStatus, error) {
+	if p := d.pullTask(taskID); p != nil {
+		return p.inspect(), nil
+	}
 	c, err := d.container(taskID)
 	if err != nil {
 		return nil, err
@@ -232,6 +253,9 @@ func (d *Driver) pods() *pod.Manager {
 
 // container returns a task, or the error that Nomad expects for an unknown one.
 func (d *Driver) container(taskID string) (*pod.Container, error) {
+	if d.pullTask(taskID) != nil {
+		return nil, errNoProcess
+	}
 	m := d.pods()
 	if m == nil {
 		return nil, drivers.ErrTaskNotFound

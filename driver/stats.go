@@ -15,6 +15,9 @@ import (
 // ends. Idle tasks are sampled less often, down to every five seconds or the requested
 // interval if that is longer: more samples would cost the node without adding information.
 func (d *Driver) TaskStats(ctx context.Context, taskID string, interval time.Duration) (<-chan *cstructs.TaskResourceUsage, error) {
+	if p := d.pullTask(taskID); p != nil {
+		return p.stats(ctx, d.ctx), nil
+	}
 	c, err := d.container(taskID)
 	if err != nil {
 		return nil, err

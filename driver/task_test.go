@@ -170,6 +170,12 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"extra host":       {"command = \"a\"\nextra_hosts = [\"db:gateway\"]", `extra_hosts: "db:gateway": want "name:address"`},
 	"two hosts files":  {"command = \"a\"\nextra_hosts = [\"db:10.0.0.1\"]\ntmpfs = [\"/etc/hosts\"]", `extra_hosts and a mount at /etc/hosts contradict`},
 	"ports":            {"command = \"a\"\nports = [\"http\"]", `ports: the task's network is the host's, which has no port mapping: set mode = "bridge" in the group's network block, or leave ports out; a port "http" of that block is then ${NOMAD_PORT_http}`},
+	"pull_only":        {"pull_only = true\nimage = \"a\"\ncommand = \"b\"", `command makes no sense with pull_only = true`},
+	"pull nothing":     {"pull_only = true", `pull_only = true needs an image`},
+	"pull and check":   {"pull_only = true\nimage = \"a\"\nready {\n file = \"/x\"\n}", `ready makes no sense with pull_only = true`},
+	"pull bind":        {"pull_only = true\nimage = \"a\"\nvolumes = [\"local:/a\"]", `volumes makes no sense with pull_only = true`},
+	"pull and mount":   {"pull_only = true\nmount {\n type = \"bind\"\n source = \"a\"\n target = \"/a\"\n}", `mount 1: type = "bind" makes no sense with pull_only = true: want "image"`},
+	"pull no name":     {"pull_only = true\nimage = \"A\"", `image: invalid image reference "A"`},
 	"no such cap":      {"command = \"a\"\ncap_add = [\"fly\"]", `cap_add: "fly" is not a capability`},
 }
 
@@ -180,7 +186,10 @@ func TestTaskFrom_Invalid(t *testing.T) {
 			cfg := taskConfig(t, decode(t, tc.hcl))
 			cfg.Resources = &drivers.Resources{NomadResources: &structs.AllocatedTaskResources{
 				Memory: structs.AllocatedMemoryResources{MemoryMB: 64}}}
-			_, err := defaults(t).taskFrom(cfg, cgroup.V2)
+			_, is, err := defaults(t).pullOnly(cfg)
+			if !is {
+				_, err = defaults(t).taskFrom(cfg, cgroup.V2)
+			}
 			must.ErrorContains(t, err, tc.want)
 		})
 	}

@@ -31,6 +31,8 @@ func imageKeys() []key {
 			{name: "tls_verify", kind: "bool", unset: "`true`", meaning: "`false` is refused: set `insecure = true` for the registry in registries.conf", docker: none},
 		}},
 		{name: "platform", kind: "string", unset: "the host's", meaning: "`os/arch[/variant]`", docker: none, podman: none},
+		{name: "pull_only", kind: "bool", unset: "`false`", docker: none, podman: none,
+			meaning: "pull the images of `image` and `mount { type = \"image\" }`, then end with exit code 0. No container is started, and other keys are refused. For jobs of type `batch` and `sysbatch`"},
 	}
 }
 

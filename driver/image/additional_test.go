@@ -203,6 +203,8 @@ func TestAdditional_Gone(t *testing.T) {
 	}
 	s = h.open(t)
 	must.SliceLen(t, 1, leakcheck.MountsBelow(t, h.dir))
+	at := filepath.Join(h.conf.RunRoot, "additional", "0", "new")
+	must.ErrorIs(t, os.WriteFile(at, nil, 0o600), unix.EROFS)
 	img = ensure(t, s, hub.ref("app:1"), image.PullOptions{Policy: image.PullNever})
 	must.Eq(t, "baked", contents(t, mount(t, s, "c", img), "etc/hello"))
 }

@@ -59,7 +59,7 @@ func (s *Store) RemoveUnused(ctx context.Context, imageID string) error {
 func (s *Store) removeIfIdle(img storage.Image, keep time.Duration, why Reason) (gone bool, err error) {
 	s.uses.Lock()
 	defer s.uses.Unlock()
-	if img.ReadOnly || s.kept(img) {
+	if img.ReadOnly || s.kept(img) || why == ReasonUnused && s.isReserved(img.ID) {
 		return false, nil
 	}
 	imageID := img.ID

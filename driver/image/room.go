@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"regexp"
@@ -162,6 +163,22 @@ func (s *Store) Hold(imageID string) (release func()) {
 			delete(s.held, imageID)
 		}
 	}
+}
+
+// Reserve keeps GC, but not MakeRoom, from removing an image for a time. Another process does not
+// know of it.
+func (s *Store) Reserve(imageID string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(s.reserved, func(_ string, until time.Time) bool { return now.After(until) })
+	s.reserved[imageID] = now.Add(d)
+}
+
+func (s *Store) isReserved(imageID string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Now().Before(s.reserved[imageID])
 }
 
 // kept reports whether an image must stay for now: a start holds it, or Config.Keep names it.

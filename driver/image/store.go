@@ -106,6 +106,8 @@ type Store struct {
 	flights map[flightKey]*flight
 	held    map[string]int // calls of Hold by image id
 
+	reserved map[string]time.Time // end of Reserve by image id
+
 	reducing sync.Mutex // held while MakeRoom removes images
 
 	accessKey []byte
@@ -148,7 +150,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open image store %s: %w (it must be on a file system that overlay can use, such as ext4 or xfs)",
 			cfg.Root, errors.Join(err, forget))
 	}
-	s := &Store{cfg: cfg, store: store, flights: map[flightKey]*flight{}, held: map[string]int{}}
+	s := &Store{cfg: cfg, store: store, flights: map[flightKey]*flight{}, held: map[string]int{}, reserved: map[string]time.Time{}}
 	if s.accessKey, err = readAccessKey(cfg.Root); err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}

@@ -62,7 +62,7 @@ func (c *Container) Debug(ctx context.Context, d Debug, o ociruntime.ExecOptions
 	var held imagesOf
 	defer func() { held.release() }()
 	if d.Image != nil {
-		if pulled, err = c.pull(ctx, *d.Image, &held); err != nil {
+		if pulled, err = c.m.pull(ctx, *d.Image, c.event, &held); err != nil {
 			return 0, err
 		}
 	}

@@ -47,22 +47,21 @@ func (t Task) pullTimeout() time.Duration {
 
 // pulled pulls the task's images, one after the other. The timeout of the first counts for all
 // together: Nomad cannot interrupt them. The caller must release the result, also with an error.
-func (c *Container) pulled(ctx context.Context, t Task) (out imagesOf, err error) {
+func (m *Manager) pulled(ctx context.Context, t Task, event func(string)) (out imagesOf, err error) {
 	if limit := t.pullTimeout(); limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: the images were not complete within %s", image.ErrPullTimeout, limit))
 		defer cancel()
 	}
 	if t.Image != nil {
-		if out.root, err = c.pull(ctx, *t.Image, &out); err != nil {
+		if out.root, err = m.pull(ctx, *t.Image, event, &out); err != nil {
 			return out, err
 		}
-		c.state.ImageID, c.state.Digest = out.root.ID, out.root.Digest
 	}
-	for _, m := range t.ImageMounts {
-		img, err := c.pull(ctx, m.Image, &out)
+	for _, mount := range t.ImageMounts {
+		img, err := m.pull(ctx, mount.Image, event, &out)
 		if err != nil {
-			return out, fmt.Errorf("mount at %s: %w", m.Target, err)
+			return out, fmt.Errorf("mount at %s: %w", mount.Target, err)
 		}
 		out.mounts = append(out.mounts, img)
 	}

@@ -113,11 +113,12 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 		return err
 	}
 	c.stopwatch.endPhase("state")
-	images, err := c.pulled(ctx, t)
+	images, err := c.m.pulled(ctx, t, c.event)
 	defer images.release()
 	if err != nil {
 		return err
 	}
+	c.state.ImageID, c.state.Digest = images.root.ID, images.root.Digest
 	c.stopwatch.endPhase("pull")
 	defer c.m.moves.Expect()()
 	var spec *specs.Spec

@@ -31,6 +31,7 @@ var keyTests = map[string]string{
 	"auth.email":                     "", // ignored
 	"auth.tls_verify":                "", // only its default is accepted
 	"platform":                       "TestPull_Platform",
+	"pull_only":                      "TestPullOnly",
 	"entrypoint":                     "TestPull_Platform",
 	"command":                        "TestKeys_SeenFromInside",
 	"args":                           "TestKeys_SeenFromInside",
