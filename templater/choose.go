@@ -191,6 +191,7 @@ func (c *chooser) resolve(g *job.Group, cand *candidate) *Choice {
 	if site == (hcl.Range{}) {
 		site = g.Range
 	}
+	c.parameters(g, cand, def)
 	values, diags := c.binder.Bind(def, cand.arguments, site)
 	c.diags = append(c.diags, diags...)
 	if diags.HasErrors() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // Policy is the rules of the cluster's operators for its jobs.
@@ -16,6 +17,9 @@ type Policy interface {
 	// Orders returns the sidecars that rules choose for a group, in the order of the rules.
 	// Values of later rules override earlier ones.
 	Orders(*job.Job, *job.Group) ([]*Order, hcl.Diagnostics)
+	// Parameters returns values for parameters of a sidecar that is chosen for a group, in the order of
+	// the rules. Each applies unless something else sets the parameter.
+	Parameters(*job.Job, *job.Group, *sidecar.Definition) ([]*Order, hcl.Diagnostics)
 	// Proxies returns the driver that a rule gives to the proxies of a group's services, or nil. Orders
 	// reports whether rules are undecided.
 	Proxies(*job.Job, *job.Group) *ProxyOrder
@@ -71,6 +75,23 @@ func (c *chooser) fromPolicy(found map[string]*candidate, g *job.Group) {
 		cand.rules = append(cand.rules, o.Rule)
 		if o.Required {
 			cand.required = o.Rule
+		}
+	}
+}
+
+// parameters adds the values that the policy gives to a sidecar which something has chosen. They
+// are weaker than all others but the defaults of the definition.
+func (c *chooser) parameters(g *job.Group, cand *candidate, def *sidecar.Definition) {
+	if c.flags.Policy == nil {
+		return
+	}
+	orders, diags := c.flags.Policy.Parameters(c.job, g, def)
+	c.report(diags)
+	for _, o := range slices.Backward(orders) {
+		for name, arg := range o.Arguments {
+			if _, set := cand.arguments[name]; !set {
+				cand.arguments[name] = arg
+			}
 		}
 	}
 }
@@ -167,6 +188,11 @@ func withoutRules(p Policy, rules []string) Policy {
 
 func (p partial) Orders(j *job.Job, g *job.Group) ([]*Order, hcl.Diagnostics) {
 	orders, diags := p.Policy.Orders(j, g)
+	return slices.DeleteFunc(orders, func(o *Order) bool { return slices.Contains(p.without, o.Rule) }), diags
+}
+
+func (p partial) Parameters(j *job.Job, g *job.Group, d *sidecar.Definition) ([]*Order, hcl.Diagnostics) {
+	orders, diags := p.Policy.Parameters(j, g, d)
 	return slices.DeleteFunc(orders, func(o *Order) bool { return slices.Contains(p.without, o.Rule) }), diags
 }
 

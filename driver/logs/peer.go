@@ -73,9 +73,9 @@ func (p *peer) shakeHands(conn *net.UnixConn) error {
 
 var errReplaced = errors.New("log collector is of another build of the plugin")
 
-// isReplaced reports whether a process runs another file than this one, which is still
-// in its place: this one is an upgrade or downgrade. A process whose own file was
-// replaced leaves the collector to its successor.
+// isReplaced reports whether a process runs another file than this one, because this one
+// is an upgrade or downgrade. If the file of this process was replaced too, its successor
+// replaces the collector.
 func isReplaced(pid int) bool {
 	own, err := os.Stat("/proc/self/exe")
 	if err != nil {

@@ -123,7 +123,7 @@ func attributesOf(f *job.DefaultField) []string {
 
 // constant evaluates an attribute of a default block. The result is nil for an error, or null.
 func constant(a *hcl.Attribute) (*sidecar.Attr, hcl.Diagnostics) {
-	if diags := checkReferences(a.Expr, false); diags.HasErrors() && len(a.Expr.Variables()) == 0 {
+	if diags := checkReferences(a.Expr, inRule); diags.HasErrors() && len(a.Expr.Variables()) == 0 {
 		return nil, diags
 	}
 	for _, t := range a.Expr.Variables() {

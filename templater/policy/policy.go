@@ -107,6 +107,9 @@ func (p *Policy) CheckCatalog(catalog job.Catalog) hcl.Diagnostics {
 		for _, in := range r.injects {
 			diags = append(diags, in.check(catalog)...)
 		}
+		for _, in := range r.parameters {
+			diags = append(diags, in.checkParameters(catalog)...)
+		}
 	}
 	return diags
 }
@@ -122,7 +125,7 @@ func (p *Policy) Orders(j *job.Job, g *job.Group) ([]*templater.Order, hcl.Diagn
 	var diags hcl.Diagnostics
 	for _, r := range p.Rules {
 		ok, undecided := r.match.matches(j, g)
-		if undecided != nil && !r.onlyProxies(g) {
+		if undecided != nil && !r.onlyProxies(g) && !r.onlyParameters() {
 			d := undecided.Error(fmt.Sprintf("Whether rule %q of the policy concerns group %q", r.Name, g.Name))
 			if r.onlyWarns() {
 				d.Severity = hcl.DiagWarning
@@ -132,23 +135,9 @@ func (p *Policy) Orders(j *job.Job, g *job.Group) ([]*templater.Order, hcl.Diagn
 		if !ok {
 			continue
 		}
-		var ctx *hcl.EvalContext
 		for _, in := range r.injects {
-			o := &templater.Order{Rule: r.Name, Required: r.Required, Skip: r.Skip,
-				Request: job.Request{Sidecar: in.sidecar, Constraint: in.constraint, Range: in.at, Arguments: map[string]sidecar.Argument{}}}
-			for name, a := range in.values {
-				if ctx == nil {
-					ctx = r.scope(j, g, nil)
-				}
-				v, more := bounds.Value(a.Expr, ctx)
-				diags = append(diags, in.discreet(r, name, more)...)
-				var unknown *diagnostic.Unknown
-				if !v.IsWhollyKnown() {
-					unknown = sidecar.UnknownIn(a.Expr, unknowns(j, g))
-				}
-				o.Arguments[name] = sidecar.Argument{Value: v, Unknown: unknown, From: fmt.Sprintf("policy rule %q", r.Name), Range: a.Range, Safe: in.at}
-			}
-			orders = append(orders, o)
+			o, more := r.order(in, j, g, nil)
+			orders, diags = append(orders, o), append(diags, more...)
 		}
 	}
 	return orders, diags
@@ -170,8 +159,14 @@ func (p *Policy) Proxies(j *job.Job, g *job.Group) *templater.ProxyOrder {
 // onlyProxies reports whether the rule concerns nothing of a group, because the rule is about proxies
 // only and the group has none.
 func (r *Rule) onlyProxies(g *job.Group) bool {
-	return r.connect != "" && len(r.injects)+len(r.defaults)+len(r.validations) == 0 &&
+	return r.connect != "" && len(r.injects)+len(r.parameters)+len(r.defaults)+len(r.validations) == 0 &&
 		!slices.ContainsFunc(g.Services, func(s job.Service) bool { return s.Mesh != nil })
+}
+
+// onlyParameters reports whether the rule concerns nothing but parameters of chosen sidecars;
+// Parameters reports undecided matches.
+func (r *Rule) onlyParameters() bool {
+	return len(r.parameters) > 0 && r.connect == "" && len(r.injects)+len(r.defaults)+len(r.validations) == 0
 }
 
 // discreet hides the details of errors in sensitive expressions: HCL's message may contain part of

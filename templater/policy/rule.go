@@ -28,6 +28,7 @@ type Rule struct {
 	match       match
 	request     requestMatch // nil for any
 	injects     []*inject
+	parameters  []*inject // of sidecars that something else chooses
 	defaults    []*job.Default
 	defaultsAt  *hcl.Range
 	validations []*validation
@@ -39,7 +40,7 @@ type Rule struct {
 	functions map[string]function.Function
 }
 
-// inject is a sidecar that a rule chooses.
+// inject is a sidecar that a rule chooses, or the parameters of one. Then sidecar is a pattern.
 type inject struct {
 	sidecar, constraint string
 	values              hcl.Attributes
@@ -61,7 +62,7 @@ func decodeRule(b *hcl.Block) (*Rule, hcl.Diagnostics) {
 	r := &Rule{Name: b.Labels[0], Range: b.DefRange, functions: sidecar.Functions()}
 	content, diags := b.Body.Content(&hcl.BodySchema{
 		Attributes: attributes("description", "required", "on_error", "connect"),
-		Blocks:     []hcl.BlockHeaderSchema{{Type: "match"}, {Type: "inject", LabelNames: []string{"sidecar"}}, {Type: "default"}, {Type: "validation"}},
+		Blocks:     []hcl.BlockHeaderSchema{{Type: "match"}, {Type: "inject", LabelNames: []string{"sidecar"}}, {Type: "parameters", LabelNames: []string{"sidecar"}}, {Type: "default"}, {Type: "validation"}},
 	})
 	var onError string
 	for name, into := range map[string]any{"description": &r.Description, "required": &r.Required, "on_error": &onError, "connect": &r.connect} {
@@ -93,12 +94,15 @@ func (r *Rule) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 		}
 		r.match, r.request, diags = decodeMatch(b)
 	case "inject":
-		in, more := decodeInject(b)
+		in, more := decodeValues(b, inRule)
 		diags = more
 		if slices.ContainsFunc(r.injects, func(o *inject) bool { return o.sidecar == in.sidecar }) {
 			diags = append(diags, diagnostic.Error(b.DefRange, "Duplicate inject block", fmt.Sprintf("This rule already injects sidecar %q. Merge the two blocks.", in.sidecar)))
 		}
 		r.injects = append(r.injects, in)
+	case "parameters":
+		in, more := decodeParameters(b)
+		r.parameters, diags = append(r.parameters, in), more
 	case "default":
 		diags = r.decodeDefault(b)
 	case "validation":
@@ -111,19 +115,19 @@ func (r *Rule) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 
 // onlyWarns reports whether the rule neither changes nor denies a job.
 func (r *Rule) onlyWarns() bool {
-	return len(r.injects) == 0 && len(r.defaults) == 0 && r.connect == "" && !slices.ContainsFunc(r.validations, func(v *validation) bool { return !v.warns })
+	return len(r.injects)+len(r.parameters)+len(r.defaults) == 0 && r.connect == "" && !slices.ContainsFunc(r.validations, func(v *validation) bool { return !v.warns })
 }
 
 // check reports settings that contradict each other or have no effect.
 func (r *Rule) check(b *hcl.Block, content *hcl.BodyContent) hcl.Diagnostics {
-	if r.request != nil && (len(r.injects) > 0 || r.connect != "" || r.defaultsAt != nil) {
+	if r.request != nil && (len(r.injects)+len(r.parameters) > 0 || r.connect != "" || r.defaultsAt != nil) {
 		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Injection by requester", onlyValidations)}
 	}
 	if len(r.injects) > 0 {
 		return nil
 	}
-	if len(r.validations) == 0 && r.defaultsAt == nil && content.Attributes["connect"] == nil {
-		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Rule without effect", fmt.Sprintf("Rule %q neither injects nor validates anything, and has no defaults. Add inject \"name\" { … }, default { … } or validation { … }.", r.Name))}
+	if len(r.validations)+len(r.parameters) == 0 && r.defaultsAt == nil && content.Attributes["connect"] == nil {
+		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Rule without effect", fmt.Sprintf("Rule %q neither injects nor validates anything, and has no defaults. Add inject \"name\" { … }, parameters \"name\" { … }, default { … } or validation { … }.", r.Name))}
 	}
 	var diags hcl.Diagnostics
 	for _, name := range []string{"required", "on_error"} {
@@ -134,7 +138,7 @@ func (r *Rule) check(b *hcl.Block, content *hcl.BodyContent) hcl.Diagnostics {
 	return diags
 }
 
-func decodeInject(b *hcl.Block) (*inject, hcl.Diagnostics) {
+func decodeValues(b *hcl.Block, at place) (*inject, hcl.Diagnostics) {
 	in := &inject{sidecar: b.Labels[0], at: b.DefRange}
 	values, diags := b.Body.JustAttributes()
 	in.values = values
@@ -147,7 +151,7 @@ func decodeInject(b *hcl.Block) (*inject, hcl.Diagnostics) {
 		delete(values, "version")
 	}
 	for _, a := range values {
-		diags = append(diags, checkReferences(a.Expr, false)...)
+		diags = append(diags, checkReferences(a.Expr, at)...)
 	}
 	return in, diags
 }

@@ -47,7 +47,7 @@ func decodeValidation(b *hcl.Block) (*validation, hcl.Diagnostics) {
 	for name, into := range map[string]*hcl.Expression{"condition": &v.condition, "error_message": &v.message} {
 		if a := content.Attributes[name]; a != nil {
 			*into = a.Expr
-			diags = append(diags, checkReferences(a.Expr, true)...)
+			diags = append(diags, checkReferences(a.Expr, inCondition)...)
 		}
 	}
 	if v.condition != nil && len(v.condition.Variables()) == 0 && !diags.HasErrors() {
@@ -129,14 +129,26 @@ func attribute(step hcl.Traverser) string {
 // injects cannot depend on the injected sidecars.
 const chosenSidecars = "sidecars"
 
+// place is where in a policy an expression is.
+type place int
+
+const (
+	inRule       place = iota // a value
+	inParameters              // a value for a sidecar that is chosen already
+	inCondition               // an expression of a validation
+)
+
 // names returns the references that expressions of a policy may use.
-func names(condition bool) map[string][]string {
+func names(at place) map[string][]string {
 	out := map[string][]string{
 		"job":   {"id", "name", "namespace", "type", "region", "node_pool", "datacenters", "meta"},
 		"group": {"name", "count", "meta", "networks", "drivers", "images"},
 		"app":   {"tasks"},
 	}
-	if condition {
+	if at == inParameters {
+		out[sidecarRoot] = []string{"name", "version"}
+	}
+	if at == inCondition {
 		out["group"] = append(out["group"], chosenSidecars)
 		out[requestRoot] = requestFields()
 	}
@@ -289,19 +301,18 @@ func texts(in map[string]job.Text, more *diagnostic.Unknown) cty.Value {
 }
 
 // checkReferences reports references and functions that can never be resolved, so that such errors
-// show up when the policy is loaded. condition is true for expressions of a validation.
-func checkReferences(expr hcl.Expression, condition bool) hcl.Diagnostics {
+// show up when the policy is loaded.
+func checkReferences(expr hcl.Expression, at place) hcl.Diagnostics {
 	var diags hcl.Diagnostics
-	known := names(condition)
+	known := names(at)
 	for _, t := range expr.Variables() {
-		at := t.SourceRange()
 		fields, ok := known[t.RootName()]
 		if !ok {
-			text := fmt.Sprintf("A policy has no %q. It has: job, group, app, and request in validations.", t.RootName())
+			text := fmt.Sprintf("A policy has no %q. It has: job, group, app, sidecar in parameters, and request in validations.", t.RootName())
 			if t.RootName() == requestRoot {
 				text = onlyValidations
 			}
-			diags = append(diags, diagnostic.Error(at, "Unknown reference", text))
+			diags = append(diags, diagnostic.Error(t.SourceRange(), "Unknown reference", text))
 			continue
 		}
 		if len(t) > 1 {
@@ -310,7 +321,7 @@ func checkReferences(expr hcl.Expression, condition bool) hcl.Diagnostics {
 				if t.RootName() == "group" && name == chosenSidecars {
 					text = "Only conditions may use group.sidecars: the sidecars of a rule cannot depend on the injected sidecars."
 				}
-				diags = append(diags, diagnostic.Error(at, "Unknown reference", text))
+				diags = append(diags, diagnostic.Error(t.SourceRange(), "Unknown reference", text))
 			}
 		}
 	}

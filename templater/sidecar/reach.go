@@ -64,5 +64,10 @@ func (d *Definition) TaskNames() []string {
 	return names
 }
 
+// Has reports whether the definition has a parameter with that name.
+func (d *Definition) Has(parameter string) bool {
+	return slices.ContainsFunc(d.Parameters, func(p *Parameter) bool { return p.Name == parameter })
+}
+
 // Brings reports whether the definition has a task with that name.
 func (d *Definition) Brings(task string) bool { return slices.Contains(d.TaskNames(), task) }
