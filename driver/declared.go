@@ -71,6 +71,8 @@ type PluginConfig struct {
 
 	Metrics MetricsConfig `codec:"metrics"`
 
+	Userns UsernsConfig `codec:"userns"`
+
 	DeniedHostUIDs string `codec:"denied_host_uids"`
 	DeniedHostGIDs string `codec:"denied_host_gids"`
 }
@@ -104,6 +106,13 @@ type ImageConfig struct {
 type MetricsConfig struct {
 	Address  string `codec:"address"`
 	Textfile string `codec:"textfile"`
+}
+
+// UsernsConfig is the userns block of the plugin's configuration.
+type UsernsConfig struct {
+	First    int64 `codec:"first"`
+	Size     int64 `codec:"size"`
+	Required bool  `codec:"required"`
 }
 
 // VolumesConfig is the volumes block of the plugin's configuration.

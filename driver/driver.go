@@ -167,7 +167,7 @@ func (d *Driver) podConfig(h *host) pod.Config {
 		RunDir: s.RunDir, DataDir: s.DataDir,
 		Runtime: ociruntime.Runtime{Path: h.runtime.Path, StateDir: filepath.Join(s.RunDir, "runtime")},
 		Monitor: h.monitor, Init: h.init, Cgroups: h.cgroups, AppArmor: h.profile,
-		HostPaths: s.hostPaths, SharedMemoryMax: s.sharedMemoryMax, Linger: s.podLinger, DanglingAfter: danglingAfter, ImageGCDelay: s.gcDelay, UnreadTimeout: unreadTimeout, Log: d.log,
+		HostPaths: s.hostPaths, SharedMemoryMax: s.sharedMemoryMax, IDs: s.pool, Linger: s.podLinger, DanglingAfter: danglingAfter, ImageGCDelay: s.gcDelay, UnreadTimeout: unreadTimeout, Log: d.log,
 		Images: image.Config{
 			Root: images, RunRoot: filepath.Join(s.RunDir, "images"),
 			AuthFile: s.Image.AuthFile, RegistriesConf: s.Image.RegistriesConf, SignaturePolicyFile: s.Image.SignaturePolicy,

@@ -77,11 +77,15 @@ func fingerprint(h *host, err error) *drivers.Fingerprint {
 		Health:            drivers.HealthStateHealthy,
 		HealthDescription: drivers.DriverHealthy,
 	}
+	fp.Attributes["driver.pod.userns"] = pstructs.NewBoolAttribute(h.userns && h.noUserns == nil)
 	if Commit != "" {
 		fp.Attributes["driver.pod.commit"] = pstructs.NewStringAttribute(Commit)
 	}
 	if h.passedOver != "" {
 		fp.HealthDescription = "Healthy with " + h.runtime.Name() + ": " + h.passedOver
+	}
+	if h.noUserns != nil {
+		fp.HealthDescription += "; userns = \"auto\" is refused: " + oneLine(h.noUserns)
 	}
 	if h.unprotected != "" {
 		fp.HealthDescription += "; " + h.unprotected

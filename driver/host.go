@@ -32,6 +32,11 @@ type host struct {
 
 	init string
 
+	// noUserns is why pods cannot have a user namespace of their own; nil if they can, or if the
+	// operator has no ids for them.
+	noUserns error
+	userns   bool // the operator has ids
+
 	// profile is the AppArmor profile of tasks. It is empty if there is none;
 	// unprotected then explains why, unless the host has no AppArmor.
 	profile, unprotected string
@@ -74,6 +79,10 @@ func findHost(ctx context.Context, s settings) (*host, error) {
 	}
 	if err := h.chooseRuntime(ctx, s); err != nil {
 		return nil, err
+	}
+	h.userns = s.pool.Ranges() > 0
+	if h.noUserns = h.tryUserns(ctx, s); h.noUserns != nil && s.Userns.Required {
+		return nil, fmt.Errorf("userns { required = true }: %w", h.noUserns)
 	}
 	return h, nil
 }
@@ -142,7 +151,7 @@ func (h *host) removeStale(ctx context.Context, s settings) {
 // so that the next process finds the rest.
 func (h *host) removeProbe(ctx context.Context, dir string) {
 	group := h.probeGroup(filepath.Base(dir))
-	if group.Kill(ctx) == nil && group.Remove() == nil {
+	if group.Kill(ctx) == nil && h.removeUsernsProbe(dir) == nil && group.Remove() == nil {
 		_ = os.RemoveAll(dir)
 	}
 	_ = cgroup.At(h.cgroups, "/nomad-driver-pod").Prune()

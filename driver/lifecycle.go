@@ -76,6 +76,9 @@ func (d *Driver) taskOf(cfg *drivers.TaskConfig, h *host) (pod.Task, error) {
 	if err != nil {
 		return t, fmt.Errorf("%w: task %q: %w", errTaskConfig, cfg.Name, err)
 	}
+	if t.Userns && h.noUserns != nil {
+		return t, fmt.Errorf("%w: task %q: userns = \"auto\": %w", errTaskConfig, cfg.Name, h.noUserns)
+	}
 	if err := hostAppArmor().apply(&t, h.profile); err != nil {
 		return t, err
 	}

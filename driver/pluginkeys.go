@@ -32,12 +32,17 @@ func pluginKeys() []key {
 			meaning: "ids and ranges such as `0,100-199` of host users that tasks without an image may not run as, as with Nomad's exec driver; `\"\"` allows all. Images are not affected"},
 		{name: "denied_host_gids", kind: "string", unset: "none", docker: none, podman: none,
 			meaning: "the same for groups of these users, including additional groups"},
+		{name: "userns", kind: "block", docker: none, podman: none, keys: []key{
+			{name: "first", kind: "number", unset: "none", meaning: "first id of the host that no user has, from which pods with `userns = \"auto\"` get theirs; at least `65536`. See [User namespaces](#user-namespaces)", docker: none, podman: none},
+			{name: "size", kind: "number", unset: "none", meaning: "how many ids: 65536 for each of these pods", docker: none, podman: none},
+			{name: "required", kind: "bool", unset: "`false`", meaning: "whether tasks without `userns` get `auto`, and those with `host` are refused", docker: none, podman: none},
+		}},
 		{name: "allow_host_namespaces", kind: "bool", unset: "`false`", meaning: "whether `pid_mode`, `ipc_mode` and `uts_mode` are allowed", docker: none, podman: none},
 		{name: "allowed_modes", kind: "block", podman: none, keys: []key{
 			{name: "pid", kind: "list(string)", unset: "none", meaning: "`[\"host\"]` allows `pid_mode`, even without `allow_host_namespaces`; `*` stands for a part of a value", podman: none},
 			{name: "ipc", kind: "list(string)", unset: "none", meaning: "the same for `ipc_mode`", podman: none},
 			{name: "uts", kind: "list(string)", unset: "none", meaning: "the same for `uts_mode`", podman: none},
-			{name: "userns", kind: "list(string)", unset: "none", meaning: "`[\"host\"]` is accepted and has no effect: tasks are in the host's user namespace anyway", podman: none},
+			{name: "userns", kind: "list(string)", unset: "none", meaning: "`[\"host\"]` is accepted and has no effect: `userns { required }` decides", podman: none},
 		}},
 		{name: "volumes", kind: "block", keys: []key{
 			{name: "enabled", kind: "bool", unset: "`false`", meaning: "whether `volumes` and `mount` may name any path of the host"},

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
 // privateMode keeps local users out of the directory: a set-uid program written by
@@ -68,7 +69,7 @@ func checkOurs(dir *os.File, path string) error {
 	if err != nil {
 		return err
 	}
-	ours := []string{"images", "infra", "logs", "lost+found", "pods", "roots", "runtime", "sealed", "skeletons"}
+	ours := []string{"images", "infra", "logs", "lost+found", "pods", "roots", "runtime", "sealed", "skeletons", pod.IDsDir}
 	for _, name := range names {
 		if !slices.Contains(ours, name) && !strings.HasPrefix(name, probePrefix) && !ociruntime.IsLog(name) {
 			return fmt.Errorf("it holds other files; run \"chmod %04o %s\" if it is the driver's alone, or name another directory", privateMode, path)

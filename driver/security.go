@@ -22,11 +22,7 @@ func (s settings) setSecurity(t *pod.Task, c TaskConfig) error {
 		errs = append(errs, errors.New("privileged is not allowed here: the operator can set allow_privileged = true in the plugin's config; often cap_add or devices is enough"))
 	}
 	t.Privileged = c.Privileged
-	for key, value := range map[string]string{"userns": c.Userns, "userns_mode": c.UsernsMode} {
-		if value != "" && value != hostMode {
-			errs = append(errs, fmt.Errorf("%s = %q: tasks are in the host's user namespace: want \"host\", or leave %s out; to run as another user, set the task's user", key, value, key))
-		}
-	}
+	errs = append(errs, s.setUserns(t, c))
 	for _, opt := range c.SecurityOpt {
 		if err := s.setSecurityOpt(t, opt); err != nil {
 			errs = append(errs, fmt.Errorf("security_opt: %q: %w", opt, err))

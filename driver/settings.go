@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/userns"
 )
 
 // settings is a validated PluginConfig.
@@ -25,6 +26,7 @@ type settings struct {
 	ceilings        ceilings
 	deniedUIDs      []idRange // for tasks without an image
 	deniedGIDs      []idRange
+	pool            userns.Pool // without a directory
 }
 
 // defaultHostPaths are the default host paths of a task without an image: programs,
@@ -85,6 +87,9 @@ func newSettings(c PluginConfig) (settings, error) {
 		errs = append(errs, fmt.Errorf("denied_host_gids: %w", err))
 	}
 	if s.hostPaths, err = hostPaths(c.HostPaths); err != nil {
+		errs = append(errs, err)
+	}
+	if s.pool, err = c.Userns.pool(); err != nil {
 		errs = append(errs, err)
 	}
 	return s, errors.Join(append(errs, checkCaps("allow_caps", c.AllowCaps), c.AllowedModes.check(), c.Metrics.check())...)

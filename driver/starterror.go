@@ -50,6 +50,6 @@ func finalErrors() []error {
 	return []error{
 		errTaskConfig, pod.ErrInvalid,
 		image.ErrInvalidReference, image.ErrInvalidConfig, image.ErrNotFound, image.ErrUnauthorized,
-		image.ErrInvalidImage, image.ErrPlatform, image.ErrRejected,
+		image.ErrInvalidImage, image.ErrPlatform, image.ErrRejected, image.ErrNoIDMap,
 	}
 }

@@ -121,7 +121,7 @@ func securityKeys() []key {
 		{name: "privileged", kind: "bool", unset: "`false`", meaning: "all capabilities and devices, no seccomp, nothing masked, `/sys` writable; if the operator allows it"},
 		{name: "readonly_rootfs", kind: "bool", unset: "`false`", meaning: "`/alloc`, `/local`, `/secrets`, `/dev/shm`, mounts and the image's volumes stay writable; for `/tmp` or `/run` use `tmpfs`"},
 		{name: "security_opt", kind: "list(string)", meaning: "`no-new-privileges=false` lets set-uid programs work; `apparmor=PROFILE`, `apparmor=unconfined`, `seccomp=/path/on/host.json` and `seccomp=unconfined` need the operator's `allow_privileged`"},
-		{name: "userns", kind: "string", unset: "`host`", meaning: "only `host` is supported, see below", docker: "userns_mode"},
+		{name: "userns", kind: "string", unset: "`host`, or the operator's", meaning: "`auto`: root of the task is not root of the host, if the operator has ids for that; see [User namespaces](#user-namespaces)", docker: "userns_mode"},
 		{name: "userns_mode", kind: "string", meaning: "another name for `userns`", podman: "userns"},
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"go.podman.io/storage"
+	"go.podman.io/storage/pkg/idtools"
+	"golang.org/x/sys/unix"
 )
 
 // storageID returns the store's name for a container and its layer: 64 hex digits derived from
@@ -23,6 +25,17 @@ func storageID(id string) string {
 // the root file system. Another call with the same id returns the same path with the container's
 // changes. Another image needs a Release first. Mount returns ErrNotFound if the image is gone.
 func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string, err error) {
+	return s.MountMapped(ctx, id, img, IDs{})
+}
+
+// IDs maps the ids 0 to Count-1 of an image to ids of the host from First on. The zero value maps
+// none.
+type IDs struct{ First, Count uint32 }
+
+// MountMapped is Mount for a container in a user namespace with the given ids, of which the root
+// file system's files are. The image's own files do not change: they are mounted through id-mapped
+// mounts. It returns ErrNoIDMap if the kernel or the file system does not support these.
+func (s *Store) MountMapped(ctx context.Context, id string, img Image, ids IDs) (rootfs string, err error) {
 	if err := s.ready(ctx); err != nil {
 		return "", fmt.Errorf("mount root of container %q: %w", id, err)
 	}
@@ -32,7 +45,7 @@ func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string,
 	container, err := s.completeContainer(id)
 	created := errors.Is(err, storage.ErrContainerUnknown)
 	if created {
-		container, err = s.create(ctx, id, img)
+		container, err = s.create(ctx, id, img, ids)
 	}
 	if err != nil {
 		return "", fmt.Errorf("mount root of container %q: %w", id, err)
@@ -45,7 +58,10 @@ func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string,
 		rootfs, err = s.store.Mount(container.ID, "")
 	}
 	if err == nil && created {
-		err = s.inheritRoot(container.LayerID, rootfs)
+		err = s.inheritRoot(container.LayerID, rootfs, ids)
+	}
+	if ids.Count != 0 && errors.Is(err, unix.EINVAL) { // a layer of an additional store
+		err = fmt.Errorf("%w: %w", ErrNoIDMap, err)
 	}
 	if err != nil {
 		return "", fmt.Errorf("mount root of container %q: %w", id, err)
@@ -55,7 +71,7 @@ func (s *Store) Mount(ctx context.Context, id string, img Image) (rootfs string,
 
 // inheritRoot gives the root directory of a new container the mode and owner that the image's
 // layers give it.
-func (s *Store) inheritRoot(layerID, rootfs string) error {
+func (s *Store) inheritRoot(layerID, rootfs string, ids IDs) error {
 	layer, err := s.store.Layer(layerID)
 	if err != nil {
 		return err
@@ -63,7 +79,7 @@ func (s *Store) inheritRoot(layerID, rootfs string) error {
 	if layer.Parent == "" {
 		return os.Chmod(rootfs, rootPerm)
 	}
-	return copyRoot(layerStore{s.store, s.cfg}.diffDir(layer.Parent), rootfs)
+	return copyRoot(layerStore{s.store, s.cfg}.diffDir(layer.Parent), rootfs, ids)
 }
 
 // completeContainer returns a container that has its layer. A process killed while deleting a container
@@ -82,7 +98,11 @@ func (s *Store) completeContainer(id string) (*storage.Container, error) {
 	return nil, storage.ErrContainerUnknown
 }
 
-func (s *Store) create(ctx context.Context, id string, img Image) (*storage.Container, error) {
+func (s *Store) create(ctx context.Context, id string, img Image, ids IDs) (*storage.Container, error) {
+	options, err := s.containerOptions(ids)
+	if err != nil {
+		return nil, err
+	}
 	done, err := s.sharedLock(ctx)
 	if err != nil {
 		return nil, err
@@ -96,7 +116,7 @@ func (s *Store) create(ctx context.Context, id string, img Image) (*storage.Cont
 		if err := s.before("make layer"); err != nil {
 			return nil, err
 		}
-		return s.store.CreateContainer(key, nil, img.ID, key, id, &storage.ContainerOptions{Volatile: true})
+		return s.store.CreateContainer(key, nil, img.ID, key, id, options)
 	}
 	container, err := make()
 	if errors.Is(err, storage.ErrDuplicateID) {
@@ -116,6 +136,23 @@ func (s *Store) create(ctx context.Context, id string, img Image) (*storage.Cont
 		return nil, fmt.Errorf("create layer: %w", err)
 	}
 	return container, nil
+}
+
+func (s *Store) containerOptions(ids IDs) (*storage.ContainerOptions, error) {
+	options := &storage.ContainerOptions{Volatile: true}
+	if ids.Count == 0 {
+		return options, nil
+	}
+	driver, err := s.store.GraphDriver()
+	if err != nil {
+		return nil, err
+	}
+	mapping := []idtools.IDMap{{HostID: int(ids.First), Size: int(ids.Count)}}
+	if !driver.SupportsShifting(mapping, mapping) { // the library would copy the image
+		return nil, fmt.Errorf("%w: %s", ErrNoIDMap, s.cfg.Root)
+	}
+	options.IDMappingOptions = storage.IDMappingOptions{UIDMap: mapping, GIDMap: mapping}
+	return options, nil
 }
 
 // Release unmounts the container's root file system and deletes its layer. It returns nil if

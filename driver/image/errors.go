@@ -34,6 +34,9 @@ var (
 	// ErrClosed means that the Store was closed.
 	ErrClosed = errors.New("image store is closed")
 
+	// ErrNoIDMap means that the store's file system, or the kernel, does not support id-mapped mounts.
+	ErrNoIDMap = errors.New("no id-mapped mounts in the image store")
+
 	// ErrInvalidConfig means that a Config or PullOptions value is invalid.
 	ErrInvalidConfig = errors.New("invalid image configuration")
 )

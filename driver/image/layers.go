@@ -115,18 +115,30 @@ func (s layerStore) applyRoot(id, parent string) error {
 	case parent == "":
 		return os.Chmod(dir, rootPerm)
 	default:
-		return copyRoot(s.diffDir(parent), dir)
+		return copyRoot(s.diffDir(parent), dir, IDs{})
 	}
 }
 
-// copyRoot gives a directory the mode and owner of another.
-func copyRoot(from, to string) error {
+// copyRoot gives a directory the mode of another, and its owner, translated to ids.
+func copyRoot(from, to string, ids IDs) error {
 	info, err := os.Stat(from)
 	if err != nil {
 		return err
 	}
 	owner := info.Sys().(*syscall.Stat_t)
-	return errors.Join(os.Chown(to, int(owner.Uid), int(owner.Gid)), os.Chmod(to, info.Mode()))
+	return errors.Join(os.Chown(to, ids.host(owner.Uid), ids.host(owner.Gid)), os.Chmod(to, info.Mode()))
+}
+
+// host returns the id of the host for one of an image. One that a container does not have becomes
+// its root's.
+func (ids IDs) host(id uint32) int {
+	switch {
+	case ids.Count == 0:
+		return int(id)
+	case id < ids.Count:
+		return int(ids.First + id)
+	}
+	return int(ids.First)
 }
 
 // rootEntry returns the last entry for the root directory in a layer, or nil. r is the layer's

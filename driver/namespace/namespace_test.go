@@ -1,6 +1,7 @@
 package namespace
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,4 +64,31 @@ func TestPin_Error(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	must.NoError(t, err)
 	must.Len(t, 0, entries)
+}
+
+func TestPinUser(t *testing.T) {
+	needRoot(t)
+	const program = "/usr/bin/catatonit"
+	if _, err := os.Stat(program); err != nil {
+		t.Skip("needs catatonit")
+	}
+	from, dir := t.TempDir(), t.TempDir()
+	const first = 0x70000000
+	must.NoError(t, PinUser(from, program, first, 1000, IPC, UTS))
+	must.NoError(t, PinUser(from, program, first, 1000, IPC, UTS), must.Sprint("over leftovers"))
+	defer func() { _ = errors.Join(Unpin(from, User, IPC, UTS), Unpin(dir, IPC, UTS)) }()
+	must.NoError(t, PinFrom(from, dir, SetHostname("a-pod"), first, UTS))
+	limit := func() error { return os.WriteFile("/proc/sys/kernel/shmmni", []byte("77"), 0) }
+	must.NoError(t, PinFrom(from, dir, limit, first, IPC), must.Sprint("only the owner may set limits"))
+
+	out, err := exec.Command("nsenter", "--user="+filepath.Join(from, "user"), "--uts="+filepath.Join(dir, "uts"), "--ipc="+filepath.Join(dir, "ipc"),
+		"sh", "-c", "hostname; echo $(cat /proc/sys/kernel/shmmni /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups)").CombinedOutput()
+	must.NoError(t, err, must.Sprint(string(out)))
+	must.Eq(t, "a-pod\n77 0 1879048192 1000 0 1879048192 1000 allow\n", string(out))
+
+	must.Error(t, PinUser(from, "/no/such/program", first, 1000))
+	must.False(t, Pinned(from, User))
+	must.NoError(t, errors.Join(Unpin(from, User, IPC, UTS), Unpin(dir, IPC, UTS)))
+	must.SliceEmpty(t, leakcheck.MountsBelow(t, from))
+	must.SliceEmpty(t, leakcheck.MountsBelow(t, dir))
 }

@@ -34,6 +34,9 @@ type ExecOptions struct {
 	Resize <-chan Size
 	// Dir is an existing directory for files that live as long as the call.
 	Dir string
+	// Owner is the host's id of root of the container's user namespace: pipes belong to it, so that
+	// the program can open /dev/stdout. Zero if the container has none.
+	Owner uint32
 }
 
 // Size of a terminal in characters.
@@ -201,7 +204,10 @@ func runOnPipes(cmd *exec.Cmd, o ExecOptions) error {
 		return errors.Join(err, stdout.write.Close())
 	}
 	cmd.Stdout, cmd.Stderr = stdout.write, stderr.write
-	err = startWithInput(cmd, o.Stdin)
+	err = own(o.Owner, stdout.write, stderr.write)
+	if err == nil {
+		err = startWithInput(cmd, o)
+	}
 	err = errors.Join(err, stdout.write.Close(), stderr.write.Close())
 	if err == nil {
 		err = cmd.Wait()
@@ -213,16 +219,32 @@ func runOnPipes(cmd *exec.Cmd, o ExecOptions) error {
 	return err
 }
 
+func own(id uint32, files ...*os.File) error {
+	var errs []error
+	for _, f := range files {
+		if id != 0 {
+			errs = append(errs, f.Chown(int(id), int(id)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // startWithInput starts cmd with stdin, or with an empty pipe if stdin is nil. os/exec would open the
 // host's /dev/null instead. Root in the task could change its mode and owner through the
 // descriptor, and crun gives it to the task's user.
-func startWithInput(cmd *exec.Cmd, stdin io.Reader) error {
+func startWithInput(cmd *exec.Cmd, o ExecOptions) error {
+	stdin := o.Stdin
 	if stdin == nil {
 		stdin = strings.NewReader("")
 	}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return err
+	}
+	if read, ok := cmd.Stdin.(*os.File); ok {
+		if err := own(o.Owner, read); err != nil {
+			return err
+		}
 	}
 	if err := cmd.Start(); err != nil {
 		return err

@@ -30,6 +30,9 @@ func standardMounts(c Container) []specs.Mount {
 // would otherwise appear on the host if a volume of the task makes its root shared.
 func sysfs(c Container) specs.Mount {
 	own := slices.ContainsFunc(c.Namespaces, func(n Namespace) bool { return n.Kind == specs.NetworkNamespace })
+	if c.SysHostPath != "" {
+		return specs.Mount{Destination: "/sys", Type: "bind", Source: c.SysHostPath, Options: []string{"bind", "nosuid", "noexec", "nodev", access(c), "rprivate"}}
+	}
 	if c.Unconfined && !own {
 		return specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "rw", "rprivate"}}
 	}

@@ -21,6 +21,9 @@ import (
 type Container struct {
 	// RootHostPath is the directory that becomes "/".
 	RootHostPath string
+	// SysHostPath is a sysfs of the host to bind instead of mounting one, for a container in a user
+	// namespace that does not own its network namespace.
+	SysHostPath  string
 	ReadonlyRoot bool
 
 	Args    []string // the program and its arguments; at least the program

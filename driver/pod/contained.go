@@ -91,15 +91,18 @@ func openat2(dir, name string, how unix.OpenHow) (*os.File, error) {
 // check and the mount. Staged mounts are needed until the container is created.
 func (c *Container) stage(ctx context.Context, t Task, images []image.Image) ([]ocispec.Mount, error) {
 	var mounts []ocispec.Mount
-	if len(t.UntrustedBinds)+len(t.ImageMounts) == 0 {
+	if len(t.UntrustedBinds)+len(t.ImageMounts) == 0 && t.users == nil {
 		return nil, nil
 	}
 	if err := c.m.checkpoint("make stage", c.bindStage); err != nil {
 		return nil, err
 	}
+	if err := t.users.stageSys(c.stageDir(), t.Network); err != nil {
+		return nil, err
+	}
 	for i, b := range t.UntrustedBinds {
 		at := filepath.Join(c.stageDir(), strconv.Itoa(i))
-		m, err := c.stageOne(b, at)
+		m, err := c.stageOne(t.users, b, at)
 		if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
 			return nil, mistakef("%smount at %s: source %q has a symbolic link, or a file in place of a directory; neither is followed", b.prefix(), b.Target, b.source())
 		}
@@ -109,7 +112,7 @@ func (c *Container) stage(ctx context.Context, t Task, images []image.Image) ([]
 		mounts = append(mounts, m)
 	}
 	for i, m := range t.ImageMounts {
-		mount, err := c.stageImage(ctx, i, m, images[i])
+		mount, err := c.stageImage(ctx, t.users, i, m, images[i])
 		if err != nil {
 			return nil, fmt.Errorf("mount at %s: %w", m.Target, err)
 		}
@@ -130,7 +133,7 @@ func (c *Container) bindStage() error {
 	return nil
 }
 
-func (c *Container) stageOne(b UntrustedBind, at string) (ocispec.Mount, error) {
+func (c *Container) stageOne(u *users, b UntrustedBind, at string) (ocispec.Mount, error) {
 	f, err := openBeneath(b.DirHostPath, b.Name)
 	if b.Make && errors.Is(err, os.ErrNotExist) {
 		if err = makeBeneath(b.DirHostPath, b.Name); err == nil {
@@ -147,10 +150,10 @@ func (c *Container) stageOne(b UntrustedBind, at string) (ocispec.Mount, error) 
 	}
 	if fixed, err := b.fixed(); err != nil {
 		return ocispec.Mount{}, err
-	} else if fixed {
+	} else if fixed && u == nil {
 		return bindOf(info)(f.Name(), b.Target, b.Readonly), nil
 	}
-	return c.bindOnStage(f, info, at, b.Target, b.Readonly)
+	return c.bindOnStage(u, f, info, at, b.Target, b.Readonly)
 }
 
 // source is the source as a job writes it: relative to the task's directory, or to the allocation's.
@@ -220,6 +223,9 @@ func makeBeneath(dir, name string) error {
 // the mount that contains the root private, and volumes may be on that mount too.
 func (c *Container) stageRoot(t Task, root string) (string, error) {
 	at := c.rootPoint()
+	if t.users != nil {
+		return c.stageRootOf(t.users, root)
+	}
 	if t.Image != nil || root == at || !slices.ContainsFunc(t.Mounts, ocispec.Mount.Propagates) {
 		return root, nil
 	}
@@ -237,7 +243,8 @@ func (c *Container) stageRoot(t Task, root string) (string, error) {
 // process.
 func (c *Container) unstage() error {
 	return c.m.checkpoint("unmount stage", func() error {
-		return errors.Join(unmount(c.stageDir()), removeMountpoints(c.stageDir()), unmount(c.rootPoint()))
+		return errors.Join(unmount(c.stageDir()), removeMountpoints(c.stageDir()), unmount(c.rootPoint()),
+			unmount(c.m.usersRoot(c.id)), unmount(c.lowerPoint()))
 	})
 }
 

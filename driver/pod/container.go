@@ -212,6 +212,9 @@ func (c *Container) Exec(ctx context.Context, args []string, o ociruntime.ExecOp
 	o.Process = spec.Process
 	o.Process.Args, o.Process.Terminal = args, tty
 	o.Dir = c.dir
+	if u, err := c.pod.users(); err == nil { // otherwise only /dev/stdout cannot be opened
+		o.Owner = u.root()
+	}
 	return c.m.runtimeOf(c.dir).Exec(ctx, c.id, o)
 }
 

@@ -89,6 +89,10 @@ func (p *pod) repair(t Task, damage error) (podState, error) {
 			return state, err
 		}
 	}
+	var err error
+	if state.IDs, err = p.findIDs(t); err != nil {
+		return state, err
+	}
 	if errors.Is(damage, errDamaged) {
 		p.m.cfg.Log.Error("pod state was recreated", "alloc_id", p.allocID, "error", damage)
 		p.m.cfg.Event(t.ID, t.AllocID, t.Name, fmt.Sprintf("The state of the pod was recreated: %v", damage))

@@ -81,6 +81,9 @@ func (c *Container) Debug(ctx context.Context, d Debug, o ociruntime.ExecOptions
 		process.Env = append(process.Env, "TERM=xterm")
 	}
 	o.Process, o.Dir = process, beside.dir
+	if u, err := c.pod.users(); err == nil {
+		o.Owner = u.root()
+	}
 	return c.m.cfg.Runtime.Exec(ctx, beside.id, o)
 }
 
@@ -122,15 +125,23 @@ func (c *Container) makeDebug(ctx context.Context, d Debug, img image.Image) (*d
 	return beside, process, nil
 }
 
-func (b *debugContainer) run(ctx context.Context, d Debug, img image.Image) (*specs.Process, error) {
+func (b *debugContainer) run(ctx context.Context, d Debug, img image.Image) (_ *specs.Process, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.task.m.cfg.CreateTimeout)
 	defer cancel()
 	m := b.task.m
-	root, err := m.makeRoot(ctx, b.id, img)
+	u, err := b.task.pod.users()
 	if err != nil {
 		return nil, err
 	}
-	spec, err := b.spec(d, root)
+	root, err := m.makeRoot(ctx, u, b.id, img)
+	if err == nil && u != nil {
+		root.hostPath, err = b.stage(u, root.hostPath)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.unstage()) }()
+	spec, err := b.spec(d, u, root)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +157,7 @@ func (b *debugContainer) run(ctx context.Context, d Debug, img image.Image) (*sp
 	return spec.Process, nil
 }
 
-func (b *debugContainer) spec(d Debug, root rootfs) (*specs.Spec, error) {
+func (b *debugContainer) spec(d Debug, u *users, root rootfs) (*specs.Spec, error) {
 	pid, err := statusField(b.task.state.Init.PID, "NSpid")
 	if err != nil {
 		return nil, err
@@ -174,7 +185,8 @@ func (b *debugContainer) spec(d Debug, root rootfs) (*specs.Spec, error) {
 		User:         user,
 		Capabilities: caps,
 		// With another profile it could not trace the task.
-		Security: ocispec.Security{AppArmor: task.Process.ApparmorProfile},
+		Security:    ocispec.Security{AppArmor: task.Process.ApparmorProfile},
+		SysHostPath: b.sysPath(u),
 	})
 }
 
@@ -210,6 +222,7 @@ const capTrace = "CAP_SYS_PTRACE"
 func (b *debugContainer) namespaces(task *specs.Spec) ([]ocispec.Namespace, error) {
 	files := map[specs.LinuxNamespaceType]string{
 		specs.PIDNamespace: "pid", specs.NetworkNamespace: "net", specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts",
+		specs.UserNamespace: "user",
 	}
 	var out []ocispec.Namespace
 	for _, ns := range task.Linux.Namespaces {
@@ -261,6 +274,8 @@ func (b *debugContainer) remove() error {
 		b.cgroup().Kill(ctx),
 		b.task.m.runtimeOf(b.dir).Delete(ctx, b.id),
 		b.cgroup().Remove(),
+		b.unstage(),
+		b.task.m.removeUsersRoot(b.id),
 		b.task.m.removeRoot(b.id, []string{b.id}),
 	)
 	if err != nil {

@@ -26,13 +26,17 @@ func (c *Container) makeFiles(t Task, root rootfs) ([]ocispec.Mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.Image != nil {
-		if err := linkMounts(root.hostPath); err != nil {
-			return nil, err
+	err = t.users.asRoot(func() error {
+		if t.Image != nil {
+			if err := linkMounts(root.hostPath); err != nil {
+				return err
+			}
 		}
-	}
-	volumes, err := imageVolumes(t, root)
-	return append(files, volumes...), err
+		volumes, err := imageVolumes(t, root)
+		files = append(files, volumes...)
+		return err
+	})
+	return files, err
 }
 
 // hostnameFile holds the host name, as in docker.

@@ -91,12 +91,12 @@ func (c *Container) storeIDs() []string {
 //
 // The mount in the store stays until the task is removed: it keeps the image from being collected.
 // Its writable layer stays empty, since the task gets a read-only bind mount.
-func (c *Container) stageImage(ctx context.Context, n int, m ImageMount, img image.Image) (ocispec.Mount, error) {
+func (c *Container) stageImage(ctx context.Context, u *users, n int, m ImageMount, img image.Image) (ocispec.Mount, error) {
 	store, err := c.m.images()
 	if err != nil {
 		return ocispec.Mount{}, err
 	}
-	root, err := store.Mount(ctx, imageMountID(c.id, n), img)
+	root, err := store.MountMapped(ctx, imageMountID(c.id, n), img, u.ids())
 	if err != nil {
 		return ocispec.Mount{}, err
 	}
@@ -117,7 +117,7 @@ func (c *Container) stageImage(ctx context.Context, n int, m ImageMount, img ima
 		return ocispec.Mount{}, m.explain(mistakef("image_options.subpath %q is neither a directory nor a regular file", m.Subpath))
 	}
 	at := filepath.Join(c.stageDir(), "image-"+strconv.Itoa(n))
-	return c.bindOnStage(f, info, at, m.Target, true)
+	return c.bindOnStage(nil, f, info, at, m.Target, true) // its files are mapped already
 }
 
 // explainSubpath replaces an error that is due to the image's content.
@@ -135,12 +135,18 @@ func (m ImageMount) explainSubpath(err error) error {
 
 // bindOnStage binds an opened directory or file to a path of the staging directory, and returns the
 // mount from there.
-func (c *Container) bindOnStage(f *os.File, info os.FileInfo, at, target string, readonly bool) (ocispec.Mount, error) {
+func (c *Container) bindOnStage(u *users, f *os.File, info os.FileInfo, at, target string, readonly bool) (ocispec.Mount, error) {
 	if err := c.m.checkpoint("make stage", func() error { return makePoint(at, info.IsDir()) }); err != nil {
 		return ocispec.Mount{}, err
 	}
 	source := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
-	if err := c.m.checkpoint("mount on stage", func() error { return unix.Mount(source, at, "", unix.MS_BIND|unix.MS_REC, "") }); err != nil {
+	err := c.m.checkpoint("mount on stage", func() error {
+		if u != nil {
+			return u.mount(f, at)
+		}
+		return unix.Mount(source, at, "", unix.MS_BIND|unix.MS_REC, "")
+	})
+	if err != nil {
 		return ocispec.Mount{}, fmt.Errorf("bind %s: %w", f.Name(), err)
 	}
 	return bindOf(info)(at, target, readonly), nil

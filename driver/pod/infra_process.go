@@ -14,7 +14,7 @@ import (
 
 // startInfra starts the infra process: PID 1 of the shared PID namespace, which
 // reaps the pod's orphans. It runs in a container of its own, see infraSpec.
-func (p *pod) startInfra(ctx context.Context, state *podState) error {
+func (p *pod) startInfra(ctx context.Context, u *users, state *podState) error {
 	leave, err := p.m.limiter.acquire(ctx)
 	if err != nil {
 		return err
@@ -26,7 +26,14 @@ func (p *pod) startInfra(ctx context.Context, state *podState) error {
 		return err
 	}
 	root := filepath.Join(p.infraDir(), "root")
-	if err := p.m.checkpoint("make infra root", func() error { return os.MkdirAll(root, 0o755) }); err != nil {
+	err = p.m.checkpoint("make infra root", func() (err error) {
+		if u != nil {
+			root, err = p.m.makeUsersRoot(u, p.infraContainerID())
+			return errors.Join(err, os.MkdirAll(p.infraDir(), 0o700))
+		}
+		return os.MkdirAll(root, 0o755)
+	})
+	if err != nil {
 		return fmt.Errorf("start infra process: %w", err)
 	}
 	var program string
@@ -41,6 +48,7 @@ func (p *pod) startInfra(ctx context.Context, state *podState) error {
 	}
 	infra := infraContainer(root, program, p.cgroup().Child("holder").Path())
 	infra.Security.AppArmor = p.m.cfg.AppArmor
+	u.confineInfra(&infra)
 	spec, err := ocispec.Build(infra)
 	if err != nil {
 		return fmt.Errorf("start infra process: %w", err)
@@ -97,6 +105,9 @@ func (p *pod) removeInfra(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+	if err := p.m.removeUsersRoot(p.infraContainerID()); err != nil {
+		return err
 	}
 	return p.m.checkpoint("remove infra cgroup", group.Remove)
 }

@@ -21,7 +21,7 @@ import (
 // mount namespace.
 func (c *Container) makeRoot(ctx context.Context, t Task, img image.Image) (rootfs, error) {
 	if img.ID != "" || c.m.layers.useless() {
-		return c.m.makeRoot(ctx, c.id, img)
+		return c.m.makeRoot(ctx, t.users, c.id, img)
 	}
 	s, err := newHostRoot(c.m.cfg.HostPaths)
 	if err != nil {
@@ -31,14 +31,14 @@ func (c *Container) makeRoot(ctx context.Context, t Task, img image.Image) (root
 	if err != nil {
 		return rootfs{}, err
 	}
-	err = c.mountLayer(lower)
+	err = c.mountLayer(t.users, lower)
 	if errors.Is(err, errNoOverlay) {
 		c.m.cfg.Log.Info("tasks without an image get separate roots, which take longer to create", "reason", err)
 		c.m.layers.giveUp()
 		if err := c.m.removeRoot(c.id, nil); err != nil {
 			return rootfs{}, err
 		}
-		return c.m.makeRoot(ctx, c.id, img)
+		return c.m.makeRoot(ctx, t.users, c.id, img)
 	}
 	return rootfs{hostPath: c.rootPoint(), userDir: "/", mounts: s.mounts}, err
 }
@@ -48,7 +48,7 @@ var errNoOverlay = errors.New("no overlay")
 
 // mountLayer mounts an empty overlay layer over lower. "volatile" skips the sync on
 // unmount: the layer is removed when the task ends.
-func (c *Container) mountLayer(lower string) error {
+func (c *Container) mountLayer(u *users, lower string) error {
 	own := filepath.Join(c.m.rootsDir(), c.id)
 	upper, work := filepath.Join(own, "upper"), filepath.Join(own, "work")
 	if strings.ContainsAny(lower+own, `,:\`) { // separators of overlay options
@@ -58,6 +58,9 @@ func (c *Container) mountLayer(lower string) error {
 		return errors.Join(os.MkdirAll(own, 0o700), os.MkdirAll(upper, 0o755), os.Chmod(upper, 0o755), os.MkdirAll(work, 0o700), makePoint(c.rootPoint(), true))
 	})
 	if err != nil {
+		return fmt.Errorf("make root: %w", err)
+	}
+	if lower, err = c.mapLower(u, lower, upper); err != nil {
 		return fmt.Errorf("make root: %w", err)
 	}
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,volatile", lower, upper, work)

@@ -27,6 +27,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/logs"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/userns"
 )
 
 // Config configures a Manager. All paths are absolute.
@@ -42,6 +43,8 @@ type Config struct {
 	AppArmor  string // AppArmor profile of infra processes; empty: none
 	HostPaths []HostPath
 	Images    image.Config
+	// IDs is the pool of ids for pods with Task.Userns. New sets its directory.
+	IDs userns.Pool
 	// SharedMemoryMax is the maximum size in bytes of a pod's memory that outlives its
 	// tasks. Zero means DefaultSharedMemoryMax.
 	SharedMemoryMax int64
@@ -126,6 +129,7 @@ func New(cfg Config) *Manager {
 	cfg.SharedMemoryMax = cmp.Or(cfg.SharedMemoryMax, DefaultSharedMemoryMax)
 	cfg.CreateTimeout = cmp.Or(cfg.CreateTimeout, time.Minute)
 	cfg.TeardownTimeout = cmp.Or(cfg.TeardownTimeout, 30*time.Second)
+	cfg.IDs.Dir = filepath.Join(cfg.RunDir, IDsDir)
 	cfg.Images.Before, cfg.Monitor.Before = cfg.Before, cfg.Before
 	cfg.Runtime.Sealed = ociruntime.NewSealed(cfg.Runtime.Path, filepath.Join(cfg.RunDir, "sealed"))
 	m := &Manager{

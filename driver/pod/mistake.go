@@ -119,7 +119,7 @@ func variable(env []string, name string) string {
 // relative one need no permission.
 func (v view) openProgram(name string, relative bool, p *specs.Process) (*os.File, error) {
 	enter := func(dir *os.File, at string) error {
-		if info, ok := mayExecute(dir, p); !ok {
+		if info, ok := v.mayExecute(dir, p); !ok {
 			return mistakef("command %q: permission denied for user %d; %s is %#o", name, p.User.UID, at, info.Mode().Perm())
 		}
 		return nil
@@ -134,7 +134,7 @@ func (v view) openProgram(name string, relative bool, p *specs.Process) (*os.Fil
 	if err != nil {
 		return nil, err
 	}
-	info, may := mayExecute(file, p)
+	info, may := v.mayExecute(file, p)
 	switch {
 	case info == nil:
 		return file, nil
@@ -152,7 +152,7 @@ func (v view) openProgram(name string, relative bool, p *specs.Process) (*os.Fil
 
 // mayExecute reports whether a process may execute a file, or enter a directory, that was opened
 // with O_PATH. It allows what access control lists may allow. info is nil if it is unknown.
-func mayExecute(file *os.File, p *specs.Process) (info os.FileInfo, ok bool) {
+func (v view) mayExecute(file *os.File, p *specs.Process) (info os.FileInfo, ok bool) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, true
@@ -161,6 +161,7 @@ func mayExecute(file *os.File, p *specs.Process) (info os.FileInfo, ok bool) {
 		return p.Capabilities != nil && slices.Contains(p.Capabilities.Effective, name)
 	}
 	uid, gid := owner(info)
+	uid, gid = v.users.inside(uid), v.users.inside(gid)
 	mode, u := info.Mode().Perm(), p.User
 	switch {
 	case info.IsDir() && (capable("CAP_DAC_OVERRIDE") || capable("CAP_DAC_READ_SEARCH")):

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 
 	"github.com/moby/sys/mountinfo"
@@ -36,6 +37,9 @@ func (c *Container) checkMountpoints(t Task) error {
 
 // ofRuntime reports whether the runtime made the mount.
 func ofRuntime(m *mountinfo.Info) bool {
+	if m.FSType == "devtmpfs" && m.Mountpoint == path.Join("/dev", m.Root) {
+		return true // in a user namespace runtimes bind the host's devices
+	}
 	if m.Mountpoint == "/dev" || m.Mountpoint == "/sys/fs/cgroup" { // the latter on cgroup v1
 		return slices.Contains([]string{"tmpfs", "cgroup2"}, m.FSType)
 	}

@@ -55,23 +55,31 @@ const cgroupParent = "/nomad-driver-pod"
 
 // join creates the namespaces and volumes that the task shares with its pod. They
 // are not rolled back when the task fails to start: they belong to the pod.
-func (p *pod) join(ctx context.Context, t Task) error {
+func (p *pod) join(ctx context.Context, t *Task) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	state, err := p.load(t)
+	state, err := p.load(*t)
 	if err != nil {
 		return err
 	}
 	p.hostname = state.Hostname
-	if err := p.setNetworkDefaults(t, &state); err != nil {
+	if t.users, err = p.joinUsers(*t, state); err != nil {
 		return fmt.Errorf("pod %s: %w", p.allocID, err)
 	}
+	if err := p.setNetworkDefaults(*t, &state); err != nil {
+		return fmt.Errorf("pod %s: %w", p.allocID, err)
+	}
+	return p.makeParts(ctx, *t, &state)
+}
+
+// makeParts creates the parts of the pod that the task shares.
+func (p *pod) makeParts(ctx context.Context, t Task, state *podState) error {
 	current, next, err := p.checkShared(t)
 	if err != nil {
 		return err
 	}
 	if t.Share.IPC {
-		if err := p.joinIPC(current, next); err != nil {
+		if err := p.joinIPC(t.users, current, next); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
 	}
@@ -79,12 +87,12 @@ func (p *pod) join(ctx context.Context, t Task) error {
 		return err
 	}
 	if t.Share.UTS && !namespace.Pinned(p.namespaceDir(), namespace.UTS) {
-		if err := p.pin(namespace.UTS, namespace.SetHostname(state.Hostname)); err != nil {
+		if err := p.pin(t.users, namespace.UTS, namespace.SetHostname(state.Hostname)); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
 	}
 	if t.Share.PID && !(state.Infra.Alive() && namespace.Pinned(p.namespaceDir(), namespace.PID)) {
-		if err := p.startInfra(ctx, &state); err != nil {
+		if err := p.startInfra(ctx, t.users, state); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
 	}
@@ -119,21 +127,26 @@ func (p *pod) hostnameOf(t Task) string {
 	return p.hostname
 }
 
-// pin creates and pins a namespace of the pod.
-func (p *pod) pin(kind namespace.Kind, setup func() error) error {
-	return p.m.checkpoint("pin "+string(kind), func() error { return namespace.Pin(p.namespaceDir(), setup, kind) })
+// pin creates and pins a namespace of the pod, or pins the one that belongs to its user namespace.
+func (p *pod) pin(u *users, kind namespace.Kind, setup func() error) error {
+	return p.m.checkpoint("pin "+string(kind), func() error {
+		if u != nil {
+			return namespace.PinFrom(u.dir, p.namespaceDir(), setup, u.First, kind)
+		}
+		return namespace.Pin(p.namespaceDir(), setup, kind)
+	})
 }
 
 const shmFlags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 
 // joinIPC creates the shared IPC namespace if the pod has none, and raises the size
 // of /dev/shm and the namespace's limits to the largest request.
-func (p *pod) joinIPC(current, next shared) error {
+func (p *pod) joinIPC(u *users, current, next shared) error {
 	if current.ipc == nil {
-		return p.makeIPC(next)
+		return p.makeIPC(u, next)
 	}
 	if !next.ipc.equal(current.ipc) {
-		if err := namespace.InIPC(p.ipcFile(), next.ipc.write); err != nil {
+		if err := namespace.InIPCOf(p.ipcFile(), u.root(), next.ipc.write); err != nil {
 			return err
 		}
 	}
@@ -151,15 +164,15 @@ func (p *pod) joinIPC(current, next shared) error {
 
 // makeIPC creates the shared IPC namespace and the tmpfs for /dev/shm, which
 // belong together: POSIX shared memory is stored as files there.
-func (p *pod) makeIPC(next shared) error {
+func (p *pod) makeIPC(u *users, next shared) error {
 	if err := unmount(p.shmDir()); err != nil { // left by a crash in between
 		return err
 	}
-	err := p.m.checkpoint("mount shared memory", func() error { return mountTmpfs(p.shmDir(), next.shm, shmFlags) })
+	err := p.m.checkpoint("mount shared memory", func() error { return mountTmpfs(p.shmDir(), next.shm, shmFlags, u.root()) })
 	if err != nil {
 		return err
 	}
-	if err := p.pin(namespace.IPC, next.ipc.write); err != nil {
+	if err := p.pin(u, namespace.IPC, next.ipc.write); err != nil {
 		return errors.Join(err, unmount(p.shmDir()))
 	}
 	return nil
@@ -178,7 +191,10 @@ func (p *pod) remove(ctx context.Context) error {
 		p.m.checkpoint("remove pod's cgroup", p.cgroup().Remove),
 		p.m.checkpoint("prune cgroup", p.m.pruneParent),
 		p.m.checkpoint("unpin namespaces", func() error {
-			return namespace.Unpin(p.namespaceDir(), namespace.IPC, namespace.UTS, namespace.Net)
+			return errors.Join(
+				namespace.Unpin(p.namespaceDir(), namespace.IPC, namespace.UTS, namespace.Net),
+				namespace.Unpin(p.usersDir(), namespace.User, namespace.IPC, namespace.UTS),
+			)
 		}),
 		p.m.checkpoint("unmount shared memory", func() error { return unmount(p.shmDir()) }),
 		p.removeVolumes(),
@@ -188,6 +204,10 @@ func (p *pod) remove(ctx context.Context) error {
 		return fmt.Errorf("remove pod %s: %w", p.allocID, err)
 	}
 	if err := p.m.checkpoint("remove pod directory", func() error { return os.RemoveAll(p.dir) }); err != nil {
+		return fmt.Errorf("remove pod %s: %w", p.allocID, err)
+	}
+	// Last, so that no process or file of the pod has the ids any more.
+	if err := p.m.cfg.IDs.Release(p.allocID); err != nil {
 		return fmt.Errorf("remove pod %s: %w", p.allocID, err)
 	}
 	return nil
@@ -206,7 +226,7 @@ func (m *Manager) pruneParent() error {
 // namespaces lists the task's namespaces that are not the host's: its own or the
 // pod's.
 func (p *pod) namespaces(t Task) []ocispec.Namespace {
-	list := []ocispec.Namespace{{Kind: specs.MountNamespace}}
+	list := append([]ocispec.Namespace{{Kind: specs.MountNamespace}}, t.users.namespaces()...)
 	if p.m.cfg.Cgroups == cgroup.V2 {
 		// On cgroup v1 a task sees its cgroup path, as with docker; Nomad's
 		// conformance test of exec requires that.

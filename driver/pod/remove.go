@@ -83,6 +83,9 @@ func (c *Container) removeDir() error {
 	if err := c.unstage(); err != nil {
 		return err
 	}
+	if err := c.m.removeUsersRoot(c.id); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.m.cfg.TeardownTimeout)
 	defer cancel()
 	if err := c.drainLogs(ctx); err != nil {

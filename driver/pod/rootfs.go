@@ -31,7 +31,7 @@ func ParseHostPath(s string) (HostPath, error) {
 // makeRoot creates the root file system of a container from an image, or from host
 // paths if img is the zero value. The container can write to the root, but not to
 // the host paths.
-func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (rootfs, error) {
+func (m *Manager) makeRoot(ctx context.Context, u *users, id string, img image.Image) (rootfs, error) {
 	if img.ID == "" {
 		root := rootfs{hostPath: filepath.Join(m.rootsDir(), id), userDir: "/"}
 		err := m.checkpoint("make root", func() error {
@@ -40,7 +40,8 @@ func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (roo
 				return err
 			}
 			root.mounts = s.mounts
-			return errors.Join(os.MkdirAll(m.rootsDir(), 0o700), s.make(root.hostPath))
+			err = os.MkdirAll(m.rootsDir(), 0o700)
+			return errors.Join(err, u.asRoot(func() error { return s.make(root.hostPath) }))
 		})
 		return root, err
 	}
@@ -48,7 +49,7 @@ func (m *Manager) makeRoot(ctx context.Context, id string, img image.Image) (roo
 	if err != nil {
 		return rootfs{}, err
 	}
-	dir, err := store.Mount(ctx, id, img)
+	dir, err := store.MountMapped(ctx, id, img, u.ids())
 	if err != nil {
 		return rootfs{}, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/userns"
 )
 
 // defaultPath is the PATH of a task if neither its image nor its author sets one.
@@ -66,6 +67,7 @@ func (p *pod) buildSpec(t Task, root rootfs) (*specs.Spec, error) {
 		Sysctl:       t.sysctl(),
 		OOMScoreAdj:  t.OOMScoreAdj,
 		Annotations:  annotations(t, root.config.Labels),
+		SysHostPath:  t.users.sysOf(p.taskDir(containerID(t.AllocID, t.Name, t.ID)), t.Network),
 	}
 	if !t.Share.UTS && !t.HostNamespaces.UTS {
 		c.Hostname = t.Hostname
@@ -103,9 +105,14 @@ func (t Task) sysctl() map[string]string {
 	out := map[string]string{}
 	if t.Network.None {
 		out = networkDefaults()
+		if t.users != nil {
+			out[pingGroups] = fmt.Sprint(0, userns.Size-1) // those that the namespace has
+		}
 	}
 	maps.Copy(out, t.Sysctl)
-	maps.DeleteFunc(out, func(name, _ string) bool { return t.Share.IPC && bounded(name) })
+	maps.DeleteFunc(out, func(name, _ string) bool {
+		return t.Share.IPC && bounded(name) || t.ofHostNetwork(name)
+	})
 	return out
 }
 
@@ -120,6 +127,9 @@ func (t Task) user(root rootfs) (u ocispec.User, home string, err error) {
 	u, home, err = lookupUser(root.userDir, name, t.Process.Groups...)
 	if err != nil {
 		return u, "", fmt.Errorf("%w (of %s)", err, of)
+	}
+	if err := t.users.check(u); err != nil {
+		return u, "", fmt.Errorf("user %q (of %s): %w", name, of, err)
 	}
 	if t.AllowUser != nil {
 		if err := t.AllowUser(u); err != nil {

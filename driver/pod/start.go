@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -104,7 +103,7 @@ func (c *Container) start(ctx context.Context, t Task, r *rollback) error {
 	}
 	c.state.Partners = c.sibling.partners
 	c.stopwatch.endPhase("turn")
-	if err := c.pod.join(ctx, t); err != nil {
+	if err := c.pod.join(ctx, &t); err != nil {
 		return err
 	}
 	c.stopwatch.endPhase("join")
@@ -188,7 +187,11 @@ func (c *Container) makeBundle(ctx context.Context, t Task, images imagesOf, wat
 		return nil, err
 	}
 	watch.endPhase("mounts")
-	t.Mounts = slices.Concat(own, t.Mounts, staged)
+	t.Mounts = append(own, t.Mounts...)
+	if err := c.mapMounts(&t, &root); err != nil {
+		return nil, err
+	}
+	t.Mounts = append(t.Mounts, staged...)
 	if root.hostPath, err = c.stageRoot(t, root.hostPath); err != nil {
 		return nil, err
 	}
@@ -209,12 +212,13 @@ func (c *Container) makeSpec(t Task, root rootfs) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := view{root: spec.Root.Path, mounts: spec.Mounts}
+	v := view{root: spec.Root.Path, mounts: spec.Mounts, users: t.users}
 	if err := v.checkNested(); err != nil {
 		return nil, err
 	}
 	if t.Image != nil {
-		if err := prepareTargets(root.hostPath, spec.Mounts); err != nil {
+		err := t.users.asRoot(func() error { return prepareTargets(root.hostPath, spec.Mounts) })
+		if err != nil {
 			return nil, t.Image.explain(err)
 		}
 	}
@@ -222,7 +226,11 @@ func (c *Container) makeSpec(t Task, root rootfs) (*specs.Spec, error) {
 		return nil, err
 	}
 	args := t.Process.args(root.config)
-	if c.mistake, err = checkStart(v, spec.Process, args, t.Image); err != nil {
+	err = t.users.asRoot(func() (err error) {
+		c.mistake, err = checkStart(v, spec.Process, args, t.Image)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	c.initHint = t.initHint(v, args)
@@ -279,6 +287,9 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 	}
 	defer stdout.Close()
 	defer stderr.Close()
+	if err := t.users.own(stdout, stderr); err != nil {
+		return fmt.Errorf("log: %w", err)
+	}
 	attaching, giveUp := context.WithCancel(ctx)
 	attached := parallel(func() error { return c.attachLogs(attaching) })
 	defer func() {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/userns"
 )
 
 // errDamaged is wrapped by errors about a state file that is unreadable or was written by
@@ -32,6 +33,8 @@ type podState struct {
 	Infra    process.Identity `json:"holder,omitzero"` // of the shared PID namespace
 	// NetworkSet is true once the defaults of the network namespace are applied.
 	NetworkSet bool `json:"network_set,omitempty"`
+	// IDs is the range of ids of the pod's user namespace; nil for the host's user namespace.
+	IDs *userns.Range `json:"userns,omitempty"`
 }
 
 // taskState is stored in pods/ALLOC/tasks/CONTAINER/task.json, beside the bundle.

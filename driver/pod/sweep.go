@@ -120,7 +120,7 @@ func (m *Manager) sweepAll() error {
 	if len(live) == 0 {
 		err = m.layers.sweep()
 	}
-	return errors.Join(err, m.sweepRoots(live), m.sweepLayers(live))
+	return errors.Join(err, m.sweepRoots(live), m.sweepLayers(live), m.sweepIDs())
 }
 
 // sweepTasks lists the tasks of a pod. It removes task directories without a state

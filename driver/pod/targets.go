@@ -35,7 +35,7 @@ func prepareTargets(root string, mounts []specs.Mount) error {
 // create it.
 func (v view) checkNested() error {
 	for i, m := range v.mounts {
-		outer := view{root: v.root, mounts: v.mounts[:i]}
+		outer := view{root: v.root, mounts: v.mounts[:i], users: v.users}
 		file, at, rest, err := outer.walk(m.Destination, nil)
 		if err == nil {
 			_ = file.Close() // opened with O_PATH

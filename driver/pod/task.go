@@ -27,7 +27,11 @@ type Task struct {
 	// HostNamespaces selects namespaces of the host instead of the pod's or the task's own.
 	HostNamespaces Share
 	Hostname       string // of the pod; the first task sets it
-	Network        Network
+	// Userns puts the task in a user namespace of the pod: its root is not root of the host. All tasks
+	// of a pod must agree. users is set when the task joins the pod.
+	Userns  bool
+	users   *users
+	Network Network
 
 	Image   *Image // nil: use host paths as the root
 	Process Process

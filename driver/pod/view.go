@@ -19,6 +19,7 @@ import (
 type view struct {
 	root   string
 	mounts []specs.Mount // in mount order
+	users  *users        // of the task
 }
 
 var (

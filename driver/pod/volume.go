@@ -28,14 +28,14 @@ func (p *pod) volumesDir() string { return filepath.Join(p.dir, "volumes") }
 // must hold p.mu.
 func (p *pod) makeVolumes(t Task) error {
 	for _, v := range t.Volumes {
-		if err := p.makeVolume(v); err != nil {
+		if err := p.makeVolume(t.users, v); err != nil {
 			return fmt.Errorf("pod_volume %q: %w", v.Name, err)
 		}
 	}
 	return nil
 }
 
-func (p *pod) makeVolume(v Volume) error {
+func (p *pod) makeVolume(u *users, v Volume) error {
 	dir := filepath.Join(p.volumesDir(), v.Name)
 	have, mounted, err := tmpfsSize(dir)
 	if err != nil {
@@ -52,7 +52,7 @@ func (p *pod) makeVolume(v Volume) error {
 	if size == 0 {
 		size = defaultTmpfsBytes(p.m.cfg.SharedMemoryMax)
 	}
-	return p.m.checkpoint("mount pod volume", func() error { return mountTmpfs(dir, size, unix.MS_NOSUID|unix.MS_NODEV) })
+	return p.m.checkpoint("mount pod volume", func() error { return mountTmpfs(dir, size, unix.MS_NOSUID|unix.MS_NODEV, u.root()) })
 }
 
 // volumeMounts returns the mounts of the task's volumes.
@@ -91,12 +91,13 @@ func removeMountpoints(dir string) error {
 }
 
 // mountTmpfs creates a directory and mounts a tmpfs there that is writable by all
-// users.
-func mountTmpfs(dir string, sizeBytes int64, flags uintptr) error {
+// users and belongs to owner.
+func mountTmpfs(dir string, sizeBytes int64, flags uintptr, owner uint32) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, "mode=1777,"+tmpfsLimits(sizeBytes)); err != nil {
+	options := fmt.Sprintf("mode=1777,uid=%d,gid=%d,%s", owner, owner, tmpfsLimits(sizeBytes))
+	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, options); err != nil {
 		return fmt.Errorf("mount tmpfs at %s: %w", dir, err)
 	}
 	return nil

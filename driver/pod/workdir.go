@@ -72,7 +72,7 @@ func (v view) checkWorkDir(p *specs.Process) error {
 		return nil
 	}
 	defer dir.Close()
-	if info, ok := mayExecute(dir, p); !ok {
+	if info, ok := v.mayExecute(dir, p); !ok {
 		return mistakef("work_dir %q: permission denied for user %d:%d; its mode is %#o: use another directory or user",
 			p.Cwd, p.User.UID, p.User.GID, info.Mode().Perm())
 	}

@@ -130,8 +130,8 @@ func (c *checker) refused(t *task, keys []refusedKey) {
 		refuse("tty", "tty = true", "nomad alloc exec -t")
 	}
 	for _, name := range []string{"userns", "userns_mode"} {
-		if v := t.Config.text(name); v.Known && v.V != "host" {
-			refuse(name, fmt.Sprintf("%s = %q", name, v.V), "host, and the task's user")
+		if v := t.Config.text(name); v.Known && v.V != "host" && v.V != "auto" {
+			refuse(name, fmt.Sprintf("%s = %q", name, v.V), "host or auto, and the task's user")
 		}
 	}
 	if auth := t.Config.block("auth"); auth != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/userns"
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
@@ -41,6 +42,7 @@ type podEnv struct {
 	NoOverlay       bool   // its root cannot be an overlay
 	EnlargesShm     bool   // it requests more shared memory than its pod has
 	FailsLiveness   bool   // its liveness check fails
+	Userns          bool   // all pods have user namespaces of their own
 	Companions      []companion
 }
 
@@ -71,6 +73,9 @@ func (e *podEnv) config() pod.Config {
 		Monitor: ociruntime.Monitor{Path: e.Conmon},
 		Images:  image.Config{Root: e.path("data/images"), RunRoot: e.path("run/images")},
 		Log:     hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Error}),
+	}
+	if e.Userns {
+		c.IDs = userns.Pool{First: usernsFirst, Count: usernsRanges * userns.Size}
 	}
 	if e.NoOverlay {
 		c.DataDir = e.path("no,overlay") // mount options cannot contain a comma
@@ -136,7 +141,7 @@ func (e *podEnv) sharedMemory() int64 {
 
 func (e *podEnv) plainTask(alloc, name string) pod.Task {
 	return pod.Task{
-		ID: alloc + "/" + name + "/1", AllocID: alloc, Name: name, Hostname: "steps",
+		ID: alloc + "/" + name + "/1", AllocID: alloc, Name: name, Hostname: "steps", Userns: e.Userns,
 		Share: pod.Share{IPC: true, UTS: true, PID: true}, CgroupPath: "/nomad/" + alloc + "." + name,
 		Process: pod.Process{Command: []string{"/bin/sh", "-c", "exec sleep infinity"}},
 	}

@@ -162,7 +162,7 @@ func shellImage(t *testing.T, config v1.Config) v1.Image {
 	t.Helper()
 	files := map[string]bool{"/etc/passwd": true, "/etc/group": true}
 	library := regexp.MustCompile(`(/\S+) \(0x`)
-	for _, program := range []string{"sh", "cat", "cut", "grep", "id", "ls", "mkdir", "sleep", "stat", "tail", "touch", "tr"} {
+	for _, program := range []string{"sh", "cat", "chown", "cut", "grep", "id", "ls", "mkdir", "sleep", "sort", "stat", "tail", "touch", "tr", "wc"} {
 		path := filepath.Join("/bin", program)
 		out, err := exec.Command("ldd", path).CombinedOutput()
 		if err != nil {
