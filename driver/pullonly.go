@@ -68,7 +68,7 @@ func (c TaskConfig) checkPullOnly() error {
 	v := reflect.ValueOf(c)
 	for i := range v.NumField() {
 		key := v.Type().Field(i).Tag.Get("codec")
-		if !v.Field(i).IsZero() && !slices.Contains(pullOnlyKeys(), key) {
+		if isSet(v.Field(i)) && !slices.Contains(pullOnlyKeys(), key) {
 			errs = append(errs, fmt.Errorf("%s makes no sense with pull_only = true, which starts no container: leave one of them out", key))
 		}
 	}
@@ -76,6 +76,14 @@ func (c TaskConfig) checkPullOnly() error {
 		errs = append(errs, errors.New("pull_only = true needs an image: set image, or mount { type = \"image\" }"))
 	}
 	return errors.Join(errs...)
+}
+
+// isSet reports whether a job sets a key. Nomad passes empty lists and maps for missing blocks.
+func isSet(v reflect.Value) bool {
+	if v.Kind() == reflect.Slice || v.Kind() == reflect.Map {
+		return v.Len() > 0
+	}
+	return !v.IsZero()
 }
 
 // pull begins to pull the images of a task with pull_only.

@@ -195,6 +195,17 @@ func TestTaskFrom_Invalid(t *testing.T) {
 	}
 }
 
+func TestPullOnly_Valid(t *testing.T) {
+	for _, hcl := range []string{
+		"image = \"a\"", "image = \"a\"\nforce_pull = true\nplatform = \"linux/arm64\"\nauth {\n username = \"u\"\n password = \"p\"\n}",
+		"image = \"a\"\nmount {\n type = \"image\"\n source = \"b\"\n target = \"/b\"\n}", "mounts = [{ type = \"image\", source = \"b\", target = \"/b\" }]",
+	} {
+		_, is, err := defaults(t).pullOnly(taskConfig(t, decode(t, "pull_only = true\n"+hcl)))
+		must.NoError(t, err, must.Sprint(hcl))
+		must.True(t, is)
+	}
+}
+
 func TestTaskFrom_ReportsAllErrors(t *testing.T) {
 	_, err := defaults(t).taskFrom(taskConfig(t, decode(t, "command = \"a\"\nwork_dir = \"b\"\nshare = [\"x\"]")), cgroup.V2)
 	must.ErrorContains(t, err, "work_dir")
