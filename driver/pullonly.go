@@ -134,8 +134,8 @@ func (d *Driver) startPull(m *pod.Manager, t pod.Task, cfg *drivers.TaskConfig) 
 	return handle, handle.SetDriverState(&handleState{StartedAt: p.startedAt, PullOnly: true})
 }
 
-// recoverPull pulls the images of a task again whose driver process ended; those that are stored
-// already cost nothing.
+// recoverPull pulls the images of a task of an earlier driver process again; stored images cost
+// nothing.
 func (d *Driver) recoverPull(m *pod.Manager, handle *drivers.TaskHandle) (is bool, err error) {
 	var state handleState
 	if err := handle.GetDriverState(&state); err != nil || !state.PullOnly {

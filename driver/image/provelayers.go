@@ -14,8 +14,8 @@ import (
 
 // proveLayers downloads the layers that the store would otherwise reuse from images of other
 // registries by digest alone: a manifest can name a layer that its author never had. Layers from
-// images of the same registry are reused, because that registry serves the manifest, and those of
-// additional stores, because every job may read them.
+// images of the same registry are reused, because that registry serves the manifest, and layers of
+// additional stores are reused, because every job may read them.
 func (s *Store) proveLayers(ctx context.Context, key flightKey, source types.ImageSource, layers []types.BlobInfo, alive func()) error {
 	var own map[string]bool
 	for _, layer := range layers {

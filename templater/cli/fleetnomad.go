@@ -20,6 +20,9 @@ const pageSize = 200
 type fleetNomad struct {
 	*cluster.Cluster
 	paused map[[2]string]bool // jobs, by namespace and ID
+
+	prefetch prefetchOptions
+	report   func(fleet.Ref, string) // of pulls
 }
 
 func (n *fleetNomad) Jobs(ctx context.Context, ask fleet.Ask, token string) ([]fleet.Listed, string, error) {
@@ -109,6 +112,15 @@ func (n *fleetNomad) Apply(ctx context.Context, c fleet.Change) (string, error) 
 	job.Submission, err = n.Submission(ctx, c.Namespace, c.ID, c.From)
 	if err != nil {
 		return "", classed(err)
+	}
+	if n.prefetch.on {
+		err := n.Prefetch(ctx, job, n.prefetch.timeout, func(line string) { n.report(c.Ref, line) })
+		switch {
+		case errors.Is(err, cluster.ErrNotPulled):
+			return "", &classedError{err, fleet.ErrRefused}
+		case err != nil:
+			return "", classed(err)
+		}
 	}
 	done, err := n.Register(ctx, job, cluster.Options{CheckIndex: &c.ModifyIndex, PreserveCounts: c.KeepCounts})
 	if err != nil {

@@ -25,6 +25,7 @@ type run struct {
 	o        injectOptions
 	check    checkIndex
 	register cluster.Options
+	prefetch prefetchOptions
 	detach   bool
 }
 
@@ -36,6 +37,7 @@ func (c *run) flags() *flag.FlagSet {
 	fs.Var(&c.check, "check-index", "`INDEX` Register only if the job's modify index is still this one, as plan printed it; 0 if the job must not exist.")
 	fs.BoolVar(&c.detach, "detach", false, "Return after registering the job, and print the ID of its evaluation.")
 	fs.IntVar(&c.register.EvalPriority, "eval-priority", 0, "`N` Priority of the evaluation, from 1 to 100. Default is the job's.")
+	c.prefetch.declare(fs)
 	fs.BoolVar(&c.register.PreserveCounts, "preserve-counts", false, "Keep the counts of the groups that Nomad has.")
 	fs.BoolVar(&c.register.PreserveResources, "preserve-resources", false, "Keep the resources of the tasks that Nomad has, also those of sidecars.")
 	fs.BoolVar(&c.register.PolicyOverride, "policy-override", false, policyOverrideUsage)
@@ -57,7 +59,7 @@ func (c *run) Help() string {
 
 func (c *run) Run(args []string) int {
 	fs, o := c.flags(), &c.o
-	if err := o.parse(fs, args); err != nil {
+	if err := errors.Join(o.parse(fs, args), c.prefetch.check(fs)); err != nil {
 		return c.p.usage(err)
 	}
 	o.out, o.nomad = "json", true
@@ -76,6 +78,13 @@ func (c *run) Run(args []string) int {
 	if err != nil {
 		r.report(failureOf("Cannot reach Nomad", err))
 		return exitError
+	}
+	if c.prefetch.on {
+		err := nomad.Prefetch(ctx, job, c.prefetch.timeout, func(line string) { display.Fprintf(c.p.Stdout, "%s\n", line) })
+		if err != nil {
+			r.report(failure("Job not registered", sentence(err)+" Nothing was changed; without -prefetch, the job is registered first."))
+			return exitError
+		}
 	}
 	c.register.CheckIndex = c.check.index
 	done, err := nomad.Register(ctx, job, c.register)

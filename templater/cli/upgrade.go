@@ -61,12 +61,16 @@ type upgradeOptions struct {
 	batch                          int
 	yes, owned, skipFailed, revert bool
 	fleet                          bool // set for eject
+	prefetch                       prefetchOptions
 }
 
 // declare adds the flags to a flag set of upgrade or eject, and resets them.
 func (o *upgradeOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 	*o = upgradeOptions{}
 	o.fleetOptions.declare(fs, "Print the plan and its results as JSON; other lines go to stderr.")
+	if fs.Name() == fleet.VerbUpgrade {
+		o.prefetch.declare(fs)
+	}
 	if fs.Name() == fleet.VerbEject {
 		fs.BoolVar(&o.fleet, "fleet", false, "Remove the sidecars from jobs that a cluster runs. All other flags except -catalog require it.")
 	}
@@ -81,9 +85,14 @@ func (o *upgradeOptions) declare(fs *flag.FlagSet) *flag.FlagSet {
 
 func (o *upgradeOptions) parse(fs *flag.FlagSet, args []string) error {
 	err := o.fleetOptions.parse(fs, args)
+	if err == nil && fs.Name() == fleet.VerbUpgrade {
+		err = o.prefetch.check(fs)
+	}
 	switch {
 	case err != nil:
 		return err
+	case o.prefetch.on && o.revert:
+		return errors.New("-prefetch pulls images for an upgrade, and -revert reverts one: leave one of them out")
 	case o.batch < 1:
 		return fmt.Errorf("-batch must be at least 1, not %d", o.batch)
 	case o.revert && o.state == "":
@@ -126,11 +135,13 @@ func (c *upgrade) Run(args []string) int {
 		u.r.report(failureOf("Cannot reach Nomad", err))
 		return exitError
 	}
+	connected := &fleetNomad{Cluster: nomad, prefetch: u.o.prefetch}
 	u.run = &fleet.Upgrade{
-		Planner: fleet.Planner{Nomad: &fleetNomad{Cluster: nomad}, Rules: rules, Owned: u.o.owned, Parallel: u.o.parallel, Eject: c.eject},
+		Planner: fleet.Planner{Nomad: connected, Rules: rules, Owned: u.o.owned, Parallel: u.o.parallel, Eject: c.eject},
 		Batch:   u.o.batch, SkipFailed: u.o.skipFailed,
 		Report: func(of fleet.Ref, line string) { display.Fprintf(u.lines, "%s: %s\n", of, line) },
 	}
+	connected.report = u.run.Report
 	if u.o.state != "" {
 		file, err := u.journal()
 		if err != nil {

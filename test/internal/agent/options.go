@@ -29,6 +29,8 @@ type Options struct {
 	// PluginConfig is added to the driver's config block, and ClientConfig to the client's
 	// configuration. Both are HCL.
 	PluginConfig, ClientConfig string
+	// ImageConfig is added to the image block of the driver's config.
+	ImageConfig string
 	// MorePlugins are paths of programs to add to the plugin directory. Nomad runs those that
 	// have a plugin block in ClientConfig.
 	MorePlugins []string
@@ -202,6 +204,7 @@ plugin "nomad-driver-pod" {
     denied_host_uids = ""
     image {
       paths = ["/"]
+      {{.ImageConfig}}
     }
     {{- if .Runtime}}
     runtime  = {{quote .Runtime}}
