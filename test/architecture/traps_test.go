@@ -19,9 +19,9 @@ import (
 const trapsFile = repository + "/test/traps.md"
 
 var (
-	trapMention = regexp.MustCompile(`\b[Tt]raps? ([DI]?\d+(?:(?:, | and )[DI]?\d+)*)`)
-	trapNumber  = regexp.MustCompile(`[DI]?\d+`)
-	trapRow     = regexp.MustCompile(`(?m)^\| ([DI]\d+) \|.*\| ([^|]*) \|$`)
+	trapMention = regexp.MustCompile(`\b[Tt]raps? ([CDI]?\d+(?:(?:, | and )[CDI]?\d+)*)`)
+	trapNumber  = regexp.MustCompile(`[CDI]?\d+`)
+	trapRow     = regexp.MustCompile(`(?m)^\| ([CDI]\d+) \|.*\| ([^|]*) \|$`)
 	testName    = regexp.MustCompile("`((?:Test|Fuzz)\\w+)`")
 )
 

@@ -30,6 +30,8 @@ type brokered struct {
 }
 
 // TestBroker runs haproxy before instances that come, misbehave and go.
+//
+// Traps C1, C2 and C3: POST requests, a reload without a program, and hostile addresses.
 func TestBroker(t *testing.T) {
 	debian(t, "/usr/sbin/haproxy")
 	onSharedAgent(t, matrix.Both(), func(c *cluster) {
@@ -112,8 +114,6 @@ func (s *brokered) count(method string, n int) map[int]int {
 
 // testBrokerRetries checks that an instance's failures are hidden from GET, and that no POST reaches
 // an instance twice.
-//
-// Trap: a proxy that repeats POST requests (istio#13851) orders twice.
 func testBrokerRetries(s *brokered) {
 	for _, behaviour := range []int32{answers503, hangsUp} {
 		s.a.behaviour.Store(behaviour)
@@ -160,8 +160,6 @@ func (s *brokered) awaitAnswer(name string) {
 }
 
 // testBrokerHostile registers instances whose addresses are configuration.
-//
-// Trap: names and addresses of services are text of other jobs.
 func testBrokerHostile(s *brokered) {
 	s.register(s.b)
 	s.start(testdata(s.t, "hostile-service.nomad.hcl",
@@ -217,8 +215,6 @@ func testBrokerReload(s *brokered) {
 }
 
 // testBrokerKilled kills haproxy, and changes the instances while it does not run.
-//
-// Trap: with change_mode = "signal" Nomad fails the allocation then (nomad#5459).
 func testBrokerKilled(s *brokered) {
 	app := s.identities(s.alloc, "app")
 	must.NoError(s.t, syscall.Kill(s.first(s.alloc, "broker").PID, syscall.SIGKILL))

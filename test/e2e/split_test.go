@@ -22,6 +22,8 @@ type divided struct {
 
 // TestSplit checks that the weights hold, that header and cookie pin requests, and that the share
 // of a version without instances goes to the fallback.
+//
+// Trap C4: the cookie pins clients of every version.
 func TestSplit(t *testing.T) {
 	debian(t, "/usr/sbin/haproxy")
 	onSharedAgent(t, matrix.Both(), func(c *cluster) {
@@ -66,8 +68,6 @@ func testWeights(s *divided) {
 
 // testPins checks the precedence of the header, that the cookie keeps a client at any version, and
 // values that name no version.
-//
-// Trap: if only the canary is pinned, all clients end up there (flagger#1532).
 func testPins(s *divided) {
 	for _, version := range []string{"canary", "stable"} {
 		for range 20 {
