@@ -3,6 +3,7 @@ package job
 import (
 	"bytes"
 	"encoding/json"
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -60,8 +61,16 @@ var defaultFields = []DefaultField{
 	{Name: "vault", API: "Vault", Block: true, Task: true, Inherited: true, Private: true},
 }
 
-// DefaultFields returns all fields, group fields first.
-func DefaultFields() []DefaultField { return slices.Clone(defaultFields) }
+// DefaultFields yields all fields, group fields first. They are shared and must not be modified.
+func DefaultFields() iter.Seq2[int, *DefaultField] {
+	return func(yield func(int, *DefaultField) bool) {
+		for i := range defaultFields {
+			if !yield(i, &defaultFields[i]) {
+				return
+			}
+		}
+	}
+}
 
 // FindDefaultField returns a field by its name in job files, or nil.
 func FindDefaultField(name string) *DefaultField {

@@ -70,7 +70,7 @@ func (f *File) written(n *node, isTask bool, defaults *job.Defaults, bare job.Ba
 			continue
 		}
 		w := job.Written{Range: f.at(v.start)}
-		if field.Task == isTask && f.ours(n, &field, defaults, task) {
+		if field.Task == isTask && f.ours(n, field, defaults, task) {
 			w.Default = true
 			if spelt, ok := defaults.Spelt(task)[field.API]; ok {
 				bare[field.API] = spelt
@@ -175,7 +175,7 @@ func (f *File) authors(texts map[string]job.Text, bare job.Bare, api string, n *
 func keyedField(api string) *job.DefaultField {
 	for _, f := range job.DefaultFields() {
 		if f.API == api {
-			return &f
+			return f
 		}
 	}
 	return nil

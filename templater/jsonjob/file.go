@@ -1,6 +1,7 @@
 package jsonjob
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -156,10 +157,12 @@ func (f *File) at(offset int) hcl.Range {
 // lineStarts returns the offsets of the lines of a text.
 func lineStarts(src []byte) []int {
 	starts := []int{0}
-	for i, c := range src {
-		if c == '\n' {
-			starts = append(starts, i+1)
+	for at := 0; ; {
+		i := bytes.IndexByte(src[at:], '\n')
+		if i < 0 {
+			return starts
 		}
+		at += i + 1
+		starts = append(starts, at)
 	}
-	return starts
 }

@@ -72,35 +72,41 @@ func (fr fragments) setting(e *job.SetConfig, l layout) (*node, error) {
 // shaped is make for a block that differs between groups mostly in its texts.
 func (fr fragments) shaped(inJob, inGroup string, b *sidecar.Block, l layout, pick func(*api.TaskGroup) any) (*node, error) {
 	var s shape
-	text := groupOf(inJob, inGroup+hclOf([]*sidecar.Block{s.block(b, false)}))
-	m, known := templates.Get(text)
+	key := string(s.key(fmt.Appendf(nil, "%q %q %q %q", l.prefix, l.step, inJob, inGroup), b, false))
+	m, known := templates.Get(key)
 	if !known {
-		if raw, err := parsed(text, pick); err == nil {
-			m = newJSONTemplate(raw, len(s.texts))
+		text := groupOf(inJob, inGroup+hclOf([]*sidecar.Block{new(shape).block(b, false)}))
+		raw, err := parsed(text, pick)
+		if err == nil {
+			m = newTemplate(raw, len(s.texts), l)
 		}
-		if len(text)+m.size() <= maxTemplateBytes {
-			templates.Add(text, m)
+		if len(key)+len(raw) <= maxTemplateBytes {
+			templates.Add(key, m)
 		}
 	}
 	if m == nil { // let make report the error, if there is one
 		return fr.make(inJob, inGroup+hclOf([]*sidecar.Block{b}), l, pick)
 	}
-	return parseValue(m.fill(s.texts), l), nil
+	return m.fill(s.texts), nil
 }
 
-// templates caches recently used shapes, nil for a shape without a jsonTemplate. Nomad's parser takes
+// templates caches recently used shapes, nil for a shape without a template. Nomad's parser takes
 // most of the time of a small job, and a proxy's jobs get much the same sidecars. Templates
 // contain none of the texts.
-var templates = func() *lru.Cache[string, *jsonTemplate] {
-	c, err := lru.New[string, *jsonTemplate](256)
+var templates = func() *lru.Cache[string, *template] {
+	c, err := lru.New[string, *template](maxTemplates)
 	if err != nil {
 		panic(err) // the size is positive
 	}
 	return c
 }()
 
-// maxTemplateBytes bounds the size of a jsonTemplate and its key, in bytes.
-const maxTemplateBytes = 32 << 10
+const (
+	maxTemplates = 128
+	// maxTemplateBytes bounds the size of the key and the JSON of a template. The template itself
+	// has about ten times that.
+	maxTemplateBytes = 16 << 10
+)
 
 // make parses the block in a group of a job and lays out the picked part.
 func (fr fragments) make(inJob, inGroup string, l layout, pick func(*api.TaskGroup) any) (*node, error) {

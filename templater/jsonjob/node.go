@@ -225,13 +225,18 @@ func (c *cloner) clone(n *node) *node {
 	if n.kind == 0 {
 		return n
 	}
+	return c.copy(n, c.clone)
+}
+
+// copy copies a container, and its values with of.
+func (c *cloner) copy(n *node, of func(*node) *node) *node {
 	out := c.nodes.next()
 	*out = *n
 	out.items = make([]*item, len(n.items))
 	for i, it := range n.items {
 		out.items[i] = c.items.next()
 		*out.items[i] = *it
-		out.items[i].value = c.clone(it.value)
+		out.items[i].value = of(it.value)
 	}
 	return out
 }

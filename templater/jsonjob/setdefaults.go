@@ -93,9 +93,9 @@ func (s *defaultSetter) in(n *node, isTask bool, set *defaultsIn, l layout) erro
 		switch {
 		case field.Task != isTask || field.Name == "constraint":
 		case field.Keyed:
-			err = s.setKeys(n, task, &field, set.keys[field.Name], l)
+			err = s.setKeys(n, task, field, set.keys[field.Name], l)
 		default:
-			err = s.setField(n, task, &field, set, l)
+			err = s.setField(n, task, field, set, l)
 		}
 		if err != nil {
 			return err

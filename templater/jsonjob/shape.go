@@ -3,8 +3,6 @@ package jsonjob
 import (
 	"crypto/rand"
 	"encoding/json"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -22,8 +20,6 @@ type shape struct{ texts []string }
 // sidecar could be moved to a text that another author controls.
 var token = "text-" + rand.Text() + "-"
 
-var quotedToken = regexp.MustCompile(`"` + token + `[0-9]+"`)
-
 // block returns a copy with tokens. free means that all strings in it are free text.
 func (s *shape) block(b *sidecar.Block, free bool) *sidecar.Block {
 	free = free || isFree(b.Type)
@@ -34,7 +30,7 @@ func (s *shape) block(b *sidecar.Block, free bool) *sidecar.Block {
 			out.Body = append(out.Body, s.block(it, free))
 		case *sidecar.Attr:
 			a := *it
-			if free || isFree(a.Name) || (b.Type == "template" && a.Name == "data") || (b.Type == "service" && a.Name == "name") {
+			if free || isFreeAttr(b.Type, a.Name) {
 				a.Value = s.value(a.Value)
 			}
 			out.Body = append(out.Body, &a)
@@ -44,6 +40,10 @@ func (s *shape) block(b *sidecar.Block, free bool) *sidecar.Block {
 }
 
 func isFree(name string) bool { return name == "env" || name == "meta" || name == "config" }
+
+func isFreeAttr(block, name string) bool {
+	return isFree(name) || block == "template" && name == "data" || block == "service" && name == "name"
+}
 
 func (s *shape) value(v cty.Value) cty.Value {
 	switch t := v.Type(); {
@@ -74,48 +74,116 @@ func (s *shape) values(v cty.Value) []cty.Value {
 	return out
 }
 
-// jsonTemplate is the JSON of a shape: text n is inserted between two parts.
-type jsonTemplate struct {
-	parts []string
-	texts []int
+// key appends a text that two blocks have in common only if they have the same shape, and
+// collects the texts in the order of block.
+func (s *shape) key(to []byte, b *sidecar.Block, free bool) []byte {
+	free = free || isFree(b.Type)
+	to = strconv.AppendQuote(to, b.Type)
+	for _, l := range b.Labels {
+		to = strconv.AppendQuote(append(to, ' '), l)
+	}
+	to = append(to, '{')
+	for _, it := range b.Body {
+		switch it := it.(type) {
+		case *sidecar.Block:
+			to = s.key(to, it, free)
+		case *sidecar.Attr:
+			to = append(strconv.AppendQuote(to, it.Name), '=')
+			if free || isFreeAttr(b.Type, it.Name) {
+				to = s.valueKey(to, it.Value)
+			} else {
+				to = append(to, sidecar.Value(it.Value, sidecar.Style{})...)
+			}
+		}
+		to = append(to, '\n')
+	}
+	return append(to, '}')
 }
 
-// newJSONTemplate returns nil if the parser did not pass each of the texts through once and unchanged.
-func newJSONTemplate(raw []byte, texts int) *jsonTemplate {
-	m, from := &jsonTemplate{}, 0
-	for _, at := range quotedToken.FindAllIndex(raw, -1) {
-		n, err := strconv.Atoi(string(raw[at[0]+1+len(token) : at[1]-1]))
-		if err != nil || slices.Contains(m.texts, n) {
-			return nil
+func (s *shape) valueKey(to []byte, v cty.Value) []byte {
+	switch t := v.Type(); {
+	case t == cty.String && v.IsKnown() && !v.IsNull():
+		s.texts = append(s.texts, v.AsString())
+		return append(to, '$')
+	case isTexts(t) && v.LengthInt() > 0:
+		to = append(to, '[')
+		for it := v.ElementIterator(); it.Next(); {
+			_, e := it.Element()
+			to = append(s.valueKey(to, e), ',')
 		}
-		m.parts, m.texts = append(m.parts, string(raw[from:at[0]])), append(m.texts, n)
-		from = at[1]
+		return append(to, ']')
+	case (t.IsObjectType() || t.IsMapType()) && v.LengthInt() > 0:
+		to = append(to, '{')
+		for it := v.ElementIterator(); it.Next(); { // sorted by name
+			k, e := it.Element()
+			to = append(strconv.AppendQuote(to, k.AsString()), ':')
+			to = append(s.valueKey(to, e), ',')
+		}
+		return append(to, '}')
 	}
-	m.parts = append(m.parts, string(raw[from:]))
-	if len(m.texts) != texts || strings.Count(string(raw), token) != texts {
+	return append(to, sidecar.Value(v, sidecar.Style{})...)
+}
+
+// isTexts reports whether a list is kept as it is, with tokens for its strings.
+func isTexts(t cty.Type) bool {
+	return t.IsTupleType() || t.IsListType() && t.ElementType() == cty.String
+}
+
+// template is the laid out JSON of a shape, in which tokens stand for the texts. It is shared.
+type template struct {
+	root  *node
+	texts int
+}
+
+// newTemplate returns nil if the parser did not pass each of the texts through once and unchanged.
+func newTemplate(raw []byte, texts int, l layout) *template {
+	root := parseValue(raw, l)
+	seen := map[int]bool{}
+	if !markTokens(root, seen) || len(seen) != texts || strings.Count(string(raw), token) != texts {
 		return nil
 	}
-	return m
+	return &template{root, texts}
 }
 
-// size returns the size of its text in bytes; 0 for nil.
-func (m *jsonTemplate) size() int {
-	if m == nil {
-		return 0
+// markTokens records the number of each token in the start of its node. It returns false if one
+// occurs twice.
+func markTokens(n *node, seen map[int]bool) bool {
+	if n.kind == 0 {
+		digits, ok := strings.CutPrefix(n.text, `"`+token)
+		if !ok {
+			return true
+		}
+		i, err := strconv.Atoi(strings.TrimSuffix(digits, `"`))
+		if err != nil || strconv.Itoa(i)+`"` != digits || seen[i] {
+			return false
+		}
+		seen[i], n.start = true, firstToken-i
+		return true
 	}
-	n := 0
-	for _, p := range m.parts {
-		n += len(p)
+	for _, it := range n.items {
+		if !markTokens(it.value, seen) {
+			return false
+		}
 	}
-	return n
+	return true
 }
 
-// fill returns the JSON with these texts.
-func (m *jsonTemplate) fill(texts []string) []byte {
-	out := []byte(m.parts[0])
-	for i, n := range m.texts {
-		text, _ := json.Marshal(texts[n]) // a string always marshals
-		out = append(append(out, text...), m.parts[i+1]...)
+// firstToken is the start of the node of the first token; the others follow below it.
+const firstToken = -2
+
+// fill returns a copy with these texts.
+func (m *template) fill(texts []string) *node { return new(cloner).fill(m.root, texts) }
+
+// fill is clone with texts for tokens.
+func (c *cloner) fill(n *node, texts []string) *node {
+	switch {
+	case n.kind == 0 && n.start > firstToken:
+		return n
+	case n.kind == 0:
+		text, _ := json.Marshal(texts[firstToken-n.start]) // a string always marshals
+		out := c.nodes.next()
+		out.text, out.start = string(text), -1
+		return out
 	}
-	return out
+	return c.copy(n, func(v *node) *node { return c.fill(v, texts) })
 }

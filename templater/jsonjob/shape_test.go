@@ -36,7 +36,7 @@ func taskOf(text func(place string) cty.Value) *sidecar.Block {
 }
 
 // With its texts taken out and put back a task is what Nomad's parser makes of it.
-func TestAMouldFilledIsWhatTheParserMakes(t *testing.T) {
+func TestTemplate_FilledIsWhatTheParserMakes(t *testing.T) {
 	runes := rapid.SampledFrom([]rune("ab ${}%\"\\\n\r\t<>&[]#-.\u0301\u00e9\u2028\U0001f600"))
 	rapid.Check(t, func(t *rapid.T) {
 		task := taskOf(func(place string) cty.Value {
@@ -54,8 +54,8 @@ func TestAMouldFilledIsWhatTheParserMakes(t *testing.T) {
 	})
 }
 
-// Tasks that differ in their texts only have one jsonTemplate; which it is shows in no text.
-func TestTasksThatDifferInTextsHaveOneMould(t *testing.T) {
+// Tasks that differ in their texts only have one template; which it is shows in no text.
+func TestTemplate_OnePerShape(t *testing.T) {
 	templates.Purge()
 	for _, text := range []string{"one", "two", token + "0"} {
 		task := taskOf(func(place string) cty.Value {
@@ -70,16 +70,18 @@ func TestTasksThatDifferInTextsHaveOneMould(t *testing.T) {
 		must.Eq(t, text, n.get("Env").key("A").str())
 		must.Eq(t, 1, templates.Len())
 	}
-	for _, shape := range templates.Keys() {
-		must.StrNotContains(t, shape, "two")
+	for _, key := range templates.Keys() {
+		must.StrNotContains(t, key, "two")
+		m, _ := templates.Get(key)
+		must.StrNotContains(t, string(m.root.write(nil)), "two")
 	}
 }
 
 // A shape that Nomad's parser does not carry over is none, and the parser is asked as
 // ever.
-func TestWhatTheParserChangesHasNoMould(t *testing.T) {
+func TestTemplate_NoneIfTheParserChangesTexts(t *testing.T) {
 	for _, raw := range []string{`{}`, `{"a":"` + token + `0","b":"` + token + `0"}`, `{"a":"x` + token + `0"}`, `{"a":"` + token + `0 "}`, `{"` + token + `1":"` + token + `0"}`} {
-		must.Nil(t, newJSONTemplate([]byte(raw), 1), must.Sprint(raw))
+		must.Nil(t, newTemplate([]byte(raw), 1, layout{}), must.Sprint(raw))
 	}
-	must.NotNil(t, newJSONTemplate([]byte(`{"a":"`+token+`0"}`), 1))
+	must.NotNil(t, newTemplate([]byte(`{"a":"`+token+`0"}`), 1, layout{}))
 }
