@@ -81,7 +81,11 @@ func findHost(ctx context.Context, s settings) (*host, error) {
 		return nil, err
 	}
 	h.userns = s.pool.Ranges() > 0
-	if h.noUserns = h.tryUserns(ctx, s); h.noUserns != nil && s.Userns.Required {
+	h.noUserns = h.tryUserns(ctx, s)
+	switch {
+	case errors.Is(h.noUserns, context.DeadlineExceeded), errors.Is(h.noUserns, context.Canceled):
+		return nil, h.noUserns // the next probe may succeed
+	case h.noUserns != nil && s.Userns.Required:
 		return nil, fmt.Errorf("userns { required = true }: %w", h.noUserns)
 	}
 	return h, nil

@@ -21,6 +21,9 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/userns"
 )
 
+// usernsTimeout bounds the probe of a pod: two containers and a command.
+const usernsTimeout = 3 * probeTimeout
+
 // tryUserns returns why pods cannot have a user namespace of their own here, if the operator has a
 // pool of ids for them. It runs the parts of such a pod: a container over an id-mapped layer in
 // a tmpfs, with namespaces that it joins and a network namespace of the host, a program executed in
@@ -29,7 +32,7 @@ func (h *host) tryUserns(ctx context.Context, s settings) error {
 	if s.pool.Ranges() == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, usernsTimeout)
 	defer cancel()
 	if err := checkEnterable(filepath.Dir(pod.UsersRoots(s.RunDir))); err != nil {
 		return fmt.Errorf("run_dir = %q: %w", s.RunDir, err)
@@ -55,6 +58,9 @@ func (h *host) tryUserns(ctx context.Context, s settings) error {
 	p := usernsProbe{host: h, dir: dir, ids: ids}
 	err = p.run(ctx)
 	err = errors.Join(err, pool.Release(filepath.Base(dir)))
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s (version %s): the probe of a pod in a user namespace is not complete: %w", h.runtime.Path, h.runtimeVersion, ctx.Err())
+	}
 	if err != nil {
 		return fmt.Errorf("%s (version %s) cannot run a pod in a user namespace here: %w; that needs runc 1.4 or newer, whose path the operator can set as runtime, and Linux 6.3 or newer",
 			h.runtime.Path, h.runtimeVersion, err)
