@@ -64,6 +64,8 @@ type PluginConfig struct {
 	CDISpecDirs     []string      `codec:"cdi_spec_dirs"`
 	DebugContainers bool          `codec:"debug_containers"`
 	LogCollector    string        `codec:"log_collector"`
+	LogIndex        string        `codec:"log_index"`
+	LogIndexMeta    []string      `codec:"log_index_meta"`
 
 	UlimitMax hclutils.MapStrStr `codec:"ulimit_max"`
 	SwapMax   string             `codec:"swap_max"`

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -41,6 +42,8 @@ type Driver struct {
 	publishers       sync.WaitGroup // goroutines that end with ctx
 	serving, writing bool           // the metrics, at their address and to their file
 
+	linkKind atomic.Value // string: of the links in the log index, once a task has shown it
+
 	mu         sync.Mutex
 	settings   settings
 	compute    cpustats.Compute
@@ -61,7 +64,7 @@ func New(log hclog.Logger) *Driver {
 	ctx, cancel := context.WithCancel(context.Background())
 	log = log.Named(Name)
 	d := &Driver{ctx: ctx, cancel: cancel, began: time.Now(), log: log, events: eventer.NewEventer(ctx, log), pulls: map[string]*pullTask{}}
-	d.metrics = metrics.New(Version, d.size)
+	d.metrics = metrics.New(Version, d.metricsState)
 	return d
 }
 

@@ -24,18 +24,25 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 		defer tick.Stop()
 		for {
 			h, err := d.probedHost(ctx)
+			var index string
 			if err == nil {
-				err = errors.Join(d.publish(), d.currentSettings().Image.checkStores())
+				var ierr error
+				index, ierr = d.currentSettings().logIndex()
+				err = errors.Join(d.publish(), d.currentSettings().Image.checkStores(), ierr)
+			}
+			fp := fingerprint(h, err)
+			if err == nil {
+				d.describeIndex(fp, index)
 			}
 			select {
-			case ch <- fingerprint(h, err):
+			case ch <- fp:
 			case <-ctx.Done():
 				return
 			case <-d.ctx.Done():
 				return
 			}
 			if err == nil {
-				d.sweep()
+				d.sweep(index)
 			}
 			select {
 			case <-tick.C:
@@ -49,10 +56,16 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 	return ch, nil
 }
 
-// sweep removes the remains of an earlier plugin process. Only the first call has an effect.
-func (d *Driver) sweep() {
-	if m, _, err := d.manager(); err == nil { // otherwise there is no host to sweep
-		m.Sweep()
+// sweep removes the remains of an earlier plugin process, in the first call, and of allocations that
+// are gone from the log index.
+func (d *Driver) sweep(index string) {
+	m, _, err := d.manager()
+	if err != nil { // there is no host to sweep
+		return
+	}
+	m.Sweep()
+	if index != "" {
+		m.SweepLogIndex(index)
 	}
 }
 

@@ -85,6 +85,7 @@ func (d *Driver) taskOf(cfg *drivers.TaskConfig, h *host) (pod.Task, error) {
 	if err := t.Check(); err != nil {
 		return t, err
 	}
+	d.setIndex(&t, cfg)
 	return t, setMounts(&t, cfg)
 }
 
@@ -102,6 +103,7 @@ func (d *Driver) RecoverTask(handle *drivers.TaskHandle) (err error) {
 	if err != nil {
 		return err
 	}
+	d.noteLinkKind(handle.Config.AllocDir)
 	is, err := d.recoverPull(m, handle)
 	if !is {
 		_, err = m.Recover(d.ctx, handle.Config.AllocID, handle.Config.Name, handle.Config.ID)

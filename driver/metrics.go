@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -56,18 +57,26 @@ func resultOf(err error) string {
 	return metrics.ResultInvalid
 }
 
-// size returns the number of pods and tasks.
-func (d *Driver) size() metrics.Size {
+// logCountsTimeout is how long a scrape waits for the log collector.
+const logCountsTimeout = time.Second
+
+// metricsState returns what each scrape reports.
+func (d *Driver) metricsState() metrics.State {
 	m := d.pods()
 	if m == nil {
-		return metrics.Size{}
+		return metrics.State{}
 	}
+	ctx, cancel := context.WithTimeout(d.ctx, logCountsTimeout)
+	defer cancel()
 	pods, tasks := m.Size()
-	n := metrics.Size{Pods: pods, Tasks: tasks}
+	n := m.LogCounts(ctx)
+	now := metrics.State{Pods: pods, Tasks: tasks, Logs: metrics.Logs{
+		Bytes: n.Bytes, Stalls: n.Stalls, DroppedBytes: n.Dropped, IndexDropped: n.IndexDropped,
+	}}
 	if u, ok := m.ImageUsage(); ok {
-		n.Images = &metrics.Images{Bytes: u.ImageBytes, DiskBytes: u.DiskBytes, DiskFreeBytes: u.DiskFreeBytes}
+		now.Images = &metrics.Images{Bytes: u.ImageBytes, DiskBytes: u.DiskBytes, DiskFreeBytes: u.DiskFreeBytes}
 	}
-	return n
+	return now
 }
 
 func (c MetricsConfig) check() error {

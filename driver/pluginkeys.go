@@ -61,6 +61,10 @@ func pluginKeys() []key {
 			meaning: "maximum size of a task's rotated log files per output, `max_files` × `max_file_size`"},
 		{name: "log_collector", kind: "string", value: `"pod"`, docker: none, podman: none,
 			meaning: "which process writes task logs: `pod`, one process of this plugin for the whole node, or `nomad`, one process of Nomad for each task"},
+		{name: "log_index", kind: "string", unset: "none", docker: none, podman: none,
+			meaning: "directory with links to the log files of all tasks, named after job, group and task, for one log shipper per node; see [Log index](#log-index)"},
+		{name: "log_index_meta", kind: "list(string)", unset: "none", docker: none, podman: none,
+			meaning: "keys of the job's `meta` that the index's `meta.json` contains: `[\"team\"]`"},
 		{name: "metrics", kind: "block", docker: none, podman: none, keys: []key{
 			{name: "address", kind: "string", unset: "none", meaning: "`unix:/path/of/socket`, or a port of a loopback address such as `127.0.0.1:9630`, for [metrics](#metrics) at `/metrics`", docker: none, podman: none},
 			{name: "textfile", kind: "string", unset: "none", meaning: "path of a file for node_exporter's textfile collector, written every 15 s: `/var/lib/node_exporter/nomad_pod.prom`", docker: none, podman: none},

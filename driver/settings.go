@@ -69,6 +69,7 @@ func newSettings(c PluginConfig) (settings, error) {
 	if c.LogCollector != collectorPod && c.LogCollector != collectorNomad {
 		errs = append(errs, fmt.Errorf("log_collector = %q: want \"pod\" or \"nomad\"", c.LogCollector))
 	}
+	errs = append(errs, c.checkLogIndex())
 	var cerr error
 	if s.ceilings, cerr = newCeilings(c); cerr != nil {
 		errs = append(errs, cerr)

@@ -56,6 +56,7 @@ type Client struct {
 
 	mu       sync.Mutex // never held during a call to the collector
 	peer     *peer
+	counts   Counts // of collectors that have ended, as last read
 	closed   bool
 	watchers sync.WaitGroup
 }
@@ -90,6 +91,21 @@ func (c *Client) Attach(ctx context.Context, dir string) (*HeldFIFOs, error) {
 // write output must have ended.
 func (c *Client) Drain(ctx context.Context, dir string) error {
 	return c.call(ctx, "Drain", filepath.Join(dir, SpecFile))
+}
+
+// Counts returns the totals of the present collector, and of those before it as far as they were
+// read. It starts no collector.
+func (c *Client) Counts(ctx context.Context) Counts {
+	p, err := c.current()
+	if p != nil && err == nil {
+		p.count(ctx)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.peer == nil {
+		return c.counts
+	}
+	return c.counts.plus(c.peer.counted())
 }
 
 // Close disconnects. The collector keeps running while there are tasks.
@@ -136,6 +152,7 @@ func (c *Client) forget(p *peer) (closed bool) {
 	defer c.mu.Unlock()
 	if c.peer == p {
 		c.peer = nil
+		c.counts = c.counts.plus(p.counted())
 	}
 	_ = p.Close() // already broken
 	return c.closed

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +17,7 @@ import (
 
 // protocolVersion is the version of the RPC protocol. A client that finds another
 // version makes the collector exit and starts its own.
-const protocolVersion = 1
+const protocolVersion = 2
 
 // drainTimeout bounds how long Drain waits for a task's output.
 const drainTimeout = 5 * time.Second
@@ -29,7 +30,23 @@ type collector struct {
 	idle    chan struct{} // closed when there is neither a client nor a task
 	quit    bool
 	notices chan Notice
+	count   counters
 }
+
+// Counts are totals of a collector since its start.
+type Counts struct {
+	Bytes        int64 // of output, written to files
+	Stalls       int64 // files that could not be written to, so that their task was blocked
+	Dropped      int64 // bytes of output, after a stall
+	IndexDropped int64 // files without a link in the index
+}
+
+func (c Counts) plus(d Counts) Counts {
+	return Counts{c.Bytes + d.Bytes, c.Stalls + d.Stalls, c.Dropped + d.Dropped, c.IndexDropped + d.IndexDropped}
+}
+
+// counters are the Counts of a running collector.
+type counters struct{ bytes, stalls, dropped, indexDropped atomic.Int64 }
 
 // Notice is a message for a task's author.
 type Notice struct {
@@ -66,6 +83,13 @@ func (c connection) Read(p []byte) (int, error) {
 // Version returns the protocol version.
 func (s *Session) Version(_ Nothing, version *int) error {
 	*version = protocolVersion
+	return nil
+}
+
+// Counts returns the totals.
+func (s *Session) Counts(_ Nothing, counts *Counts) error {
+	c := &s.c.count
+	*counts = Counts{c.bytes.Load(), c.stalls.Load(), c.dropped.Load(), c.indexDropped.Load()}
 	return nil
 }
 
@@ -113,9 +137,12 @@ func (c *collector) newStream(specPath string, spec Spec, st Stream) (_ *stream,
 		return nil, errors.Join(err, dir.Close())
 	}
 	s := &stream{
-		fifo: fifo, done: make(chan struct{}),
-		files: files{dir: dir, base: st.Base, maxFiles: spec.MaxFiles, maxBytes: spec.MaxBytes},
-		tell:  func(text string) { c.notify(Notice{specPath, text}) },
+		fifo: fifo, done: make(chan struct{}), count: &c.count,
+		files: files{
+			dir: dir, base: st.Base, maxFiles: spec.MaxFiles, maxBytes: spec.MaxBytes,
+			links: newLinks(spec.Index, st.FIFO, dir.Name(), func() { c.count.indexDropped.Add(1) }),
+		},
+		tell: func(text string) { c.notify(Notice{specPath, text}) },
 	}
 	// Open the files now, so that a wrong directory fails the start of the task, and
 	// readers find a file immediately.

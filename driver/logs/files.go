@@ -20,6 +20,7 @@ type files struct {
 	base     string
 	maxFiles int
 	maxBytes int64
+	links    *links // nil without an index
 
 	index  int
 	file   *os.File
@@ -40,7 +41,7 @@ func (f *files) open() error {
 
 // openIndex opens BASE.index at its end.
 func (f *files) openIndex() error {
-	name := fmt.Sprintf("%s.%d", f.base, f.index)
+	name := f.nameOf(f.index)
 	// Not O_APPEND, which splice does not support. Symbolic links are not followed and
 	// FIFOs do not block: tasks of other drivers can write to the directory.
 	fd, err := unix.Openat(int(f.dir.Fd()), name,
@@ -60,6 +61,18 @@ func (f *files) openIndex() error {
 	return nil
 }
 
+// openPath opens BASE.n for everything but its content.
+func (f *files) openPath(n int) (*os.File, error) {
+	path := f.dir.Name() + "/" + f.nameOf(n)
+	fd, err := unix.Openat(int(f.dir.Fd()), f.nameOf(n), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func (f *files) nameOf(n int) string { return fmt.Sprintf("%s.%d", f.base, n) }
+
 func (f *files) space() int64 { return f.maxBytes - f.offset }
 
 // rotate continues with the next file that has space, and removes the oldest.
@@ -75,7 +88,9 @@ func (f *files) rotate() error {
 			return err
 		}
 		if f.space() > 0 {
-			return f.purge()
+			err := f.purge()
+			f.links.update(f)
+			return err
 		}
 	}
 }
@@ -87,7 +102,7 @@ func (f *files) purge() error {
 	}
 	var errs []error
 	for _, i := range indexes[:len(indexes)-f.maxFiles] {
-		err := unix.Unlinkat(int(f.dir.Fd()), fmt.Sprintf("%s.%d", f.base, i), 0)
+		err := unix.Unlinkat(int(f.dir.Fd()), f.nameOf(i), 0)
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			errs = append(errs, fmt.Errorf("remove %s/%s.%d: %w", f.dir.Name(), f.base, i, err))
 		}
@@ -96,26 +111,29 @@ func (f *files) purge() error {
 }
 
 // list returns the numbers of the existing files, sorted.
-func (f *files) list() ([]int, error) {
+func (f *files) list() ([]int, error) { return numbersIn(f.dir, f.base) }
+
+// numbersIn returns the numbers N of the entries BASE.N of a directory, sorted.
+func numbersIn(dir *os.File, base string) ([]int, error) {
 	// An open directory is listed from where the last listing ended.
-	if _, err := f.dir.Seek(0, 0); err != nil {
+	if _, err := dir.Seek(0, 0); err != nil {
 		return nil, err
 	}
-	var indexes []int
+	var numbers []int
 	for {
 		// In chunks: tasks of other drivers can fill the directory.
 		const portion = 256
-		names, err := f.dir.Readdirnames(portion)
+		names, err := dir.Readdirnames(portion)
 		for _, name := range names {
-			if suffix, found := strings.CutPrefix(name, f.base+"."); found {
+			if suffix, found := strings.CutPrefix(name, base+"."); found {
 				if i, err := strconv.Atoi(suffix); err == nil && i >= 0 {
-					indexes = append(indexes, i)
+					numbers = append(numbers, i)
 				}
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			slices.Sort(indexes)
-			return indexes, nil
+			slices.Sort(numbers)
+			return numbers, nil
 		}
 		if err != nil {
 			return nil, err
@@ -124,10 +142,11 @@ func (f *files) list() ([]int, error) {
 }
 
 func (f *files) close() error {
+	err := f.links.close()
 	if f.file == nil {
-		return nil
+		return err
 	}
-	err := f.file.Close()
+	err = errors.Join(err, f.file.Close())
 	f.file = nil
 	return err
 }

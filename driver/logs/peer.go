@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/rpc"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,9 @@ type peer struct {
 	*rpc.Client
 	process *os.Process
 	timeout time.Duration // of an answer
+
+	mu     sync.Mutex
+	counts Counts // as last read
 }
 
 // dial connects to a collector of this program. It makes one of another program or
@@ -42,7 +46,7 @@ func dial(cfg Config) (*peer, error) {
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	p := &peer{rpc.NewClient(timedConn{conn, cfg.AnswerTimeout}), process, cfg.AnswerTimeout}
+	p := &peer{Client: rpc.NewClient(timedConn{conn, cfg.AnswerTimeout}), process: process, timeout: cfg.AnswerTimeout}
 	err = p.shakeHands(conn)
 	if err == nil {
 		return p, nil
@@ -133,6 +137,28 @@ func (p *peer) call(ctx context.Context, method, specPath string) error {
 			}
 		}
 	}
+}
+
+// count reads the collector's totals. They do not change if the collector does not answer.
+func (p *peer) count(ctx context.Context) {
+	var counts Counts
+	pending := p.Go(serviceName+".Counts", Nothing(false), &counts, make(chan *rpc.Call, 1))
+	select {
+	case <-pending.Done:
+	case <-ctx.Done():
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pending.Error == nil && counts.Bytes >= p.counts.Bytes { // concurrent calls
+		p.counts = counts
+	}
+}
+
+func (p *peer) counted() Counts {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.counts
 }
 
 // notices forwards notices until the connection ends or the collector hangs and was

@@ -27,6 +27,8 @@ type Spec struct {
 	MaxFiles int      `json:"max_files"`
 	MaxBytes int64    `json:"max_bytes"` // of a file
 	Streams  []Stream `json:"streams"`
+	// Index is nil without an index. Collectors that do not know it ignore it.
+	Index *Index `json:"index,omitempty"`
 }
 
 // Stream is one FIFO and the base name of its files.
@@ -52,8 +54,8 @@ func WriteSpec(dir string, s Spec) error {
 	return os.Rename(temporary, filepath.Join(dir, SpecFile))
 }
 
-// maxSpecBytes bounds a SpecFile, which contains two paths and two names.
-const maxSpecBytes = 64 << 10
+// maxSpecBytes bounds a SpecFile, which contains paths, names and the content of a MetaFile.
+const maxSpecBytes = 64<<10 + maxMetaBytes
 
 func readSpec(file string) (Spec, error) {
 	b, err := bounds.ReadFile(file, maxSpecBytes)
@@ -82,5 +84,5 @@ func (s Spec) check() error {
 			return fmt.Errorf("logs: %q and %q: want names without a directory", st.FIFO, st.Base)
 		}
 	}
-	return nil
+	return s.Index.check()
 }

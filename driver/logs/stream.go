@@ -40,6 +40,7 @@ type stream struct {
 	files files
 	peek  [2]*os.File // a pipe to read the FIFO without consuming it; nil until needed
 	tell  func(string)
+	count *counters
 
 	moved   int64     // bytes
 	failing time.Time // since when the file cannot be written
@@ -55,6 +56,7 @@ func (s *stream) run() {
 	if err != nil {
 		return
 	}
+	s.files.links.update(&s.files)
 	for ended := false; !ended; {
 		before := s.moved
 		err := raw.Read(func(fd uintptr) bool {
@@ -70,7 +72,9 @@ func (s *stream) run() {
 		if err != nil {
 			return
 		}
-		time.Sleep(s.delay(s.moved-before, time.Now()))
+		now := time.Now()
+		s.files.links.retry(&s.files, now)
+		time.Sleep(s.delay(s.moved-before, now))
 	}
 }
 
@@ -108,6 +112,7 @@ func (s *stream) splice(fifo int, n int64) (ended bool, err error) {
 	}
 	s.files.offset += moved
 	s.moved += moved
+	s.count.bytes.Add(moved)
 	return moved == 0, nil
 }
 
@@ -184,6 +189,7 @@ func (s *stream) shouldDrop(err error) (drop bool) {
 		return false
 	case s.failing.IsZero():
 		s.failing = time.Now()
+		s.count.stalls.Add(1)
 		s.tell(fmt.Sprintf("output for %s is blocked: %v", s.files.base, err))
 	}
 	return time.Since(s.failing) > blockTimeout
@@ -194,6 +200,7 @@ func (s *stream) drop(fifo int) (ended bool) {
 	n, err := unix.Read(fifo, make([]byte, pipeBytes))
 	if err == nil {
 		s.dropped += int64(n)
+		s.count.dropped.Add(int64(n))
 	}
 	return err == nil && n == 0
 }

@@ -30,6 +30,11 @@ type outlet struct {
 
 func newOutlet(t *testing.T, dir string, maxFiles int, maxBytes int64) *outlet {
 	t.Helper()
+	return newOutletWith(t, dir, maxFiles, maxBytes, func(*stream) {})
+}
+
+func newOutletWith(t *testing.T, dir string, maxFiles int, maxBytes int64, change func(*stream)) *outlet {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "fifo")
 	must.NoError(t, unix.Mkfifo(path, 0o600))
 	r, err := openFIFO(path)
@@ -40,9 +45,10 @@ func newOutlet(t *testing.T, dir string, maxFiles int, maxBytes int64) *outlet {
 	must.NoError(t, err)
 	o := &outlet{t: t, dir: dir, w: w, events: make(chan string, 100)}
 	o.stream = &stream{
-		fifo: r, done: make(chan struct{}), tell: func(s string) { o.events <- s },
+		fifo: r, done: make(chan struct{}), tell: func(s string) { o.events <- s }, count: &counters{},
 		files: files{dir: d, base: "web.stdout", maxFiles: maxFiles, maxBytes: maxBytes},
 	}
+	change(o.stream)
 	go o.stream.run()
 	t.Cleanup(func() { _ = w.Close(); <-o.stream.done })
 	return o

@@ -6,6 +6,7 @@
 package metrics
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -60,10 +61,11 @@ var help = map[Counted]string{
 	PulledBytes:      "Compressed size of the images that were pulled, with layers that were already stored.",
 }
 
-// Size is the number of pods and tasks on the node, and the size of its image store.
-type Size struct {
-	Pods, Tasks int
+// State is the present state of a node, read for each scrape.
+type State struct {
+	Pods, Tasks int     // on the node
 	Images      *Images // nil if unknown
+	Logs        Logs
 }
 
 // Images is the size of the image store.
@@ -72,8 +74,11 @@ type Images struct {
 	DiskBytes, DiskFreeBytes uint64 // of its file system
 }
 
-// New returns the metrics of a driver of the given version. size is called for each scrape.
-func New(version string, size func() Size) *Metrics {
+// Logs are totals of the log collector.
+type Logs struct{ Bytes, Stalls, DroppedBytes, IndexDropped int64 }
+
+// New returns the metrics of a driver of the given version. state is called for each scrape.
+func New(version string, state func() State) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), counts: map[Counted]prometheus.Counter{}, registries: map[string]bool{}}
 	counters := func(name, text string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: text}, labels)
@@ -98,7 +103,7 @@ func New(version string, size func() Size) *Metrics {
 		Namespace: namespace, Name: "image_pull_seconds", Help: "Duration of pulls that fetched an image.",
 		Buckets: []float64{.1, .3, 1, 3, 10, 30, 100, 300},
 	})
-	m.registry.MustRegister(m.phases, m.pullTime, newState(version, size))
+	m.registry.MustRegister(m.phases, m.pullTime, newStateCollector(version, state))
 	// Rates need the first increment, so the common series exist from the beginning.
 	for _, result := range []string{ResultOK, ResultInvalid, ResultFailed} {
 		m.starts.WithLabelValues(result)
@@ -184,19 +189,21 @@ func (m *Metrics) labelOf(registry string) string {
 	return registry
 }
 
-// state reports the present state when it is scraped.
-type state struct {
-	size              func() Size
+// stateCollector reports the State when it is scraped.
+type stateCollector struct {
+	state   func() State
+	version string
+
 	pods, tasks, info *prometheus.Desc
 	images            [3]*prometheus.Desc // as the fields of Images
-	version           string
+	logs              [4]*prometheus.Desc // as the fields of Logs
 }
 
-func newState(version string, size func() Size) *state {
+func newStateCollector(version string, state func() State) *stateCollector {
 	desc := func(name, text string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(namespace+"_"+name, text, labels, nil)
 	}
-	return &state{size: size, version: version,
+	return &stateCollector{state: state, version: version,
 		pods: desc("pods", "Pods on this node."), tasks: desc("tasks", "Tasks on this node, running or not removed yet."),
 		info: desc("info", "Always 1, with the driver's version.", "version"),
 		images: [...]*prometheus.Desc{
@@ -204,26 +211,35 @@ func newState(version string, size func() Size) *state {
 			desc("image_store_disk_bytes", "Size of the file system of the image store."),
 			desc("image_store_disk_free_bytes", "Free space of the file system of the image store."),
 		},
+		logs: [...]*prometheus.Desc{
+			desc("log_bytes_total", "Output of tasks that was written to their log files."),
+			desc("log_stalls_total", "Times that a task was blocked since its output could not be written."),
+			desc("log_dropped_bytes_total", "Output of tasks that was dropped after a stall."),
+			desc("log_index_dropped_total", "Log files that were not linked in the log index when they were created."),
+		},
 	}
 }
 
 // Describe implements prometheus.Collector.
-func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range append([]*prometheus.Desc{s.pods, s.tasks, s.info}, s.images[:]...) {
+func (s *stateCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range slices.Concat([]*prometheus.Desc{s.pods, s.tasks, s.info}, s.images[:], s.logs[:]) {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (s *state) Collect(ch chan<- prometheus.Metric) {
-	n := s.size()
-	ch <- prometheus.MustNewConstMetric(s.pods, prometheus.GaugeValue, float64(n.Pods))
-	ch <- prometheus.MustNewConstMetric(s.tasks, prometheus.GaugeValue, float64(n.Tasks))
+func (s *stateCollector) Collect(ch chan<- prometheus.Metric) {
+	now := s.state()
+	ch <- prometheus.MustNewConstMetric(s.pods, prometheus.GaugeValue, float64(now.Pods))
+	ch <- prometheus.MustNewConstMetric(s.tasks, prometheus.GaugeValue, float64(now.Tasks))
 	ch <- prometheus.MustNewConstMetric(s.info, prometheus.GaugeValue, 1, s.version)
-	if n.Images == nil {
+	for i, n := range []int64{now.Logs.Bytes, now.Logs.Stalls, now.Logs.DroppedBytes, now.Logs.IndexDropped} {
+		ch <- prometheus.MustNewConstMetric(s.logs[i], prometheus.CounterValue, float64(n))
+	}
+	if now.Images == nil {
 		return
 	}
-	for i, bytes := range []float64{float64(n.Images.Bytes), float64(n.Images.DiskBytes), float64(n.Images.DiskFreeBytes)} {
+	for i, bytes := range []float64{float64(now.Images.Bytes), float64(now.Images.DiskBytes), float64(now.Images.DiskFreeBytes)} {
 		ch <- prometheus.MustNewConstMetric(s.images[i], prometheus.GaugeValue, bytes)
 	}
 }

@@ -27,8 +27,11 @@ func scrape(t *testing.T, m *Metrics) string {
 }
 
 func newMetrics() *Metrics {
-	return New("1.2.3", func() Size {
-		return Size{Pods: 2, Tasks: 5, Images: &Images{Bytes: 10, DiskBytes: 40, DiskFreeBytes: 20}}
+	return New("1.2.3", func() State {
+		return State{
+			Pods: 2, Tasks: 5, Images: &Images{Bytes: 10, DiskBytes: 40, DiskFreeBytes: 20},
+			Logs: Logs{Bytes: 1000, Stalls: 3, DroppedBytes: 20, IndexDropped: 4},
+		}
 	})
 }
 
@@ -55,6 +58,8 @@ func TestMetrics_Values(t *testing.T) {
 		`nomad_driver_pod_images_removed_total{reason="disk"} 1`, `nomad_driver_pod_images_removed_total{reason="unused"} 0`,
 		`nomad_driver_pod_image_store_bytes 10`, `nomad_driver_pod_image_store_disk_bytes 40`, `nomad_driver_pod_image_store_disk_free_bytes 20`,
 		`nomad_driver_pod_pods 2`, `nomad_driver_pod_tasks 5`, `nomad_driver_pod_info{version="1.2.3"} 1`,
+		`nomad_driver_pod_log_bytes_total 1000`, `nomad_driver_pod_log_stalls_total 3`,
+		`nomad_driver_pod_log_dropped_bytes_total 20`, `nomad_driver_pod_log_index_dropped_total 4`,
 	} {
 		must.StrContains(t, text, line+"\n")
 	}

@@ -22,6 +22,7 @@ type Logs struct {
 	Dir              string // relative to AllocDirHostPath
 	MaxFiles         int
 	MaxFileBytes     int64
+	Index            *logs.Index // nil without an index
 }
 
 // FIFOs of a collected task, in its directory.
@@ -64,6 +65,31 @@ func (m *Manager) newLogs() *logs.Client {
 // literal escapes the metacharacters of a glob pattern.
 func literal(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// LogCounts returns totals of the log collector, as of its last answer if it does not answer now.
+// They include output that this manager dropped because Nomad's collector of a task had died.
+func (m *Manager) LogCounts(ctx context.Context) logs.Counts {
+	n := m.logs.Counts(ctx)
+	n.Stalls += m.unread.stalls.Load()
+	n.Dropped += m.unread.dropped.Load()
+	return n
+}
+
+// SweepLogIndex removes entries of allocations that no longer exist from a log index. It returns
+// immediately, and does nothing while an earlier sweep is running.
+func (m *Manager) SweepLogIndex(dir string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || !m.indexSweep.TryLock() {
+		return
+	}
+	m.background.Go(func() {
+		defer m.indexSweep.Unlock()
+		if _, err := logs.Sweep(dir); err != nil {
+			m.cfg.Log.Warn("sweep log index", "path", dir, "error", err)
+		}
+	})
 }
 
 // logNotice sends a notice of the log collector as an event of its task.
@@ -153,6 +179,7 @@ func (c *Container) announceLogs(t Task) error {
 	spec := logs.Spec{
 		AllocDir: t.Logs.AllocDirHostPath, Dir: t.Logs.Dir, MaxFiles: t.Logs.MaxFiles, MaxBytes: t.Logs.MaxFileBytes,
 		Streams: []logs.Stream{{FIFO: stdoutFIFO, Base: t.Name + ".stdout"}, {FIFO: stderrFIFO, Base: t.Name + ".stderr"}},
+		Index:   t.Logs.Index,
 	}
 	return c.m.checkpoint("write log spec", func() error { return logs.WriteSpec(c.dir, spec) })
 }

@@ -98,6 +98,7 @@ type Manager struct {
 	store   *image.Store // opened on first use
 
 	logs    *logs.Client
+	unread  struct{ stalls, dropped atomic.Int64 } // of tasks without a reader, see pipe
 	filters *filters
 	limiter *limiter
 	layers  layers
@@ -106,6 +107,7 @@ type Manager struct {
 	moves    cgroup.Moves
 
 	sweep      sync.Once
+	indexSweep sync.Mutex // held during a sweep of the log index
 	dangling   *time.Timer
 	collect    *time.Timer // pending image collection; guarded by mu
 	imageUsage atomic.Pointer[image.Usage]

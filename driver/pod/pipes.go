@@ -120,12 +120,15 @@ func (p pipe) hasNoReader(fd int) bool {
 // drop discards output until the pipe has a reader, and reports the number of bytes.
 func (p pipe) drop(fd int) {
 	p.c.event(fmt.Sprintf("Nomad's log collector of this task has ended and %s is full; output is dropped until the agent starts a new collector", p.name))
+	p.c.m.unread.stalls.Add(1)
 	dropped := 0
 	defer func() { p.c.event(fmt.Sprintf("%d bytes of %s were dropped", dropped, p.name)) }()
 	check := time.NewTicker(time.Second)
 	defer check.Stop()
 	for {
-		dropped += empty(fd)
+		n := empty(fd)
+		dropped += n
+		p.c.m.unread.dropped.Add(int64(n))
 		select {
 		case <-p.c.done:
 			return
