@@ -51,6 +51,16 @@ func NeedsNomad(text string) bool {
 	return slices.ContainsFunc(blocks(text), func(b block) bool { return b.info == "console nomad" })
 }
 
+// File returns the content of a file in a guide, or false if the guide has no such file.
+func File(text, name string) (string, bool) {
+	for _, b := range blocks(text) {
+		if fileOf(b) == name {
+			return strings.Join(b.lines, "\n") + "\n", true
+		}
+	}
+	return "", false
+}
+
 // Run executes the guide in a temporary folder.
 func Run(t *testing.T, path string, o Options) {
 	t.Helper()
