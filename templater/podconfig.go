@@ -16,6 +16,50 @@ import (
 // defaultShare is the pod driver's default for a task without its own share.
 func defaultShare() []string { return []string{"ipc", "uts"} }
 
+// withSetting adds an attribute or block with a name to the config of a task that does not have one.
+func withSetting(t *sidecar.Block, setting sidecar.Item, name string) *sidecar.Block {
+	out := &sidecar.Block{Type: t.Type, Labels: t.Labels, Range: t.Range}
+	done := false
+	for _, it := range t.Body {
+		if b, ok := it.(*sidecar.Block); ok && b.Type == "config" && !done {
+			if b.Body.Attr(name) != nil || len(b.Body.Blocks(name)) > 0 {
+				return t
+			}
+			body := append(append(sidecar.Body{}, b.Body...), setting)
+			it, done = &sidecar.Block{Type: b.Type, Labels: b.Labels, Range: b.Range, Body: body}, true
+		}
+		out.Body = append(out.Body, it)
+	}
+	if !done {
+		out.Body = append(out.Body, &sidecar.Block{Type: "config", Range: t.Range, Body: sidecar.Body{setting}})
+	}
+	return out
+}
+
+// usernsSetting is the setting of the pod driver that all tasks of a pod must agree about.
+const usernsSetting = "userns"
+
+// withUserns gives a pod task the user namespace that the app tasks ask for.
+func (x *sidecarPlan) withUserns(t *sidecar.Block) *sidecar.Block {
+	if t.Body.String("driver") != PodDriver {
+		return t
+	}
+	for _, app := range x.state.group.Tasks {
+		for _, name := range []string{usernsSetting, "userns_mode"} {
+			s, set := app.Config[name]
+			switch {
+			case !set || app.Driver.Value != PodDriver:
+			case s.Unknown != nil:
+				x.unknown(s.Unknown, "The %s of task %q, which task %q of sidecar %q must have too,", name, app.Name, t.Label(), x.def.Name)
+				return t
+			case s.Value.IsWhollyKnown() && !s.Value.IsNull():
+				return withSetting(t, &sidecar.Attr{Name: usernsSetting, Value: s.Value}, usernsSetting)
+			}
+		}
+	}
+	return t
+}
+
 // share adds the namespaces that the sidecar requires to the share of the app tasks.
 func (x *sidecarPlan) share() {
 	want := x.def.Requires.Share

@@ -40,22 +40,7 @@ func withLogs(t *sidecar.Block) *sidecar.Block {
 		&sidecar.Attr{Name: "max_files", Value: v.GetAttr("max_files")},
 		&sidecar.Attr{Name: "max_file_size", Value: v.GetAttr("max_file_size")},
 	}}
-	out := &sidecar.Block{Type: t.Type, Labels: t.Labels, Range: t.Range}
-	done := false
-	for _, it := range t.Body {
-		if b, ok := it.(*sidecar.Block); ok && b.Type == "config" && !done {
-			if b.Body.Attr(job.LogsSetting) != nil || len(b.Body.Blocks(job.LogsSetting)) > 0 {
-				return t
-			}
-			body := append(append(sidecar.Body{}, b.Body...), logs)
-			it, done = &sidecar.Block{Type: b.Type, Labels: b.Labels, Range: b.Range, Body: body}, true
-		}
-		out.Body = append(out.Body, it)
-	}
-	if !done {
-		out.Body = append(out.Body, &sidecar.Block{Type: "config", Range: t.Range, Body: sidecar.Body{logs}})
-	}
-	return out
+	return withSetting(t, logs, job.LogsSetting)
 }
 
 // logsOf reads the logs block of a task of a definition.
