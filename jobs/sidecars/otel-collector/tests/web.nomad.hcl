@@ -1,0 +1,10 @@
+job "web" {
+  group "web" {
+    network {
+      mode = "bridge"
+    }
+    task "app" {
+      driver = "pod"
+    }
+  }
+}
