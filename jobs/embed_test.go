@@ -108,6 +108,36 @@ func TestTasksDoNotEndTheApplication(t *testing.T) {
 	}
 }
 
+// TestImagesRunTheCommand: the entrypoint of an image precedes the command of a
+// task, so that otelcol would be an argument of otelcol.
+func TestImagesRunTheCommand(t *testing.T) {
+	entrypointOf := func(t *testing.T, config *hclsyntax.Body, image cty.Value) cty.Value {
+		t.Helper()
+		attribute := config.Attributes["entrypoint"]
+		must.NotNil(t, attribute)
+		value, diags := attribute.Expr.Value(&hcl.EvalContext{Variables: map[string]cty.Value{
+			"param": cty.ObjectVal(map[string]cty.Value{"image": image}),
+		}})
+		must.False(t, diags.HasErrors(), must.Sprint(diags))
+		return value
+	}
+	for name, body := range definitions(t) {
+		t.Run(name, func(t *testing.T) {
+			for _, task := range body.Blocks {
+				for _, block := range task.Body.Blocks {
+					if block.Type != "config" || block.Body.Attributes["image"] == nil {
+						continue
+					}
+					value := entrypointOf(t, block.Body, cty.StringVal("registry.example.com/x:1"))
+					must.Eq(t, 1, value.LengthInt())
+					must.Eq(t, "", value.Index(cty.Zero).AsString())
+					must.True(t, entrypointOf(t, block.Body, cty.NullVal(cty.String)).IsNull())
+				}
+			}
+		})
+	}
+}
+
 func TestExamplesUseTheCatalog(t *testing.T) {
 	catalog := definitions(t)
 	examples, err := fs.Glob(os.DirFS("examples"), "*.nomad.hcl")

@@ -131,10 +131,12 @@ sidecar "backup" {
     kill_timeout = "${2 * param.final_timeout}s"
 
     config {
-      image   = param.image
-      command = "/bin/sh"
-      args    = concat(["/local/backup.sh"], [for p in param.paths : "/alloc/${p}"])
-      share   = param.share_pid ? ["ipc", "uts", "pid"] : null
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = "/bin/sh"
+      args       = concat(["/local/backup.sh"], [for p in param.paths : "/alloc/${p}"])
+      share      = param.share_pid ? ["ipc", "uts", "pid"] : null
 
       ready {
         file     = "/local/ready"

@@ -169,10 +169,12 @@ sidecar "broker" {
     }
 
     config {
-      image   = param.image
-      command = param.command
-      args    = ["-W", "-db", "-p", "/local/haproxy.pid", "-f", "/local/haproxy.cfg"]
-      share   = param.share_pid ? ["ipc", "uts", "pid"] : null
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = param.command
+      args       = ["-W", "-db", "-p", "/local/haproxy.pid", "-f", "/local/haproxy.cfg"]
+      share      = param.share_pid ? ["ipc", "uts", "pid"] : null
 
       ready {
         http     = "http://127.0.0.1:${param.admin_port}/${param.wait ? "readyz" : "healthz"}"

@@ -177,8 +177,10 @@ sidecar "config-reloader" {
     }
 
     config {
-      image   = param.image
-      command = param.command
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = param.command
       args = concat(
         [
           # An index that is invalid here is an app_task that the group has not.

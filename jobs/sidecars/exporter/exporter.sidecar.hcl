@@ -167,10 +167,12 @@ sidecar "exporter" {
     }
 
     config {
-      image   = param.image
-      command = coalesce(param.command, "/usr/bin/prometheus-${param.kind}-exporter")
-      args    = concat(local.args, param.args)
-      share   = param.share_pid ? ["ipc", "uts", "pid"] : null
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = coalesce(param.command, "/usr/bin/prometheus-${param.kind}-exporter")
+      args       = concat(local.args, param.args)
+      share      = param.share_pid ? ["ipc", "uts", "pid"] : null
 
       ready {
         tcp      = "127.0.0.1:${param.listen_port}"

@@ -109,10 +109,12 @@ sidecar "git-sync" {
     }
 
     config {
-      image   = param.image
-      command = "/bin/sh"
-      args    = ["/local/sync.sh", param.repository, param.ref, "/alloc/${param.destination}", "${param.interval}"]
-      share   = param.share_pid ? ["ipc", "uts", "pid"] : null
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = "/bin/sh"
+      args       = ["/local/sync.sh", param.repository, param.ref, "/alloc/${param.destination}", "${param.interval}"]
+      share      = param.share_pid ? ["ipc", "uts", "pid"] : null
 
       ready {
         file     = "/local/synced"

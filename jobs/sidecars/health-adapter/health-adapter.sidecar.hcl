@@ -112,10 +112,12 @@ sidecar "health-adapter" {
     }
 
     config {
-      image   = param.image
-      command = param.command
-      args    = ["-db", "-f", "/local/haproxy.cfg"]
-      share   = param.share_pid ? ["ipc", "uts", "pid"] : null
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = param.command
+      args       = ["-db", "-f", "/local/haproxy.cfg"]
+      share      = param.share_pid ? ["ipc", "uts", "pid"] : null
 
       ready {
         tcp      = "127.0.0.1:${param.listen_port}"

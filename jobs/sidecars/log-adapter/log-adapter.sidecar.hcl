@@ -91,10 +91,12 @@ sidecar "log-adapter" {
     }
 
     config {
-      image   = param.image
-      command = param.command
-      args    = ["-n", "-i", "NONE", "-f", "/local/rsyslog.conf"]
-      share   = param.share_pid ? ["ipc", "uts", "pid"] : null
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = param.command
+      args       = ["-n", "-i", "NONE", "-f", "/local/rsyslog.conf"]
+      share      = param.share_pid ? ["ipc", "uts", "pid"] : null
 
       # rsyslogd makes it when it watches the file's folder.
       ready {

@@ -183,8 +183,10 @@ sidecar "log-shipper" {
     }
 
     config {
-      image   = param.image
-      command = param.command
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = param.command
       args = concat(
         [
           "-sink", param.sink,

@@ -72,10 +72,12 @@ sidecar "metrics" {
     }
 
     config {
-      image   = param.image
-      command = param.command
-      args    = concat(["-listen", ":${param.port}"], param.alloc_id ? ["-alloc-id"] : [])
-      share   = ["ipc", "uts", "pid"]
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = param.command
+      args       = concat(["-listen", ":${param.port}"], param.alloc_id ? ["-alloc-id"] : [])
+      share      = ["ipc", "uts", "pid"]
     }
 
     # The group's own restart block may give up and with it end the

@@ -168,8 +168,10 @@ sidecar "rate-limit" {
     }
 
     config {
-      image   = param.image
-      command = param.command
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = param.command
       args = concat(
         ["-listen=:${param.listen_port}", "-admin=:${param.admin_port}", "-app=127.0.0.1:${param.app_port}"],
         ["-rate=${param.rate}", "-max-clients=${param.max_clients}", "-max-concurrent=${param.max_concurrent}"],

@@ -139,10 +139,12 @@ sidecar "shard-proxy" {
     }
 
     config {
-      image   = param.image
-      command = param.command
-      args    = ["-c", "/secrets/nutcracker.yml", "-o", "/dev/stderr", "-a", "0.0.0.0", "-s", "${param.stats_port}"]
-      share   = param.share_pid ? ["ipc", "uts", "pid"] : null
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = param.command
+      args       = ["-c", "/secrets/nutcracker.yml", "-o", "/dev/stderr", "-a", "0.0.0.0", "-s", "${param.stats_port}"]
+      share      = param.share_pid ? ["ipc", "uts", "pid"] : null
 
       ready {
         tcp      = "127.0.0.1:${param.listen_port}"

@@ -85,10 +85,12 @@ sidecar "tls-proxy" {
     }
 
     config {
-      image   = param.image
-      command = "/bin/sh"
-      args    = ["${NOMAD_TASK_DIR}/start.sh"]
-      share   = param.share_pid ? ["ipc", "uts", "pid"] : null
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = "/bin/sh"
+      args       = ["${NOMAD_TASK_DIR}/start.sh"]
+      share      = param.share_pid ? ["ipc", "uts", "pid"] : null
     }
 
     # nginx ends immediately on SIGTERM; on SIGQUIT it first answers open requests.

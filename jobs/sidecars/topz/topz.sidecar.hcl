@@ -49,10 +49,12 @@ sidecar "topz" {
     }
 
     config {
-      image   = param.image
-      command = param.command
-      args    = ["-listen", ":${param.port}"]
-      share   = ["ipc", "uts", "pid"]
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = param.command
+      args       = ["-listen", ":${param.port}"]
+      share      = ["ipc", "uts", "pid"]
     }
 
     # The group's own restart block may give up and with it end the

@@ -102,8 +102,10 @@ sidecar "wait-for" {
     }
 
     config {
-      image   = param.image
-      command = param.command
+      image = param.image
+      # Otherwise the image's own entrypoint precedes the command.
+      entrypoint = param.image == null ? null : [""]
+      command    = param.command
       args = concat(
         flatten([for t in param.targets : ["-target", t]]),
         ["-timeout", param.timeout, "-interval", param.interval, "-max-interval", param.max_interval, "-attempt-timeout", param.attempt_timeout],
