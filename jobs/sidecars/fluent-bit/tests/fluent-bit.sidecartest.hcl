@@ -103,3 +103,21 @@ test "runs its command in an image" {
     error_message = "The image's entrypoint would get the command as an argument."
   }
 }
+
+test "refuses lines without a bound" {
+  job        = "web.nomad.hcl"
+  parameters = { output = "http", max_line = 9000 }
+  error      = "max_line must be a whole number"
+}
+
+test "refuses a port of root" {
+  job        = "web.nomad.hcl"
+  parameters = { output = "http", admin_port = 80 }
+  error      = "admin_port must be a whole number"
+}
+
+test "refuses too little memory" {
+  job        = "web.nomad.hcl"
+  parameters = { output = "http", memory = 32 }
+  error      = "memory must be a whole number"
+}

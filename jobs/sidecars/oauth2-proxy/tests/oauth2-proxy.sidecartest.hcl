@@ -115,3 +115,27 @@ test "runs its command in an image" {
     error_message = "The image's entrypoint would get the command as an argument."
   }
 }
+
+test "refuses a port that is none" {
+  job        = "web.nomad.hcl"
+  parameters = { app_port = 0, public_url = "https://shop.example.com", issuer_url = "https://login.example.com", secrets_variable = "nomad/jobs/shop", email_domains = ["*"] }
+  error      = "app_port must be a whole number"
+}
+
+test "refuses a provider that is a flag" {
+  job        = "web.nomad.hcl"
+  parameters = { app_port = 8080, public_url = "https://shop.example.com", issuer_url = "https://login.example.com", secrets_variable = "nomad/jobs/shop", email_domains = ["*"], provider = "oidc --insecure-oidc-skip-nonce" }
+  error      = "provider must be oidc"
+}
+
+test "refuses a session without end" {
+  job        = "web.nomad.hcl"
+  parameters = { app_port = 8080, public_url = "https://shop.example.com", issuer_url = "https://login.example.com", secrets_variable = "nomad/jobs/shop", email_domains = ["*"], session_hours = 0 }
+  error      = "session_hours must be a whole number"
+}
+
+test "refuses a port of root" {
+  job        = "web.nomad.hcl"
+  parameters = { app_port = 8080, public_url = "https://shop.example.com", issuer_url = "https://login.example.com", secrets_variable = "nomad/jobs/shop", email_domains = ["*"], listen_port = 443 }
+  error      = "listen_port must be a whole number"
+}

@@ -134,3 +134,21 @@ test "runs its command in an image" {
     error_message = "The image's entrypoint would get the command as an argument."
   }
 }
+
+test "refuses another protocol" {
+  job        = "web.nomad.hcl"
+  parameters = { endpoint = "https://otlp.example.com", protocol = "kafka" }
+  error      = "protocol must be http or grpc"
+}
+
+test "refuses a part of a megabyte" {
+  job        = "web.nomad.hcl"
+  parameters = { endpoint = "https://otlp.example.com", max_message = 0.5 }
+  error      = "max_message must be a whole number"
+}
+
+test "refuses too little memory" {
+  job        = "web.nomad.hcl"
+  parameters = { endpoint = "https://otlp.example.com", memory = 127, max_message = 1 }
+  error      = "memory must be a whole number"
+}

@@ -115,3 +115,27 @@ test "runs its command in an image" {
     error_message = "The image's entrypoint would get the command as an argument."
   }
 }
+
+test "refuses an audience with a reference" {
+  job        = "web.nomad.hcl"
+  parameters = { address = "https://vault.example.com", role = "shop", secrets = { a = "secret/data/a" }, audience = "$${NOMAD_TOKEN}" }
+  error      = "audience must be"
+}
+
+test "refuses a timeout without a unit" {
+  job        = "web.nomad.hcl"
+  parameters = { address = "https://vault.example.com", role = "shop", secrets = { a = "secret/data/a" }, start_timeout = "2" }
+  error      = "start_timeout must be a number"
+}
+
+test "refuses a certificate that is configuration" {
+  job        = "web.nomad.hcl"
+  parameters = { address = "https://vault.example.com", role = "shop", secrets = { a = "secret/data/a" }, ca_cert = "/a\"\n  tls_skip_verify = true #" }
+  error      = "ca_cert must be an absolute path"
+}
+
+test "refuses a user with a space" {
+  job        = "web.nomad.hcl"
+  parameters = { address = "https://vault.example.com", role = "shop", secrets = { a = "secret/data/a" }, user = "root x" }
+  error      = "user must be the name"
+}
