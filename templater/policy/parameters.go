@@ -45,6 +45,14 @@ func (in *inject) covers(d *sidecar.Definition) bool {
 	return err == nil && con.Check(d.Version)
 }
 
+// versionText is the constraint as part of a sentence.
+func (in *inject) versionText() string {
+	if in.constraint == "" {
+		return ""
+	}
+	return fmt.Sprintf(", a version that meets %q", in.constraint)
+}
+
 // checkParameters reports names that no sidecar has, and records sensitive parameters.
 func (in *inject) checkParameters(catalog job.Catalog) hcl.Diagnostics {
 	in.sensitive = map[string]bool{}
@@ -64,6 +72,9 @@ func (in *inject) checkParameters(catalog job.Catalog) hcl.Diagnostics {
 		if more := in.check(catalog); more.HasErrors() {
 			return more
 		}
+	}
+	if known == nil {
+		return hcl.Diagnostics{diagnostic.Error(in.at, "Unknown sidecar", fmt.Sprintf("No sidecar of the catalog has a name like %q%s and parameters. It has: %s. Correct the pattern, or pass the catalog with -catalog.", in.sidecar, in.versionText(), strings.Join(catalog.Names(), ", ")))}
 	}
 	var diags hcl.Diagnostics
 	slices.Sort(known)

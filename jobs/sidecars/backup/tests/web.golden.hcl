@@ -88,8 +88,9 @@ if [ -n "$final" ]; then
   exit
 fi
 
+# Without a lock: that of a killed prune would hide the repository.
 rm -f /local/ready
-restic cat config >/dev/null 2>&1 || restic init -q || {
+restic cat config --no-lock >/dev/null 2>&1 || restic init -q || {
   echo "backup: cannot open or create the repository $RESTIC_REPOSITORY" >&2
   exit 1
 }
