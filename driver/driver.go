@@ -38,8 +38,8 @@ type Driver struct {
 	probing sync.Mutex // held while the host is probed, which can be slow
 
 	metrics          *metrics.Metrics
-	publishing       sync.Mutex     // held while publishing or a pull begins, or publishing ends
-	publishers       sync.WaitGroup // goroutines that end with ctx
+	publishing       sync.Mutex     // held while publishing, a pull or a sweep begins, or publishing ends
+	publishers       sync.WaitGroup // goroutines that end with ctx, and sweeps
 	serving, writing bool           // the metrics, at their address and to their file
 
 	linkKind atomic.Value // string: of the links in the log index, once a task has shown it

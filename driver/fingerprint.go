@@ -59,6 +59,14 @@ func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, 
 // sweep removes the remains of an earlier plugin process, in the first call, and of allocations that
 // are gone from the log index.
 func (d *Driver) sweep(index string) {
+	d.publishing.Lock()
+	if d.ctx.Err() != nil {
+		d.publishing.Unlock()
+		return
+	}
+	d.publishers.Add(1) // Close waits for it
+	d.publishing.Unlock()
+	defer d.publishers.Done()
 	m, _, err := d.manager()
 	if err != nil { // there is no host to sweep
 		return

@@ -114,7 +114,7 @@ func (n *fleetNomad) Apply(ctx context.Context, c fleet.Change) (string, error) 
 		return "", classed(err)
 	}
 	if n.prefetch.on {
-		err := n.Prefetch(ctx, job, n.prefetch.timeout, func(line string) { n.report(c.Ref, line) })
+		_, err := n.Prefetch(ctx, job, &c.ModifyIndex, n.prefetch.timeout, func(line string) { n.report(c.Ref, line) })
 		switch {
 		case errors.Is(err, cluster.ErrNotPulled):
 			return "", &classedError{err, fleet.ErrRefused}

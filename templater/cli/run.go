@@ -6,10 +6,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -63,7 +61,7 @@ func (c *run) Run(args []string) int {
 		return c.p.usage(err)
 	}
 	o.out, o.nomad = "json", true
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
 	defer stop()
 	r := c.p.reporter()
 	in, diags := c.p.injection(o, r)
@@ -79,14 +77,15 @@ func (c *run) Run(args []string) int {
 		r.report(failureOf("Cannot reach Nomad", err))
 		return exitError
 	}
+	c.register.CheckIndex = c.check.index
 	if c.prefetch.on {
-		err := nomad.Prefetch(ctx, job, c.prefetch.timeout, func(line string) { display.Fprintf(c.p.Stdout, "%s\n", line) })
+		before, err := nomad.Prefetch(ctx, job, c.check.index, c.prefetch.timeout, func(line string) { display.Fprintf(c.p.Stdout, "%s\n", line) })
 		if err != nil {
 			r.report(failure("Job not registered", sentence(err)+" Nothing was changed; without -prefetch, the job is registered first."))
 			return exitError
 		}
+		c.register.CheckIndex = &before // others may register the job during the pull
 	}
-	c.register.CheckIndex = c.check.index
 	done, err := nomad.Register(ctx, job, c.register)
 	if err != nil {
 		r.report(failureOf("Cannot register the job", err))

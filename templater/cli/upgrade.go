@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/cluster"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
@@ -124,7 +123,7 @@ func (c *upgrade) Run(args []string) int {
 	if u.o.json {
 		u.lines = c.p.Stderr
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
 	defer stop()
 	rules, diags := c.p.fleetRules(&u.o.fleetOptions, u.r)
 	if u.r.report(diags) {

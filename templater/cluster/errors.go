@@ -33,6 +33,12 @@ func IsAnswer(err error) bool {
 	return errors.As(err, &answer) && answer.HasStatusCode()
 }
 
+// refused reports whether Nomad has answered that it does not carry out a request.
+func refused(err error) bool {
+	var answer api.UnexpectedResponseError
+	return errors.As(err, &answer) && answer.HasStatusCode() && answer.StatusCode() >= 400 && answer.StatusCode() < 500
+}
+
 // conflict marks errors about an unexpected index or version. Nomad identifies them only by
 // their text (nomad/job_endpoint.go, Register and Revert).
 func conflict(err error) error {

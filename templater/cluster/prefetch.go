@@ -24,17 +24,38 @@ const purgeTimeout = 30 * time.Second
 // Prefetch pulls the images of a job that is about to be registered on the nodes where it runs now,
 // by a sysbatch job that it purges at the end, also if ctx ends. It reports each step as a line of
 // text. Nodes that are down or not eligible get no allocation and are not waited for. Images that
-// the job already runs are skipped. The error wraps ErrNotPulled if an image could not be pulled or
-// the timeout has passed.
-func (c *Cluster) Prefetch(ctx context.Context, next *Job, timeout time.Duration, report func(string)) error {
+// the job already runs are skipped. It returns the modify index of the job before, 0 if there was none,
+// which the registration can check for. The error wraps ErrNotPulled if an image could not be pulled or
+// the timeout has passed, and ErrConflict if the index is not the one to check for, unless that is nil.
+func (c *Cluster) Prefetch(ctx context.Context, next *Job, check *uint64, timeout time.Duration, report func(string)) (index uint64, err error) {
 	now, err := c.ReadBack(ctx, next)
-	if errors.Is(err, ErrNoJob) {
+	gone := errors.Is(err, ErrNoJob)
+	if err != nil && !gone {
+		return 0, err
+	}
+	if !gone {
+		if index, err = indexOf(now); err != nil {
+			return 0, fmt.Errorf("read job %q: %w", next.ID, err)
+		}
+	}
+	if check != nil && *check != index {
+		return index, fmt.Errorf("%w: the modify index of job %q is %d, not %d", ErrConflict, next.ID, index, *check)
+	}
+	if gone {
 		report("no images are pulled in advance: the job does not run yet")
-		return nil
+		return 0, nil
 	}
-	if err != nil {
-		return err
-	}
+	return index, c.pullNew(ctx, next, now, timeout, report)
+}
+
+func indexOf(job []byte) (uint64, error) {
+	var stored struct{ JobModifyIndex uint64 }
+	err := json.Unmarshal(job, &stored)
+	return stored.JobModifyIndex, err
+}
+
+// pullNew pulls the images that a job has more than it has now.
+func (c *Cluster) pullNew(ctx context.Context, next *Job, now []byte, timeout time.Duration, report func(string)) error {
 	nodes, err := c.nodesOf(ctx, next, now)
 	if err != nil {
 		return err
@@ -49,8 +70,12 @@ func (c *Cluster) Prefetch(ctx context.Context, next *Job, timeout time.Duration
 	for _, line := range left {
 		report(line)
 	}
-	if len(images) == 0 || len(nodes.ids) == 0 {
-		report(fmt.Sprintf("no images are pulled in advance: %d to pull, on %d nodes", len(images), len(nodes.ids)))
+	if len(images) == 0 {
+		report("no images are pulled in advance: the job has no new ones")
+		return nil
+	}
+	if len(nodes.ids) == 0 {
+		report("no images are pulled in advance: the job has no allocation that should run")
 		return nil
 	}
 	job, err := nodes.job(next, images)
@@ -66,11 +91,11 @@ func (c *Cluster) Prefetch(ctx context.Context, next *Job, timeout time.Duration
 	return err
 }
 
-// runningNodes are the nodes with running allocations of a job.
+// runningNodes are the nodes with allocations of a job that should run.
 type runningNodes struct {
 	ids     []string
 	pool    string
-	current bool // all allocations are of the job's current version
+	current bool // all allocations are of the job's current version, and run
 }
 
 func (c *Cluster) nodesOf(ctx context.Context, job *Job, now []byte) (*runningNodes, error) {
@@ -88,11 +113,12 @@ func (c *Cluster) nodesOf(ctx context.Context, job *Job, now []byte) (*runningNo
 	ids := map[string]bool{}
 	out := &runningNodes{pool: stored.NodePool, current: true}
 	for _, a := range allocs {
-		if a.DesiredStatus != api.AllocDesiredStatusRun || a.ClientStatus != api.AllocClientStatusRunning {
+		runs := a.ClientStatus == api.AllocClientStatusRunning
+		if a.DesiredStatus != api.AllocDesiredStatusRun || (!runs && a.ClientStatus != api.AllocClientStatusPending) {
 			continue
 		}
 		ids[a.NodeID] = true
-		out.current = out.current && a.JobVersion == stored.Version
+		out.current = out.current && runs && a.JobVersion == stored.Version // one that waits may lack the image
 	}
 	out.ids = slices.Sorted(maps.Keys(ids))
 	return out, nil
@@ -137,6 +163,10 @@ func (n *runningNodes) job(next *Job, images []pulledImage) (*Job, error) {
 
 // runPulls registers the job, waits for its allocations and purges it.
 func (c *Cluster) runPulls(ctx context.Context, job *Job, nodes, images int, report func(string)) (err error) {
+	done, err := c.Register(ctx, job, Options{})
+	if refused(err) {
+		return err
+	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeTimeout)
 		defer cancel()
@@ -145,11 +175,10 @@ func (c *Cluster) runPulls(ctx context.Context, job *Job, nodes, images int, rep
 			err = errors.Join(err, fmt.Errorf("purge job %q, which pulls images; purge it with \"nomad job stop -purge\": %w", job.ID, perr))
 		}
 	}()
-	done, err := c.Register(ctx, job, Options{})
 	if err != nil {
 		return err
 	}
-	report(fmt.Sprintf("job %q pulls %d images on %d nodes", job.ID, images, nodes))
+	report(fmt.Sprintf("job %q pulls %s on %s", job.ID, count(images, "image"), count(nodes, "node")))
 	if err := c.unchanged(ctx, job, images); err != nil {
 		return err
 	}
@@ -192,8 +221,13 @@ func (c *Cluster) followPulls(ctx context.Context, job *Job, nodes int, report f
 		for _, a := range allocs {
 			switch a.ClientStatus {
 			case api.AllocClientStatusComplete:
-				done++
+				if a.DesiredStatus == api.AllocDesiredStatusRun { // otherwise it was stopped
+					done++
+				}
 			case api.AllocClientStatusFailed:
+				if err := c.stillThere(ctx, job); err != nil {
+					return err
+				}
 				return fmt.Errorf("%w on node %s: %s", ErrNotPulled, a.NodeName, whyFailed(a))
 			case api.AllocClientStatusPending, api.AllocClientStatusRunning:
 				open++
@@ -204,12 +238,51 @@ func (c *Cluster) followPulls(ctx context.Context, job *Job, nodes int, report f
 			report(line)
 		}
 		if open == 0 {
-			if done < nodes {
-				report(fmt.Sprintf("%d nodes are down, not eligible or have no room, and are not waited for", nodes-done))
-			}
-			return nil
+			return c.missed(ctx, job, done, nodes, report)
 		}
 	}
+}
+
+// missed reports the nodes that have not pulled. It returns an error if no node has.
+func (c *Cluster) missed(ctx context.Context, job *Job, done, nodes int, report func(string)) error {
+	if done >= nodes {
+		return nil
+	}
+	if err := c.stillThere(ctx, job); err != nil {
+		return err
+	}
+	const why = "down, not eligible or without room"
+	if done == 0 {
+		return fmt.Errorf("%w on any of %s: each is %s", ErrNotPulled, count(nodes, "node"), why)
+	}
+	report(count(nodes-done, "node") + " " + why + ": not waited for")
+	return nil
+}
+
+// stillThere returns an error if the job that pulls images was purged or stopped.
+func (c *Cluster) stillThere(ctx context.Context, job *Job) error {
+	raw, err := c.ReadBack(ctx, job)
+	if errors.Is(err, ErrNoJob) {
+		return fmt.Errorf("%w: job %q was purged during the pull", ErrNotPulled, job.ID)
+	}
+	if err != nil {
+		return err
+	}
+	var now struct{ Stop bool }
+	if err := json.Unmarshal(raw, &now); err != nil {
+		return fmt.Errorf("read job %q: %w", job.ID, err)
+	}
+	if now.Stop {
+		return fmt.Errorf("%w: job %q was stopped during the pull", ErrNotPulled, job.ID)
+	}
+	return nil
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 // whyFailed returns the last message about a task that failed.
