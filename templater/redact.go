@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
@@ -69,8 +70,8 @@ func (r Redactor) Diagnostics(diags hcl.Diagnostics) hcl.Diagnostics {
 	return out
 }
 
-// spellings returns the spellings of a text in HCL, in JSON, in Go's quotes and, for an edit,
-// in HCL inside JSON.
+// spellings returns the spellings of a text in HCL, in JSON, in Go's quotes, in a mark and, for an
+// edit, in HCL inside JSON.
 func spellings(text string) []string {
 	inner := func(quoted string) string { return quoted[1 : len(quoted)-1] }
 	inJSON := func(s string) string {
@@ -78,9 +79,12 @@ func spellings(text string) []string {
 		return inner(string(out))
 	}
 	plain := strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&")
-	out := []string{text, strings.NewReplacer("${", "$${", "%{", "%%{").Replace(text), inner(strconv.Quote(text))}
-	for _, s := range []sidecar.Style{{}, {Runtime: true}} {
-		out = append(out, inner(sidecar.Value(cty.StringVal(text), s)))
+	out := []string{strings.NewReplacer("${", "$${", "%{", "%%{").Replace(text), inner(strconv.Quote(text))}
+	for _, t := range []string{text, job.MarkSpelling(text)} {
+		out = append(out, t)
+		for _, s := range []sidecar.Style{{}, {Runtime: true}} {
+			out = append(out, inner(sidecar.Value(cty.StringVal(t), s)))
+		}
 	}
 	for _, s := range slices.Clone(out) {
 		out = append(out, inJSON(s), plain.Replace(inJSON(s)))

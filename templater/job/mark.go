@@ -164,6 +164,12 @@ func (m *Mark) Meta() map[string]string {
 	return out
 }
 
+// MarkSpelling returns a text as it stands between quotes in the JSON of a mark.
+func MarkSpelling(text string) string {
+	out, _ := json.Marshal(text) // a string always marshals
+	return ascii(out[1 : len(out)-1])
+}
+
 // ascii escapes all non-ASCII characters in JSON: HCL strings are normalized to a Unicode normal
 // form, which could change names.
 func ascii(text []byte) string {
