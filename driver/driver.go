@@ -38,8 +38,8 @@ type Driver struct {
 	probing sync.Mutex // held while the host is probed, which can be slow
 
 	metrics          *metrics.Metrics
-	publishing       sync.Mutex     // held while publishing, a pull or a sweep begins, or publishing ends
-	publishers       sync.WaitGroup // goroutines that end with ctx, and sweeps
+	beginning        sync.Mutex     // held while one of background begins, or ctx ends
+	background       sync.WaitGroup // goroutines that end with ctx
 	serving, writing bool           // the metrics, at their address and to their file
 
 	linkKind atomic.Value // string: of the links in the log index, once a task has shown it
@@ -70,10 +70,10 @@ func New(log hclog.Logger) *Driver {
 
 // Close stops all background work. Tasks keep running.
 func (d *Driver) Close() error {
-	d.publishing.Lock()
+	d.beginning.Lock()
 	d.cancel()
-	d.publishing.Unlock()
-	d.publishers.Wait() // the next process can then use the same address
+	d.beginning.Unlock()
+	d.background.Wait() // the next process can then use the same address
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.podManager == nil {

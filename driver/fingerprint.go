@@ -17,56 +17,57 @@ const fingerprintPeriod = 30 * time.Second
 // fingerprints only the one that runs tasks. So Fingerprint also removes the remains of
 // an earlier process, even if no task is ever started.
 func (d *Driver) Fingerprint(ctx context.Context) (<-chan *drivers.Fingerprint, error) {
+	d.beginning.Lock()
+	defer d.beginning.Unlock()
+	if err := d.ctx.Err(); err != nil { // after Close, which would not wait
+		return nil, err
+	}
 	ch := make(chan *drivers.Fingerprint)
-	go func() { // ends with ctx, which is the plugin client's, or with the driver
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(d.ctx, cancel)
+	d.background.Go(func() { // ends with ctx, which is the plugin client's, or with the driver
 		defer close(ch)
-		tick := time.NewTicker(fingerprintPeriod)
-		defer tick.Stop()
-		for {
-			h, err := d.probedHost(ctx)
-			var index string
-			if err == nil {
-				var ierr error
-				index, ierr = d.currentSettings().logIndex()
-				err = errors.Join(d.publish(), d.currentSettings().Image.checkStores(), ierr)
-			}
-			fp := fingerprint(h, err)
-			if err == nil {
-				d.describeIndex(fp, index)
-			}
-			select {
-			case ch <- fp:
-			case <-ctx.Done():
-				return
-			case <-d.ctx.Done():
-				return
-			}
-			if err == nil {
-				d.sweep(index)
-			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			case <-d.ctx.Done():
-				return
-			}
-		}
-	}()
+		defer cancel()
+		defer stop()
+		d.keepFingerprinting(ctx, ch)
+	})
 	return ch, nil
+}
+
+func (d *Driver) keepFingerprinting(ctx context.Context, ch chan<- *drivers.Fingerprint) {
+	tick := time.NewTicker(fingerprintPeriod)
+	defer tick.Stop()
+	for {
+		h, err := d.probedHost(ctx)
+		var index string
+		if err == nil {
+			var ierr error
+			index, ierr = d.currentSettings().logIndex()
+			err = errors.Join(d.publish(), d.currentSettings().Image.checkStores(), ierr)
+		}
+		fp := fingerprint(h, err)
+		if err == nil {
+			d.describeIndex(fp, index)
+		}
+		select {
+		case ch <- fp:
+		case <-ctx.Done():
+			return
+		}
+		if err == nil {
+			d.sweep(index)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // sweep removes the remains of an earlier plugin process, in the first call, and of allocations that
 // are gone from the log index.
 func (d *Driver) sweep(index string) {
-	d.publishing.Lock()
-	if d.ctx.Err() != nil {
-		d.publishing.Unlock()
-		return
-	}
-	d.publishers.Add(1) // Close waits for it
-	d.publishing.Unlock()
-	defer d.publishers.Done()
 	m, _, err := d.manager()
 	if err != nil { // there is no host to sweep
 		return

@@ -100,8 +100,8 @@ const textfilePeriod = 15 * time.Second
 // It is called again and again: an error, such as a port in use, may pass.
 func (d *Driver) publish() error {
 	c := d.currentSettings().Metrics
-	d.publishing.Lock()
-	defer d.publishing.Unlock()
+	d.beginning.Lock()
+	defer d.beginning.Unlock()
 	if err := d.ctx.Err(); err != nil {
 		return err
 	}
@@ -111,12 +111,12 @@ func (d *Driver) publish() error {
 			return fmt.Errorf("metrics.address = %q: %w", c.Address, err)
 		}
 		d.serving = true
-		d.publishers.Go(func() { // ends with the driver
+		d.background.Go(func() { // ends with the driver
 			if err := d.metrics.Serve(d.ctx, l); err != nil {
 				d.log.Error("metrics are not served", "address", c.Address, "error", err)
 			}
-			d.publishing.Lock()
-			defer d.publishing.Unlock()
+			d.beginning.Lock()
+			defer d.beginning.Unlock()
 			d.serving = false
 		})
 	}
@@ -127,7 +127,7 @@ func (d *Driver) publish() error {
 		return fmt.Errorf("metrics.textfile = %q: %w", c.Textfile, err)
 	}
 	d.writing = true
-	d.publishers.Go(func() { d.keepWriting(c.Textfile) })
+	d.background.Go(func() { d.keepWriting(c.Textfile) })
 	return nil
 }
 

@@ -90,8 +90,8 @@ func isSet(v reflect.Value) bool {
 func (d *Driver) pull(m *pod.Manager, t pod.Task) (*pullTask, error) {
 	ctx, cancel := context.WithCancel(d.ctx)
 	p := &pullTask{Task: t, startedAt: time.Now(), cancel: cancel, done: make(chan struct{})}
-	d.publishing.Lock()
-	defer d.publishing.Unlock()
+	d.beginning.Lock()
+	defer d.beginning.Unlock()
 	if err := d.ctx.Err(); err != nil {
 		cancel()
 		return nil, err
@@ -99,7 +99,7 @@ func (d *Driver) pull(m *pod.Manager, t pod.Task) (*pullTask, error) {
 	d.mu.Lock()
 	d.pulls[t.ID] = p
 	d.mu.Unlock()
-	d.publishers.Go(func() { // ends with ctx
+	d.background.Go(func() { // ends with ctx
 		defer cancel()
 		err := m.Pull(ctx, t)
 		if err != nil && d.ctx.Err() != nil {
