@@ -193,7 +193,7 @@ func TestAdditional_Gone(t *testing.T) {
 	must.NoError(t, s.Release(testContext(t), "c"))
 	must.NoError(t, s.Close())
 
-	// The next process takes over what a killed one has left.
+	// The next process takes over the leftovers of a killed one.
 	must.NoError(t, os.Rename(dir+"-old", dir))
 	other := t.TempDir()
 	for n, source := range []string{dir, dir, other} {
@@ -209,8 +209,8 @@ func TestAdditional_Gone(t *testing.T) {
 	must.Eq(t, "baked", contents(t, mount(t, s, "c", img), "etc/hello"))
 }
 
-// TestAdditional_OwnLayerLost checks that the removal of the store's own layer, whose files are lost,
-// does not remove those of the same layer in an additional store.
+// TestAdditional_OwnLayerLost checks that removing the store's own layer without files does not
+// remove the files of the same layer in an additional store.
 func TestAdditional_OwnLayerLost(t *testing.T) {
 	hub := newHub(t)
 	hub.push(t, "app:1", hello(t, "baked"))
@@ -233,7 +233,7 @@ func TestAdditional_OwnLayerLost(t *testing.T) {
 	must.Eq(t, "baked", contents(t, mount(t, s, "c", img), "etc/hello"))
 }
 
-// TestAdditional_ManyLayers mounts an image whose layers' paths are longer than a page together.
+// TestAdditional_ManyLayers mounts an image with layers that need more than a page of paths.
 func TestAdditional_ManyLayers(t *testing.T) {
 	hub := newHub(t)
 	var layers []v1.Layer

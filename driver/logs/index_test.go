@@ -178,8 +178,8 @@ func TestLinks_Resumed(t *testing.T) {
 	must.Eq(t, []string{"1\n", "2\n", "3\nmore\n"}, contents)
 }
 
-// TestLinks_FileRemoved checks that a link keeps the content of a file whose name was removed or
-// given to another, until the file would have been rotated away.
+// TestLinks_FileRemoved checks that a link keeps the content of a file after its name was removed or
+// given to another file, until the file would have been rotated away.
 func TestLinks_FileRemoved(t *testing.T) {
 	i := newIndexed(t, t.TempDir(), 3, 1000)
 	i.write(lines(1, 200))

@@ -112,7 +112,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestPool_Killed kills processes that claim and release ranges at random times: no two owners have
-// a range at once, and none is lost.
+// the same range, and no range is lost.
 func TestPool_Killed(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "ids")
 	p := Pool{Dir: dir, First: first, Count: 3 * Size}

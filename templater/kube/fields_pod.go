@@ -32,7 +32,7 @@ func podFields() map[string]Field {
 		"enableServiceLinks":            no("Nomad sets no variables for services; use a template with nomadService", "false", "true"),
 		"overhead":                      no("the driver needs about 1 MiB a task"),
 		"os":                            yes("only linux"),
-		"hostUsers":                     decide("set `userns = \"auto\"` in every task of the group, on clients whose operator has ids for pods", "true"),
+		"hostUsers":                     decide("set `userns = \"auto\"` in every task of the group, on clients with ids for pods", "true"),
 		"schedulingGates":               no("register the job when it may be placed"),
 		"schedulingGroup":               no("Nomad places allocations one by one"),
 		"resourceClaims":                no("use a `device` block in the task's resources"),

@@ -27,7 +27,7 @@ sidecar "broker" {
   parameter "mode" {
     type        = string
     default     = "http"
-    description = "What the services speak: http or tcp. Requests are retried only with http, connections with both."
+    description = "Protocol of the services: http or tcp. Requests are retried only with http, connections with both."
     validation {
       condition     = contains(["http", "tcp"], param.mode)
       error_message = "mode must be http or tcp."

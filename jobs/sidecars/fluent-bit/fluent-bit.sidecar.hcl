@@ -51,7 +51,7 @@ sidecar "fluent-bit" {
   parameter "exclude" {
     type        = list(string)
     default     = []
-    description = "Tasks whose output is not sent. The sidecar's own never is."
+    description = "Tasks to leave out. The sidecar's own output is never sent."
     validation {
       condition     = length(param.exclude) <= 100 && length([for t in param.exclude : t if t == null ? true : t == "" || regex_replace(t, "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$", "") != ""]) == 0
       error_message = "exclude must be at most 100 names of tasks: letters, digits, and _ . -."
