@@ -87,6 +87,15 @@ func (c *chooser) report(diags hcl.Diagnostics) {
 	}
 }
 
+// deprecated reports each position once: a choice of the job concerns each group.
+func (c *chooser) deprecated(warnings hcl.Diagnostics) {
+	for _, d := range warnings {
+		if !slices.ContainsFunc(c.diags, func(o *hcl.Diagnostic) bool { return o.Error() == d.Error() }) {
+			c.diags = append(c.diags, d)
+		}
+	}
+}
+
 // moreMeta refuses to choose if meta may hold keys that are not known.
 func (c *chooser) moreMeta(more *diagnostic.Unknown) {
 	if more != nil {

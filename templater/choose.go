@@ -197,6 +197,7 @@ func (c *chooser) resolve(g *job.Group, cand *candidate) *Choice {
 	if diags.HasErrors() {
 		return nil
 	}
+	c.deprecated(def.Deprecations(cand.arguments, cand.at))
 	return &Choice{Group: g, Definition: def, Values: values, Origin: cand.origin, Range: cand.at, Rules: cand.rules, Required: cand.required != "", Constraints: cand.constraints}
 }
 

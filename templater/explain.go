@@ -60,7 +60,9 @@ type ParameterValue struct {
 	Name      string
 	Value     cty.Value
 	Sensitive bool
-	Source    Source
+	// Deprecated says what to use instead, if something sets a deprecated parameter.
+	Deprecated string
+	Source     Source
 }
 
 // Explain chooses as Choose does and describes every sidecar of the catalog in every group:
@@ -116,9 +118,11 @@ func (c *chooser) explain(g *job.Group, cand *candidate, choice *Choice) {
 	if choice != nil {
 		e.State, e.Definition = StateChosen, choice.Definition
 		for _, p := range choice.Definition.Parameters {
-			e.Parameters = append(e.Parameters, ParameterValue{
-				Name: p.Name, Value: choice.Values[p.Name], Sensitive: p.Sensitive, Source: cand.source(p),
-			})
+			v := ParameterValue{Name: p.Name, Value: choice.Values[p.Name], Sensitive: p.Sensitive, Source: cand.source(p)}
+			if v.Source.Origin != OriginDefault {
+				v.Deprecated = p.Deprecated
+			}
+			e.Parameters = append(e.Parameters, v)
 		}
 	}
 	c.explanations = append(c.explanations, e)
@@ -142,7 +146,7 @@ func (cand *candidate) sources() []Source {
 func (cand *candidate) source(p *sidecar.Parameter) Source {
 	arg, ok := cand.arguments[p.Name]
 	switch {
-	case !ok, arg.Value.IsNull() && !p.Nullable && !arg.Text:
+	case !ok, !p.Sets(arg):
 		return Source{Origin: OriginDefault}
 	case strings.HasPrefix(arg.From, OriginPolicy+" "):
 		return Source{OriginPolicy, arg.Range}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/shoenig/test/must"
@@ -102,4 +103,21 @@ func TestDryRun_Revert(t *testing.T) {
 	must.Eq(t, http.StatusOK, resp.StatusCode, must.Sprint(text))
 	must.Eq(t, []string{"web"}, *reverted)
 	must.StrContains(t, text, `Dry run of the policy: the job would be denied: Version without a sidecar`)
+}
+
+// A deprecated sidecar and parameter are in Nomad's warnings.
+func TestWarn_Deprecated(t *testing.T) {
+	old := strings.NewReplacer(`summary =`, `deprecated = "Use other."
+  summary =`, `default   =`, `deprecated = "Write it down."
+    default   =`).Replace(noteDefinition)
+	f := startWith(t, rulesFrom(t, fstest.MapFS{"note.sidecar.hcl": {Data: []byte(old)}}, warnPolicy))
+	job := strings.Replace(jobNamed("web"), `"TaskGroups"`,
+		`"Meta":{"team":"y","sidecar.inject":"note","sidecar.note.text":"hush hush"},"TaskGroups"`, 1)
+	for _, path := range []string{"/v1/jobs", "/v1/job/web/plan", "/v1/validate/job"} {
+		resp, text := f.send(http.MethodPut, path, job)
+		must.Eq(t, http.StatusOK, resp.StatusCode, must.Sprint(text))
+		must.StrContains(t, text, `nomad-sidecar: Deprecated sidecar: Sidecar \"note\" 1.0.0 is deprecated: Use other.`)
+		must.StrContains(t, text, `is deprecated: Write it down.`)
+		must.StrNotContains(t, text, "hush")
+	}
 }

@@ -122,13 +122,16 @@ func explainOne(out *bytes.Buffer, e *templater.Explanation) {
 	if len(e.Constraints) > 0 {
 		display.Fprintf(out, "    version %s\n", strings.Join(e.Constraints, " and "))
 	}
+	if e.State == templater.StateChosen && e.Definition.Deprecated != "" {
+		display.Fprintf(out, "    deprecated: %s\n", e.Definition.Deprecated)
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', 0)
 	for _, p := range e.Parameters {
 		value := "(sensitive)"
 		if !p.Sensitive {
 			value = sidecar.Value(p.Value, sidecar.Style{Flat: true})
 		}
-		display.Fprintf(w, "    %s\t= %s\t  %s%s\n", p.Name, value, p.Source.Origin, in(p.Source.Range))
+		display.Fprintf(w, "    %s\t= %s\t  %s%s%s\n", p.Name, value, p.Source.Origin, in(p.Source.Range), after("; deprecated: ", p.Deprecated))
 	}
 	_ = w.Flush() // a buffer accepts everything
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecartest"
 )
 
 type lint struct {
@@ -33,7 +34,8 @@ func (c *lint) Help() string {
 	return `Usage: nomad-sidecar lint [-json] [-catalog DIR]... [PATH]...
 
   Checks definitions: files, or all definitions below folders; without a PATH those of
-  the catalog. The exit code is 1 on errors, but not on warnings.
+  the catalog. The examples of each are injected into a job. The exit code is 1 on
+  errors, but not on warnings.
 
 ` + flagHelp(c)
 }
@@ -52,7 +54,7 @@ func (c *lint) Run(args []string) int {
 		catalog, diags = c.p.loadCatalog(c.catalogs, r)
 	}
 	for _, d := range catalog.Definitions() {
-		diags = append(diags, d.Lint()...)
+		diags = append(append(diags, d.Lint()...), sidecartest.CheckExamples(d, catalog)...)
 	}
 	if len(catalog.Files()) == 0 && !diags.HasErrors() {
 		diags = append(diags, failure("Nothing to check", fmt.Sprintf("No file ending in %s was found.", sidecar.Suffix))...)

@@ -3,6 +3,7 @@ package cli
 import (
 	"flag"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater/display"
@@ -46,7 +47,11 @@ func (c *list) Run(args []string) int {
 	w := tabwriter.NewWriter(c.p.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tVERSION\tSUMMARY")
 	for _, d := range catalog.Definitions() {
-		display.Fprintf(w, "%s\t%s\t%s\n", d.Name, d.Version, d.Summary)
+		summary := d.Summary
+		if d.Deprecated != "" {
+			summary = strings.TrimSpace("Deprecated: " + d.Deprecated + " " + summary)
+		}
+		display.Fprintf(w, "%s\t%s\t%s\n", d.Name, d.Version, summary)
 	}
 	if err := w.Flush(); err != nil {
 		r.report(failureOf("Cannot write", err))

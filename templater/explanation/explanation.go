@@ -47,7 +47,8 @@ type Proxy struct {
 type Sidecar struct {
 	Name        string       `json:"name"`
 	Version     string       `json:"version,omitempty"`
-	State       string       `json:"state"` // see templater.StateChosen and the others
+	Deprecated  string       `json:"deprecated,omitempty"` // what to use instead
+	State       string       `json:"state"`                // see templater.StateChosen and the others
 	Reason      string       `json:"reason,omitempty"`
 	Constraints []string     `json:"constraints,omitempty"`
 	ChosenBy    []*Source    `json:"chosen_by,omitempty"` // the strongest first
@@ -56,10 +57,11 @@ type Sidecar struct {
 
 // Parameter is a parameter with its value as JSON, omitted if it is sensitive.
 type Parameter struct {
-	Name      string          `json:"name"`
-	Value     json.RawMessage `json:"value,omitempty"`
-	Sensitive bool            `json:"sensitive,omitempty"`
-	From      *Source         `json:"from"`
+	Name       string          `json:"name"`
+	Value      json.RawMessage `json:"value,omitempty"`
+	Sensitive  bool            `json:"sensitive,omitempty"`
+	Deprecated string          `json:"deprecated,omitempty"` // what to use instead
+	From       *Source         `json:"from"`
 }
 
 // Default is a default of the policy. Task is "" for the group.
@@ -146,13 +148,13 @@ func defaultOf(s *templater.DefaultState) *Default {
 func sidecarOf(e *templater.Explanation) (*Sidecar, error) {
 	out := &Sidecar{Name: e.Sidecar, State: e.State, Reason: e.Reason, Constraints: e.Constraints}
 	if e.Definition != nil {
-		out.Version = e.Definition.Version.String()
+		out.Version, out.Deprecated = e.Definition.Version.String(), e.Definition.Deprecated
 	}
 	for _, s := range e.Sources {
 		out.ChosenBy = append(out.ChosenBy, source(s))
 	}
 	for _, p := range e.Parameters {
-		param := &Parameter{Name: p.Name, Sensitive: p.Sensitive, From: source(p.Source)}
+		param := &Parameter{Name: p.Name, Sensitive: p.Sensitive, Deprecated: p.Deprecated, From: source(p.Source)}
 		if !p.Sensitive {
 			raw, err := ctyjson.Marshal(p.Value, p.Value.Type())
 			if err != nil {

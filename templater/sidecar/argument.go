@@ -74,9 +74,7 @@ func (d *Definition) bind(args map[string]Argument, site hcl.Range) (map[string]
 	given := map[string]Argument{}
 	for _, p := range d.Parameters {
 		arg, ok := args[p.Name]
-		if ok && arg.Value.IsNull() && !p.Nullable && !arg.Text {
-			ok = false
-		}
+		ok = ok && p.Sets(arg)
 		switch {
 		case ok:
 			v, err := p.argument(arg)

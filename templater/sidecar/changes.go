@@ -53,8 +53,8 @@ func (c *comparison) bodies(path string, old, now *hclsyntax.Body, prose bool) {
 			c.attributes(path+name, old.Attributes[name], now.Attributes[name])
 		}
 	}
-	oldKeys, oldBlocks := keyed(old)
-	nowKeys, nowBlocks := keyed(now)
+	oldKeys, oldBlocks := keyed(old, prose)
+	nowKeys, nowBlocks := keyed(now, prose)
 	for _, key := range oldKeys {
 		if nowBlocks[key] == nil {
 			c.line(path+key, "removed")
@@ -86,10 +86,13 @@ func (c *comparison) attributes(path string, old, now *hclsyntax.Attribute) {
 }
 
 // keyed names the blocks of a body by type and labels, and duplicates by their
-// position, in source order.
-func keyed(b *hclsyntax.Body) (keys []string, blocks map[string]*hclsyntax.Block) {
+// position, in source order. With prose it omits blocks that are documentation.
+func keyed(b *hclsyntax.Body, prose bool) (keys []string, blocks map[string]*hclsyntax.Block) {
 	blocks = map[string]*hclsyntax.Block{}
 	for _, block := range b.Blocks {
+		if prose && informs(block.Type) {
+			continue
+		}
 		base := block.Type
 		for _, label := range block.Labels {
 			base += fmt.Sprintf(" %q", label)

@@ -19,14 +19,17 @@ import (
 // Definition is a parsed and checked sidecar definition. It is immutable and safe for
 // concurrent use.
 type Definition struct {
-	Name       string
-	Version    *version.Version
-	Summary    string
+	Name    string
+	Version *version.Version
+	Summary string
+	// Deprecated says what to use instead; "" if the definition is not deprecated.
+	Deprecated string
 	Parameters []*Parameter
 	API        API
 	Requires   Requires
+	Examples   []*Example
 	// Digest is "sha256:" and the hash of the definition's meaning: comments,
-	// layout, summaries and descriptions are ignored.
+	// layout and documentation are ignored.
 	Digest string
 	// Range is the header of the sidecar block.
 	Range hcl.Range
@@ -205,6 +208,7 @@ func (d *Definition) decode(b *hcl.Block) hcl.Diagnostics {
 	if attr := content.Attributes["summary"]; attr != nil {
 		diags = append(diags, gohcl.DecodeExpression(attr.Expr, nil, &d.Summary)...)
 	}
+	diags = append(diags, decodeDeprecated(content.Attributes["deprecated"], &d.Deprecated)...)
 	for _, blk := range content.Blocks {
 		diags = append(diags, d.decodeBlock(blk)...)
 	}
@@ -253,6 +257,8 @@ func (d *Definition) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 		return d.decodeAPI(b)
 	case "requires":
 		return d.decodeRequires(b)
+	case "example":
+		return d.decodeExample(b)
 	case "task":
 		d.tasks = append(d.tasks, native)
 		return checkTask(native)

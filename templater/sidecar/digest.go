@@ -20,7 +20,8 @@ func digest(src []byte, b *hcl.Block) string {
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
-// digestBody hashes a body; prose means that summary, description and example are documentation.
+// digestBody hashes a body; prose means that attributes and blocks of the definition language may be
+// documentation.
 func digestBody(h io.Writer, src []byte, b *hclsyntax.Body, prose bool) {
 	attributes := sortedAttributes(b)
 	slices.SortFunc(attributes, func(x, y *hclsyntax.Attribute) int {
@@ -37,6 +38,9 @@ func digestBody(h io.Writer, src []byte, b *hclsyntax.Body, prose bool) {
 		digestExpression(h, src, a.Expr)
 	}
 	for _, blk := range b.Blocks {
+		if prose && informs(blk.Type) {
+			continue
+		}
 		fmt.Fprintf(h, "block %q %q {\n", blk.Type, blk.Labels)
 		digestBody(h, src, blk.Body, prose && isOurs(blk.Type))
 		fmt.Fprintf(h, "}\n")
@@ -57,9 +61,13 @@ func digestExpression(h io.Writer, src []byte, e hclsyntax.Expression) {
 	}
 }
 
-// informs reports whether an attribute of the definition language is documentation.
-func informs(attribute string) bool {
-	return attribute == "summary" || attribute == "description" || attribute == "example"
+// informs reports whether an attribute or a block of the definition language is documentation.
+func informs(name string) bool {
+	switch name {
+	case "summary", "description", "example", "deprecated":
+		return true
+	}
+	return false
 }
 
 // isOurs reports whether a block type belongs to the definition language, not to Nomad.

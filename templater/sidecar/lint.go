@@ -39,7 +39,14 @@ func (d *Definition) Lint() hcl.Diagnostics {
 	}
 	for _, p := range d.Parameters {
 		undescribed("parameter", p.Name, p.Description, p.Range)
+		if p.Deprecated != "" && p.Required() {
+			warn(p.Range, "Deprecated but required", "Nobody can stop setting parameter %q, which is deprecated: give it a default.", p.Name)
+		}
 	}
+	for _, e := range d.Examples {
+		undescribed("example", e.Name, e.Description, e.Range)
+	}
+	diags = append(diags, d.lintExamples()...)
 	for _, p := range d.API.Ports {
 		undescribed("port", p.Label, p.Description, p.Range)
 	}

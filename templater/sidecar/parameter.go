@@ -32,7 +32,9 @@ type Parameter struct {
 	Nullable bool
 	// Sensitive values appear only in attributes of the definition that use them.
 	Sensitive bool
-	Range     hcl.Range
+	// Deprecated says what to use instead; "" if the parameter is not deprecated.
+	Deprecated string
+	Range      hcl.Range
 
 	optional    *typeexpr.Defaults
 	validations []validation
@@ -77,6 +79,7 @@ func decodeParameter(b *hcl.Block) (*Parameter, hcl.Diagnostics) {
 			diags = append(diags, gohcl.DecodeExpression(a.Expr, nil, into[name])...)
 		}
 	}
+	diags = append(diags, decodeDeprecated(content.Attributes["deprecated"], &p.Deprecated)...)
 	if diags.HasErrors() {
 		return nil, diags
 	}

@@ -29,7 +29,7 @@ func fileSchema() *hcl.BodySchema {
 
 func sidecarSchema() *hcl.BodySchema {
 	return &hcl.BodySchema{
-		Attributes: attrs("version!", "summary"),
+		Attributes: attrs("version!", "summary", "deprecated"),
 		Blocks: []hcl.BlockHeaderSchema{
 			{Type: "parameter", LabelNames: []string{"name"}},
 			{Type: "locals"},
@@ -38,13 +38,14 @@ func sidecarSchema() *hcl.BodySchema {
 			{Type: "service"},
 			{Type: "volume", LabelNames: []string{"name"}},
 			{Type: "app"},
+			{Type: "example", LabelNames: []string{"name"}},
 		},
 	}
 }
 
 func parameterSchema() *hcl.BodySchema {
 	return &hcl.BodySchema{
-		Attributes: attrs("type", "default", "example", "description", "nullable", "sensitive"),
+		Attributes: attrs("type", "default", "example", "description", "nullable", "sensitive", "deprecated"),
 		Blocks:     []hcl.BlockHeaderSchema{{Type: "validation"}},
 	}
 }
@@ -236,6 +237,9 @@ func (d *Definition) checkUnique() hcl.Diagnostics {
 	}
 	for _, p := range d.Parameters {
 		once("parameter", p.Name, p.Range)
+	}
+	for _, e := range d.Examples {
+		once("example", e.Name, e.Range)
 	}
 	for _, p := range d.API.Ports {
 		once("port", p.Label, p.Range)

@@ -19,9 +19,11 @@ func hostilePage(t *testing.T) *Page {
 sidecar "x" {
   version = "1.2.3"
   summary = "HOSTILE"
+  deprecated = "HOSTILE"
   parameter "p" {
     type        = string
     default     = "HOSTILE"
+    deprecated  = "HOSTILE"
     description = "HOSTILE"
     validation {
       condition     = param.p != ""
@@ -73,6 +75,13 @@ sidecar "x" {
     template {
       destination = "HOSTILE"
     }
+  }
+  example "HOSTILE" {
+    description = "HOSTILE"
+    parameters  = { o = { a = 1, b = ["HOSTILE"] } }
+  }
+  example "text" {
+    job = "HOSTILE"
   }
 }`, "HOSTILE", hostile)), "x.sidecar.hcl")
 	must.False(t, diags.HasErrors(), must.Sprint(diags))

@@ -34,7 +34,15 @@ func (p *Page) markdown(out *strings.Builder, level string, anchored bool) {
 	if p.Summary != "" {
 		fmt.Fprintf(out, "%s\n\n", escapeMarkdown(p.Summary))
 	}
-	fmt.Fprintf(out, "%s\n", fenced("hcl", p.Example))
+	if p.Deprecated != "" {
+		fmt.Fprintf(out, "**Deprecated:** %s\n\n", escapeMarkdown(p.Deprecated))
+	}
+	for i, e := range p.shown() {
+		if i > 0 {
+			out.WriteString("\n")
+		}
+		e.markdown(out, level)
+	}
 	fmt.Fprintf(out, "\n%s# Parameters\n\n%s", level, p.ParameterTable())
 	if len(p.API) > 0 {
 		fmt.Fprintf(out, "\n%s# API surface\n\n%s", level, itemTable(p.API))
@@ -54,6 +62,16 @@ func (p *Page) markdown(out *strings.Builder, level string, anchored bool) {
 	if len(p.Brings) > 0 {
 		fmt.Fprintf(out, "\n%s# Also brings\n\n%s", level, itemTable(p.Brings))
 	}
+}
+
+func (e Example) markdown(out *strings.Builder, level string) {
+	if e.Name != "" {
+		fmt.Fprintf(out, "%s# Example: %s\n\n", level, escapeMarkdown(e.Name))
+	}
+	if e.Description != "" {
+		fmt.Fprintf(out, "%s\n\n", escapeMarkdown(e.Description))
+	}
+	fmt.Fprintf(out, "%s\n", fenced("hcl", e.HCL))
 }
 
 // ParameterTable returns the Markdown table of the parameters, or a line about their
@@ -76,7 +94,7 @@ func (p *Page) ParameterTable() string {
 		if row.Sensitive {
 			kind += ", sensitive"
 		}
-		fmt.Fprintf(&out, "| %s | %s | %s | %s |\n", code(row.Name), kind, def, escapeMarkdown(row.Description))
+		fmt.Fprintf(&out, "| %s | %s | %s | %s |\n", code(row.Name), kind, def, escapeMarkdown(row.note()))
 	}
 	return out.String()
 }
@@ -97,7 +115,7 @@ func CatalogTable(pages []*Page, link func(*Page) string) string {
 				gets = append(gets, escapeMarkdown(item.Kind)+" "+code(item.Name))
 			}
 		}
-		fmt.Fprintf(&out, "| [%s](%s) | %s | %s | %s |\n", escapeMarkdown(p.Name), link(p), escapeMarkdown(p.Summary),
+		fmt.Fprintf(&out, "| [%s](%s) | %s | %s | %s |\n", escapeMarkdown(p.Name), link(p), escapeMarkdown(strings.TrimSpace(p.deprecation()+" "+p.Summary)),
 			escapeMarkdown(strings.Join(p.Requires, "; ")), strings.Join(gets, ", "))
 	}
 	return out.String()

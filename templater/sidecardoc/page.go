@@ -26,14 +26,17 @@ type Page struct {
 	Tasks  []Task
 	// Example is a group that uses the sidecar, in HCL.
 	Example string
+	Declared
 }
 
 // Parameter is a row of the table of parameters. Default is an HCL expression, ""
 // for a required parameter. Rules are the messages of its validations.
 type Parameter struct {
 	Name, Type, Default, Description string
-	Required, Sensitive              bool
-	Rules                            []string
+	// Deprecated says what to use instead; "" if the parameter is not deprecated.
+	Deprecated          string
+	Required, Sensitive bool
+	Rules               []string
 }
 
 // Item is a named part of a definition. Kind is "port", "directory", "env", "signal",
@@ -49,11 +52,11 @@ type Task struct {
 
 // New returns the documentation of a definition.
 func New(d *sidecar.Definition) *Page {
-	p := &Page{Name: d.Name, Version: d.Version.String(), Summary: d.Summary, Requires: requires(d), Example: example(d)}
+	p := &Page{Name: d.Name, Version: d.Version.String(), Summary: d.Summary, Requires: requires(d), Example: example(d), Declared: declared(d)}
 	for _, param := range d.Parameters {
 		row := Parameter{
 			Name: param.Name, Type: param.TypeString(), Description: param.Description,
-			Required: param.Required(), Sensitive: param.Sensitive, Rules: param.Rules(),
+			Required: param.Required(), Sensitive: param.Sensitive, Rules: param.Rules(), Deprecated: param.Deprecated,
 		}
 		switch {
 		case param.Required():
@@ -185,12 +188,18 @@ func requires(d *sidecar.Definition) []string {
 
 // example returns a group that uses the sidecar.
 func example(d *sidecar.Definition) string {
-	body := sidecar.Body{&sidecar.Attr{Name: "version", Value: cty.StringVal(constraint(d))}}
+	body := sidecar.Body{}
 	for _, p := range d.Parameters {
-		if p.Required() || p.Example != cty.NilVal {
+		if p.Required() || (p.Example != cty.NilVal && p.Deprecated == "") {
 			body = append(body, &sidecar.Attr{Name: p.Name, Value: p.Sample()})
 		}
 	}
+	return groupWith(d, body)
+}
+
+// groupWith returns a group with a sidecar block that sets parameters.
+func groupWith(d *sidecar.Definition, parameters sidecar.Body) string {
+	body := append(sidecar.Body{&sidecar.Attr{Name: "version", Value: cty.StringVal(constraint(d))}}, parameters...)
 	group := sidecar.Body{}
 	mode := "bridge"
 	if n := d.Requires.Network; len(n) > 0 {

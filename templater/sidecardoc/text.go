@@ -32,6 +32,9 @@ func (p *Page) text(out *strings.Builder, heading func(string) string) {
 	if p.Summary != "" {
 		fmt.Fprintf(out, "  %s\n", printable(p.Summary))
 	}
+	if p.Deprecated != "" {
+		fmt.Fprintf(out, "  %s\n", printable(p.deprecation()))
+	}
 	section := func(title string, rows [][]string) {
 		if len(rows) == 0 {
 			return
@@ -58,8 +61,21 @@ func (p *Page) text(out *strings.Builder, heading func(string) string) {
 	section("Requires", requires)
 	section("Tasks", tasks)
 	section("Also brings", itemRows(p.Brings))
-	fmt.Fprintf(out, "\n%s\n", heading("Example"))
-	for line := range strings.Lines(p.Example) {
+	for _, e := range p.shown() {
+		e.text(out, heading)
+	}
+}
+
+func (e Example) text(out *strings.Builder, heading func(string) string) {
+	title := "Example"
+	if e.Name != "" {
+		title += ": " + e.Name
+	}
+	fmt.Fprintf(out, "\n%s\n", heading(title))
+	if e.Description != "" {
+		fmt.Fprintf(out, "  %s\n\n", printable(e.Description))
+	}
+	for line := range strings.Lines(e.HCL) {
 		out.WriteString(strings.TrimRight("  "+printable(strings.TrimSuffix(line, "\n")), " ") + "\n")
 	}
 }
@@ -75,7 +91,7 @@ func (p *Page) parameterRows() [][]string {
 		if param.Sensitive {
 			kind += ", sensitive"
 		}
-		rows = append(rows, []string{param.Name, kind, def, param.Description})
+		rows = append(rows, []string{param.Name, kind, def, param.note()})
 	}
 	return rows
 }

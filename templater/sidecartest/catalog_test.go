@@ -31,3 +31,15 @@ func TestRun_Catalog(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckExamples_Catalog(t *testing.T) {
+	const dir = "../../jobs/sidecars"
+	c := &sidecar.Catalog{}
+	diags := c.Load(os.DirFS(dir), dir)
+	must.False(t, diags.HasErrors(), must.Sprint(diags))
+	for _, d := range c.Definitions() {
+		must.SliceNotEmpty(t, d.Examples, must.Sprint(d.Name))
+		must.SliceEmpty(t, d.Lint(), must.Sprint(d.Name))
+		must.SliceEmpty(t, CheckExamples(d, c), must.Sprint(d.Name))
+	}
+}

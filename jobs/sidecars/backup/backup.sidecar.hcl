@@ -248,4 +248,15 @@ sidecar "backup" {
       memory = 256
     }
   }
+
+  example "nightly copies" {
+    description = "A copy each night, kept for a week, and one when the allocation stops."
+    parameters = {
+      paths             = ["data"]
+      repository        = "s3:https://s3.example.com/backups/shop"
+      password_variable = "nomad/jobs/shop"
+      interval          = 86400
+      keep              = { daily = 7 }
+    }
+  }
 }

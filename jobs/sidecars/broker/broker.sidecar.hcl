@@ -280,4 +280,12 @@ sidecar "broker" {
       memory = param.memory
     }
   }
+
+  example "two services" {
+    description = "Two services at loopback ports. Only instances that answer the health check get requests."
+    parameters = {
+      upstreams  = { api = 9001, users = 9002 }
+      check_path = "/healthz"
+    }
+  }
 }

@@ -249,4 +249,14 @@ sidecar "config-reloader" {
       memory = 32
     }
   }
+
+  example "a file from a server" {
+    description = "nginx reloads when the file on the configuration server changes and nginx accepts it."
+    parameters = {
+      app_task    = "app"
+      destination = "config/web.conf"
+      source      = "https://config.example.com/web.conf"
+      check       = ["/usr/sbin/nginx", "-t", "-c", "{}"]
+    }
+  }
 }

@@ -243,4 +243,12 @@ sidecar "exporter" {
       memory = 48
     }
   }
+
+  example "redis" {
+    description = "Metrics of a redis in the same pod, found by Prometheus as a service."
+    parameters = {
+      kind    = "redis"
+      service = "shop-redis-metrics"
+    }
+  }
 }

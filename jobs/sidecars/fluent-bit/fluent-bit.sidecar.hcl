@@ -241,4 +241,12 @@ sidecar "fluent-bit" {
       memory = param.memory
     }
   }
+
+  example "Loki" {
+    description = "The lines of all tasks go to Loki."
+    parameters = {
+      output   = "loki"
+      settings = { host = "loki.example.com", port = "443", tls = "on" }
+    }
+  }
 }

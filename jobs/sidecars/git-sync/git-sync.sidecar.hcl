@@ -223,4 +223,12 @@ sidecar "git-sync" {
       memory = 64
     }
   }
+
+  example "a site" {
+    description = "A checkout of branch main that is up to date within ten seconds."
+    parameters = {
+      repository = "https://git.example.com/team/site.git"
+      interval   = 10
+    }
+  }
 }

@@ -198,4 +198,11 @@ sidecar "health-adapter" {
       memory = 48
     }
   }
+
+  example "redis" {
+    description = "An HTTP endpoint for a program that has none."
+    parameters = {
+      check = ["/usr/bin/redis-cli", "ping"]
+    }
+  }
 }

@@ -156,4 +156,13 @@ sidecar "log-adapter" {
       memory = 32
     }
   }
+
+  example "lines with a level" {
+    description = "Three fields of each line become JSON."
+    parameters = {
+      file    = "data/app.log"
+      pattern = "^([^ ]+) \\[([A-Z]+)\\] (.*)$"
+      fields  = ["client", "level", "message"]
+    }
+  }
 }

@@ -236,4 +236,12 @@ sidecar "log-shipper" {
       memory = 48
     }
   }
+
+  example "HTTPS with a token" {
+    description = "Batches of JSON lines, with a token from a Nomad variable."
+    parameters = {
+      sink         = "https://logs.example.com/in"
+      http_headers = "Authorization: Bearer {{ with nomadVar \"nomad/jobs/web\" }}{{ .token }}{{ end }}"
+    }
+  }
 }

@@ -101,4 +101,11 @@ sidecar "metrics" {
     provider = param.service_provider
     port     = "metrics"
   }
+
+  example "a service for Prometheus" {
+    description = "Prometheus finds the endpoint as a service of Nomad."
+    parameters = {
+      service = "web-metrics"
+    }
+  }
 }

@@ -231,4 +231,15 @@ sidecar "oauth2-proxy" {
       memory = 64
     }
   }
+
+  example "staff only" {
+    description = "Everybody with an address of example.com may use the application."
+    parameters = {
+      app_port         = 8080
+      public_url       = "https://shop.example.com"
+      issuer_url       = "https://login.example.com/realms/staff"
+      secrets_variable = "nomad/jobs/shop"
+      email_domains    = ["example.com"]
+    }
+  }
 }

@@ -234,4 +234,12 @@ sidecar "otel-collector" {
       memory = param.memory
     }
   }
+
+  example "traces only" {
+    description = "Traces leave the node, other signals are refused."
+    parameters = {
+      endpoint = "https://otlp.example.com"
+      signals  = ["traces"]
+    }
+  }
 }

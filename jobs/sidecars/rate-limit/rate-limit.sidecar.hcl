@@ -198,4 +198,13 @@ sidecar "rate-limit" {
       memory = 64
     }
   }
+
+  example "by API key" {
+    description = "Ten requests a second for each key."
+    parameters = {
+      app_port   = 8080
+      rate       = 10
+      key_header = "X-Api-Key"
+    }
+  }
 }

@@ -204,4 +204,11 @@ sidecar "shard-proxy" {
       memory = 32
     }
   }
+
+  example "two redis" {
+    description = "Keys are divided between the instances of two services."
+    parameters = {
+      shards = { a = "redis-a", b = "redis-b" }
+    }
+  }
 }

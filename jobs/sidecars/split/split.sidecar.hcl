@@ -326,4 +326,16 @@ sidecar "split" {
       memory = param.memory
     }
   }
+
+  example "a canary" {
+    description = "One request in ten tests the new version. A cookie keeps users on theirs."
+    parameters = {
+      versions = {
+        stable = { service = "api", weight = 90 }
+        canary = { service = "api-canary", weight = 10 }
+      }
+      cookie   = "version"
+      fallback = "stable"
+    }
+  }
 }

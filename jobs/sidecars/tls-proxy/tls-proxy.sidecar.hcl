@@ -233,4 +233,12 @@ sidecar "tls-proxy" {
       memory = 32
     }
   }
+
+  example "a test certificate" {
+    description = "TLS in front of the application, with a certificate made at the start."
+    parameters = {
+      app_port    = 8080
+      self_signed = true
+    }
+  }
 }

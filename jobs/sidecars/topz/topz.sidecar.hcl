@@ -71,4 +71,11 @@ sidecar "topz" {
       memory = 48
     }
   }
+
+  example "another port" {
+    description = "The endpoint at a port of your choice."
+    parameters = {
+      port = 8100
+    }
+  }
 }

@@ -276,4 +276,13 @@ sidecar "vault-agent" {
       memory = 128
     }
   }
+
+  example "a secret as JSON" {
+    description = "A secret of Vault as a file for the application."
+    parameters = {
+      address = "https://vault.example.com:8200"
+      role    = "shop"
+      secrets = { "database.json" = "secret/data/shop/database" }
+    }
+  }
 }

@@ -126,4 +126,11 @@ sidecar "wait-for" {
       memory = 32
     }
   }
+
+  example "a database and a service" {
+    description = "The application starts when both answer."
+    parameters = {
+      targets = ["tcp://db.example.com:5432", "https://auth.example.com/healthz"]
+    }
+  }
 }

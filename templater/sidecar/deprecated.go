@@ -1,0 +1,60 @@
+package sidecar
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/gohcl"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+)
+
+const deprecatedParameter = "Deprecated parameter"
+
+// decodeDeprecated reads what to use instead.
+func decodeDeprecated(a *hcl.Attribute, into *string) hcl.Diagnostics {
+	if a == nil {
+		return nil
+	}
+	diags := gohcl.DecodeExpression(a.Expr, nil, into)
+	if !diags.HasErrors() && strings.TrimSpace(*into) == "" {
+		diags = append(diags, diagnostic.Error(a.Expr.Range(), "Invalid deprecated",
+			`deprecated says what to use instead, such as deprecated = "Use parameter limit."`))
+	}
+	return diags
+}
+
+// Sets reports whether the argument decides the parameter's value: null selects the default of a
+// parameter that is not nullable.
+func (p *Parameter) Sets(arg Argument) bool {
+	return p.Nullable || arg.Text || !arg.Value.IsNull()
+}
+
+// Deprecations returns a warning for the definition and for each parameter with an argument, if it
+// is deprecated. site is the position of the choice.
+func (d *Definition) Deprecations(args map[string]Argument, site hcl.Range) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	warn := func(at hcl.Range, summary, detail string) {
+		diag := diagnostic.Error(at, summary, detail)
+		if diag.Severity = hcl.DiagWarning; at == (hcl.Range{}) {
+			diag.Subject = nil
+		}
+		diags = append(diags, diag)
+	}
+	if d.Deprecated != "" {
+		warn(site, "Deprecated sidecar", fmt.Sprintf("Sidecar %q %s is deprecated: %s", d.Name, d.Version, d.Deprecated))
+	}
+	for _, p := range d.Parameters {
+		arg, given := args[p.Name]
+		if p.Deprecated == "" || !given || !p.Sets(arg) {
+			continue
+		}
+		at := arg.Range
+		if p.Sensitive {
+			at = arg.Safe
+		}
+		warn(at, deprecatedParameter, fmt.Sprintf("Parameter %q of sidecar %q %s%s is deprecated: %s", p.Name, d.Name, d.Version, arg.from(), p.Deprecated))
+	}
+	return diags
+}
