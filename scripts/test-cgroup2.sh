@@ -23,7 +23,7 @@ cd "$(dirname "$0")/.."
 
 tags=$1
 shift
-[ $# -gt 0 ] || set -- ./driver/cgroup ./driver/namespace ./driver/process ./driver/pod ./test/driver
+[ $# -gt 0 ] || set -- ./driver/cgroup ./driver/namespace ./driver/process ./driver/pod ./test/pod ./test/driver
 minutes=${TIMEOUT:-60}
 runtimes=${RUNTIMES:-crun runc}
 

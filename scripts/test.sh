@@ -16,8 +16,8 @@ export POD_TEST_PATIENCE="${POD_TEST_PATIENCE:-4}"
 # Packages whose tests wait most of the time begin first, and run beside the
 # others. Without version 1 of cgroups their sandboxes have no cgroups of their
 # own, and one would see what the other makes.
-waiting='/test/(driver|e2e)$'
-at_once=2
+waiting='/test/(driver|e2e|pod)$'
+at_once=3
 [ -d /sys/fs/cgroup/memory ] || at_once=1
 packages=$(go list -e -tags "$tags" "$@")
 ordered="$(echo "$packages" | grep -E "$waiting" || :) $(echo "$packages" | grep -vE "$waiting" || :)"

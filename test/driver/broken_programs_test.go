@@ -1,21 +1,17 @@
 package driver_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
-	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 )
 
 // Tasks on a host on which the runtime or conmon is missing, replaced or hangs, or which has no
@@ -69,58 +65,6 @@ func TestStart_ProgramRemoved(t *testing.T) {
 				other.checkUnharmed()
 			})
 		})
-	}
-}
-
-// hanging wraps a program in a script that hangs if one of its arguments is word.
-func hanging(t *testing.T, program, word string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), filepath.Base(program))
-	script := fmt.Sprintf("#!/bin/sh\ncase \" $* \" in *\" %s \"*) exec sleep 987003;; esac\nexec %s \"$@\"\n", word, program)
-	must.NoError(t, os.WriteFile(path, []byte(script), 0o755))
-	return path
-}
-
-// TestStart_ProgramHangs checks that a start with a hanging runtime or monitor times out without an
-// effect on other pods, and that the same task starts once the program no longer hangs.
-func TestStart_ProgramHangs(t *testing.T) {
-	for _, verb := range []string{"create", "start", "run", "conmon"} {
-		t.Run(verb, func(t *testing.T) {
-			withOneRuntime(t, func(t *testing.T, runtime string) {
-				e := newPodEnv(t, runtime)
-				e.NoImage = true
-				e.startCompanion(t, uuid.Generate())
-				config := e.config()
-				config.CreateTimeout, config.TeardownTimeout = maxWait/24, maxWait // the test waits for CreateTimeout
-				if verb == "conmon" {
-					config.Monitor.Path = hanging(t, e.Conmon, "--cid")
-				} else {
-					config.Runtime.Path = hanging(t, runtime, verb)
-				}
-				m := pod.New(config)
-				task := e.task()
-				task.ID += "/hangs"
-				task.Share.PID = verb == "run"
-				_, err := m.Start(t.Context(), task)
-				must.ErrorContains(t, err, map[string]string{
-					"create": "waiting for conmon: context deadline exceeded", "start": "start", "run": "start infra process",
-					"conmon": "waiting for conmon: context deadline exceeded",
-				}[verb])
-				must.NoError(t, e.checkCompanions(t.Context(), m))
-				must.NoError(t, m.Close())
-				must.NoError(t, e.recoverAndRemove(t.Context(), nil))
-				e.awaitNoProcess(t, "987003")
-			})
-		})
-	}
-}
-
-// awaitNoProcess waits until no process has the word in its command line.
-func (e *podEnv) awaitNoProcess(t *testing.T, word string) {
-	t.Helper()
-	for deadline := time.Now().Add(maxWait); hostProcesses(t, word) > 0; {
-		must.True(t, time.Now().Before(deadline), must.Sprint("hanging process is still running"))
-		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 // damages returns ways to damage a file.
@@ -115,14 +116,14 @@ func TestDamagedState_Task(t *testing.T) {
 		must.Eq(t, 0, late.wait().ExitCode, must.Sprint("another task of the pod"))
 		for name, victim := range victims {
 			if name == "empty" || name == "with all" { // start it without a recovery
-				must.Eq(t, 1, hostProcesses(t, victim.word))
+				must.Eq(t, 1, leakcheck.Running(t, victim.word))
 			} else {
 				must.ErrorContains(t, n.RecoverTask(victim.handle), "damaged state file", must.Sprint(name))
 			}
 			again := n.newTask(alloc, victim.Name, sh("exit 0"), quiet)
 			again.start()
 			must.Eq(t, 0, again.wait().ExitCode, must.Sprint(name))
-			n.waitFor(name+": the old program to end", func() bool { return hostProcesses(t, victim.word) == 0 })
+			n.waitFor(name+": the old program to end", func() bool { return leakcheck.Running(t, victim.word) == 0 })
 			n.waitFor(name+": its event", func() bool {
 				_, event, found := strings.Cut(events(), victim.Name+": ")
 				event, _, _ = strings.Cut(event, "\n")
@@ -130,7 +131,7 @@ func TestDamagedState_Task(t *testing.T) {
 				return found && strings.Contains(event, "cannot read its state")
 			})
 		}
-		must.Eq(t, 1, hostProcesses(t, keeper.word))
+		must.Eq(t, 1, leakcheck.Running(t, keeper.word))
 		other.checkUnharmed()
 		n.checkStarts(sh("exit 0"))
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
@@ -208,7 +209,7 @@ func TestDebug_Bounds(t *testing.T) {
 		}
 		open(tk, 4)
 		open(second, 4)
-		tk.n.waitFor("the commands to run", func() bool { return hostProcesses(t, "434344\x00") == 8 })
+		tk.n.waitFor("the commands to run", func() bool { return leakcheck.Running(t, "434344\x00") == 8 })
 		_, err := tk.debugExec("/bin/true")
 		must.ErrorContains(t, err, "the task has the maximum of 4 debug containers")
 		_, err = third.debugExec("/bin/true")

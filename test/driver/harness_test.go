@@ -32,7 +32,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if pod.Reexec() || servePlugin() || runChild() {
+	if pod.Reexec() || servePlugin() {
 		return
 	}
 	os.Exit(sandbox.Main(m))
@@ -41,56 +41,11 @@ func TestMain(m *testing.M) {
 // maxWait bounds every wait. No passing test reaches it.
 var maxWait = testtimeout.Scale(30 * time.Second)
 
-// withRuntimes runs a test with each OCI runtime. It is for tests that start, recover, execute in,
-// measure, stop or attack containers.
-func withRuntimes(t *testing.T, f func(t *testing.T, runtime string)) {
-	t.Helper()
-	withEach(t, matrix.Both(), f)
-}
-
-// withOneRuntime runs a test that gives the same result with every runtime.
-func withOneRuntime(t *testing.T, f func(t *testing.T, runtime string)) {
-	t.Helper()
-	withEach(t, matrix.One(), f)
-}
-
-func withEach(t *testing.T, runtimes []string, f func(t *testing.T, runtime string)) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	for _, name := range runtimes {
-		t.Run(name, func(t *testing.T) {
-			f(t, runtimeCommand(t, name))
-		})
-	}
-}
-
-// withoutCgroup2 is called once, by the first test with crun.
-var withoutCgroup2 = sync.OnceValues(sandbox.EnterWithoutCgroup2)
-
-// runtimeCommand returns the path of a runtime. crun refuses a hybrid cgroup hierarchy whose v2
-// side has controllers; there it is wrapped to run in a mount namespace without the v2 side.
-func runtimeCommand(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("%s is not installed", name)
-	}
-	before, err := withoutCgroup2()
-	must.NoError(t, err)
-	if name != "crun" || before == nil {
-		return path
-	}
-	wrapper := filepath.Join(t.TempDir(), name)
-	script := "#!/bin/sh\nexec"
-	for _, word := range append(before, path) {
-		script += " '" + word + "'" // no word contains a quote
-	}
-	script += " \"$@\"\n"
-	must.NoError(t, os.WriteFile(wrapper, []byte(script), 0o755))
-	return wrapper
-}
+// withRuntimes and withOneRuntime run a test with OCI runtimes: see package matrix.
+var (
+	withRuntimes   = matrix.WithBoth
+	withOneRuntime = matrix.WithOne
+)
 
 // node is a driver and its directories, as a Nomad client has them.
 type node struct {
@@ -109,7 +64,7 @@ type node struct {
 // leaves anything behind.
 func newNode(t *testing.T, change func(*driver.PluginConfig)) *node {
 	t.Helper()
-	leakcheck.Check(t, scope())
+	leakcheck.Check(t, leakcheck.Driver())
 	dir := t.TempDir()
 	n := &node{t: t, allocs: map[string]*allocdir.AllocDir{}, config: driver.PluginConfig{
 		DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"),
@@ -352,12 +307,4 @@ func (tk *task) exec(script string) string {
 	must.NoError(tk.n.t, err)
 	must.Eq(tk.n.t, 0, res.ExitResult.ExitCode, must.Sprintf("%s: %s%s", script, res.Stdout, res.Stderr))
 	return string(res.Stdout)
-}
-
-// scope selects everything that the driver and its helpers create on the machine.
-func scope() leakcheck.Scope {
-	return leakcheck.Scope{
-		Cgroups:  []string{"nomad", "nomad.slice", "nomad-driver-pod"},
-		Programs: []string{"conmon", "runc", "crun", "catatonit", "runc:[2:INIT]", "sleep", "sh", "nomad-pod-logs"},
-	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 // Attacks of a task with root on its limits and its exit status.
@@ -175,25 +176,11 @@ func TestExit_KillsDaemons(t *testing.T) {
 				must.Eq(t, 5, tk.wait().ExitCode)
 				must.Eq(t, "daemon up\n", tk.logged("stdout"))
 				must.StrNotContains(t, sibling.exec("ps -eo args"), "987002")
-				must.Eq(t, 0, hostProcesses(t, "987002"))
+				must.Eq(t, 0, leakcheck.Running(t, "987002"))
 				must.StrNotContains(t, events(), "did not end")
 			})
 		})
 	}
-}
-
-// hostProcesses counts the host's processes with the word in their command line.
-func hostProcesses(t *testing.T, word string) (count int) {
-	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	must.NoError(t, err)
-	for _, file := range files {
-		text, _ := os.ReadFile(file) // missing if the process has exited
-		if strings.Contains(string(text), word) {
-			count++
-		}
-	}
-	return count
 }
 
 // Trap D11: a task cannot forge its exit status: the monitor's files are not visible inside.

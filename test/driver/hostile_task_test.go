@@ -19,6 +19,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 // Attacks from inside a pod by the program test/cmd/hostiletask.
@@ -164,7 +165,7 @@ func (b *attackTargets) attack(t *testing.T, c cell, seed uint64) []attemptResul
 	if !c.exec {
 		must.Zero(t, exit.ExitCode, must.Sprintf("%+v: ended after %v\n%s", exit, got, tk.logged("stderr")))
 	}
-	must.Zero(t, hostProcesses(t, "hostiletask"), must.Sprint("processes of the attack after the end of the task"))
+	must.Zero(t, leakcheck.Running(t, "hostiletask"), must.Sprint("processes of the attack after the end of the task"))
 	must.FileNotExists(t, filepath.Join(tk.TaskDir().SharedAllocDir, "data/bomb"))
 	return got
 }

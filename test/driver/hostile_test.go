@@ -1,7 +1,6 @@
 package driver_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,8 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
-	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 // Attacks of a task with root on its client and on other tasks.
@@ -142,37 +139,6 @@ func TestStart_DirectorySwappedForSymlink(t *testing.T) {
 		early := n.newTask(alloc, "early", config, quiet)
 		must.ErrorContains(t, n.startError(early), "mount at /conf")
 		must.ErrorContains(t, n.startError(early), "symbolic link")
-	})
-}
-
-// Trap D5: the checked directory is mounted, even if it was replaced after the check.
-func TestStart_SwapBetweenCheckAndMount(t *testing.T) {
-	victim := t.TempDir()
-	must.NoError(t, os.WriteFile(filepath.Join(victim, "file"), []byte("secret"), 0o644))
-	withRuntimes(t, func(t *testing.T, runtime string) {
-		leakcheck.Check(t, scope())
-		e := newPodEnv(t, runtime)
-		dir := e.path("alloc/dir")
-		must.NoError(t, os.Mkdir(dir, 0o755))
-		must.NoError(t, os.WriteFile(filepath.Join(dir, "file"), []byte("own"), 0o644))
-		config := e.config()
-		config.Before = func(step string) error {
-			if step != "mount on stage" {
-				return nil
-			}
-			return errors.Join(os.Rename(dir, e.path("alloc/was")), os.Symlink(victim, dir))
-		}
-		m := pod.New(config)
-		task := e.plainTask(e.Alloc, "app")
-		task.UntrustedBinds = []pod.UntrustedBind{{DirHostPath: e.path("alloc"), Name: "dir", Target: "/conf"}}
-		c, err := m.Start(t.Context(), task)
-		must.NoError(t, err)
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/conf/file", c.Info().PID))
-		must.NoError(t, err)
-		must.Eq(t, "own", string(b))
-		must.NoError(t, c.Destroy(t.Context(), true))
-		e.awaitEnd(e.Alloc, func() bool { return false })
-		must.NoError(t, m.Close())
 	})
 }
 

@@ -1,22 +1,18 @@
 package driver_test
 
 import (
-	"bytes"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/nomad/helper/uuid"
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
-	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
-	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 func TestStart_LogsOutput(t *testing.T) {
@@ -115,31 +111,6 @@ func TestExit_KillsRemainingProcesses(t *testing.T) {
 		must.StrContains(t, list, "sleep 987654")
 		must.StrNotContains(t, list, "sleep 123456")
 		must.StrContains(t, list, "catatonit")
-	})
-}
-
-// Trap D2: the end of the task does not wait for the drain timeout, since no process can hold the
-// pipe open after all of them were killed.
-func TestExit_OpenOutputPipe(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
-		leakcheck.Check(t, scope())
-		e := newPodEnv(t, runtime)
-		var log bytes.Buffer
-		config := e.config()
-		config.Log = hclog.New(&hclog.LoggerOptions{Output: &log})
-		m := pod.New(config)
-		task := e.plainTask(e.Alloc, "app")
-		task.Logs = &pod.Logs{AllocDirHostPath: e.path("alloc"), Dir: "logs", MaxFiles: 1, MaxFileBytes: 1 << 20}
-		task.Process.Command = []string{"/bin/sh", "-c", "(setsid sleep 123456 &); exit 4"}
-		c, err := m.Start(t.Context(), task)
-		must.NoError(t, err)
-		<-c.Done()
-		exit, _ := c.Exit()
-		must.Eq(t, 4, exit.Code)
-		must.NoError(t, c.Destroy(t.Context(), false))
-		e.awaitEnd(e.Alloc, func() bool { return false })
-		must.NoError(t, m.Close())
-		must.Eq(t, "", log.String())
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 // served is a node whose plugin runs in its own process, as under Nomad.
@@ -199,7 +200,7 @@ func (s *served) runChecks(tk *task) {
 	readable(s.t, err.Error())
 	_, err = s.plugin.ExecTask(tk.ID, []string{"/bin/sh", "-c", "sleep 984001 & sleep 984001; true"}, time.Second)
 	must.ErrorContains(s.t, err, "deadline exceeded")
-	s.waitFor("the command and its child to be gone", func() bool { return hostProcesses(s.t, "984001") == 0 })
+	s.waitFor("the command and its child to be gone", func() bool { return leakcheck.Running(s.t, "984001") == 0 })
 	begin := time.Now()
 	// A child that holds the output open: runc waits for it, crun does not.
 	_, _ = s.plugin.ExecTask(tk.ID, []string{"/bin/sh", "-c", "sleep 984002 &"}, 2*time.Second)

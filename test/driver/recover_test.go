@@ -17,6 +17,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testtimeout"
 )
 
@@ -205,7 +206,7 @@ func TestRecover_RuntimeChanged(t *testing.T) {
 		tk.output("stdout", contains("up"))
 		n.abandon()
 
-		n.config.Runtime = runtimeCommand(t, other)
+		n.config.Runtime = matrix.Command(t, other)
 		n.start()
 		must.NoError(t, n.RecoverTask(handle))
 		must.Eq(t, "ok\n", tk.exec("echo ok"))

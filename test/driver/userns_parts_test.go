@@ -11,6 +11,7 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/sandbox"
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
@@ -20,7 +21,7 @@ func TestUserns_Users(t *testing.T) {
 	n := newUsernsNode(t, func(c *driver.PluginConfig) { c.Volumes.Enabled = true })
 	source := testimage.Layout(t, filepath.Join(t.TempDir(), "shell"), shellImage(t, v1.Config{User: "1000:100"}))
 	host := t.TempDir()
-	enterable(t, filepath.Join(host, "x"))
+	sandbox.LetAllEnter(t, filepath.Join(host, "x"))
 	must.NoError(t, os.WriteFile(filepath.Join(host, "file"), nil, 0o600))
 	must.NoError(t, os.Chown(filepath.Join(host, "file"), 1000, 100))
 	config := auto(driver.TaskConfig{Image: source, Args: []string{"/bin/sh", "-c", "echo up > /dev/stdout; sleep infinity"}})

@@ -17,33 +17,21 @@ import (
 	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/sandbox"
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/testimage"
 )
 
-// usernsFirst is the first id of the pool of these tests.
-const usernsFirst = 0x70000000
-
-// usernsRanges is how many pods with a user namespace can exist at once.
-const usernsRanges = 3
-
-// usernsRuntime returns a runtime that can create pods with user namespaces: Debian 12's cannot.
-func usernsRuntime(t *testing.T) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	runtime, err := filepath.Abs("../../bin/runtimes/runc")
-	must.NoError(t, err)
-	if _, err := os.Stat(runtime); err != nil {
-		t.Skip("needs bin/runtimes/runc: make runtimes")
-	}
-	return runtime
-}
+// The pool of ids of these tests.
+const (
+	usernsFirst  = 0x70000000
+	usernsRanges = 3 // pods with a user namespace that can exist at once
+)
 
 // newUsernsNode starts a node with ids for pods with a user namespace.
 func newUsernsNode(t *testing.T, change func(*driver.PluginConfig)) *node {
 	t.Helper()
-	runtime := usernsRuntime(t)
+	runtime := matrix.UsernsRuntime(t)
 	n := newNode(t, func(c *driver.PluginConfig) {
 		c.Runtime = runtime
 		c.Userns = driver.UsernsConfig{First: usernsFirst, Size: usernsRanges << 16}
@@ -52,17 +40,8 @@ func newUsernsNode(t *testing.T, change func(*driver.PluginConfig)) *node {
 			change(c)
 		}
 	})
-	enterable(t, n.config.RunDir)
+	sandbox.LetAllEnter(t, n.config.RunDir)
 	return n
-}
-
-// enterable lets all users enter the directories above one: package testing creates them for root
-// only.
-func enterable(t *testing.T, dir string) {
-	t.Helper()
-	for dir = filepath.Dir(dir); dir != os.TempDir(); dir = filepath.Dir(dir) {
-		must.NoError(t, os.Chmod(dir, 0o711))
-	}
 }
 
 // auto returns a config with a user namespace of the pod.
@@ -228,7 +207,7 @@ func TestUserns_Unsupported(t *testing.T) {
 		n := newNode(t, func(c *driver.PluginConfig) {
 			c.Runtime, c.Userns = runtime, driver.UsernsConfig{First: usernsFirst, Size: usernsRanges << 16}
 		})
-		enterable(t, n.config.RunDir)
+		sandbox.LetAllEnter(t, n.config.RunDir)
 		fp := n.fingerprint()
 		if supported, _ := fp.Attributes["driver.pod.userns"].GetBool(); supported {
 			t.Skip("this runtime can")
@@ -243,7 +222,7 @@ func TestUserns_Unsupported(t *testing.T) {
 		required := newNode(t, func(c *driver.PluginConfig) {
 			c.Runtime, c.Userns = runtime, driver.UsernsConfig{First: usernsFirst, Size: usernsRanges << 16, Required: true}
 		})
-		enterable(t, required.config.RunDir)
+		sandbox.LetAllEnter(t, required.config.RunDir)
 		fp = required.fingerprint()
 		must.Eq(t, drivers.HealthStateUnhealthy, fp.Health)
 		must.StrContains(t, fp.HealthDescription, "userns { required = true }")

@@ -1,4 +1,5 @@
-// Package matrix selects how much of the test matrix a run covers. It runs no tests.
+// Package matrix selects how much of the test matrix a run covers, and runs tests with each OCI
+// runtime of it. It does not install runtimes.
 package matrix
 
 import "os"

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/shoenig/test/must"
 	"golang.org/x/sys/unix"
 )
 
@@ -191,4 +192,13 @@ func setup() error {
 	}
 	argv := append([]string{init, "--", self}, os.Args[1:]...)
 	return fmt.Errorf("exec %s: %w", init, unix.Exec(init, argv, os.Environ()))
+}
+
+// LetAllEnter lets all users enter the directories above dir: package testing creates them for
+// root only.
+func LetAllEnter(t testing.TB, dir string) {
+	t.Helper()
+	for dir = filepath.Dir(dir); dir != os.TempDir(); dir = filepath.Dir(dir) {
+		must.NoError(t, os.Chmod(dir, 0o711))
+	}
 }

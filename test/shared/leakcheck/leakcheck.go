@@ -153,3 +153,11 @@ func Check(t testing.TB, s Scope) {
 		}
 	})
 }
+
+// Driver selects everything that the driver and its helpers create on the machine.
+func Driver() Scope {
+	return Scope{
+		Cgroups:  []string{"nomad", "nomad.slice", "nomad-driver-pod"},
+		Programs: []string{"conmon", "runc", "crun", "catatonit", "runc:[2:INIT]", "sleep", "sh", "nomad-pod-logs"},
+	}
+}

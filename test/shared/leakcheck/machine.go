@@ -13,6 +13,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/prometheus/procfs"
+	"github.com/shoenig/test/must"
 
 	"github.com/nomad-sidecar/nomad-sidecar/test/internal/sandbox"
 )
@@ -197,4 +198,18 @@ func own(target string) bool {
 	return target == "/proc/"+strconv.Itoa(os.Getpid())+"/fd" ||
 		strings.HasPrefix(target, "anon_inode:[eventpoll]") ||
 		strings.HasPrefix(target, "anon_inode:[eventfd]")
+}
+
+// Running returns the number of processes with the word in their command line.
+func Running(t testing.TB, word string) (count int) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	must.NoError(t, err)
+	for _, file := range files {
+		text, _ := os.ReadFile(file) // missing if the process has exited
+		if strings.Contains(string(text), word) {
+			count++
+		}
+	}
+	return count
 }

@@ -1,4 +1,4 @@
-package driver_test
+package pod_test
 
 import (
 	"bufio"
@@ -75,7 +75,7 @@ func (e *podEnv) config() pod.Config {
 		Log:     hclog.New(&hclog.LoggerOptions{Output: os.Stderr, Level: hclog.Error}),
 	}
 	if e.Userns {
-		c.IDs = userns.Pool{First: usernsFirst, Count: usernsRanges * userns.Size}
+		c.IDs = userns.Pool{First: 0x70000000, Count: 3 * userns.Size}
 	}
 	if e.NoOverlay {
 		c.DataDir = e.path("no,overlay") // mount options cannot contain a comma

@@ -1,6 +1,7 @@
-package driver_test
+package pod_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"os"
@@ -9,11 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/shoenig/test/must"
 	"github.com/shoenig/test/wait"
 	"golang.org/x/sys/unix"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
+	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
 // eventLog records the events of tasks.
@@ -62,7 +66,7 @@ func startWriter(t *testing.T, runtime, script string, unreadTimeout time.Durati
 // Trap D3: if Nomad's collector dies, the task blocks for a limited time only: then its output is
 // dropped, with an event.
 func TestLogs_NomadCollectorKilled(t *testing.T) {
-	withOneRuntime(t, func(t *testing.T, runtime string) {
+	matrix.WithOne(t, func(t *testing.T, runtime string) {
 		var events eventLog
 		c := startWriter(t, runtime, "head -c 1000000 /dev/zero; exit 7", 40*time.Millisecond, &events, func(string) {})
 		select {
@@ -81,7 +85,7 @@ func TestLogs_NomadCollectorKilled(t *testing.T) {
 
 // Trap D3: a slow collector still gets every byte.
 func TestLogs_SlowCollector(t *testing.T) {
-	withOneRuntime(t, func(t *testing.T, runtime string) {
+	matrix.WithOne(t, func(t *testing.T, runtime string) {
 		var events eventLog
 		var reader *os.File
 		startWriter(t, runtime, "head -c 1000000 /dev/zero; exec sleep infinity", time.Millisecond, &events, func(fifo string) {
@@ -96,5 +100,30 @@ func TestLogs_SlowCollector(t *testing.T) {
 		must.NoError(t, err)
 		must.Eq(t, 1_000_000, total)
 		must.Eq(t, "", events.String())
+	})
+}
+
+// Trap D2: the end of the task does not wait for the drain timeout, since no process can hold the
+// pipe open after all of them were killed.
+func TestExit_OpenOutputPipe(t *testing.T) {
+	matrix.WithBoth(t, func(t *testing.T, runtime string) {
+		leakcheck.Check(t, leakcheck.Driver())
+		e := newPodEnv(t, runtime)
+		var log bytes.Buffer
+		config := e.config()
+		config.Log = hclog.New(&hclog.LoggerOptions{Output: &log})
+		m := pod.New(config)
+		task := e.plainTask(e.Alloc, "app")
+		task.Logs = &pod.Logs{AllocDirHostPath: e.path("alloc"), Dir: "logs", MaxFiles: 1, MaxFileBytes: 1 << 20}
+		task.Process.Command = []string{"/bin/sh", "-c", "(setsid sleep 123456 &); exit 4"}
+		c, err := m.Start(t.Context(), task)
+		must.NoError(t, err)
+		<-c.Done()
+		exit, _ := c.Exit()
+		must.Eq(t, 4, exit.Code)
+		must.NoError(t, c.Destroy(t.Context(), false))
+		e.awaitEnd(e.Alloc, func() bool { return false })
+		must.NoError(t, m.Close())
+		must.Eq(t, "", log.String())
 	})
 }

@@ -1,4 +1,4 @@
-package driver_test
+package pod_test
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/image"
+	"github.com/nomad-sidecar/nomad-sidecar/test/internal/matrix"
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/leakcheck"
 )
 
@@ -45,8 +46,8 @@ func faultsAt(checkpoint, runtime string) []string {
 // removal, a recovery and a sweep. After each, the task can be recovered or started again with the
 // same id, no other task is affected, and nothing is left behind.
 func TestCrash_EveryCheckpoint(t *testing.T) {
-	withRuntimes(t, func(t *testing.T, runtime string) {
-		leakcheck.Check(t, scope())
+	matrix.WithBoth(t, func(t *testing.T, runtime string) {
+		leakcheck.Check(t, leakcheck.Driver())
 		e := newPodEnv(t, runtime)
 		shared := uuid.Generate()
 		e.startCompanion(t, uuid.Generate())
@@ -162,7 +163,7 @@ func (e *podEnv) failAt(t *testing.T, s crashScenario, checkpoint string) (journ
 }
 
 func (e *podEnv) scope() leakcheck.Scope {
-	s := scope()
+	s := leakcheck.Driver()
 	s.Dirs = []string{e.path("run/pods"), e.path("run/runtime"), e.path("data/roots"), e.path("data/images/tmp")}
 	return s
 }
