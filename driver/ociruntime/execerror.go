@@ -13,7 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// execError is what a runtime logs about a command that did not start.
+// execError is a runtime's log of a command that did not start.
 type execError string
 
 func (e execError) Error() string { return string(e) }

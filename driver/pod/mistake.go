@@ -52,7 +52,7 @@ func (i *Image) explain(err error) error {
 	return fmt.Errorf("%w (image %s)", err, i.Reference)
 }
 
-// mistakeError is an ErrInvalid whose text is all that a user needs.
+// mistakeError is an ErrInvalid with a text that tells a user everything.
 type mistakeError struct{ error }
 
 func (mistakeError) Is(target error) bool { return target == ErrInvalid }

@@ -31,8 +31,8 @@ func prepareTargets(root string, mounts []specs.Mount) error {
 	return nil
 }
 
-// checkNested refuses a mount whose target is missing in a read-only mount, where no runtime can
-// create it.
+// checkNested refuses a mount inside a read-only mount that lacks the target, since no runtime can
+// create it there.
 func (v view) checkNested() error {
 	for i, m := range v.mounts {
 		outer := view{root: v.root, mounts: v.mounts[:i], users: v.users}

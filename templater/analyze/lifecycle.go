@@ -58,9 +58,10 @@ func (c *checker) drain(w *workload) {
 	}
 }
 
-// drains reports whether time may pass between the deregistration of services and the stop of what serves
-// them. Services of the group, for which t is nil, are deregistered before all delays, those of a task
-// only before its own (Nomad's client/allocrunner: group_service_hook.go, taskrunner/task_runner.go).
+// drains reports whether time may pass between the deregistration of services and the stop of the
+// program that serves them. Services of the group, for which t is nil, are deregistered before all
+// delays, a task's services only before its own (Nomad's client/allocrunner:
+// group_service_hook.go, taskrunner/task_runner.go).
 func (g *group) drains(t *task) bool {
 	delayed := func(v value[time.Duration]) bool { return v.Unknown() || v.V > 0 }
 	if t != nil {

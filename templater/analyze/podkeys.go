@@ -19,7 +19,7 @@ type podKey struct{ name, kind string }
 // refusedKey is a key of another driver that the pod driver refuses, except for harmless values.
 type refusedKey struct{ name, accepted, instead string }
 
-// podKeys returns the keys that the driver has, and those of Nomad's docker and podman drivers that
+// podKeys returns the keys that the driver has, and the keys of Nomad's docker and podman drivers that
 // have no effect in a pod task.
 func podKeys() (own []podKey, refused []refusedKey) {
 	for line := range strings.Lines(podKeyTable) {

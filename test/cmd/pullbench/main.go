@@ -41,7 +41,7 @@ type puller struct {
 	costs []cost
 }
 
-// cost is what a pull took.
+// cost is the time and the processor time of a pull.
 type cost struct{ wall, cpu time.Duration }
 
 func run(turns, layers int, layerBytes int64, parent string) error {

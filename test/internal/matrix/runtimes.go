@@ -40,7 +40,7 @@ func with(t *testing.T, runtimes []string, f func(t *testing.T, runtime string))
 // withoutCgroup2 is called once, by the first test with crun.
 var withoutCgroup2 = sync.OnceValues(sandbox.EnterWithoutCgroup2)
 
-// Command returns the path of a runtime. crun refuses a hybrid cgroup hierarchy whose v2 side has
+// Command returns the path of a runtime. crun refuses a hybrid cgroup hierarchy in which v2 has
 // controllers; there it is wrapped to run in a mount namespace without the v2 side.
 func Command(t *testing.T, name string) string {
 	t.Helper()
