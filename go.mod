@@ -37,6 +37,7 @@ require (
 	github.com/rogpeppe/go-internal v1.14.1
 	github.com/ryanuber/go-glob v1.0.0
 	github.com/shoenig/test v1.13.2
+	github.com/yuin/goldmark v1.8.7
 	github.com/zclconf/go-cty v1.18.0
 	go.opentelemetry.io/otel v1.44.0
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc v1.44.0

@@ -9,8 +9,7 @@ import "embed"
 
 // Sidecars is the built-in catalog: a tree of
 // sidecars/<name>/<name>.sidecar.hcl, one folder per definition, named after
-// the sidecar it defines. Only definitions are embedded, neither their READMEs
-// nor their programs.
+// the sidecar it defines, each with its README. Programs are not embedded.
 //
-//go:embed sidecars/*/*.sidecar.hcl
+//go:embed sidecars/*/*.sidecar.hcl sidecars/*/README.md
 var Sidecars embed.FS

@@ -24,7 +24,7 @@ func (c *docs) flags() *flag.FlagSet {
 	fs := newFlags("docs")
 	c.catalogs = nil
 	fs.Var(&c.catalogs, "catalog", catalogUsage)
-	fs.StringVar(&c.format, "format", "text", "`text|markdown|html` Form of the output. Default is text. The HTML is one self-contained page.")
+	fs.StringVar(&c.format, "format", "text", "`text|markdown|html` Form of the output. Default is text. The HTML is one self-contained page; of several sidecars it has an index, search, and a view of each sidecar.")
 	return fs
 }
 
@@ -51,31 +51,54 @@ func (c *docs) Run(args []string) int {
 	if r.report(diags) {
 		return exitError
 	}
-	pages, diags := pagesOf(catalog, names)
+	definitions, diags := definitionsOf(catalog, names)
 	if r.report(diags) {
 		return exitError
 	}
-	var out []byte
-	switch c.format {
-	case "html":
-		if out, err = sidecardoc.HTML(pages); err != nil {
-			r.report(failureOf("Cannot write the page", err))
-			return exitError
-		}
-	case "markdown":
-		out = []byte(sidecardoc.Markdown(pages))
-	default:
-		out = []byte(sidecardoc.Text(pages, c.p.colourful()))
+	out, err := c.render(catalog, definitions)
+	if err != nil {
+		r.report(failureOf("Cannot write the documentation", err))
+		return exitError
 	}
 	return c.p.write(r, out)
 }
 
-// pagesOf documents the named definitions, or the newest version of each.
-func pagesOf(catalog *sidecar.Catalog, names []string) ([]*sidecardoc.Page, hcl.Diagnostics) {
+func (c *docs) render(catalog *sidecar.Catalog, definitions []*sidecar.Definition) ([]byte, error) {
+	if c.format == "html" && len(definitions) != 1 {
+		return site(catalog, definitions)
+	}
+	var pages []*sidecardoc.Page
+	for _, d := range definitions {
+		pages = append(pages, sidecardoc.New(d))
+	}
+	switch {
+	case c.format == "html":
+		return sidecardoc.HTML(pages[0])
+	case c.format == "markdown":
+		return []byte(sidecardoc.Markdown(pages)), nil
+	}
+	return []byte(sidecardoc.Text(pages, c.p.colourful())), nil
+}
+
+// site documents definitions with their READMEs and the history of their versions.
+func site(catalog *sidecar.Catalog, definitions []*sidecar.Definition) ([]byte, error) {
+	var entries []*sidecardoc.Entry
+	for _, d := range definitions {
+		readme, err := catalog.Beside(d, "README.md", sidecardoc.ReadmeBytes)
+		if err != nil {
+			return nil, fmt.Errorf("sidecar %q: %w", d.Name, err)
+		}
+		entries = append(entries, sidecardoc.NewEntry(d, catalog.Versions(d.Name), readme))
+	}
+	return sidecardoc.Site(entries)
+}
+
+// definitionsOf returns the named definitions, or the newest version of each.
+func definitionsOf(catalog *sidecar.Catalog, names []string) ([]*sidecar.Definition, hcl.Diagnostics) {
 	if len(names) == 0 {
 		names = catalog.Names()
 	}
-	var pages []*sidecardoc.Page
+	var out []*sidecar.Definition
 	var diags hcl.Diagnostics
 	for _, n := range names {
 		name, constraint, _ := strings.Cut(n, "@")
@@ -93,7 +116,7 @@ func pagesOf(catalog *sidecar.Catalog, names []string) ([]*sidecardoc.Page, hcl.
 			diags = append(diags, failure("Unknown sidecar", fmt.Sprintf("The catalog has no sidecar %q. It has: %s.", n, strings.Join(catalog.Names(), ", ")))...)
 			continue
 		}
-		pages = append(pages, sidecardoc.New(d))
+		out = append(out, d)
 	}
-	return pages, diags
+	return out, diags
 }

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -22,6 +23,8 @@ const Suffix = ".sidecar.hcl"
 type Catalog struct {
 	byName map[string][]*Definition // newest first
 	files  map[string]*hcl.File
+	// folders has the folder of each definition.
+	folders map[*Definition]fs.FS
 }
 
 // Load adds every *.sidecar.hcl file below the root of fsys to the catalog.
@@ -33,6 +36,7 @@ func (c *Catalog) Load(fsys fs.FS, prefix string) hcl.Diagnostics {
 	var loaded []*Definition
 	if c.files == nil {
 		c.byName, c.files = map[string][]*Definition{}, map[string]*hcl.File{}
+		c.folders = map[*Definition]fs.FS{}
 	}
 	err := fs.WalkDir(fsys, ".", func(p string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(p, Suffix) {
@@ -46,10 +50,12 @@ func (c *Catalog) Load(fsys fs.FS, prefix string) hcl.Diagnostics {
 		c.files[name] = &hcl.File{Bytes: UnixLines(src)}
 		d, more := Parse(src, name)
 		diags = append(diags, more...)
-		if d != nil {
-			loaded = append(loaded, d)
+		if d == nil {
+			return nil
 		}
-		return nil
+		loaded = append(loaded, d)
+		c.folders[d], err = fs.Sub(fsys, path.Dir(p))
+		return err
 	})
 	if err != nil {
 		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Cannot read catalog",
@@ -77,6 +83,24 @@ func (c *Catalog) add(loaded []*Definition) hcl.Diagnostics {
 		slices.SortStableFunc(c.byName[d.Name], func(x, y *Definition) int { return y.Version.Compare(x.Version) })
 	}
 	return diags
+}
+
+// Beside returns the text of a file in the folder of a definition, or nil if the folder has
+// no regular file of that name: a link could lead anywhere. Of a longer file it returns most
+// bytes and one more.
+func (c *Catalog) Beside(d *Definition, name string, most int) ([]byte, error) {
+	folder := c.folders[d]
+	if folder == nil {
+		return nil, nil
+	}
+	info, err := fs.Lstat(folder, name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return bounds.ReadFS(folder, name, most)
 }
 
 // Files returns the sources that were read, for diagnostics.

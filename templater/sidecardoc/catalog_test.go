@@ -17,16 +17,29 @@ var update = flag.Bool("update", false, "write the tables of the catalog's READM
 // The folder of the catalog and the examples.
 const jobs = "../../jobs"
 
-func builtin(t *testing.T) []*Page {
+// catalog returns the entries of the included catalog.
+func catalog(t *testing.T) []*Entry {
 	t.Helper()
 	c := &sidecar.Catalog{}
 	diags := c.Load(os.DirFS(filepath.Join(jobs, "sidecars")), "sidecars")
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
-	var pages []*Page
+	var entries []*Entry
 	for _, name := range c.Names() {
-		pages = append(pages, New(c.Find(name)))
+		d := c.Find(name)
+		text, err := c.Beside(d, "README.md", ReadmeBytes)
+		must.NoError(t, err)
+		entries = append(entries, NewEntry(d, c.Versions(name), text))
 	}
-	must.SliceNotEmpty(t, pages)
+	must.SliceNotEmpty(t, entries)
+	return entries
+}
+
+func builtin(t *testing.T) []*Page {
+	t.Helper()
+	var pages []*Page
+	for _, e := range catalog(t) {
+		pages = append(pages, e.Page)
+	}
 	return pages
 }
 

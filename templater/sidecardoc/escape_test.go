@@ -88,17 +88,28 @@ sidecar "x" {
 	return New(d)
 }
 
-func TestHTMLIsEscapedAndAsksNobody(t *testing.T) {
-	page, err := HTML([]*Page{hostilePage(t), hostilePage(t)})
+func TestHTML_EscapesTexts(t *testing.T) {
+	page, err := HTML(hostilePage(t))
 	must.NoError(t, err)
-	out := string(page)
-	must.StrNotContains(t, out, "<script")
+	checkEscaped(t, string(page))
+	must.StrNotContains(t, string(page), "<script")
+	must.Eq(t, strings.Count(string(page), `href="`), strings.Count(string(page), `href="#`))
+}
+
+func TestSite_EscapesTexts(t *testing.T) {
+	site, err := Site(hostileEntries(t))
+	must.NoError(t, err)
+	checkEscaped(t, string(site))
+	must.Eq(t, 1, strings.Count(string(site), "<script"))
+	must.Eq(t, strings.Count(string(site), `href="`), strings.Count(string(site), `href="#`)+strings.Count(string(site), `href="https://example.com`))
+}
+
+func checkEscaped(t *testing.T, out string) {
+	t.Helper()
 	must.StrContains(t, out, "&lt;script&gt;")
 	must.StrNotContains(t, out, "hunter2")
 	must.StrContains(t, out, "default-src 'none'")
-	// What could load something: only links within the page.
-	must.Eq(t, strings.Count(out, `href="`), strings.Count(out, `href="#`))
-	must.Eq(t, "", regexp.MustCompile(`<[^>]*\s(src|srcset|data|action)=|<link|@import|url\(`).FindString(out))
+	must.Eq(t, "", regexp.MustCompile(`<[^>]*\s(src|srcset|data|action|style|on[a-z]+)=|<link|<img|<i>|@import|url\(`).FindString(out))
 	must.Eq(t, strings.Count(out, "<table"), strings.Count(out, "</table>"))
 }
 

@@ -3,7 +3,7 @@ package sidecardoc
 import (
 	"bytes"
 	"crypto/sha256"
-	_ "embed" // for page.html and page.css
+	_ "embed" // for the page
 	"encoding/base64"
 	"fmt"
 	"html/template"
@@ -12,34 +12,58 @@ import (
 //go:embed page.html
 var pageHTML string
 
+//go:embed parts.html
+var partsHTML string
+
 //go:embed page.css
 var pageCSS string
 
-// HTML renders pages as one self-contained HTML page. Its content security policy
+// HTML renders a page as one self-contained HTML page. Its content security policy
 // forbids scripts and external content. It follows the reader's colour scheme.
-func HTML(pages []*Page) ([]byte, error) {
-	t, err := template.New("page").Funcs(template.FuncMap{
-		"highlight": highlight,
-		"ports":     func(p *Page) []string { return p.names("port") },
-		"gets":      func(p *Page) []string { return p.names("env") },
-	}).Parse(pageHTML)
+func HTML(p *Page) ([]byte, error) {
+	t, err := newTemplate("page", pageHTML)
 	if err != nil {
-		return nil, fmt.Errorf("parse page.html: %w", err)
+		return nil, err
 	}
-	title := "Sidecars"
-	if len(pages) == 1 {
-		title = pages[0].Name + " " + pages[0].Version
-	}
-	sum := sha256.Sum256([]byte(pageCSS))
 	var out bytes.Buffer
 	if err := t.Execute(&out, struct {
-		Title, StyleHash string
-		Style            template.CSS
-		Pages            []*Page
-	}{title, base64.StdEncoding.EncodeToString(sum[:]), template.CSS(pageCSS), pages}); err != nil {
+		*Page
+		StyleHash string
+		Style     template.CSS
+	}{p, hash(pageCSS), template.CSS(pageCSS)}); err != nil {
 		return nil, fmt.Errorf("write the page: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// newTemplate parses a page and the parts that pages share.
+func newTemplate(name, text string) (*template.Template, error) {
+	t, err := template.New(name).Funcs(template.FuncMap{
+		"code":       codeBlock,
+		"shown":      (*Page).shown,
+		"ports":      func(p *Page) []string { return p.names("port") },
+		"gets":       func(p *Page) []string { return p.names("env") },
+		"parameters": func(prefix string, p *Page) parameterList { return parameterList{prefix, p.Parameters} },
+	}).Parse(text)
+	if err == nil {
+		t, err = t.Parse(partsHTML)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("parse %s.html: %w", name, err)
+	}
+	return t, nil
+}
+
+// parameterList has the prefix for the ids of its rows.
+type parameterList struct {
+	Prefix string
+	Rows   []Parameter
+}
+
+// hash returns the hash of a style or script for a content security policy.
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // Anchor returns the fragment of the page within a document of several pages.

@@ -101,6 +101,12 @@ func (b *Tab) Type(keys string) {
 	}
 }
 
+// Paste inserts the clipboard's text into the focused element.
+func (b *Tab) Paste() {
+	b.t.Helper()
+	command(b, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: "keyDown", Commands: []string{"paste"}})
+}
+
 func (b *Tab) do(step chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	must.NoError(b.t, chromedp.Do(b.ctx, step))
