@@ -7,7 +7,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// Declared is what a definition says about its use.
+// Declared has the deprecation and the examples of a definition.
 type Declared struct {
 	// Deprecated says what to use instead; "" if the definition is not deprecated.
 	Deprecated string
