@@ -18,7 +18,8 @@ import (
 )
 
 // density returns the number of pods and how long to hold them: few and briefly by default, or as
-// set by POD_TEST_PODS and POD_TEST_HOLD, such as "500" and "10m".
+// set by POD_TEST_PODS and POD_TEST_HOLD, such as "500" and "10m". With POD_TEST_LIVE=tcp, a task of
+// each pod has such a liveness check.
 func density(t *testing.T) (pods int, hold time.Duration) {
 	t.Helper()
 	pods, hold = 10, 0
@@ -44,7 +45,11 @@ func TestManyPods(t *testing.T) {
 		defer cancel()
 		c.ctx = ctx
 		began := time.Now()
-		c.start(testdata(c.t, "pods.nomad.hcl", "COUNT", fmt.Sprint(pods), "TASKS", idleTasks(tasks)))
+		content := idleTasks(tasks)
+		if check := os.Getenv("POD_TEST_LIVE"); check != "" {
+			content = idleTasks(tasks-1) + checkedTask(c.t, check)
+		}
+		c.start(testdata(c.t, "pods.nomad.hcl", "COUNT", fmt.Sprint(pods), "TASKS", content))
 		c.awaitAllRunning("pods", pods)
 		c.t.Logf("%d pods of %d tasks run after %s", pods, tasks, time.Since(began).Round(time.Second/10))
 		c.awaitAllStats("pods", pods, tasks)
@@ -76,6 +81,46 @@ func TestManyPods(t *testing.T) {
 		c.t.Logf("stopped within %s", time.Since(began).Round(time.Second/10))
 		must.Eq(c.t, 0, c.measure().monitors)
 	})
+}
+
+// checkedTask returns a network of the group and a server that answers liveness checks of one kind,
+// which POD_TEST_LIVE names.
+func checkedTask(t *testing.T, kind string) string {
+	t.Helper()
+	check, known := map[string]string{
+		"exec": `exec = ["/bin/true"]`,
+		"file": `file = "/bin/true"`,
+		"http": `http = "http://127.0.0.1:8080/"`,
+		"tcp":  `tcp = "127.0.0.1:8080"`,
+	}[kind]
+	must.True(t, known, must.Sprintf("POD_TEST_LIVE=%s: use exec, file, http or tcp", kind))
+	return fmt.Sprintf(`
+    network {
+      mode = "bridge"
+    }
+
+    task "checked" {
+      driver = "pod"
+
+      config {
+        command = "%s/webapp"
+
+        live {
+          %s
+        }
+      }
+
+      logs {
+        max_files     = 1
+        max_file_size = 1
+      }
+
+      resources {
+        cpu    = 1
+        memory = 20
+      }
+    }
+`, podBin, check)
 }
 
 func idleTasks(n int) string {
