@@ -42,6 +42,7 @@ func TestRestartWith(t *testing.T) {
 			})
 			now, err := c.Alloc(alloc.ID)
 			must.NoError(c.t, err)
+			c.t.Logf("%s after %d restarts:\n%s", name, times, eventsOf(now.TaskStates[name]))
 			return now.TaskStates[name]
 		}
 		order("both are started", "start proxy, start app, ")
