@@ -25,6 +25,7 @@ type candidate struct {
 	arguments   map[string]sidecar.Argument
 	rules       []string // of the policy, that chose it
 	required    string   // the rule that requires it
+	definition  *sidecar.Definition
 }
 
 func (c *chooser) flagged(g *job.Group) bool {

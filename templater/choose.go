@@ -64,8 +64,12 @@ type Choice struct {
 	Group      *job.Group
 	Definition *sidecar.Definition
 	Values     map[string]cty.Value
-	Origin     string
-	Range      hcl.Range // position of the choice; zero for a flag
+	// Sensitive are parameters with a value from a sensitive output of another sidecar.
+	Sensitive map[string]bool
+	// Outputs are evaluated when something uses one of them, nil before.
+	Outputs map[string]sidecar.Result
+	Origin  string
+	Range   hcl.Range // position of the choice; zero for a flag
 	// Rules are the policy rules that choose it; Required reports that one requires it.
 	Rules       []string
 	Required    bool
@@ -143,13 +147,13 @@ func (c *chooser) group(g *job.Group) []*Choice {
 	c.exclude(found, g)
 	kept := c.leaveKept(found, g)
 	c.sidecars[g] = Sidecars{Chosen: slices.Sorted(maps.Keys(found)), Kept: kept}
+	choices := c.bind(g, found, kept)
 	var out []*Choice
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		c.used[name] = true
-		choice := c.resolve(g, found[name])
-		c.explain(g, found[name], choice)
-		if choice != nil {
-			out = append(out, choice)
+		c.explain(g, found[name], choices[name])
+		if choices[name] != nil {
+			out = append(out, choices[name])
 		}
 	}
 	c.conflicts(out)
@@ -168,7 +172,8 @@ func (c *chooser) conflicts(choices []*Choice) {
 	}
 }
 
-func (c *chooser) resolve(g *job.Group, cand *candidate) *Choice {
+// version returns the newest version that meets the constraints, or nil after an error.
+func (c *chooser) version(g *job.Group, cand *candidate) *sidecar.Definition {
 	versions := c.catalog.Versions(cand.name)
 	if len(versions) == 0 {
 		c.fail(cand.at, "Unknown sidecar", fmt.Sprintf("There is no sidecar %q in the catalog.%s It has: %s. Correct the name, or name its catalog with -catalog.",
@@ -185,20 +190,8 @@ func (c *chooser) resolve(g *job.Group, cand *candidate) *Choice {
 			want = append(want, con.String())
 		}
 		c.fail(cand.at, "No such version", fmt.Sprintf("No version of sidecar %q meets %q, required in group %q. The catalog has %s.", cand.name, strings.Join(want, ", "), g.Name, strings.Join(have, ", ")))
-		return nil
 	}
-	site := cand.at
-	if site == (hcl.Range{}) {
-		site = g.Range
-	}
-	c.parameters(g, cand, def)
-	values, diags := c.binder.Bind(def, cand.arguments, site)
-	c.diags = append(c.diags, diags...)
-	if diags.HasErrors() {
-		return nil
-	}
-	c.deprecated(def.Deprecations(cand.arguments, cand.at))
-	return &Choice{Group: g, Definition: def, Values: values, Origin: cand.origin, Range: cand.at, Rules: cand.rules, Required: cand.required != "", Constraints: cand.constraints}
+	return def
 }
 
 // order sorts by requires.after, else by name.

@@ -62,7 +62,9 @@ type ParameterValue struct {
 	Sensitive bool
 	// Deprecated says what to use instead, if something sets a deprecated parameter.
 	Deprecated string
-	Source     Source
+	// Uses are the outputs that the value depends on, such as "sidecar.broker.address".
+	Uses   []string
+	Source Source
 }
 
 // Explain chooses as Choose does and describes every sidecar of the catalog in every group:
@@ -118,14 +120,23 @@ func (c *chooser) explain(g *job.Group, cand *candidate, choice *Choice) {
 	if choice != nil {
 		e.State, e.Definition = StateChosen, choice.Definition
 		for _, p := range choice.Definition.Parameters {
-			v := ParameterValue{Name: p.Name, Value: choice.Values[p.Name], Sensitive: p.Sensitive, Source: cand.source(p)}
+			v := ParameterValue{Name: p.Name, Value: choice.Values[p.Name], Sensitive: p.Sensitive || choice.Sensitive[p.Name], Source: cand.source(p)}
 			if v.Source.Origin != OriginDefault {
-				v.Deprecated = p.Deprecated
+				v.Deprecated, v.Uses = p.Deprecated, uses(cand.arguments[p.Name])
 			}
 			e.Parameters = append(e.Parameters, v)
 		}
 	}
 	c.explanations = append(c.explanations, e)
+}
+
+func uses(arg sidecar.Argument) []string {
+	var out []string
+	for _, ref := range arg.Uses {
+		out = append(out, ref.String())
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func (c *chooser) tellExcluded(g *job.Group, cand *candidate, at hcl.Range) {

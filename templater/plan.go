@@ -26,9 +26,13 @@ func Plan(j *job.Job, choices []*Choice) ([]job.Edit, hcl.Diagnostics) {
 }
 
 func newPlanner(j *job.Job, choices []*Choice) *planner {
-	p := &planner{job: j, last: map[*job.Group]*Choice{}, set: map[*job.Group][]job.DefaultValue{}, named: map[string][]*job.Group{}}
+	p := &planner{job: j, last: map[*job.Group]*Choice{}, set: map[*job.Group][]job.DefaultValue{}, named: map[string][]*job.Group{}, choices: map[*job.Group]map[string]*Choice{}}
 	for _, c := range choices {
 		p.last[c.Group] = c
+		if p.choices[c.Group] == nil {
+			p.choices[c.Group] = map[string]*Choice{}
+		}
+		p.choices[c.Group][c.Definition.Name] = c
 	}
 	for _, g := range j.Groups {
 		p.named[g.Name] = append(p.named[g.Name], g)
@@ -68,13 +72,15 @@ func (p *planner) plan(choices []*Choice, flags Flags) ([]job.Edit, hcl.Diagnost
 }
 
 type planner struct {
-	job   *job.Job
-	last  map[*job.Group]*Choice // of each group
-	set   map[*job.Group][]job.DefaultValue
-	named map[string][]*job.Group
-	edits []job.Edit
-	added int // bytes
-	diags hcl.Diagnostics
+	job  *job.Job
+	last map[*job.Group]*Choice // of each group
+	// choices are the choices of each group by name.
+	choices map[*job.Group]map[string]*Choice
+	set     map[*job.Group][]job.DefaultValue
+	named   map[string][]*job.Group
+	edits   []job.Edit
+	added   int // bytes
+	diags   hcl.Diagnostics
 }
 
 func (p *planner) add(e job.Edit) { p.edits = append(p.edits, e) }
@@ -136,7 +142,12 @@ func (p *planner) refuseTwins(g *job.Group) {
 }
 
 func (p *planner) inject(st *groupState, c *Choice) {
-	inst, diags := c.Definition.Evaluate(p.scope(c.Group), c.Values)
+	scope, diags := p.scope(c)
+	p.diags = append(p.diags, diags...)
+	if diags.HasErrors() {
+		return
+	}
+	inst, diags := c.Definition.Evaluate(scope, c.Values)
 	p.diags = append(p.diags, diags...)
 	if diags.HasErrors() {
 		return
@@ -170,8 +181,30 @@ func (p *planner) unknown(u *diagnostic.Unknown, format string, args ...any) {
 	p.diags = append(p.diags, u.Error(fmt.Sprintf(format, args...)))
 }
 
-func (p *planner) scope(g *job.Group) sidecar.Scope {
-	j := p.job
+// scope returns the scope of a choice, with the outputs that its definition uses.
+func (p *planner) scope(c *Choice) (sidecar.Scope, hcl.Diagnostics) {
+	scope := scopeOf(p.job, c.Group)
+	scope.Sensitive, scope.Outputs = c.Sensitive, map[string]map[string]sidecar.Result{}
+	for _, ref := range c.Definition.Uses() {
+		of := p.choices[c.Group][ref.Sidecar]
+		if of == nil {
+			continue // an error of the expression, unless it tries
+		}
+		if !slices.Contains(of.Definition.OutputNames(), ref.Output) {
+			return scope, hcl.Diagnostics{of.Definition.NoOutput(ref)}
+		}
+		if of.Outputs == nil {
+			if diags := of.evaluateOutputs(p.job); diags.HasErrors() {
+				return scope, diags
+			}
+		}
+		scope.Outputs[ref.Sidecar] = of.Outputs
+	}
+	return scope, nil
+}
+
+// scopeOf returns what expressions of definitions know of a group.
+func scopeOf(j *job.Job, g *job.Group) sidecar.Scope {
 	unknown := map[string]*diagnostic.Unknown{}
 	note := func(name string, u *diagnostic.Unknown) {
 		if u != nil {

@@ -44,8 +44,13 @@ func Secrets(j *job.Job, catalog job.Catalog, flags Flags, choices []*Choice) []
 	}
 	for _, c := range choices {
 		for _, p := range c.Definition.Parameters {
-			if v, ok := c.Values[p.Name]; ok && p.Sensitive {
+			if v, ok := c.Values[p.Name]; ok && (p.Sensitive || c.Sensitive[p.Name]) {
 				s.add(v)
+			}
+		}
+		for _, o := range c.Outputs {
+			if o.Sensitive {
+				s.add(o.Value)
 			}
 		}
 	}

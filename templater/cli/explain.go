@@ -131,9 +131,13 @@ func explainOne(out *bytes.Buffer, e *templater.Explanation) {
 		if !p.Sensitive {
 			value = sidecar.Value(p.Value, sidecar.Style{Flat: true})
 		}
-		display.Fprintf(w, "    %s\t= %s\t  %s%s%s\n", p.Name, value, p.Source.Origin, in(p.Source.Range), after("; deprecated: ", p.Deprecated))
+		display.Fprintf(w, "    %s\t= %s\t  %s%s%s\n", p.Name, value, p.Source.Origin, in(p.Source.Range), notes(p))
 	}
 	_ = w.Flush() // a buffer accepts everything
+}
+
+func notes(p templater.ParameterValue) string {
+	return after("; from ", strings.Join(p.Uses, ", ")) + after("; deprecated: ", p.Deprecated)
 }
 
 func explainProxy(out *bytes.Buffer, p *templater.Proxy) {

@@ -61,6 +61,7 @@ type Parameter struct {
 	Value      json.RawMessage `json:"value,omitempty"`
 	Sensitive  bool            `json:"sensitive,omitempty"`
 	Deprecated string          `json:"deprecated,omitempty"` // what to use instead
+	Uses       []string        `json:"uses,omitempty"`       // outputs, such as sidecar.broker.address
 	From       *Source         `json:"from"`
 }
 
@@ -154,7 +155,7 @@ func sidecarOf(e *templater.Explanation) (*Sidecar, error) {
 		out.ChosenBy = append(out.ChosenBy, source(s))
 	}
 	for _, p := range e.Parameters {
-		param := &Parameter{Name: p.Name, Sensitive: p.Sensitive, Deprecated: p.Deprecated, From: source(p.Source)}
+		param := &Parameter{Name: p.Name, Sensitive: p.Sensitive, Deprecated: p.Deprecated, Uses: p.Uses, From: source(p.Source)}
 		if !p.Sensitive {
 			raw, err := ctyjson.Marshal(p.Value, p.Value.Type())
 			if err != nil {

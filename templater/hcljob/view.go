@@ -323,17 +323,17 @@ func (r *reader) request(to []*job.Request, b block) []*job.Request {
 	}
 	req := &job.Request{Sidecar: b.Labels[0], Arguments: map[string]sidecar.Argument{}, Range: b.DefRange()}
 	for name, a := range b.Body.Attributes {
+		if arg, deferred := r.deferred(a, b.DefRange()); deferred && name != "version" {
+			req.Arguments[name] = arg
+			continue
+		}
 		v, diags := bounds.Value(a.Expr, r.scope.ctx)
 		if len(unknownCalls(a.Expr, r.scope.ctx.Functions)) > 0 {
 			v, diags = cty.DynamicVal, nil
 		}
 		r.fail(r.scope.explain(a.Expr, diags)...)
 		if name != "version" {
-			arg := sidecar.Argument{Value: v, Range: a.SrcRange, Safe: b.DefRange()}
-			if !diags.HasErrors() && !v.IsWhollyKnown() {
-				arg.Unknown = r.scope.reason(a.Expr, nil)
-			}
-			req.Arguments[name] = arg
+			req.Arguments[name] = r.argument(a, b.DefRange(), v, diags)
 			continue
 		}
 		s, err := convert.Convert(v, cty.String)
@@ -348,4 +348,26 @@ func (r *reader) request(to []*job.Request, b block) []*job.Request {
 		req.Constraint = s.AsString()
 	}
 	return append(to, req)
+}
+
+// argument returns the value of a parameter.
+func (r *reader) argument(a *hclsyntax.Attribute, safe hcl.Range, v cty.Value, diags hcl.Diagnostics) sidecar.Argument {
+	arg := sidecar.Argument{Value: v, Range: a.SrcRange, Safe: safe}
+	if !diags.HasErrors() && !v.IsWhollyKnown() {
+		arg.Unknown = r.scope.reason(a.Expr, nil)
+	}
+	return arg
+}
+
+// deferred returns the value of a parameter that depends on outputs of sidecars.
+func (r *reader) deferred(a *hclsyntax.Attribute, safe hcl.Range) (arg sidecar.Argument, ok bool) {
+	given := sidecar.Argument{Range: a.SrcRange, Safe: safe}
+	arg, ok, diags := sidecar.Deferred(a.Expr, r.scope.ctx, given, func(v cty.Value, diags hcl.Diagnostics) (sidecar.Argument, hcl.Diagnostics) {
+		if len(unknownCalls(a.Expr, r.scope.ctx.Functions)) > 0 {
+			v, diags = cty.DynamicVal, nil
+		}
+		return r.argument(a, safe, v, diags), r.scope.explain(a.Expr, diags)
+	})
+	r.fail(diags...)
+	return arg, ok
 }

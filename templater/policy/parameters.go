@@ -19,7 +19,10 @@ import (
 )
 
 // sidecarRoot is the object with the name and version of the sidecar, in parameters blocks.
-const sidecarRoot = "sidecar"
+const sidecarRoot = sidecar.OutputRoot
+
+// ofChosen returns the attributes of sidecar, besides the outputs of others.
+func ofChosen() []string { return []string{"name", "version"} }
 
 // decodeParameters reads values for a sidecar that something else chooses.
 func decodeParameters(b *hcl.Block) (*inject, hcl.Diagnostics) {
@@ -124,13 +127,38 @@ func (r *Rule) order(in *inject, j *job.Job, g *job.Group, d *sidecar.Definition
 				ctx.Variables[sidecarRoot] = cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal(d.Name), "version": cty.StringVal(d.Version.String())})
 			}
 		}
-		v, more := bounds.Value(a.Expr, ctx)
-		diags = append(diags, in.discreet(r, name, more)...)
-		var unknown *diagnostic.Unknown
-		if !v.IsWhollyKnown() {
-			unknown = sidecar.UnknownIn(a.Expr, unknowns(j, g))
+		given := sidecar.Argument{From: fmt.Sprintf("policy rule %q", r.Name), Range: a.Range, Safe: in.at}
+		argument := func(v cty.Value, more hcl.Diagnostics) (sidecar.Argument, hcl.Diagnostics) {
+			arg := given
+			if arg.Value = v; !v.IsWhollyKnown() {
+				arg.Unknown = sidecar.UnknownIn(a.Expr, unknowns(j, g))
+			}
+			return arg, in.discreet(r, name, more)
 		}
-		o.Arguments[name] = sidecar.Argument{Value: v, Unknown: unknown, From: fmt.Sprintf("policy rule %q", r.Name), Range: a.Range, Safe: in.at}
+		arg, deferred, more := sidecar.Deferred(a.Expr, ctx, given, argument, ofChosen()...)
+		if !deferred && !more.HasErrors() {
+			arg, more = argument(bounds.Value(a.Expr, ctx))
+		}
+		o.Arguments[name], diags = arg, append(diags, more...)
 	}
 	return o, diags
+}
+
+// checkOutputs reports references to outputs that no version in the catalog has.
+func (in *inject) checkOutputs(catalog job.Catalog) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, name := range slices.Sorted(maps.Keys(in.values)) {
+		refs, more := sidecar.OutputRefs(in.values[name].Expr, ofChosen()...)
+		diags = append(diags, more...)
+		for _, ref := range refs {
+			versions := catalog.Versions(ref.Sidecar)
+			switch {
+			case len(versions) == 0:
+				diags = append(diags, diagnostic.Error(ref.Range, "Unknown sidecar", fmt.Sprintf("The catalog has no sidecar %q. It has: %s. Correct the name, or pass its catalog with -catalog.", ref.Sidecar, strings.Join(catalog.Names(), ", "))))
+			case !slices.ContainsFunc(versions, func(d *sidecar.Definition) bool { return slices.Contains(d.OutputNames(), ref.Output) }):
+				diags = append(diags, versions[0].NoOutput(ref))
+			}
+		}
+	}
+	return diags
 }

@@ -105,10 +105,10 @@ func (p *Policy) CheckCatalog(catalog job.Catalog) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	for _, r := range p.Rules {
 		for _, in := range r.injects {
-			diags = append(diags, in.check(catalog)...)
+			diags = append(append(diags, in.check(catalog)...), in.checkOutputs(catalog)...)
 		}
 		for _, in := range r.parameters {
-			diags = append(diags, in.checkParameters(catalog)...)
+			diags = append(append(diags, in.checkParameters(catalog)...), in.checkOutputs(catalog)...)
 		}
 	}
 	return diags

@@ -146,7 +146,7 @@ func names(at place) map[string][]string {
 		"app":   {"tasks"},
 	}
 	if at == inParameters {
-		out[sidecarRoot] = []string{"name", "version"}
+		out[sidecarRoot] = ofChosen()
 	}
 	if at == inCondition {
 		out["group"] = append(out["group"], chosenSidecars)
@@ -306,6 +306,9 @@ func checkReferences(expr hcl.Expression, at place) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	known := names(at)
 	for _, t := range expr.Variables() {
+		if t.RootName() == sidecarRoot && len(t) > 2 && at != inCondition {
+			continue // an output, which CheckCatalog checks
+		}
 		fields, ok := known[t.RootName()]
 		if !ok {
 			text := fmt.Sprintf("A policy has no %q. It has: job, group, app, sidecar in parameters, and request in validations.", t.RootName())

@@ -28,9 +28,13 @@ type Argument struct {
 	Unknown *diagnostic.Unknown
 	// From names the origin in messages, such as "-param tls-proxy.app_port".
 	From string
+	// Uses are the outputs of other sidecars that the value depends on. Known evaluates it.
+	Uses []OutputRef
 	// Range is the position of the value, Safe a range that does not show the value,
 	// for sensitive parameters. Both are zero for command-line flags.
 	Range, Safe hcl.Range
+
+	evaluate func(sidecars cty.Value) (Argument, hcl.Diagnostics) // nil if Value is final
 }
 
 // Bind returns the value of each parameter: the argument if there is one, otherwise

@@ -27,6 +27,7 @@ type Definition struct {
 	Parameters []*Parameter
 	API        API
 	Requires   Requires
+	Outputs    []*Output
 	Examples   []*Example
 	// Digest is "sha256:" and the hash of the definition's meaning: comments,
 	// layout and documentation are ignored.
@@ -44,6 +45,7 @@ type Definition struct {
 	services   []*hclsyntax.Block
 	volumes    []*hclsyntax.Block
 	app        *hclsyntax.Block
+	uses       []OutputRef
 }
 
 // API is the declared interface of a sidecar. Ports and environment variables are
@@ -257,6 +259,8 @@ func (d *Definition) decodeBlock(b *hcl.Block) hcl.Diagnostics {
 		return d.decodeAPI(b)
 	case "requires":
 		return d.decodeRequires(b)
+	case "output":
+		return d.decodeOutput(b)
 	case "example":
 		return d.decodeExample(b)
 	case "task":

@@ -73,7 +73,7 @@ func informs(name string) bool {
 // isOurs reports whether a block type belongs to the definition language, not to Nomad.
 func isOurs(blockType string) bool {
 	switch blockType {
-	case "parameter", "api", "port", "directory", "env", "signal", "requires":
+	case "parameter", "api", "port", "directory", "env", "signal", "requires", "output":
 		return true
 	}
 	return false

@@ -26,6 +26,11 @@ type Scope struct {
 	GroupMeta map[string]string
 	AppTasks  []string
 
+	// Outputs are the outputs of sidecars to which the definition refers, by sidecar.
+	Outputs map[string]map[string]Result
+	// Sensitive are the definition's parameters with a value from a sensitive output.
+	Sensitive map[string]bool
+
 	// Unknown are the reasons why values are not known, by reference: "job.namespace",
 	// "job.meta" for the map as a whole, "job.meta.KEY" for one value in it.
 	Unknown map[string]*diagnostic.Unknown
@@ -106,7 +111,7 @@ type InstancePort struct {
 // Evaluate evaluates the definition for a group. Values come from Bind.
 func (d *Definition) Evaluate(scope Scope, values map[string]cty.Value) (*Instance, hcl.Diagnostics) {
 	budget := bounds.NewBudget()
-	e := &evaluator{def: d, ctx: budget.In(d.context(scope, values)), unknown: scope.Unknown}
+	e := &evaluator{def: d, ctx: budget.In(d.context(scope, values)), unknown: scope.Unknown, tainted: scope.Sensitive, outputs: scope.Outputs}
 	e.locals(d.locals)
 	inst := &Instance{}
 	for _, p := range d.API.Ports {
@@ -167,7 +172,8 @@ func (d *Definition) context(s Scope, values map[string]cty.Value) *hcl.EvalCont
 			"group": cty.ObjectVal(map[string]cty.Value{
 				"name": cty.StringVal(s.GroupName), "count": count, "meta": s.meta("group.meta", s.GroupMeta),
 			}),
-			"app": cty.ObjectVal(map[string]cty.Value{"tasks": appTasks}),
+			"app":      cty.ObjectVal(map[string]cty.Value{"tasks": appTasks}),
+			OutputRoot: SidecarsValue(s.Outputs),
 		},
 		UndefinedVariable: func(t hcl.Traversal) (cty.Value, hcl.Diagnostics) {
 			r := t.SourceRange()
@@ -184,6 +190,9 @@ type evaluator struct {
 	iterators []iterator
 	// unknown is Scope.Unknown.
 	unknown map[string]*diagnostic.Unknown
+	// tainted is Scope.Sensitive, outputs is Scope.Outputs.
+	tainted map[string]bool
+	outputs map[string]map[string]Result
 	// foreign means that the blocks belong to a driver, which defines their attributes.
 	foreign bool
 	diags   hcl.Diagnostics
@@ -201,11 +210,29 @@ func (e *evaluator) value(expr hcl.Expression) (v cty.Value, ok bool) {
 		if p := e.sensitive(expr, map[hcl.Expression]bool{}); p != "" {
 			shown := *d
 			d = &shown
-			d.Detail = fmt.Sprintf("It depends on parameter %q of sidecar %q, which is sensitive, so no more is shown. Give it another value, or look at this expression.", p, e.def.Name)
+			d.Detail = fmt.Sprintf("It depends on %s, which is sensitive, so no more is shown. Give it another value, or look at this expression.", p)
 		}
 		e.diags = append(e.diags, d)
 	}
+	if missing := e.missing(expr); diags.HasErrors() && missing != nil {
+		e.diags = append(e.diags[:len(e.diags)-len(diags)], missing)
+	}
 	return v, !diags.HasErrors()
+}
+
+// missing returns an error about an output of a sidecar that the group does not get, or nil.
+func (e *evaluator) missing(expr hcl.Expression) *hcl.Diagnostic {
+	for _, t := range expr.Variables() {
+		ref, ok := outputRef(t)
+		if !ok || t.RootName() != OutputRoot {
+			continue
+		}
+		if _, chosen := e.outputs[ref.Sidecar]; !chosen {
+			return diagnostic.Error(t.SourceRange(), "Sidecar not chosen", fmt.Sprintf(
+				"Sidecar %q uses output %s, but the group gets no sidecar %q. Choose that sidecar too.", e.def.Name, ref, ref.Sidecar))
+		}
+	}
+	return nil
 }
 
 // attribute evaluates one attribute. It returns nil if the value is null or invalid.

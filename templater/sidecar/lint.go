@@ -43,6 +43,9 @@ func (d *Definition) Lint() hcl.Diagnostics {
 			warn(p.Range, "Deprecated but required", "Nobody can stop setting parameter %q, which is deprecated: give it a default.", p.Name)
 		}
 	}
+	for _, o := range d.Outputs {
+		undescribed("output", o.Name, o.Description, o.Range)
+	}
 	for _, e := range d.Examples {
 		undescribed("example", e.Name, e.Description, e.Range)
 	}

@@ -52,6 +52,7 @@ func scopeNames() map[string][]string {
 // refScope describes which references an expression may contain.
 type refScope struct {
 	job       bool     // job, group, app and local are available
+	outputs   bool     // outputs of sidecars are available
 	iterators []string // of the enclosing dynamic blocks
 }
 
@@ -64,10 +65,10 @@ func (d *Definition) checkReferences() hcl.Diagnostics {
 			diags = append(diags, d.checkExpression(v.condition, refScope{})...)
 		}
 	}
-	inJob := refScope{job: true}
 	for _, a := range d.locals {
-		diags = append(diags, d.checkExpression(a.Expr, inJob)...)
+		diags = append(diags, d.checkExpression(a.Expr, refScope{job: true})...)
 	}
+	inJob := refScope{job: true, outputs: true}
 	if !diags.HasErrors() {
 		diags = append(diags, d.checkLocals()...)
 	}
@@ -93,7 +94,7 @@ func (d *Definition) checkReferences() hcl.Diagnostics {
 	for _, b := range blocks {
 		diags = append(diags, d.checkBody(b.Body, inJob)...)
 	}
-	return diags
+	return append(diags, d.checkOutputs()...)
 }
 
 func (d *Definition) checkBody(b *hclsyntax.Body, at refScope) hcl.Diagnostics {
@@ -117,7 +118,7 @@ func (d *Definition) checkDynamic(b *hclsyntax.Block, at refScope) hcl.Diagnosti
 		return diags
 	}
 	diags = append(diags, d.checkExpression(dyn.forEach, at)...)
-	inner := refScope{at.job, append(slices.Clone(at.iterators), dyn.iterator)}
+	inner := refScope{at.job, at.outputs, append(slices.Clone(at.iterators), dyn.iterator)}
 	if dyn.labels != nil {
 		diags = append(diags, d.checkExpression(dyn.labels, inner)...)
 	}
@@ -184,12 +185,31 @@ func (d *Definition) checkTraversal(t hcl.Traversal, in refScope) *hcl.Diagnosti
 		}
 		return nil
 	}
+	if root == OutputRoot {
+		return d.checkOutputRef(t, in)
+	}
 	if IsRuntimeReference(root) {
 		return nil
 	}
 	return diagnostic.Error(at, "Unknown reference", fmt.Sprintf(
-		"There is no %q here.%s It is neither param, local, job, group or app, nor one of Nomad's runtime references (NOMAD_…, attr, meta, node, env, device, secret). Write $${%s} for text that should reach Nomad as ${%s}.",
-		root, didYouMean(root, append([]string{"param", "local", "job", "group", "app"}, in.iterators...)), root, root))
+		"There is no %q here.%s It is neither param, local, job, group, app or sidecar, nor one of Nomad's runtime references (NOMAD_…, attr, meta, node, env, device, secret). Write $${%s} for text that should reach Nomad as ${%s}.",
+		root, didYouMean(root, append([]string{"param", "local", "job", "group", "app", OutputRoot}, in.iterators...)), root, root))
+}
+
+// checkOutputRef records a reference to an output.
+func (d *Definition) checkOutputRef(t hcl.Traversal, in refScope) *hcl.Diagnostic {
+	ref, ok := outputRef(t)
+	switch {
+	case !ok:
+		return diagnostic.Error(t.SourceRange(), "Invalid reference", "Write sidecar.NAME.OUTPUT: the name of a sidecar in the same group, and of one of its outputs.")
+	case !in.outputs:
+		return diagnostic.Error(t.SourceRange(), "Invalid reference", "Outputs and local values cannot use outputs of sidecars. Add a parameter, and give it the output in the job; or use the output in a block.")
+	}
+	known := slices.ContainsFunc(d.uses, func(o OutputRef) bool { return o.String() == ref.String() })
+	if !known {
+		d.uses = append(d.uses, ref)
+	}
+	return nil
 }
 
 func (d *Definition) parameterNames() []string {

@@ -25,7 +25,13 @@ func (d *Definition) Sample() *Instance {
 // trySample is Sample. It also returns the errors that occur for every job, without errors of
 // expressions that depend on the job or on a generated value.
 func (d *Definition) trySample() (*Instance, hcl.Diagnostics) {
-	inst, diags := d.Evaluate(sampleScope(), d.sampleValues())
+	scope := sampleScope()
+	_, diags := d.EvaluateOutputs(scope, d.sampleValues())
+	var inst *Instance
+	if !diags.HasErrors() {
+		scope.Outputs = d.sampleOutputs()
+		inst, diags = d.Evaluate(scope, d.sampleValues())
+	}
 	if !diags.HasErrors() {
 		return inst, nil
 	}
@@ -33,6 +39,28 @@ func (d *Definition) trySample() (*Instance, hcl.Diagnostics) {
 		return nil, nil
 	}
 	return nil, slices.DeleteFunc(diags, func(diag *hcl.Diagnostic) bool { return diag.Expression != nil })
+}
+
+// SampleOutputs returns the outputs for a sample group; nil if the samples are invalid.
+func (d *Definition) SampleOutputs() map[string]Result {
+	out, _ := d.EvaluateOutputs(sampleScope(), d.sampleValues())
+	return out
+}
+
+// sampleOutputs returns the definition's own outputs, and a text for each output of another sidecar
+// to which it refers.
+func (d *Definition) sampleOutputs() map[string]map[string]Result {
+	out := map[string]map[string]Result{d.Name: d.SampleOutputs()}
+	for _, ref := range d.uses {
+		if ref.Sidecar == d.Name {
+			continue
+		}
+		if out[ref.Sidecar] == nil {
+			out[ref.Sidecar] = map[string]Result{}
+		}
+		out[ref.Sidecar][ref.Output] = Result{Value: cty.StringVal("1")}
+	}
+	return out
 }
 
 // Sample returns the parameter's example, or a generated value of its type.

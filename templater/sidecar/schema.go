@@ -38,6 +38,7 @@ func sidecarSchema() *hcl.BodySchema {
 			{Type: "service"},
 			{Type: "volume", LabelNames: []string{"name"}},
 			{Type: "app"},
+			{Type: "output", LabelNames: []string{"name"}},
 			{Type: "example", LabelNames: []string{"name"}},
 		},
 	}
@@ -237,6 +238,9 @@ func (d *Definition) checkUnique() hcl.Diagnostics {
 	}
 	for _, p := range d.Parameters {
 		once("parameter", p.Name, p.Range)
+	}
+	for _, o := range d.Outputs {
+		once("output", o.Name, o.Range)
 	}
 	for _, e := range d.Examples {
 		once("example", e.Name, e.Range)

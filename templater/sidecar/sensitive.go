@@ -1,9 +1,13 @@
 package sidecar
 
-import "github.com/hashicorp/hcl/v2"
+import (
+	"fmt"
 
-// sensitive returns a sensitive parameter that an expression depends on, "" if there is
-// none. Seen are the expressions already visited.
+	"github.com/hashicorp/hcl/v2"
+)
+
+// sensitive returns what sensitive value an expression depends on: a parameter of the definition or an
+// output of a sidecar; "" if there is none. Seen are the expressions already visited.
 func (e *evaluator) sensitive(expr hcl.Expression, seen map[hcl.Expression]bool) string {
 	if seen[expr] {
 		return ""
@@ -11,9 +15,12 @@ func (e *evaluator) sensitive(expr hcl.Expression, seen map[hcl.Expression]bool)
 	seen[expr] = true
 	for _, t := range expr.Variables() {
 		for _, p := range e.def.Parameters {
-			if p.Sensitive && t.RootName() == "param" && (len(t) < 2 || AttributeName(t[1]) == p.Name) {
-				return p.Name
+			if (p.Sensitive || e.tainted[p.Name]) && t.RootName() == "param" && (len(t) < 2 || AttributeName(t[1]) == p.Name) {
+				return fmt.Sprintf("parameter %q of sidecar %q", p.Name, e.def.Name)
 			}
+		}
+		if ref, ok := outputRef(t); ok && t.RootName() == OutputRoot && e.outputs[ref.Sidecar][ref.Output].Sensitive {
+			return "output " + ref.String()
 		}
 		for _, source := range e.sources(t) {
 			if p := e.sensitive(source, seen); p != "" {

@@ -7,10 +7,12 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// Declared has the deprecation and the examples of a definition.
+// Declared has the deprecation, the outputs and the examples of a definition.
 type Declared struct {
 	// Deprecated says what to use instead; "" if the definition is not deprecated.
 	Deprecated string
+	// Outputs are the values for other sidecars. Detail is the value in a sample group.
+	Outputs []Item
 	// Examples are the examples of the definition.
 	Examples []Example
 }
@@ -22,6 +24,14 @@ type Example struct {
 
 func declared(d *sidecar.Definition) Declared {
 	out := Declared{Deprecated: d.Deprecated}
+	results := d.SampleOutputs()
+	for _, o := range d.Outputs {
+		item := Item{Kind: "output", Name: "sidecar." + d.Name + "." + o.Name, Description: o.Description}
+		if r, ok := results[o.Name]; ok && !r.Sensitive {
+			item.Detail = oneLine(r.Value)
+		}
+		out.Outputs = append(out.Outputs, item)
+	}
 	for _, e := range d.Examples {
 		text := e.Job
 		if text == "" {

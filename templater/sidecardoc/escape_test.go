@@ -76,6 +76,10 @@ sidecar "x" {
       destination = "HOSTILE"
     }
   }
+  output "o" {
+    value       = "HOSTILE"
+    description = "HOSTILE"
+  }
   example "HOSTILE" {
     description = "HOSTILE"
     parameters  = { o = { a = 1, b = ["HOSTILE"] } }

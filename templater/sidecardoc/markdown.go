@@ -47,6 +47,9 @@ func (p *Page) markdown(out *strings.Builder, level string, anchored bool) {
 	if len(p.API) > 0 {
 		fmt.Fprintf(out, "\n%s# API surface\n\n%s", level, itemTable(p.API))
 	}
+	if len(p.Outputs) > 0 {
+		fmt.Fprintf(out, "\n%s# Outputs\n\n%s", level, itemTable(p.Outputs))
+	}
 	if len(p.Requires) > 0 {
 		fmt.Fprintf(out, "\n%s# Requires\n\n", level)
 		for _, r := range p.Requires {

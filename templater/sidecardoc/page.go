@@ -180,6 +180,11 @@ func requires(d *sidecar.Definition) []string {
 	if len(r.Conflicts) > 0 {
 		out = append(out, "not together with "+strings.Join(r.Conflicts, ", "))
 	}
+	for _, ref := range d.Uses() {
+		if ref.Sidecar != d.Name {
+			out = append(out, "output "+ref.String())
+		}
+	}
 	if r.Nomad != nil {
 		out = append(out, "Nomad "+r.Nomad.String())
 	}

@@ -51,6 +51,7 @@ func (p *Page) text(out *strings.Builder, heading func(string) string) {
 	}
 	section("Parameters", p.parameterRows())
 	section("API surface", itemRows(p.API))
+	section("Outputs", itemRows(p.Outputs))
 	var requires, tasks [][]string
 	for _, r := range p.Requires {
 		requires = append(requires, []string{r})

@@ -281,6 +281,16 @@ sidecar "broker" {
     }
   }
 
+  output "address" {
+    value       = length(param.upstreams) == 1 ? "127.0.0.1:${values(param.upstreams)[0]}" : null
+    description = "Host and port of the service, if there is only one upstream."
+  }
+
+  output "addresses" {
+    value       = { for name, port in param.upstreams : name => "127.0.0.1:${port}" }
+    description = "Host and port of each service, by its name."
+  }
+
   example "two services" {
     description = "Two services at loopback ports. Only instances that answer the health check get requests."
     parameters = {

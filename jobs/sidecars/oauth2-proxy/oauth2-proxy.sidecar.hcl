@@ -232,6 +232,11 @@ sidecar "oauth2-proxy" {
     }
   }
 
+  output "port" {
+    value       = param.listen_port
+    description = "Port inside the pod, for a proxy in front."
+  }
+
   example "staff only" {
     description = "Everybody with an address of example.com may use the application."
     parameters = {

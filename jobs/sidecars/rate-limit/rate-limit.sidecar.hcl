@@ -199,6 +199,11 @@ sidecar "rate-limit" {
     }
   }
 
+  output "port" {
+    value       = param.listen_port
+    description = "Port inside the pod, for a proxy in front."
+  }
+
   example "by API key" {
     description = "Ten requests a second for each key."
     parameters = {

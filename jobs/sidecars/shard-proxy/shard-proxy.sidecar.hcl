@@ -205,6 +205,11 @@ sidecar "shard-proxy" {
     }
   }
 
+  output "address" {
+    value       = "127.0.0.1:${param.listen_port}"
+    description = "Host and port for the application's commands."
+  }
+
   example "two redis" {
     description = "Keys are divided between the instances of two services."
     parameters = {

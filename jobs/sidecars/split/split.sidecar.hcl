@@ -327,6 +327,11 @@ sidecar "split" {
     }
   }
 
+  output "address" {
+    value       = "127.0.0.1:${param.listen_port}"
+    description = "Host and port for the application's requests."
+  }
+
   example "a canary" {
     description = "One request in ten tests the new version. A cookie keeps users on theirs."
     parameters = {

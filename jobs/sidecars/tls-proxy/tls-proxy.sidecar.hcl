@@ -234,6 +234,11 @@ sidecar "tls-proxy" {
     }
   }
 
+  output "port" {
+    value       = param.listen_port
+    description = "Port inside the pod that serves TLS."
+  }
+
   example "a test certificate" {
     description = "TLS in front of the application, with a certificate made at the start."
     parameters = {

@@ -64,3 +64,16 @@ test "needs a network of its own" {
   EOT
   error      = "Unusable network mode"
 }
+
+test "stands in front of two other sidecars" {
+  job = "composed.nomad.hcl"
+
+  assert {
+    condition     = group.web.task.rate-limit.Config.args[2] == "-app=127.0.0.1:4180"
+    error_message = "The limit forwards to the login."
+  }
+  assert {
+    condition     = strlen(regex_replace(group.web.task.tls-proxy.Templates[1].EmbeddedTmpl, "(?s).*(proxy_pass +http://127.0.0.1:8088;).*", "$1")) < 60
+    error_message = "TLS forwards to the limit."
+  }
+}

@@ -1,0 +1,204 @@
+package templater
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
+)
+
+// binding binds the parameters of a group's sidecars in the order of the outputs that they use.
+type binding struct {
+	*chooser
+	group   *job.Group
+	found   map[string]*candidate
+	kept    []string
+	choices map[string]*Choice // nil for one with errors
+	pending []step             // from the first sidecar to the current one
+}
+
+// step is a sidecar that is being bound, and the reference that led to the next one.
+type step struct {
+	sidecar string
+	next    sidecar.OutputRef
+}
+
+// bind returns the choices for the candidates by name; nil for one with errors.
+func (c *chooser) bind(g *job.Group, found map[string]*candidate, kept []string) map[string]*Choice {
+	b := &binding{chooser: c, group: g, found: found, kept: kept, choices: map[string]*Choice{}}
+	names := slices.Sorted(maps.Keys(found))
+	for _, name := range names {
+		cand := found[name]
+		if cand.definition = c.version(g, cand); cand.definition == nil {
+			b.choices[name] = nil
+			continue
+		}
+		c.parameters(g, cand, cand.definition)
+		for param, arg := range cand.arguments {
+			arg, diags := cand.definition.Defer(param, arg)
+			cand.arguments[param] = arg
+			c.diags = append(c.diags, diags...)
+		}
+	}
+	for _, name := range names {
+		b.visit(name)
+	}
+	return b.choices
+}
+
+// visit binds a sidecar after the sidecars with the outputs that it uses, and reports whether that
+// succeeded.
+func (b *binding) visit(name string) bool {
+	if choice, done := b.choices[name]; done {
+		return choice != nil
+	}
+	cand := b.found[name]
+	at := len(b.pending)
+	b.pending = append(b.pending, step{sidecar: name})
+	defer func() { b.pending = b.pending[:at] }()
+	ok := true
+	for _, param := range slices.Sorted(maps.Keys(cand.arguments)) {
+		for _, ref := range cand.arguments[param].Uses {
+			b.pending[at].next = ref
+			ok = b.has(cand, param, ref) && ok
+		}
+	}
+	if ok {
+		b.choices[name] = b.choice(cand)
+	} else if _, done := b.choices[name]; !done {
+		b.choices[name] = nil
+	}
+	return b.choices[name] != nil
+}
+
+// has makes an output available, or reports why it is not.
+func (b *binding) has(cand *candidate, param string, ref sidecar.OutputRef) bool {
+	of := b.found[ref.Sidecar]
+	if of == nil {
+		b.fail(ref.Range, "Sidecar not chosen", fmt.Sprintf("Parameter %q of sidecar %q uses output %s, but %s",
+			param, cand.name, ref, b.whyNone(ref.Sidecar)))
+		return false
+	}
+	if of.definition == nil {
+		return false // an error about it is there
+	}
+	if !slices.Contains(of.definition.OutputNames(), ref.Output) {
+		b.report(hcl.Diagnostics{withoutRange(of.definition.NoOutput(ref))})
+		return false
+	}
+	if i := slices.IndexFunc(b.pending, func(s step) bool { return s.sidecar == ref.Sidecar }); i >= 0 {
+		if _, reported := b.choices[ref.Sidecar]; !reported {
+			b.circle(i)
+		}
+		return false
+	}
+	if !b.visit(ref.Sidecar) {
+		return false
+	}
+	choice := b.choices[ref.Sidecar]
+	if choice.Outputs == nil {
+		if diags := choice.evaluateOutputs(b.job); diags.HasErrors() {
+			b.report(diags)
+			return false
+		}
+	}
+	if choice.Outputs[ref.Output].Value.IsNull() {
+		b.fail(ref.Range, "Output without a value", fmt.Sprintf("Parameter %q of sidecar %q uses output %s, which has no value with the parameters of sidecar %q in group %q. Use another of its outputs: %s.",
+			param, cand.name, ref, ref.Sidecar, b.group.Name, strings.Join(of.definition.OutputNames(), ", ")))
+		return false
+	}
+	return true
+}
+
+// whyNone explains why a group has no such sidecar.
+func (b *binding) whyNone(name string) string {
+	group := b.group.Name
+	switch {
+	case slices.Contains(b.kept, name):
+		return fmt.Sprintf("sidecar %q of group %q stays as it was injected earlier, and its outputs are not known any more. Choose both sidecars by meta %q or by policy.", name, group, metaInject)
+	case len(b.catalog.Versions(name)) > 0:
+		return fmt.Sprintf("group %q does not get sidecar %q. Choose that sidecar too.", group, name)
+	}
+	return fmt.Sprintf("the catalog has no sidecar %q.%s It has: %s.", name, suggestion(name, b.catalog.Names()), strings.Join(b.catalog.Names(), ", "))
+}
+
+// circle reports sidecars that need each other's outputs.
+func (b *binding) circle(from int) {
+	var names []string
+	for _, s := range b.pending[from:] {
+		names = append(names, s.sidecar)
+		b.choices[s.sidecar] = nil
+	}
+	names = append(names, names[0])
+	ref := b.pending[len(b.pending)-1].next
+	b.report(hcl.Diagnostics{withoutRange(diagnostic.Error(ref.Range, "Circular outputs", fmt.Sprintf(
+		"In group %q each of these sidecars needs an output of the next: %s. Give one of their parameters a value without %s.",
+		b.group.Name, strings.Join(names, " → "), ref)))})
+}
+
+// withoutRange removes the position of a diagnostic if it has none, as for a flag.
+func withoutRange(d *hcl.Diagnostic) *hcl.Diagnostic {
+	if *d.Subject == (hcl.Range{}) {
+		d.Subject = nil
+	}
+	return d
+}
+
+// choice binds the parameters of a candidate.
+func (b *binding) choice(cand *candidate) *Choice {
+	site := cand.at
+	if site == (hcl.Range{}) {
+		site = b.group.Range
+	}
+	sensitive, ok := b.evaluate(cand)
+	if !ok {
+		return nil
+	}
+	def := cand.definition
+	values, diags := b.binder.Bind(def, cand.arguments, site)
+	b.diags = append(b.diags, diags...)
+	if diags.HasErrors() {
+		return nil
+	}
+	b.deprecated(def.Deprecations(cand.arguments, cand.at))
+	return &Choice{
+		Group: b.group, Definition: def, Values: values, Sensitive: sensitive, Origin: cand.origin, Range: cand.at,
+		Rules: cand.rules, Required: cand.required != "", Constraints: cand.constraints,
+	}
+}
+
+// evaluate replaces arguments by their values. It returns the parameters that depend on a sensitive
+// output.
+func (b *binding) evaluate(cand *candidate) (sensitive map[string]bool, ok bool) {
+	ok, sensitive = true, map[string]bool{}
+	for _, param := range slices.Sorted(maps.Keys(cand.arguments)) {
+		arg, results := cand.arguments[param], map[string]map[string]sidecar.Result{}
+		for _, ref := range arg.Uses {
+			results[ref.Sidecar] = b.choices[ref.Sidecar].Outputs
+			sensitive[param] = sensitive[param] || results[ref.Sidecar][ref.Output].Sensitive
+		}
+		known, diags := arg.Known(sidecar.SidecarsValue(results))
+		if diags.HasErrors() && sensitive[param] {
+			diags = hcl.Diagnostics{withoutRange(diagnostic.Error(arg.Safe, diags[0].Summary, fmt.Sprintf(
+				"Parameter %q of sidecar %q depends on a sensitive output, so no more is shown. Check its expression.", param, cand.name)))}
+		}
+		b.report(diags)
+		cand.arguments[param] = known
+		ok = ok && !diags.HasErrors()
+	}
+	return sensitive, ok
+}
+
+// evaluateOutputs sets the outputs of a choice.
+func (c *Choice) evaluateOutputs(j *job.Job) (diags hcl.Diagnostics) {
+	scope := scopeOf(j, c.Group)
+	scope.Sensitive = c.Sensitive
+	c.Outputs, diags = c.Definition.EvaluateOutputs(scope, c.Values)
+	return diags
+}
