@@ -69,7 +69,6 @@ func compatKeys() []compatKey {
 		attr("os", "string", "platform = \"os/arch/variant\""),
 		attr("variant", "string", "platform = \"os/arch/variant\""),
 		attr("load", "string", "image = \"docker-archive:local/image.tar\""),
-		attr("runtime", "string", "the runtime of the plugin's config, which the operator chooses"),
 		attr("volume_driver", "string", "a CSI volume of the group"),
 		attr("apparmor_profile", "string", "security_opt = [\"apparmor=PROFILE\"]"),
 		without("selinux_opts", "list(string)", "tasks have no SELinux label of their own"),

@@ -75,6 +75,8 @@ type PluginConfig struct {
 
 	Userns UsernsConfig `codec:"userns"`
 
+	Runtimes RuntimesConfig `codec:"runtimes"`
+
 	DeniedHostUIDs string `codec:"denied_host_uids"`
 	DeniedHostGIDs string `codec:"denied_host_gids"`
 }
@@ -183,6 +185,7 @@ type TaskConfig struct {
 
 	Privileged  bool     `codec:"privileged"`
 	SecurityOpt []string `codec:"security_opt"`
+	Runtime     string   `codec:"runtime"`
 	Userns      string   `codec:"userns"`
 	UsernsMode  string   `codec:"userns_mode"`
 

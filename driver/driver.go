@@ -169,6 +169,7 @@ func (d *Driver) podConfig(h *host) pod.Config {
 	return pod.Config{
 		RunDir: s.RunDir, DataDir: s.DataDir,
 		Runtime: ociruntime.Runtime{Path: h.runtime.Path, StateDir: filepath.Join(s.RunDir, "runtime")},
+		Gvisor:  s.gvisor(filepath.Join(s.RunDir, "runsc")),
 		Monitor: h.monitor, Init: h.init, Cgroups: h.cgroups, AppArmor: h.profile,
 		HostPaths: s.hostPaths, SharedMemoryMax: s.sharedMemoryMax, IDs: s.pool, Linger: s.podLinger, DanglingAfter: danglingAfter, ImageGCDelay: s.gcDelay, UnreadTimeout: unreadTimeout, Log: d.log,
 		Images: image.Config{

@@ -100,11 +100,18 @@ func fingerprint(h *host, err error) *drivers.Fingerprint {
 		HealthDescription: drivers.DriverHealthy,
 	}
 	fp.Attributes["driver.pod.userns"] = pstructs.NewBoolAttribute(h.userns && h.noUserns == nil)
+	if h.gvisor != "" {
+		fp.Attributes["driver.pod.runtime.runsc"] = pstructs.NewBoolAttribute(h.noGvisor == nil)
+		fp.Attributes["driver.pod.runtime.runsc.version"] = pstructs.NewStringAttribute(h.gvisorVersion)
+	}
 	if Commit != "" {
 		fp.Attributes["driver.pod.commit"] = pstructs.NewStringAttribute(Commit)
 	}
 	if h.passedOver != "" {
 		fp.HealthDescription = "Healthy with " + h.runtime.Name() + ": " + h.passedOver
+	}
+	if h.noGvisor != nil {
+		fp.HealthDescription += "; runtime = \"runsc\" is refused: " + oneLine(h.noGvisor)
 	}
 	if h.noUserns != nil {
 		fp.HealthDescription += "; userns = \"auto\" is refused: " + oneLine(h.noUserns)

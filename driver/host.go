@@ -32,6 +32,12 @@ type host struct {
 
 	init string
 
+	// noGvisor is why tasks cannot use gVisor; nil if they can, or if the operator does not have it.
+	noGvisor      error
+	gvisor        string // its path, or empty if the operator does not have it
+	gvisorFound   bool   // the path existed
+	gvisorVersion string
+
 	// noUserns is why pods cannot have a user namespace of their own; nil if they can, or if the
 	// operator has no ids for them.
 	noUserns error
@@ -79,6 +85,14 @@ func findHost(ctx context.Context, s settings) (*host, error) {
 	}
 	if err := h.chooseRuntime(ctx, s); err != nil {
 		return nil, err
+	}
+	if s.Runtimes.Runsc != nil {
+		h.gvisor = s.Runtimes.Runsc.Path
+		h.gvisorFound = exists(h.gvisor)
+	}
+	h.noGvisor = h.tryGvisor(ctx, s)
+	if errors.Is(h.noGvisor, context.DeadlineExceeded) || errors.Is(h.noGvisor, context.Canceled) {
+		return nil, h.noGvisor // the next probe may succeed
 	}
 	h.userns = s.pool.Ranges() > 0
 	h.noUserns = h.tryUserns(ctx, s)
@@ -217,24 +231,34 @@ func writeProbe(dir, cgroupPath, profile string) error {
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
+	return writeProbeBundle(dir, spec)
+}
+
+// writeProbeBundle writes a spec with the root of the directory.
+func writeProbeBundle(dir string, spec *specs.Spec) error {
 	b, err := json.Marshal(spec)
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
-	if err := os.Mkdir(root, 0o755); err != nil {
+	if err := os.Mkdir(spec.Root.Path, 0o755); err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
 	return os.WriteFile(filepath.Join(dir, "config.json"), b, 0o600)
 }
 
-// present reports whether the programs still exist.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// present reports whether the programs still exist, and gVisor as before.
 func (h *host) present() bool {
 	for _, path := range []string{h.runtime.Path, h.monitor.Path, h.init} {
-		if _, err := os.Stat(path); err != nil {
+		if !exists(path) {
 			return false
 		}
 	}
-	return true
+	return h.gvisor == "" || exists(h.gvisor) == h.gvisorFound
 }
 
 // find returns the path of a program: the given one, or the first in PATH and the

@@ -4,6 +4,12 @@ package driver
 func pluginKeys() []key {
 	return []key{
 		{name: "runtime", kind: "string", unset: "crun, else runc", meaning: "path of an OCI runtime", docker: none, podman: none},
+		{name: "runtimes", kind: "block", docker: none, podman: none, keys: []key{
+			{name: "runsc", kind: "block", docker: none, podman: none, keys: []key{
+				{name: "path", kind: "string", required: true, meaning: "path of gVisor's runsc, for tasks with `runtime = \"runsc\"`; see [gVisor](#gvisor)", docker: none, podman: none},
+				{name: "args", kind: "list(string)", unset: "none", meaning: "flags of runsc after the driver's, each with its value: `--platform=kvm`, `--network=host`", docker: none, podman: none},
+			}},
+		}},
 		{name: "conmon", kind: "string", unset: "found on `PATH`", meaning: "path of conmon", docker: none, podman: none},
 		{name: "data_dir", kind: "string", value: `"/var/lib/nomad-driver-pod"`, meaning: "images, and the writable roots of tasks; accessible to root only. Drain the node before changing it", docker: none, podman: none},
 		{name: "run_dir", kind: "string", value: `"/run/nomad-driver-pod"`, meaning: "state; accessible to root only. Should be on tmpfs; drain the node before changing it", docker: none, podman: none},

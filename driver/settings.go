@@ -93,7 +93,7 @@ func newSettings(c PluginConfig) (settings, error) {
 	if s.pool, err = c.Userns.pool(); err != nil {
 		errs = append(errs, err)
 	}
-	return s, errors.Join(append(errs, checkCaps("allow_caps", c.AllowCaps), c.AllowedModes.check(), c.Metrics.check())...)
+	return s, errors.Join(append(errs, c.Runtimes.check(), checkCaps("allow_caps", c.AllowCaps), c.AllowedModes.check(), c.Metrics.check())...)
 }
 
 // checkPaths returns an error for each path and pattern that cannot be one.

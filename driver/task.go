@@ -57,6 +57,7 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 		s.setVolumes(&t, c, cfg),
 		s.setDevices(&t, c),
 		s.setCDI(&t, c, cfg),
+		s.setRuntime(&t, c, cfg),
 		setHosts(&t, c, cfg),
 		s.setLogs(&t, c, cfg),
 	)

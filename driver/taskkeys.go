@@ -121,6 +121,7 @@ func securityKeys() []key {
 		{name: "privileged", kind: "bool", unset: "`false`", meaning: "all capabilities and devices, no seccomp, nothing masked, `/sys` writable; if the operator allows it"},
 		{name: "readonly_rootfs", kind: "bool", unset: "`false`", meaning: "`/alloc`, `/local`, `/secrets`, `/dev/shm`, mounts and the image's volumes stay writable; for `/tmp` or `/run` use `tmpfs`"},
 		{name: "security_opt", kind: "list(string)", meaning: "`no-new-privileges=false` lets set-uid programs work; `apparmor=PROFILE`, `apparmor=unconfined`, `seccomp=/path/on/host.json` and `seccomp=unconfined` need the operator's `allow_privileged`"},
+		{name: "runtime", kind: "string", unset: "the plugin's", meaning: "`runsc`: the pod is a [gVisor](#gvisor) sandbox, if the operator has it", podman: none},
 		{name: "userns", kind: "string", unset: "`host`, or the operator's", meaning: "`auto`: root of the task is not root of the host, if the operator has ids for that; see [User namespaces](#user-namespaces)", docker: "userns_mode"},
 		{name: "userns_mode", kind: "string", meaning: "another name for `userns`", podman: "userns"},
 	}

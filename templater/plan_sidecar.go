@@ -277,7 +277,7 @@ func (x *sidecarPlan) tasks(inst *sidecar.Instance) {
 		x.warnInherited(t)
 		x.disk(t)
 		x.add(&job.AddTask{
-			Group: g.Name, Task: x.withUserns(withLogs(withRestart(t))).WithMeta(mark.Meta()),
+			Group: g.Name, Task: x.withAgreed(withLogs(withRestart(t))).WithMeta(mark.Meta()),
 			JobInherited: x.job.Inherited, GroupInherited: g.Inherited,
 		})
 	}

@@ -36,16 +36,24 @@ func withSetting(t *sidecar.Block, setting sidecar.Item, name string) *sidecar.B
 	return out
 }
 
-// usernsSetting is the setting of the pod driver that all tasks of a pod must agree about.
-const usernsSetting = "userns"
+// agreedSettings lists the settings of the pod driver that all tasks of a pod must agree about, each
+// with its other names.
+func agreedSettings() [][]string { return [][]string{{"userns", "userns_mode"}, {"runtime"}} }
 
-// withUserns gives a pod task the user namespace that the app tasks ask for.
-func (x *sidecarPlan) withUserns(t *sidecar.Block) *sidecar.Block {
+// withAgreed gives a pod task the settings that the app tasks have and all tasks must.
+func (x *sidecarPlan) withAgreed(t *sidecar.Block) *sidecar.Block {
 	if t.Body.String("driver") != PodDriver {
 		return t
 	}
+	for _, names := range agreedSettings() {
+		t = x.withAppSetting(t, names)
+	}
+	return t
+}
+
+func (x *sidecarPlan) withAppSetting(t *sidecar.Block, names []string) *sidecar.Block {
 	for _, app := range x.state.group.Tasks {
-		for _, name := range []string{usernsSetting, "userns_mode"} {
+		for _, name := range names {
 			s, set := app.Config[name]
 			switch {
 			case !set || app.Driver.Value != PodDriver:
@@ -53,7 +61,7 @@ func (x *sidecarPlan) withUserns(t *sidecar.Block) *sidecar.Block {
 				x.unknown(s.Unknown, "The %s of task %q, which task %q of sidecar %q must have too,", name, app.Name, t.Label(), x.def.Name)
 				return t
 			case s.Value.IsWhollyKnown() && !s.Value.IsNull():
-				return withSetting(t, &sidecar.Attr{Name: usernsSetting, Value: s.Value}, usernsSetting)
+				return withSetting(t, &sidecar.Attr{Name: names[0], Value: s.Value}, names[0])
 			}
 		}
 	}

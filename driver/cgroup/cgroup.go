@@ -1,7 +1,7 @@
 // Package cgroup finds, measures, empties and removes control groups on
 // cgroup v1, on hybrid hosts (v1 controllers and a v2 tree) and on v2.
 //
-// It sets no limits: the OCI runtime does, from the runtime-spec. It uses
+// It sets the limits of gVisor sandboxes only: for others the OCI runtime does, from the runtime-spec. It uses
 // the cgroup file system only, never systemd.
 package cgroup
 

@@ -27,6 +27,9 @@ func (c Cpuset) Path() string { return c.path }
 
 func (c Cpuset) file(name string) string { return filepath.Join(Root, "cpuset", c.path, name) }
 
+// Procs returns the file that takes a process into the group.
+func (c Cpuset) Procs() string { return c.file("cgroup.procs") }
+
 // CPUs returns the group's current processors, such as "0-2,7", or "" for none. It
 // returns an error if the group has no processors.
 func (c Cpuset) CPUs() (string, error) {

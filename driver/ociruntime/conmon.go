@@ -44,6 +44,9 @@ type CreateOptions struct {
 	Bundle string
 	// Stdout and Stderr become the container's own, without a copy between.
 	Stdout, Stderr *os.File
+	// Groups are the files cgroup.procs of the groups for the runtime's processes of a container in
+	// a sandbox.
+	Groups []string
 	// Place is called with the monitor's PID before the monitor does anything, so that
 	// it can be moved to a cgroup. It may be nil.
 	Place func(pid int) error
@@ -76,8 +79,12 @@ func (m Monitor) create(ctx context.Context, r Runtime, o CreateOptions, log log
 	}
 	defer startW.Close()
 
+	args, err := m.args(r, o, log)
+	if err != nil {
+		return Pair{}, errors.Join(err, syncW.Close(), startR.Close())
+	}
 	// Not bound to ctx: it detaches itself and outlives this process.
-	cmd := command(context.WithoutCancel(ctx), m.Path, m.args(r, o, log)...)
+	cmd := command(context.WithoutCancel(ctx), m.Path, args...)
 	cmd.Env = []string{"_OCI_SYNCPIPE=3", "_OCI_STARTPIPE=4"}
 	cmd.Dir = o.Bundle // conmon writes its "oom" file to the working directory
 	cmd.ExtraFiles = []*os.File{syncW, startR}
@@ -155,19 +162,27 @@ func parseReport(line []byte) (pid int, err error) {
 	return report.Data, nil
 }
 
-func (m Monitor) args(r Runtime, o CreateOptions, log logFile) []string {
+func (m Monitor) args(r Runtime, o CreateOptions, log logFile) ([]string, error) {
+	program, global := r.program(), r.globalArgs(log.path)
+	if r.Gvisor {
+		script, err := r.writeScript(o, log)
+		if err != nil {
+			return nil, err
+		}
+		program, global = "/bin/sh", []string{script}
+	}
 	args := []string{
 		"--api-version", "1", "--cid", o.ID, "--cuuid", o.ID, "--name", o.ID,
-		"--runtime", r.program(), "--bundle", o.Bundle,
+		"--runtime", program, "--bundle", o.Bundle,
 		"--container-pidfile", filepath.Join(o.Bundle, "pid"),
 		"--conmon-pidfile", filepath.Join(o.Bundle, "conmon.pid"),
 		"--exit-dir", o.Bundle, "--persist-dir", o.Bundle,
 		"--log-path", "passthrough", "--log-level", "warning",
 	}
-	for _, a := range r.globalArgs(log.path) {
+	for _, a := range global {
 		args = append(args, "--runtime-arg", a)
 	}
-	return args
+	return args, nil
 }
 
 // MonitorPID returns the PID of the monitor of a bundle's container; the error is

@@ -61,6 +61,10 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 	}
 	log := logFile{filepath.Join(dir, "log")}
 	args := append(r.globalArgs(log.path), "exec", "--process", processFile, "--pid-file", pidFile)
+	insideFile := filepath.Join(dir, "inside")
+	if r.Gvisor {
+		args = append(args, "--internal-pid-file", insideFile)
+	}
 	run := runOnPipes
 	if o.Process.Terminal {
 		term, err := r.newTerminal(dir)
@@ -68,7 +72,10 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 			return 0, fmt.Errorf("exec in %s: %w", id, err)
 		}
 		defer term.close()
-		args = append(append(args, "--tty"), term.args()...)
+		if !r.Gvisor { // its standard input tells it
+			args = append(args, "--tty")
+		}
+		args = append(args, term.args()...)
 		run = func(cmd *exec.Cmd, o ExecOptions) error { return runOnTerminal(ctx, cmd, term, o) }
 	}
 	needsReaper := r.Name() == "runc" && !o.Process.Terminal
@@ -80,6 +87,9 @@ func (r Runtime) Exec(ctx context.Context, id string, o ExecOptions) (int, error
 		reaper(cmd, pidFile)
 	}
 	cmd.Cancel = func() error { return killExec(cmd, pidFile) }
+	if r.Gvisor {
+		cmd.Cancel = func() error { return r.cancelIn(cmd, id, insideFile) }
+	}
 	first := o.withholdFailure()
 	err = run(cmd, o)
 	code, err := exitCode(ctx, cmd, log, id, err)

@@ -92,14 +92,14 @@ func eventually(t *testing.T, ok func() error) {
 // The error contains the reason that the runtime logged, not its exit status.
 func TestRuntime_ErrorFromLog(t *testing.T) {
 	log := `for a; do case $a in --log=*) echo '{"level":"error","msg":"no such cgroup"}' > ${a#--log=};; esac; done; exit 1`
-	err := Runtime{Path: fake(t, "runc", log)}.Start(ctx(t), "c1")
+	err := Runtime{Path: fake(t, "runc", log)}.Start(ctx(t), "c1", "")
 	must.ErrorContains(t, err, "runc start c1: no such cgroup")
 }
 
 func TestRuntime_EmptyEnvironment(t *testing.T) {
 	t.Setenv("LD_PRELOAD_OF_A_TASK", "evil")
 	out := filepath.Join(t.TempDir(), "env")
-	must.NoError(t, Runtime{Path: fake(t, "runc", "/usr/bin/env > "+out)}.Start(ctx(t), "c1"))
+	must.NoError(t, Runtime{Path: fake(t, "runc", "/usr/bin/env > "+out)}.Start(ctx(t), "c1", ""))
 	b, err := os.ReadFile(out)
 	must.NoError(t, err)
 	must.StrNotContains(t, string(b), "LD_PRELOAD_OF_A_TASK")

@@ -37,6 +37,10 @@ type Runtime struct {
 	StateDir string
 	// Sealed provides a copy of the command to execute instead; nil does not.
 	Sealed *Sealed
+	// Gvisor is set for gVisor's runsc.
+	Gvisor bool
+	// Args are the operator's global arguments of the command.
+	Args []string
 }
 
 // program returns the path to execute.
@@ -87,8 +91,14 @@ func version(ctx context.Context, path string) (string, error) {
 	return words[len(words)-1], nil
 }
 
-// Start starts the program of a created container.
-func (r Runtime) Start(ctx context.Context, id string) error { return r.run(ctx, "start", id) }
+// Start starts the program of a created container. Monitor.Create has already started that of a
+// container in a sandbox.
+func (r Runtime) Start(ctx context.Context, id, bundle string) error {
+	if r.Gvisor {
+		return release(bundle)
+	}
+	return r.run(ctx, "start", id)
+}
 
 // Kill sends a signal to the first process of a container.
 func (r Runtime) Kill(ctx context.Context, id string, sig unix.Signal) error {
@@ -104,6 +114,9 @@ const deleteTimeout = 30 * time.Second
 // only the state is removed. Remaining processes and cgroups are the caller's task.
 func (r Runtime) Delete(ctx context.Context, id string) error {
 	if _, err := os.Stat(r.Path); errors.Is(err, os.ErrNotExist) {
+		if r.Gvisor {
+			return r.forgetGvisor(id)
+		}
 		return os.RemoveAll(filepath.Join(r.StateDir, id))
 	}
 	if !r.Known(id) {
@@ -112,6 +125,9 @@ func (r Runtime) Delete(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 	defer cancel()
 	err := r.run(ctx, "delete", "--force", id)
+	if err != nil && r.Gvisor && r.sandboxEnded(id) {
+		err = r.forgetGvisor(id)
+	}
 	if err == nil || !r.Known(id) {
 		return nil
 	}
@@ -120,6 +136,9 @@ func (r Runtime) Delete(ctx context.Context, id string) error {
 
 // Known reports whether the runtime has state of a container.
 func (r Runtime) Known(id string) bool {
+	if r.Gvisor {
+		return r.gvisorState(id) != ""
+	}
 	_, err := os.Stat(filepath.Join(r.StateDir, id))
 	return err == nil
 }
@@ -214,7 +233,11 @@ func (r Runtime) command(ctx context.Context, args ...string) (*exec.Cmd, logFil
 
 // globalArgs precede the verb. crun accepts only the form with "=".
 func (r Runtime) globalArgs(logPath string) []string {
-	return []string{"--root=" + r.StateDir, "--log=" + logPath, "--log-format=json"}
+	args := []string{"--root=" + r.StateDir, "--log=" + logPath, "--log-format=json"}
+	if r.Gvisor {
+		args = append(args, gvisorArgs()...)
+	}
+	return append(args, r.Args...)
 }
 
 // waitDelay bounds how long children of an ended command may hold its output open.
@@ -299,9 +322,9 @@ func (l logFile) lastError() string {
 }
 
 // lastError returns the last error in a runtime's log, which has one JSON object per
-// line. It skips a truncated line.
+// line; runsc writes no line ends. It skips a truncated object.
 func lastError(log []byte) (message string) {
-	for line := range bytes.Lines(log) {
+	for line := range bytes.SplitSeq(bytes.ReplaceAll(log, []byte("}{"), []byte("}\n{")), []byte("\n")) {
 		var entry struct{ Level, Msg string }
 		if json.Unmarshal(line, &entry) == nil && entry.Msg != "" && (entry.Level == "error" || entry.Level == "fatal") {
 			message = entry.Msg

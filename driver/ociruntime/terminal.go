@@ -38,7 +38,7 @@ func (r Runtime) newTerminal(dir string) (terminal, error) {
 	if r.Name() == "crun" {
 		return listenForTerminal(dir)
 	}
-	return makeTerminal()
+	return makeTerminal(!r.Gvisor)
 }
 
 // outerTerminal is the runtime's terminal. The runtime creates another one in the
@@ -48,15 +48,18 @@ type outerTerminal struct {
 	slave  *os.File
 }
 
-func makeTerminal() (*outerTerminal, error) {
+// makeTerminal creates a raw one, or one that becomes the program's own.
+func makeTerminal(raw bool) (*outerTerminal, error) {
 	master, path, err := console.NewPty()
 	if err != nil {
 		return nil, fmt.Errorf("terminal: %w", err)
 	}
 	// The container's terminal echoes and edits lines; this one passes everything
 	// on unchanged, before the runtime reads it.
-	if err := master.SetRaw(); err != nil {
-		return nil, errors.Join(err, master.Close())
+	if raw {
+		if err := master.SetRaw(); err != nil {
+			return nil, errors.Join(err, master.Close())
+		}
 	}
 	slave, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {

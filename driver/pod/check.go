@@ -136,7 +136,7 @@ func hostPort(u *url.URL) string {
 }
 
 func (c *Container) tryFile(path string) error {
-	root, err := c.openProc("root")
+	root, err := c.openRoot()
 	if err != nil {
 		return err
 	}
@@ -149,6 +149,14 @@ func (c *Container) tryFile(path string) error {
 		return e.Err // the path that was opened means nothing to a user
 	}
 	return err
+}
+
+// openRoot opens the root of the task's files.
+func (c *Container) openRoot() (*os.File, error) {
+	if c.state.Gvisor {
+		return c.goferRoot()
+	}
+	return c.openProc("root")
 }
 
 // openProc opens a namespace or the root of the task's first process. It checks

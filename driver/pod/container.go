@@ -103,6 +103,9 @@ func (c *Container) Signal(sig unix.Signal) error {
 }
 
 func (c *Container) signal(sig unix.Signal) error {
+	if c.state.Gvisor {
+		return c.signalInSandbox(sig)
+	}
 	c.handles.Lock()
 	defer c.handles.Unlock()
 	if c.init == nil {
@@ -141,7 +144,12 @@ func (c *Container) stop(ctx context.Context, sig unix.Signal, timeout time.Dura
 	grace, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	c.prepareStop(grace, timeout)
-	if err := c.m.checkpoint("signal task", func() error { return c.signal(sig) }); err != nil {
+	err := c.m.checkpoint("signal task", func() error { return c.signal(sig) })
+	if err != nil && c.state.Gvisor { // gVisor does not know the signal, or hangs
+		c.event(fmt.Sprintf("The signal to stop did not reach the task, which is killed: %v", err))
+		return c.Kill(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	select {
@@ -177,7 +185,7 @@ func (c *Container) prepareStop(ctx context.Context, timeout time.Duration) {
 func (c *Container) Kill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.m.cfg.TeardownTimeout)
 	defer cancel()
-	if err := c.m.checkpoint("kill running task", func() error { return c.cgroup().Kill(ctx) }); err != nil {
+	if err := c.m.checkpoint("kill running task", func() error { return c.killAll(ctx) }); err != nil {
 		return err
 	}
 	select {
@@ -201,8 +209,10 @@ func (c *Container) Exec(ctx context.Context, args []string, o ociruntime.ExecOp
 	if _, ended := c.Exit(); ended {
 		return 0, fmt.Errorf("exec in task %s: the task has ended", c.state.TaskID)
 	}
-	if err := c.cpuset().CopyTo(c.cgroup()); err != nil {
-		return 0, fmt.Errorf("exec in task %s: %w", c.state.TaskID, err)
+	if !c.state.Gvisor {
+		if err := c.cpuset().CopyTo(c.cgroup()); err != nil {
+			return 0, fmt.Errorf("exec in task %s: %w", c.state.TaskID, err)
+		}
 	}
 	spec, err := readSpec(c.dir)
 	if err != nil {

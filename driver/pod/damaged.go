@@ -79,7 +79,13 @@ func (c *Container) sameTask(other *Container) bool {
 // repair creates a new state for a pod with a damaged or missing state. The
 // infra process of running tasks is the only process in its cgroup.
 func (p *pod) repair(t Task, damage error) (podState, error) {
-	state := podState{Version: stateVersion, AllocID: p.allocID, Hostname: t.Hostname}
+	state := podState{Version: stateVersion, AllocID: p.allocID, Hostname: t.Hostname, Gvisor: gvisorOf(t)}
+	if p.m.runtimeOf(p.infraDir()).Gvisor {
+		state.Gvisor = &gvisorState{SharePID: t.Share.PID}
+		if pid, err := ociruntime.InitPID(p.infraDir()); err == nil {
+			state.Infra, _ = process.Identify(pid) // it may have ended
+		}
+	}
 	if namespace.Pinned(p.namespaceDir(), namespace.PID) {
 		pids, err := p.cgroup().Child("holder").Procs()
 		if err == nil && len(pids) == 1 {

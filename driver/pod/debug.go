@@ -53,6 +53,9 @@ type debugContainer struct {
 // $POD_TASK_ROOT the task's files. The container is removed when the program
 // ends, ctx is done or the task ends.
 func (c *Container) Debug(ctx context.Context, d Debug, o ociruntime.ExecOptions) (code int, err error) {
+	if c.state.Gvisor {
+		return 0, fmt.Errorf("debug task %s: %w: a container beside a gVisor sandbox cannot see into it; use nomad alloc exec", c.state.TaskID, ErrInvalid)
+	}
 	leave, err := c.takeDebugSlot()
 	if err != nil {
 		return 0, fmt.Errorf("debug task %s: %w", c.state.TaskID, err)
@@ -145,7 +148,7 @@ func (b *debugContainer) run(ctx context.Context, d Debug, img image.Image) (_ *
 	if err != nil {
 		return nil, err
 	}
-	if err := m.writeBundle(b.dir, spec); err != nil {
+	if err := m.writeBundle(b.dir, m.cfg.Runtime, spec); err != nil {
 		return nil, err
 	}
 	if _, err := m.cfg.Runtime.RunDetached(ctx, b.id, b.dir); err != nil {

@@ -50,6 +50,9 @@ func (c *Container) dial(ctx context.Context, address string) (net.Conn, error) 
 	if err != nil {
 		return nil, err
 	}
+	if c.state.Gvisor && !c.m.runtimeOf(c.dir).HostNetwork() {
+		return c.dialInSandbox(ctx, ip, number)
+	}
 	var to unix.Sockaddr
 	family := unix.AF_INET6
 	if ip = ip.Unmap(); ip.Is4() {

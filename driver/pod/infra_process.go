@@ -14,7 +14,8 @@ import (
 
 // startInfra starts the infra process: PID 1 of the shared PID namespace, which
 // reaps the pod's orphans. It runs in a container of its own, see infraSpec.
-func (p *pod) startInfra(ctx context.Context, u *users, state *podState) error {
+func (p *pod) startInfra(ctx context.Context, t Task, state *podState) error {
+	u := t.users
 	leave, err := p.m.limiter.acquire(ctx)
 	if err != nil {
 		return err
@@ -38,6 +39,10 @@ func (p *pod) startInfra(ctx context.Context, u *users, state *podState) error {
 	}
 	var program string
 	err = p.m.checkpoint("copy infra program", func() (err error) {
+		if t.Gvisor { // nothing of the sandbox can trace it, and root there may not read a file that others cannot
+			program = p.m.cfg.Init
+			return nil
+		}
 		p.m.infra.Lock()
 		defer p.m.infra.Unlock()
 		program, err = infraProgram(p.m.cfg.Init, filepath.Join(p.m.cfg.DataDir, "infra"))
@@ -46,25 +51,37 @@ func (p *pod) startInfra(ctx context.Context, u *users, state *podState) error {
 	if err != nil {
 		return fmt.Errorf("start infra process: %w", err)
 	}
-	infra := infraContainer(root, program, p.cgroup().Child("holder").Path())
+	infra := infraContainer(root, program, p.sandbox().Path())
 	infra.Security.AppArmor = p.m.cfg.AppArmor
 	u.confineInfra(&infra)
+	if t.Gvisor {
+		if err := p.sandboxContainer(&infra, t, state.Hostname); err != nil {
+			return fmt.Errorf("start sandbox: %w", err)
+		}
+	}
 	spec, err := ocispec.Build(infra)
 	if err != nil {
 		return fmt.Errorf("start infra process: %w", err)
 	}
+	runtime := p.m.runtime(t.Gvisor)
+	if t.Gvisor {
+		spec.Linux.Seccomp, spec.Linux.Resources, spec.Process.ApparmorProfile = nil, nil, ""
+	}
 	p.m.filters.apply(spec)
-	if err := p.m.checkpoint("write infra spec", func() error { return p.m.writeBundle(p.infraDir(), spec) }); err != nil {
+	if err := p.m.checkpoint("write infra spec", func() error { return p.m.writeBundle(p.infraDir(), runtime, spec) }); err != nil {
 		return fmt.Errorf("start infra process: %w", err)
 	}
-	if err := p.runInfra(ctx, state); err != nil {
+	if err := p.runInfra(ctx, t, state); err != nil {
 		return errors.Join(fmt.Errorf("start infra process: %w", err), p.removeInfra(context.WithoutCancel(ctx)))
 	}
 	p.m.filters.learn(spec, p.infraContainerID())
 	return nil
 }
 
-func (p *pod) runInfra(ctx context.Context, state *podState) error {
+func (p *pod) runInfra(ctx context.Context, t Task, state *podState) error {
+	if t.Gvisor {
+		return p.runSandbox(ctx, t, state)
+	}
 	var pid int
 	err := p.m.checkpoint("run infra process", func() (err error) {
 		p.m.parent.RLock()
@@ -96,7 +113,7 @@ func (p *pod) removeInfra(ctx context.Context) error {
 	}
 	// A runtime that was killed while it created the container may leave processes
 	// that it does not know of.
-	group := p.cgroup().Child("holder")
+	group := p.sandbox()
 	if err := p.m.checkpoint("kill infra process", func() error { return group.Kill(ctx) }); err != nil {
 		return err
 	}
@@ -109,7 +126,7 @@ func (p *pod) removeInfra(ctx context.Context) error {
 	if err := p.m.removeUsersRoot(p.infraContainerID()); err != nil {
 		return err
 	}
-	return p.m.checkpoint("remove infra cgroup", group.Remove)
+	return errors.Join(p.m.checkpoint("remove infra cgroup", group.Remove), p.restoreAddresses())
 }
 
 // infraProcess returns the infra process.

@@ -35,6 +35,8 @@ type Config struct {
 	RunDir  string // state, lost on reboot
 	DataDir string // images and writable roots of tasks
 	Runtime ociruntime.Runtime
+	// Gvisor is the runtime of tasks with Gvisor; nil if there is none.
+	Gvisor  *ociruntime.Runtime
 	Monitor ociruntime.Monitor
 	// Init is a statically linked program that runs as PID 1 with "-P", sleeps
 	// forever and reaps orphans: catatonit.

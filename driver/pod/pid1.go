@@ -95,7 +95,7 @@ func ignoredByDefault() []unix.Signal {
 // discards reports whether the task's first process is PID 1 and neither handles, ignores nor blocks
 // a signal.
 func (c *Container) discards(sig unix.Signal) bool {
-	if sig == unix.SIGKILL || sig == unix.SIGSTOP { // the kernel never discards these
+	if c.state.Gvisor || sig == unix.SIGKILL || sig == unix.SIGSTOP { // the kernel never discards these
 		return false
 	}
 	if pid, err := statusField(c.state.Init.PID, "NSpid"); err != nil || pid != "1" {

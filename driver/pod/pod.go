@@ -62,6 +62,9 @@ func (p *pod) join(ctx context.Context, t *Task) error {
 	if err != nil {
 		return err
 	}
+	if err := p.checkRuntime(*t, state); err != nil {
+		return fmt.Errorf("pod %s: %w", p.allocID, err)
+	}
 	p.hostname = state.Hostname
 	if t.users, err = p.joinUsers(*t, state); err != nil {
 		return fmt.Errorf("pod %s: %w", p.allocID, err)
@@ -86,13 +89,19 @@ func (p *pod) makeParts(ctx context.Context, t Task, state *podState) error {
 	if err := p.makeVolumes(t); err != nil {
 		return err
 	}
+	if t.Gvisor {
+		if err := p.joinSandbox(ctx, t, state); err != nil {
+			return fmt.Errorf("pod %s: %w", p.allocID, err)
+		}
+		return nil
+	}
 	if t.Share.UTS && !namespace.Pinned(p.namespaceDir(), namespace.UTS) {
 		if err := p.pin(t.users, namespace.UTS, namespace.SetHostname(state.Hostname)); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
 	}
 	if t.Share.PID && !(state.Infra.Alive() && namespace.Pinned(p.namespaceDir(), namespace.PID)) {
-		if err := p.startInfra(ctx, t.users, state); err != nil {
+		if err := p.startInfra(ctx, t, state); err != nil {
 			return fmt.Errorf("pod %s: %w", p.allocID, err)
 		}
 	}

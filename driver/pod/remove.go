@@ -120,7 +120,7 @@ func (c *Container) removeContainer() error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.m.cfg.TeardownTimeout)
 	defer cancel()
 	own, monitor := c.cgroup(), c.monitorCgroup()
-	killOwn := func() error { return own.Kill(ctx) }
+	killOwn := func() error { return c.killAll(ctx) }
 	removeOwn := own.Remove
 	if c.state.CgroupPath == "" { // damaged state; see salvage
 		killOwn = func() error { return nil }

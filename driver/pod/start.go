@@ -88,8 +88,11 @@ func (m *Manager) newContainer(p *pod, t Task) *Container {
 		sibling: &sibling{name: t.Name, after: t.After, restartWith: t.RestartWith},
 		state: taskState{
 			Version: stateVersion, TaskID: t.ID, AllocID: t.AllocID, Name: t.Name,
-			Share: t.Share, CgroupPath: t.CgroupPath, CpusetPath: t.CpusetHostPath, After: t.After, RestartWith: t.RestartWith, PreStop: t.PreStop, Live: t.Live, Kill: t.Kill,
+			Share: t.Share, Gvisor: t.Gvisor, CgroupPath: t.CgroupPath, CpusetPath: t.CpusetHostPath, After: t.After, RestartWith: t.RestartWith, PreStop: t.PreStop, Live: t.Live, Kill: t.Kill,
 		},
+	}
+	if t.Gvisor {
+		c.state.Limits = &t.Limits
 	}
 	c.sibling.c = c
 	return c
@@ -234,15 +237,18 @@ func (c *Container) makeSpec(t Task, root rootfs) (*specs.Spec, error) {
 		return nil, err
 	}
 	c.initHint = t.initHint(v, args)
+	if t.Gvisor {
+		forSandbox(spec, c.pod.infraContainerID(), t.Share.PID)
+	}
 	c.m.filters.apply(spec)
-	if err := c.m.checkpoint("write spec", func() error { return c.m.writeBundle(c.dir, spec) }); err != nil {
+	if err := c.m.checkpoint("write spec", func() error { return c.m.writeBundle(c.dir, c.m.runtime(t.Gvisor), spec) }); err != nil {
 		return nil, err
 	}
 	c.state.StopSignal = root.config.StopSignal
 	if _, err := ParseSignal(c.state.StopSignal); err != nil {
 		c.event(fmt.Sprintf("STOPSIGNAL %.32q of the image is not a signal; a stop sends SIGTERM unless kill_signal is set", c.state.StopSignal))
 	}
-	c.state.OOMKills, _ = c.cgroup().OOMKills() // the cgroup may not exist yet
+	c.state.OOMKills, _ = c.oomKills() // the cgroup may not exist yet
 	return spec, nil
 }
 
@@ -281,6 +287,12 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 	c.stopwatch.endPhase("slot")
 	ctx, cancel := context.WithTimeout(ctx, c.m.cfg.CreateTimeout)
 	defer cancel()
+	var groups []string
+	if t.Gvisor {
+		if groups, err = c.pod.sandboxGroups(t); err != nil {
+			return err
+		}
+	}
 	stdout, stderr, err := c.openLogs(t)
 	if err != nil {
 		return err
@@ -296,8 +308,8 @@ func (c *Container) run(ctx context.Context, t Task, bundle func() error) error 
 		giveUp() // in case Create is never called
 		_ = attached()
 	}()
-	pair, err := c.m.cfg.Monitor.Create(ctx, c.m.cfg.Runtime, ociruntime.CreateOptions{
-		ID: c.id, Bundle: c.dir, Stdout: stdout, Stderr: stderr,
+	pair, err := c.m.cfg.Monitor.Create(ctx, c.m.runtime(t.Gvisor), ociruntime.CreateOptions{
+		ID: c.id, Bundle: c.dir, Stdout: stdout, Stderr: stderr, Groups: groups,
 		Place: func(pid int) error {
 			if err := c.placeMonitor(pid); err != nil {
 				return err
@@ -336,8 +348,10 @@ func (c *Container) identify(pair ociruntime.Pair, t Task) (err error) {
 	if c.state.Init, err = process.Identify(pair.InitPID); err != nil {
 		return fmt.Errorf("first process: %w", err)
 	}
-	if err := c.checkMountpoints(t); err != nil {
-		return err
+	if !t.Gvisor { // it has no mounts of the host
+		if err := c.checkMountpoints(t); err != nil {
+			return err
+		}
 	}
 	return c.unstage() // the container has its own copies now
 }
@@ -346,10 +360,10 @@ func (c *Container) identify(pair ociruntime.Pair, t Task) (err error) {
 func (c *Container) startProgram(ctx context.Context) error {
 	err := c.m.checkpoint("write state of a created task", c.writeState)
 	if err == nil {
-		err = c.m.checkpoint("move task to its cpuset", func() error { return c.cpuset().Add(c.state.Init.PID) })
+		err = c.m.checkpoint("move task to its cpuset", func() error { return c.joinCpuset() })
 	}
 	if err == nil {
-		err = c.m.checkpoint("start program", func() error { return c.m.cfg.Runtime.Start(ctx, c.id) })
+		err = c.m.checkpoint("start program", func() error { return c.m.runtimeOf(c.dir).Start(ctx, c.id, c.dir) })
 	}
 	c.stopwatch.endPhase("start")
 	c.state.StartedAt = time.Now()
@@ -357,6 +371,14 @@ func (c *Container) startProgram(ctx context.Context) error {
 		err = c.m.checkpoint("write state of a started task", c.writeState)
 	}
 	return err
+}
+
+// joinCpuset moves the task to the processors that Nomad has chosen. A sandbox is there already.
+func (c *Container) joinCpuset() error {
+	if c.state.Gvisor {
+		return nil
+	}
+	return c.cpuset().Add(c.state.Init.PID)
 }
 
 // cgroup is the task's own cgroup.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/process"
 	"github.com/nomad-sidecar/nomad-sidecar/driver/userns"
 )
@@ -35,6 +36,8 @@ type podState struct {
 	NetworkSet bool `json:"network_set,omitempty"`
 	// IDs is the range of ids of the pod's user namespace; nil for the host's user namespace.
 	IDs *userns.Range `json:"userns,omitempty"`
+	// Gvisor is set if the pod is a gVisor sandbox, whose process is Infra.
+	Gvisor *gvisorState `json:"gvisor,omitempty"`
 }
 
 // taskState is stored in pods/ALLOC/tasks/CONTAINER/task.json, beside the bundle.
@@ -45,7 +48,10 @@ type taskState struct {
 	Name       string `json:"name"`
 	Share      Share  `json:"share"`
 	CgroupPath string `json:"cgroup_path"`
-	CpusetPath string `json:"cpuset_path,omitempty"` // cpuset cgroup of the host, on cgroup v1
+	// Gvisor is true for a task in a gVisor sandbox. Limits are its part of the sandbox's.
+	Gvisor     bool            `json:"gvisor,omitempty"`
+	Limits     *ocispec.Limits `json:"limits,omitempty"`
+	CpusetPath string          `json:"cpuset_path,omitempty"` // cpuset cgroup of the host, on cgroup v1
 	// WithImage is true if the image store may have a layer of the task.
 	WithImage bool   `json:"with_image,omitempty"`
 	ImageID   string `json:"image_id,omitempty"`

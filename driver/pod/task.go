@@ -29,8 +29,12 @@ type Task struct {
 	Hostname       string // of the pod; the first task sets it
 	// Userns puts the task in a user namespace of the pod: its root is not root of the host. All tasks
 	// of a pod must agree. users is set when the task joins the pod.
-	Userns  bool
-	users   *users
+	Userns bool
+	users  *users
+	// Gvisor puts the task in a gVisor sandbox of the pod. All tasks of a pod must agree.
+	Gvisor bool
+	// Runtime is the name that the plugin's runtime must have; empty: any.
+	Runtime string
 	Network Network
 
 	Image   *Image // nil: use host paths as the root

@@ -75,8 +75,8 @@ func (c *Container) end() Exit {
 	lost := err != nil
 	// In a shared PID namespace other processes survive the end of the first one,
 	// and would hold the log open.
-	kills, kerr := c.cgroup().OOMKills()
-	if err := c.m.checkpoint("kill remaining processes", func() error { return c.cgroup().Kill(ctx) }); err != nil {
+	kills, kerr := c.oomKills()
+	if err := c.m.checkpoint("kill remaining processes", func() error { return c.killAll(ctx) }); err != nil {
 		c.m.cfg.Log.Error("processes of an ended task are still running", "task_id", c.state.TaskID, "error", err)
 	}
 	if err := c.drainLogs(ctx); err != nil {
@@ -141,7 +141,7 @@ const signalBase = 128
 // signalOf distinguishes a signal from an exit code above 128. If the kernel does
 // not report it, the code is treated as a signal, as shells do.
 func (c *Container) signalOf(code int) int {
-	if c.init != nil {
+	if c.init != nil && !c.state.Gvisor { // the runtime reports a signal as an exit code
 		if ws, err := c.init.Status(); err == nil {
 			if ws.Signaled() {
 				return int(ws.Signal())
@@ -168,12 +168,15 @@ func (c *Container) lostExit(err error) Exit {
 // infraLoss returns an error if the infra process has died, which kills all other
 // processes of its PID namespace (pid_namespaces(7)).
 func (c *Container) infraLoss() error {
-	if !c.state.Share.PID {
+	if !c.state.Share.PID && !c.state.Gvisor {
 		return nil
 	}
 	infra, err := c.pod.infraProcess()
 	if err != nil || !infra.Ending() {
 		return nil
+	}
+	if c.state.Gvisor {
+		return fmt.Errorf("the pod's sandbox (runsc, process %d) ended, and with it every task of the pod", infra.PID)
 	}
 	return fmt.Errorf("the pod's infra process (catatonit, process %d) ended, which killed every task in the shared PID namespace", infra.PID)
 }

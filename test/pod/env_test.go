@@ -43,6 +43,7 @@ type podEnv struct {
 	EnlargesShm     bool   // it requests more shared memory than its pod has
 	FailsLiveness   bool   // its liveness check fails
 	Userns          bool   // all pods have user namespaces of their own
+	Gvisor          string // path of runsc, if all pods are in gVisor
 	Companions      []companion
 }
 
@@ -76,6 +77,9 @@ func (e *podEnv) config() pod.Config {
 	}
 	if e.Userns {
 		c.IDs = userns.Pool{First: 0x70000000, Count: 3 * userns.Size}
+	}
+	if e.Gvisor != "" {
+		c.Gvisor = &ociruntime.Runtime{Path: e.Gvisor, StateDir: e.path("run/runsc"), Gvisor: true}
 	}
 	if e.NoOverlay {
 		c.DataDir = e.path("no,overlay") // mount options cannot contain a comma
@@ -127,6 +131,9 @@ func (e *podEnv) task() pod.Task {
 	t.Volumes = []pod.Volume{{Name: "shared", Target: "/shared", SizeBytes: 1 << 20}}
 	t.UntrustedBinds = []pod.UntrustedBind{{DirHostPath: e.path("alloc"), Name: ".", Target: "/alloc"}}
 	t.PreStop = &pod.PreStop{Args: []string{"/init", "--version"}, Timeout: maxWait}
+	if e.Gvisor != "" {
+		t.Ready.File, t.Live.File = "/alloc", "/alloc"
+	}
 	return t
 }
 
@@ -140,11 +147,15 @@ func (e *podEnv) sharedMemory() int64 {
 }
 
 func (e *podEnv) plainTask(alloc, name string) pod.Task {
-	return pod.Task{
+	t := pod.Task{
 		ID: alloc + "/" + name + "/1", AllocID: alloc, Name: name, Hostname: "steps", Userns: e.Userns,
 		Share: pod.Share{IPC: true, UTS: true, PID: true}, CgroupPath: "/nomad/" + alloc + "." + name,
 		Process: pod.Process{Command: []string{"/bin/sh", "-c", "exec sleep infinity"}},
 	}
+	if e.Gvisor != "" {
+		t.Gvisor, t.Network.None = true, true
+	}
+	return t
 }
 
 // startCompanion starts a companion, and destroys it after the test.

@@ -67,13 +67,24 @@ func Command(t *testing.T, name string) string {
 // package two directories below the repository: Debian 12's runtimes cannot.
 func UsernsRuntime(t *testing.T) string {
 	t.Helper()
+	return built(t, "runc")
+}
+
+// GvisorRuntime returns the path of a current runsc in the same way: Debian's is too old.
+func GvisorRuntime(t *testing.T) string {
+	t.Helper()
+	return built(t, "runsc")
+}
+
+func built(t *testing.T, name string) string {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	runtime, err := filepath.Abs("../../bin/runtimes/runc")
+	runtime, err := filepath.Abs(filepath.Join("../../bin/runtimes", name))
 	must.NoError(t, err)
 	if _, err := os.Stat(runtime); err != nil {
-		t.Skip("needs bin/runtimes/runc: make runtimes")
+		t.Skipf("needs bin/runtimes/%s: make runtimes", name)
 	}
 	return runtime
 }

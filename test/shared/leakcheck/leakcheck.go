@@ -158,6 +158,6 @@ func Check(t testing.TB, s Scope) {
 func Driver() Scope {
 	return Scope{
 		Cgroups:  []string{"nomad", "nomad.slice", "nomad-driver-pod"},
-		Programs: []string{"conmon", "runc", "crun", "catatonit", "runc:[2:INIT]", "sleep", "sh", "nomad-pod-logs"},
+		Programs: []string{"conmon", "runc", "crun", "runsc", "catatonit", "runc:[2:INIT]", "sleep", "sh", "nomad-pod-logs"},
 	}
 }

@@ -1,0 +1,235 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/nomad/plugins/drivers"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ociruntime"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/ocispec"
+	"github.com/nomad-sidecar/nomad-sidecar/driver/pod"
+)
+
+// runsc is the name of gVisor's runtime, as a key and as a value of the key runtime.
+const runsc = "runsc"
+
+// RuntimesConfig is the runtimes block of the plugin's configuration: runtimes that a task may name.
+type RuntimesConfig struct {
+	Runsc *RunscConfig `codec:"runsc"`
+}
+
+// RunscConfig is the runsc block: gVisor.
+type RunscConfig struct {
+	Path string   `codec:"path"`
+	Args []string `codec:"args"`
+}
+
+func (c RuntimesConfig) check() error {
+	if c.Runsc == nil {
+		return nil
+	}
+	var errs []error
+	if !filepath.IsAbs(c.Runsc.Path) {
+		errs = append(errs, fmt.Errorf("runtimes.runsc.path = %q: want an absolute path", c.Runsc.Path))
+	}
+	for _, arg := range c.Runsc.Args {
+		name, _, assigned := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		switch {
+		case !strings.HasPrefix(arg, "-") || !assigned || strings.ContainsAny(arg, "\n\x00"):
+			errs = append(errs, fmt.Errorf("runtimes.runsc.args: %q: want a flag of runsc with its value, such as \"--platform=kvm\"", arg))
+		case slices.Contains([]string{"root", "log", "log-format", "ignore-cgroups", "systemd-cgroup", "rootless"}, name):
+			errs = append(errs, fmt.Errorf("runtimes.runsc.args: %q: the driver sets this flag; leave it out", arg))
+		case arg == "--network=none" || arg == "-network=none":
+			errs = append(errs, fmt.Errorf("runtimes.runsc.args: %q: the network of a pod is the group's; leave it out", arg))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// gvisor returns the runtime, or nil if the operator has none.
+func (s settings) gvisor(stateDir string) *ociruntime.Runtime {
+	c := s.Runtimes.Runsc
+	if c == nil {
+		return nil
+	}
+	return &ociruntime.Runtime{Path: c.Path, Args: c.Args, StateDir: stateDir, Gvisor: true}
+}
+
+// setRuntime selects the runtime.
+func (s settings) setRuntime(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
+	switch {
+	case c.Runtime == "":
+		return nil
+	case c.Runtime == runsc && s.Runtimes.Runsc != nil:
+		t.Gvisor = true
+		return s.checkGvisor(t, c, cfg)
+	case c.Runtime == runsc:
+		return errors.New("runtime = \"runsc\": there is no gVisor here: the operator can set runtimes { runsc { path = \"/usr/bin/runsc\" } } in the plugin's config")
+	case slices.Contains([]string{"crun", "runc"}, c.Runtime):
+		t.Runtime = c.Runtime
+		return nil
+	}
+	return fmt.Errorf("runtime = %q: want \"runsc\" for gVisor, or leave runtime out for the plugin's", c.Runtime)
+}
+
+// checkGvisor refuses what gVisor does not do, or what means something else there.
+func (s settings) checkGvisor(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
+	var errs []error
+	for _, other := range []struct {
+		name string
+		set  bool
+		why  string
+	}{
+		{"privileged = true", c.Privileged, "a sandbox has no rights on the host; leave it out"},
+		{"devices", len(c.Devices) > 0, "a sandbox has no devices of the host; leave it out"},
+		{"cdi_devices", len(c.CDIDevices) > 0, "a sandbox has no devices of the host; leave it out"},
+		{"userns = \"auto\"", t.Userns, "gVisor has users of its own; leave it out, or let the operator set userns { required = false }"},
+		{"pid_mode", c.PidMode != "", "the processes of a sandbox are not the host's; leave it out"},
+		{"ipc_mode", c.IPCMode != "", "the memory of a sandbox is not the host's; leave it out"},
+		{"uts_mode", c.UTSMode != "", "a sandbox has a host name of its own; leave it out"},
+		{"sysctl", len(c.Sysctl) > 0, "gVisor's kernel has values of its own; leave it out"},
+		{"cpu_hard_limit = true", c.CPUHardLimit, "the tasks of a sandbox share their CPU time; leave it out"},
+		{"memory_swap", c.MemorySwap != "", "a sandbox has no swap; leave it out"},
+		{"oom_score_adj", c.OOMScoreAdj != 0, "the tasks of a sandbox end together; leave it out"},
+		{"resources { cores }", t.Limits.CPUSet != "" || reservedCores(cfg), "the tasks of a sandbox share their processors; use resources { cpu }"},
+		{"share", c.Share != nil && !(t.Share.IPC && t.Share.UTS), "all tasks of a sandbox share \"ipc\" and \"uts\"; add them"},
+		{"network { mode = \"host\" }", t.Network == pod.Network{}, "a sandbox would take the host's addresses; set mode = \"bridge\" or \"none\" in the group's network block"},
+		{"resources { device }", len(cfg.Devices) > 0, "a sandbox has no devices of the host; leave it out"},
+		{"propagation_mode of a volume_mount", slices.ContainsFunc(cfg.Mounts, propagates), "a sandbox does not see later mounts; leave it out"},
+	} {
+		if other.set {
+			errs = append(errs, fmt.Errorf("%s and runtime = \"runsc\" contradict each other: %s", other.name, other.why))
+		}
+	}
+	for _, opt := range c.SecurityOpt {
+		if opt != "no-new-privileges" && opt != "no-new-privileges=true" && opt != "no-new-privileges:true" {
+			errs = append(errs, fmt.Errorf("security_opt = [%q] and runtime = \"runsc\" contradict each other: gVisor's kernel confines the task; leave it out", opt))
+		}
+	}
+	for _, m := range t.Mounts {
+		if m.Propagates() {
+			errs = append(errs, fmt.Errorf("propagation of the mount at %s and runtime = \"runsc\" contradict each other: a sandbox does not see later mounts; leave it out", m.Target))
+		}
+	}
+	return errors.Join(append(errs, s.checkGvisorChecks(c)...)...)
+}
+
+func propagates(m *drivers.MountConfig) bool { return propagation(m.PropagationMode) != "rprivate" }
+
+func reservedCores(cfg *drivers.TaskConfig) bool {
+	r := cfg.Resources
+	return r != nil && r.NomadResources != nil && len(r.NomadResources.Cpu.ReservedCores) > 0
+}
+
+// checkGvisorChecks refuses addresses that only programs in the sandbox can reach.
+func (s settings) checkGvisorChecks(c TaskConfig) (errs []error) {
+	if s.gvisor("").HostNetwork() {
+		return nil
+	}
+	check := func(key, address string) {
+		host, _, _ := net.SplitHostPort(address)
+		if strings.Contains(address, "://") {
+			if u, err := url.Parse(address); err == nil {
+				host = u.Hostname()
+			}
+		}
+		if address != "" && host != "" && host != "localhost" && host != "127.0.0.1" {
+			errs = append(errs, fmt.Errorf("%s = %q and runtime = \"runsc\" contradict each other: the driver reaches a port of the sandbox at 127.0.0.1 only; use that address, or exec", key, address))
+		}
+	}
+	if c.Ready != nil {
+		check("ready.http", c.Ready.HTTP)
+		check("ready.tcp", c.Ready.TCP)
+	}
+	if c.Live != nil {
+		check("live.http", c.Live.HTTP)
+		check("live.tcp", c.Live.TCP)
+	}
+	return errs
+}
+
+// checkRuntime refuses a runtime that this host does not have.
+func (h *host) checkRuntime(t pod.Task) error {
+	if t.Runtime != "" && t.Runtime != h.runtime.Name() {
+		return fmt.Errorf("runtime = %q: the plugin's runtime is %s here; leave runtime out, or constrain the job to ${attr.driver.pod.runtime}", t.Runtime, h.runtime.Name())
+	}
+	if t.Gvisor && h.noGvisor != nil {
+		return fmt.Errorf("runtime = \"runsc\": %w", h.noGvisor)
+	}
+	return nil
+}
+
+// tryGvisor returns why gVisor does not work here, if the operator has it. It starts a sandbox.
+func (h *host) tryGvisor(ctx context.Context, s settings) error {
+	if s.Runtimes.Runsc == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	dir, err := os.MkdirTemp(s.RunDir, probePrefix)
+	if err != nil {
+		return fmt.Errorf("run_dir: %w", err)
+	}
+	r := *s.gvisor(filepath.Join(dir, "runtime"))
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+		defer cancel()
+		h.removeProbe(ctx, dir)
+	}()
+	if _, err := find(r.Path, runsc); err != nil {
+		return err
+	}
+	if h.gvisorVersion, err = r.Version(ctx); err != nil {
+		return fmt.Errorf("%s does not run: %w", r.Path, err)
+	}
+	err = h.probeSandbox(ctx, r, dir)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: the probe of a sandbox is not complete: %w", r.Path, ctx.Err())
+	}
+	if err != nil {
+		return fmt.Errorf("%s (version %s) cannot create a sandbox here: %w", r.Path, h.gvisorVersion, err)
+	}
+	return nil
+}
+
+func (h *host) probeSandbox(ctx context.Context, r ociruntime.Runtime, dir string) error {
+	group := h.probeGroup(filepath.Base(dir))
+	groups, err := group.Files()
+	if err != nil {
+		return err
+	}
+	if err := group.Limit(cgroup.Limits{Memory: 256 << 20, Processes: 512}); err != nil {
+		return err
+	}
+	spec, err := ocispec.Build(ocispec.Container{
+		RootHostPath: filepath.Join(dir, "root"), Args: []string{"/probe", "-P"},
+		Namespaces: []ocispec.Namespace{
+			{Kind: specs.MountNamespace}, {Kind: specs.IPCNamespace}, {Kind: specs.UTSNamespace},
+			{Kind: specs.PIDNamespace}, {Kind: specs.NetworkNamespace},
+		},
+		Mounts:      []ocispec.Mount{ocispec.BindFile(h.init, "/probe", true)},
+		Annotations: map[string]string{ociruntime.GvisorType: ociruntime.GvisorSandbox},
+	})
+	if err != nil {
+		return err
+	}
+	spec.Linux.Seccomp, spec.Linux.Resources = nil, nil
+	if err := writeProbeBundle(dir, spec); err != nil {
+		return err
+	}
+	id := filepath.Base(dir)
+	if _, err = r.RunSandbox(ctx, id, dir, groups); err != nil {
+		return err
+	}
+	return r.Delete(ctx, id)
+}
