@@ -16,8 +16,9 @@ import (
 // TestRunsc_Killed injects a failure or a kill of the plugin at checkpoints, drawn at random, of a
 // gVisor pod while another one runs.
 func TestRunsc_Killed(t *testing.T) {
+	runtime := matrix.Command(t, "runc") // may start a process that remains
 	leakcheck.Check(t, leakcheck.Driver())
-	e := newPodEnv(t, matrix.Command(t, "runc"))
+	e := newPodEnv(t, runtime)
 	e.Gvisor = matrix.GvisorRuntime(t)
 	e.startCompanion(t, uuid.Generate())
 	s := crashScenarioOf("first task of a pod")
