@@ -22,7 +22,7 @@ type Rules struct {
 	Policy  templater.Policy // nil for no policy
 	// Region is the agent's region, for jobs without one.
 	Region string
-	// DryRun means that the policy neither changes nor denies jobs: warnings say what it would do.
+	// DryRun means that the policy neither changes nor denies jobs: warnings describe its effects.
 	DryRun bool
 	// Analysis says which findings about admitted jobs are warnings.
 	Analysis Analysis

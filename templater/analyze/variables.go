@@ -154,7 +154,7 @@ func (t *task) sets(variable string) bool {
 	return ok || len(env.More) > 0
 }
 
-// names are those of a group that variables of ports may contain.
+// names are the names in a group that variables of ports may contain.
 type names struct {
 	labels, tasks map[string]bool
 	any           bool // port_map may declare others

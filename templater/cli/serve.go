@@ -168,7 +168,7 @@ func (c *serveCommand) Run(args []string) int {
 }
 
 // tuneGC lets the heap grow to several times the live memory before a collection, unless the
-// environment says otherwise: a job's memory is garbage as soon as it is forwarded, and collections
+// environment says otherwise: a job's memory is garbage once it is forwarded, and collections
 // took a third of the processor time. Above the limit the heap is collected as often as necessary.
 func (c *serveCommand) tuneGC() {
 	const growth, limit = 400, 256 << 20 // percent, bytes

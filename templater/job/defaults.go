@@ -45,7 +45,7 @@ type DefaultField struct {
 
 // Nomad copies the restart block of a group into its tasks when it stores a job, where a
 // default could be neither changed nor taken back later: so tasks get it. The shutdown_delay of a
-// task is 0 in JSON whether its author wrote 0 or nothing; the one of a group is null then. Nomad fills
+// task is 0 in JSON whether its author wrote 0 or nothing; a group's is null then. Nomad fills
 // in no constraint, meta, env or vault, so that there a stored job shows what its author left out.
 var defaultFields = []DefaultField{
 	{Name: "shutdown_delay", API: "ShutdownDelay"},
@@ -95,8 +95,8 @@ type Default struct {
 	Range hcl.Range
 }
 
-// MaxRecorded is the largest recorded value of a default in bytes. It is several times that of a
-// block with all attributes; each task that has the default is compared with it.
+// MaxRecorded is the largest recorded value of a default in bytes. It is several times the size of
+// a block with all attributes; each task that has the default is compared with it.
 const MaxRecorded = 1 << 10
 
 // Name returns the name of the field and the key, if any, such as "env HTTP_PROXY".

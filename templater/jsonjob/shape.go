@@ -124,7 +124,7 @@ func (s *shape) valueKey(to []byte, v cty.Value) []byte {
 	return append(to, sidecar.Value(v, sidecar.Style{})...)
 }
 
-// isTexts reports whether a list is kept as it is, with tokens for its strings.
+// isTexts reports whether a list is kept, with tokens for its strings.
 func isTexts(t cty.Type) bool {
 	return t.IsTupleType() || t.IsListType() && t.ElementType() == cty.String
 }

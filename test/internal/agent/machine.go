@@ -35,7 +35,7 @@ const (
 )
 
 // sharedPaths returns directories that all agents of a machine use, parents first: with cgroup
-// v1, the cgroups of Nomad and the runtime, and then those of v2.
+// v1, the cgroups of Nomad and the runtime, and then the ones of v2.
 func sharedPaths() []string {
 	var paths []string
 	// The only error is a malformed pattern.
