@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -89,7 +88,7 @@ func (c *get) Run(args []string) int {
 	if r.report(diags) {
 		return exitError
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilInterrupted(os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	getter := &catalog.Getter{Cache: cache, Environ: c.p.Environ, Timeout: c.timeout}
 	return c.get(ctx, r, getter, addresses, lock, c.upgrade)

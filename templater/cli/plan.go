@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"os"
-	"os/signal"
 	"strings"
 	"syscall"
 
@@ -59,7 +58,7 @@ func (c *planCommand) Run(args []string) int {
 		return exitFailed
 	}
 	o.out, o.nomad = "json", true
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilInterrupted(os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r := c.p.reporter()
 	in, diags := c.p.injection(o, r)

@@ -4,9 +4,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 )
 
@@ -35,14 +32,4 @@ func (o *prefetchOptions) check(fs *flag.FlagSet) error {
 		return fmt.Errorf("-prefetch-timeout must be above 0, not %s", o.timeout)
 	}
 	return nil
-}
-
-// interrupts are the signals that end a command which cleans up. A command under nohup ignores that
-// its terminal was closed.
-func interrupts() []os.Signal {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) {
-		signals = append(signals, syscall.SIGHUP)
-	}
-	return signals
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os/signal"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -61,7 +60,7 @@ func (c *run) Run(args []string) int {
 		return c.p.usage(err)
 	}
 	o.out, o.nomad = "json", true
-	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
+	ctx, stop := untilInterrupted(interrupts()...)
 	defer stop()
 	r := c.p.reporter()
 	in, diags := c.p.injection(o, r)

@@ -2,11 +2,9 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -48,7 +46,7 @@ func (c *status) Run(args []string) int {
 		c.p.usage(err)
 		return exitFailed
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilInterrupted(os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	r := c.p.reporter()
 	rules, diags := c.p.fleetRules(o, r)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 
@@ -123,7 +122,7 @@ func (c *upgrade) Run(args []string) int {
 	if u.o.json {
 		u.lines = c.p.Stderr
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
+	ctx, stop := untilInterrupted(interrupts()...)
 	defer stop()
 	rules, diags := c.p.fleetRules(&u.o.fleetOptions, u.r)
 	if u.r.report(diags) {
