@@ -89,7 +89,7 @@ func (b *binding) has(cand *candidate, param string, ref sidecar.OutputRef) bool
 		return false // an error about it is there
 	}
 	if !slices.Contains(of.definition.OutputNames(), ref.Output) {
-		b.report(hcl.Diagnostics{withoutRange(of.definition.NoOutput(ref))})
+		b.report(hcl.Diagnostics{of.definition.NoOutput(ref)})
 		return false
 	}
 	if i := slices.IndexFunc(b.pending, func(s step) bool { return s.sidecar == ref.Sidecar }); i >= 0 {
@@ -137,17 +137,9 @@ func (b *binding) circle(from int) {
 	}
 	names = append(names, names[0])
 	ref := b.pending[len(b.pending)-1].next
-	b.report(hcl.Diagnostics{withoutRange(diagnostic.Error(ref.Range, "Circular outputs", fmt.Sprintf(
+	b.report(hcl.Diagnostics{diagnostic.Error(ref.Range, "Circular outputs", fmt.Sprintf(
 		"In group %q each of these sidecars needs an output of the next: %s. Give one of their parameters a value without %s.",
-		b.group.Name, strings.Join(names, " → "), ref)))})
-}
-
-// withoutRange removes the position of a diagnostic if it has none, as for a flag.
-func withoutRange(d *hcl.Diagnostic) *hcl.Diagnostic {
-	if *d.Subject == (hcl.Range{}) {
-		d.Subject = nil
-	}
-	return d
+		b.group.Name, strings.Join(names, " → "), ref))})
 }
 
 // choice binds the parameters of a candidate.
@@ -185,8 +177,8 @@ func (b *binding) evaluate(cand *candidate) (sensitive map[string]bool, ok bool)
 		}
 		known, diags := arg.Known(sidecar.SidecarsValue(results))
 		if diags.HasErrors() && sensitive[param] {
-			diags = hcl.Diagnostics{withoutRange(diagnostic.Error(arg.Safe, diags[0].Summary, fmt.Sprintf(
-				"Parameter %q of sidecar %q depends on a sensitive output, so no more is shown. Check its expression.", param, cand.name)))}
+			diags = hcl.Diagnostics{diagnostic.Error(arg.Safe, diags[0].Summary, fmt.Sprintf(
+				"Parameter %q of sidecar %q depends on a sensitive output, so no more is shown. Check its expression.", param, cand.name))}
 		}
 		b.report(diags)
 		cand.arguments[param] = known

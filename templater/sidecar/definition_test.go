@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -211,4 +212,13 @@ func TestHugeNumbersAreRefused(t *testing.T) {
 	_, diags = d.Evaluate(Scope{}, nil)
 	must.Len(t, 1, diags)
 	must.Eq(t, "Number out of range", diags[0].Summary)
+}
+
+func TestParse_ManyExamples(t *testing.T) {
+	body := minimal
+	for i := range maxExamples {
+		body += fmt.Sprintf("example \"%d\" {\n  parameters = {}\n}\n", i)
+	}
+	parse(t, body)
+	must.Eq(t, "Too many examples", problem(t, body+"example \"more\" {\n  parameters = {}\n}\n").Summary)
 }

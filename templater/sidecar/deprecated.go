@@ -35,15 +35,8 @@ func (p *Parameter) Sets(arg Argument) bool {
 // is deprecated. site is the position of the choice.
 func (d *Definition) Deprecations(args map[string]Argument, site hcl.Range) hcl.Diagnostics {
 	var diags hcl.Diagnostics
-	warn := func(at hcl.Range, summary, detail string) {
-		diag := diagnostic.Error(at, summary, detail)
-		if diag.Severity = hcl.DiagWarning; at == (hcl.Range{}) {
-			diag.Subject = nil
-		}
-		diags = append(diags, diag)
-	}
 	if d.Deprecated != "" {
-		warn(site, "Deprecated sidecar", fmt.Sprintf("Sidecar %q %s is deprecated: %s", d.Name, d.Version, d.Deprecated))
+		diags = append(diags, diagnostic.Warning(site, "Deprecated sidecar", fmt.Sprintf("Sidecar %q %s is deprecated: %s", d.Name, d.Version, d.Deprecated)))
 	}
 	for _, p := range d.Parameters {
 		arg, given := args[p.Name]
@@ -54,7 +47,8 @@ func (d *Definition) Deprecations(args map[string]Argument, site hcl.Range) hcl.
 		if p.Sensitive {
 			at = arg.Safe
 		}
-		warn(at, deprecatedParameter, fmt.Sprintf("Parameter %q of sidecar %q %s%s is deprecated: %s", p.Name, d.Name, d.Version, arg.from(), p.Deprecated))
+		diags = append(diags, diagnostic.Warning(at, deprecatedParameter,
+			fmt.Sprintf("Parameter %q of sidecar %q %s%s is deprecated: %s", p.Name, d.Name, d.Version, arg.from(), p.Deprecated)))
 	}
 	return diags
 }

@@ -33,7 +33,14 @@ type ExampleValue struct {
 	Range hcl.Range
 }
 
+// maxExamples limits the examples of a definition: lint injects each.
+const maxExamples = 20
+
 func (d *Definition) decodeExample(b *hcl.Block) hcl.Diagnostics {
+	if len(d.Examples) == maxExamples {
+		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Too many examples",
+			fmt.Sprintf("A definition has at most %d examples. Keep those that differ most.", maxExamples))}
+	}
 	e := &Example{Name: b.Labels[0], Range: b.DefRange}
 	content, diags := b.Body.Content(&hcl.BodySchema{Attributes: attrs("description", "parameters", "job")})
 	for name, into := range map[string]*string{"description": &e.Description, "job": &e.Job} {

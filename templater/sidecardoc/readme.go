@@ -67,7 +67,7 @@ func newReadme(src []byte, name, id string, linkTo func(name string) string) (*r
 		return nil, fmt.Errorf("README.md of sidecar %q: %w", name, err)
 	}
 	out := &readme{Pattern: "sidecar"}
-	m := &markdown{src: bytes.ToValidUTF8(src, []byte("\uFFFD")), id: id, linkTo: linkTo, slugs: map[string]bool{}, used: map[string]int{}}
+	m := &markdown{src: bytes.ToValidUTF8(bytes.TrimPrefix(src, []byte("\uFEFF")), []byte("\uFFFD")), id: id, linkTo: linkTo, slugs: map[string]bool{}, used: map[string]int{}}
 	m.md = goldmark.New(
 		goldmark.WithExtensions(extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignNone))),
 		goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(codeBlocks{}, 100))),

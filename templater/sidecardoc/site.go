@@ -157,6 +157,7 @@ func parts(a *article, text *readme) []part {
 		}
 	}
 	add(len(a.API) > 0, "API surface", "api")
+	add(len(a.Outputs) > 0, "Outputs", "outputs")
 	last := len(out)
 	add(len(a.Requires) > 0, "Requires", "requires")
 	add(len(a.Tasks) > 0, "Tasks and resources", "tasks")

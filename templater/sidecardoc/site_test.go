@@ -73,6 +73,27 @@ func TestSite_Deterministic(t *testing.T) {
 	must.Eq(t, string(first), string(second))
 }
 
+// Every output is on the site and on the page of its definition, like every parameter.
+func TestSite_Declared(t *testing.T) {
+	all, err := Site(catalog(t))
+	must.NoError(t, err)
+	outputs := 0
+	for _, e := range catalog(t) {
+		page, err := HTML(e.Page)
+		must.NoError(t, err)
+		for _, html := range []string{string(all), string(page)} {
+			for _, o := range e.Outputs {
+				outputs++
+				must.StrContains(t, html, "<code>"+o.Name+"</code>")
+			}
+			for _, p := range e.Parameters {
+				must.StrContains(t, html, "<code>"+p.Name+"</code>")
+			}
+		}
+	}
+	must.Positive(t, outputs)
+}
+
 // The table of patterns in the catalog's README is that of the site.
 func TestSite_Patterns(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(jobs, "README.md"))
@@ -88,7 +109,7 @@ func TestSite_Patterns(t *testing.T) {
 
 func TestNewReadme(t *testing.T) {
 	link := func(name string) string { return map[string]string{"y": "#y"}[name] }
-	text, err := newReadme([]byte("# x\n\nAn ambassador: see [y](../y/README.md), [z](../z/README.md), [here](#part-two) and <https://example.com>.\n\n"+
+	text, err := newReadme([]byte("\ufeff# x\n\nAn ambassador: see [y](../y/README.md), [z](../z/README.md), [here](#part-two) and <https://example.com>.\n\n"+
 		"## Part Two\n\n| when | then |\n|---|---|\n| a < b | *c* |\n\n### Part two\n\n## Limits\n\n- one <i>two</i>\n"), "x", "x-1", link)
 	must.NoError(t, err)
 	must.Eq(t, "ambassador", text.Pattern)

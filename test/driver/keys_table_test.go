@@ -110,6 +110,7 @@ var keyTests = map[string]string{
 	"readonly_rootfs":                "TestKeys_SeenFromInside",
 	"security_opt":                   "TestKeys_SeenFromInside",
 	"userns":                         "TestKeys_SeenFromInside",
+	"runtime":                        "TestRunsc",
 	"userns_mode":                    "TestKeys_SeenFromInside",
 	"extra_hosts":                    "TestKeys_SeenFromInside",
 	"ports":                          "TestStart_DockerJob",
