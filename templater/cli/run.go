@@ -45,8 +45,9 @@ func (c *run) Help() string {
 	return `Usage: nomad-sidecar run [options] JOB|-
 
   Injects sidecars, registers the job with Nomad, and follows its deployment until
-  it is healthy or has failed. Nomad keeps the file as it was given as the job's
-  source, with its sidecar blocks.
+  it is healthy or has failed. Then it prints the addresses of the job's ports, also
+  those that sidecars added. Nomad keeps the file as it was given as the job's source,
+  with its sidecar blocks.
 
 ` + flagHelp(c) + `
 ` + clusterHelp + `
@@ -101,7 +102,7 @@ func (c *run) Run(args []string) int {
 	case c.detach:
 		display.Fprintf(c.p.Stdout, "evaluation %s\n", done.Evaluation)
 	default:
-		err = nomad.Follow(ctx, job, done.Evaluation, version, func(line string) { display.Fprintf(c.p.Stdout, "%s\n", line) })
+		err = c.follow(ctx, r, nomad, job, done.Evaluation, version)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -114,6 +115,22 @@ func (c *run) Run(args []string) int {
 		return exitDone
 	}
 	return exitError
+}
+
+// follow waits until the job is healthy, then prints the addresses of its ports.
+func (c *run) follow(ctx context.Context, r *reporter, nomad *cluster.Cluster, job *cluster.Job, evaluation string, version uint64) error {
+	line := func(text string) { display.Fprintf(c.p.Stdout, "%s\n", text) }
+	if err := nomad.Follow(ctx, job, evaluation, version, line); err != nil {
+		return err
+	}
+	addresses, err := nomad.Addresses(ctx, job, version)
+	if err != nil {
+		r.report(warning("Addresses unknown", sentence(err))) // the job is healthy
+	}
+	for _, text := range addresses {
+		line(text)
+	}
+	return nil
 }
 
 // readBack returns the registered version of the job, 0 if it is unknown, and checks that it has the
