@@ -24,6 +24,9 @@ const (
 	StateWrong = "wrong"
 )
 
+// ReasonNothing is the reason of a sidecar that the job, the flags and the policy do not mention.
+const ReasonNothing = "nothing chooses it"
+
 // Explanation reports whether and why a sidecar is injected into a group.
 type Explanation struct {
 	Group   *job.Group
@@ -108,7 +111,7 @@ func (c *chooser) whyNot(g *job.Group, name string) string {
 	if _, ok := g.Meta[metaInject]; ok {
 		return fmt.Sprintf("%q does not name it", metaInject)
 	}
-	return "nothing chooses it"
+	return ReasonNothing
 }
 
 // explain records the result for a candidate. choice is nil if the candidate is invalid.

@@ -82,11 +82,7 @@ func explainText(j *job.Job, made *templater.Injection, proxies []*templater.Pro
 			out.WriteString("\n")
 		}
 		display.Fprintf(&out, "group %q%s\n", g.Name, in(g.Range))
-		for _, e := range told {
-			if e.Group == g {
-				explainOne(&out, e)
-			}
-		}
+		explainSidecars(&out, g, told)
 		for _, p := range proxies {
 			if p.Group == g {
 				explainProxy(&out, p)
@@ -111,6 +107,32 @@ func explainText(j *job.Job, made *templater.Injection, proxies []*templater.Pro
 		display.Fprintf(&out, "\njob %q: the sidecars of all allocations together: %s\n", j.ID, resourcesText(templater.Total{Resources: templater.Sum(totals)}))
 	}
 	return out.Bytes()
+}
+
+// explainSidecars describes the sidecars of a group, and names those that nothing chooses in one
+// line: a catalog has many.
+func explainSidecars(out *bytes.Buffer, g *job.Group, told []*templater.Explanation) {
+	var others []*templater.Explanation
+	for _, e := range told {
+		switch {
+		case e.Group != g:
+		case e.State == templater.StateNotChosen && e.Reason == templater.ReasonNothing:
+			others = append(others, e)
+		default:
+			explainOne(out, e)
+		}
+	}
+	if len(others) == 1 {
+		explainOne(out, others[0])
+		return
+	}
+	var names []string
+	for _, e := range others {
+		names = append(names, e.Sidecar)
+	}
+	if len(names) > 0 {
+		display.Fprintf(out, "  not chosen: %s: nothing chooses them\n", strings.Join(names, ", "))
+	}
 }
 
 func explainOne(out *bytes.Buffer, e *templater.Explanation) {
