@@ -19,7 +19,7 @@ import (
 // Keys of a job's or group's meta that choose sidecars; see also
 // "sidecar.<name>.<parameter>".
 const (
-	metaPrefix  = "sidecar."
+	metaPrefix  = job.MetaPrefix
 	metaInject  = job.MetaInject
 	metaExclude = "sidecar.exclude"
 )
@@ -98,6 +98,7 @@ func Choose(j *job.Job, catalog job.Catalog, flags Flags) ([]*Choice, hcl.Diagno
 	c.checkEmpty()
 	c.checkOpaque()
 	c.checkUnused()
+	c.checkTextRefs()
 	return out, c.diags
 }
 

@@ -98,3 +98,10 @@ func (c *chooser) meant(key string) (suggested string, near bool) {
 	}
 	return "", near
 }
+
+// checkTextRefs reports references to outputs that stay text.
+func (c *chooser) checkTextRefs() {
+	for _, ref := range c.job.TextRefs {
+		c.warn(ref.Range, "Output outside of a sidecar block", fmt.Sprintf("%q has a reference to an output of a sidecar, which Nomad gets as text: a job uses outputs in sidecar blocks and in meta \"sidecar.NAME.PARAMETER\". Let the definition of a sidecar set the value, in app { … }.", ref.Name))
+	}
+}

@@ -50,6 +50,7 @@ type scope struct {
 	locals map[string]*hclsyntax.Attribute
 	// iterators are the for_each of the enclosing dynamic blocks.
 	iterators map[string]hcl.Expression
+	literals  *literals
 	// budget is shared by all expressions of the file.
 	budget *bounds.Budget
 }
@@ -57,7 +58,7 @@ type scope struct {
 // newScope evaluates variables and locals. As in Nomad, -var overrides -var-file, which
 // overrides NOMAD_VAR_, which overrides the default (jobspec2.collectInputVariableValues).
 func newScope(file *hcl.File, in Inputs) (*scope, hcl.Diagnostics) {
-	s := &scope{files: map[string]*hcl.File{}, noFS: !in.AllowFS, unset: map[string]bool{}}
+	s := &scope{files: map[string]*hcl.File{}, noFS: !in.AllowFS, unset: map[string]bool{}, literals: newLiterals()}
 	body := file.Body.(*hclsyntax.Body)
 	vars, diags := declared(body)
 	for _, e := range in.Env {

@@ -28,6 +28,7 @@ func (f *File) readJob() (*job.Job, hcl.Diagnostics) {
 		Region: job.Text{Value: "global"}, NodePool: job.Text{Value: "default"}, Range: f.job.DefRange(),
 	}
 	j.Meta, j.MoreMeta = r.texts(body, "meta")
+	j.TextRefs = r.scope.textRefs(nil, body)
 	j.Written, j.Constraints = r.written(body), r.constraints(body)
 	for name, into := range map[string]*job.Text{"id": &j.ID, "name": &j.Name, "namespace": &j.Namespace, "type": &j.Type, "region": &j.Region, "node_pool": &j.NodePool} {
 		r.text(body, name, into)
@@ -323,6 +324,7 @@ func (r *reader) request(to []*job.Request, b block) []*job.Request {
 	}
 	req := &job.Request{Sidecar: b.Labels[0], Arguments: map[string]sidecar.Argument{}, Range: b.DefRange()}
 	for name, a := range b.Body.Attributes {
+		r.noLiteral(b.Labels[0], a)
 		if arg, deferred := r.deferred(a, b.DefRange()); deferred && name != "version" {
 			req.Arguments[name] = arg
 			continue
@@ -361,13 +363,16 @@ func (r *reader) argument(a *hclsyntax.Attribute, safe hcl.Range, v cty.Value, d
 
 // deferred returns the value of a parameter that depends on outputs of sidecars.
 func (r *reader) deferred(a *hclsyntax.Attribute, safe hcl.Range) (arg sidecar.Argument, ok bool) {
-	given := sidecar.Argument{Range: a.SrcRange, Safe: safe}
+	given, besides := sidecar.Argument{Range: a.SrcRange, Safe: safe}, []string(nil)
+	if r.scope.iterators[sidecar.OutputRoot] != nil {
+		besides = iteratorFields()
+	}
 	arg, ok, diags := sidecar.Deferred(a.Expr, r.scope.ctx, given, func(v cty.Value, diags hcl.Diagnostics) (sidecar.Argument, hcl.Diagnostics) {
 		if len(unknownCalls(a.Expr, r.scope.ctx.Functions)) > 0 {
 			v, diags = cty.DynamicVal, nil
 		}
 		return r.argument(a, safe, v, diags), r.scope.explain(a.Expr, diags)
-	})
+	}, besides...)
 	r.fail(diags...)
 	return arg, ok
 }

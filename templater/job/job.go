@@ -40,7 +40,19 @@ type Job struct {
 	// Opaque are parts that only evaluation can show, such as a dynamic group. With them, a
 	// choice that concerns all groups cannot be applied.
 	Opaque []Obstacle
-	Range  hcl.Range
+	// TextRefs are the first MaxTextRefs references to outputs of sidecars that Nomad gets as text.
+	TextRefs []TextRef
+	Range    hcl.Range
+}
+
+// MaxTextRefs is the most of Job.TextRefs.
+const MaxTextRefs = 10
+
+// TextRef is a reference to an output of a sidecar where it has no effect: outside of sidecar blocks and
+// of the parameters in the meta of a job or group.
+type TextRef struct {
+	Name  string // of the field
+	Range hcl.Range
 }
 
 // Region is a region of a multiregion job. Count applies to groups with a count of 0.
@@ -277,6 +289,9 @@ func (g *Group) Chooses() bool {
 	_, byMeta := g.Meta[MetaInject]
 	return byMeta || g.MoreMeta != nil || len(g.Requests) > 0
 }
+
+// MetaPrefix begins the keys of a job's or group's meta that are for injection.
+const MetaPrefix = "sidecar."
 
 // MetaInject is the key of a job's or group's meta that chooses sidecars.
 const MetaInject = "sidecar.inject"

@@ -34,6 +34,7 @@ func (f *File) readJob() *job.Job {
 	if len(j.Datacenters) == 0 {
 		j.Datacenters = []job.Text{{Value: "*"}}
 	}
+	j.TextRefs = f.textRefs()
 	for _, r := range f.job.get("Multiregion").get("Regions").elements() {
 		j.Regions = append(j.Regions, job.Region{Count: r.get("Count").number()})
 	}

@@ -36,12 +36,11 @@ func OutputRefs(expr hcl.Expression, besides ...string) ([]OutputRef, hcl.Diagno
 		if t.RootName() != OutputRoot {
 			continue
 		}
-		ref, ok := outputRef(t)
-		if ok {
-			refs = append(refs, ref)
+		if len(t) > 1 && slices.Contains(besides, AttributeName(t[1])) {
 			continue
 		}
-		if len(t) > 1 && slices.Contains(besides, AttributeName(t[1])) {
+		if ref, ok := outputRef(t); ok {
+			refs = append(refs, ref)
 			continue
 		}
 		diags = append(diags, diagnostic.Error(t.SourceRange(), "Invalid reference", "Write sidecar.NAME.OUTPUT: the name of a sidecar in the same group, and of one of its outputs."))
@@ -71,7 +70,7 @@ func Deferred(expr hcl.Expression, ctx *hcl.EvalContext, arg Argument, finish Fi
 	arg.evaluate = func(sidecars cty.Value) (Argument, hcl.Diagnostics) {
 		all := sidecars.AsValueMap()
 		if own, ok := ctx.Variables[OutputRoot]; ok {
-			maps.Copy(all, own.AsValueMap()) // no sidecar has the name of an attribute
+			maps.Copy(all, own.AsValueMap()) // attributes hide sidecars
 		}
 		inner := *ctx
 		inner.Variables = map[string]cty.Value{}
@@ -84,6 +83,19 @@ func Deferred(expr hcl.Expression, ctx *hcl.EvalContext, arg Argument, finish Fi
 
 // textRef matches the beginning of a reference in text. $${ escapes it.
 var textRef = regexp.MustCompile(`\$?\$\{\s*sidecar\.`)
+
+// RefersToOutput reports whether a value has a text with a reference to an output, as meta and -param
+// accept.
+func RefersToOutput(v cty.Value) bool {
+	return !eachString(v, func(s string) bool { return !hasTextRef(s) })
+}
+
+func hasTextRef(s string) bool {
+	if !strings.Contains(s, OutputRoot+".") {
+		return false
+	}
+	return slices.ContainsFunc(textRef.FindAllString(s, -1), func(m string) bool { return !strings.HasPrefix(m, "$$") })
+}
 
 // textPart is a reference in a text, or text between two.
 type textPart struct {
