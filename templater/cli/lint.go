@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/hashicorp/hcl/v2"
 
@@ -54,7 +55,7 @@ func (c *lint) Run(args []string) int {
 		catalog, diags = c.p.loadCatalog(c.catalogs, r)
 	}
 	for _, d := range catalog.Definitions() {
-		diags = append(append(diags, d.Lint()...), sidecartest.CheckExamples(d, catalog)...)
+		diags = slices.Concat(diags, d.Lint(), catalog.LintUses(d), sidecartest.CheckExamples(d, catalog))
 	}
 	if len(catalog.Files()) == 0 && !diags.HasErrors() {
 		diags = append(diags, failure("Nothing to check", fmt.Sprintf("No file ending in %s was found.", sidecar.Suffix))...)

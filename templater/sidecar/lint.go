@@ -62,6 +62,9 @@ func (d *Definition) Lint() hcl.Diagnostics {
 	for _, s := range d.API.Signals {
 		undescribed("signal", s.Name, s.Description, s.Range)
 	}
+	if outputs := d.lintOutputs(); outputs.HasErrors() {
+		return append(diags, outputs...)
+	}
 	inst, wrong := d.trySample()
 	diags = append(diags, wrong...)
 	if inst == nil {

@@ -62,11 +62,15 @@ func (d *Definition) EvaluateOutputs(scope Scope, values map[string]cty.Value) (
 	budget := bounds.NewBudget()
 	e := &evaluator{def: d, ctx: budget.In(d.context(scope, values)), unknown: scope.Unknown, tainted: scope.Sensitive}
 	e.locals(d.locals)
+	wrong := e.diags.HasErrors()
 	out := map[string]Result{}
 	for _, o := range d.Outputs {
 		v, ok := e.value(o.value)
 		if !ok {
 			continue
+		}
+		if !v.IsWhollyKnown() && wrong {
+			continue // a local value has an error
 		}
 		if !v.IsWhollyKnown() {
 			e.notKnown(o.value, "Unknown value", fmt.Sprintf("Output %q of sidecar %q depends on something that is only known once the job is parsed. Give the job's variables with -var or -var-file.", o.Name, d.Name))

@@ -26,12 +26,8 @@ func (d *Definition) Sample() *Instance {
 // expressions that depend on the job or on a generated value.
 func (d *Definition) trySample() (*Instance, hcl.Diagnostics) {
 	scope := sampleScope()
-	_, diags := d.EvaluateOutputs(scope, d.sampleValues())
-	var inst *Instance
-	if !diags.HasErrors() {
-		scope.Outputs = d.sampleOutputs()
-		inst, diags = d.Evaluate(scope, d.sampleValues())
-	}
+	scope.Outputs = d.sampleOutputs()
+	inst, diags := d.Evaluate(scope, d.sampleValues())
 	if !diags.HasErrors() {
 		return inst, nil
 	}
