@@ -248,6 +248,11 @@ func (c *Container) Destroy(ctx context.Context, force bool) error {
 	if err := c.remove(); err != nil {
 		return err
 	}
+	if c.state.Gvisor {
+		if err := c.pod.endSandbox(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
+	}
 	c.gone = true
 	c.m.mu.Lock()
 	delete(c.m.tasks, c.state.TaskID)

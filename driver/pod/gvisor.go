@@ -330,6 +330,30 @@ func (p *pod) restoreAddresses() error {
 	return state.Gvisor.Network.restore()
 }
 
+// endSandbox ends the sandbox if its last task leaves the pod. Nomad removes the network next, and
+// CNI plugins undo their work by the addresses of the namespace, which the sandbox has taken.
+func (p *pod) endSandbox(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last, err := p.lastTask()
+	if err != nil || !last {
+		return err
+	}
+	return p.removeInfra(ctx)
+}
+
+// lastTask reports whether no other task is in the pod, recovered or not.
+func (p *pod) lastTask() (bool, error) {
+	p.m.mu.Lock()
+	others := p.tasks > 1
+	p.m.mu.Unlock()
+	entries, err := os.ReadDir(p.tasksDir())
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return !others && len(entries) == 0, err
+}
+
 // running returns the number of tasks of the pod that run.
 func (p *pod) running() (n uint64) {
 	p.orderMu.Lock()

@@ -39,6 +39,9 @@ func (m *Manager) Start(ctx context.Context, t Task) (*Container, error) {
 	}
 	var r rollback
 	r.push("pod membership", func() error { m.leave(p); return nil })
+	if t.Gvisor {
+		r.push("sandbox", func() error { return p.endSandbox(context.WithoutCancel(ctx)) })
+	}
 	p.addSibling(c.sibling)
 	r.push("start order", func() error { p.removeSibling(c.sibling); return nil })
 	if err := c.start(ctx, t, &r); err != nil {

@@ -282,7 +282,7 @@ func TestRunsc_Stats(t *testing.T) {
 // TestRunsc_NetworkNamespace checks that a sandbox has the network of its group, also when it is
 // created again, and that the namespace has its addresses again afterwards.
 func TestRunsc_NetworkNamespace(t *testing.T) {
-	n := newGvisorNode(t, nil)
+	n := newGvisorNode(t, func(c *driver.PluginConfig) { c.PodLinger = "3s" })
 	path := networkNamespace(t)
 	ip := func(args ...string) string {
 		out, err := exec.Command("ip", args...).CombinedOutput()
@@ -303,7 +303,10 @@ func TestRunsc_NetworkNamespace(t *testing.T) {
 	before := ip("-n", name, "-4", "addr", "show", "eth0") + ip("-n", name, "-4", "route")
 	server := strings.ReplaceAll(httpServer(8080), "127.0.0.1", "0.0.0.0")
 	alloc := ""
-	for range 2 {
+	for _, end := range []func(*task){
+		func(app *task) { must.NoError(t, unix.Kill(app.sandboxOf(), unix.SIGKILL)); app.wait() },
+		func(app *task) { must.NoError(t, n.StopTask(app.ID, maxWait, "SIGKILL")) },
+	} {
 		app := n.newTask(alloc, "app", inGvisor(sh(server+"wait")), inGroup)
 		alloc = app.AllocID
 		app.start()
@@ -311,14 +314,13 @@ func TestRunsc_NetworkNamespace(t *testing.T) {
 			out, _ := exec.Command("curl", "-s", "-m", "2", "http://10.213.7.2:8080/").Output()
 			return string(out) == "hello\n"
 		})
-		must.NoError(t, unix.Kill(app.sandboxOf(), unix.SIGKILL))
-		app.wait()
+		end(app)
 		must.NoError(t, n.DestroyTask(app.ID, true))
+		// Nomad removes the network next, however long the pod remains.
+		must.Eq(t, before, ip("-n", name, "-4", "addr", "show", "eth0")+ip("-n", name, "-4", "route"))
 	}
-	n.waitFor("the pod's end", func() bool {
-		_, err := os.Stat(filepath.Join(n.config.RunDir, "pods", alloc))
-		return os.IsNotExist(err)
-	})
+	failing := n.newTask(alloc, "app", inGvisor(driver.TaskConfig{Command: "/not/there"}), inGroup)
+	n.startError(failing)
 	must.Eq(t, before, ip("-n", name, "-4", "addr", "show", "eth0")+ip("-n", name, "-4", "route"))
 }
 
