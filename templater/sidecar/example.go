@@ -76,6 +76,10 @@ func exampleValues(expr hcl.Expression) ([]ExampleValue, hcl.Diagnostics) {
 	}
 	var out []ExampleValue
 	for _, pair := range pairs {
+		if bad := notConstant(pair.Value); bad != nil {
+			diags = append(diags, bad)
+			continue
+		}
 		key, more := bounds.Value(pair.Key, nil)
 		value, worse := bounds.Value(pair.Value, nil)
 		diags = append(append(diags, more...), worse...)
@@ -87,10 +91,28 @@ func exampleValues(expr hcl.Expression) ([]ExampleValue, hcl.Diagnostics) {
 			diags = append(diags, diagnostic.Error(pair.Key.Range(), "Invalid parameters", "A key is the name of a parameter."))
 			continue
 		}
+		if RefersToOutput(value) {
+			diags = append(diags, outputInExample(pair.Value.Range()))
+			continue
+		}
 		at := hcl.RangeBetween(pair.Key.Range(), pair.Value.Range())
 		out = append(out, ExampleValue{name.AsString(), value, at})
 	}
 	return out, diags
+}
+
+// notConstant returns an error about a reference to an output in the parameters of an example.
+func notConstant(value hcl.Expression) *hcl.Diagnostic {
+	for _, t := range value.Variables() {
+		if t.RootName() == OutputRoot {
+			return outputInExample(t.SourceRange())
+		}
+	}
+	return nil
+}
+
+func outputInExample(at hcl.Range) *hcl.Diagnostic {
+	return diagnostic.Error(at, "Output in an example", "The parameters of an example cannot use outputs, because its job has no other sidecar. Give the example a job that chooses both sidecars.")
 }
 
 // lintExamples binds the parameters of each example.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -62,12 +63,8 @@ func (t *Test) inject(others job.Catalog) ([]byte, hcl.Diagnostics) {
 		c = catalog{t.sidecar, others}
 	}
 	if t.chosen {
-		args := map[string]sidecar.Argument{}
-		for name, v := range t.parameters {
-			args[name] = sidecar.Argument{Value: v, From: "the test"}
-		}
 		flags.With = []*job.Request{{Sidecar: t.sidecar.Name}}
-		flags.Params = map[string]map[string]sidecar.Argument{t.sidecar.Name: args}
+		flags.Params = map[string]map[string]sidecar.Argument{t.sidecar.Name: maps.Clone(t.parameters)}
 	}
 	in, diags := templater.Inject(f, c, flags)
 	return in.Output, diags

@@ -43,7 +43,7 @@ type Test struct {
 	job        string // the job's text
 	jobName    string
 	chosen     bool // chosen by the test's parameters
-	parameters map[string]cty.Value
+	parameters map[string]sidecar.Argument
 	variables  []string // name=value
 	golden     string   // path, "" for none
 	wantError  string
@@ -192,7 +192,7 @@ func (t *Test) decode(b *hcl.Block) hcl.Diagnostics {
 	} else if a != nil {
 		t.chosen = true
 		var more hcl.Diagnostics
-		t.parameters, more = object(a)
+		t.parameters, more = arguments(a)
 		diags = append(diags, more...)
 	}
 	if a := content.Attributes["request"]; a != nil {
@@ -214,6 +214,50 @@ func (t *Test) decode(b *hcl.Block) hcl.Diagnostics {
 		return hcl.Diagnostics{diagnostic.Error(b.DefRange, "Error and result", "A test expects either an error or a result, golden or assert. Split it into two tests.")}
 	}
 	return t.readJob(content.Attributes["job"])
+}
+
+// arguments reads the values of parameters, which may use outputs of sidecars in the job.
+func arguments(a *hcl.Attribute) (map[string]sidecar.Argument, hcl.Diagnostics) {
+	out := map[string]sidecar.Argument{}
+	pairs, diags := hcl.ExprMap(a.Expr)
+	if diags.HasErrors() {
+		values, diags := object(a)
+		for name, v := range values {
+			out[name] = sidecar.Argument{Value: v, From: "the test"}
+		}
+		return out, append(diags, refused(a.Expr, values)...)
+	}
+	ctx := bounds.NewBudget().In(&hcl.EvalContext{Variables: map[string]cty.Value{}})
+	for _, pair := range pairs {
+		var key string
+		if more := gohcl.DecodeExpression(pair.Key, nil, &key); more.HasErrors() {
+			diags = append(diags, more...)
+			continue
+		}
+		given := sidecar.Argument{From: "the test"}
+		arg, deferred, more := sidecar.Deferred(pair.Value, ctx, given, func(v cty.Value, diags hcl.Diagnostics) (sidecar.Argument, hcl.Diagnostics) {
+			given.Value = v
+			return given, diags
+		})
+		if diags = append(diags, more...); !deferred && !more.HasErrors() {
+			arg.Value, more = bounds.Value(pair.Value, ctx)
+			diags = append(diags, more...)
+			diags = append(diags, refused(pair.Value, map[string]cty.Value{key: arg.Value})...)
+		}
+		out[key] = arg
+	}
+	return out, diags
+}
+
+// refused returns an error about values with a reference to an output as text.
+func refused(at hcl.Expression, values map[string]cty.Value) hcl.Diagnostics {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if sidecar.RefersToOutput(values[name]) {
+			return hcl.Diagnostics{diagnostic.Error(at.Range(), "Reference as text", fmt.Sprintf(
+				"Parameter %q has a reference to an output as text. Write sidecar.NAME.OUTPUT without $${ }, or \"${sidecar.NAME.OUTPUT}\" within text.", name))}
+		}
+	}
+	return nil
 }
 
 // readJob reads the job from a file if the attribute is a file name.
