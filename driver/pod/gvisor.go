@@ -221,6 +221,9 @@ func (c *Container) killAll(ctx context.Context) error {
 	if s, serr := runtime.State(asking, c.id); serr == nil && s.Status != ociruntime.Running {
 		return nil
 	}
+	if !infra.Alive() || strings.Contains(err.Error(), unix.ECONNREFUSED.Error()) { // it is ending
+		return c.pod.sandbox().Kill(ctx)
+	}
 	// A sandbox that does not obey must not outlive its task.
 	c.event(fmt.Sprintf("The pod's sandbox did not kill the task, and was killed with all tasks of the pod: %v", err))
 	return c.pod.sandbox().Kill(ctx)

@@ -183,10 +183,12 @@ func TestRunsc_OutOfMemory(t *testing.T) {
 // started again.
 func TestRunsc_SandboxKilled(t *testing.T) {
 	n := newGvisorNode(t, nil)
+	events := n.watchEvents()
 	app := n.newTask("", "app", inGvisor(sh("sleep infinity")), alone)
 	app.start()
 	must.NoError(t, unix.Kill(app.sandboxOf(), unix.SIGKILL))
 	res := app.wait()
+	must.StrNotContains(t, events(), "did not kill the task")
 	must.Eq(t, 9, res.Signal)
 	must.ErrorContains(t, res.Err, "the pod's sandbox (runsc, process ")
 	again := n.newTask(app.AllocID, "again", inGvisor(sh("exit 5")), alone)
@@ -198,10 +200,12 @@ func TestRunsc_SandboxKilled(t *testing.T) {
 // from being stopped.
 func TestRunsc_SandboxHangs(t *testing.T) {
 	n := newGvisorNode(t, nil)
+	events := n.watchEvents()
 	app := n.newTask("", "app", inGvisor(sh("sleep infinity")), alone)
 	app.start()
 	must.NoError(t, unix.Kill(app.sandboxOf(), unix.SIGSTOP))
 	must.NoError(t, n.StopTask(app.ID, 50*time.Millisecond, "SIGTERM"))
+	n.waitFor("the event", func() bool { return strings.Contains(events(), "The pod's sandbox did not kill the task") })
 	must.NoError(t, n.DestroyTask(app.ID, true))
 }
 
