@@ -20,6 +20,7 @@ type binding struct {
 	found   map[string]*candidate
 	kept    []string
 	choices map[string]*Choice // nil for one with errors
+	absent  map[string]bool    // sidecars that the group does not get, with an error
 	pending []step             // from the first sidecar to the current one
 }
 
@@ -31,7 +32,7 @@ type step struct {
 
 // bind returns the choices for the candidates by name; nil for one with errors.
 func (c *chooser) bind(g *job.Group, found map[string]*candidate, kept []string) map[string]*Choice {
-	b := &binding{chooser: c, group: g, found: found, kept: kept, choices: map[string]*Choice{}}
+	b := &binding{chooser: c, group: g, found: found, kept: kept, choices: map[string]*Choice{}, absent: map[string]bool{}}
 	names := slices.Sorted(maps.Keys(found))
 	for _, name := range names {
 		cand := found[name]
@@ -81,6 +82,10 @@ func (b *binding) visit(name string) bool {
 func (b *binding) has(cand *candidate, param string, ref sidecar.OutputRef) bool {
 	of := b.found[ref.Sidecar]
 	if of == nil {
+		if b.absent[ref.Sidecar] {
+			return false // one error suffices
+		}
+		b.absent[ref.Sidecar] = true
 		b.fail(ref.Range, "Sidecar not chosen", fmt.Sprintf("Parameter %q of sidecar %q uses output %s, but %s",
 			param, cand.name, ref, b.whyNone(ref.Sidecar)))
 		return false
@@ -121,11 +126,28 @@ func (b *binding) whyNone(name string) string {
 	group := b.group.Name
 	switch {
 	case slices.Contains(b.kept, name):
-		return fmt.Sprintf("sidecar %q of group %q stays as it was injected earlier, and its outputs are not known any more. Choose both sidecars by meta %q or by policy.", name, group, metaInject)
+		return whyKept(b.flags, group, name)
 	case len(b.catalog.Versions(name)) > 0:
 		return fmt.Sprintf("group %q does not get sidecar %q. Choose that sidecar too.", group, name)
 	}
 	return fmt.Sprintf("the catalog has no sidecar %q.%s It has: %s.", name, suggestion(name, b.catalog.Names()), strings.Join(b.catalog.Names(), ", "))
+}
+
+// whyKept explains why the outputs of a kept sidecar are not known.
+func whyKept(flags Flags, group, name string) string {
+	how := "it was injected earlier"
+	if i := slices.IndexFunc(flags.Kept, func(m job.Marked) bool { return m.Group == group && m.Mark.Name == name }); i >= 0 {
+		how = chosenEarlier(flags.Kept[i])
+	}
+	return fmt.Sprintf("group %q keeps sidecar %q as %s, and its outputs are not known any more. Choose both sidecars by meta %q or by policy, or inject into the original job.", group, name, how, metaInject)
+}
+
+// chosenEarlier names what chose a kept sidecar.
+func chosenEarlier(m job.Marked) string {
+	if m.Mark.Origin == OriginMeta {
+		return "meta chose it earlier"
+	}
+	return "a " + m.Mark.Origin + " chose it earlier"
 }
 
 // circle reports sidecars that need each other's outputs.

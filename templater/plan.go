@@ -43,6 +43,7 @@ func newPlanner(j *job.Job, choices []*Choice) *planner {
 // plan adds the edits for the choices, and returns all edits.
 func (p *planner) plan(choices []*Choice, flags Flags) ([]job.Edit, hcl.Diagnostics) {
 	groups := map[*job.Group]*groupState{}
+	p.kept = flags.Kept
 	for _, c := range choices {
 		st := groups[c.Group]
 		if st == nil {
@@ -76,6 +77,7 @@ type planner struct {
 	last map[*job.Group]*Choice // of each group
 	// choices are the choices of each group by name.
 	choices map[*job.Group]map[string]*Choice
+	kept    []job.Marked // of Flags
 	set     map[*job.Group][]job.DefaultValue
 	named   map[string][]*job.Group
 	edits   []job.Edit
@@ -185,9 +187,13 @@ func (p *planner) unknown(u *diagnostic.Unknown, format string, args ...any) {
 func (p *planner) scope(c *Choice) (sidecar.Scope, hcl.Diagnostics) {
 	scope := scopeOf(p.job, c.Group)
 	scope.Sensitive, scope.Outputs = c.Sensitive, map[string]map[string]sidecar.Result{}
+	scope.Absent = map[string]string{}
 	for _, ref := range c.Definition.Uses() {
 		of := p.choices[c.Group][ref.Sidecar]
 		if of == nil {
+			if slices.ContainsFunc(p.kept, func(m job.Marked) bool { return m.Group == c.Group.Name && m.Mark.Name == ref.Sidecar }) {
+				scope.Absent[ref.Sidecar] = whyKept(Flags{Kept: p.kept}, c.Group.Name, ref.Sidecar)
+			}
 			continue // an error of the expression, unless it tries
 		}
 		if !slices.Contains(of.Definition.OutputNames(), ref.Output) {

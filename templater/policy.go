@@ -102,6 +102,9 @@ func (c *chooser) leaveKept(found map[string]*candidate, g *job.Group) []string 
 	kept := map[string]bool{}
 	for _, m := range c.flags.Kept {
 		if cand := found[m.Mark.Name]; m.Group == g.Name && (cand == nil || cand.required == "") {
+			if !kept[m.Mark.Name] {
+				c.keptMeta(m, g)
+			}
 			c.used[m.Mark.Name], kept[m.Mark.Name] = true, true
 			delete(found, m.Mark.Name)
 		}

@@ -39,6 +39,20 @@ func (c *chooser) checkUnused() {
 	}
 }
 
+// keptMeta reports parameters in meta of a sidecar that stays as it is.
+func (c *chooser) keptMeta(m job.Marked, g *job.Group) {
+	prefix := metaPrefix + m.Mark.Name + "."
+	for _, meta := range []map[string]job.Text{c.job.Meta, g.Meta} {
+		for _, key := range slices.Sorted(maps.Keys(meta)) {
+			if !strings.HasPrefix(key, prefix) {
+				continue
+			}
+			c.warn(meta[key].Range, unusedMeta, fmt.Sprintf("%q has no effect now: group %q keeps sidecar %q as %s. Choose the sidecar by meta %q or by policy, or inject into the original job.",
+				key, g.Name, m.Mark.Name, chosenEarlier(m), metaInject))
+		}
+	}
+}
+
 // unusedMeta reports keys in the meta of the job or a group that have no effect.
 func (c *chooser) unusedMeta(meta map[string]job.Text) {
 	for _, key := range slices.Sorted(maps.Keys(meta)) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-version"
+	"github.com/hashicorp/hcl/v2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
@@ -27,7 +28,7 @@ func (r *Rules) Inspect(raw []byte) (*Job, error) {
 		j.Problems = texts(diags)
 		return j, nil
 	}
-	j.Problems = texts(c.diags)
+	j.Problems = texts(r.problems(raw, j, c))
 	for _, g := range c.Document.Job().Groups {
 		j.group(g.Name)
 	}
@@ -40,6 +41,22 @@ func (r *Rules) Inspect(raw []byte) (*Job, error) {
 	i.proxies()
 	i.edited(raw)
 	return j, nil
+}
+
+// problems returns the diagnostics about the choice. Errors are those of an injection that keeps the sidecars
+// which blocks and flags chose, as serve does.
+func (r *Rules) problems(raw []byte, j *Job, c *chosen) hcl.Diagnostics {
+	kept := slices.DeleteFunc(c.Keepable(), func(m job.Marked) bool {
+		return m.Mark.Origin != templater.OriginBlock && m.Mark.Origin != templater.OriginFlag
+	})
+	if len(kept) == 0 {
+		return c.diags
+	}
+	again, diags := choose(raw, j.Ref().String(), r.Catalog, r.Policy, kept)
+	if diags.HasErrors() || c.diags.HasErrors() && !again.diags.HasErrors() {
+		return c.diags
+	}
+	return again.diags
 }
 
 // inspection judges the sidecars of one job.

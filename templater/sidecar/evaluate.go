@@ -28,6 +28,8 @@ type Scope struct {
 
 	// Outputs are the outputs of sidecars to which the definition refers, by sidecar.
 	Outputs map[string]map[string]Result
+	// Absent explains why outputs of a sidecar are not known, if it is not merely missing in the group.
+	Absent map[string]string
 	// Sensitive are the definition's parameters with a value from a sensitive output.
 	Sensitive map[string]bool
 
@@ -111,7 +113,7 @@ type InstancePort struct {
 // Evaluate evaluates the definition for a group. Values come from Bind.
 func (d *Definition) Evaluate(scope Scope, values map[string]cty.Value) (*Instance, hcl.Diagnostics) {
 	budget := bounds.NewBudget()
-	e := &evaluator{def: d, ctx: budget.In(d.context(scope, values)), unknown: scope.Unknown, tainted: scope.Sensitive, outputs: scope.Outputs}
+	e := &evaluator{def: d, ctx: budget.In(d.context(scope, values)), unknown: scope.Unknown, tainted: scope.Sensitive, outputs: scope.Outputs, absent: scope.Absent}
 	e.locals(d.locals)
 	inst := &Instance{}
 	for _, p := range d.API.Ports {
@@ -193,6 +195,9 @@ type evaluator struct {
 	// tainted is Scope.Sensitive, outputs is Scope.Outputs.
 	tainted map[string]bool
 	outputs map[string]map[string]Result
+	// absent is Scope.Absent, reported are missing sidecars with an error.
+	absent   map[string]string
+	reported []string
 	// foreign means that the blocks belong to a driver, which defines their attributes.
 	foreign bool
 	diags   hcl.Diagnostics
@@ -214,25 +219,38 @@ func (e *evaluator) value(expr hcl.Expression) (v cty.Value, ok bool) {
 		}
 		e.diags = append(e.diags, d)
 	}
-	if missing := e.missing(expr); diags.HasErrors() && missing != nil {
-		e.diags = append(e.diags[:len(e.diags)-len(diags)], missing)
+	if ref, ok := e.missing(expr); diags.HasErrors() && ok {
+		e.diags = e.diags[:len(e.diags)-len(diags)]
+		e.notChosen(ref)
 	}
 	return v, !diags.HasErrors()
 }
 
-// missing returns an error about an output of a sidecar that the group does not get, or nil.
-func (e *evaluator) missing(expr hcl.Expression) *hcl.Diagnostic {
+// missing returns an output in an expression of a sidecar that the group does not get.
+func (e *evaluator) missing(expr hcl.Expression) (OutputRef, bool) {
 	for _, t := range expr.Variables() {
 		ref, ok := outputRef(t)
 		if !ok || t.RootName() != OutputRoot {
 			continue
 		}
 		if _, chosen := e.outputs[ref.Sidecar]; !chosen {
-			return diagnostic.Error(t.SourceRange(), "Sidecar not chosen", fmt.Sprintf(
-				"Sidecar %q uses output %s, but the group gets no sidecar %q. Choose that sidecar too.", e.def.Name, ref, ref.Sidecar))
+			return ref, true
 		}
 	}
-	return nil
+	return OutputRef{}, false
+}
+
+// notChosen reports a sidecar that the group does not get, once.
+func (e *evaluator) notChosen(ref OutputRef) {
+	if slices.Contains(e.reported, ref.Sidecar) {
+		return
+	}
+	e.reported = append(e.reported, ref.Sidecar)
+	why := e.absent[ref.Sidecar]
+	if why == "" {
+		why = fmt.Sprintf("the group gets no sidecar %q. Choose that sidecar too.", ref.Sidecar)
+	}
+	e.fail(ref.Range, "Sidecar not chosen", fmt.Sprintf("Sidecar %q uses output %s, but %s", e.def.Name, ref, why))
 }
 
 // attribute evaluates one attribute. It returns nil if the value is null or invalid.
