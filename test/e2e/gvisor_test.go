@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -57,6 +59,13 @@ func TestGvisor(t *testing.T) {
 		must.NoError(c.t, err)
 		c.waitAlloc(alloc.ID, api.AllocClientStatusComplete)
 		c.waitLog(alloc, "app", "stdout", "stopped\n")
+		c.eventually("the rules of the pod's network are removed", func() error {
+			rules, err := exec.Command("iptables-save").Output()
+			if err == nil && strings.Contains(string(rules), alloc.ID) {
+				err = errors.New("rules name the allocation")
+			}
+			return err
+		})
 		c.compare(map[string]string{"runc": plain, "runsc": job})
 	}, func(o *agent.Options) {
 		o.PluginConfig += fmt.Sprintf("runtimes {\n runsc {\n path = %q\n }\n}\n", runsc)
