@@ -33,12 +33,69 @@ func ctx(t *testing.T) context.Context {
 	return c
 }
 
+// TestVersions checks that a version is one that the program prints in its form, and never other
+// output.
 func TestVersions(t *testing.T) {
-	v, err := Runtime{Path: fake(t, "crun", "echo crun version 1.8.1; echo commit: x")}.Version(ctx(t))
-	must.NoError(t, err)
-	must.Eq(t, "1.8.1", v)
-	_, err = Runtime{Path: fake(t, "crun", "exit 0")}.Version(ctx(t))
-	must.ErrorContains(t, err, "printed nothing")
+	for name, tc := range map[string]struct {
+		gvisor       bool
+		script, want string
+		err          string
+	}{
+		"crun":        {script: "echo crun version 1.8.1; echo commit: x", want: "1.8.1"},
+		"nothing":     {script: "exit 0", err: "printed nothing"},
+		"control":     {script: `printf 'a \033[31m'`, err: `printed no version: "a \x1b[31m"`},
+		"endless":     {script: "head -c 3000 /dev/zero", err: "printed no version: "},
+		"runsc":       {true, "echo runsc version v0.0.0-20260905035102-160fafc42237; echo spec: 1.2.1", "v0.0.0-20260905035102-160fafc42237", ""},
+		"not runsc":   {true, "echo garbage", "", `runsc is not runsc: --version printed "garbage"`},
+		"silent":      {true, "exit 0", "", `is not runsc: --version printed ""`},
+		"other":       {true, "echo runc version 1.3", "", `is not runsc: --version printed "runc version 1.3"`},
+		"more words":  {true, "echo runsc version 1 or 2", "", "is not runsc: "},
+		"no version":  {true, "echo 'runsc version '", "", "is not runsc: "},
+		"hostile":     {true, `printf 'runsc version \033[31m\377\n'`, "", `is not runsc: --version printed "runsc version \x1b[31m\xff"`},
+		"not ASCII":   {true, "echo runsc version 1é", "", "is not runsc: "},
+		"does not do": {true, "echo runsc version 1; exit 3", "", "--version: exit status 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := Runtime{Path: fake(t, "runsc", tc.script), Gvisor: tc.gvisor}
+			v, err := r.Version(ctx(t))
+			must.Eq(t, tc.want, v)
+			if tc.err == "" {
+				must.NoError(t, err)
+				return
+			}
+			must.ErrorContains(t, err, tc.err)
+			must.Less(t, 1000, len(err.Error()))
+		})
+	}
+}
+
+// TestVersion_Hangs checks that a program that prints no version in time leaves no process behind.
+func TestVersion_Hangs(t *testing.T) {
+	at := filepath.Join(t.TempDir(), "pid")
+	path := fake(t, "runsc", "sleep 600 & echo $! > "+at+".new; mv "+at+".new "+at+"; wait")
+	c, cancel := context.WithCancel(ctx(t))
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		_, err := Runtime{Path: path, Gvisor: true}.Version(c)
+		done <- err
+	}()
+	var child process.Identity
+	eventually(t, func() error {
+		pid, err := readPID(at)
+		if err == nil {
+			child, err = process.Identify(pid)
+		}
+		return err
+	})
+	cancel()
+	must.Error(t, <-done)
+	eventually(t, func() error {
+		if child.Alive() {
+			return fmt.Errorf("the child with PID %d is still running", child.PID)
+		}
+		return nil
+	})
 }
 
 // TestRuntime_DiesWithCaller checks that a runtime that creates a container is killed with the

@@ -69,26 +69,68 @@ const (
 // Name returns the command's base name: "crun", "runc".
 func (r Runtime) Name() string { return filepath.Base(r.Path) }
 
-// Version returns the version that the command prints.
+// Version returns the version that the command prints. It is printable and at most maxVersionBytes
+// long. For gVisor the error says whether another program printed it.
 func (r Runtime) Version(ctx context.Context) (string, error) {
-	return version(ctx, r.Path)
+	if !r.Gvisor {
+		return version(ctx, r.Path)
+	}
+	line, err := versionLine(ctx, r.Path)
+	if err != nil {
+		return "", err
+	}
+	v, ok := strings.CutPrefix(line, "runsc version ")
+	if !ok || v == "" || lastWord(v) != v {
+		return "", fmt.Errorf("%s is not runsc: --version printed %q", r.Path, line)
+	}
+	return v, nil
 }
 
 // version runs "COMMAND --version" and returns the last word of the first line, the
 // version of crun, runc and conmon.
 func version(ctx context.Context, path string) (string, error) {
+	line, err := versionLine(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	if strings.TrimSpace(line) == "" {
+		return "", fmt.Errorf("%s --version printed nothing", path)
+	}
+	word := lastWord(line)
+	if word == "" {
+		return "", fmt.Errorf("%s --version printed no version: %q", path, line)
+	}
+	return word, nil
+}
+
+// maxVersionBytes fits the line with the version of a program that was built from any commit.
+const maxVersionBytes = 150
+
+// versionLine returns the first line that "COMMAND --version" prints, or its beginning.
+func versionLine(ctx context.Context, path string) (string, error) {
 	cmd := command(ctx, path, "--version")
+	// Its children would outlive it.
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	var out bounds.Ring
 	cmd.Stdout = &out
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("%s --version: %w", path, err)
 	}
 	line, _, _ := strings.Cut(string(out.Bytes()), "\n")
+	return line[:min(len(line), maxVersionBytes)], nil
+}
+
+// lastWord returns the last word of a line if it is printable.
+func lastWord(line string) string {
 	words := strings.Fields(line)
 	if len(words) == 0 {
-		return "", fmt.Errorf("%s --version printed nothing", path)
+		return ""
 	}
-	return words[len(words)-1], nil
+	word := words[len(words)-1]
+	if strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return ""
+	}
+	return word
 }
 
 // Start starts the program of a created container. Monitor.Create has already started that of a
