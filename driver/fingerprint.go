@@ -7,6 +7,8 @@ import (
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	pstructs "github.com/hashicorp/nomad/plugins/shared/structs"
+
+	"github.com/nomad-sidecar/nomad-sidecar/driver/bounds"
 )
 
 // fingerprintPeriod is how often the fingerprint is sent to Nomad.
@@ -45,7 +47,7 @@ func (d *Driver) keepFingerprinting(ctx context.Context, ch chan<- *drivers.Fing
 			index, ierr = d.currentSettings().logIndex()
 			err = errors.Join(d.publish(), d.currentSettings().Image.checkStores(), ierr)
 		}
-		fp := fingerprint(h, err)
+		fp := fingerprint(ctx, h, err)
 		if err == nil {
 			d.describeIndex(fp, index)
 		}
@@ -78,7 +80,7 @@ func (d *Driver) sweep(index string) {
 	}
 }
 
-func fingerprint(h *host, err error) *drivers.Fingerprint {
+func fingerprint(ctx context.Context, h *host, err error) *drivers.Fingerprint {
 	if err != nil {
 		return &drivers.Fingerprint{
 			Attributes:        map[string]*pstructs.Attribute{},
@@ -100,18 +102,14 @@ func fingerprint(h *host, err error) *drivers.Fingerprint {
 		HealthDescription: drivers.DriverHealthy,
 	}
 	fp.Attributes["driver.pod.userns"] = pstructs.NewBoolAttribute(h.userns && h.noUserns == nil)
-	if h.gvisor != "" {
-		fp.Attributes["driver.pod.runtime.runsc"] = pstructs.NewBoolAttribute(h.noGvisor == nil)
-		fp.Attributes["driver.pod.runtime.runsc.version"] = pstructs.NewStringAttribute(h.gvisorVersion)
-	}
 	if Commit != "" {
 		fp.Attributes["driver.pod.commit"] = pstructs.NewStringAttribute(Commit)
 	}
 	if h.passedOver != "" {
 		fp.HealthDescription = "Healthy with " + h.runtime.Name() + ": " + h.passedOver
 	}
-	if h.noGvisor != nil {
-		fp.HealthDescription += "; runtime = \"runsc\" is refused: " + oneLine(h.noGvisor)
+	if h.gvisor != nil {
+		describeGvisor(ctx, fp, h.gvisor)
 	}
 	if h.noUserns != nil {
 		fp.HealthDescription += "; userns = \"auto\" is refused: " + oneLine(h.noUserns)
@@ -120,4 +118,14 @@ func fingerprint(h *host, err error) *drivers.Fingerprint {
 		fp.HealthDescription += "; " + h.unprotected
 	}
 	return fp
+}
+
+// describeGvisor adds whether tasks may name runsc, which does not affect others.
+func describeGvisor(ctx context.Context, fp *drivers.Fingerprint, p *gvisorProbe) {
+	version, err := p.result(ctx)
+	fp.Attributes["driver.pod.runtime.runsc"] = pstructs.NewBoolAttribute(err == nil)
+	fp.Attributes["driver.pod.runtime.runsc.version"] = pstructs.NewStringAttribute(version)
+	if err != nil {
+		fp.HealthDescription += "; runtime = \"runsc\" is refused: " + bounds.Text(err.Error())
+	}
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/nomad/plugins/drivers"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -158,48 +160,85 @@ func (s settings) checkGvisorChecks(c TaskConfig) (errs []error) {
 	return errs
 }
 
-// checkRuntime refuses a runtime that this host does not have.
-func (h *host) checkRuntime(t pod.Task) error {
+// checkRuntime refuses a runtime that this host does not have. Only the author of the job or the
+// operator can change the plugin's runtime, but runsc may work later.
+func (h *host) checkRuntime(ctx context.Context, t pod.Task) error {
 	if t.Runtime != "" && t.Runtime != h.runtime.Name() {
-		return fmt.Errorf("runtime = %q: the plugin's runtime is %s here; leave runtime out, or constrain the job to ${attr.driver.pod.runtime}", t.Runtime, h.runtime.Name())
+		return fmt.Errorf("%w: task %q: runtime = %q: the plugin's runtime is %s here; leave runtime out, or constrain the job to ${attr.driver.pod.runtime}",
+			errTaskConfig, t.Name, t.Runtime, h.runtime.Name())
 	}
-	if t.Gvisor && h.noGvisor != nil {
-		return fmt.Errorf("runtime = \"runsc\": %w", h.noGvisor)
+	if !t.Gvisor || h.gvisor == nil {
+		return nil
+	}
+	if _, err := h.gvisor.result(ctx); err != nil {
+		return fmt.Errorf("task %q: runtime = \"runsc\": %w", t.Name, err)
 	}
 	return nil
 }
 
-// tryGvisor returns why gVisor does not work here, if the operator has it. It starts a sandbox.
-func (h *host) tryGvisor(ctx context.Context, s settings) error {
-	if s.Runtimes.Runsc == nil {
-		return nil
+// gvisorRetry is how long a failure of runsc is remembered while its file does not change.
+const gvisorRetry = time.Minute
+
+// gvisorProbe remembers whether gVisor works. It is probed again when its file has changed, and some
+// time after a failure.
+type gvisorProbe struct {
+	path string
+	run  func(context.Context) (version string, err error)
+
+	mu      sync.Mutex // held during a probe, which can be slow
+	file    ociruntime.FileID
+	at      time.Time // the begin of the last probe; zero: none
+	version string
+	err     error
+}
+
+// result returns the version of runsc, even if there is an error, which says why it does not work.
+func (p *gvisorProbe) result(ctx context.Context) (version string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	file, _ := ociruntime.Identify(p.path) // the probe returns the error
+	now := time.Now()
+	if !p.at.IsZero() && file == p.file && (p.err == nil || now.Sub(p.at) < gvisorRetry) {
+		return p.version, p.err
+	}
+	version, err = p.run(ctx)
+	if ctx.Err() != nil { // it shows nothing
+		return "", ctx.Err()
+	}
+	p.file, p.at, p.version, p.err = file, now, version, err
+	return version, err
+}
+
+// tryGvisor starts a sandbox. It returns the version of runsc, and why gVisor does not work here.
+func (h *host) tryGvisor(ctx context.Context, s settings, timeout time.Duration) (version string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	dir, err := os.MkdirTemp(s.RunDir, probePrefix)
 	if err != nil {
-		return fmt.Errorf("run_dir: %w", err)
+		return "", fmt.Errorf("run_dir: %w", err)
 	}
-	r := *s.gvisor(filepath.Join(dir, "runtime"))
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 		defer cancel()
 		h.removeProbe(ctx, dir)
 	}()
+	r := *s.gvisor(filepath.Join(dir, "runtime"))
 	if _, err := find(r.Path, runsc); err != nil {
-		return err
+		return "", err
 	}
-	if h.gvisorVersion, err = r.Version(ctx); err != nil {
-		return fmt.Errorf("%s does not run: %w", r.Path, err)
+	version, err = r.Version(ctx)
+	if err == nil {
+		if err = h.probeSandbox(ctx, r, dir); err != nil {
+			err = fmt.Errorf("%s (version %s) cannot create a sandbox here: %w", r.Path, version, err)
+		}
 	}
-	err = h.probeSandbox(ctx, r, dir)
 	if ctx.Err() != nil {
-		return fmt.Errorf("%s: the probe of a sandbox is not complete: %w", r.Path, ctx.Err())
+		err = fmt.Errorf("%s: the probe of a sandbox took longer than %s", r.Path, timeout)
 	}
-	if err != nil {
-		return fmt.Errorf("%s (version %s) cannot create a sandbox here: %w", r.Path, h.gvisorVersion, err)
-	}
-	return nil
+	return version, err
 }
 
 func (h *host) probeSandbox(ctx context.Context, r ociruntime.Runtime, dir string) error {

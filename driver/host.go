@@ -32,11 +32,7 @@ type host struct {
 
 	init string
 
-	// noGvisor is why tasks cannot use gVisor; nil if they can, or if the operator does not have it.
-	noGvisor      error
-	gvisor        string // its path, or empty if the operator does not have it
-	gvisorFound   bool   // the path existed
-	gvisorVersion string
+	gvisor *gvisorProbe // nil if the operator does not have it
 
 	// noUserns is why pods cannot have a user namespace of their own; nil if they can, or if the
 	// operator has no ids for them.
@@ -86,13 +82,10 @@ func findHost(ctx context.Context, s settings) (*host, error) {
 	if err := h.chooseRuntime(ctx, s); err != nil {
 		return nil, err
 	}
-	if s.Runtimes.Runsc != nil {
-		h.gvisor = s.Runtimes.Runsc.Path
-		h.gvisorFound = exists(h.gvisor)
-	}
-	h.noGvisor = h.tryGvisor(ctx, s)
-	if errors.Is(h.noGvisor, context.DeadlineExceeded) || errors.Is(h.noGvisor, context.Canceled) {
-		return nil, h.noGvisor // the next probe may succeed
+	if r := s.gvisor(""); r != nil {
+		h.gvisor = &gvisorProbe{path: r.Path, run: func(ctx context.Context) (string, error) {
+			return h.tryGvisor(ctx, s, probeTimeout)
+		}}
 	}
 	h.userns = s.pool.Ranges() > 0
 	h.noUserns = h.tryUserns(ctx, s)
@@ -251,14 +244,14 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// present reports whether the programs still exist, and gVisor as before.
+// present reports whether the programs still exist. gVisor is probed apart from the host.
 func (h *host) present() bool {
 	for _, path := range []string{h.runtime.Path, h.monitor.Path, h.init} {
 		if !exists(path) {
 			return false
 		}
 	}
-	return h.gvisor == "" || exists(h.gvisor) == h.gvisorFound
+	return true
 }
 
 // find returns the path of a program: the given one, or the first in PATH and the

@@ -79,8 +79,8 @@ func (d *Driver) taskOf(cfg *drivers.TaskConfig, h *host) (pod.Task, error) {
 	if t.Userns && h.noUserns != nil {
 		return t, fmt.Errorf("%w: task %q: userns = \"auto\": %w", errTaskConfig, cfg.Name, h.noUserns)
 	}
-	if err := h.checkRuntime(t); err != nil {
-		return t, fmt.Errorf("%w: task %q: %w", errTaskConfig, cfg.Name, err)
+	if err := h.checkRuntime(d.ctx, t); err != nil {
+		return t, err
 	}
 	if err := hostAppArmor().apply(&t, h.profile); err != nil {
 		return t, err

@@ -28,12 +28,12 @@ type Sealed struct {
 	dir  string // links to copies, in one subdirectory per process
 
 	mu     sync.Mutex
-	copied fileID
+	copied FileID
 	file   *os.File // nil: none
 }
 
-// fileID distinguishes a file from its replacement.
-type fileID struct {
+// FileID distinguishes a file from its replacement.
+type FileID struct {
 	dev, ino       uint64
 	size           int64
 	change, modify unix.Timespec
@@ -50,7 +50,7 @@ func (s *Sealed) Close() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.copied = fileID{}
+	s.copied = FileID{}
 	return s.drop()
 }
 
@@ -76,7 +76,7 @@ func (s *Sealed) program(path string) string {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id, err := identify(path)
+	id, err := Identify(path)
 	if err != nil {
 		return path // executing it returns the error
 	}
@@ -188,13 +188,14 @@ func copyProgram(to, from *os.File) error {
 	return err
 }
 
-func identify(path string) (fileID, error) {
+// Identify returns the ID of the file at path. It follows links.
+func Identify(path string) (FileID, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return fileID{}, err
+		return FileID{}, err
 	}
 	st := info.Sys().(*syscall.Stat_t)
-	return fileID{
+	return FileID{
 		uint64(st.Dev), st.Ino, st.Size, unix.Timespec(st.Ctim), unix.Timespec(st.Mtim),
 	}, nil
 }

@@ -346,9 +346,56 @@ func TestRunsc_Unusable(t *testing.T) {
 		must.False(t, supported)
 		err := n.startError(n.newTask("", "app", inGvisor(sh("true")), alone))
 		must.ErrorContains(t, err, `runtime = "runsc": `+want)
-		must.False(t, structs.IsRecoverable(err))
+		must.True(t, structs.IsRecoverable(err), must.Sprint("the operator may repair it"))
 		n.checkStarts(sh("true"))
 	}
+}
+
+// TestRunsc_Replaced checks that fingerprints and starts follow changes of runsc's file, and that
+// output of another program is not in the attributes.
+func TestRunsc_Replaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "runsc")
+	good := func() { // a link, since the program is large
+		must.NoError(t, os.Symlink(matrix.GvisorRuntime(t), path+".new"))
+		must.NoError(t, os.Rename(path+".new", path))
+	}
+	good()
+	n := newNode(t, func(c *driver.PluginConfig) { c.Runtimes.Runsc = &driver.RunscConfig{Path: path} })
+	tk := n.newTask("", "app", inGvisor(sh("exit 7")), alone)
+	works := func() {
+		t.Helper()
+		fp := n.fingerprint()
+		supported, _ := fp.Attributes["driver.pod.runtime.runsc"].GetBool()
+		must.True(t, supported, must.Sprint(fp.HealthDescription))
+	}
+	works()
+	for name, harm := range map[string]func() error{
+		"is not runsc: --version printed \"garbage\\x1b[31m\"": func() error {
+			return os.WriteFile(path, []byte("#!/bin/sh\nprintf 'garbage\\033[31m\\n'\n"), 0o755)
+		},
+		"cannot be executed": func() error { return nil },
+	} {
+		must.NoError(t, os.Remove(path))
+		must.NoError(t, harm())
+		fp := n.fingerprint()
+		must.Eq(t, drivers.HealthStateHealthy, fp.Health)
+		must.StrContains(t, fp.HealthDescription, name)
+		supported, _ := fp.Attributes["driver.pod.runtime.runsc"].GetBool()
+		must.False(t, supported)
+		version, _ := fp.Attributes["driver.pod.runtime.runsc.version"].GetString()
+		must.Eq(t, "", version)
+		err := n.startError(tk)
+		must.ErrorContains(t, err, name)
+		must.True(t, structs.IsRecoverable(err))
+		must.NoError(t, os.RemoveAll(path))
+		good()
+		works()
+	}
+	must.NoError(t, os.Remove(path))
+	must.Error(t, n.startError(tk)) // without a fingerprint in between
+	good()
+	tk.start()
+	must.Eq(t, 7, tk.wait().ExitCode)
 }
 
 // TestRunsc_Contradiction checks that the tasks of a pod must agree.
