@@ -180,7 +180,7 @@ func (b *binding) choice(cand *candidate) *Choice {
 	if diags.HasErrors() {
 		return nil
 	}
-	b.deprecated(def.Deprecations(cand.arguments, cand.at))
+	b.deprecated(b.group, def.Deprecations(cand.arguments, cand.at))
 	return &Choice{
 		Group: b.group, Definition: def, Values: values, Sensitive: sensitive, Origin: cand.origin, Range: cand.at,
 		Rules: cand.rules, Required: cand.required != "", Constraints: cand.constraints,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/go-version"
@@ -88,13 +89,40 @@ func (c *chooser) report(diags hcl.Diagnostics) {
 	}
 }
 
-// deprecated reports each position once: a choice of the job concerns each group.
-func (c *chooser) deprecated(warnings hcl.Diagnostics) {
+// deprecation is a warning about the choice of one position, for one or more groups.
+type deprecation struct {
+	*hcl.Diagnostic
+	detail string // without the groups
+	groups []string
+}
+
+// deprecated reports each position once, with the groups: a choice of the job concerns each group.
+func (c *chooser) deprecated(g *job.Group, warnings hcl.Diagnostics) {
 	for _, d := range warnings {
-		if !slices.ContainsFunc(c.diags, func(o *hcl.Diagnostic) bool { return o.Error() == d.Error() }) {
+		i := slices.IndexFunc(c.deprecations, func(o *deprecation) bool {
+			return o.detail == d.Detail && (o.Subject == nil) == (d.Subject == nil) && (d.Subject == nil || *o.Subject == *d.Subject)
+		})
+		if i < 0 {
+			i = len(c.deprecations)
+			c.deprecations = append(c.deprecations, &deprecation{Diagnostic: d, detail: d.Detail})
 			c.diags = append(c.diags, d)
 		}
+		had := c.deprecations[i]
+		had.groups = append(had.groups, strconv.Quote(g.Name))
+		had.Detail = fmt.Sprintf("In %s: %s", groupList(had.groups), had.detail)
 	}
+}
+
+// groupList names groups, at most ten.
+func groupList(names []string) string {
+	const most = 10
+	switch {
+	case len(names) == 1:
+		return "group " + names[0]
+	case len(names) > most:
+		return fmt.Sprintf("groups %s and %d others", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return "groups " + strings.Join(names, ", ")
 }
 
 // moreMeta refuses to choose if meta may hold keys that are not known.
@@ -137,14 +165,15 @@ func (c *chooser) constrain(cand *candidate, r *job.Request) {
 // arguments collects values from weakest to strongest.
 func (c *chooser) arguments(found map[string]*candidate, g *job.Group) {
 	for name, cand := range found {
-		for _, meta := range []map[string]job.Text{c.job.Meta, g.Meta} {
+		for i, meta := range []map[string]job.Text{c.job.Meta, g.Meta} {
+			safe := []hcl.Range{c.job.Range, g.Range}[i]
 			for key, text := range meta {
 				if param, ok := strings.CutPrefix(key, metaPrefix+name+"."); ok {
 					v := cty.StringVal(text.Value)
 					if text.Unknown != nil {
 						v = cty.UnknownVal(cty.String)
 					}
-					cand.arguments[param] = sidecar.Argument{Value: v, Text: text.Unknown == nil, Unknown: text.Unknown, From: fmt.Sprintf("meta %q", key), Range: text.Range, Safe: g.Range}
+					cand.arguments[param] = sidecar.Argument{Value: v, Text: text.Unknown == nil, Unknown: text.Unknown, From: fmt.Sprintf("meta %q", key), Range: text.Range, Safe: safe}
 				}
 			}
 		}

@@ -109,6 +109,7 @@ type chooser struct {
 	used         map[string]bool // sidecars chosen or excluded somewhere
 	explanations []*Explanation  // of the current group
 	binder       sidecar.Binder
+	deprecations []*deprecation
 	diags        hcl.Diagnostics
 	// sidecars are for policy conditions, including those that turn out to be invalid.
 	sidecars map[*job.Group]Sidecars

@@ -113,10 +113,12 @@ func TestWarn_Deprecated(t *testing.T) {
 	f := startWith(t, rulesFrom(t, fstest.MapFS{"note.sidecar.hcl": {Data: []byte(old)}}, warnPolicy))
 	job := strings.Replace(jobNamed("web"), `"TaskGroups"`,
 		`"Meta":{"team":"y","sidecar.inject":"note","sidecar.note.text":"hush hush"},"TaskGroups"`, 1)
+	job = strings.Replace(job, `"TaskGroups":[`, `"TaskGroups":[{"Name":"h","Tasks":[{"Name":"app","Driver":"raw_exec"}]},`, 1)
 	for _, path := range []string{"/v1/jobs", "/v1/job/web/plan", "/v1/validate/job"} {
 		resp, text := f.send(http.MethodPut, path, job)
 		must.Eq(t, http.StatusOK, resp.StatusCode, must.Sprint(text))
-		must.StrContains(t, text, `nomad-sidecar: Deprecated sidecar: Sidecar \"note\" 1.0.0 is deprecated: Use other.`)
+		must.Eq(t, 2, strings.Count(text, "is deprecated"), must.Sprint(text))
+		must.StrContains(t, text, `nomad-sidecar: Deprecated sidecar: In groups \"h\", \"g\": Sidecar \"note\" 1.0.0 is deprecated: Use other.`)
 		must.StrContains(t, text, `is deprecated: Write it down.`)
 		must.StrNotContains(t, text, "hush")
 	}

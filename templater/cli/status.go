@@ -148,6 +148,9 @@ func statusNotes(out *bytes.Buffer, j *fleet.Job) {
 			lines = append(lines, p)
 		}
 	}
+	for _, text := range j.Warnings {
+		lines = append(lines, "warning: "+text)
+	}
 	for _, g := range j.Groups {
 		for _, s := range g.Rows() {
 			if text := s.Finding(); text != "" {

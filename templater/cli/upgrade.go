@@ -267,6 +267,9 @@ func (u *upgrading) show(s *fleet.Step) {
 	for _, line := range s.Left {
 		display.Fprintf(u.lines, "  remains: %s\n", line)
 	}
+	for _, line := range s.Warnings {
+		display.Fprintf(u.lines, "  warning: %s\n", line)
+	}
 	if s.Deployment != "" {
 		display.Fprintf(u.lines, "  deployment: %s\n", s.Deployment)
 	}

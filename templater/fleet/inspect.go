@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -28,11 +29,13 @@ func (r *Rules) Inspect(raw []byte) (*Job, error) {
 		j.Problems = texts(diags)
 		return j, nil
 	}
-	j.Problems = texts(r.problems(raw, j, c))
+	problems := r.problems(raw, j, c)
+	j.Problems, j.Warnings = texts(problems), warnings(problems)
 	for _, g := range c.Document.Job().Groups {
 		j.group(g.Name)
 	}
 	i := &inspection{Rules: r, chosen: c, job: j}
+	i.deprecated()
 	if c.diags.HasErrors() {
 		i.wrong = c.wrong()
 	}
@@ -57,6 +60,20 @@ func (r *Rules) problems(raw []byte, j *Job, c *chosen) hcl.Diagnostics {
 		return c.diags
 	}
 	return again.diags
+}
+
+// deprecated adds warnings about sidecars that only their marks name, as a block or a flag chose them.
+func (i *inspection) deprecated() {
+	for _, m := range i.Document.Marks() {
+		def := definition(i.Catalog, m.Mark.Name, m.Mark.Digest)
+		if def == nil || def.Deprecated == "" || i.choice(m.Group, m.Mark.Name) != nil {
+			continue
+		}
+		text := fmt.Sprintf("In group %q: Sidecar %q %s is deprecated: %s", m.Group, def.Name, def.Version, def.Deprecated)
+		if !slices.Contains(i.job.Warnings, text) {
+			i.job.Warnings = append(i.job.Warnings, text)
+		}
+	}
 }
 
 // inspection judges the sidecars of one job.

@@ -57,6 +57,8 @@ type Job struct {
 	Owner string `json:"owner,omitempty"`
 	// Problems are the reasons why the job cannot match catalog and policy.
 	Problems []string `json:"problems,omitempty"`
+	// Warnings are about deprecated sidecars and parameters, and choices without effect.
+	Warnings []string `json:"warnings,omitempty"`
 	// Unreadable means that Nomad did not return the job; Problems has the reason.
 	Unreadable bool     `json:"unreadable,omitempty"`
 	Groups     []*Group `json:"groups"`

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"testing"
 	"testing/fstest"
 
@@ -36,4 +37,31 @@ func TestInspect_OutputOfKeptSidecar(t *testing.T) {
 	must.NoError(t, err)
 	must.Len(t, 1, got.Problems)
 	must.StrContains(t, got.Problems[0], `group "g" keeps sidecar "gives" as a flag chose it earlier, and its outputs are not known`)
+}
+
+// Deprecated sidecars are warnings about a job, also those that a flag chose, and of its upgrade.
+func TestInspect_Deprecated(t *testing.T) {
+	one := composing(t, giving)
+	old := composing(t, giving+"\n  deprecated = \"Use other.\"")
+	const warning = `In group "g": Sidecar "gives" 1.0.0 is deprecated: Use other.`
+	raw := injected(t, one, app("a", `"sidecar.inject":"gives"`))
+	got, err := old.Inspect(raw)
+	must.NoError(t, err)
+	must.Eq(t, []string{warning}, got.Warnings)
+	got, err = old.Inspect(bytes.ReplaceAll(bytes.Replace(raw, []byte(`"sidecar.inject":"gives"`), nil, 1), []byte(`"sidecar.origin":"meta"`), []byte(`"sidecar.origin":"flag"`)))
+	must.NoError(t, err)
+	must.Eq(t, []string{warning}, got.Warnings)
+	got, err = one.Inspect(raw)
+	must.NoError(t, err)
+	must.SliceEmpty(t, got.Warnings)
+
+	c := newCluster()
+	c.put(app("a", `"sidecar.inject":"gives"`))
+	scan := &Scan{Nomad: c, Rules: old}
+	jobs, err := scan.Run(t.Context())
+	must.NoError(t, err)
+	steps, err := (&Planner{Nomad: c, Rules: old}).Plan(t.Context(), jobs)
+	must.NoError(t, err)
+	must.Len(t, 1, steps)
+	must.Eq(t, []string{warning}, steps[0].Warnings, must.Sprintf("%+v", steps[0]))
 }

@@ -1,11 +1,14 @@
 package fleet
 
 import (
+	"slices"
+
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/nomad-sidecar/nomad-sidecar/templater"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/job"
 	"github.com/nomad-sidecar/nomad-sidecar/templater/jsonjob"
+	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
 // Rules are the catalog and policy that jobs are compared with. They are immutable.
@@ -77,6 +80,18 @@ func texts(diags hcl.Diagnostics) []string {
 		if d.Severity == hcl.DiagError && !seen[text] {
 			seen[text] = true
 			out = append(out, text)
+		}
+	}
+	return out
+}
+
+// warnings are the texts about deprecated sidecars and parameters, and about choices without effect, each
+// once.
+func warnings(diags hcl.Diagnostics) []string {
+	var out []string
+	for _, d := range diags {
+		if (sidecar.IsDeprecation(d) || templater.WithoutEffect(d)) && !slices.Contains(out, d.Detail) {
+			out = append(out, d.Detail)
 		}
 	}
 	return out

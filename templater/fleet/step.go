@@ -35,6 +35,8 @@ type Step struct {
 	Restarts []string `json:"restarts,omitempty"`
 	InPlace  []string `json:"in_place,omitempty"`
 	Unplaced []string `json:"unplaced,omitempty"`
+	// Warnings are those of the job after the step.
+	Warnings []string `json:"warnings,omitempty"`
 	// Deployment describes a running deployment that the step replaces.
 	Deployment string `json:"deployment,omitempty"`
 	// From is the version before, To the version after; 0 if unknown. A revert goes from
@@ -162,6 +164,9 @@ func (p *Planner) assess(s *Step, raw []byte) (made []byte, err error) {
 		s.describe(before, after)
 	}
 	s.describeProxies(before, after, p.Eject)
+	if s.Warnings = after.Warnings; p.Eject {
+		s.Warnings = nil
+	}
 	if len(s.Changes) == 0 {
 		return nil, fmt.Errorf("nothing can be changed: %s", strings.Join(s.Left, "; "))
 	}

@@ -10,7 +10,16 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/diagnostic"
 )
 
-const deprecatedParameter = "Deprecated parameter"
+// Summaries of the warnings of Deprecations.
+const (
+	deprecatedSidecar   = "Deprecated sidecar"
+	deprecatedParameter = "Deprecated parameter"
+)
+
+// IsDeprecation reports whether a diagnostic is a warning of Deprecations.
+func IsDeprecation(d *hcl.Diagnostic) bool {
+	return d.Severity == hcl.DiagWarning && (d.Summary == deprecatedSidecar || d.Summary == deprecatedParameter)
+}
 
 // decodeDeprecated reads what to use instead.
 func decodeDeprecated(a *hcl.Attribute, into *string) hcl.Diagnostics {
@@ -36,7 +45,7 @@ func (p *Parameter) Sets(arg Argument) bool {
 func (d *Definition) Deprecations(args map[string]Argument, site hcl.Range) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	if d.Deprecated != "" {
-		diags = append(diags, diagnostic.Warning(site, "Deprecated sidecar", fmt.Sprintf("Sidecar %q %s is deprecated: %s", d.Name, d.Version, d.Deprecated)))
+		diags = append(diags, diagnostic.Warning(site, deprecatedSidecar, fmt.Sprintf("Sidecar %q %s is deprecated: %s", d.Name, d.Version, d.Deprecated)))
 	}
 	for _, p := range d.Parameters {
 		arg, given := args[p.Name]
