@@ -44,11 +44,15 @@ func gvisorOf(t Task) *gvisorState {
 
 // checkRuntime requires that the tasks of a pod agree about the runtime.
 func (p *pod) checkRuntime(t Task, state podState) error {
-	names := map[bool]string{true: "runsc", false: p.m.cfg.Runtime.Name()}
-	switch {
-	case t.Gvisor != (state.Gvisor != nil):
-		return fmt.Errorf("%w: runtime = %q, but other tasks of the pod have %q; set the same in all tasks of the group",
-			ErrInvalid, names[t.Gvisor], names[!t.Gvisor])
+	switch gvisor := state.Gvisor != nil; {
+	case t.Gvisor && !gvisor:
+		return fmt.Errorf("%w: runtime = \"runsc\", but other tasks of the pod do not have it; set the same in all tasks of the group", ErrInvalid)
+	case !t.Gvisor && gvisor:
+		own := "the task has no runtime"
+		if t.Runtime != "" {
+			own = fmt.Sprintf("runtime = %q", t.Runtime)
+		}
+		return fmt.Errorf("%w: %s, but other tasks of the pod have \"runsc\"; set the same in all tasks of the group", ErrInvalid, own)
 	case t.Gvisor && t.Share.PID != state.Gvisor.SharePID:
 		return fmt.Errorf("%w: share: with runtime = \"runsc\" either all tasks of a pod share \"pid\" or none; set the same in all tasks of the group", ErrInvalid)
 	}

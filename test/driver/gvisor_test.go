@@ -401,14 +401,17 @@ func TestRunsc_Replaced(t *testing.T) {
 // TestRunsc_Contradiction checks that the tasks of a pod must agree.
 func TestRunsc_Contradiction(t *testing.T) {
 	n := newGvisorNode(t, nil)
-	for _, tc := range []struct{ first, second driver.TaskConfig }{
-		{sh("sleep infinity"), inGvisor(sh("true"))}, {inGvisor(sh("sleep infinity")), sh("true")},
+	named := sh("true")
+	named.Runtime, _ = n.fingerprint().Attributes["driver.pod.runtime"].GetString()
+	for want, tc := range map[string]struct{ first, second driver.TaskConfig }{
+		`runtime = "runsc", but other tasks of the pod do not have it`:                      {sh("sleep infinity"), inGvisor(sh("true"))},
+		`the task has no runtime, but other tasks of the pod have "runsc"`:                  {inGvisor(sh("sleep infinity")), sh("true")},
+		fmt.Sprintf(`runtime = %q, but other tasks of the pod have "runsc"`, named.Runtime): {inGvisor(sh("sleep infinity")), named},
 	} {
 		tk := n.newTask("", "first", tc.first, alone)
 		tk.start()
 		err := n.startError(n.newTask(tk.AllocID, "second", tc.second, alone))
-		must.ErrorContains(t, err, "but other tasks of the pod have")
-		must.ErrorContains(t, err, "set the same in all tasks of the group")
+		must.ErrorContains(t, err, want+"; set the same in all tasks of the group")
 		must.False(t, structs.IsRecoverable(err))
 	}
 }
