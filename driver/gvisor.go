@@ -84,40 +84,70 @@ func (s settings) setRuntime(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig)
 	return fmt.Errorf("runtime = %q: want \"runsc\" for gVisor, or leave runtime out for the plugin's", c.Runtime)
 }
 
-// checkGvisor refuses what gVisor does not do, or what means something else there.
-func (s settings) checkGvisor(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
-	var errs []error
-	for _, other := range []struct {
-		name string
-		set  bool
-		why  string
-	}{
-		{"privileged = true", c.Privileged, "a sandbox has no rights on the host; leave it out"},
-		{"devices", len(c.Devices) > 0, "a sandbox has no devices of the host; leave it out"},
-		{"cdi_devices", len(c.CDIDevices) > 0, "a sandbox has no devices of the host; leave it out"},
-		{"userns = \"auto\"", t.Userns, "gVisor has users of its own; leave it out, or let the operator set userns { required = false }"},
-		{"pid_mode", c.PidMode != "", "the processes of a sandbox are not the host's; leave it out"},
-		{"ipc_mode", c.IPCMode != "", "the memory of a sandbox is not the host's; leave it out"},
-		{"uts_mode", c.UTSMode != "", "a sandbox has a host name of its own; leave it out"},
-		{"sysctl", len(c.Sysctl) > 0, "gVisor's kernel has values of its own; leave it out"},
-		{"cpu_hard_limit = true", c.CPUHardLimit, "the tasks of a sandbox share their CPU time; leave it out"},
-		{"memory_swap", c.MemorySwap != "", "a sandbox has no swap; leave it out"},
-		{"oom_score_adj", c.OOMScoreAdj != 0, "the tasks of a sandbox end together; leave it out"},
-		{"resources { cores }", t.Limits.CPUSet != "" || reservedCores(cfg), "the tasks of a sandbox share their processors; use resources { cpu }"},
-		{"share", c.Share != nil && !(t.Share.IPC && t.Share.UTS), "all tasks of a sandbox share \"ipc\" and \"uts\"; add them"},
-		{"network { mode = \"host\" }", t.Network == pod.Network{}, "a sandbox would take the host's addresses; set mode = \"bridge\" or \"none\" in the group's network block"},
-		{"resources { device }", len(cfg.Devices) > 0, "a sandbox has no devices of the host; leave it out"},
-		{"propagation_mode of a volume_mount", slices.ContainsFunc(cfg.Mounts, propagates), "a sandbox does not see later mounts; leave it out"},
-	} {
-		if other.set {
-			errs = append(errs, fmt.Errorf("%s and runtime = \"runsc\" contradict each other: %s", other.name, other.why))
+// contradiction is something that a task in a sandbox cannot have.
+type contradiction struct {
+	name string
+	set  bool
+	why  string
+}
+
+func contradictions(all ...contradiction) (errs []error) {
+	for _, c := range all {
+		if c.set {
+			errs = append(errs, fmt.Errorf("%s and runtime = \"runsc\" contradict each other: %s", c.name, c.why))
 		}
 	}
+	return errs
+}
+
+// takeKeys refuses keys that gVisor does not have, or that mean something else there. It removes
+// them, so that no other check advises how they would be right.
+func (s settings) takeKeys(c *TaskConfig) error {
+	if c.Runtime != runsc || s.Runtimes.Runsc == nil {
+		return nil
+	}
+	// If the operator requires it, checkGvisor refuses it.
+	auto := !s.Userns.Required && (c.Userns == autoUserns || c.UsernsMode == autoUserns)
+	errs := contradictions(
+		contradiction{"privileged = true", c.Privileged, "a sandbox has no rights on the host; leave it out"},
+		contradiction{"devices", len(c.Devices) > 0, "a sandbox has no devices of the host; leave it out"},
+		contradiction{"cdi_devices", len(c.CDIDevices) > 0, "a sandbox has no devices of the host; leave it out"},
+		contradiction{"userns = \"auto\"", auto, "gVisor has users of its own; leave it out"},
+		contradiction{"pid_mode", c.PidMode != "", "the processes of a sandbox are not the host's; leave it out"},
+		contradiction{"ipc_mode", c.IPCMode != "", "the memory of a sandbox is not the host's; leave it out"},
+		contradiction{"uts_mode", c.UTSMode != "", "a sandbox has a host name of its own; leave it out"},
+		contradiction{"sysctl", len(c.Sysctl) > 0, "gVisor's kernel has values of its own; leave it out"},
+		contradiction{"cpu_hard_limit = true", c.CPUHardLimit, "the tasks of a sandbox share their CPU time; leave it out"},
+		contradiction{"memory_swap", c.MemorySwap != "", "a sandbox has no swap; leave it out"},
+		contradiction{"oom_score_adj", c.OOMScoreAdj != 0, "the tasks of a sandbox end together; leave it out"},
+	)
+	c.Privileged, c.Devices, c.CDIDevices, c.Sysctl, c.CPUHardLimit = false, nil, nil, nil, false
+	c.PidMode, c.IPCMode, c.UTSMode, c.MemorySwap, c.OOMScoreAdj = "", "", "", "", 0
+	if auto {
+		c.Userns, c.UsernsMode = "", ""
+	}
+	var options []string
 	for _, opt := range c.SecurityOpt {
-		if opt != "no-new-privileges" && opt != "no-new-privileges=true" && opt != "no-new-privileges:true" {
-			errs = append(errs, fmt.Errorf("security_opt = [%q] and runtime = \"runsc\" contradict each other: gVisor's kernel confines the task; leave it out", opt))
+		if opt == "no-new-privileges" || opt == "no-new-privileges=true" || opt == "no-new-privileges:true" {
+			options = append(options, opt)
+			continue
 		}
+		errs = append(errs, fmt.Errorf("security_opt = [%q] and runtime = \"runsc\" contradict each other: gVisor's kernel confines the task; leave it out", opt))
 	}
+	c.SecurityOpt = options
+	return errors.Join(errs...)
+}
+
+// checkGvisor refuses what gVisor does not do and takeKeys does not see.
+func (s settings) checkGvisor(t *pod.Task, c TaskConfig, cfg *drivers.TaskConfig) error {
+	errs := contradictions(
+		contradiction{"userns = \"auto\"", t.Userns, "gVisor has users of its own; let the operator set userns { required = false }"},
+		contradiction{"resources { cores }", t.Limits.CPUSet != "" || reservedCores(cfg), "the tasks of a sandbox share their processors; use resources { cpu }"},
+		contradiction{"share", c.Share != nil && !(t.Share.IPC && t.Share.UTS), "all tasks of a sandbox share \"ipc\" and \"uts\"; add them"},
+		contradiction{"network { mode = \"host\" }", t.Network == pod.Network{}, "a sandbox would take the host's addresses; set mode = \"bridge\" or \"none\" in the group's network block"},
+		contradiction{"resources { device }", len(cfg.Devices) > 0, "a sandbox has no devices of the host; leave it out"},
+		contradiction{"propagation_mode of a volume_mount", slices.ContainsFunc(cfg.Mounts, propagates), "a sandbox does not see later mounts; leave it out"},
+	)
 	for _, m := range t.Mounts {
 		if m.Propagates() {
 			errs = append(errs, fmt.Errorf("propagation of the mount at %s and runtime = \"runsc\" contradict each other: a sandbox does not see later mounts; leave it out", m.Target))

@@ -55,6 +55,43 @@ func TestSetRuntime(t *testing.T) {
 	}
 }
 
+// TestSetRuntime_Alone checks that a key that gVisor does not have is refused only for that, whatever
+// the operator allows.
+func TestSetRuntime_Alone(t *testing.T) {
+	for key, hcl := range map[string]string{
+		"privileged = true": "privileged = true", "pid_mode": `pid_mode = "host"`, "ipc_mode": `ipc_mode = "host"`, "uts_mode": "uts_mode = \"host\"\nhostname = \"a\"",
+		"memory_swap": `memory_swap = "-1"`, `security_opt = ["seccomp=unconfined"]`: `security_opt = ["seccomp=unconfined"]`,
+		"devices": "devices {\n host_path = \"/dev/kvm\"\n}", "cdi_devices": `cdi_devices = ["a.b/c=d"]`,
+		`userns = "auto"`: "userns = \"auto\"", "sysctl": `sysctl = { "kernel.panic" = "1" }`, "oom_score_adj": "oom_score_adj = -5",
+		"cpu_hard_limit = true": "cpu_hard_limit = true",
+	} {
+		t.Run(key, func(t *testing.T) {
+			s := defaults(t)
+			s.Runtimes.Runsc = &RunscConfig{Path: "/usr/bin/runsc"}
+			cfg := taskConfig(t, decode(t, "command = \"a\"\nruntime = \"runsc\"\n"+hcl))
+			cfg.NetworkIsolation = &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeNone}
+			_, err := s.taskFrom(cfg, cgroup.V2)
+			must.ErrorContains(t, err, key+` and runtime = "runsc" contradict each other: `)
+			must.StrNotContains(t, err.Error(), "\n", must.Sprint("another error"))
+		})
+	}
+}
+
+// TestSetRuntime_RequiredUserns checks that the advice is for the operator if the user namespace is
+// the operator's.
+func TestSetRuntime_RequiredUserns(t *testing.T) {
+	for _, hcl := range []string{"", `userns = "auto"`} {
+		s := defaults(t)
+		s.Runtimes.Runsc = &RunscConfig{Path: "/usr/bin/runsc"}
+		s.Userns = UsernsConfig{First: 1 << 20, Size: 1 << 20, Required: true}
+		s.pool.First, s.pool.Count = 1<<20, 1<<20
+		cfg := taskConfig(t, decode(t, "command = \"a\"\nruntime = \"runsc\"\n"+hcl))
+		cfg.NetworkIsolation = &drivers.NetworkIsolationSpec{Mode: drivers.NetIsolationModeNone}
+		_, err := s.taskFrom(cfg, cgroup.V2)
+		must.EqError(t, err, `userns = "auto" and runtime = "runsc" contradict each other: gVisor has users of its own; let the operator set userns { required = false }`)
+	}
+}
+
 // TestSetRuntime_Group checks what the group gives a task.
 func TestSetRuntime_Group(t *testing.T) {
 	for want, change := range map[string]func(*drivers.TaskConfig){

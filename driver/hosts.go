@@ -82,7 +82,11 @@ func hostLines(extra []string, gateway func() (string, error)) (string, error) {
 			}
 		}
 		addr = strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]")
-		if !validHostname.MatchString(strings.ReplaceAll(name, "_", "x")) || net.ParseIP(addr) == nil {
+		if fault := hostnameFault(strings.ReplaceAll(name, "_", "x")); fault != "" {
+			errs = append(errs, fmt.Errorf("extra_hosts: %q: the name %s", e, fault))
+			continue
+		}
+		if name == "" || net.ParseIP(addr) == nil {
 			errs = append(errs, fmt.Errorf("extra_hosts: %q: want \"name:address\", with an IPv4 or IPv6 address or host-gateway", e))
 			continue
 		}

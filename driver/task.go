@@ -25,6 +25,7 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 	if err := checkSizes(c, cfg); err != nil {
 		return pod.Task{}, err
 	}
+	contradicts := s.takeKeys(&c)
 	t := pod.Task{
 		ID: cfg.ID, AllocID: cfg.AllocID, Name: cfg.Name,
 		Hostname:       hostname(c, cfg),
@@ -47,6 +48,7 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 		t.Process.Command = c.Args
 	}
 	err := errors.Join(
+		contradicts,
 		checkTask(c),
 		checkCompat(cfg),
 		s.setShare(&t, c),
@@ -67,7 +69,21 @@ func (s settings) taskFrom(cfg *drivers.TaskConfig, v cgroup.Version) (pod.Task,
 	return t, err
 }
 
-var validHostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?$`)
+var foreignToHostname = regexp.MustCompile(`[^A-Za-z0-9.-]`)
+
+// hostnameFault returns which rule a host name breaks, or "".
+func hostnameFault(name string) string {
+	const most = 64 // the kernel's (uname(2))
+	switch foreign := foreignToHostname.FindString(name); {
+	case foreign != "":
+		return fmt.Sprintf("has %q: want only letters, digits, dots and dashes", foreign)
+	case len(name) > most:
+		return fmt.Sprintf("has %d characters: want at most %d", len(name), most)
+	case strings.Trim(name, ".-") != name:
+		return "begins or ends with a dot or a dash: want a letter or digit there"
+	}
+	return ""
+}
 
 // checkTask rejects invalid values and combinations.
 func checkTask(c TaskConfig) error {
@@ -90,8 +106,8 @@ func checkTask(c TaskConfig) error {
 	if c.WorkDir != "" && !filepath.IsAbs(c.WorkDir) {
 		bad("work_dir = %q: want an absolute path", c.WorkDir)
 	}
-	if c.Hostname != "" && !validHostname.MatchString(c.Hostname) {
-		bad("hostname = %q: want at most 64 letters, digits, dots and dashes", c.Hostname)
+	if fault := hostnameFault(c.Hostname); fault != "" {
+		bad("hostname = %q %s", c.Hostname, fault)
 	}
 	if c.Hostname != "" && c.UTSMode == hostMode {
 		bad("hostname and uts_mode = \"host\" contradict each other: the host's name cannot be changed")

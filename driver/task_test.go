@@ -3,6 +3,7 @@ package driver
 import (
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,7 +52,10 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"logs":             {"command = \"a\"\nlogs {\n max_files = 0\n}", "logs: max_files = 0, max_file_size = 10: want at least 1 each"},
 	"timeout":          {"image = \"a\"\nimage_pull_timeout = \"soon\"", `image_pull_timeout = "soon": want a duration`},
 	"work_dir":         {"command = \"a\"\nwork_dir = \"b\"", `work_dir = "b": want an absolute path`},
-	"hostname":         {"command = \"a\"\nhostname = \"under_score\"", `hostname = "under_score": want at most 64`},
+	"hostname":         {"command = \"a\"\nhostname = \"under_score\"", `hostname = "under_score" has "_": want only letters, digits, dots and dashes`},
+	"hostname's end":   {"command = \"a\"\nhostname = \"a.\"", `hostname = "a." begins or ends with a dot or a dash: want a letter or digit there`},
+	"hostname's begin": {"command = \"a\"\nhostname = \"-a\"", `hostname = "-a" begins or ends with a dot or a dash: want a letter or digit there`},
+	"hostname's size":  {"command = \"a\"\nhostname = \"" + strings.Repeat("a", 65) + "\"", `has 65 characters: want at most 64`},
 	"share":            {"command = \"a\"\nshare = [\"mnt\"]", `share: "mnt" is not a namespace that can be shared: want "ipc", "uts" or "pid"`},
 	"contradiction":    {"command = \"a\"\nshare = [\"pid\"]\npid_mode = \"host\"", `share = ["pid"] and pid_mode = "host" contradict each other`},
 	"name of the host": {"command = \"a\"\nhostname = \"x\"\nuts_mode = \"host\"", `hostname and uts_mode = "host" contradict each other`},
@@ -169,6 +173,8 @@ var wrongTaskConfigs = map[string]struct{ hcl, want string }{
 	"unverified TLS":   {"image = \"a\"\nauth {\n username = \"u\"\n password = \"p\"\n tls_verify = false\n}", `auth.tls_verify = false: a job cannot turn verification off`},
 	"other registry":   {"image = \"a.example/b\"\nauth {\n username = \"u\"\n password = \"p\"\n server_address = \"c.example\"\n}", `auth.server_address = "c.example": the credentials are used only for the image's registry "a.example"`},
 	"extra_hosts":      {"command = \"a\"\nextra_hosts = [\"db\"]", `extra_hosts: "db": want "name:address"`},
+	"extra host's end": {"command = \"a\"\nextra_hosts = [\"db-:10.0.0.1\"]", `extra_hosts: "db-:10.0.0.1": the name begins or ends with a dot or a dash`},
+	"nameless host":    {"command = \"a\"\nextra_hosts = [\":10.0.0.1\"]", `extra_hosts: ":10.0.0.1": want "name:address"`},
 	"extra host":       {"command = \"a\"\nextra_hosts = [\"db:gateway\"]", `extra_hosts: "db:gateway": want "name:address"`},
 	"two hosts files":  {"command = \"a\"\nextra_hosts = [\"db:10.0.0.1\"]\ntmpfs = [\"/etc/hosts\"]", `extra_hosts and a mount at /etc/hosts contradict`},
 	"ports":            {"command = \"a\"\nports = [\"http\"]", `ports: the task's network is the host's, which has no port mapping: set mode = "bridge" in the group's network block, or leave ports out; a port "http" of that block is then ${NOMAD_PORT_http}`},
