@@ -181,7 +181,7 @@ func (p *Parameter) deferText(arg Argument) (Argument, hcl.Diagnostics) {
 	parts, ok := textParts(arg.Value.AsString())
 	if !ok {
 		return arg, hcl.Diagnostics{p.blame(arg, "Invalid reference", fmt.Sprintf(
-			"In the value of parameter %q%s a reference to an output is ${sidecar.NAME.OUTPUT}. Write $${sidecar. for text that is none.", p.Name, arg.from()))}
+			"In the value of parameter %q%s a reference to an output is ${sidecar.NAME.OUTPUT}. Write $${sidecar. for text that is none; in meta of a job in HCL, which reads $${ as ${, write $$${sidecar. there.", p.Name, arg.from()))}
 	}
 	given := arg
 	for _, part := range parts {
