@@ -40,7 +40,7 @@ func (c *chooser) bind(g *job.Group, found map[string]*candidate, kept []string)
 			b.choices[name] = nil
 			continue
 		}
-		c.parameters(g, cand, cand.definition)
+		b.parameters(cand)
 		for param, arg := range cand.arguments {
 			arg, diags := cand.definition.Defer(param, arg)
 			cand.arguments[param] = arg
@@ -114,8 +114,13 @@ func (b *binding) has(cand *candidate, param string, ref sidecar.OutputRef) bool
 		}
 	}
 	if choice.Outputs[ref.Output].Value.IsNull() {
-		b.fail(ref.Range, "Output without a value", fmt.Sprintf("Parameter %q of sidecar %q uses output %s, which has no value with the parameters of sidecar %q in group %q. Use another of its outputs: %s.",
-			param, cand.name, ref, ref.Sidecar, b.group.Name, strings.Join(of.definition.OutputNames(), ", ")))
+		others := slices.DeleteFunc(of.definition.OutputNames(), func(name string) bool { return choice.Outputs[name].Value.IsNull() })
+		fix := "No output of it has one. Set its parameters, or do not use it."
+		if len(others) > 0 {
+			fix = fmt.Sprintf("Use an output with a value: %s.", strings.Join(others, ", "))
+		}
+		b.fail(ref.Range, "Output without a value", fmt.Sprintf("Parameter %q of sidecar %q uses output %s, which has no value with the parameters of sidecar %q in group %q. %s",
+			param, cand.name, ref, ref.Sidecar, b.group.Name, fix))
 		return false
 	}
 	return true

@@ -80,8 +80,10 @@ func (c *chooser) fromPolicy(found map[string]*candidate, g *job.Group) {
 }
 
 // parameters adds the values that the policy gives to a sidecar which something has chosen. They
-// are weaker than all others but the defaults of the definition.
-func (c *chooser) parameters(g *job.Group, cand *candidate, def *sidecar.Definition) {
+// are weaker than all others but the defaults of the definition. Values with an output of a sidecar that is
+// not in the group do not apply.
+func (b *binding) parameters(cand *candidate) {
+	c, g, def := b.chooser, b.group, cand.definition
 	if c.flags.Policy == nil {
 		return
 	}
@@ -89,7 +91,10 @@ func (c *chooser) parameters(g *job.Group, cand *candidate, def *sidecar.Definit
 	c.report(diags)
 	for _, o := range slices.Backward(orders) {
 		for name, arg := range o.Arguments {
-			if _, set := cand.arguments[name]; !set {
+			absent := slices.ContainsFunc(arg.Uses, func(ref sidecar.OutputRef) bool {
+				return b.found[ref.Sidecar] == nil && !slices.Contains(b.kept, ref.Sidecar)
+			})
+			if _, set := cand.arguments[name]; !set && !absent {
 				cand.arguments[name] = arg
 			}
 		}
