@@ -135,7 +135,7 @@ func (b *binding) whyNone(name string) string {
 	case len(b.catalog.Versions(name)) > 0:
 		return fmt.Sprintf("group %q does not get sidecar %q. Choose that sidecar too.", group, name)
 	}
-	return fmt.Sprintf("the catalog has no sidecar %q.%s It has: %s.", name, suggestion(name, b.catalog.Names()), strings.Join(b.catalog.Names(), ", "))
+	return fmt.Sprintf("the catalog has no sidecar %q.%s It has: %s.", name, suggestion(name, b.catalog.Names()), sidecar.NameList(b.catalog.Names()))
 }
 
 // whyKept explains why the outputs of a kept sidecar are not known.

@@ -179,7 +179,7 @@ func (c *chooser) version(g *job.Group, cand *candidate) *sidecar.Definition {
 	versions := c.catalog.Versions(cand.name)
 	if len(versions) == 0 {
 		c.fail(cand.at, "Unknown sidecar", fmt.Sprintf("There is no sidecar %q in the catalog.%s It has: %s. Correct the name, or name its catalog with -catalog.",
-			cand.name, suggestion(cand.name, c.catalog.Names()), strings.Join(c.catalog.Names(), ", ")))
+			cand.name, suggestion(cand.name, c.catalog.Names()), sidecar.NameList(c.catalog.Names())))
 		return nil
 	}
 	def := c.catalog.Find(cand.name, cand.constraints...)

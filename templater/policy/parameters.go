@@ -77,7 +77,7 @@ func (in *inject) checkParameters(catalog job.Catalog) hcl.Diagnostics {
 		}
 	}
 	if known == nil {
-		return hcl.Diagnostics{diagnostic.Error(in.at, "Unknown sidecar", fmt.Sprintf("No sidecar of the catalog has a name like %q%s and parameters. It has: %s. Correct the pattern, or pass the catalog with -catalog.", in.sidecar, in.versionText(), strings.Join(catalog.Names(), ", ")))}
+		return hcl.Diagnostics{diagnostic.Error(in.at, "Unknown sidecar", fmt.Sprintf("No sidecar of the catalog has a name like %q%s and parameters. It has: %s. Correct the pattern, or pass the catalog with -catalog.", in.sidecar, in.versionText(), sidecar.NameList(catalog.Names())))}
 	}
 	var diags hcl.Diagnostics
 	slices.Sort(known)
@@ -154,7 +154,7 @@ func (in *inject) checkOutputs(catalog job.Catalog) hcl.Diagnostics {
 			versions := catalog.Versions(ref.Sidecar)
 			switch {
 			case len(versions) == 0:
-				diags = append(diags, diagnostic.Error(ref.Range, "Unknown sidecar", fmt.Sprintf("The catalog has no sidecar %q. It has: %s. Correct the name, or pass its catalog with -catalog.", ref.Sidecar, strings.Join(catalog.Names(), ", "))))
+				diags = append(diags, diagnostic.Error(ref.Range, "Unknown sidecar", fmt.Sprintf("The catalog has no sidecar %q. It has: %s. Correct the name, or pass its catalog with -catalog.", ref.Sidecar, sidecar.NameList(catalog.Names()))))
 			case !slices.ContainsFunc(versions, func(d *sidecar.Definition) bool { return slices.Contains(d.OutputNames(), ref.Output) }):
 				diags = append(diags, versions[0].NoOutput(ref))
 			}

@@ -150,7 +150,7 @@ func (d *Definition) Defer(parameter string, arg Argument) (Argument, hcl.Diagno
 	ctx := bounds.NewBudget().In(&hcl.EvalContext{Variables: map[string]cty.Value{}})
 	out, deferred, diags := Deferred(expr, ctx, arg, func(v cty.Value, diags hcl.Diagnostics) (Argument, hcl.Diagnostics) {
 		if diags.HasErrors() {
-			return arg, nil // Bind rejects the text, which is not constant
+			return arg, diags
 		}
 		known := arg
 		known.Value, known.Text = v, false
@@ -165,7 +165,34 @@ func (d *Definition) Defer(parameter string, arg Argument) (Argument, hcl.Diagno
 	for i := range out.Uses {
 		out.Uses[i].Range = p.placeOf(arg)
 	}
+	evaluate := out.evaluate
+	out.evaluate = func(sidecars cty.Value) (Argument, hcl.Diagnostics) {
+		known, diags := evaluate(sidecars)
+		if diags.HasErrors() {
+			diags = hcl.Diagnostics{p.blame(arg, diags[0].Summary, fmt.Sprintf("In the value of parameter %q%s: %s%s", p.Name, arg.from(), diags[0].Detail, compound(out.Uses, sidecars)))}
+		}
+		return known, diags
+	}
 	return out, nil
+}
+
+// compound returns a sentence about each output that is a map or a list.
+func compound(uses []OutputRef, sidecars cty.Value) string {
+	var said []string
+	for _, ref := range uses {
+		v, err := cty.GetAttrPath(ref.Sidecar).GetAttr(ref.Output).Apply(sidecars)
+		if err != nil || v.Type().IsPrimitiveType() {
+			continue
+		}
+		kind := "a list"
+		if v.Type().IsObjectType() || v.Type().IsMapType() {
+			kind = "a map"
+		}
+		if text := fmt.Sprintf(" Output %s is %s.", ref, kind); !slices.Contains(said, text) {
+			said = append(said, text)
+		}
+	}
+	return strings.Join(said, "")
 }
 
 // placeOf returns the position of an argument, which does not show the value if it is sensitive.
@@ -215,7 +242,7 @@ func (p *Parameter) knownText(given Argument, parts []textPart, sidecars cty.Val
 		text, err := convert.Convert(v, cty.String)
 		if err != nil || text.IsNull() {
 			ref, _ := outputRef(part.ref)
-			return given, hcl.Diagnostics{p.blame(given, "Wrong type of output", fmt.Sprintf("Output %s is no text, so it cannot be a part of the value of parameter %q%s.", ref, p.Name, given.from()))}
+			return given, hcl.Diagnostics{p.blame(given, "Wrong type of output", fmt.Sprintf("Output %s is no text, so it cannot be a part of the value of parameter %q%s.%s", ref, p.Name, given.from(), compound([]OutputRef{ref}, sidecars)))}
 		}
 		out.WriteString(text.AsString())
 	}

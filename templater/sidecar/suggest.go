@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/agext/levenshtein"
 )
@@ -23,4 +24,13 @@ func didYouMean(given string, known []string) string {
 		return fmt.Sprintf(" Did you mean %q?", k)
 	}
 	return ""
+}
+
+// NameList returns names for a message, at most ten.
+func NameList(names []string) string {
+	const most = 10
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return listOr(names, "none")
 }

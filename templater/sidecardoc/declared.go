@@ -29,6 +29,8 @@ func declared(d *sidecar.Definition) Declared {
 		item := Item{Kind: "output", Name: "sidecar." + d.Name + "." + o.Name, Description: o.Description}
 		if r, ok := results[o.Name]; ok && !r.Sensitive {
 			item.Detail = oneLine(r.Value)
+		} else if ok {
+			item.Detail = "(sensitive)"
 		}
 		out.Outputs = append(out.Outputs, item)
 	}
