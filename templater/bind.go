@@ -186,8 +186,13 @@ func (b *binding) choice(cand *candidate) *Choice {
 		return nil
 	}
 	b.deprecated(b.group, def.Deprecations(cand.arguments, cand.at))
+	var uses []sidecar.OutputRef
+	for _, param := range slices.Sorted(maps.Keys(cand.arguments)) {
+		uses = append(uses, cand.arguments[param].Uses...)
+	}
+	uses = slices.DeleteFunc(append(uses, def.Uses()...), func(ref sidecar.OutputRef) bool { return ref.Sidecar == def.Name })
 	return &Choice{
-		Group: b.group, Definition: def, Values: values, Sensitive: sensitive, Origin: cand.origin, Range: cand.at,
+		Group: b.group, Definition: def, Uses: uses, Values: values, Sensitive: sensitive, Origin: cand.origin, Range: cand.at,
 		Rules: cand.rules, Required: cand.required != "", Constraints: cand.constraints,
 	}
 }

@@ -66,6 +66,8 @@ type Choice struct {
 	Values     map[string]cty.Value
 	// Sensitive are parameters with a value from a sensitive output of another sidecar.
 	Sensitive map[string]bool
+	// Uses are the outputs of other sidecars that its parameters and its definition use.
+	Uses []sidecar.OutputRef
 	// Outputs are evaluated when something uses one of them, nil before.
 	Outputs map[string]sidecar.Result
 	Origin  string

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/hashicorp/go-version"
@@ -68,10 +69,11 @@ func (i *inspection) compareWith(raw []byte, catalog pinned, about []known) {
 	if diags.HasErrors() {
 		return
 	}
-	// Other sidecars must not cause errors.
-	c.Choices = slices.DeleteFunc(c.Choices, func(choice *templater.Choice) bool {
+	// Other sidecars must not cause errors, but their outputs may be used.
+	choices := c.Choices
+	c.Choices = slices.DeleteFunc(slices.Clone(choices), func(choice *templater.Choice) bool {
 		return !slices.ContainsFunc(about, func(k known) bool {
-			return k.group == choice.Group.Name && k.sidecar.Name == choice.Definition.Name
+			return k.is(choice.Group.Name, choice.Definition.Name) || k.uses(choices, choice)
 		})
 	})
 	if c.Make().HasErrors() {
@@ -82,10 +84,62 @@ func (i *inspection) compareWith(raw []byte, catalog pinned, about []known) {
 		if err != nil || where == "" {
 			continue
 		}
+		if output := i.replaced(k.group, k.sidecar.Name, choices, map[string]bool{}); output != "" {
+			k.sidecar.outputChanged(output, where)
+			continue
+		}
 		k.sidecar.Edited = true
 		if k.sidecar.State == StateOK {
 			k.sidecar.State = StateEdited
 		}
 		k.sidecar.Reason = where + " differs from definition, meta and policy"
 	}
+}
+
+func (k known) is(group, sidecar string) bool { return k.group == group && k.sidecar.Name == sidecar }
+
+// uses reports whether the sidecar uses an output of another choice.
+func (k known) uses(choices []*templater.Choice, of *templater.Choice) bool {
+	return slices.ContainsFunc(choices, func(choice *templater.Choice) bool {
+		return of.Group.Name == k.group && k.is(choice.Group.Name, choice.Definition.Name) &&
+			slices.ContainsFunc(choice.Uses, func(ref sidecar.OutputRef) bool { return ref.Sidecar == of.Definition.Name })
+	})
+}
+
+// replaced returns an output that a sidecar uses, of a sidecar that the job has with another definition
+// than that in the choices, or that uses such an output itself; "" if there is none.
+func (i *inspection) replaced(group, name string, choices []*templater.Choice, seen map[string]bool) string {
+	if seen[name] {
+		return ""
+	}
+	seen[name] = true
+	for _, choice := range choices {
+		if choice.Group.Name != group || choice.Definition.Name != name {
+			continue
+		}
+		for _, ref := range choice.Uses {
+			if i.redefined(group, ref.Sidecar, choices) || i.replaced(group, ref.Sidecar, choices, seen) != "" {
+				return ref.String()
+			}
+		}
+	}
+	return ""
+}
+
+// redefined reports whether a sidecar of the job has another definition than in the choices.
+func (i *inspection) redefined(group, name string, choices []*templater.Choice) bool {
+	return slices.ContainsFunc(choices, func(c *templater.Choice) bool {
+		return c.Group.Name == group && c.Definition.Name == name && slices.ContainsFunc(i.Document.Marks(), func(m job.Marked) bool {
+			return m.Group == group && m.Mark.Name == name && m.Mark.Digest != c.Definition.Digest
+		})
+	})
+}
+
+// outputChanged records that a sidecar was made with another value of an output.
+func (s *Sidecar) outputChanged(output, where string) {
+	if s.State == StateOK {
+		s.State = StateChanged
+	}
+	s.Output = output
+	s.Reason = fmt.Sprintf("%s may differ because the definition of %s changed", where, output)
 }

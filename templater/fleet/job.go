@@ -82,6 +82,9 @@ type Sidecar struct {
 	Newest string `json:"newest,omitempty"`
 	// Origin is the origin of the choice: policy, meta, block or flag.
 	Origin string `json:"origin,omitempty"`
+	// Output is an output of another sidecar, with another definition now, that it was made with; "" for
+	// none.
+	Output string `json:"output,omitempty"`
 	// Edited means that, besides its state, it differs from its definition.
 	Edited bool   `json:"edited,omitempty"`
 	Reason string `json:"reason,omitempty"`

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -18,7 +19,8 @@ func composing(t *testing.T, giver string) *Rules {
 	catalog := &sidecar.Catalog{}
 	diags := catalog.Load(fstest.MapFS{
 		"gives.sidecar.hcl": {Data: []byte("sidecar \"gives\" {\n" + giver + "\n  task \"gives\" {\n    driver = \"pod\"\n  }\n}\n")},
-		"takes.sidecar.hcl": {Data: []byte("sidecar \"takes\" {\n  version = \"1.0.0\"\n  parameter \"a\" {\n    type = string\n  }\n  task \"takes\" {\n    driver = \"pod\"\n    env {\n      A = param.a\n    }\n  }\n}\n")},
+		"last.sidecar.hcl":  {Data: []byte("sidecar \"last\" {\n  version = \"1.0.0\"\n  task \"last\" {\n    driver = \"pod\"\n    env {\n      A = sidecar.takes.a\n    }\n  }\n}\n")},
+		"takes.sidecar.hcl": {Data: []byte("sidecar \"takes\" {\n  version = \"1.0.0\"\n  parameter \"a\" {\n    type = string\n  }\n  output \"a\" {\n    value = param.a\n  }\n  task \"takes\" {\n    driver = \"pod\"\n    env {\n      A = param.a\n    }\n  }\n}\n")},
 	}, "")
 	must.False(t, diags.HasErrors(), must.Sprint(diags))
 	return &Rules{Catalog: catalog}
@@ -64,4 +66,34 @@ func TestInspect_Deprecated(t *testing.T) {
 	must.NoError(t, err)
 	must.Len(t, 1, steps)
 	must.Eq(t, []string{warning}, steps[0].Warnings, must.Sprintf("%+v", steps[0]))
+}
+
+// A sidecar whose provider has another definition now is changed, not edited, and the output is named.
+func TestInspect_OutputChanged(t *testing.T) {
+	r := composing(t, giving)
+	raw := injected(t, r, app("a", `"sidecar.inject":"gives,takes,last","sidecar.takes.a":"${sidecar.gives.port}"`))
+	states := func(r *Rules, raw []byte) map[string]*Sidecar {
+		got, err := r.Inspect(raw)
+		must.NoError(t, err)
+		must.SliceEmpty(t, got.Problems)
+		out := map[string]*Sidecar{}
+		for _, s := range got.Sidecars() {
+			out[s.Name] = s
+		}
+		return out
+	}
+	must.Eq(t, StateOK, states(r, raw)["takes"].State)
+	for state, giver := range map[string]string{
+		StateChanged:  strings.Replace(giving, "value = 1", "value = 2", 1),
+		StateOutdated: strings.NewReplacer("value = 1", "value = 2", "1.0.0", "1.1.0").Replace(giving),
+	} {
+		got := states(composing(t, giver), raw)
+		must.Eq(t, state, got["gives"].State)
+		must.Eq(t, StateChanged, got["takes"].State)
+		must.Eq(t, "sidecar.gives.port", got["takes"].Output)
+		must.StrContains(t, got["takes"].Reason, "sidecar.gives.port")
+		must.False(t, got["takes"].Edited)
+		must.Eq(t, "sidecar.takes.a", got["last"].Output)
+	}
+	must.Eq(t, StateEdited, states(r, bytes.ReplaceAll(raw, []byte(`"A":"1"`), []byte(`"A":"3"`)))["takes"].State)
 }

@@ -251,6 +251,8 @@ func (s *Step) describe(before, after *Job) {
 				s.Left = append(s.Left, fmt.Sprintf("group %s: %s %s is %s%s", g.Name, had.Name, had.Version, had.State, needs(had)))
 			case had.State == StateMissing:
 				s.change(g, had, "%s added", gets)
+			case had.Output != "" && had.Version == gets:
+				s.change(g, had, "%s recreated with the present %s", gets, had.Output)
 			case had.Edited && had.Version == gets:
 				s.change(g, had, "%s recreated without the edits", gets)
 			case had.Edited:
