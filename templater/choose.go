@@ -254,7 +254,7 @@ func (c *chooser) checkEmpty() {
 func (c *chooser) checkOpaque() {
 	_, byMeta := c.job.Meta[metaInject]
 	byFlag := len(c.flags.With) > 0 && (len(c.flags.Groups) == 0 || slices.ContainsFunc(c.flags.Groups, func(n string) bool { return c.job.Group(n) == nil }))
-	all := byMeta || byFlag || len(c.job.Requests) > 0 || c.flags.Policy != nil
+	all := byMeta || c.job.MoreMeta != nil || byFlag || len(c.job.Requests) > 0 || c.flags.Policy != nil
 	for _, o := range c.job.Opaque {
 		if all || o.Group.Chooses() {
 			c.report(hcl.Diagnostics{o.Error("The choice of sidecars depends on")})
