@@ -42,4 +42,4 @@ step staticcheck
 # Single tests that need root skip themselves without it; these packages have
 # nothing else.
 step tests
-scripts/test.sh "$TAGS" $(go list -tags "$TAGS" ./... | grep -Ev '/test/(driver|e2e|internal/agent)$')
+scripts/test.sh "$TAGS" $(go list -tags "$TAGS" ./... | grep -Ev '/test/(driver|pod|e2e|internal/agent)$')

@@ -72,7 +72,7 @@ func madeOfHost(layers int, layerBytes int64) (v1.Image, error) {
 // hostFiles returns a function that returns the path of the next regular file, "" after the last.
 func hostFiles() func() string {
 	var all []string
-	for _, dir := range []string{"/usr/lib", "/usr/share", runtime.GOROOT(), "/usr/bin"} {
+	for _, dir := range []string{"/usr/lib", "/usr/share", "/usr/bin"} {
 		_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.Type().IsRegular() {
 				all = append(all, path)
