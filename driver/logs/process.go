@@ -41,12 +41,13 @@ func Reexec(leave func() error) bool {
 // collect serves until the collector is idle. It returns immediately if another
 // collector serves the directory.
 func collect(dir, pattern string) error {
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	// The lock is held until this process has ended: its streams write until then, and the next
+	// collector would write in the same place.
+	lock, err := unix.Open(filepath.Join(dir, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: filepath.Join(dir, "lock"), Err: err}
 	}
-	defer lock.Close() // releases the lock
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil
 		}
