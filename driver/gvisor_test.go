@@ -10,7 +10,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/driver/cgroup"
 )
 
-// TestSetRuntime checks that gVisor is refused what it does not do, and accepts the rest.
+// TestSetRuntime checks that keys which gVisor does not support are refused, and the others accepted.
 func TestSetRuntime(t *testing.T) {
 	for name, tc := range map[string]struct {
 		hcl  string
@@ -92,7 +92,7 @@ func TestSetRuntime_RequiredUserns(t *testing.T) {
 	}
 }
 
-// TestSetRuntime_Group checks what the group gives a task.
+// TestSetRuntime_Group checks settings that a task gets from its group.
 func TestSetRuntime_Group(t *testing.T) {
 	for want, change := range map[string]func(*drivers.TaskConfig){
 		`network { mode = "host" } and`: func(c *drivers.TaskConfig) { c.NetworkIsolation = nil },

@@ -1,8 +1,9 @@
 // Package cgroup finds, measures, empties and removes control groups on
 // cgroup v1, on hybrid hosts (v1 controllers and a v2 tree) and on v2.
 //
-// It sets the limits of gVisor sandboxes only: for others the OCI runtime does, from the runtime-spec. It uses
-// the cgroup file system only, never systemd.
+// It sets limits of gVisor sandboxes only: for other containers the OCI runtime
+// does, from the runtime-spec. It uses the cgroup file system only, never
+// systemd.
 package cgroup
 
 import (

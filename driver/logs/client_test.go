@@ -2,6 +2,7 @@ package logs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,8 +18,22 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/test/shared/freeze"
 )
 
+// locked returns an error if the collector that is about to exit no longer holds its lock. Its streams
+// still write, and the next collector would write in the same place.
+func locked() error {
+	lock, err := os.Open(filepath.Join(os.Args[1], "lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+		return errors.Join(errors.New("the lock is free before the end"), err)
+	}
+	return nil
+}
+
 func TestMain(m *testing.M) {
-	if Reexec(func() error { return nil }) {
+	if Reexec(locked) {
 		return
 	}
 	os.Exit(m.Run())

@@ -133,8 +133,8 @@ func lastWord(line string) string {
 	return word
 }
 
-// Start starts the program of a created container. Monitor.Create has already started that of a
-// container in a sandbox.
+// Start starts the program of a created container. In a sandbox Monitor.Create has
+// already started it.
 func (r Runtime) Start(ctx context.Context, id, bundle string) error {
 	if r.Gvisor {
 		return release(bundle)

@@ -36,7 +36,7 @@ type podState struct {
 	NetworkSet bool `json:"network_set,omitempty"`
 	// IDs is the range of ids of the pod's user namespace; nil for the host's user namespace.
 	IDs *userns.Range `json:"userns,omitempty"`
-	// Gvisor is set if the pod is a gVisor sandbox, whose process is Infra.
+	// Gvisor is set if the pod is a gVisor sandbox. Infra is its process.
 	Gvisor *gvisorState `json:"gvisor,omitempty"`
 }
 

@@ -135,7 +135,7 @@ const takingOutputs = `sidecar "takes" {
 }
 `
 
-// What a job with a kept sidecar gets to hear about its outputs, in blocks of definitions and in meta.
+// The errors and warnings about outputs of a kept sidecar, in blocks of definitions and in meta.
 func TestOutputs_Kept(t *testing.T) {
 	rules := rulesFrom(t, fstest.MapFS{
 		"uses.sidecar.hcl": {Data: []byte(usingOutputs)}, "gives.sidecar.hcl": {Data: []byte(givingOutputs)}, "takes.sidecar.hcl": {Data: []byte(takingOutputs)},

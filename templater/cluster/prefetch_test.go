@@ -47,7 +47,7 @@ func TestFollowPulls(t *testing.T) {
 	}
 }
 
-// TestPrefetch_Index checks that the index to register with is that of the job before the pull.
+// TestPrefetch_Index checks that the job is registered with its index from before the pull.
 func TestPrefetch_Index(t *testing.T) {
 	one, two := uint64(1), uint64(2)
 	for name, tc := range map[string]struct {

@@ -46,7 +46,7 @@ func (r *Rules) Inspect(raw []byte) (*Job, error) {
 	return j, nil
 }
 
-// problems returns the diagnostics about the choice. Errors are those of an injection that keeps the sidecars
+// problems returns the diagnostics about the choice. The errors are as for an injection that keeps the sidecars
 // which blocks and flags chose, as serve does.
 func (r *Rules) problems(raw []byte, j *Job, c *chosen) hcl.Diagnostics {
 	kept := slices.DeleteFunc(c.Keepable(), func(m job.Marked) bool {

@@ -35,7 +35,7 @@ type Step struct {
 	Restarts []string `json:"restarts,omitempty"`
 	InPlace  []string `json:"in_place,omitempty"`
 	Unplaced []string `json:"unplaced,omitempty"`
-	// Warnings are those of the job after the step.
+	// Warnings are about the job after the step.
 	Warnings []string `json:"warnings,omitempty"`
 	// Deployment describes a running deployment that the step replaces.
 	Deployment string `json:"deployment,omitempty"`

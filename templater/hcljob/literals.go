@@ -14,7 +14,7 @@ import (
 	"github.com/nomad-sidecar/nomad-sidecar/templater/sidecar"
 )
 
-// literals finds references to outputs of sidecars where they are text: only sidecar blocks are evaluated
+// literals finds references to outputs of sidecars that are mere text: only sidecar blocks are evaluated
 // with outputs, not local values, variables and the rest of a job.
 type literals struct {
 	// in caches where an expression has such a reference, vars the variables with one.
@@ -91,8 +91,8 @@ func (s *scope) literalWithin(expr hcl.Expression) *hcl.Range {
 	return s.literals.in[expr]
 }
 
-// ofIterator reports whether a reference is to the iterator of a dynamic block: that of dynamic "sidecar"
-// is called sidecar too.
+// ofIterator reports whether a reference is to the iterator of a dynamic block. In dynamic "sidecar"
+// it is called sidecar too.
 func (s *scope) ofIterator(t hcl.Traversal) bool {
 	if s.iterators[t.RootName()] == nil {
 		return false

@@ -48,7 +48,7 @@ type Job struct {
 // MaxTextRefs is the most of Job.TextRefs.
 const MaxTextRefs = 10
 
-// TextRef is a reference to an output of a sidecar where it has no effect: outside of sidecar blocks and
+// TextRef is a reference to an output of a sidecar that has no effect: outside of sidecar blocks and
 // of the parameters in the meta of a job or group.
 type TextRef struct {
 	Name  string // of the field

@@ -185,7 +185,7 @@ func TestLooks(t *testing.T) {
 	}
 }
 
-// A definition and its README may come from anywhere, and say what they like.
+// A definition and its README may come from anywhere, with any content.
 func TestSite_Hostile(t *testing.T) {
 	b := openSite(t, hostileEntries(t), "#x-1.2.3")
 	must.Eq(t, 1, browser.Value[int](b, `document.querySelectorAll("script").length`), must.Sprint("its own"))
